@@ -21,8 +21,8 @@ from pathlib import Path
 import structlog
 
 from benchmarks.process import proportional, resident
-from core.http import Proxies
-from core.records import Outcome
+from core.clients.http import Proxies
+from core.domain.records import Outcome
 from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend

@@ -23,9 +23,9 @@ from typing import Any
 import structlog
 
 from bot.engine import Engine
-from core.messages import Answer, Message, Post, Progress, encode
-from core.ports import ToolSource
-from core.records import Thread
+from core.domain.messages import Answer, Message, Post, Progress, encode
+from core.domain.records import Thread
+from core.ports.tools import ToolSource
 from core.store.thread_map import FileThreadMap
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel

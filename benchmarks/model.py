@@ -19,11 +19,11 @@ import aiohttp
 import structlog
 from openai import AsyncOpenAI, omit
 
-from core.messages import Item, Person
+from core.clients.openai import Client, Place
+from core.domain.messages import Item, Person
+from core.domain.records import Ask, Completed, Delta, Remote, Thread
 from core.models.served import Level, ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.records import Ask, Completed, Delta, Remote, Thread
 
 AT_ONCE = 100
 SECONDS = 1.0

@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from benchmarks.engine import engine
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from core.tools.nocodb.schema import Table, outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox

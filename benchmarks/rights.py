@@ -13,10 +13,10 @@ import structlog
 
 from benchmarks.engine import engine
 from bot.integrations import RIGHTS
-from core.allowances import Allowance, Allowed
-from core.messages import Address, Person
-from core.policy import AccessPolicy, Rule, RuleBook
-from core.usage import NANO, Price, Prices
+from core.domain.messages import Address, Person
+from core.rights.allowances import Allowance, Allowed
+from core.rights.policy import AccessPolicy, Rule, RuleBook
+from core.rights.usage import NANO, Price, Prices
 from tests.fakes.choices import message
 
 TIMES = 20_000

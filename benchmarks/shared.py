@@ -27,7 +27,7 @@ import structlog
 from benchmarks import process
 from benchmarks.engine import NullReply, engine
 from bot.engine import Engine, Stores
-from core.messages import Message
+from core.domain.messages import Message
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
 from tests.real.postgres import Postgres, postgres

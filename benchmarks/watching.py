@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from benchmarks.engine import engine
-from core import metrics, tracing
-from core.messages import Usage
-from core.records import Turn
+from core.domain.messages import Usage
+from core.domain.records import Turn
+from core.observability import metrics, tracing
 from tests.fakes.choices import message
 
 if TYPE_CHECKING:

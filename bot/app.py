@@ -33,18 +33,17 @@ from bot.safety import findings
 from bot.settings import Settings, load
 from bot.telemetry import set_up
 from bot.tracing import Traces
-from core import metrics, tracing
-from core.allowances import Allowed
-from core.audit import OPERATOR, AuditLog
 from core.chat.platform import ChatPlatform, Platform
+from core.clients.http import HttpClient
+from core.clients.openai import OPENAI, Client, Place
 from core.conversation import prompt
 from core.conversation.context import CallLimits
 from core.conversation.manager import Profile
 from core.conversation.upkeep import Retention
-from core.errors import BadInput, HomeTaken, NotStored, PonteError, SettingsError
-from core.http import HttpClient
-from core.i18n import LANGUAGE, say
-from core.integration import (
+from core.domain.errors import BadInput, HomeTaken, NotStored, PonteError, SettingsError
+from core.domain.messages import Address, File, Person
+from core.domain.records import Health, Remote
+from core.integrations.integration import (
     ChatIntegration,
     ChatPorts,
     Dependencies,
@@ -56,15 +55,16 @@ from core.integration import (
     ToolIntegration,
     Tools,
 )
-from core.messages import Address, File, Person
+from core.integrations.settings import plain
 from core.models.server import Options
-from core.openai import OPENAI, Client, Place
-from core.policy import AccessPolicy
-from core.ports import By, Guests, HasLeft, Membership
-from core.records import Health, Remote
-from core.settings import plain
+from core.observability import metrics, tracing
+from core.ports.rights import By
+from core.rights.allowances import Allowed
+from core.rights.audit import OPERATOR, AuditLog
+from core.rights.policy import AccessPolicy, Guests, HasLeft, Membership
+from core.runtime.tasks import together
 from core.store.inbox import Intake
-from core.tasks import together
+from core.text.i18n import LANGUAGE, say
 from core.tools.tool import Toolbox
 
 log = structlog.get_logger("app")

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.errors import PonteError
-from core.i18n import say
-from core.messages import decode, encode
+from core.domain.errors import PonteError
+from core.domain.messages import decode, encode
 from core.store.schema import MIGRATIONS
+from core.text.i18n import say
 
 MANIFEST = "manifest.json"
 FORMAT = 1

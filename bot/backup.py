@@ -29,16 +29,16 @@ from bot.archive import unpack as unpacked
 from bot.engine import Stores
 from bot.home import ASIDE, Home, sync
 from bot.integrations import FACES
-from core.audit import OPERATOR
-from core.errors import BadInput, HomeTaken, PonteError
-from core.i18n import plural, say, size
-from core.integration import ChatIntegration
-from core.private_files import create_file
-from core.settings import cause
+from core.domain.errors import BadInput, HomeTaken, PonteError
+from core.integrations.integration import ChatIntegration
+from core.integrations.settings import cause
+from core.rights.audit import OPERATOR
+from core.runtime.private_files import create_file
 from core.store import audit, snapshot
 from core.store.restored import Closed, close_open
 from core.store.schema import MIGRATIONS
 from core.store.schema_check import find_foreign_entry
+from core.text.i18n import plural, say, size
 
 STREAM = "-"
 """As a file's name: stdout or stdin."""

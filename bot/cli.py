@@ -417,7 +417,7 @@ def _speaks() -> bool:
     chosen = next(filter(None, map(os.environ.get, names)), "")
     if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
         return False
-    from core.i18n import LANGUAGE, nearest
+    from core.text.i18n import LANGUAGE, nearest
 
     LANGUAGE.set(nearest(chosen))
     return LANGUAGE.get() != "en"
@@ -445,7 +445,7 @@ def _unimportable(error: ImportError) -> int:
 
 def _say(sentence: str, **values: object) -> str:
     try:
-        from core.i18n import say
+        from core.text.i18n import say
     except ImportError:  # `core` is somebody else's
         return sentence.format(**values)
     return say(sentence, **values)

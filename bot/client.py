@@ -21,9 +21,9 @@ from adapters.terminal.chat import (
     turn_stream,
 )
 from bot.app import Start
-from core.errors import PonteError
-from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
-from core.i18n import say
+from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
+from core.domain.errors import PonteError
+from core.text.i18n import say
 
 Json = Mapping[str, Any]
 _CONVERSATION = "operator"

@@ -17,13 +17,13 @@ from zoneinfo import ZoneInfo
 from adapters.web import with_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
-from core import i18n
-from core.allowances import tell_estimates
-from core.conversation.grammar import Command, check_slug, parse, typed
-from core.errors import BadInput, PonteError, SettingsError
-from core.quick_commands import Inputs, named_once, parse_input
-from core.settings import cause, plain
-from core.text import clean, one_line
+from core.commands.grammar import Command, check_slug, parse, typed
+from core.commands.quick_commands import Inputs, named_once, parse_input
+from core.domain.errors import BadInput, PonteError, SettingsError
+from core.integrations.settings import cause, plain
+from core.rights.allowances import tell_estimates
+from core.text import i18n
+from core.text.text import clean, one_line
 
 _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL

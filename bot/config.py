@@ -27,7 +27,6 @@ from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, Faces, is_place
 from bot.toml import KeyPath, TomlLines, not_toml
-from core.allowances import Allowance, Of, Per
 from core.changes.approval import (
     ASKER,
     REMIND_AFTER,
@@ -36,15 +35,16 @@ from core.changes.approval import (
     TableRule,
     TableRules,
 )
-from core.changes.model import MOST_ROWS
-from core.conversation.grammar import SLUG
-from core.errors import SettingsError
-from core.i18n import LOCALES, nearest
-from core.integration import ChatIntegration, OwnerIntegration
-from core.messages import Address
-from core.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
-from core.settings import cause, matching
-from core.usage import NANO, Price, Prices
+from core.commands.grammar import SLUG
+from core.domain.changes import MOST_ROWS
+from core.domain.errors import SettingsError
+from core.domain.messages import Address
+from core.integrations.integration import ChatIntegration, OwnerIntegration
+from core.integrations.settings import cause, matching
+from core.rights.allowances import Allowance, Of, Per
+from core.rights.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
+from core.rights.usage import NANO, Price, Prices
+from core.text.i18n import LOCALES, nearest
 
 MOST_CALLS = 1000
 """A turn may be given no more."""
@@ -207,8 +207,9 @@ Rows = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Whom it means, where, and what they may and may not do there (`core.policy`). The first rule
-    that means who asks, and where, and says something about the right decides."""
+    """Whom the rule is about, where, and what they may and may not do there (`core.rights.policy`).
+
+    The first rule that covers the person, the place and the right decides."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     who: tuple[Who, ...] = ()
@@ -366,8 +367,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceRule:
-    """What may be spent, counted for each of `of`, by `who` and `where` (`core.allowances`). At
-    least one of `money`, `tokens`, `turns` is written."""
+    """What `who` may spend `where`, counted for each of `of` (`core.rights.allowances`).
+
+    At least one of `money`, `tokens`, `turns` is set."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     of: Of

@@ -12,13 +12,13 @@ from bot import installation
 from bot.app import Start, dependencies, model_client
 from bot.safety import findings
 from bot.telemetry import Redaction
-from core.errors import PonteError
-from core.http import HttpClient, HttpError
-from core.i18n import say, word
-from core.records import Health
-from core.settings import plain
+from core.clients.http import HttpClient, HttpError
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.settings import plain
 from core.store.budget import count_estimates
 from core.store.database import look_into
+from core.text.i18n import say, word
 
 SILENT = "the server does not answer ({why})"
 BROKE = "this look broke ({kind}), which is a fault of Ponte's own"

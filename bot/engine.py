@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.integrations import RIGHTS
-from core import commonmark
-from core.allowances import Allowed
-from core.audit import AuditLog
 from core.changes.apply import Applying
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
@@ -23,28 +20,24 @@ from core.changes.service import Changes
 from core.chat.cards import Redraw
 from core.chat.platform import Messenger
 from core.chat.requests import Requests
+from core.commands.quick_commands import Results
 from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Parts, Profile
 from core.conversation.upkeep import Retention, Upkeep
 from core.conversation.why import Why
-from core.errors import PonteError
-from core.integration import Alone, Peers
-from core.messages import Address, Answer, Item, Message, Person, prepare
-from core.policy import PlatformRights, RuleBook
-from core.ports import (
-    Fetch,
-    LookUp,
-    Model,
-    Policy,
-    QuickCommands,
-    Replies,
-    StatusBoard,
-    ThreadMap,
-)
-from core.quick_commands import Results
-from core.records import Outcome, Thread, Verdict
+from core.domain.errors import PonteError
+from core.domain.messages import Address, Answer, Item, Message, Person, prepare
+from core.domain.records import Outcome, Thread, Verdict
+from core.integrations.integration import Alone, Peers
+from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
+from core.ports.rights import Policy
+from core.ports.tools import Model, QuickCommands
+from core.rights.allowances import Allowed
+from core.rights.audit import AuditLog
+from core.rights.policy import PlatformRights, RuleBook
+from core.rights.usage import Prices
 from core.store import snapshot
 from core.store.audit import FileLines, SqlKeys, TableLines
 from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
@@ -60,9 +53,9 @@ from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
 from core.store.turns import SqlJournal
+from core.text import commonmark
 from core.tools.code.source import Runner
 from core.tools.tool import Toolbox
-from core.usage import Prices
 
 if TYPE_CHECKING:
     from core.store.jobs import Jobs

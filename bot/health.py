@@ -10,15 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from bot.settings import Settings
-from core.audit import OPERATOR, AuditLog
 from core.conversation.commands import Commands
-from core.errors import NotFound
-from core.i18n import say, word
-from core.integration import Act
-from core.messages import Address, Card, Person
-from core.policy import HELD
-from core.ports import Journal, Policy, QuickCommands
-from core.records import Health, QuickCommand, Shown
+from core.domain.errors import NotFound
+from core.domain.messages import Address, Card, Person
+from core.domain.records import Health, QuickCommand, Shown
+from core.integrations.integration import Act
+from core.ports.conversations import Journal
+from core.ports.rights import Policy
+from core.ports.tools import QuickCommands
+from core.rights.audit import OPERATOR, AuditLog
+from core.rights.policy import HELD
+from core.text.i18n import say, word
 
 PATIENCE = 5.0
 """Seconds that one part may take to tell how it is."""

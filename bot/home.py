@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from core.errors import HomeTaken, PonteError, SettingsError
-from core.settings import token_fault
+from core.domain.errors import HomeTaken, PonteError, SettingsError
+from core.integrations.settings import token_fault
 
 log = structlog.get_logger("home")
 LOCK = "ponte.lock"

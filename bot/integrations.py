@@ -10,9 +10,9 @@ from adapters.discord import DISCORD
 from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
-from core.integration import ChatIntegration, Integration
+from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL
-from core.policy import PlatformRights
+from core.rights.policy import PlatformRights
 from core.tools.code import CODE
 from core.tools.nocodb import NOCODB
 from core.tools.stackspot import STACKSPOT

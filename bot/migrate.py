@@ -21,9 +21,9 @@ from typing import Any
 from bot.engine import Stores
 from bot.home import Home
 from bot.settings import Settings
-from core.audit import OPERATOR, renamed
-from core.errors import NotFound, PonteError, SettingsError
-from core.settings import plain
+from core.domain.errors import NotFound, PonteError, SettingsError
+from core.integrations.settings import plain
+from core.rights.audit import OPERATOR, renamed
 from core.store.audit import SqlKeys, files
 from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes

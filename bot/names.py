@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from bot.config import AccessRule, Channel, Config
 from bot.settings import Settings
-from core.i18n import say
-from core.integration import ToolIntegration
-from core.policy import matches_pattern
-from core.text import normalised
+from core.integrations.integration import ToolIntegration
+from core.rights.policy import matches_pattern
+from core.text.i18n import say
+from core.text.text import normalised
 
 _NEAREST = "; did you mean {name}?"
 _SENTENCES = {

@@ -10,13 +10,13 @@ from typing import Any
 import structlog
 
 from adapters.web import WEB
-from core.audit import OPERATOR, AuditLog
-from core.errors import BadInput, PonteError
-from core.integration import Act, Peers
-from core.messages import Address, Person
-from core.policy import OWNER
-from core.ports import Inbox, Journal
-from core.records import Account
+from core.domain.errors import BadInput, PonteError
+from core.domain.messages import Address, Person
+from core.domain.records import Account
+from core.integrations.integration import Act, Peers
+from core.ports.conversations import Inbox, Journal
+from core.rights.audit import OPERATOR, AuditLog
+from core.rights.policy import OWNER
 from core.store.people import SqlPeople, hashed, new_token
 
 log = structlog.get_logger("people")

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 from bot import __version__
 from bot.app import start
 from bot.client import LocalClient, local_client
-from core.errors import PonteError
-from core.i18n import plural, say
-from core.private_files import create_file, make_folder, open_folder
-from core.settings import cause
-from core.text import file_name, one_line
+from core.domain.errors import PonteError
+from core.integrations.settings import cause
+from core.runtime.private_files import create_file, make_folder, open_folder
+from core.text.i18n import plural, say
+from core.text.text import file_name, one_line
 
 Json = Mapping[str, Any]
 PATIENCE = 900.0

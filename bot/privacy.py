@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from bot.people import PagePeople
-from core.audit import OPERATOR
 from core.chat.platform import ChatPlatform
-from core.errors import NotFound, PonteError
-from core.i18n import say
-from core.integration import Act
+from core.domain.errors import NotFound, PonteError
+from core.integrations.integration import Act
+from core.rights.audit import OPERATOR
 from core.store.files import FORGOTTEN, of_ids, of_ids_in, without_in
 from core.store.persons import EXPORTED, Erased, Who
+from core.text.i18n import say
 
 if TYPE_CHECKING:
     from bot.engine import Engine

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.config import Command, in_language
-from core.conversation.grammar import check_slug
-from core.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
-from core.i18n import LOCALES
-from core.messages import Address, Person
-from core.ports import Policy
-from core.records import Outcome, QuickCommand, ToolContext, Verdict
+from core.commands.grammar import check_slug
+from core.domain.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
+from core.domain.messages import Address, Person
+from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
+from core.ports.rights import Policy
+from core.text.i18n import LOCALES
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs. Raises

@@ -12,10 +12,10 @@ from bot.app import Start
 from bot.config import Config
 from bot.integrations import rights as platform_rights
 from core.changes.approval import ASKER, TableRule
-from core.errors import BadInput
-from core.messages import Address, Person
-from core.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
-from core.records import Verdict
+from core.domain.errors import BadInput
+from core.domain.messages import Address, Person
+from core.domain.records import Verdict
+from core.rights.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
 
 SOME = "?"
 """A workspace that was not named: the same for both."""

@@ -14,8 +14,8 @@ from bot.home import PSEUDONYMS, WEB, Home
 from bot.integrations import is_place
 from bot.names import misspelt_names
 from bot.settings import Settings
-from core.i18n import plural, say
-from core.integration import Finding, turns_chosen
+from core.integrations.integration import Finding, turns_chosen
+from core.text.i18n import plural, say
 
 _KEYS = (WEB, PSEUDONYMS)
 _TOPICS = ("home", "settings", "token", "page", "rights", "caps")

@@ -36,13 +36,13 @@ from adapters.discord import DiscordSettings
 from adapters.slack import SlackSettings
 from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces
-from core.errors import SettingsError
-from core.http import Proxies
-from core.i18n import say
-from core.integration import ChatIntegration, OwnerIntegration
+from core.clients.http import Proxies
+from core.domain.errors import SettingsError
+from core.integrations.integration import ChatIntegration, OwnerIntegration
+from core.integrations.settings import ProxyUrl, SettingsPart, Url, cause, plain, setting
 from core.models import ModelSettings
-from core.policy import EVERYBODY, DailyCaps, DailyTurns
-from core.settings import ProxyUrl, SettingsPart, Url, cause, plain, setting
+from core.rights.policy import EVERYBODY, DailyCaps, DailyTurns
+from core.text.i18n import say
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings

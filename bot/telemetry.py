@@ -21,7 +21,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.settings import Settings, load
-from core.errors import PonteError, SettingsError
+from core.domain.errors import PonteError, SettingsError
 
 MASK = "[secret]"
 _SHORTEST = 4

@@ -18,10 +18,10 @@ import structlog
 
 from bot import __version__
 from bot.settings import Settings
-from core import metrics
-from core.errors import SettingsError
-from core.settings import plain
-from core.tracing import Fact, Recording, root_of, trace_of
+from core.domain.errors import SettingsError
+from core.integrations.settings import plain
+from core.observability import metrics
+from core.observability.tracing import Fact, Recording, root_of, trace_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider

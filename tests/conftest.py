@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from core.i18n import LANGUAGE
+from core.text.i18n import LANGUAGE
 from tests import bytecode, databases, quick
 from tests.languages import strict
 

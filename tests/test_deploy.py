@@ -19,7 +19,7 @@ from adapters.web.requests import FORM_BODY
 from adapters.web.stream import BEAT
 from bot.cli import cli
 from bot.settings import Settings
-from core.metrics import exposition
+from core.observability.metrics import exposition
 from core.store import jobs, postgres
 
 ROOT = Path(__file__).parents[1]

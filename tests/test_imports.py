@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("bot", "adapters", "core")
 
 PLACES = {
-    "httpx": "core/http.py",
-    "openai": "core/openai.py",
+    "httpx": "core/clients/http.py",
+    "openai": "core/clients/openai.py",
     "sqlitedict": "core/store/thread_map.py",
     "psycopg": "core/store/",
     "psycopg_pool": "core/store/postgres.py",
     "procrastinate": "core/store/",
-    "prometheus_client": "core/metrics.py",
+    "prometheus_client": "core/observability/metrics.py",
     "requests": "bot/tracing.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
@@ -34,6 +34,11 @@ PLACES = {
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
+FOLDERS = (
+    "runtime", "text", "domain", "rights", "ports", "clients", "observability", "changes", "chat",
+    "commands", "store", "integrations", "tools", "models", "conversation",
+)  # fmt: skip
+"""The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
          "psycopg", "procrastinate", "opentelemetry", "requests")  # fmt: skip
 
@@ -71,7 +76,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
 
 
 def test_there_are_sources() -> None:
-    assert {"bot/settings.py", "core/ports.py"} <= set(sources())
+    assert {"bot/settings.py", "core/ports/conversations.py"} <= set(sources())
 
 
 def test_packages_point_one_way() -> None:
@@ -89,6 +94,26 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
         assert told & names == set(), path
+
+
+def test_folders_of_the_core_point_one_way() -> None:
+    """Each imports only folders that stand before it in the list."""
+    assert sorted(FOLDERS) == sorted(p.name for p in (ROOT / "core").iterdir() if _is_package(p))
+    assert [path for path in sources() if path.count("/") == 1 and path.startswith("core/")] == [
+        "core/__init__.py"
+    ]
+    against = {
+        (path, folder)
+        for path, tree in sources().items()
+        if path.startswith("core/") and path != "core/__init__.py"
+        for folder in FOLDERS[FOLDERS.index(path.split("/")[1]) + 1 :]
+        if any(f"{name}.".startswith(f"core.{folder}.") for name in imports(tree))
+    }
+    assert against == set()
+
+
+def _is_package(folder: Path) -> bool:
+    return (folder / "__init__.py").exists()
 
 
 def test_models_and_tools_do_not_know_each_other() -> None:

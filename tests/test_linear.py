@@ -25,12 +25,12 @@ from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
-from core import markdown, quick_commands, text
-from core.conversation import grammar
-from core.errors import PonteError
-from core.http import HttpAnswer, cleaned
-from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.text import redacted
+from core.clients.http import HttpAnswer, cleaned
+from core.commands import grammar, quick_commands
+from core.domain.errors import PonteError
+from core.text import markdown, text
+from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
+from core.text.text import redacted
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import worded
 from core.tools.stackspot.client import json_of

@@ -11,9 +11,9 @@ import pytest
 from bot.integrations import RIGHTS
 from core.conversation.context import CallLimits
 from core.conversation.rounds import ROUNDS
-from core.messages import Address, Person
-from core.policy import DailyCaps
-from core.records import Action
+from core.domain.messages import Address, Person
+from core.domain.records import Action
+from core.rights.policy import DailyCaps
 from tests.fakes.choices import allow_list
 
 ROOT = Path(__file__).parents[1]

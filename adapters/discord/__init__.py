@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, SecretStr, StrictBool
 
 from core.chat.platform import ChatPlatform
-from core.i18n import say
-from core.integration import (
+from core.domain.records import Health
+from core.integrations.integration import (
     MEND,
     ChatIntegration,
     ChatPorts,
@@ -29,9 +29,9 @@ from core.integration import (
     named,
     turns_chosen,
 )
-from core.policy import EVERYBODY, DailyTurns, PlatformRights
-from core.records import Health
-from core.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
+from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
+from core.rights.policy import EVERYBODY, DailyTurns, PlatformRights
+from core.text.i18n import say
 
 API_URL = "https://discord.com/api/v10"
 GATEWAY_URL = "wss://gateway.discord.gg/"

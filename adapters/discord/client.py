@@ -26,14 +26,14 @@ from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
 from core.chat.participants import Participants
-from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.integration import Alone, Peers
-from core.messages import Address, Person, ReplyTo
-from core.policy import LONGEST_KEPT
-from core.ports import Directory
-from core.records import Member, MemberPlace
+from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.domain.messages import Address, Person, ReplyTo
+from core.domain.records import Member, MemberPlace
+from core.integrations.integration import Alone, Peers
+from core.ports.rights import Directory
+from core.rights.policy import LONGEST_KEPT
+from core.runtime.tasks import Tasks, retry
 from core.store.files import without
-from core.tasks import Tasks, retry
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.

@@ -72,15 +72,16 @@ from core.chat.files import Downloads
 from core.chat.participants import Ways, as_everywhere
 from core.chat.platform import Surface
 from core.chat.posting import PostedReply
-from core.conversation import grammar
-from core.conversation.grammar import Command
-from core.errors import NotStored, SettingsError
-from core.http import Proxies
-from core.i18n import LOCALES, nearest, say
-from core.integration import Alone, ChatPorts, Refused
-from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
-from core.ports import Inbox, Policy, Posts, Reply, StatusBoard
-from core.records import Action, Health, QuickCommand
+from core.clients.http import Proxies
+from core.commands import grammar
+from core.commands.grammar import Command
+from core.domain.errors import NotStored, SettingsError
+from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
+from core.domain.records import Action, Health, QuickCommand
+from core.integrations.integration import Alone, ChatPorts, Refused
+from core.ports.conversations import Inbox, Posts, Reply, StatusBoard
+from core.ports.rights import Policy
+from core.text.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
 

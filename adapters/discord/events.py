@@ -36,15 +36,16 @@ from adapters.discord.client import (
 )
 from adapters.discord.files import attached, file_name, files_of
 from adapters.discord.surface import Threads, TypingSign
-from core import text
 from core.chat import participants
 from core.chat.files import LARGEST, Downloads
 from core.chat.participants import Way, Ways, as_everywhere
 from core.chat.presence import WaitingMarks, mark_while_unknown
-from core.errors import NotStored, PlatformBusy, PonteError, Undeliverable
-from core.i18n import plural, say
-from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.ports import Inbox, Policy
+from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
+from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.ports.conversations import Inbox
+from core.ports.rights import Policy
+from core.text import text
+from core.text.i18n import plural, say
 
 LONGEST_QUOTE = 4000
 SPEECH = (MessageType.default, MessageType.reply)

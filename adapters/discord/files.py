@@ -12,15 +12,12 @@ from adapters.discord.client import (
     attempt,
 )
 from adapters.discord.render import LIMIT, Sheet
-from core import text
-from core.errors import NotFound, PonteError, PostRemoved, Undeliverable
-from core.i18n import say
-from core.i18n import size as size_of
-from core.messages import (
-    Attachment,
-    File,
-)
-from core.ports import Files
+from core.domain.errors import NotFound, PonteError, PostRemoved, Undeliverable
+from core.domain.messages import Attachment, File
+from core.ports.conversations import Files
+from core.text import text
+from core.text.i18n import say
+from core.text.i18n import size as size_of
 
 DEADLINE = 120.0
 """Seconds that one file may take."""

@@ -17,11 +17,11 @@ from adapters.discord.client import (
     Interaction,
 )
 from core.chat.cards import LABELS
-from core.i18n import plural, say
-from core.markdown import is_plain, unlinked
-from core.messages import Card
-from core.records import QuickCommand
-from core.text import Fence, after, csv_bytes, is_number, spans, split
+from core.domain.messages import Card
+from core.domain.records import QuickCommand
+from core.text.i18n import plural, say
+from core.text.markdown import is_plain, unlinked
+from core.text.text import Fence, after, csv_bytes, is_number, spans, split
 
 LIMIT = 2000
 """Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for

@@ -8,9 +8,9 @@ import discord
 
 from adapters.discord.client import IN_DOUBT, intents
 from adapters.discord.connection import ASK_MENU, DEAF, INTENT_REFUSED, LOGIN_REFUSED, aim
-from core.http import Proxies
-from core.i18n import say
-from core.records import Health
+from core.clients.http import Proxies
+from core.domain.records import Health
+from core.text.i18n import say
 
 PERMISSIONS = discord.Permissions(
     view_channel=True,

@@ -39,12 +39,12 @@ from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_shee
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
 from core.chat.participants import Ways, as_everywhere
 from core.chat.presence import SOON, WaitingMarks
-from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.i18n import say
-from core.messages import Answer, Card, File, ReplyTo
-from core.ports import Files
-from core.tasks import Tasks
-from core.text import aside
+from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.domain.messages import Answer, Card, File, ReplyTo
+from core.ports.conversations import Files
+from core.runtime.tasks import Tasks
+from core.text.i18n import say
+from core.text.text import aside
 
 log = structlog.get_logger("discord")
 

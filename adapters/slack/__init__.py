@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, SecretStr
 
 from core.chat.platform import ChatPlatform
-from core.i18n import say
-from core.integration import (
+from core.domain.records import Health
+from core.integrations.integration import (
     MEND,
     ChatIntegration,
     ChatPorts,
@@ -24,9 +24,9 @@ from core.integration import (
     named,
     turns_chosen,
 )
-from core.policy import EVERYBODY, PlatformRights
-from core.records import Health
-from core.settings import TOKEN_LENGTH, SettingsPart, Url, matching, plain, setting
+from core.integrations.settings import TOKEN_LENGTH, SettingsPart, Url, matching, plain, setting
+from core.rights.policy import EVERYBODY, PlatformRights
+from core.text.i18n import say
 
 
 def _bot_token(value: SecretStr) -> SecretStr:

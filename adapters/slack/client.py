@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import structlog
 
 from adapters.slack.render import Json
-from core.errors import NotStored, PlatformBusy, SettingsError
-from core.http import Proxies
-from core.integration import Pace
-from core.tasks import Bounded, Tasks
+from core.clients.http import Proxies
+from core.domain.errors import NotStored, PlatformBusy, SettingsError
+from core.integrations.integration import Pace
+from core.runtime.tasks import Bounded, Tasks
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

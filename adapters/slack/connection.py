@@ -65,16 +65,17 @@ from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is
 from adapters.slack.workspace import Directory, Workspace
 from core.chat.files import Downloads
 from core.chat.posting import PostedReply
-from core.conversation.grammar import Command, parse, typed
-from core.errors import BadInput, NotStored, PlatformBusy, SettingsError, UnknownCommand
-from core.http import Proxies
-from core.i18n import nearest, say
-from core.integration import ChatPorts, Refused
-from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
-from core.ports import Inbox, Policy, Posts, StatusBoard
-from core.quick_commands import check_inputs
-from core.records import Health, QuickCommand
-from core.tasks import together
+from core.clients.http import Proxies
+from core.commands.grammar import Command, parse, typed
+from core.commands.quick_commands import check_inputs
+from core.domain.errors import BadInput, NotStored, PlatformBusy, SettingsError, UnknownCommand
+from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
+from core.domain.records import Health, QuickCommand
+from core.integrations.integration import ChatPorts, Refused
+from core.ports.conversations import Inbox, Posts, StatusBoard
+from core.ports.rights import Policy
+from core.runtime.tasks import together
+from core.text.i18n import nearest, say
 
 log = structlog.get_logger("slack")
 

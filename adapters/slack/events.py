@@ -25,17 +25,18 @@ from adapters.slack.client import (
 )
 from adapters.slack.render import Json, mentioned, readable
 from adapters.slack.workspace import Workspace
-from core import text
 from core.chat import participants
 from core.chat.files import Downloads
 from core.chat.participants import Participants, Ways, as_everywhere
 from core.chat.presence import mark_while_unknown
-from core.errors import NotFound, NotStored, PlatformBusy, SettingsError
-from core.i18n import nearest, say
-from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.ports import Inbox, Journal, Policy, ThreadMap
-from core.records import Member
-from core.tasks import Bounded, together
+from core.domain.errors import NotFound, NotStored, PlatformBusy, SettingsError
+from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.records import Member
+from core.ports.conversations import Inbox, Journal, ThreadMap
+from core.ports.rights import Policy
+from core.runtime.tasks import Bounded, together
+from core.text import text
+from core.text.i18n import nearest, say
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is gone, or older than a free workspace shows."""

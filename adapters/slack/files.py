@@ -16,8 +16,8 @@ from adapters.slack.events import private_url
 from adapters.slack.render import Json
 from adapters.slack.workspace import Workspace
 from core.chat.files import LARGEST
-from core.messages import Attachment, File
-from core.ports import Files
+from core.domain.messages import Attachment, File
+from core.ports.conversations import Files
 
 log = structlog.get_logger("slack")
 Find = Callable[[frozenset[str]], Awaitable[str | None]]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from core.chat.cards import LABELS
-from core.i18n import LANGUAGE, nearest, say
-from core.markdown import before_open_addresses, broken
-from core.messages import Address, Card, CardAction, Person
-from core.ports import Policy, StatusBoard
-from core.records import Action, Health, QuickCommand
-from core.text import HEAVIEST, SMALLEST, after_all, longest_info, spans, split, whole
+from core.domain.messages import Address, Card, CardAction, Person
+from core.domain.records import Action, Health, QuickCommand
+from core.ports.conversations import StatusBoard
+from core.ports.rights import Policy
+from core.text.i18n import LANGUAGE, nearest, say
+from core.text.markdown import before_open_addresses, broken
+from core.text.text import HEAVIEST, SMALLEST, after_all, longest_info, spans, split, whole
 
 if TYPE_CHECKING:
     pass

@@ -18,10 +18,10 @@ from adapters.slack.client import (
     TokenRefused,
     identity,
 )
-from core.errors import PlatformBusy, SettingsError
-from core.http import Proxies
-from core.i18n import say
-from core.records import Health
+from core.clients.http import Proxies
+from core.domain.errors import PlatformBusy, SettingsError
+from core.domain.records import Health
+from core.text.i18n import say
 
 SCOPES: Mapping[str, str] = {
     "app_mentions:read": "hear when it is mentioned",

@@ -50,13 +50,13 @@ from adapters.slack.render import (
     weight,
 )
 from adapters.slack.workspace import Workspace
-from core import errors
 from core.chat.posting import FILES
 from core.chat.presence import SOON
-from core.errors import PlatformBusy, PostRemoved, Undeliverable
-from core.i18n import nearest, say
-from core.messages import Answer, Card, File, ReplyTo
-from core.ports import Files
+from core.domain import errors
+from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.domain.messages import Answer, Card, File, ReplyTo
+from core.ports.conversations import Files
+from core.text.i18n import nearest, say
 
 log = structlog.get_logger("slack")
 

@@ -35,13 +35,13 @@ from adapters.slack.client import (
 from adapters.slack.render import PART, Json, Links
 from core.chat.directory import MemberDirectory, NoMember, NoRows
 from core.chat.presence import WaitingMarks
-from core.errors import PlatformBusy
-from core.integration import Alone, Peers
-from core.messages import Person, ReplyTo
-from core.policy import LONGEST_KEPT, MAX_STALE_SECONDS
-from core.ports import Directory as Rows
-from core.records import Member, MemberPlace
-from core.tasks import Bounded, Tasks
+from core.domain.errors import PlatformBusy
+from core.domain.messages import Person, ReplyTo
+from core.domain.records import Member, MemberPlace
+from core.integrations.integration import Alone, Peers
+from core.ports.rights import Directory as Rows
+from core.rights.policy import LONGEST_KEPT, MAX_STALE_SECONDS
+from core.runtime.tasks import Bounded, Tasks
 
 log = structlog.get_logger("slack")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.chat.platform import Platform
-from core.i18n import say
-from core.integration import (
+from core.integrations.integration import (
     ChatPorts,
     Dependencies,
     Finding,
@@ -15,8 +14,9 @@ from core.integration import (
     PagePorts,
     Shared,
 )
-from core.policy import EVERYTHING, PlatformRights
-from core.settings import SettingsPart
+from core.integrations.settings import SettingsPart
+from core.rights.policy import EVERYTHING, PlatformRights
+from core.text.i18n import say
 
 
 class Terminal(OwnerIntegration[SettingsPart]):

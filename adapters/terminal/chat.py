@@ -27,13 +27,13 @@ from typing import Any, Protocol, TextIO, TypeVar
 from rich.cells import cell_len
 
 from core.changes.cards import differences
-from core.commonmark import parser
-from core.errors import PonteError, TooLarge
-from core.http import HttpAnswer, HttpClient, HttpError
-from core.i18n import moment, say, size
-from core.markdown import ended, is_plain, unclickable
-from core.private_files import create_file, has_content, open_folder
-from core.text import after, clean, file_name
+from core.clients.http import HttpAnswer, HttpClient, HttpError
+from core.domain.errors import PonteError, TooLarge
+from core.runtime.private_files import create_file, has_content, open_folder
+from core.text.commonmark import parser
+from core.text.i18n import moment, say, size
+from core.text.markdown import ended, is_plain, unclickable
+from core.text.text import after, clean, file_name
 
 MOMENT = 1.0
 """Seconds that `stop` has to come to its own end."""

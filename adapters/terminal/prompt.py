@@ -11,8 +11,8 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from core.conversation.grammar import NAMES, TRANSLATED
-from core.i18n import nearest, say
+from core.commands.grammar import NAMES, TRANSLATED
+from core.text.i18n import nearest, say
 
 REMEMBERED = 200
 """Former messages that the arrow keys bring back; they stand nowhere else than in the home."""

@@ -12,9 +12,9 @@ from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from core.chat.platform import Platform
-from core.errors import PonteError
-from core.i18n import say
-from core.integration import (
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.integration import (
     ChatPorts,
     Dependencies,
     Finding,
@@ -23,9 +23,7 @@ from core.integration import (
     PagePorts,
     Shared,
 )
-from core.policy import EVERYTHING, PlatformRights
-from core.records import Health
-from core.settings import (
+from core.integrations.settings import (
     Origin,
     SettingsPart,
     Switch,
@@ -35,6 +33,8 @@ from core.settings import (
     setting,
     token_fault,
 )
+from core.rights.policy import EVERYTHING, PlatformRights
+from core.text.i18n import say
 
 _DIFFERENT = 8
 """Characters of a token that differ at least; `openssl rand -hex 16` has fewer once in millions."""

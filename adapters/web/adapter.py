@@ -18,9 +18,8 @@ from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import Stopping, TooManyStreams
-from core.errors import PonteError
-from core.integration import Alone, Handler, Operator, Peers, Used
-from core.messages import (
+from core.domain.errors import PonteError
+from core.domain.messages import (
     Address,
     Answer,
     Card,
@@ -31,9 +30,11 @@ from core.messages import (
     ReplyTo,
     Usage,
 )
-from core.policy import OWNER
-from core.ports import Files, Inbox, People, Policy, Posts, Reply, StatusBoard
-from core.records import Action, Health, Listed, Shown
+from core.domain.records import Action, Health, Listed, Shown
+from core.integrations.integration import Alone, Handler, Operator, Peers, Used
+from core.ports.conversations import Files, Inbox, Posts, Reply, StatusBoard
+from core.ports.rights import People, Policy
+from core.rights.policy import OWNER
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]

@@ -23,12 +23,12 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized, WrongToken
-from core.errors import NotStored, Refusal
-from core.messages import Person
-from core.policy import OWNER
-from core.ports import People
-from core.records import Account
-from core.settings import has_generated_form
+from core.domain.errors import NotStored, Refusal
+from core.domain.messages import Person
+from core.domain.records import Account
+from core.integrations.settings import has_generated_form
+from core.ports.rights import People
+from core.rights.policy import OWNER
 from core.store.people import hashed
 
 SESSION = 30 * 86_400

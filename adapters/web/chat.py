@@ -34,10 +34,10 @@ from adapters.web.requests import (
     visitor_of,
 )
 from adapters.web.stream import answer_json, turn_events
-from core.errors import Empty, Forgotten, NotFound
-from core.i18n import say
-from core.messages import Answer, Attachment, Message
-from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
+from core.domain.errors import Empty, Forgotten, NotFound
+from core.domain.messages import Answer, Attachment, Message
+from core.domain.records import FINAL_STATES, QuickCommand, Receipt, Shown
+from core.text.i18n import say
 
 REFUSED = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""

@@ -59,15 +59,15 @@ from adapters.web.requests import (
 )
 from adapters.web.stream import PACE, news_of
 from core.changes.cards import differences
-from core.conversation import grammar
-from core.errors import BadInput, Empty, NotFound, PonteError, TooLarge
-from core.i18n import say
-from core.i18n import size as size_of
-from core.markdown import unlinked
-from core.messages import ONCE, Answer, Card, Message, Person, Quote
-from core.policy import DEFAULT_RULE
-from core.records import Receipt
-from core.text import clean, file_name, one_line
+from core.commands import grammar
+from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
+from core.domain.messages import ONCE, Answer, Card, Message, Person, Quote
+from core.domain.records import Receipt
+from core.rights.policy import DEFAULT_RULE
+from core.text.i18n import say
+from core.text.i18n import size as size_of
+from core.text.markdown import unlinked
+from core.text.text import clean, file_name, one_line
 
 MODEL = "ponte"
 """What is asked where no other model may be chosen."""

@@ -44,14 +44,14 @@ from adapters.web.stream import (
     message_json,
     with_cards,
 )
-from core.conversation.grammar import TRANSLATED
-from core.errors import NotFound
-from core.i18n import LOCALES, moment, say
-from core.integration import Operator
-from core.messages import Address, Answer, File, Message, Person
-from core.policy import OWNER
-from core.records import Listed, Shown
-from core.text import clean, cut, file_name, one_line
+from core.commands.grammar import TRANSLATED
+from core.domain.errors import NotFound
+from core.domain.messages import Address, Answer, File, Message, Person
+from core.domain.records import Listed, Shown
+from core.integrations.integration import Operator
+from core.rights.policy import OWNER
+from core.text.i18n import LOCALES, moment, say
+from core.text.text import clean, cut, file_name, one_line
 
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.messages import Usage
+from core.domain.messages import Usage
 
 Json = dict[str, Any]
 DONE = b"data: [DONE]\n\n"

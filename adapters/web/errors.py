@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.errors import BadInput, NotStored, PonteError, Refusal
-from core.i18n import say
+from core.domain.errors import BadInput, NotStored, PonteError, Refusal
+from core.text.i18n import say
 
 STATUS = {
     "bad_request": 400,

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from core.markdown import ended, is_plain
+from core.text.markdown import ended, is_plain
 
 QUICK = 1_000
 """Characters that are rendered at once (some 4 ms); more goes to a thread."""

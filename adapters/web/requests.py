@@ -36,13 +36,13 @@ from adapters.web.errors import (
     status_of,
 )
 from adapters.web.stream import Manner
-from core.errors import NotFound, PonteError, TooLarge
-from core.i18n import LANGUAGE, nearest
-from core.i18n import size as size_of
-from core.messages import Attachment, Message, Person, ReplyTo, turn_id
-from core.policy import OWNER
-from core.records import Receipt, Shown
-from core.text import check_json, clean, file_name, parse_json
+from core.domain.errors import NotFound, PonteError, TooLarge
+from core.domain.messages import Attachment, Message, Person, ReplyTo, turn_id
+from core.domain.records import Receipt, Shown
+from core.rights.policy import OWNER
+from core.text.i18n import LANGUAGE, nearest
+from core.text.i18n import size as size_of
+from core.text.text import check_json, clean, file_name, parse_json
 
 TEXT = 2_000_000
 """Bytes of one message's text must be fewer."""
@@ -56,7 +56,7 @@ LONG = 100_000
 """Bytes of JSON that are read in a thread."""
 VALUES, DEPTH = 100_000, 32
 """Values in one body, and how deep they are nested; each becomes an object in memory. Of a model's
-answers as many are taken (`core.openai.PARTS`)."""
+answers as many are taken (`core.clients.openai.PARTS`)."""
 FORM_BODY = 5 * FILE + TEXT
 COMPATIBLE = "/v1/"
 """What is asked as OpenAI's API is begins so."""

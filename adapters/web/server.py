@@ -29,7 +29,7 @@ from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of, visitor_of
 from adapters.web.usage import UsageRoutes
-from core.errors import NotFound, PonteError, Refusal, SettingsError
+from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
 
 HEAD = 10.0
 """Seconds for the head of a request: from the connection, or from its first byte."""

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 
 from adapters.web.adapter import Follower, Json, Live, Site
 from adapters.web.render import GrowingHtml, render
-from core.conversation import grammar
-from core.errors import BadInput, NotFound, PonteError
-from core.i18n import say
-from core.messages import Address, Answer, Attachment, Card, File, Message
-from core.records import FINAL_STATES, Receipt, Shown
+from core.commands import grammar
+from core.domain.errors import BadInput, NotFound, PonteError
+from core.domain.messages import Address, Answer, Attachment, Card, File, Message
+from core.domain.records import FINAL_STATES, Receipt, Shown
+from core.text.i18n import say
 
 BEAT = 15.0
 """Seconds of silence before a comment is sent, so that no proxy closes the stream."""

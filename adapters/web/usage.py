@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from adapters.web.adapter import Site
 from adapters.web.requests import visitor_of
-from core.allowances import tell_estimates
-from core.errors import NotFound
-from core.i18n import LANGUAGE, money, number, say
+from core.domain.errors import NotFound
+from core.rights.allowances import tell_estimates
+from core.text.i18n import LANGUAGE, money, number, say
 
 DAYS = 30
 WIDE, HIGH, BAR, FOOT = 720, 160, 24, 18

@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.changes.model import PENDING, Change, Seen, Step, StepState, WriteKind
 from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
-from core.errors import Draining, ToolError, WriteUnsure
+from core.domain.changes import PENDING, Change, Seen, Step, StepState, WriteKind
+from core.domain.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
 NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.changes.model import Change, Consent, Decision, Draft, Proposal
-from core.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
-from core.messages import Address, Person
-from core.policy import (
+from core.domain.changes import Change, Consent, Decision, Draft, Proposal
+from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
+from core.domain.messages import Address, Person
+from core.ports.rights import Policy
+from core.rights.policy import (  # fmt: skip
     HELD,
     NO_RIGHTS,
     OWNER,
@@ -17,9 +18,8 @@ from core.policy import (
     RuleBook,
     held,
     places,
-)  # fmt: skip
-from core.ports import Policy
-from core.text import normalised
+)
+from core.text.text import normalised
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
-from core.i18n import plural, say
-from core.markdown import markless
-from core.messages import Card, CardAction
-from core.records import FROM_PONTE
-from core.text import clean, clip, cut, fenced, one_line, redacted
+from core.domain.changes import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
+from core.domain.messages import Card, CardAction
+from core.domain.records import FROM_PONTE
+from core.text.i18n import plural, say
+from core.text.markdown import markless
+from core.text.text import clean, clip, cut, fenced, one_line, redacted
 
 ROWS = 5
 """Rows shown on a card; all of them stand in the ledger."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from core.changes.model import (
+from core.domain.changes import (
     Change,
     ChangeState,
     Consent,
@@ -17,8 +17,8 @@ from core.changes.model import (
     Stage,
     Step,
 )
-from core.messages import Card, Person
-from core.records import ALL_OVER, Area, Outcome, ToolContext
+from core.domain.messages import Card, Person
+from core.domain.records import ALL_OVER, Area, Outcome, ToolContext
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows a person a few words of progress, in their language."""

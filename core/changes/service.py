@@ -14,11 +14,11 @@ from typing import Protocol
 
 import structlog
 
-from core import metrics
 from core.changes import cards
 from core.changes.apply import Applying
 from core.changes.approval import ASKER_UNKNOWN, Approval
-from core.changes.model import (
+from core.changes.ports import Applier, Doing, Ledger
+from core.domain.changes import (
     LIFETIME,
     MOST_ROWS,
     NO_PROPOSAL,
@@ -35,21 +35,14 @@ from core.changes.model import (
     Step,
     fresh_id,
 )
-from core.changes.ports import Applier, Doing, Ledger
-from core.errors import (
-    AuditRefused,
-    Expired,
-    NotAllowed,
-    NotFound,
-    StatusUnknown,
-    ToolError,
-)
-from core.i18n import say
-from core.messages import Address, Answer, Card, CardAction, Person
-from core.policy import NO_RIGHTS, OWNER
-from core.ports import Audit
-from core.records import Outcome, ToolContext, tell_model
-from core.usage import Paid
+from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.domain.messages import Address, Answer, Card, CardAction, Person
+from core.domain.records import Outcome, ToolContext, tell_model
+from core.observability import metrics
+from core.ports.rights import Audit
+from core.rights.policy import NO_RIGHTS, OWNER
+from core.rights.usage import Paid
+from core.text.i18n import say
 
 log = structlog.get_logger("changes")
 SHOWN = 20

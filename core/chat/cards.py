@@ -9,15 +9,15 @@ from contextlib import suppress
 
 import structlog
 
-from core.changes.model import Change
 from core.changes.ports import Ledger
 from core.changes.service import Changes
 from core.chat.requests import Requests
-from core.conversation.context import TurnPosts
-from core.errors import PlatformBusy, PonteError, Undeliverable
-from core.messages import Answer, CardAction
-from core.ports import Journal, Replies
-from core.records import FINAL_STATES, Turn
+from core.chat.turn_posts import TurnPosts
+from core.domain.changes import Change
+from core.domain.errors import PlatformBusy, PonteError, Undeliverable
+from core.domain.messages import Answer, CardAction
+from core.domain.records import FINAL_STATES, Turn
+from core.ports.conversations import Journal, Replies
 
 log = structlog.get_logger("redraw")
 STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",

@@ -16,10 +16,10 @@ from typing import Protocol
 
 import structlog
 
-from core.errors import NotStored, PlatformBusy
-from core.ports import Directory
-from core.records import Member, MemberPlace
-from core.tasks import Bounded, Tasks
+from core.domain.errors import NotStored, PlatformBusy
+from core.domain.records import Member, MemberPlace
+from core.ports.rights import Directory
+from core.runtime.tasks import Bounded, Tasks
 
 log = structlog.get_logger("directory")
 MAX_MEMBERS_IN_MEMORY = 10_000

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from core import text
-from core.errors import PonteError, TooLarge
-from core.i18n import say
-from core.i18n import size as size_of
-from core.messages import Attachment, File, Message
-from core.models.input import CHARACTERS, is_cut
-from core.ports import Files
+from core.domain.errors import PonteError, TooLarge
+from core.domain.file_text import CHARACTERS, is_cut
+from core.domain.messages import Attachment, File, Message
+from core.ports.conversations import Files
+from core.text import text
+from core.text.i18n import say
+from core.text.i18n import size as size_of
 
 LARGEST = 20 * 1024 * 1024
 """Bytes of one file that is taken: a request to a model holds no more (`core.models.input`)."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.messages import Address
+from core.domain.messages import Address
 
 QUOTES, QUOTED, FILES = 30, 500, 10
 """Earlier messages of a thread that a turn is told, characters of each, and their newest files."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from core.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
-from core.ports import Posts, Reply
-from core.records import Health
+from core.domain.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
+from core.domain.records import Health
+from core.ports.conversations import Posts, Reply
 
 
 class Platform(Protocol):

@@ -15,11 +15,12 @@ from typing import Any
 
 import structlog
 
-from core import metrics, text
 from core.chat.platform import Surface
-from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.messages import Answer, Post, Progress
-from core.ports import Posts
+from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
+from core.domain.messages import Answer, Post, Progress
+from core.observability import metrics
+from core.ports.conversations import Posts
+from core.text import text
 
 log = structlog.get_logger("posting")
 FILES = 0

@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from core.errors import Forgotten, NotStored
-from core.messages import Message
-from core.ports import Inbox, Policy
-from core.records import Receipt
-from core.tasks import Tasks
+from core.domain.errors import Forgotten, NotStored
+from core.domain.messages import Message
+from core.domain.records import Receipt
+from core.ports.conversations import Inbox
+from core.ports.rights import Policy
+from core.runtime.tasks import Tasks
 
 UNKNOWN_MARK_SECONDS = 1.0
 """How long the author of a message may be unknown before it is marked as waiting."""

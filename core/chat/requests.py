@@ -16,15 +16,15 @@ from typing import Any
 import structlog
 
 from core.changes import cards
-from core.changes.model import Change, Outgoing
 from core.changes.ports import Outbox
 from core.changes.service import Changes
 from core.chat.platform import Messenger
-from core.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
-from core.i18n import nearest, say
-from core.markdown import markless
-from core.messages import Answer, Card, Person, Post, ReplyTo, turn_id
-from core.ports import Journal, Replies, Reply
+from core.domain.changes import Change, Outgoing
+from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
+from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
+from core.ports.conversations import Journal, Replies, Reply
+from core.text.i18n import nearest, say
+from core.text.markdown import markless
 
 log = structlog.get_logger("requests")
 MOST_PEOPLE = 20

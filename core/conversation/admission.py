@@ -11,11 +11,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
-from core import text
-from core.conversation import grammar
-from core.errors import PonteError
-from core.messages import Message
-from core.ports import Policy
+from core.commands import grammar
+from core.domain.errors import PonteError
+from core.domain.messages import Message
+from core.ports.rights import Policy
+from core.text import text
 
 WAIT_SECONDS = 180.0
 """How long somebody whom the platform has not told of yet is waited for."""

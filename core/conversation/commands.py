@@ -11,36 +11,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from core import metrics, quick_commands, text, tracing
-from core.allowances import standing, tell_estimates
 from core.changes import cards
-from core.changes.model import Decision
 from core.changes.service import SHOWN, Changes
-from core.conversation import grammar
+from core.commands import grammar, quick_commands
+from core.commands.grammar import Command
+from core.commands.quick_commands import Results, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
-from core.conversation.grammar import Command
 from core.conversation.why import Why
-from core.errors import NotAllowed, NotFound, PonteError
-from core.i18n import LANGUAGE, money, plural, say
-from core.markdown import markless
-from core.messages import Address, Answer, CardAction, Progress, Usage
-from core.policy import places
-from core.ports import (
-    Audit,
-    Budget,
-    Files,
-    Inbox,
-    Journal,
-    Policy,
-    QuickCommands,
-    StatusBoard,
-    ThreadMap,
-)
-from core.quick_commands import Results, check_inputs
-from core.records import Action, Call, Forgot, Outcome, Spent, ToolContext, Turn
+from core.domain.changes import Decision
+from core.domain.errors import NotAllowed, NotFound, PonteError
+from core.domain.messages import Address, Answer, CardAction, Progress, Usage
+from core.domain.records import Action, Call, Forgot, Outcome, Spent, ToolContext, Turn
+from core.observability import metrics, tracing
+from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.tools import QuickCommands
+from core.rights.allowances import standing, tell_estimates
+from core.rights.policy import places
+from core.rights.usage import Paid
+from core.text import text
+from core.text.i18n import LANGUAGE, money, plural, say
+from core.text.markdown import markless
 from core.tools.code.source import DOING, NAME, Run, Runner, for_person
 from core.tools.tool import compact
-from core.usage import Paid
 
 T = TypeVar("T")
 HELP = """\

@@ -8,61 +8,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core import text
-from core.allowances import Count
 from core.changes.ports import Proposals
 from core.conversation.paying import Paying
-from core.i18n import LANGUAGE
-from core.markdown import Trust
-from core.messages import Attachment, File, Message, Post, Progress
-from core.ports import Audit, Budget, Fetch, Files, Journal, Reply, ThreadMap, Tool
-from core.records import Call, Remote, Thread, ToolContext, Turn, Verdict
-from core.tasks import together
+from core.domain.messages import Attachment, File, Message, Progress
+from core.domain.records import Call, Remote, Thread, ToolContext, Turn, Verdict
+from core.ports.conversations import Fetch, Files, Journal, Reply, ThreadMap
+from core.ports.rights import Audit, Budget
+from core.ports.tools import Tool
+from core.rights.allowances import Count
+from core.runtime.tasks import together
+from core.text import text
+from core.text.i18n import LANGUAGE
+from core.text.markdown import Trust
 
 Show = Callable[[Progress], Awaitable[None]]
 FETCHING = 10.0
 """Seconds that a turn waits for one of its files; all are fetched at once."""
-
-
-class TurnPosts:
-    """The `Posts` port: the journal's record of one turn's posts, as its Reply sees it.
-
-    `key` was kept with the answer, and the post `held` is to be kept with the turn's end."""
-
-    def __init__(self, journal: Journal, turn: Turn) -> None:
-        self._journal = journal
-        self._turn = turn
-        self.key = ""
-        self.held: Post | None = None
-
-    @property
-    def resumed(self) -> bool:
-        return self._turn.attempt > 1
-
-    def check(self) -> None:
-        self._journal.check()
-
-    async def known(self) -> Sequence[Post]:
-        return self._turn.posts
-
-    async def posting(self, number: int, key: str) -> None:
-        if key != self.key:
-            await self._journal.posting(self._turn, number, key)
-
-    async def posted(self, number: int, post: str, last: bool = False) -> None:
-        if last:
-            self.held = Post(number, "", post, "posted")
-        else:
-            await self._journal.posted(self._turn, number, post)
-
-    async def keep(self) -> None:
-        """Keep what is held now: the turn does not end."""
-        if self.held:
-            await self._journal.posted(self._turn, self.held.number, self.held.id)
-            self.held = None
-
-    async def removed(self, number: int) -> None:
-        await self._journal.removed(self._turn, number)
 
 
 @dataclass(frozen=True, slots=True)

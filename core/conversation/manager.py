@@ -12,17 +12,17 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from core import metrics, text, tracing
-from core.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
 from core.changes.service import Changes
 from core.chat.files import unread
-from core.conversation import grammar, prompt
+from core.chat.turn_posts import TurnPosts
+from core.commands import grammar
+from core.conversation import prompt
 from core.conversation.commands import Commands
-from core.conversation.context import CallLimits, ToolContexts, TurnContext, TurnPosts
+from core.conversation.context import CallLimits, ToolContexts, TurnContext
 from core.conversation.paying import Paying, most, nears
 from core.conversation.rounds import Rounds
 from core.conversation.storing import until_stored
-from core.errors import (
+from core.domain.errors import (
     RESTORED,
     Draining,
     Empty,
@@ -41,26 +41,19 @@ from core.errors import (
     Undeliverable,
     Unstorable,
 )
-from core.i18n import LANGUAGE, nearest, say
-from core.markdown import Trust, addresses
-from core.messages import Address, Answer, File, Progress
-from core.policy import HELD
-from core.ports import (
-    Audit,
-    Budget,
-    Files,
-    Inbox,
-    Journal,
-    LookUp,
-    Model,
-    Policy,
-    Replies,
-    Reply,
-    ThreadMap,
-)
-from core.records import CRASHED, FINAL_STATES, Spoken, State, Turn
-from core.tasks import Bounded, Tasks, together
-from core.text import make_storable
+from core.domain.messages import Address, Answer, File, Progress
+from core.domain.records import CRASHED, FINAL_STATES, Spoken, State, Turn
+from core.observability import metrics, tracing
+from core.ports.conversations import Files, Inbox, Journal, LookUp, Replies, Reply, ThreadMap
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.tools import Model
+from core.rights.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
+from core.rights.policy import HELD
+from core.runtime.tasks import Bounded, Tasks, together
+from core.text import text
+from core.text.i18n import LANGUAGE, nearest, say
+from core.text.markdown import Trust, addresses
+from core.text.text import make_storable
 from core.tools.tool import Toolbox
 
 log = structlog.get_logger("conversation")

@@ -6,20 +6,23 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from core import metrics
-from core.allowances import Allowance, Count, Grant, Spend, Unit
-from core.messages import Usage
-from core.ports import Budget, Tool
-from core.records import Turn
-from core.usage import NANO
+from core.domain.messages import Usage
+from core.domain.records import Turn
+from core.observability import metrics
+from core.ports.rights import Budget
+from core.ports.tools import Tool
+from core.rights.allowances import Allowance, Count, Grant, Spend, Unit
+from core.rights.usage import NANO
 
 _AROUND = 100  # what stands around each in a request
 
 
 class Paying:
-    """The `Paying` of `core.records`, for all rounds of a turn. `told`: tokens that the model is
-    told beside the thread, at most. `first`: what was reserved when the person was heard; None
-    where the turn is taken up again, or nothing bounds it."""
+    """The `Paying` of `core.domain.records`, for all rounds of a turn.
+
+    `told`: the most tokens that the model is told beside the thread. `first`: what was reserved
+    when the message was recorded; None when the turn is resumed or has no limit.
+    """
 
     def __init__(
         self, budget: Budget, turn: Turn, model: str, told: int, first: Grant | None

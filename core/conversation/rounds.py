@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 import structlog
 
-from core import markdown, metrics, text, tracing
 from core.conversation.context import TurnContext
 from core.conversation.storing import until_stored
-from core.errors import (
+from core.domain.errors import (
     REFUSALS,
     Draining,
     ModelDown,
@@ -33,10 +32,8 @@ from core.errors import (
     TooManyRounds,
     Unstorable,
 )
-from core.i18n import say
-from core.messages import Answer, Card, File, Item, Progress
-from core.ports import Journal, Model, Tool
-from core.records import (
+from core.domain.messages import Answer, Card, File, Item, Progress
+from core.domain.records import (
     INTERRUPTED,
     NEEDS,
     Ask,
@@ -52,9 +49,14 @@ from core.records import (
     ToolContext,
     tell_model,
 )
-from core.tasks import together
+from core.observability import metrics, tracing
+from core.ports.conversations import Journal
+from core.ports.tools import Model, Tool
+from core.rights.usage import Paid
+from core.runtime.tasks import together
+from core.text import markdown, text
+from core.text.i18n import say
 from core.tools.tool import capped, outcome_of_error, paid_for
-from core.usage import Paid
 
 log = structlog.get_logger("turn")
 ROUNDS = 12

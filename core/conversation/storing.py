@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import structlog
 
-from core.errors import NotStored
-from core.tasks import retry
+from core.domain.errors import NotStored
+from core.runtime.tasks import retry
 
 log = structlog.get_logger("store")
 T = TypeVar("T")

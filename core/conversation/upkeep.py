@@ -11,14 +11,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from core.audit import AuditLog
-from core.changes.model import UNDO_LIFETIME
 from core.changes.ports import Ledger
-from core.errors import PonteError
-from core.messages import ONCE, Address
-from core.policy import places
-from core.ports import Directory, Files, Inbox, Journal, Model
-from core.records import Area
+from core.domain.changes import UNDO_LIFETIME
+from core.domain.errors import PonteError
+from core.domain.messages import ONCE, Address
+from core.domain.records import Area
+from core.ports.conversations import Files, Inbox, Journal
+from core.ports.rights import Directory
+from core.ports.tools import Model
+from core.rights.audit import AuditLog
+from core.rights.policy import places
 
 log = structlog.get_logger("upkeep")
 EVERY = 3600.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.changes.approval import Approval, approving, proposing
-from core.changes.model import Change, Decision
 from core.changes.service import Changes
-from core.errors import NotFound, ToolError
-from core.i18n import LANGUAGE, say
-from core.policy import explained, is_right
-from core.ports import Policy
-from core.records import NEEDS, Turn
+from core.domain.changes import Change, Decision
+from core.domain.errors import NotFound, ToolError
+from core.domain.records import NEEDS, Turn
+from core.ports.rights import Policy
+from core.rights.policy import explained, is_right
+from core.text.i18n import LANGUAGE, say
 from core.tools.tool import Toolbox
 
 _NOTHING = (

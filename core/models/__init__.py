@@ -7,13 +7,21 @@ from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
-from core.errors import PonteError
-from core.http import HttpAnswer
-from core.i18n import say
-from core.integration import PATIENCE, Dependencies, Late, ModelIntegration, Read, Shared, nothing
-from core.ports import Model
-from core.records import Health
-from core.settings import BaseUrl, Instructions, SettingsPart, plain, setting
+from core.clients.http import HttpAnswer
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.integration import (
+    PATIENCE,
+    Dependencies,
+    Late,
+    ModelIntegration,
+    Read,
+    Shared,
+    nothing,
+)
+from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain, setting
+from core.ports.tools import Model
+from core.text.i18n import say
 
 SPARE = 2
 """Empty conversations that are made ahead at the model's server."""

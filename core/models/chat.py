@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 
-from core.messages import Item
+from core.clients.openai import Fault, Json, id_of
+from core.domain.messages import Item
+from core.domain.records import Ask, Began, Delta, ModelEvent, ToolSpec
 from core.models.responses import OwnHistory, company
 from core.models.server import Cut, Said, Server, Weight
-from core.openai import Fault, Json, id_of
-from core.records import Ask, Began, Delta, ModelEvent, ToolSpec
-from core.text import PieceJoiner
-from core.usage import usage_of
+from core.rights.usage import usage_of
+from core.text.text import PieceJoiner
 
 CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
 """Why an answer ends early, by its `finish_reason`."""

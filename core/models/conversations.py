@@ -16,8 +16,10 @@ from typing import Literal
 
 import structlog
 
-from core.errors import PonteError
-from core.messages import Item
+from core.clients.openai import Fault, Json
+from core.domain.errors import PonteError
+from core.domain.messages import Item
+from core.domain.records import Ask, Began, Completed, Kept, ModelEvent, Remote
 from core.models.input import answered, cut, lost, paired, size, starts, weight, words
 from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company, question
 from core.models.server import (
@@ -32,8 +34,6 @@ from core.models.server import (
     too_long,
     unpaired,
 )
-from core.openai import Fault, Json
-from core.records import Ask, Began, Completed, Kept, ModelEvent, Remote
 
 log = structlog.get_logger("model")
 LATER = 0.05

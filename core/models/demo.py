@@ -13,9 +13,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.i18n import plural, say
-from core.messages import CONTEXT, NOTE, Item
-from core.records import (
+from core.domain.messages import CONTEXT, NOTE, Item
+from core.domain.records import (
     INTERRUPTED,
     Ask,
     Completed,
@@ -25,7 +24,8 @@ from core.records import (
     Remote,
     tell_person,
 )
-from core.text import clean, clip, fenced, one_line
+from core.text.i18n import plural, say
+from core.text.text import clean, clip, fenced, one_line
 
 Filter = Mapping[str, str | None]
 """As `nocodb_query` takes them: {"field", "op", "value"}."""

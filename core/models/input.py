@@ -8,19 +8,17 @@ fit are named in words.
 from __future__ import annotations
 
 import base64
-import codecs
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from core.allowances import DOCUMENT_MOST
-from core.errors import NotFound
-from core.messages import CONTEXT, NOTE, File, Item
-from core.openai import Json
-from core.usage import PICTURE_MOST
+from core.clients.openai import Json
+from core.domain.errors import NotFound
+from core.domain.file_text import CHARACTERS, decoded, is_text
+from core.domain.messages import CONTEXT, NOTE, File, Item
+from core.rights.allowances import DOCUMENT_MOST
+from core.rights.usage import PICTURE_MOST
 
-CHARACTERS = 100_000
-"""Characters of one file that a model is given."""
 BYTES = 20 * 2**20
 """Bytes of files in one request, before base64. OpenAI takes 50 MB in all; proxies take less."""
 PICTURE = 1_500
@@ -31,42 +29,9 @@ LOST = "error: interrupted, result unknown"
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """What models take as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT = "application/pdf"
-_TYPES = ("application/json", "application/xml", "application/x-yaml", "application/yaml",
-          "application/toml", "application/javascript", "application/sql",
-          "application/csv", "application/x-csv")  # fmt: skip
-# A browser on a machine with Excel calls a .csv so
-# (https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/MIME_types/Common_types).
-_UNTOLD = ("", "application/octet-stream", "application/vnd.ms-excel")
-_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Read = Callable[[str], Awaitable[tuple[File, bytes]]]
 """`Files.get`: a file and its bytes, by its id. Raises NotFound."""
-
-
-def is_text(kind: str, name: str) -> bool:
-    """`kind` is its MIME type without parameters, in lower case."""
-    plain = kind in _UNTOLD and name.lower().endswith(_SUFFIXES)
-    return plain or kind.startswith("text/") or kind in _TYPES or kind.endswith(("+json", "+xml"))
-
-
-async def is_cut(file: File, read: Callable[[File], Awaitable[bytes]]) -> bool:
-    """Whether a model is given only its beginning. Raises NotFound."""
-    kind = file.type.split(";")[0].strip().lower()
-    if not is_text(kind, file.name) or file.size <= CHARACTERS:
-        return False
-    # No encoding of ours has more than four bytes for a character.
-    return file.size > 4 * CHARACTERS or len(decoded(await read(file))) > CHARACTERS
-
-
-def decoded(data: bytes) -> str:
-    """UTF-8 or UTF-16, and else Windows-1252, as spreadsheets in western Europe and Brazil save;
-    `data` may end within a character."""
-    encoding = "utf-16" if data.startswith(_WIDE) else "utf-8-sig"
-    try:
-        return codecs.getincrementaldecoder(encoding)().decode(data)
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
 
 
 def paired(items: Sequence[Item]) -> list[Item]:

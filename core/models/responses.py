@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from core.messages import Item
+from core.clients.openai import Fault, Json, id_of
+from core.domain.messages import Item
+from core.domain.records import Ask, Began, Delta, ModelEvent
 from core.models.input import answered, cut, paired, size, starts, weight
 from core.models.server import Said, Server, Weight, listen, policy, said, too_long
-from core.openai import Fault, Json, id_of
-from core.records import Ask, Began, Delta, ModelEvent
-from core.text import PieceJoiner
+from core.text.text import PieceJoiner
 
 PATH = "/responses"
 MOST = "max_output_tokens"

@@ -12,15 +12,15 @@ from typing import Literal, Protocol
 
 import structlog
 
-from core.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.i18n import say
+from core.clients.openai import Client, Fault
+from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
+from core.domain.records import Ask, Health, ModelEvent, Remote
 from core.models.chat import Chat
 from core.models.conversations import Conversations
 from core.models.input import Read
 from core.models.responses import Responses
 from core.models.server import Late, NoEndpoint, Options, Server, unknown_model
-from core.openai import Client, Fault
-from core.records import Ask, Health, ModelEvent, Remote
+from core.text.i18n import say
 
 log = structlog.get_logger("model")
 Level = Literal["conversations", "responses", "chat"]

@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import structlog
 
-from core.errors import (
+from core.clients.openai import PATIENT, Client, Fault, Json, id_of, pause
+from core.domain.errors import (
     ModelDown,
     ModelError,
     ModelRefused,
@@ -33,12 +34,11 @@ from core.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.messages import Item, Usage
+from core.domain.messages import Item, Usage
+from core.domain.records import Ask, Completed, Remote, Thread, ToolSpec
 from core.models.input import Input, Read, weight
-from core.openai import PATIENT, Client, Fault, Json, id_of, pause
-from core.records import Ask, Completed, Remote, Thread, ToolSpec
-from core.text import make_storable
-from core.usage import Prices, usage_of
+from core.rights.usage import Prices, usage_of
+from core.text.text import make_storable
 
 log = structlog.get_logger("model")
 Cut = Literal["", "length", "filter"]

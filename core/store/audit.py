@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from core.audit import Keys, Page, is_old, renamed
+from core.rights.audit import Keys, Page, is_old, renamed
 from core.store.database import Connection, Database, Row, lock
 
 LARGEST = 10_000_000

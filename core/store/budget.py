@@ -16,7 +16,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.allowances import (
+from core.domain.messages import Address, Message, Person, Usage
+from core.domain.records import Spent, Turn
+from core.ports.rights import By
+from core.rights.allowances import (
     CAP,
     LEAST_OUTPUT,
     MOST_OUTPUT,
@@ -31,13 +34,10 @@ from core.allowances import (
     Unit,
     weight,
 )
-from core.messages import Address, Message, Person, Usage
-from core.policy import places
-from core.ports import By
-from core.records import Spent, Turn
+from core.rights.policy import places
+from core.rights.usage import NANO, Paid, Prices, window_of
 from core.store.database import Connection, Database
 from core.store.database import Row as SqlRow
-from core.usage import NANO, Paid, Prices, window_of
 
 Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
 """Turns a day for a person there: their own, and everybody's together; 0 is no cap."""

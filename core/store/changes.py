@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from core.changes.model import (
+from core.domain.changes import (
     NO_PROPOSAL,
     Change,
     ChangeState,
@@ -20,9 +20,9 @@ from core.changes.model import (
     Step,
     fresh_id,
 )
-from core.errors import NotFound, Superseded, TakenOver
-from core.messages import NOTE, Address, Item, Person, decode, encode
-from core.records import ALL_OVER, Area
+from core.domain.errors import NotFound, Superseded, TakenOver
+from core.domain.messages import NOTE, Address, Item, Person, decode, encode
+from core.domain.records import ALL_OVER, Area
 from core.store import outbox
 from core.store.database import Connection, Database, lock, within
 from core.store.database import Row as SqlRow

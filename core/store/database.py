@@ -20,12 +20,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from core.errors import NotStored, PonteError, Unstorable
-from core.messages import ONCE
-from core.records import Area
+from core.domain.errors import NotStored, PonteError, Unstorable
+from core.domain.messages import ONCE
+from core.domain.records import Area
 from core.store import snapshot
 from core.store.schema import Migration
-from core.text import make_storable
+from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")

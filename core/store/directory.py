@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from core.records import Member, MemberPlace
+from core.domain.records import Member, MemberPlace
 from core.store.database import Connection, Database, Row, lock
 
 _LOCK = "directory"

@@ -14,10 +14,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from core import text
-from core.errors import NotFound, NotStored
-from core.messages import File, Person
+from core.domain.errors import NotFound, NotStored
+from core.domain.messages import File, Person
 from core.store.database import Connection, Database, Row, lock
+from core.text import text
 
 log = structlog.get_logger("files")
 PIECE = 1 << 20

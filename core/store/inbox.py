@@ -15,12 +15,12 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core import metrics
-from core.conversation import grammar
-from core.errors import Forgotten, NotStored
-from core.messages import Answer, Item, Message, decode, encode
-from core.ports import Handler
-from core.records import ALL_OVER, CRASHED, FINAL_STATES, Amended, Area, Receipt
+from core.commands import grammar
+from core.domain.errors import Forgotten, NotStored
+from core.domain.messages import Answer, Item, Message, decode, encode
+from core.domain.records import ALL_OVER, CRASHED, FINAL_STATES, Amended, Area, Receipt
+from core.observability import metrics
+from core.ports.conversations import Handler
 from core.store.database import Connection, Database, Row, lock, within
 from core.store.places import Line, Places, Sender
 

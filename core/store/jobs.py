@@ -38,19 +38,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from core import metrics
-from core.errors import NotStored
-from core.i18n import plural, say
-from core.messages import Message, Progress, decode, encode
-from core.ports import Handler
-from core.records import FINAL_STATES, Health
+from core.domain.errors import NotStored
+from core.domain.messages import Message, Progress, decode, encode
+from core.domain.records import FINAL_STATES, Health
+from core.observability import metrics
+from core.ports.conversations import Handler
+from core.runtime.tasks import LOST, Tasks, cancelled, retry
 from core.store.database import Connection, Row, lock
 from core.store.files import JsonFile, JsonRow, KernelRows
 from core.store.inbox import CRASHES, Handling, locked
 from core.store.pace import SharedPace
 from core.store.places import Places, Sender
 from core.store.postgres import OPTIONS, PostgresDatabase
-from core.tasks import LOST, Tasks, cancelled, retry
+from core.text.i18n import plural, say
 
 if TYPE_CHECKING:
     import procrastinate

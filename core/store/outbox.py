@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.changes.model import Outgoing, Stage
-from core.messages import Person, ReplyTo, decode, encode
+from core.domain.changes import Outgoing, Stage
+from core.domain.messages import Person, ReplyTo, decode, encode
 from core.store.database import Connection, Database, Row, lock
 
 _DUE: dict[Stage, str] = {

@@ -11,8 +11,8 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from core.errors import BadInput, NotFound
-from core.records import FINAL_STATES, Account
+from core.domain.errors import BadInput, NotFound
+from core.domain.records import FINAL_STATES, Account
 from core.store.database import Connection, Database
 
 _TOKEN_BYTES = 32

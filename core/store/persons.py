@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.conversation.prompt import without_quotes
-from core.errors import BadInput, NotFound, PonteError
-from core.messages import CONTEXT, NOTE, Answer, Item, Message, Person, decode, encode
-from core.records import FINAL_STATES
+from core.domain.errors import BadInput, NotFound, PonteError
+from core.domain.messages import CONTEXT, NOTE, Answer, Item, Message, Person, decode, encode
+from core.domain.quotes import without_quotes
+from core.domain.records import FINAL_STATES
 from core.store import budget
 from core.store.database import Connection, Database, Row, lock
 from core.store.files import FORGOTTEN, without

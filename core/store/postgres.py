@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from core.errors import NotStored, SettingsError, Unstorable
+from core.domain.errors import NotStored, SettingsError, Unstorable
 from core.store.database import Connection, NewerDatabase
 from core.store.schema import Migration
-from core.text import in_whole_characters
+from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
     import psycopg

@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from core.errors import RESTORED, Restored, Superseded
-from core.messages import Answer
+from core.domain.errors import RESTORED, Restored, Superseded
+from core.domain.messages import Answer
 from core.store.changes import SqlLedger
 from core.store.database import Connection, Database
 from core.store.turns import SqlJournal

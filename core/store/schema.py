@@ -387,8 +387,8 @@ CREATE TABLE erased_people (
     pseudonym TEXT PRIMARY KEY
 )
 """
-"""`directory`: what a platform says of a person (`core.records.Member`). `erased_people`: the
-keyed hashes of people who were forgotten, so that no list of a platform's brings them back."""
+"""`directory`: what a platform says of a person (`core.domain.records.Member`). `erased_people`:
+the keyed hashes of people who were forgotten, so that no list of a platform's brings them back."""
 
 PACES = """
 CREATE UNLOGGED TABLE paces (

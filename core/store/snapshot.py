@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from core.errors import NotStored, PonteError
-from core.i18n import say, size
+from core.domain.errors import NotStored, PonteError
+from core.text.i18n import say, size
 
 log = structlog.get_logger("store")
 FOLDER = "snapshots"

@@ -18,11 +18,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.errors import NotStored
-from core.messages import decode, encode
-from core.records import Thread
+from core.domain.errors import NotStored
+from core.domain.messages import decode, encode
+from core.domain.records import Thread
+from core.runtime.tasks import Bounded
 from core.store.database import Connection, Database
-from core.tasks import Bounded
 
 T = TypeVar("T")
 DEADLINE = 10.0

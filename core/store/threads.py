@@ -10,12 +10,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from core.errors import NotFound
-from core.messages import CONTEXT, ONCE, Answer, Item, Message, decode, encode
-from core.records import ALL_OVER, Area, Entry, Forgot, Listed, Provenance, Remote, Shown, Thread
+from core.domain.errors import NotFound
+from core.domain.messages import CONTEXT, ONCE, Answer, Item, Message, decode, encode
+from core.domain.records import (
+    ALL_OVER,
+    Area,
+    Entry,
+    Forgot,
+    Listed,
+    Provenance,
+    Remote,
+    Shown,
+    Thread,
+)
 from core.store import changes
 from core.store.database import Connection, Row, lock, within
-from core.text import normalised
+from core.text.text import normalised
 
 LISTED = 500
 """Conversations in a list."""

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from core.errors import Superseded, TakenOver
-from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
-from core.ports import Work
-from core.records import (
+from core.domain.errors import Superseded, TakenOver
+from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
+from core.domain.records import (
     ALL_OVER,
     FINAL_STATES,
     Area,
@@ -29,6 +28,7 @@ from core.records import (
     Thread,
     Turn,
 )
+from core.ports.conversations import Work
 from core.store import budget, changes, threads
 from core.store.database import Connection, Database, lock
 from core.store.database import Row as SqlRow

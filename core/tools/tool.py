@@ -21,13 +21,14 @@ from typing import Any, Self
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from core.errors import SettingsError, ToolError
-from core.i18n import say
-from core.messages import Usage
-from core.ports import Holds, Tool, ToolSource
-from core.records import NEEDS, Action, Effect, Health, Outcome, ToolContext, ToolSpec
-from core.text import in_whole_characters, make_storable
-from core.usage import Paid
+from core.domain.errors import SettingsError, ToolError
+from core.domain.messages import Usage
+from core.domain.records import NEEDS, Action, Effect, Health, Outcome, ToolContext, ToolSpec
+from core.ports.tools import Tool, ToolSource
+from core.rights.policy import Holds
+from core.rights.usage import Paid
+from core.text.i18n import say
+from core.text.text import in_whole_characters, make_storable
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
 _HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")

@@ -13,7 +13,7 @@ from bot.config import read_config
 from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import load
-from core.messages import Address, Answer, Message, Person, ReplyTo, turn_id
+from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.store.people import hashed
 from tests.discord.house import Speaker
 from tests.toys.shelf import Shelf, ShelfSource

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from bot.engine import Stores
-from core.messages import Address, Person
+from core.domain.messages import Address, Person
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 

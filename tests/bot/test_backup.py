@@ -26,8 +26,8 @@ from bot.archive import FORMAT, KEPT, LEFT_OUT, MANIFEST, Manifest, Member, pack
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.errors import RESTORED
-from core.messages import decode, encode
+from core.domain.errors import RESTORED
+from core.domain.messages import decode, encode
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell

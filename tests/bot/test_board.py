@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bot.health import Board
-from core.records import Health
+from core.domain.records import Health
 from tests.fakes.quick_commands import RegisteredCommands
 
 LINEUP = (Health("model", "on", "demo"), Health("web", "on", "here"), Health("slack", "off", "set"))

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.terminal.chat import Screen
 from bot import client
-from core.http import HttpAnswer
+from core.clients.http import HttpAnswer
 
 DONE = ("done", {"response": "Done."})
 

@@ -10,7 +10,7 @@ from bot.app import dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.http import HttpClient, Proxies
+from core.clients.http import HttpClient, Proxies
 from core.tools.code import CODE, environment
 from core.tools.code.environment import InstallationFailed
 from core.tools.code.port import CodeBackend

@@ -16,12 +16,12 @@ from bot.config import (
     in_language,
     read_config,
 )
-from core.allowances import Allowance
 from core.changes.approval import Approvers, TableRule
-from core.errors import SettingsError
-from core.messages import Address
-from core.policy import Rule
-from core.usage import NANO, Paid, Price
+from core.domain.errors import SettingsError
+from core.domain.messages import Address
+from core.rights.allowances import Allowance
+from core.rights.policy import Rule
+from core.rights.usage import NANO, Paid, Price
 
 GOOD = """
 [channels."slack:T1:C1"]

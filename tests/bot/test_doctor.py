@@ -16,7 +16,7 @@ from bot.config import Config, Table
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
-from core.messages import Usage
+from core.domain.messages import Usage
 from core.models import MODEL
 from tests.bot.conftest import Shell
 from tests.code import sandboxed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.home import Home, HomeUnusable
-from core.errors import HomeTaken, SettingsError
+from core.domain.errors import HomeTaken, SettingsError
 
 HOLD = """
 import sys

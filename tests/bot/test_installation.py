@@ -12,7 +12,7 @@ import pytest
 
 from bot import __version__, installation
 from bot.installation import DISTRIBUTION, FOLDER, Installation, fits, look, words
-from core.i18n import say
+from core.text.i18n import say
 from tests.bot.conftest import Shell
 
 ANEW = ": install Ponte anew, in an environment of its own (docs/install.md)"

@@ -10,11 +10,11 @@ from bot.app import App, dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.http import HttpClient
-from core.messages import File
+from core.clients.http import HttpClient
+from core.domain.messages import File
+from core.domain.records import Remote
 from core.models import MODEL
 from core.models.demo import DemoModel
-from core.records import Remote
 
 
 async def _read(file: str) -> tuple[File, bytes]:

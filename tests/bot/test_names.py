@@ -14,9 +14,9 @@ from bot.integrations import FACES
 from bot.names import misspelt_names
 from bot.safety import findings
 from bot.settings import Settings
-from core.http import HttpClient
-from core.integration import ToolIntegration
-from core.ports import ToolSource
+from core.clients.http import HttpClient
+from core.integrations.integration import ToolIntegration
+from core.ports.tools import ToolSource
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

@@ -9,9 +9,9 @@ import pytest
 
 from bot.config import Command, Input
 from bot.quick import Registry
-from core.errors import NotAllowed, ToolError, UnknownCommand
-from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, ToolContext
+from core.domain.errors import NotAllowed, ToolError, UnknownCommand
+from core.domain.messages import Address, Person
+from core.domain.records import Outcome, QuickCommand, ToolContext
 from tests.core.tools.scene import ctx
 from tests.fakes.choices import allow_list
 

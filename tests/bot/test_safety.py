@@ -12,7 +12,7 @@ from bot.config import Changes, Config, Table, read_config
 from bot.home import Home
 from bot.safety import findings
 from bot.settings import Settings, load
-from core.integration import Finding
+from core.integrations.integration import Finding
 from tests.bot.conftest import Shell
 
 TOKEN = "kX2vQ9-a-good-long-random-token"

@@ -11,9 +11,9 @@ from pydantic import SecretStr, ValidationError
 
 from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
-from core.errors import SettingsError
-from core.policy import DailyTurns
-from core.settings import plain
+from core.domain.errors import SettingsError
+from core.integrations.settings import plain
+from core.rights.policy import DailyTurns
 
 
 @pytest.fixture(autouse=True)

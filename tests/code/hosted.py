@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from core.openai import Client, Place
-from core.records import Remote, ToolContext
+from core.clients.openai import Client, Place
+from core.domain.records import Remote, ToolContext
 from core.tools.code.hosted import Choice, HostedBackend
 from core.tools.code.port import InputFile, Ran
 from tests.core.tools.scene import ctx

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.http import Proxies
+from core.clients.http import Proxies
 from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.records import ToolContext
+from core.domain.records import ToolContext
 from tests.core.tools.scene import Seen, ctx
 from tests.fakes.scene_folder import SceneFolder
 

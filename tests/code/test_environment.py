@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.http import Proxies
+from core.clients.http import Proxies
 from core.tools.code import environment
 from core.tools.code.environment import (
     AGAIN,

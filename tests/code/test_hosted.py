@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.records import Remote
+from core.domain.records import Remote
 from tests.code.conftest import Make
 from tests.code.hosted import Bench
 from tests.fakes.loop_clock import LoopClock

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from core import metrics
-from core.errors import ToolError
+from core.domain.errors import ToolError
+from core.observability import metrics
 from tests.code.conftest import Make
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import Script

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import ToolError
-from core.openai import Client, Place
+from core.clients.openai import Client, Place
+from core.domain.errors import ToolError
 from core.tools.code.hosted import LONGEST, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.errors import ToolError
-from core.openai import Client, Place
+from core.clients.openai import Client, Place
+from core.domain.errors import ToolError
 from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, unlinked
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run

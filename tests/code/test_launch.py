@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from core.http import Proxies
+from core.clients.http import Proxies
 from core.tools.code.environment import Environment, _run, _version
 from core.tools.code.sandbox.process import Ends, launch, start_program
 from core.tools.code.sandbox.sandbox import SandboxFailed

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from core.http import Proxies
+from core.clients.http import Proxies
 from core.store.files import KernelMarks
 from core.tools.code import environment
 from core.tools.code.environment import Environment

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from core.errors import ToolError
-from core.messages import Usage
-from core.records import Outcome
+from core.domain.errors import ToolError
+from core.domain.messages import Usage
+from core.domain.records import Outcome
 from core.tools.code.port import OutputFile, Ran, bare, block
 from core.tools.code.source import NOTHING, CodeSource
 from core.tools.tool import CAP

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.changes.model import Change, Draft, Proposal, RowWrite, Step, WriteKind
 from core.changes.ports import Applier
-from core.http import HttpClient
-from core.messages import Address
+from core.clients.http import HttpClient
+from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, WriteKind
+from core.domain.messages import Address
 from core.tools.nocodb.api import At, NocoApi
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.rest import RestDriver

@@ -8,9 +8,9 @@ from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
-from core.messages import Answer, Message
-from core.ports import Inbox
-from core.records import State
+from core.domain.messages import Answer, Message
+from core.domain.records import State
+from core.ports.conversations import Inbox
 from core.store.budget import CountingBudget, uncapped
 from core.store.database import Connection, Database, SqliteDatabase
 from core.store.files import Bytes, FolderBytes, PieceBytes

@@ -10,7 +10,7 @@ import pytest
 
 from core.conversation import admission
 from core.conversation.admission import Admission
-from core.messages import Address, Message, Person
+from core.domain.messages import Address, Message, Person
 from core.store import inbox, jobs
 from tests.contract.engines import Embedded, Worker
 from tests.fakes.choices import message

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.allowances import LEAST_OUTPUT, Allowance, Allowed, Grant, OverAllowance
-from core.messages import Answer, Person, Usage
-from core.records import Call, Outcome, Spoken, Turn
+from core.domain.messages import Answer, Person, Usage
+from core.domain.records import Call, Outcome, Spoken, Turn
+from core.rights.allowances import LEAST_OUTPUT, Allowance, Allowed, Grant, OverAllowance
+from core.rights.usage import NANO, Paid, Price, Prices
 from core.store.budget import CountingBudget, uncapped
 from core.store.database import Connection
-from core.usage import NANO, Paid, Price, Prices
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again

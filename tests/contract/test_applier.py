@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.model import Draft
-from core.errors import ToolError, WriteUnsure
+from core.domain.changes import Draft
+from core.domain.errors import ToolError, WriteUnsure
 from tests.contract.applier_case import (
     ADA,
     Case,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.audit import OPERATOR, AuditLog, Lines
-from core.errors import AuditRefused
-from core.messages import Address, Person
+from core.domain.errors import AuditRefused
+from core.domain.messages import Address, Person
+from core.rights.audit import OPERATOR, AuditLog, Lines
 from core.store import audit
 from core.store.audit import FileLines, SqlKeys, TableLines, files
 from tests.contract.engines import Embedded, Shared

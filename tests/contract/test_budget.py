@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from bot.integrations import one_person
-from core.errors import OverBudget
-from core.messages import Item, Person, Usage
-from core.records import Call, Outcome, Spent, Spoken, Turn
+from core.domain.errors import OverBudget
+from core.domain.messages import Item, Person, Usage
+from core.domain.records import Call, Outcome, Spent, Spoken, Turn
 from core.store import budget
 from core.store.budget import CountingBudget
 from tests.contract.engines import Embedded

@@ -12,8 +12,8 @@ import pytest
 
 from adapters.discord.connection import DiscordAdapter
 from adapters.slack.connection import SlackAdapter
-from core.messages import Address, Person
-from core.records import Ask
+from core.domain.messages import Address, Person
+from core.domain.records import Ask
 from tests.discord.house import House, Speaker
 from tests.fakes.choices import message
 from tests.fakes.discord import FakeDiscord

@@ -13,8 +13,8 @@ from typing import cast
 
 import pytest
 
-from core.http import Proxies
-from core.openai import Client, Place
+from core.clients.http import Proxies
+from core.clients.openai import Client, Place
 from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, Python, Tell
 from core.tools.code.hosted import HostedBackend

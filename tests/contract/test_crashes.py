@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from core.messages import Answer
-from core.records import CRASHED
+from core.domain.messages import Answer
+from core.domain.records import CRASHED
 from core.store import inbox
 from core.store.inbox import CRASHES, DEATHS_ALONE, Handling
 from tests.contract.engines import Embedded, Worker

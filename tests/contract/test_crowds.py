@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from core.policy import Rule, RuleBook
+from core.rights.policy import Rule, RuleBook
 from tests.discord.house import House
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.discord import FakeDiscord, Somebody

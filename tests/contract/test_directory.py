@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.chat.directory import MemberDirectory, NoRows
-from core.records import Member, MemberPlace
+from core.domain.records import Member, MemberPlace
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
 

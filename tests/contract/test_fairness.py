@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.messages import Address, Message, Person
+from core.domain.messages import Address, Message, Person
 from core.store import places
 from core.store.inbox import Handling, Runner
 from core.store.places import OVERTAKEN, PERSON_TURNS, Line, Places, Sender

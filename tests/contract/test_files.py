@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import NotFound, NotStored
-from core.messages import File, Person
+from core.domain.errors import NotFound, NotStored
+from core.domain.messages import File, Person
 from core.store.files import PIECE, JsonFile, SqlFiles
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import Forgotten
-from core.messages import Address, Message, turn_id
-from core.records import Area
+from core.domain.errors import Forgotten
+from core.domain.messages import Address, Message, turn_id
+from core.domain.records import Area
 from core.store.database import Connection
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import message

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import Forgotten
-from core.messages import Attachment
+from core.domain.errors import Forgotten
+from core.domain.messages import Attachment
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from core.errors import Forgotten
-from core.messages import Address
-from core.records import State
+from core.domain.errors import Forgotten
+from core.domain.messages import Address
+from core.domain.records import State
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
 

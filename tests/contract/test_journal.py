@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotFound, Superseded
-from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
-from core.records import Call, Outcome, Provenance, Round, Spoken, Turn
+from core.domain.errors import NotFound, Superseded
+from core.domain.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
+from core.domain.records import Call, Outcome, Provenance, Round, Spoken, Turn
 from core.store.budget import CountingBudget
 from core.store.database import Connection, SqliteDatabase
 from core.store.schema import MIGRATIONS

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Engine
-from core.errors import Forgotten, Superseded
-from core.messages import ONCE, Answer, Attachment, Item, Quote, Usage
-from core.records import Area, Call, Outcome, Remote, Spoken
+from core.domain.errors import Forgotten, Superseded
+from core.domain.messages import ONCE, Answer, Attachment, Item, Quote, Usage
+from core.domain.records import Area, Call, Outcome, Remote, Spoken
 from core.store import threads
 from core.store.database import Connection
 from core.store.schema import MIGRATIONS

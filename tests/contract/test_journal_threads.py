@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import NotFound
-from core.messages import Answer, Item, Person, Usage
-from core.records import Call, Outcome, Spoken, Turn
+from core.domain.errors import NotFound
+from core.domain.messages import Answer, Item, Person, Usage
+from core.domain.records import Call, Outcome, Spoken, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.model import (
+from core.changes.ports import Ledger, Outbox
+from core.domain.changes import (
     Change,
     ChangeState,
     Consent,
@@ -17,10 +18,9 @@ from core.changes.model import (
     RowWrite,
     fresh_id,
 )
-from core.changes.ports import Ledger, Outbox
-from core.errors import NotFound, Superseded
-from core.messages import Address, Person, ReplyTo
-from core.records import Area
+from core.domain.errors import NotFound, Superseded
+from core.domain.messages import Address, Person, ReplyTo
+from core.domain.records import Area
 from core.store.changes import SqlLedger
 from core.store.outbox import SqlOutbox
 from tests.contract.engines import Embedded

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from core.clients.openai import Client, Place
+from core.domain.records import Began, Completed, Delta, Remote, ToolSpec
 from core.models.demo import DemoModel
 from core.models.served import Level, ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.ports import Model
-from core.records import Began, Completed, Delta, Remote, ToolSpec
+from core.ports.tools import Model
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.talk import Talk

@@ -8,7 +8,7 @@ import json
 import psycopg
 import pytest
 
-from core.errors import NotStored
+from core.domain.errors import NotStored
 from core.store import jobs
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says

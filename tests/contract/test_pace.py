@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from adapters.slack.client import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
-from core.errors import PlatformBusy
+from core.domain.errors import PlatformBusy
 from core.store.pace import SharedPace
 from tests.contract.engines import Shared
 from tests.fakes.clock import Clock

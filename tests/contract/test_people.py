@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from bot.people import PagePeople, WrongName
-from core.audit import AuditLog
-from core.errors import BadInput, NotFound
-from core.integration import Alone
-from core.messages import Address, Answer, Message, Person
+from core.domain.errors import BadInput, NotFound
+from core.domain.messages import Address, Answer, Message, Person
+from core.integrations.integration import Alone
+from core.rights.audit import AuditLog
 from core.store.audit import FileLines, SqlKeys
 from core.store.people import NameTaken, SqlPeople, hashed, new_token
 from tests.contract.engines import Embedded, Shared, Worker

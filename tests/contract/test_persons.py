@@ -12,20 +12,11 @@ from typing import Any
 import pytest
 
 from adapters.discord.client import Heard, State
-from core.changes.model import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
 from core.conversation.prompt import said
-from core.errors import Superseded
-from core.messages import (
-    Address,
-    Answer,
-    Card,
-    Item,
-    Message,
-    Person,
-    Quote,
-    Usage,
-)
-from core.records import Call, Member, Outcome, Remote, Spoken, Turn
+from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
+from core.domain.errors import Superseded
+from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
+from core.domain.records import Call, Member, Outcome, Remote, Spoken, Turn
 from core.store.audit import SqlKeys
 from core.store.changes import SqlLedger
 from core.store.database import Connection

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from core.errors import NotStored
+from core.domain.errors import NotStored
 from core.store.database import Connection, NewerDatabase
 from core.store.jobs import whole
 from core.store.postgres import IDLE, OPTIONS, PostgresDatabase, check

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import Superseded
-from core.messages import Answer
+from core.domain.errors import Superseded
+from core.domain.messages import Answer
 from core.store import jobs
 from core.store.database import Connection, Row
 from tests.contract.engines import Shared, Worker

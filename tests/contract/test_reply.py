@@ -12,9 +12,9 @@ import pytest
 
 from core.chat import posting
 from core.chat.posting import PostedReply
-from core.conversation.context import TurnPosts
-from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
+from core.chat.turn_posts import TurnPosts
+from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
+from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotStored
-from core.ports import ThreadMap
-from core.records import Remote, Thread
+from core.domain.errors import NotStored
+from core.domain.records import Remote, Thread
+from core.ports.conversations import ThreadMap
 from core.store import thread_map
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from tests.contract.engines import Embedded, Shared

@@ -9,9 +9,9 @@ from datetime import UTC
 
 import pytest
 
-from core.errors import OverBudget, Superseded
-from core.messages import Answer, Item, Person, Usage
-from core.records import Spoken
+from core.domain.errors import OverBudget, Superseded
+from core.domain.messages import Answer, Item, Person, Usage
+from core.domain.records import Spoken
 from core.store.budget import CountingBudget
 from core.store.changes import SqlLedger
 from core.store.database import Connection, lock

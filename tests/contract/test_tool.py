@@ -13,10 +13,10 @@ from functools import partial
 
 import pytest
 
-from core.errors import ToolError
-from core.http import HttpClient
-from core.ports import Tool
-from core.records import Outcome, ToolContext
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError
+from core.domain.records import Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

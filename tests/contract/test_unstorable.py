@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import Unstorable
-from core.messages import Answer, Attachment, Card, Item, Person, Quote, ReplyTo, Usage
-from core.records import Call, Outcome, Remote, Spoken
+from core.domain.errors import Unstorable
+from core.domain.messages import Answer, Attachment, Card, Item, Person, Quote, ReplyTo, Usage
+from core.domain.records import Call, Outcome, Remote, Spoken
 from core.store.database import Connection
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says

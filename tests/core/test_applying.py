@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 from core.changes.apply import Applying
-from core.changes.model import Change, Draft, Proposal, RowWrite, Seen, Step
 from core.changes.ports import Ledger
-from core.messages import Address, Person
+from core.domain.changes import Change, Draft, Proposal, RowWrite, Seen, Step
+from core.domain.messages import Address, Person
 
 ANA = Person("slack", "U1", "T1", "Ana")
 

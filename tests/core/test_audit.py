@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from core.audit import OPERATOR, AuditLog, place
-from core.changes.model import POLICY, Change, Draft, Proposal, RowWrite, Step
-from core.errors import AuditRefused
-from core.messages import Address, Person
+from core.domain.changes import POLICY, Change, Draft, Proposal, RowWrite, Step
+from core.domain.errors import AuditRefused
+from core.domain.messages import Address, Person
+from core.rights.audit import OPERATOR, AuditLog, place
 from core.store import audit
 from core.store.audit import FileLines, SqlKeys
 from core.store.database import SqliteDatabase

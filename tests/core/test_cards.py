@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core.changes import cards
-from core.changes.model import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
-from core.messages import Address, Person
+from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
+from core.domain.messages import Address, Person
 
 ANA = Person("slack", "U1", "T1", "Ana")
 BOSS = Person("slack", "U9", "T1", "Bea")

@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bot.integrations import RIGHTS
 from core.changes.apply import Applying
 from core.changes.approval import Approval
-from core.changes.model import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
 from core.changes.service import Changes
-from core.errors import ToolError, WriteUnsure
-from core.messages import Address, CardAction, Person
+from core.domain.changes import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
+from core.domain.errors import ToolError, WriteUnsure
+from core.domain.messages import Address, CardAction, Person
 from core.store.changes import SqlLedger
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, message

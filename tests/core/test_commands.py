@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.conversation.grammar import NAMES, RUN_PYTHON, Command, is_decision, parse, typed
-from core.errors import BadInput, UnknownCommand
-from core.text import clean
+from core.commands.grammar import NAMES, RUN_PYTHON, Command, is_decision, parse, typed
+from core.domain.errors import BadInput, UnknownCommand
+from core.text.text import clean
 
 TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
 TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.text import csv_bytes, inert
+from core.text.text import csv_bytes, inert
 
 
 def test_accents_are_read_and_cells_are_quoted() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotStored
+from core.domain.errors import NotStored
 from core.store.database import Connection, NewerDatabase, SqliteDatabase
 from core.store.schema import Migration
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from core.changes.service import _DONE_BEFORE
+from core.clients.http import HttpClient
 from core.conversation.rounds import _NO_MORE, _NOT_PAID, _UNSTORED, LOST
-from core.errors import ToolError
-from core.http import HttpClient
-from core.messages import Item, Person
+from core.domain.errors import ToolError
+from core.domain.messages import Item, Person
+from core.domain.records import FROM_PONTE, Remote
 from core.models.demo import DemoModel
-from core.ports import Model, Tool
-from core.records import FROM_PONTE, Remote
+from core.ports.tools import Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from core.models.demo import DemoModel, understood
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

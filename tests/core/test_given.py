@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from core import quick_commands
-from core.errors import BadInput
-from core.messages import File, Quote
-from core.quick_commands import Inputs
-from core.records import QuickCommand
+from core.commands import quick_commands
+from core.commands.quick_commands import Inputs
+from core.domain.errors import BadInput
+from core.domain.messages import File, Quote
+from core.domain.records import QuickCommand
 from tests.fakes.choices import message
 
 PLAIN = QuickCommand("plain", "Plain")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core import commonmark, markdown, text
-from core.markdown import Growing, Trust
-from core.text import GrowingText, clean
+from core.text import commonmark, markdown, text
+from core.text.markdown import Growing, Trust
+from core.text.text import GrowingText, clean
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}))

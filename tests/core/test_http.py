@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.http import (
+from core.clients.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -257,6 +257,6 @@ def test_what_no_proxy_says() -> None:
 
 @pytest.mark.starts_process
 async def test_the_library_is_imported_by_nobody_before_the_first_request() -> None:
-    code = "import core.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
+    code = "import core.clients.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0

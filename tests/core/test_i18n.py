@@ -7,9 +7,9 @@ import gettext
 
 import pytest
 
-from core import i18n
-from core.i18n import LANGUAGE, say
-from core.tasks import together
+from core.runtime.tasks import together
+from core.text import i18n
+from core.text.i18n import LANGUAGE, say
 
 
 class Tagged(gettext.NullTranslations):

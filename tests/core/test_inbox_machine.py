@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from core.errors import Forgotten
-from core.messages import Message
+from core.domain.errors import Forgotten
+from core.domain.messages import Message
 from core.store import inbox
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says

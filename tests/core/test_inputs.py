@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from core.quick_commands import check_inputs, parse_input
-from core.records import QuickCommand
+from core.commands.quick_commands import check_inputs, parse_input
+from core.domain.errors import BadInput
+from core.domain.records import QuickCommand
 
 REPORT = QuickCommand(
     "report",

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from core.errors import Superseded, TakenOver
-from core.messages import Answer, Item, Post, Usage
-from core.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
+from core.domain.errors import Superseded, TakenOver
+from core.domain.messages import Answer, Item, Post, Usage
+from core.domain.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
 from tests.contract.test_inbox import says
 from tests.core.machine import QUICK, EngineMachine
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from adapters.discord.render import pages
 from adapters.slack.render import Links, content, markdown, parts, plainly, settled
 from adapters.web.render import render
-from core.markdown import Growing, Trust, addresses, broken
-from core.text import clean, split
+from core.text.markdown import Growing, Trust, addresses, broken
+from core.text.text import clean, split
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}), frozenset({"https://mine.test/a?b=c"}))

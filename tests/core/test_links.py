@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from core.markdown import allowed, sanitised
+from core.text.markdown import allowed, sanitised
 
 HOSTS = ("example.com",)
 EVIL = "https://evil.test/?q=secret"

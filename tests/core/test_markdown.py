@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.markdown import markless
+from core.text.markdown import markless
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core import metrics
+from core.observability import metrics
 
 
 def test_the_exposition_tells_what_was_counted() -> None:

@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
-from core.errors import StatusUnknown
-from core.messages import Address, Person
-from core.policy import (
+from core.domain.errors import StatusUnknown
+from core.domain.messages import Address, Person
+from core.domain.records import Action
+from core.rights.policy import (
     GUEST,
     GUEST_DECIDES,
     LONGEST_KEPT,
@@ -25,7 +26,6 @@ from core.policy import (
     RuleBook,
     matches_pattern,
 )
-from core.records import Action
 from tests.fakes.choices import allow_list
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
@@ -163,7 +163,7 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
 
 
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.policy._DEADLINE", 0.0)
+    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.0)
 
     async def silent(person: Person, max_age: float) -> frozenset[str]:
         await asyncio.Event().wait()
@@ -245,7 +245,7 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
 async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.policy._DEADLINE", 0.01)
+    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
 
     async def silent(person: Person, max_age: float) -> bool | None:
         if person.id == "U1":
@@ -507,8 +507,8 @@ class Register:
 async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_a_day(
     age: float, may: frozenset[Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.policy._DEADLINE", 0.01)
-    monkeypatch.setattr("core.policy._CONFIRM_SECONDS", 0.01)
+    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
+    monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.01)
     now = Register(age)
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset({"slack:S5"}), {"slack": now.groups},

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.conversation.prompt import QUOTED, said
-from core.messages import Person, Quote
+from core.domain.messages import Person, Quote
 from tests.fakes.choices import message
 
 

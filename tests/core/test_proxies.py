@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.http import Proxies
+from core.clients.http import Proxies
 
 PROXIES = Proxies("http://secure:1", "http://plain:2", "internal.example, .corp,h:8080, [::1]")
 

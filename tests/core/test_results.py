@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from core.messages import File
-from core.quick_commands import LONGEST_RESULT, Results
+from core.commands.quick_commands import LONGEST_RESULT, Results
+from core.domain.messages import File
 
 
 class Kept:

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from core.http import LONGEST, retry_after
+from core.clients.http import LONGEST, retry_after
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,17 @@ import pytest
 
 from bot.engine import Engine
 from core.conversation.context import zone_of
-from core.messages import Answer, Attachment, Item, Message
-from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Spoken, ToolContext
+from core.domain.messages import Answer, Attachment, Item, Message
+from core.domain.records import (
+    Ask,
+    Call,
+    Completed,
+    ModelEvent,
+    Outcome,
+    Remote,
+    Spoken,
+    ToolContext,
+)
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, _bot, _call, _said, _then
 from tests.fakes.choices import ANA, message

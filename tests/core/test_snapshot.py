@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Stores
-from core.errors import NotStored
+from core.domain.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS

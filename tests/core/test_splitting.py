@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.text import split
+from core.text.text import split
 
 WORDS = st.text("abcdefgh.,!? é漢", min_size=1, max_size=60)
 PROSE = st.lists(WORDS, min_size=1, max_size=6).map("\n".join)

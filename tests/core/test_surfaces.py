@@ -11,8 +11,8 @@ from adapters.discord.render import pages
 from adapters.slack.render import Links, content, parts
 from adapters.terminal.chat import drawn_markdown
 from adapters.web.render import render
-from core.markdown import Trust, unclickable, unlinked
-from core.text import clean
+from core.text.markdown import Trust, unclickable, unlinked
+from core.text.text import clean
 from tests.core.test_link_shapes import AROUND, CAUTIOUS, EVIL, SHAPES, TRUST, fine
 from tests.fakes import linkers
 

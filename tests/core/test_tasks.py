@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from core import tasks
-from core.tasks import Tasks, cancelled
+from core.runtime import tasks
+from core.runtime.tasks import Tasks, cancelled
 
 
 async def deaf(times: int, heard: list[int]) -> None:

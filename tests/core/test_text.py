@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text import clean, clip, cut, file_name, one_line
+from core.text.text import clean, clip, cut, file_name, one_line
 
 ANYTHING = st.one_of(
     st.text(),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.tasks import together
+from core.runtime.tasks import together
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:

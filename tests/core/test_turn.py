@@ -14,14 +14,11 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
-from core.allowances import Allowance, Allowed
 from core.chat.posting import PostedReply
 from core.conversation.rounds import ROUNDS
-from core.errors import ModelDown, NotStored, ToolError
-from core.messages import Answer, Item, Post, Progress
-from core.models.demo import DemoModel
-from core.ports import Model, Tool
-from core.records import (
+from core.domain.errors import ModelDown, NotStored, ToolError
+from core.domain.messages import Answer, Item, Post, Progress
+from core.domain.records import (
     Ask,
     Call,
     Completed,
@@ -33,6 +30,9 @@ from core.records import (
     Spoken,
     Thread,
 )
+from core.models.demo import DemoModel
+from core.ports.tools import Model, Tool
+from core.rights.allowances import Allowance, Allowed
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices, message

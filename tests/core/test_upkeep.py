@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core.changes.model import UNDO_LIFETIME
 from core.conversation.upkeep import DAY, Retention, Upkeep
-from core.errors import ModelDown, NotStored
-from core.records import Member, Remote
+from core.domain.changes import UNDO_LIFETIME
+from core.domain.errors import ModelDown, NotStored
+from core.domain.records import Member, Remote
 from core.store.changes import SqlLedger
 from core.store.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
+from core.domain.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from core.allowances import Allowance
 from core.changes.ports import Applier
-from core.messages import File
+from core.clients.openai import Client, Place
+from core.domain.messages import File
+from core.domain.records import Remote
 from core.models.served import Level, ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.ports import ToolSource
-from core.records import Remote
-from core.usage import Prices
+from core.ports.tools import ToolSource
+from core.rights.allowances import Allowance
+from core.rights.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.openai import FakeOpenAI
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.config import Config
-from core.ports import Model, Policy
+from core.ports.rights import Policy
+from core.ports.tools import Model
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import CONFIG, stackspot_choices

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from bot.engine import Choices, Engine, Stores
 from bot.integrations import one_person
-from core.allowances import Allowance, Allowed
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.posting import PostedReply
 from core.conversation.manager import Profile
-from core.messages import Answer, Message, Person, turn_id
-from core.policy import AccessPolicy
-from core.ports import Model, Policy, QuickCommands, ToolSource
-from core.records import Receipt
+from core.domain.messages import Answer, Message, Person, turn_id
+from core.domain.records import Receipt
+from core.ports.rights import Policy
+from core.ports.tools import Model, QuickCommands, ToolSource
+from core.rights.allowances import Allowance, Allowed
+from core.rights.policy import AccessPolicy
+from core.rights.usage import Prices
 from core.store.budget import Caps, uncapped
 from core.store.inbox import Intake
-from core.usage import Prices
 from tests.fakes.choices import ANA, choices, message
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface

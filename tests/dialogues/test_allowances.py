@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.allowances import LEAST_OUTPUT, MOST_OUTPUT, Allowance
-from core.messages import Person
+from core.domain.messages import Person
+from core.domain.records import Health
 from core.models.served import Level
-from core.ports import Tool
-from core.records import Health
+from core.ports.tools import Tool
+from core.rights.allowances import LEAST_OUTPUT, MOST_OUTPUT, Allowance
+from core.rights.usage import NANO, Price, Prices
 from core.store.database import Connection
 from core.store.inbox import Intake
 from core.tools.tool import tool
-from core.usage import NANO, Price, Prices
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.gate import Gate

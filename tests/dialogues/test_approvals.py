@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.changes.model import LIFETIME, Change
-from core.errors import Draining
-from core.messages import Address, Answer, Person
-from core.policy import AccessPolicy
+from core.domain.changes import LIFETIME, Change
+from core.domain.errors import Draining
+from core.domain.messages import Address, Answer, Person
+from core.rights.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list, choices

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.messages import Answer, Message
+from core.domain.messages import Answer, Message
 from core.models.served import Level
 from tests.dialogues.decisions import ADA, bot, proposed
 from tests.dialogues.openai import WITHOUT, served

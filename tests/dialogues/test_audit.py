@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bot.health import Threads
-from core.errors import NotFound
-from core.messages import Person
-from core.policy import Rule, RuleBook
-from core.ports import Tool
-from core.records import Ask, Effect, Health, ModelEvent, Outcome
+from core.domain.errors import NotFound
+from core.domain.messages import Person
+from core.domain.records import Ask, Effect, Health, ModelEvent, Outcome
+from core.ports.tools import Tool
+from core.rights.policy import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.model import Consent
 from core.chat.platform import Messenger
-from core.messages import Address, Card, Person
-from core.policy import AccessPolicy, Rule, RuleBook
+from core.domain.changes import Consent
+from core.domain.messages import Address, Card, Person
+from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.stage import Stage, Theatre

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from core.changes.approval import TableRules
-from core.changes.model import LIFETIME
-from core.ports import Tool
-from core.records import Health
+from core.domain.changes import LIFETIME
+from core.domain.records import Health
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed, summary
 from tests.dialogues.stage import Theatre

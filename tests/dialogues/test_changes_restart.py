@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.messages import turn_id
-from core.records import Ask
-from core.tasks import cancelled
+from core.domain.messages import turn_id
+from core.domain.records import Ask
+from core.runtime.tasks import cancelled
 from tests.dialogues.decisions import ADA, bot, proposed
 from tests.dialogues.stage import Theatre
 from tests.fakes.choices import ANA

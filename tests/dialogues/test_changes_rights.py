@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.model import LIFETIME
-from core.messages import Answer, Person
+from core.domain.changes import LIFETIME
+from core.domain.messages import Answer, Person
 from tests.dialogues.decisions import (
     ADA,
     BOSS,

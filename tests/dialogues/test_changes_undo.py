@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.changes.model import UNDO_LIFETIME
-from core.messages import Answer
+from core.domain.changes import UNDO_LIFETIME
+from core.domain.messages import Answer
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable

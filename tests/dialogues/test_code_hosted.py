@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.records import Turn
+from core.domain.records import Turn
 from core.store.turns import SqlJournal
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI, Script

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from core.messages import ONCE
+from core.domain.messages import ONCE
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.real.postgres import Postgres

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from core.allowances import MOST_OUTPUT, Allowance
+from core.clients.http import HttpClient
 from core.conversation.manager import ATTEMPTS, ConversationManager
-from core.errors import NotStored, ToolError, Unstorable
-from core.http import HttpClient
-from core.messages import encode
+from core.domain.errors import NotStored, ToolError, Unstorable
+from core.domain.messages import encode
+from core.domain.records import Spoken, Turn
 from core.models.served import Level
-from core.records import Spoken, Turn
+from core.rights.allowances import MOST_OUTPUT, Allowance
+from core.rights.usage import NANO
 from core.store import turns
 from core.store.database import Connection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from core.usage import NANO
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import PRICES, Source

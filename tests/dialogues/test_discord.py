@@ -13,9 +13,9 @@ import pytest
 import simcord
 
 from adapters.discord.connection import DiscordAdapter
-from core.conversation import grammar
-from core.integration import ChatPorts
-from core.messages import Answer, Card
+from core.commands import grammar
+from core.domain.messages import Answer, Card
+from core.integrations.integration import ChatPorts
 from tests.fakes.choices import QuietBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts

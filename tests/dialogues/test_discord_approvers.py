@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.model import LIFETIME
+from core.domain.changes import LIFETIME
 from tests.discord.house import House
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.clock import Clock

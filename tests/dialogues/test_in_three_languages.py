@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.dialogues.decisions import bot
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import message

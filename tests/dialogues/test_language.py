@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from core import i18n
 from core.conversation.manager import Profile
-from core.messages import Message
+from core.domain.messages import Message
+from core.text import i18n
 from tests.dialogues.stage import Theatre
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from core.conversation.manager import Profile
-from core.messages import Attachment, Item, Person, Quote
-from core.ports import Tool
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
+from core.domain.messages import Attachment, Item, Person, Quote
+from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.whole import whole

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from core.models.served import Level
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.openai import WITHOUT, served

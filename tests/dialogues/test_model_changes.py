@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.messages import NOTE, Item
+from core.domain.messages import NOTE, Item
 from core.models.input import answered, starts
 from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, served

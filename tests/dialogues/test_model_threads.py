@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from core.messages import Person
+from core.domain.messages import Person
+from core.domain.records import Remote
 from core.models.served import Level
-from core.records import Remote
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.fakes.openai import FakeOpenAI, Script

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from core.http import HttpClient
-from core.messages import Answer
+from core.clients.http import HttpClient
+from core.domain.messages import Answer
 from core.models.served import Level
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.openai import WITHOUT, served

@@ -10,8 +10,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from core.http import HttpClient
-from core.messages import Answer
+from core.clients.http import HttpClient
+from core.domain.messages import Answer
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.models import EchoModel

@@ -14,10 +14,10 @@ from adapters.discord.render import render as on_discord
 from adapters.slack.render import Links, content
 from adapters.terminal.chat import Screen
 from adapters.web.render import to_html
-from core.http import HttpClient
-from core.messages import Answer
+from core.clients.http import HttpClient
+from core.domain.messages import Answer
 from core.models.demo import DemoModel
-from core.ports import Model
+from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import message

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from core.changes.approval import Access, TableRule, TableRules
-from core.http import HttpClient
-from core.messages import Answer
-from core.policy import AccessPolicy
+from core.clients.http import HttpClient
+from core.domain.messages import Answer
+from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 from tests.dialogues.stage import Stage, Theatre

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from core.http import HttpClient
-from core.messages import Item, Quote
-from core.ports import Tool
-from core.records import Ask, Completed, Effect, Health, ModelEvent
+from core.clients.http import HttpClient
+from core.domain.messages import Item, Quote
+from core.domain.records import Ask, Completed, Effect, Health, ModelEvent
+from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import MEMBER, on_slack

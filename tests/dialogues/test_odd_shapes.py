@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from core.allowances import MOST_OUTPUT
 from core.models.served import Level
+from core.rights.allowances import MOST_OUTPUT
 from core.tools.tool import tool
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Theatre

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from core.conversation import manager
-from core.messages import Address, Person
-from core.policy import AccessPolicy, Rights
+from core.domain.messages import Address, Person
+from core.rights.policy import AccessPolicy, Rights
 from core.store.inbox import Handling
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list

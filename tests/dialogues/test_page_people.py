@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from core.messages import Address, Answer, Message, Person, ReplyTo, turn_id
-from core.policy import Rule, RuleBook
+from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
+from core.rights.policy import Rule, RuleBook
 from tests.dialogues.decisions import ADA, bot
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.stage import Stage, Theatre

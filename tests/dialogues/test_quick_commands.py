@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.messages import File, Person
-from core.records import Call, Outcome
+from core.domain.messages import File, Person
+from core.domain.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import Theatre
 from tests.fakes.choices import allow_list, capped

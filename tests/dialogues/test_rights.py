@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bot.config import read_config
-from core.http import HttpClient
-from core.messages import Answer, Person
-from core.policy import AccessPolicy, RuleBook
-from core.records import ToolSpec
+from core.clients.http import HttpClient
+from core.domain.messages import Answer, Person
+from core.domain.records import ToolSpec
+from core.rights.policy import AccessPolicy, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack

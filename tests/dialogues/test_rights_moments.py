@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from core.messages import Address, Message, Person, ReplyTo, turn_id
-from core.policy import AccessPolicy, Rule, RuleBook
-from core.records import Ask
+from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
+from core.domain.records import Ask
+from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list

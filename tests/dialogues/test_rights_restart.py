@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.policy import RuleBook
+from core.rights.policy import RuleBook
 from tests.dialogues.decisions import ADA, BOSS, on_slack
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_rights_moments import PEOPLE, UPDATE, bot, open_to_all, said, without

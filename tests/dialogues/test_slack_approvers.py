@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.model import LIFETIME
+from core.domain.changes import LIFETIME
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable

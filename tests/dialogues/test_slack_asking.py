@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.workspace import COURTESY_SECONDS
-from core.records import QuickCommand
+from core.domain.records import QuickCommand
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.models import EchoModel

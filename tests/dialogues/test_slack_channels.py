@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack.events import ALONE, Options
 from core.chat.participants import OwnWay
-from core.i18n import say
+from core.text.i18n import say
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Card
-from core.records import QuickCommand
+from core.domain.messages import Card
+from core.domain.records import QuickCommand
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Board, WatchedInbox

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Answer, File, Person
+from core.domain.messages import Answer, File, Person
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox

@@ -12,10 +12,10 @@ import pytest
 
 from adapters.slack.client import WAITS
 from adapters.slack.workspace import Directory
-from core.messages import Answer, Card
-from core.policy import GUEST, UNKNOWN
-from core.ports import Tool
-from core.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.domain.messages import Answer, Card
+from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.ports.tools import Tool
+from core.rights.policy import GUEST, UNKNOWN
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.models import EchoModel
@@ -165,7 +165,7 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("core.policy._DEADLINE", 0.2)
+    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.2)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -230,8 +230,8 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         await w.slack.answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
         monkeypatch.setattr("core.conversation.admission.CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.policy._CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.policy._DEADLINE", 0.05)
+        monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.05)
+        monkeypatch.setattr("core.rights.policy._DEADLINE", 0.05)
         monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Answer, Card
+from core.domain.messages import Answer, Card
 from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Answer, Progress
-from core.records import Ask
+from core.domain.messages import Answer, Progress
+from core.domain.records import Ask
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace

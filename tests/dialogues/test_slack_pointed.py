@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.records import Ask
+from core.domain.records import Ask
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Place, Post
 from tests.slack.bot import Setting, Workplace, workplace

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.connection import PING
-from core.messages import turn_id
-from core.records import Ask
+from core.domain.messages import turn_id
+from core.domain.records import Ask
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Place, Post

@@ -11,8 +11,8 @@ import pytest
 from adapters.slack.events import Options
 from core.chat.participants import OwnWay
 from core.chat.posting import FILES
-from core.messages import Address, Answer, Person, Post
-from core.records import Ask
+from core.domain.messages import Address, Answer, Person, Post
+from core.domain.records import Ask
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.fakes.models import EchoModel
 from tests.fakes.posts import KeptPosts

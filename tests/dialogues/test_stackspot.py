@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bot.config import Config
-from core.allowances import Allowance, Allowed
-from core.messages import Answer, Attachment, Message, Quote
-from core.usage import NANO, Prices
+from core.domain.messages import Answer, Attachment, Message, Quote
+from core.rights.allowances import Allowance, Allowed
+from core.rights.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bot.config import Config
-from core.errors import NotStored
-from core.messages import Answer, Message, Person
+from core.domain.errors import NotStored
+from core.domain.messages import Answer, Message, Person
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotStored
-from core.messages import Answer, Person
-from core.records import Ask, Turn
+from core.domain.errors import NotStored
+from core.domain.messages import Answer, Person
+from core.domain.records import Ask, Turn
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from core.changes.approval import Access, TableRule, TableRules
-from core.messages import Answer, Person
+from core.domain.messages import Answer, Person
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list

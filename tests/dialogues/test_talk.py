@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from core import metrics
+from core.clients.http import HttpClient
 from core.conversation.manager import OwnWay, Profile
-from core.errors import Empty
-from core.http import HttpClient
-from core.messages import Person, Quote
+from core.domain.errors import Empty
+from core.domain.messages import Person, Quote
+from core.domain.records import Ask
 from core.models.demo import DemoModel
-from core.policy import Rule, RuleBook
-from core.records import Ask
+from core.observability import metrics
+from core.rights.policy import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Forgotten
-from core.messages import Answer
+from core.domain.errors import Forgotten
+from core.domain.messages import Answer
 from tests.dialogues.decisions import ADA, proposed
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre

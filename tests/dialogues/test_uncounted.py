@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from core.allowances import MOST_OUTPUT, Allowance
-from core.messages import Answer
+from core.clients.openai import Client, Place
+from core.domain.messages import Answer
 from core.models.served import Level
-from core.openai import Client, Place
+from core.rights.allowances import MOST_OUTPUT, Allowance
+from core.rights.usage import NANO, Price, Prices
 from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend
 from core.tools.code.source import CodeSource
-from core.usage import NANO, Price, Prices
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, settled

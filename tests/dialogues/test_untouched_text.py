@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
-from core import text as text_module
 from core.conversation.manager import Profile
+from core.text import text as text_module
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_links import Author, Source, looked
 from tests.dialogues.whole import whole

@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.conversation.upkeep import DAY, Retention, Upkeep
-from core.errors import ModelDown, NotFound
-from core.messages import ONCE, Address
-from core.records import ALL_OVER, Area, Remote
+from core.domain.errors import ModelDown, NotFound
+from core.domain.messages import ONCE, Address
+from core.domain.records import ALL_OVER, Area, Remote
 from core.store.database import Connection
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA, choices

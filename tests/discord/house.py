@@ -9,10 +9,8 @@ from typing import Any
 
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Choices, Engine, Stores
-from core.integration import ChatPorts
-from core.messages import Item, Message
-from core.ports import Inbox, Tool
-from core.records import (
+from core.domain.messages import Item, Message
+from core.domain.records import (
     Ask,
     Completed,
     Delta,
@@ -22,6 +20,9 @@ from core.records import (
     Receipt,
     ToolContext,
 )
+from core.integrations.integration import ChatPorts
+from core.ports.conversations import Inbox
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.discord import FakeDiscord

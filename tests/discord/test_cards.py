@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from adapters.discord.surface import Renderer
-from core.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
-from core.ports import Inbox, Reply
-from core.records import Receipt
+from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
+from core.domain.records import Receipt
+from core.ports.conversations import Inbox, Reply
 from tests.discord.house import House
 from tests.fakes.discord import Exchange, FakeDiscord, Somebody
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.discord.setup import PERMISSIONS, check, invite_url
-from core.http import Proxies
+from core.clients.http import Proxies
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.chat import participants
-from core.messages import Item
+from core.domain.messages import Item
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Channel, Guild, Payload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SettingsError
+from core.domain.errors import SettingsError
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 

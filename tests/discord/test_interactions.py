@@ -10,8 +10,8 @@ import pytest
 
 from adapters.discord import connection
 from adapters.discord.connection import STORED
-from core.messages import Address, Card, Message, Person
-from core.records import Ask, QuickCommand, Receipt
+from core.domain.messages import Address, Card, Message, Person
+from core.domain.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
 from tests.fakes.choices import QuietBoard, allow_list, choices
 from tests.fakes.discord import FakeDiscord, Somebody

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from core.errors import NotStored
-from core.messages import Message
-from core.records import Receipt
+from core.domain.errors import NotStored
+from core.domain.messages import Message
+from core.domain.records import Receipt
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import PUBLIC_THREADS, Payload

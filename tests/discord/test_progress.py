@@ -8,7 +8,7 @@ import pytest
 
 from adapters.discord import surface
 from core.chat.presence import SOON
-from core.records import Ask
+from core.domain.records import Ask
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Payload

@@ -15,8 +15,8 @@ from adapters.discord import events
 from adapters.discord.client import Roles
 from adapters.discord.setup import check
 from core.chat.participants import OwnWay
-from core.http import Proxies
-from core.messages import Address, Person
+from core.clients.http import Proxies
+from core.domain.messages import Address, Person
 from tests.discord.house import House
 from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of

@@ -16,9 +16,9 @@ from pathlib import Path
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Engine
 from core.chat.participants import OwnWay
-from core.integration import ChatPorts
-from core.messages import Item
-from core.records import Ask, Completed, Delta, ModelEvent
+from core.domain.messages import Item
+from core.domain.records import Ask, Completed, Delta, ModelEvent
+from core.integrations.integration import ChatPorts
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 

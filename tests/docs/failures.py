@@ -18,8 +18,9 @@ from tests.languages.sentences import ROOT, Sources, parsed, walk_nodes
 TOLD = frozenset(
     {
         "adapters/discord/connection.py", "adapters/slack/connection.py", "adapters/slack/setup.py",
-        "bot/client.py", "core/allowances.py", "core/changes/approval.py", "core/chat/files.py",
-        "core/conversation/paying.py", "core/http.py", "core/policy.py", "core/tools/code/local.py",
+        "bot/client.py", "core/rights/allowances.py", "core/changes/approval.py",
+        "core/chat/files.py", "core/conversation/paying.py", "core/clients/http.py",
+        "core/rights/policy.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
         "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
@@ -30,7 +31,7 @@ TABLES = {"bot/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
 """Of other modules only these constants."""
 _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
 _NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "Later"}
-"""Errors that nobody is shown (core/errors.py)."""
+"""Errors that nobody is shown (core/domain/errors.py)."""
 _FAILING = ("failing", "unsafe", "note")
 _NAMES = {"Health": 2, "Finding": 1}
 """How many arguments stand before the words."""

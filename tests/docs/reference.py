@@ -31,8 +31,8 @@ from bot import config
 from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
-from core import metrics
-from core.conversation.grammar import NAMES, TRANSLATED
+from core.commands.grammar import NAMES, TRANSLATED
+from core.observability import metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"

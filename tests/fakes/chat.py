@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core.errors import ToolError
-from core.messages import Item, Person, decode, encode
-from core.ports import Model, Tool
-from core.records import Ask, Completed, Delta, Thread
+from core.domain.errors import ToolError
+from core.domain.messages import Item, Person, decode, encode
+from core.domain.records import Ask, Completed, Delta, Thread
+from core.ports.tools import Model, Tool
 from core.tools.tool import outcome_of_error
 from tests.core.tools.scene import ctx
 

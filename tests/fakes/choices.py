@@ -10,10 +10,11 @@ from bot.engine import Choices
 from bot.integrations import ADMINS, RIGHTS
 from bot.quick import Registry
 from core.changes.ports import Applier
-from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
-from core.policy import AccessPolicy
-from core.ports import Guests, Membership, Model, Policy, ToolSource
-from core.records import Health, QuickCommand
+from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
+from core.domain.records import Health, QuickCommand
+from core.ports.rights import Policy
+from core.ports.tools import Model, ToolSource
+from core.rights.policy import AccessPolicy, Guests, Membership
 from core.store.budget import Caps
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from core.records import Health, ToolContext
+from core.domain.records import Health, ToolContext
 from core.tools.code.port import InputFile, Ran
 
 

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.conversation import grammar
-from core.errors import Forgotten, NotFound, NotStored
-from core.messages import ONCE, Address, Answer, Card, File, Message, Person, Usage
-from core.ports import Handler
-from core.records import (
+from core.commands import grammar
+from core.domain.errors import Forgotten, NotFound, NotStored
+from core.domain.messages import ONCE, Address, Answer, Card, File, Message, Person, Usage
+from core.domain.records import (
     ALL_OVER,
     FINAL_STATES,
     Account,
@@ -28,6 +27,7 @@ from core.records import (
     Shown,
     State,
 )
+from core.ports.conversations import Handler
 from core.store.people import hashed, new_token
 
 

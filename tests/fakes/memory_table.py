@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.changes.model import Change, Draft, RowWrite, Seen, WriteKind
-from core.errors import ToolError, WriteUnsure
-from core.ports import Tool
-from core.records import Health, Outcome, ToolContext
+from core.domain.changes import Change, Draft, RowWrite, Seen, WriteKind
+from core.domain.errors import ToolError, WriteUnsure
+from core.domain.records import Health, Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 
 Values = dict[str, Any]

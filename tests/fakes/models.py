@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from core.messages import Item
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from core.domain.messages import Item
+from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 
 Gate = Callable[[Ask], Awaitable[None]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from core.chat.posting import PostedReply
-from core.conversation.context import TurnPosts
+from core.chat.turn_posts import TurnPosts
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
 from core.store.turns import SqlJournal

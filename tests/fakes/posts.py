@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.errors import NotStored
-from core.messages import Post
+from core.domain.errors import NotStored
+from core.domain.messages import Post
 
 
 class KeptPosts:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import NotAllowed, UnknownCommand
-from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, ToolContext
+from core.domain.errors import NotAllowed, UnknownCommand
+from core.domain.messages import Address, Person
+from core.domain.records import Outcome, QuickCommand, ToolContext
 
 SUMMARY = QuickCommand(
     slug="daily-summary",

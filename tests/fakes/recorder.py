@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.errors import PlatformBusy, PostRemoved, Undeliverable
-from core.messages import Answer, File, ReplyTo
-from core.text import split
+from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.domain.messages import Answer, File, ReplyTo
+from core.text.text import split
 
 LIMIT = 200
 CARDS = "\n⟦"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.errors import NotFound
-from core.messages import File
+from core.domain.errors import NotFound
+from core.domain.messages import File
 
 
 class SceneFolder:

@@ -17,8 +17,9 @@ from bot.health import Board
 from bot.home import Home
 from bot.quick import Registry
 from bot.settings import Settings
-from core.http import HttpClient
-from core.ports import Model, Policy
+from core.clients.http import HttpClient
+from core.ports.rights import Policy
+from core.ports.tools import Model
 from core.tools.stackspot import STACKSPOT
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET

@@ -27,20 +27,20 @@ from aiohttp import web
 from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
-from core.allowances import Allowance, Allowed
 from core.chat.posting import PostedReply
-from core.errors import NotStored
-from core.http import HttpClient
-from core.messages import Message, ReplyTo, decode, encode
+from core.clients.http import HttpClient
+from core.clients.openai import Client, Place
+from core.domain.errors import NotStored
+from core.domain.messages import Message, ReplyTo, decode, encode
+from core.domain.records import Ask, Remote
 from core.models.served import ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.ports import Posts, Reply
-from core.records import Ask, Remote
+from core.ports.conversations import Posts, Reply
+from core.rights.allowances import Allowance, Allowed
+from core.rights.usage import Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from core.usage import Price, Prices
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface

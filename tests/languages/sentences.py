@@ -36,7 +36,7 @@ LAZY = {
     "core/chat/cards.py": {"STATES"},
     "core/store/files.py": {"why"},
     "core/store/snapshot.py": {"REMAINS"},
-    "core/text.py": {"CUT_HERE"},
+    "core/text/text.py": {"CUT_HERE"},
     "core/tools/code/environment.py": {"_CAUSES", "_LACKS", "SETTING_UP"},
     "core/tools/code/sandbox/sandbox.py": {"_RECOGNISED"},
     "core/changes/approval.py": {"_ADMIN_DELETE", "_ADMIN_ROWS", "_GUESTS"},

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from gettext import NullTranslations
 from pathlib import Path
 
-from core import i18n
+from core.text import i18n
 from tests.languages.sentences import NO_WORDS
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.conversation.grammar import Command, is_decision, parse
+from core.commands.grammar import Command, is_decision, parse
 
 WORDS = [
     ("pt-BR", "ajuda", Command("help")),

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from core.clients.openai import Client, Place
+from core.domain.records import Remote
 from core.models.served import Level, ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.ports import Files
-from core.records import Remote
+from core.ports.conversations import Files
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.errors import NotFound
-from core.messages import File, Person
+from core.domain.errors import NotFound
+from core.domain.messages import File, Person
 
 
 @dataclass

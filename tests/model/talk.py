@@ -10,9 +10,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.messages import File, Item, Person
-from core.ports import Model
-from core.records import Ask, Began, Completed, Delta, Kept, ModelEvent, Remote, Thread, ToolSpec
+from core.domain.messages import File, Item, Person
+from core.domain.records import (
+    Ask,
+    Began,
+    Completed,
+    Delta,
+    Kept,
+    ModelEvent,
+    Remote,
+    Thread,
+    ToolSpec,
+)
+from core.ports.tools import Model
 
 ANA = Person(platform="web", id="ana", name="Ana")
 TABLES = ToolSpec(

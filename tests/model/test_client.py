@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from core.errors import NoKey
-from core.http import Proxies
-from core.openai import Client, Fault, Place, pause
+from core.clients.http import Proxies
+from core.clients.openai import Client, Fault, Place, pause
+from core.domain.errors import NoKey
 from tests.fakes.openai import FakeOpenAI
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[Client]:
 def test_what_the_package_looks_at_is_whole_before_it_is_used() -> None:
     """Else a tool that speaks HTTP for the first time at that moment breaks the first turn."""
     code = (
-        "import asyncio, sys; from core.openai import Client, Place;"
+        "import asyncio, sys; from core.clients.openai import Client, Place;"
         "asyncio.run(Client(Place('k', 'http://127.0.0.1:9/v1')).sdk());"
         "print(sys.modules['httpx'].Timeout.__name__)"
     )

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import pytest
 
-from core.messages import Item
-from core.records import Thread
+from core.domain.messages import Item
+from core.domain.records import Thread
 from tests.fakes import forker
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.records import Remote
+from core.domain.records import Remote
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import (
+from core.domain.errors import (
     ModelError,
     ModelRefused,
     NoKey,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelDown, ModelError, ModelSilent
+from core.domain.errors import ModelDown, ModelError, ModelSilent
+from core.domain.records import Delta
 from core.models import server
 from core.models.served import Level
-from core.records import Delta
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.openai import FakeOpenAI, hostile
 from tests.fakes.openai.hostile import Hostile

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import ModelRefused
-from core.messages import CONTEXT, File, Item, Person
+from core.domain.errors import ModelRefused
+from core.domain.messages import CONTEXT, File, Item, Person
+from core.domain.records import Thread, ToolSpec
 from core.models.served import Level
-from core.records import Thread, ToolSpec
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelDown, RateLimited, UnknownModel, WrongKey
+from core.domain.errors import ModelDown, RateLimited, UnknownModel, WrongKey
 from core.models.served import Level
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script

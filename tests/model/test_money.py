@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messages import Item, Usage
+from core.domain.messages import Item, Usage
 from core.models.input import cut, size, starts
 from core.models.served import Level
-from core.usage import CONTAINER, MOST_TOKENS, NANO, PRICES, Paid, Price, Prices, usage_of
+from core.rights.usage import CONTAINER, MOST_TOKENS, NANO, PRICES, Paid, Price, Prices, usage_of
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk

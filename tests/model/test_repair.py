@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import ModelDown
-from core.messages import Item
+from core.domain.errors import ModelDown
+from core.domain.messages import Item
 from core.models.input import LOST
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import taken, text_of

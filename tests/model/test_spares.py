@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.records import Kept, Remote, Thread
+from core.domain.records import Kept, Remote, Thread
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.talk import Talk

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.messages import Item
+from core.clients.openai import Json
+from core.domain.messages import Item
+from core.domain.records import Delta, Remote
 from core.models.conversations import Streams
 from core.models.served import Level
-from core.openai import Json
-from core.records import Delta, Remote
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.model.conftest import Make

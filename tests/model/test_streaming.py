@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from core.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
+from core.domain.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
+from core.domain.records import Began, Completed, Delta
 from core.models.served import Level
-from core.records import Began, Completed, Delta
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Disconnect, Failure

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies
 
-from core.messages import Item
+from core.domain.messages import Item
 from core.models.conversations import Plan, reconcile
 from core.models.input import LOST, paired
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from core.models.input import decoded, is_text
+from core.domain.file_text import decoded, is_text
 from core.models.served import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make

@@ -13,10 +13,10 @@ from dataclasses import asdict
 
 import structlog
 
+from core.clients.openai import Client, Place
+from core.domain.records import Began, Delta, Kept, Remote, Thread
 from core.models.served import ServedModel
 from core.models.server import Options
-from core.openai import Client, Place
-from core.records import Began, Delta, Kept, Remote, Thread
 from tests.model.talk import Talk
 
 

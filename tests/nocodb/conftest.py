@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRules
-from core.changes.model import Change, Draft, Proposal, Row, RowWrite, Seen, Step
-from core.errors import ToolError
-from core.http import HttpClient
-from core.messages import Address, Person
-from core.records import Outcome, Thread, ToolContext
+from core.clients.http import HttpClient
+from core.domain.changes import Change, Draft, Proposal, Row, RowWrite, Seen, Step
+from core.domain.errors import ToolError
+from core.domain.messages import Address, Person
+from core.domain.records import Outcome, Thread, ToolContext
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.driver import TableSchema

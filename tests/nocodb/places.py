@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from core.ports import Tool
-from core.records import Outcome, ToolContext
+from core.domain.records import Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import reading_tools

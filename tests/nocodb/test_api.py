@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.errors import ToolError
-from core.http import HttpAnswer
+from core.clients.http import HttpAnswer
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import PAGE, Aggregate, At, Base, NocoApi, NocoError, Record, Sort
 from core.tools.nocodb.schema import Table
 from tests.nocodb.places import Place

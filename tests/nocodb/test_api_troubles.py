@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import ToolError, WriteUnsure
-from core.http import HttpClient
-from core.tasks import Pacer
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError, WriteUnsure
+from core.runtime.tasks import Pacer
 from core.tools.nocodb.api import At, NocoApi, NocoError, Record, interval_of
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled

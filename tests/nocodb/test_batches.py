@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from core.changes.apply import Applying
-from core.changes.model import Change, Draft, Proposal, RowWrite, Step
 from core.changes.ports import Ledger
-from core.errors import ToolError, WriteUnsure
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.domain.changes import Change, Draft, Proposal, RowWrite, Step
+from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.desk import ANA, HERE, Desk

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.errors import ToolError
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import NocoApi, Record
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import Condition, Op, Span, Value, condition

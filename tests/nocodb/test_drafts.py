@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.model import Draft
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.domain.changes import Draft
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.errors import ToolError
+from core.domain.errors import ToolError
 from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids, stored
 
 ZONE = ZoneInfo("America/Sao_Paulo")

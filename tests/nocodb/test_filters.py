@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ToolError
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.filters import Filter, Op, Selection, Value, words
 from tests.fakes.nocodb.tables import FakeField, FakeTable

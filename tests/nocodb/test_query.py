@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ToolError
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import CAP

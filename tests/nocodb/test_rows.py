@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.changes.model import RowWrite
-from core.errors import ToolError
+from core.domain.changes import RowWrite
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import BATCH
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place

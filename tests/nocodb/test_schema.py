@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.http import HttpClient
-from core.ports import Tool
-from core.records import Action
+from core.clients.http import HttpClient
+from core.domain.records import Action
+from core.ports.tools import Tool
 from core.tools.nocodb.schema import FEW
 from core.tools.nocodb.source import GLANCE, NocoSource
 from tests.core.tools.scene import ctx

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.errors import ToolError
+from core.domain.errors import ToolError
 from core.tools.nocodb.filters import Span
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.errors import ToolError
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.nocodb import filled

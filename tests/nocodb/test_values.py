@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from core.messages import Person
-from core.text import redacted
+from core.domain.messages import Person
+from core.text.text import redacted
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field, shown
 from core.tools.nocodb.read import Asked, Rows, sheet, sheet_name, source_of_row

@@ -22,7 +22,7 @@ from bot.app import App
 from bot.config import Command, Config, Input
 from bot.home import Home
 from bot.settings import Settings
-from core.tasks import cancelled
+from core.runtime.tasks import cancelled
 from tests.code import sandboxed
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.addresses import sdk_addresses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.usage import NANO
+from core.rights.usage import NANO
 
 SUM = "SELECT coalesce(sum(input + output), 0), sum(cost) FROM"
 Query = Callable[[str], list[tuple[Any, ...]]]

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from core.changes.model import Change
-from core.messages import Message
+from core.domain.changes import Change
+from core.domain.messages import Message
 from core.store.changes import SqlLedger
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from bot.settings import Settings
-from core.errors import RESTORED, Restored
+from core.domain.errors import RESTORED, Restored
 from tests.fakes.choices import message
 from tests.real.conftest import ToolContext
 from tests.real.victims import ROOT, Victim, turns_of_the_loop

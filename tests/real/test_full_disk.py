@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from core.errors import NotStored
+from core.domain.errors import NotStored
 from tests.fakes.choices import message
 from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve

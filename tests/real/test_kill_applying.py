@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.messages import Answer, Message
+from core.domain.messages import Answer, Message
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from tests.nocodb.desk import Desk
 from tests.real.nocodb.seed import Seeded, call
 

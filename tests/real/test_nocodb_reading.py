@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ToolError
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError
 from core.tools.nocodb.api import BATCH, Aggregate, NocoApi
 from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
 from core.tools.nocodb.schema import Schemas, Table

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
 from tests.real.test_whole import bearer_of, doctor, ponte
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.http import HttpClient
-from core.messages import Answer, Card
+from core.clients.http import HttpClient
+from core.domain.messages import Answer, Card
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.faulty_proxy import FaultyProxy

@@ -12,7 +12,7 @@ import pytest
 
 from bot.backup import InDatabase
 from bot.engine import Stores
-from core.messages import Person
+from core.domain.messages import Person
 from core.store.files import SqlFiles
 from core.store.inbox import SqlInbox
 from tests.fakes.choices import message

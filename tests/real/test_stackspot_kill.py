@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.messages import Answer, Message
+from core.domain.messages import Answer, Message
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import message
 from tests.fakes.stackspot import FakeStackSpot, Trouble

@@ -10,7 +10,7 @@ import os
 import random
 from collections import defaultdict
 
-from core.messages import Message
+from core.domain.messages import Message
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message
 from tests.real.conftest import ToolContext

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.slack.setup import SCOPES
-from core.http import HttpClient
+from core.clients.http import HttpClient
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.discord.people import Somebody

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from core.messages import Answer, Message, decode, encode
+from core.domain.messages import Answer, Message, decode, encode
 from tests.fakes import forker
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from bot.backup import backup, restore
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.errors import RESTORED, Restored
+from core.domain.errors import RESTORED, Restored
 from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER
 from tests.recorded.house import NUMBERED, House, Json, house, new_numbers, put, read

@@ -11,9 +11,10 @@ from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine, Stores
-from core.integration import ChatPorts
-from core.policy import AccessPolicy
-from core.ports import Inbox, Model, StatusBoard
+from core.integrations.integration import ChatPorts
+from core.ports.conversations import Inbox, StatusBoard
+from core.ports.tools import Model
+from core.rights.policy import AccessPolicy
 from tests.fakes.choices import choices
 from tests.fakes.slack import FakeSlack, Json, Place, Someone
 

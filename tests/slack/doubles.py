@@ -6,10 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from core.errors import NotStored
-from core.messages import Card, Item, Message, Post
-from core.ports import Inbox
-from core.records import Ask, Completed, Delta, Health, ModelEvent, QuickCommand, Receipt, Remote
+from core.domain.errors import NotStored
+from core.domain.messages import Card, Item, Message, Post
+from core.domain.records import (
+    Ask,
+    Completed,
+    Delta,
+    Health,
+    ModelEvent,
+    QuickCommand,
+    Receipt,
+    Remote,
+)
+from core.ports.conversations import Inbox
 from tests.fakes.choices import QuietBoard
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.slack.render import PART, Links, all_blocks, card_blocks, content, parts, replaced
-from core.messages import Card
+from core.domain.messages import Card
 from tests.fakes.slack.blocks import check_message
 
 WORDS = st.text(max_size=400)

@@ -13,10 +13,10 @@ from adapters.slack import workspace
 from adapters.slack.client import SlackApi
 from adapters.slack.workspace import GROUPS, Directory
 from core.chat import directory as members
-from core.http import Proxies
-from core.messages import Person
-from core.policy import LONGEST_KEPT, MAX_STALE_SECONDS
-from core.records import Member
+from core.clients.http import Proxies
+from core.domain.messages import Person
+from core.domain.records import Member
+from core.rights.policy import LONGEST_KEPT, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.schema import MIGRATIONS

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.slack import render
-from core.records import QuickCommand
+from core.domain.records import QuickCommand
 from tests.fakes.slack.blocks import check_view
 
 

@@ -13,7 +13,7 @@ from adapters.slack.client import (
     RateLimit,
     RateLimiter,
 )
-from core.errors import NotStored, PlatformBusy
+from core.domain.errors import NotStored, PlatformBusy
 from tests.fakes.clock import Clock
 
 

@@ -12,8 +12,8 @@ from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.setup import SCOPES, check
 from bot.engine import Engine
-from core.errors import SettingsError
-from core.http import Proxies
+from core.clients.http import Proxies
+from core.domain.errors import SettingsError
 from tests.fakes.choices import choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 from tests.slack.bot import Setting, ports, running, workplace

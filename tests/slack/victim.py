@@ -22,8 +22,8 @@ from adapters.slack.surface import ChatSurface
 from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import OwnWay
-from core.messages import Address, Item
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from core.domain.messages import Address, Item
+from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 from tests.slack.bot import joined, ports

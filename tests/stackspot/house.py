@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.http import HttpClient, Proxies
-from core.records import Thread, ToolContext
+from core.clients.http import HttpClient, Proxies
+from core.domain.records import Thread, ToolContext
 from core.tools.stackspot import StackSpot, StackSpotError
 from core.tools.stackspot.api import Clock
 from tests.core.tools.scene import Seen

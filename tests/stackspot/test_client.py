@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from core import metrics
-from core.http import HttpClient
+from core.clients.http import HttpClient
+from core.observability import metrics
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import Status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble

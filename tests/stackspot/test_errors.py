@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from core.http import HttpAnswer, Proxies
+from core.clients.http import HttpAnswer, Proxies
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import Account, details_of
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text import fenced
+from core.text.text import fenced
 from core.tools.stackspot.client import Result, document_of, json_of
 
 VALUES = st.recursive(

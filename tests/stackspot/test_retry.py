@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.clients.http import (
+    HttpAnswer,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    HttpUnreadable,
+)
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import BUSY_PAUSES, PAUSES, pause_after, wait_of
 from tests.fakes.loop_clock import LoopClock

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.model import Change, Draft, Proposal
 from core.changes.ports import WatchedBatch
-from core.errors import ToolError, WriteUnsure
-from core.records import QuickCommand
+from core.domain.changes import Change, Draft, Proposal
+from core.domain.errors import ToolError, WriteUnsure
+from core.domain.records import QuickCommand
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import MARGIN, StackSpotRuns, draft_of
 from tests.fakes.choices import ANA

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from core.changes.model import Draft
-from core.errors import ToolError
-from core.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.changes import Draft
+from core.domain.errors import ToolError
+from core.domain.records import Health, Outcome, QuickCommand, ToolContext
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import Agent
 from core.tools.stackspot.source import LONG, StackSpotCommands, StackSpotSource

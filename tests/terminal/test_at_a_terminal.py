@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.fakes import forker
 from tests.web.house import House, Turn
 

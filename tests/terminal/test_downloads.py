@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.terminal.chat import Downloads
-from core.http import HttpClient
+from core.clients.http import HttpClient
 
 
 class Plots:

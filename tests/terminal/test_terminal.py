@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
-from core.messages import Answer, Card, File
+from core.domain.messages import Answer, Card, File
 from tests.web.house import House, Turn
 
 

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictInt
 
 from core.chat.posting import PostedReply
-from core.errors import Undeliverable
-from core.integration import ChatIntegration, ChatPorts, Dependencies, Shared
-from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
-from core.policy import PlatformRights
-from core.ports import Posts, Reply
-from core.records import Health
-from core.settings import SettingsPart, setting
+from core.domain.errors import Undeliverable
+from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.records import Health
+from core.integrations.integration import ChatIntegration, ChatPorts, Dependencies, Shared
+from core.integrations.settings import SettingsPart, setting
+from core.ports.conversations import Posts, Reply
+from core.rights.policy import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 BoardFile = tuple[str, str, bytes]

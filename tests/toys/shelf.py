@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from core.changes.model import Draft, RowWrite
-from core.errors import ToolError
-from core.integration import (
+from core.domain.changes import Draft, RowWrite
+from core.domain.errors import ToolError
+from core.domain.records import Health, Outcome, ToolContext
+from core.integrations.integration import (
     Dependencies,
     OperatorFile,
     QuickRegistry,
@@ -17,9 +18,8 @@ from core.integration import (
     ToolIntegration,
     Tools,
 )
-from core.ports import Tool
-from core.records import Health, Outcome, ToolContext
-from core.settings import SettingsPart, Switch, setting
+from core.integrations.settings import SettingsPart, Switch, setting
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.fakes.memory_table import MemoryTable
 

@@ -19,11 +19,18 @@ from bot.doctor import examine
 from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import Settings, load
-from core.errors import SettingsError
-from core.integration import Dependencies, Late, ModelIntegration, Read, Shared, nothing
+from core.domain.errors import SettingsError
+from core.domain.records import Health
+from core.integrations.integration import (
+    Dependencies,
+    Late,
+    ModelIntegration,
+    Read,
+    Shared,
+    nothing,
+)
 from core.models import ModelSettings
-from core.ports import Model
-from core.records import Health
+from core.ports.tools import Model
 from tests.contract import test_applier, test_chat_platforms, test_tool
 from tests.contract.applier_case import ADA, BRUNO
 from tests.contract.applier_case import Case as ApplierCase

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import metrics
+from core.observability import metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "watching.md"
@@ -70,7 +70,7 @@ def _events(tree: ast.Module, path: str) -> Iterator[Event]:
             continue
         words = _constant(node.args[0])
         assert words, f"{path}:{node.lineno}: the words of a log's line are one constant"
-        if path != "core/tasks.py":  # its owners' names are told by `_owners`
+        if path != "core/runtime/tasks.py":  # its owners' names are told by `_owners`
             yield Event(logger, words, level)
 
 
@@ -84,7 +84,7 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _owners() -> set[str]:
-    """The logs of `core.tasks.Tasks`."""
+    """The logs of `core.runtime.tasks.Tasks`."""
     owners = set()
     for package in ("bot", "adapters", "core"):
         for path in (ROOT / package).rglob("*.py"):
@@ -136,7 +136,7 @@ def _labels(name: str) -> Sequence[str]:
         if getattr(known, "_name", "") == name:
             labels: Sequence[str] = known._labelnames
             return labels
-    raise AssertionError(f"{name} is not one of core.metrics")
+    raise AssertionError(f"{name} is not one of core.observability.metrics")
 
 
 def event_rows(known: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core import metrics
+from core.observability import metrics
 from tests.watching import promtool, tables
 
 BOARD = json.loads((tables.ROOT / "deploy" / "grafana" / "ponte.json").read_text())

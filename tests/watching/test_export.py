@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from bot.settings import Settings, load
 from bot.tracing import Traces
-from core import metrics, tracing
-from core.errors import SettingsError
+from core.domain.errors import SettingsError
+from core.observability import metrics, tracing
 
 if TYPE_CHECKING:
     from tests.watching.collector import Collector

@@ -29,7 +29,7 @@ def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> No
         assert other in made
 
 
-@pytest.mark.parametrize("name", ["core/tracing.py", "core/conversation/rounds.py"])
+@pytest.mark.parametrize("name", ["core/observability/tracing.py", "core/conversation/rounds.py"])
 def test_what_spans_hold_is_told(name: str) -> None:
     code = (tables.ROOT / name).read_text()
     held = re.findall(r'"((?:gen_ai|ponte)\.[a-z_.]+)"', code)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from core import tracing
-from core.errors import ModelDown
-from core.messages import Usage
-from core.records import Ask, Completed, Delta, ModelEvent
+from core.domain.errors import ModelDown
+from core.domain.messages import Usage
+from core.domain.records import Ask, Completed, Delta, ModelEvent
+from core.observability import tracing
 from tests.dialogues.stage import Theatre
 from tests.fakes.models import EchoModel
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from bot.settings import Settings
-from core import tracing
+from core.observability import tracing
 
 if TYPE_CHECKING:
     from tests.watching.collector import Collector

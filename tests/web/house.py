@@ -15,9 +15,10 @@ import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
-from core.integration import Operator
-from core.messages import Answer, Message, Progress
-from core.ports import Policy, Posts, Reply
+from core.domain.messages import Answer, Message, Progress
+from core.integrations.integration import Operator
+from core.ports.conversations import Posts, Reply
+from core.ports.rights import Policy
 from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, MemoryPeople, Row
 
 

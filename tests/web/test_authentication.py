@@ -18,7 +18,7 @@ from adapters.web.authentication import (
     Visit,
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
-from core.errors import Refusal
+from core.domain.errors import Refusal
 from tests.web.house import TOKEN, House
 
 URL = "https://ponte.example"

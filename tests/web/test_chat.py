@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from core.messages import Answer, Card, File
+from core.domain.messages import Answer, Card, File
 from tests.web.house import Event, House, Turn, events, until
 
 STREAM = {"Accept": "text/event-stream"}

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from core.messages import Answer, Card
+from core.domain.messages import Answer, Card
 from tests.web.house import House, NoPosts, Turn, events, following, until
 
 LATER = {"Prefer": "respond-async"}

@@ -15,8 +15,8 @@ import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
 from adapters.web import compatible
-from core.messages import ONCE, Answer, Card, File, Usage
-from core.policy import AccessPolicy, Rule, RuleBook
+from core.domain.messages import ONCE, Answer, Card, File, Usage
+from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.fakes.choices import allow_list
 from tests.web.house import House, Script, Turn
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from adapters.web.conversations import titled
-from core.messages import Answer, Attachment
+from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import message
 from tests.web.house import House
 

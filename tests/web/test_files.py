@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from adapters.web import requests
-from core.messages import Answer, File, Person
+from core.domain.messages import Answer, File, Person
 from tests.web.house import House, Turn
 
 OWNER = Person("web", "owner")

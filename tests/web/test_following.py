@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from adapters.web import server
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.fakes.link import opened
 from tests.web.house import Event, House, Turn, following, until
 

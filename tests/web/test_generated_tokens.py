@@ -15,8 +15,8 @@ import pytest
 
 from adapters.web.authentication import TRIES, TRIES_IN_ALL, Login
 from bot.home import Home
-from core.errors import Refusal
-from core.settings import has_generated_form
+from core.domain.errors import Refusal
+from core.integrations.settings import has_generated_form
 from tests.bot.test_process import Machine
 from tests.fakes.memory import MemoryPeople
 

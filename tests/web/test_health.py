@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from core.errors import NotFound
-from core.integration import Act
-from core.records import Health
+from core.domain.errors import NotFound
+from core.domain.records import Health
+from core.integrations.integration import Act
 from tests.web.house import House
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from adapters.web.openapi import OPERATIONS
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.web.house import House, Turn
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text("utf-8")

@@ -17,7 +17,7 @@ from adapters.web.adapter import Mounted
 from adapters.web.openapi import OPERATIONS
 from adapters.web.requests import Guard
 from adapters.web.server import application
-from core.messages import Answer, Card
+from core.domain.messages import Answer, Card
 from tests.web.house import House, Turn
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))

@@ -17,9 +17,9 @@ from adapters.web.authentication import SESSION, TRIES, Login
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
 from adapters.web.server import application
 from bot.integrations import ADMINS
-from core.errors import NotStored
-from core.messages import Answer, Card
-from core.records import Health
+from core.domain.errors import NotStored
+from core.domain.messages import Answer, Card
+from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPeople
 from tests.web.house import TOKEN, House, Turn, events, following, until

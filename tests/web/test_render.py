@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.web.render import GrowingHtml, render, to_html
-from core.markdown import LONGEST
+from core.text.markdown import LONGEST
 
 
 @pytest.mark.parametrize(

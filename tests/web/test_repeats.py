@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.web.house import House, Turn, events
 
 

@@ -17,8 +17,8 @@ from adapters.web import compatible, requests
 from adapters.web.compatible import FIELDS, MESSAGES, CompletionRequest, InFlight
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.requests import DEPTH, VALUES, _parsed
-from core.messages import Answer
-from core.text import check_json
+from core.domain.messages import Answer
+from core.text.text import check_json
 from tests.fakes.choices import allow_list
 from tests.web.house import House, Turn
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import server
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.web.house import House, Turn, following, until
 

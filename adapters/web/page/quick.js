@@ -47,7 +47,7 @@ function run() {
   submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`);
 }
 
-/** As core/quick_commands.py reads it. */
+/** As core/commands/quick_commands.py reads it. */
 function named(given) {
   if (!given.every(([name]) => NAME.test(name))) return JSON.stringify(Object.fromEntries(given));
   return given.map(([name, value]) => `${name}=${quoted(value)}`).join(" ");

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from core.errors import PonteError
-from core.http import Proxies
-from core.integration import (
+from core.clients.http import Proxies
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.integration import (
     Dependencies,
     OperatorFile,
     QuickRegistry,
@@ -19,8 +20,7 @@ from core.integration import (
     ToolIntegration,
     Tools,
 )
-from core.records import Health
-from core.settings import Instructions, SettingsPart, setting
+from core.integrations.settings import Instructions, SettingsPart, setting
 
 if TYPE_CHECKING:
     from core.tools.code.local import LocalBackend

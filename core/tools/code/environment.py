@@ -24,8 +24,8 @@ from pathlib import Path
 
 import structlog
 
-from core.errors import PonteError
-from core.http import Proxies
+from core.clients.http import Proxies
+from core.domain.errors import PonteError
 from core.tools.code.sandbox.process import start_program
 from core.tools.code.sandbox.sandbox import SandboxFailed
 

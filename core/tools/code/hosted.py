@@ -28,13 +28,15 @@ from typing import Literal
 
 import structlog
 
-from core import i18n, metrics
-from core.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
-from core.i18n import say
-from core.messages import Usage
-from core.openai import Client, Fault, Json
-from core.records import Health, Remote, ToolContext
-from core.text import file_name, without_towers
+from core.clients.openai import Client, Fault, Json
+from core.domain.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
+from core.domain.messages import Usage
+from core.domain.records import Health, Remote, ToolContext
+from core.observability import metrics
+from core.rights.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
+from core.text import i18n
+from core.text.i18n import say
+from core.text.text import file_name, without_towers
 from core.tools.code.port import (
     MADE_BYTES,
     MADE_COUNT,
@@ -45,7 +47,6 @@ from core.tools.code.port import (
     measured,
     type_of,
 )
-from core.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
 
 log = structlog.get_logger("code")
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 import structlog
 
-from core.errors import ToolError
-from core.i18n import say, word
-from core.integration import KernelPlaces
-from core.records import Health, ToolContext
+from core.domain.errors import ToolError
+from core.domain.records import Health, ToolContext
+from core.integrations.integration import KernelPlaces
+from core.text.i18n import say, word
 from core.tools.code.environment import Environment
 from core.tools.code.port import InputFile, Ran, measured
 from core.tools.code.sandbox.probe import Choice, choose

@@ -16,11 +16,11 @@ from typing import Literal, Protocol
 
 import structlog
 
-from core import metrics
-from core.errors import ToolError
-from core.messages import Usage
-from core.records import Health, ToolContext
-from core.text import Fence, after, file_name
+from core.domain.errors import ToolError
+from core.domain.messages import Usage
+from core.domain.records import Health, ToolContext
+from core.observability import metrics
+from core.text.text import Fence, after, file_name
 
 log = structlog.get_logger("code")
 

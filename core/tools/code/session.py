@@ -25,8 +25,8 @@ from pydantic import (
     ValidationError,
 )
 
-from core import text
-from core.errors import NotFound, PonteError
+from core.domain.errors import NotFound, PonteError
+from core.text import text
 from core.tools.code.port import (
     MADE_BYTES,
     MADE_COUNT,

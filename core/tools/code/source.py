@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from core import text
-from core.errors import ToolError
-from core.i18n import say
-from core.messages import File
-from core.ports import Tool
-from core.records import Health, Outcome, ToolContext
-from core.text import fenced
+from core.domain.errors import ToolError
+from core.domain.messages import File
+from core.domain.records import Health, Outcome, ToolContext
+from core.ports.tools import Tool
+from core.text import text
+from core.text.i18n import say
+from core.text.text import fenced
 from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
 from core.tools.tool import CAP, FunctionTool
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-from core.errors import PonteError
-from core.i18n import say
-from core.integration import (
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.integration import (
     PATIENCE,
     Dependencies,
     OperatorFile,
@@ -21,8 +21,8 @@ from core.integration import (
     ToolIntegration,
     Tools,
 )
-from core.records import Health
-from core.settings import SettingsPart, plain, setting, url_parts, with_scheme
+from core.integrations.settings import SettingsPart, plain, setting, url_parts, with_scheme
+from core.text.i18n import say
 
 if TYPE_CHECKING:
     from core.tools.nocodb.api import Named

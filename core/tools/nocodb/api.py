@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
-from core.errors import WriteUnsure
-from core.http import (
+from core.clients.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -28,7 +27,8 @@ from core.http import (
     cleaned,
     retry_after,
 )
-from core.tasks import Pacer, Sleep, retry, stepped
+from core.domain.errors import WriteUnsure
+from core.runtime.tasks import Pacer, Sleep, retry, stepped
 
 PAUSES = (0.3, 1.2)
 """Seconds before the second and the third attempt of a read."""

@@ -19,14 +19,14 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from core.changes.approval import TableRules
-from core.changes.model import MOST_ROWS, Draft, Row, WriteKind
-from core.errors import ToolError, WriteUnsure
-from core.http import HttpClient
-from core.i18n import say
-from core.ports import Tool
-from core.records import Action, Effect, Health, ToolContext
-from core.tasks import together
-from core.text import redacted, unsigned
+from core.clients.http import HttpClient
+from core.domain.changes import MOST_ROWS, Draft, Row, WriteKind
+from core.domain.errors import ToolError, WriteUnsure
+from core.domain.records import Action, Effect, Health, ToolContext
+from core.ports.tools import Tool
+from core.runtime.tasks import together
+from core.text.i18n import say
+from core.text.text import redacted, unsigned
 from core.tools.nocodb.api import BATCH, PAUSES, At, Named
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.http import (
+from core.clients.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -21,7 +21,7 @@ from core.http import (
     RemoteError,
     cleaned,
 )
-from core.tasks import retry, stepped
+from core.runtime.tasks import retry, stepped
 from core.tools.nocodb.api import AWAY, PAUSES
 
 _ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'

@@ -13,10 +13,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.changes.model import MOST_ROWS, Draft, RowWrite, WriteKind
-from core.errors import ToolError
-from core.ports import Tool
-from core.records import Outcome, ToolContext
+from core.domain.changes import MOST_ROWS, Draft, RowWrite, WriteKind
+from core.domain.errors import ToolError
+from core.domain.records import Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.driver import Owned, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, entered, filled, here, linked_ids

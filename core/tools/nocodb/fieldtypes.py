@@ -18,8 +18,8 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from core.errors import ToolError
-from core.text import clean, cut, one_line, plain, redacted
+from core.domain.errors import ToolError
+from core.text.text import clean, cut, one_line, plain, redacted
 from core.tools.nocodb.api import Record
 
 CELL = 200

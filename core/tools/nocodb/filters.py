@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pydantic
 
-from core.errors import ToolError
-from core.i18n import say
-from core.text import normalised, one_line, plain
+from core.domain.errors import ToolError
+from core.text.i18n import say
+from core.text.text import normalised, one_line, plain
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field

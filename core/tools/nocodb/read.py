@@ -17,13 +17,13 @@ from zoneinfo import ZoneInfo
 
 import pydantic
 
-from core.errors import ToolError
-from core.i18n import moment, nearest, plural, say
-from core.markdown import markless
-from core.messages import File
-from core.records import Outcome, ToolContext
-from core.tasks import together
-from core.text import CSV, csv_bytes, file_name, redacted
+from core.domain.errors import ToolError
+from core.domain.messages import File
+from core.domain.records import Outcome, ToolContext
+from core.runtime.tasks import together
+from core.text.i18n import moment, nearest, plural, say
+from core.text.markdown import markless
+from core.text.text import CSV, csv_bytes, file_name, redacted
 from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from core.changes.model import Draft, Row
-from core.tasks import together
+from core.domain.changes import Draft, Row
+from core.runtime.tasks import together
 from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record, Sort
 from core.tools.nocodb.driver import EXCLUSIVE, LAST, Owned, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
-from core.tasks import together
-from core.text import clean, normalised, plain, whole
+from core.runtime.tasks import together
+from core.text.text import clean, normalised, plain, whole
 from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, Record, unreadable
 from core.tools.nocodb.fieldtypes import Field, line
 from core.tools.tool import FunctionTool

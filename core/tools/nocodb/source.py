@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.changes.approval import TableRules
-from core.http import HttpClient
-from core.i18n import plural, say
-from core.policy import held
-from core.ports import Tool
-from core.records import Health
-from core.tasks import together
+from core.clients.http import HttpClient
+from core.domain.records import Health
+from core.ports.tools import Tool
+from core.rights.policy import held
+from core.runtime.tasks import together
+from core.text.i18n import plural, say
 from core.tools.nocodb.api import PAUSES, Named, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.rest import PATIENT, RestDriver

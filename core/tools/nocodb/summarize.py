@@ -14,9 +14,9 @@ from datetime import date, tzinfo
 from decimal import Decimal
 from typing import Any, Literal
 
-from core.errors import ToolError
-from core.ports import Tool
-from core.records import Outcome, ToolContext
+from core.domain.errors import ToolError
+from core.domain.records import Outcome, ToolContext
+from core.ports.tools import Tool
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import Aggregate, NocoApi, Record
 from core.tools.nocodb.fieldtypes import Field, line, told

@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from core.changes.model import Change, Draft, RowWrite, Seen, Step
-from core.errors import ToolError
+from core.domain.changes import Change, Draft, RowWrite, Seen, Step
+from core.domain.errors import ToolError
 from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
 

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
-from core.errors import PonteError
-from core.http import HttpClient, Proxies
-from core.i18n import say
-from core.integration import (
+from core.clients.http import HttpClient, Proxies
+from core.domain.errors import PonteError
+from core.domain.records import Health
+from core.integrations.integration import (
     PATIENCE,
     Dependencies,
     Finding,
@@ -23,8 +23,8 @@ from core.integration import (
     ToolIntegration,
     Tools,
 )
-from core.records import Health
-from core.settings import SettingsPart, Url, plain, setting
+from core.integrations.settings import SettingsPart, Url, plain, setting
+from core.text.i18n import say
 from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
 from core.tools.stackspot.client import Agent, Result, StackSpot
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
-from core import metrics
-from core.http import (
+from core.clients.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -32,9 +31,10 @@ from core.http import (
     cleaned,
     retry_after,
 )
-from core.i18n import say
-from core.tasks import retry
-from core.text import one_line
+from core.observability import metrics
+from core.runtime.tasks import retry
+from core.text.i18n import say
+from core.text.text import one_line
 
 REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""

@@ -24,9 +24,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from core.conversation.grammar import SLUG
-from core.http import HttpClient, HttpUnreadable, Proxies
-from core.text import clean, in_whole_characters, one_line
+from core.clients.http import HttpClient, HttpUnreadable, Proxies
+from core.commands.grammar import SLUG
+from core.text.text import clean, in_whole_characters, one_line
 from core.tools.stackspot.api import (
     AGENT_URL,
     API_URL,

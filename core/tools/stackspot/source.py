@@ -12,16 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.changes.model import Change, Draft, RowWrite, Seen
 from core.changes.ports import Doing
-from core.errors import BadInput, Refusal, ToolError
-from core.i18n import say
-from core.policy import held
-from core.ports import QuickCommands, Tool
-from core.quick_commands import Inputs, check_inputs
-from core.records import Effect, Health, Outcome, QuickCommand, ToolContext
-from core.tasks import Bounded
-from core.text import aside, clip, one_line
+from core.commands.quick_commands import Inputs, check_inputs
+from core.domain.changes import Change, Draft, RowWrite, Seen
+from core.domain.errors import BadInput, Refusal, ToolError
+from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.ports.tools import QuickCommands, Tool
+from core.rights.policy import held
+from core.rights.usage import Paid
+from core.runtime.tasks import Bounded
+from core.text.i18n import say
+from core.text.text import aside, clip, one_line
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
 from core.tools.stackspot.client import (
     Agent,
@@ -32,7 +33,6 @@ from core.tools.stackspot.client import (
     is_agent_id,
 )
 from core.tools.tool import FunctionTool, outcome_of_error
-from core.usage import Paid
 
 NAME = "stackspot"
 NAMING = 5.0

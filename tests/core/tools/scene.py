@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.messages import Address, Person
-from core.records import Thread, ToolContext
+from core.domain.messages import Address, Person
+from core.domain.records import Thread, ToolContext
 
 ADA = Person("terminal", "ada", name="Ada")
 

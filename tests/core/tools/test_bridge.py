@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.errors import ToolError
-from core.http import HttpClient
-from core.records import Health
+from core.clients.http import HttpClient
+from core.domain.errors import ToolError
+from core.domain.records import Health
 from core.tools.nocodb.bridge import FRESH, BridgeSource
 from core.tools.nocodb.bridge_api import CATALOGUE, READING
 from core.tools.tool import CAP, outcome_of_error

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.clients.http import (
+    HttpAnswer,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    HttpUnreadable,
+)
 from core.tools.nocodb.bridge_api import worded
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"

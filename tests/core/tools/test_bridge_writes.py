@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.changes.model import Change, Draft, Proposal, Step
-from core.errors import ToolError
-from core.http import HttpClient
-from core.messages import Address
-from core.records import Outcome, ToolContext
+from core.clients.http import HttpClient
+from core.domain.changes import Change, Draft, Proposal, Step
+from core.domain.errors import ToolError
+from core.domain.messages import Address
+from core.domain.records import Outcome, ToolContext
 from core.tools.nocodb.bridge import BridgeSource
 from tests.core.tools.scene import ADA, ctx
 from tests.fakes.bridge import FakeBridge

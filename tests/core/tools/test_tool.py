@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from core.errors import ToolError
-from core.records import Outcome, ToolContext
+from core.domain.errors import ToolError
+from core.domain.records import Outcome, ToolContext
 from core.tools.tool import CAP, FunctionTool, outcome_of_error, tool
 from tests.core.tools.scene import Seen, ctx
 from tests.core.tools.strict import breaches

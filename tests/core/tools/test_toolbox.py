@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.errors import SettingsError, ToolError
-from core.ports import Tool
-from core.records import Effect, Health, Verdict
+from core.domain.errors import SettingsError, ToolError
+from core.domain.records import Effect, Health, Verdict
+from core.ports.tools import Tool
 from core.tools.tool import FunctionTool, Toolbox
 
 

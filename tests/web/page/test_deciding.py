@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.async_api import Page, expect
 
-from core.messages import Answer, Card
+from core.domain.messages import Answer, Card
 from tests.web.house import House, Turn
 from tests.web.page.browser import say
 

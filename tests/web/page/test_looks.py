@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from core.messages import Answer, Card
-from core.records import Health
+from core.domain.messages import Answer, Card
+from core.domain.records import Health
 from tests.web.house import House, Turn
 from tests.web.page.browser import axe_source, findings, visit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import FilePayload, Page, expect
 
-from core.messages import Answer, Card, File
+from core.domain.messages import Answer, Card, File
 from tests.web.house import House, Turn
 from tests.web.page.browser import say
 

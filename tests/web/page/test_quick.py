@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
-from core.conversation.grammar import parse
-from core.messages import Answer, Card
-from core.records import QuickCommand
+from core.commands.grammar import parse
+from core.domain.messages import Answer, Card
+from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
 from tests.web.house import House, Turn
 from tests.web.page.browser import axe_source, findings, say, visit

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from core.messages import Answer, Card
+from core.domain.messages import Answer, Card
 from tests.web.house import House, Turn
 from tests.web.page.browser import chromium, say, visit
 

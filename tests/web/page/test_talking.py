@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from playwright.async_api import Page, expect
 
-from core.messages import Answer
+from core.domain.messages import Answer
 from tests.web.house import House, Turn
 from tests.web.page.browser import say
 

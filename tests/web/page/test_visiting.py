@@ -8,8 +8,8 @@ import re
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from core.messages import Answer, Card
-from core.records import Health, QuickCommand
+from core.domain.messages import Answer, Card
+from core.domain.records import Health, QuickCommand
 from tests.web.house import House, Turn
 from tests.web.page.browser import say, visit
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from core.i18n import say
+from core.text.i18n import say
 from core.tools.code.sandbox.process import Running
 from core.tools.code.sandbox.sandbox import Limits, MiB
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.i18n import say
+from core.text.i18n import say
 from core.tools.code.sandbox.inside import START
 from core.tools.code.sandbox.inside.enter import READY, Configuration, Landlocked
 from core.tools.code.sandbox.inside.limits import Amounts

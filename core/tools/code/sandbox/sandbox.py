@@ -22,8 +22,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from core.errors import ToolError
-from core.i18n import say
+from core.domain.errors import ToolError
+from core.text.i18n import say
 
 NO_BWRAP = "bubblewrap is not installed: `apt install bubblewrap` (or your system's package)"
 NOT_LINUX = "safe places to run code in need Linux; this is {system}"

@@ -21,7 +21,7 @@ LOCALES = ("en", "pt-BR", "fr")
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 COUNTS = frozenset({"columns", "count", "days", "done", "rounds", "rows", "shown", "total"})
 """Placeholders whose integers are written with the separators of the language."""
-_FOLDER = Path(__file__).parent / "locale"
+_FOLDER = Path(__file__).parents[1] / "locale"
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:

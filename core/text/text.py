@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from core.i18n import say
+from core.text.i18n import say
 
 T = TypeVar("T")
 _WIDE = codecs.lookup("utf-16-le")  # looked up here: its module is imported with that

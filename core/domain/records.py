@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from core.changes.model import Draft
-from core.errors import NotAllowed, StatusUnknown, ToolError
-from core.i18n import say
-from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.changes import Draft
+from core.domain.errors import NotAllowed, StatusUnknown, ToolError
+from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.text.i18n import say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 CRASHED = "crashed"
@@ -413,7 +413,7 @@ class Member:
     id: str
     scope: str = ""
     person: str = ""
-    """The person's key (`core.messages.Person.key`)."""
+    """The person's key (`core.domain.messages.Person.key`)."""
     name: str = ""
     locale: str = ""
     zone: str = ""

@@ -13,11 +13,11 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.errors import BadInput, UnknownCommand
-from core.i18n import LANGUAGE, nearest
-from core.policy import KINDS
-from core.quick_commands import Inputs, parse_input, render_input
-from core.text import after, clean, fenced
+from core.commands.quick_commands import Inputs, parse_input, render_input
+from core.domain.errors import BadInput, UnknownCommand
+from core.rights.policy import KINDS
+from core.text.i18n import LANGUAGE, nearest
+from core.text.text import after, clean, fenced
 
 DECISIONS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}

@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from core.errors import ToolError, WriteUnsure
-from core.text import make_storable, parse_json
+from core.domain.errors import ToolError, WriteUnsure
+from core.text.text import make_storable, parse_json
 
 LONGEST = 1e9
 """Seconds: a larger number is this one."""

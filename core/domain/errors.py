@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.i18n import say, word
+from core.text.i18n import say, word
 
 RESTORED = "restored"
 """Why a turn that was under way in a backup ended without being posted."""
@@ -218,7 +218,7 @@ class TooManyRounds(ModelError):
 
 class ToolError(PonteError):
     """`hint` tells the model what to try instead; `code` is one word for it and for logs; `usage`
-    (a `core.messages.Usage`) what the failed call cost all the same."""
+    (a `core.domain.messages.Usage`) what the failed call cost all the same."""
 
     code = "tool"
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from core.messages import Address, CardKind, Person, ReplyTo
+from core.domain.messages import Address, CardKind, Person, ReplyTo
 
 Row = Mapping[str, Any]
 """A row's values by the names of its fields: plain JSON."""
@@ -276,7 +276,7 @@ class Decision:
 def fresh_id() -> str:
     """Six characters that a person can type (`[a-z2-7]{6}`); the ledger holds them unique.
 
-    One of them at least is a digit, so that no id is a word (`core.conversation.grammar`).
+    One of them at least is a digit, so that no id is a word (`core.commands.grammar`).
     """
     while True:
         id = "".join(secrets.choice(_ALPHABET) for _ in range(6))

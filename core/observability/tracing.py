@@ -17,9 +17,9 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol
 
-from core.errors import PonteError
-from core.messages import Usage
-from core.records import Turn
+from core.domain.errors import PonteError
+from core.domain.messages import Usage
+from core.domain.records import Turn
 
 Fact = str | int | float | bool
 AGENT = "Ponte"

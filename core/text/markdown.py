@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from core.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
-from core.text import one_line
+from core.text.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
+from core.text.text import one_line
 
 LONGEST, MOST_BRACKETS, MOST_LINES = 30_000, 2_000, 3_000
 """Characters, brackets and lines of a text that is read as Markdown: parsers look for a link from

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 import structlog
 
-from core.changes.model import WRITTEN, Change, View
-from core.errors import AuditRefused, NotStored
-from core.messages import Address, Person
-from core.tasks import Tasks
+from core.domain.changes import WRITTEN, Change, View
+from core.domain.errors import AuditRefused, NotStored
+from core.domain.messages import Address, Person
+from core.runtime.tasks import Tasks
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")

@@ -26,26 +26,16 @@ from pydantic import SecretStr
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.platform import ChatPlatform, Platform
-from core.http import HttpClient, Proxies
-from core.messages import Address, File, Person, Progress
-from core.openai import Client
-from core.policy import OWNER, DailyTurns, PlatformRights
-from core.ports import (
-    Directory,
-    Files,
-    Inbox,
-    Journal,
-    Model,
-    People,
-    Policy,
-    QuickCommands,
-    StatusBoard,
-    ThreadMap,
-    ToolSource,
-)
-from core.records import Health, Outcome, Remote, ToolContext, Verdict
-from core.settings import SettingsPart, Switch
-from core.usage import Prices
+from core.clients.http import HttpClient, Proxies
+from core.clients.openai import Client
+from core.domain.messages import Address, File, Person, Progress
+from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
+from core.integrations.settings import SettingsPart, Switch
+from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
+from core.ports.rights import Directory, People, Policy
+from core.ports.tools import Model, QuickCommands, ToolSource
+from core.rights.policy import OWNER, DailyTurns, PlatformRights
+from core.rights.usage import Prices
 
 if TYPE_CHECKING:
     from core.store.files import JsonFile

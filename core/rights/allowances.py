@@ -1,6 +1,6 @@
 """What an operator allows to be spent: by whom, where, in which period; and what a refusal says.
 
-Money is counted in billionths of a US dollar (`core.usage.NANO`).
+Money is counted in billionths of a US dollar (`core.rights.usage.NANO`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
-from core.errors import OverBudget
-from core.i18n import LANGUAGE, moment, money, plural, say
-from core.usage import NANO, PICTURE_MOST, Price
+from core.domain.errors import OverBudget
+from core.rights.usage import NANO, PICTURE_MOST, Price
+from core.text.i18n import LANGUAGE, moment, money, plural, say
 
 Of = Literal["each person", "each channel", "each workspace", "together", "everybody"]
 Per = Literal["day", "month"]

@@ -22,19 +22,41 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
-from core.errors import StatusUnknown
-from core.i18n import say
-from core.messages import Address, Person
-from core.ports import Guests, HasLeft, Holds, Membership
-from core.records import Action, Verdict
-from core.tasks import together
-from core.text import normalised
+from core.domain.errors import StatusUnknown
+from core.domain.messages import Address, Person
+from core.domain.records import Action, Verdict
+from core.runtime.tasks import together
+from core.text.i18n import say
+from core.text.text import normalised
+
+Membership = Callable[[Person, float], Awaitable[frozenset[str] | None]]
+"""A platform's groups and roles of a person, as it told them within so many seconds; None: it
+refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+
+Guests = Callable[[Person, float], Awaitable[bool | None]]
+"""Whether a person is a guest where they write, as their platform told within so many seconds;
+None: it refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+
+HasLeft = Callable[[Person, Address, float], Awaitable[bool | None]]
+"""Whether a person who did something there at that time (Unix seconds) has been removed since: from
+the workspace, the server or the page. None: their platform does not tell. Raises nothing."""
+
+
+class Holds(Protocol):
+    """What one person may do in one place, once all that it depends on was asked."""
+
+    def may(self, right: str, *names: str) -> Verdict:
+        """`names`: of the thing that it is about; of a table its title and its id."""
+
+    def depends(self, right: str) -> bool:
+        """Whether it may be given for one thing and not for another."""
+
 
 EVERYBODY = "*"
 """Also written `everybody`."""

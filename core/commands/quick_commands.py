@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.chat.files import too_large
-from core.errors import BadInput, TooLarge
-from core.i18n import number, say
-from core.messages import File, Message
-from core.records import QuickCommand
-from core.text import aside, clean, fenced, split
+from core.domain.errors import BadInput, TooLarge
+from core.domain.messages import File, Message
+from core.domain.records import QuickCommand
+from core.text.i18n import number, say
+from core.text.text import aside, clean, fenced, split
 
 LONGEST_FILE = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some

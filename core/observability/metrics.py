@@ -21,7 +21,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from core.messages import Usage
+from core.domain.messages import Usage
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series, which nothing reads
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.messages import Usage
+from core.domain.messages import Usage
 
 CHECKED = "2026-11-20"
 CONTAINER = 0.03

@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from core.errors import Unstorable
-from core.markdown import Trust
-from core.text import is_deeper, make_storable
+from core.domain.errors import Unstorable
+from core.text.markdown import Trust
+from core.text.text import is_deeper, make_storable
 
 T = TypeVar("T")
 CONTEXT, NOTE = "context", "note"

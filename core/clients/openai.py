@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from core import http
-from core.errors import NoKey
-from core.http import LONGEST, Proxies, retry_after
-from core.text import in_whole_characters, make_storable
+from core.clients import http
+from core.clients.http import LONGEST, Proxies, retry_after
+from core.domain.errors import NoKey
+from core.text.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
     import openai

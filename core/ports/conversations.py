@@ -1,15 +1,13 @@
-"""The few protocols that everything else meets at. Each has one contract suite in `tests/contract`.
+"""Protocols of a conversation: its messages, its record, its files and the replies to it.
 
-Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
-a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
-What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
-Those of platforms stand in `core.chat.platform`, of proposals and changes in `core.changes.ports`.
+Each protocol has one contract suite in `tests/contract`. What passes between them is in
+`core.domain.messages` (what people see) and `core.domain.records` (the rest). The protocols of
+platforms are in `core.chat.platform`, those of changes in `core.changes.ports`.
 """
 
 from __future__ import annotations
 
 from collections.abc import (
-    AsyncGenerator,
     Awaitable,
     Callable,
     Collection,
@@ -17,12 +15,9 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from datetime import tzinfo
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from core.allowances import Count, Grant, ModelCall
-from core.changes.model import Change
-from core.messages import (
+from core.domain.messages import (
     Address,
     Answer,
     Attachment,
@@ -36,38 +31,29 @@ from core.messages import (
     ReplyTo,
     Usage,
 )
-from core.records import (
+from core.domain.records import (
     ALL_OVER,
-    Account,
-    Action,
     Amended,
     Area,
-    Ask,
     Call,
-    Effect,
     Entry,
     Forgot,
     Health,
     Listed,
-    Member,
-    MemberPlace,
-    ModelEvent,
     Outcome,
     Provenance,
     QuickCommand,
     Receipt,
     Remote,
     Shown,
-    Spent,
     Spoken,
     State,
     Thread,
-    ToolContext,
-    ToolSpec,
     Turn,
-    Verdict,
 )
-from core.usage import Paid
+
+Work = Callable[[Any], None]
+"""What a store does on its connection, as a part of another one's transaction."""
 
 Handler = Callable[[int], Coroutine[Any, Any, None]]
 """Takes a stored message, by its `seq`, to its end. An exception puts it off, never drops it."""
@@ -76,7 +62,7 @@ Handler = Callable[[int], Coroutine[Any, Any, None]]
 class Inbox(Protocol):
     """Durable, ordered by conversation, each event once.
 
-    Decisions (`core.conversation.grammar.is_decision`) run as soon as they are stored; all else
+    Decisions (`core.commands.grammar.is_decision`) run as soon as they are stored; all else
     waits its turn.
     """
 
@@ -292,68 +278,6 @@ class Files(Protocol):
         """Remove files older than `before` whose event was never accepted."""
 
 
-class Model(Protocol):
-    """Answers one round as a stream. Raises a ModelError; `Completed` is always the last event."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def level(self) -> str:
-        """`conversations`, `responses`, `chat` or `demo`."""
-
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
-
-    async def health(self) -> Health: ...
-
-    async def erase(self, remote: Remote) -> bool:
-        """Erase it on the server; False when it could not be, and must be tried again."""
-
-    async def close(self) -> None: ...
-
-
-class Tool(Protocol):
-    @property
-    def spec(self) -> ToolSpec: ...
-
-    @property
-    def effect(self) -> Effect:
-        """The least that a call of it does."""
-
-    def effect_of(self, arguments: str) -> Effect:
-        """What this call would do."""
-
-    def only_proposes(self, arguments: str) -> bool:
-        """Whether this call does nothing before a person approves it: it may be run again."""
-
-    def within(self, allowed: Collection[Action]) -> Tool | None:
-        """As it is offered to who may do these things; None for not at all."""
-
-    @property
-    def doing(self) -> str:
-        """English source of what a person sees while it runs: "is looking at the tables…"."""
-
-    @property
-    def patience(self) -> float:
-        """Seconds that one call may take."""
-
-    async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        """`arguments` is JSON text as the model wrote it. Raises ToolError."""
-
-
-class ToolSource(Protocol):
-    """A system that brings tools: what it offers may change while Ponte runs."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def tools(self) -> Sequence[Tool]: ...
-
-    async def health(self) -> Health: ...
-
-    async def close(self) -> None: ...
-
-
 class Posts(Protocol):
     """The journal's record of one turn's posts, as a Reply sees it."""
 
@@ -406,215 +330,19 @@ class Reply(Protocol):
         whatever came from here too late is taken away, or as it should be again."""
 
 
-Work = Callable[[Any], None]
-"""What a store does on its connection, as a part of another one's transaction."""
-
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
+
 
 Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
 """Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
 
-
-class Holds(Protocol):
-    """What one person may do in one place, once all that it depends on was asked."""
-
-    def may(self, right: str, *names: str) -> Verdict:
-        """`names`: of the thing that it is about; of a table its title and its id."""
-
-    def depends(self, right: str) -> bool:
-        """Whether it may be given for one thing and not for another."""
-
-
-class People(Protocol):
-    """Who has a name on a surface of the owner's beside them, and may come in as that."""
-
-    async def all(self) -> Sequence[Account]: ...
-
-    async def find(self, person: str) -> Account | None:
-        """By the person's key."""
-
-    async def saw(self, person: str, day: str) -> None:
-        """They were there on that day."""
-
-    async def end_session(self, session: str, until: float) -> None:
-        """Have a session end that would last `until` then, at every process. Raises NotStored."""
-
-    async def is_session_ended(self, session: str) -> bool:
-        """Whether it was ended. Raises NotStored."""
-
-    def on_change(self, heard: Callable[[], None]) -> None:
-        """Have `heard` called when somebody may no longer come in as before, at any process: their
-        token was changed, or a session was ended."""
-
-
-class Directory(Protocol):
-    """What platforms say of their people, over restarts: a row for each person and scope."""
-
-    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
-        """Return the members that were confirmed last, the oldest of them first."""
-
-    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
-        """Return the members at these places, without those of whom there is no row."""
-
-    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
-        """Keep them, but for people who were forgotten. Return the ids of those people."""
-
-    async def remove(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, who left the platform."""
-
-    async def forget(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, and let no later `put` bring them back."""
-
-    async def purge(self, before: float) -> int:
-        """Delete the rows that no platform confirmed since then. Return how many there were."""
-
-
-class Policy(Protocol):
-    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
-
-    async def rights(self, person: Person, address: Address) -> Holds: ...
-
-    async def prepare(
-        self, person: Person, address: Address, *, confirmed: bool, seconds: float
-    ) -> bool:
-        """Wait up to `seconds` until the platform has told what their rights there depend on, or
-        refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
-        before is not enough, but for a few minutes."""
-
-    def named(self, right: str) -> Sequence[str]:
-        """What rules give by its name of that right, as in `model:NAME`; no pattern."""
-
-    async def is_guest(self, person: Person) -> bool | None:
-        """Whether they are only a guest where they write; None: their platform does not tell."""
-
-    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Whether a person who did something there `since` then has been removed; None: their
-        platform does not tell."""
-
-
-Membership = Callable[[Person, float], Awaitable[frozenset[str] | None]]
-"""A platform's groups and roles of a person, as it told them within so many seconds; None: it
-refuses to tell. Waits for the platform, however long that takes; raises nothing."""
-
-Guests = Callable[[Person, float], Awaitable[bool | None]]
-"""Whether a person is a guest where they write, as their platform told within so many seconds;
-None: it refuses to tell. Waits for the platform, however long that takes; raises nothing."""
-
-HasLeft = Callable[[Person, Address, float], Awaitable[bool | None]]
-"""Whether a person who did something there at that time (Unix seconds) has been removed since: from
-the workspace, the server or the page. None: their platform does not tell. Raises nothing."""
 
 LookUp = Callable[[Message, bool], Awaitable[tuple[Message, Sequence[str]]]]
 """What a platform knows around a stored message, asked when its turn starts: its author's name,
 language and zone, and where the flag says so also what it points at (the earlier messages of its
 thread, quoted ones, their files). What could not be had is told beside it, in sentences for the
 person. Raises nothing, and is never long: each platform's deadlines stand in its adapter."""
-
-
-By = Literal["person", "channel", "model", "tool", "day"]
-"""What a report of usage has rows of."""
-
-
-class Reservation(Protocol):
-    """A step of a transaction; `grant` is what it reserved, once that is done."""
-
-    @property
-    def grant(self) -> Grant | None: ...
-    @property
-    def counts(self) -> Sequence[Count]:
-        """Of each allowance with this turn in it; none where it was counted before."""
-
-    def __call__(self, connection: Any, /) -> None: ...
-
-
-class Budget(Protocol):
-    """What is reserved before it is spent. The journal settles it, where it keeps what came."""
-
-    @property
-    def bounds_calls(self) -> bool:
-        """Whether there is any allowance of money or tokens."""
-
-    async def reserve(self, turn: Turn) -> None:
-        """Before anything that costs; once per turn. Raises OverBudget."""
-
-    async def reserving(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
-        """The same as a step of the transaction in which the journal keeps what was heard, with
-        the first call of the model."""
-
-    def model_call(self, number: int, model: str, told: int) -> ModelCall:
-        """That round's, with what the model costs; `told`: see `ModelCall`."""
-
-    async def pay(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more call of the model. None where no allowance bounds it. Raises
-        OverBudget where not even a short answer fits."""
-
-    async def pay_run(self, turn: Turn, call_id: str, paid: Paid) -> None:
-        """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
-
-    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
-        """What a run cost that no call of a model stands for: its price, where it was begun."""
-
-    def price(self, paid: Paid) -> float | None:
-        """US dollars for one run; None where it is not known."""
-
-    async def give_back(self, turn: Turn, part: str) -> None:
-        """What was reserved for something of which surely nothing was done."""
-
-    async def claim_notice(self, count: Count, bit: int) -> bool:
-        """Whether this is to be told now: once for each period, whoever asks."""
-
-    async def usage(self, person: str | None = None, place: str = "") -> Spent:
-        """Today's, of one person key or of all; `place`: there alone."""
-
-    async def standing(self, person: Person, address: Address) -> Sequence[Count]:
-        """What is used or held now of each allowance that applies to them there."""
-
-    async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
-        """Rows of `name`, `turns`, `calls`, tokens and `cost` since that day (ISO; "": today)."""
-
-    @property
-    def zone(self) -> tzinfo:
-        """Where days begin."""
-
-    def zone_of(self, message: Message) -> tzinfo:
-        """The asker's, where their platform tells it."""
-
-    async def settle_left(self) -> int:
-        """End what is held for turns that are over: it counts as its bound. How many."""
-
-
-class Audit(Protocol):
-    """Who did what, by which rule, and who approved it: never a cell's value, never a text."""
-
-    async def write(
-        self, event: str, change: Change, rule: str = "", by: Person | None = None
-    ) -> None:
-        """A line for what happened to a change: `proposed`, `consented` (one of several approvals),
-        `approved`, `done` … `rule` is the one that allowed it, `by` who wants it, where that is
-        neither asker nor decider. Durable on return. Raises AuditRefused."""
-
-    def note(
-        self,
-        event: str,
-        asker: Person,
-        address: Address | None = None,
-        *,
-        person: str = "",
-        **facts: str,
-    ) -> None:
-        """A line for all else: `run`, `refused`, `reload` … It is written beside, after all that
-        was told before it. `person` is the key of whom it is about; `facts` name no people."""
-
-
-class QuickCommands(Protocol):
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Those that this person may run here."""
-
-    async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
-        """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
-
-    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
 
 
 class StatusBoard(Protocol):

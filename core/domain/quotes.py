@@ -1,0 +1,28 @@
+"""How what others wrote is quoted to the model, and how a person is taken out of it again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from core.domain.messages import Quote
+from core.text.text import clean
+
+_QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
+
+
+def render_quote(quote: Quote) -> str:
+    """Marked in each of its lines, so that none of them passes for the asker's words."""
+    return "\n".join(f"> {line}" for line in f"{quote.name!r}: {clean(quote.text)}".splitlines())
+
+
+def without_quotes(context: str, names: Collection[str]) -> str:
+    """The text of a context item without what is quoted of people of these names."""
+    kept, left_out = list[str](), False
+    begins = tuple(f"> {name!r}: " for name in names)
+    for line in context.split("\n"):
+        if _QUOTE.match(line):
+            left_out = line.startswith(begins)
+        if not (left_out and line.startswith(">")):
+            kept.append(line)
+    return "\n".join(kept)
