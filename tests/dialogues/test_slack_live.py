@@ -246,7 +246,11 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         model.go()
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        w.slack.remove(w.slack.workspace.by_bot(w.general.id)[0])
+        (post,) = w.slack.workspace.by_bot(w.general.id)
+        model.go()
+        # Ponte edits the post only once it has recorded which turn it belongs to.
+        await w.slack.until(lambda: "was built" in post.shown)
+        w.slack.remove(post)
         await w.slack.deliveries.settled()
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=said)
         # the turn has stopped, although its model has said nothing since
