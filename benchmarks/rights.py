@@ -8,26 +8,25 @@ import logging
 import statistics
 import time
 import timeit
+from collections.abc import Sequence
 
 import structlog
 
 from benchmarks.engine import engine
 from bot.integrations import RIGHTS
 from core.domain.messages import Address, Person
-from core.rights.allowances import Allowance, Allowed
+from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from core.rights.usage import NANO, Price, Prices
-from tests.fakes.choices import message
+from tests.fakes.choices import message, spends
 
 TIMES = 20_000
 RULES = 20
 TURNS, ROUNDS = 400, 5
-BOUND = Allowed(
-    (
-        Allowance("each person", tokens=10**9),
-        Allowance("each channel", "month", money=10**6 * NANO),
-        Allowance("everybody", "month", money=10**6 * NANO),
-    )
+BOUND = (
+    Allowance("each person", tokens=10**9),
+    Allowance("each channel", "month", money=10**6 * NANO),
+    Allowance("everybody", "month", money=10**6 * NANO),
 )
 PRICES = Prices({"echo": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
 
@@ -46,9 +45,10 @@ async def decisions() -> None:
         for n in range(RULES)
     ]
     channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
+    book = RuleBook(tuple(rules), channels)
     policy = AccessPolicy(
         RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
-        {"slack": _guest}, book=RuleBook(tuple(rules), channels),
+        {"slack": _guest}, rule_book=lambda: book,
     )  # fmt: skip
     address = Address("slack", "C1", "T1", thread="1.2", shared=True)
     rights = await policy.rights(Person("slack", "U1", "T1"), address)
@@ -60,9 +60,9 @@ async def decisions() -> None:
         print(f"{':'.join(asked[:2]):<34}{each * 1e6:8.2f} µs{each / floor:8.0f}")
 
 
-async def turns(allowed: Allowed) -> tuple[float, float]:
+async def turns(allowances: Sequence[Allowance]) -> tuple[float, float]:
     """Seconds of one turn after the other, and of processor time, with an instant model."""
-    async with engine(allowed=allowed, prices=PRICES) as opened:
+    async with engine(spending=spends(allowances=allowances, prices=PRICES)) as opened:
         opened.start()
         cpu, begun = time.process_time(), time.perf_counter()
         for number in range(TURNS):
@@ -73,7 +73,7 @@ async def turns(allowed: Allowed) -> tuple[float, float]:
 
 async def allowances() -> None:
     """In rounds that follow each other, and of these the median."""
-    rounds = [(*await turns(Allowed()), *await turns(BOUND)) for _ in range(ROUNDS)]
+    rounds = [(*await turns(()), *await turns(BOUND)) for _ in range(ROUNDS)]
     free, cpu, bound, more = (statistics.median(each) for each in zip(*rounds, strict=True))
     print(f"{'a turn that nothing bounds':<34}{free * 1e3:8.2f} ms, CPU {cpu * 1e3:.2f} ms")
     print(f"{'under three allowances':<34}{bound * 1e3:8.2f} ms, CPU {more * 1e3:.2f} ms"

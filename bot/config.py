@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -435,7 +436,7 @@ class PriceTable:
     """a run, by name; `*`: any other"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Config:
     """The whole file. Without a file everything has its default. Integrations add sections."""
 
@@ -467,7 +468,7 @@ class Config:
     name: str = field(default="ponte.toml", init=False, compare=False)
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 
-    @property
+    @cached_property
     def table_rules(self) -> TableRules:
         tables = {
             name: TableRule(table.access, frozenset(table.approvers), table.approvals)
@@ -487,7 +488,7 @@ class Config:
             tables, changes.auto_create_rows, sorted(named), tools, changes.remind_after
         )
 
-    @property
+    @cached_property
     def rule_book(self) -> RuleBook:
         """For the `Policy`: rules are told by their lines."""
         at = self.location
@@ -505,14 +506,14 @@ class Config:
             {name: frozenset(people) for name, people in self.groups.items()},
         )
 
-    @property
-    def allowed(self) -> tuple[Allowance, ...]:
+    @cached_property
+    def turn_allowances(self) -> tuple[Allowance, ...]:
         """For the `Budget`: allowances are told by their lines."""
         return tuple(
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         )
 
-    @property
+    @cached_property
     def price_list(self) -> Prices:
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
@@ -553,42 +554,41 @@ class Config:
 
 
 class LiveConfig:
-    """The file as it is now: the `OperatorFile` port. What it gives follows it, or is asked for
-    each time; `section` and `links` are read when Ponte starts."""
+    """The `OperatorFile` port: `current` is ponte.toml as it was last read.
 
-    def __init__(self, config: Config) -> None:
-        self.now = config
-        self.table_rules = config.table_rules
-        self.price_list = config.price_list
+    Who works by the file asks here each time; `section` and `links` are read when Ponte starts.
+    `has_official_prices`: whether the model's server is OpenAI's, so that its price list holds.
+    """
 
-    def take(self, config: Config) -> None:
-        """Another one counts from here on."""
-        self.now = config
-        rules = config.table_rules
-        self.table_rules.tables = rules.tables
-        self.table_rules.auto_create_rows = rules.auto_create_rows
-        self.price_list.take(config.price_list)
-        self.table_rules.named = rules.named
-        self.table_rules.tools = rules.tools
-        self.table_rules.remind_after = rules.remind_after
+    def __init__(self, config: Config, *, has_official_prices: bool = True) -> None:
+        self.current = config
+        self._has_official_prices = has_official_prices
+
+    @property
+    def table_rules(self) -> TableRules:
+        return self.current.table_rules
+
+    @property
+    def price_list(self) -> Prices:
+        return replace(self.current.price_list, official=self._has_official_prices)
 
     @property
     def quick_commands(self) -> Mapping[str, Command]:
-        return self.now.quick_commands
+        return self.current.quick_commands
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        return self.now.known_agents
+        return self.current.known_agents
 
     def channel(self, address: Address) -> Channel:
-        return self.now.channel(address)
+        return self.current.channel(address)
 
     @property
     def channels(self) -> Mapping[str, Channel]:
-        return self.now.channels
+        return self.current.channels
 
     def section(self, name: str) -> Any:
-        return self.now.section(name)
+        return self.current.section(name)
 
 
 def in_language(texts: Texts, locale: str) -> str:

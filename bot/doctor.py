@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from bot import installation
-from bot.app import Start, dependencies, model_client
+from bot.app import Start
+from bot.compose import dependencies, model_client
 from bot.safety import findings
 from bot.telemetry import Redaction
 from core.clients.http import HttpClient, HttpError

@@ -7,25 +7,24 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from bot.integrations import RIGHTS
 from core.changes.apply import Applying
-from core.changes.approval import Approval, NamedApprovers, TableRules
+from core.changes.approval import Approval
 from core.changes.ports import Applier
 from core.changes.service import Changes
 from core.chat.cards import Redraw
-from core.chat.platform import Messenger
+from core.chat.platform import ChatPlatform, Messenger
 from core.chat.requests import Requests
-from core.commands.quick_commands import Results
 from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import ToolContexts
-from core.conversation.manager import ConversationManager, Parts, Profile
-from core.conversation.upkeep import Retention, Upkeep
+from core.conversation.manager import ConversationManager, Profile
+from core.conversation.services import TurnServices
+from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare
@@ -34,9 +33,8 @@ from core.integrations.integration import Alone, Peers
 from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
-from core.rights.allowances import Allowed
+from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
-from core.rights.policy import PlatformRights, RuleBook
 from core.rights.usage import Prices
 from core.store import snapshot
 from core.store.audit import FileLines, SqlKeys, TableLines
@@ -68,43 +66,41 @@ def _unkeyed(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _of_no_place(_: Address) -> frozenset[str]:
-    return frozenset()
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What people may use. The callables return what ponte.toml says now.
+
+    `canonical_person`: the key of a person → the key under which all of theirs is counted, so that
+    nobody has two budgets. `is_meant`: see `CountingBudget`.
+    """
+
+    caps: Caps = uncapped
+    allowances: Callable[[], Sequence[Allowance]] = tuple
+    prices: Callable[[], Prices] = Prices
+    is_meant: IsMeant = everybody_is
+    canonical_person: Callable[[str], str] = str
+    intake: Callable[[], Intake] = Intake
+    """How much one person may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the composition root decided, each behind its port."""
+    """What `bot.compose` decided for the turns, each part behind its port."""
 
     model: Model
     toolbox: Toolbox
     policy: Policy
+    approval: Approval
     board: StatusBoard
     quick: QuickCommands
-    caps: Caps = uncapped
-    one: Callable[[str], str] = str
-    pseudonym: Callable[[str], str] = _unkeyed
-    """Makes the keyed hash of a name."""
-    intake: Intake = field(default_factory=Intake)
-    """What one person may send."""
-    allowed: Allowed = field(default_factory=Allowed)
-    prices: Prices = field(default_factory=Prices)
-    is_meant: IsMeant = everybody_is
-    """See `CountingBudget`."""
+    spending: Spending = field(default_factory=Spending)
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
     """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
-    rules: TableRules = field(default_factory=TableRules)
-    platforms: Mapping[str, PlatformRights] = field(default_factory=lambda: RIGHTS)
-    is_named: NamedApprovers | None = None
-    """How the people whom `rules` name are known."""
-    of_place: Callable[[Address], frozenset[str]] = _of_no_place
-    """The approvers of a channel."""
-    book: Callable[[], RuleBook] = RuleBook
-    """The rules of `policy`, and its `admins`: who else may decide."""
-    admins: frozenset[str] = frozenset()
+    pseudonym: Callable[[str], str] = _unkeyed
+    """Makes the keyed hash of a name."""
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
 
@@ -180,56 +176,61 @@ class Engine:
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
         self._stores = stores
-        database, jobs, self.threads = stores.database, stores.jobs, stores.threads
+        database, jobs, spending = stores.database, stores.jobs, choices.spending
+        claims = (jobs.process, jobs.fresh) if jobs else ()
+        self.threads = stores.threads
         self.audit = stores.audit
         self.peers: Peers = jobs or Alone()
-        self.inbox = SqlInbox(database, jobs, choices.intake)
-        self.journal = (
-            SqlJournal(database, jobs.process, jobs.fresh) if jobs else SqlJournal(database)
-        )
+        self.inbox = SqlInbox(database, jobs, spending.intake)
+        self.journal = SqlJournal(database, *claims)
         self.files = SqlFiles(database, stores.kept)
         self.people = SqlPeople(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
-        self.persons = SqlPersons(database, choices.one, shared=jobs is not None)
-        zone = ZoneInfo(choices.profile.zone)
+        self.persons = SqlPersons(database, spending.canonical_person, shared=jobs is not None)
         self.budget = CountingBudget(
-            database, choices.caps, zone, choices.one,
-            allowed=choices.allowed, prices=choices.prices, is_meant=choices.is_meant,
+            database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
+            allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
         )  # fmt: skip
         self.replies: dict[str, Replies] = {}
         self.fetch: dict[str, Fetch] = {}
         self.look_up: dict[str, LookUp] = {}
-        self.outbox = SqlOutbox(database)
-        self._moved = asyncio.Event()
-        self.changes = self._changes(choices, self._moved.set)
         self.messengers: dict[str, Messenger] = {}
+        self._moved = asyncio.Event()
+        self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
+        appliers = {applier.name: applier for applier in choices.appliers}
+        self.changes = Changes(
+            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
+            approval=choices.approval, audit=self.audit, moved=self._moved.set,
+            clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
+            labels=self._labels,
+        )  # fmt: skip
         requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
         self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
-        self.results = Results()
-        self.tool_contexts = ToolContexts(
+        self.services = services = TurnServices(
+            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
+            model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
+            budget=self.budget, changes=self.changes, audit=self.audit,
+        )  # fmt: skip
+        tool_contexts = ToolContexts(
             self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
             self.inbox.stopped,
         )  # fmt: skip
         self.commands = Commands(
-            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
-            policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
-            quick=QuickCommandHandler(
-                self.journal, choices.policy, self.budget, choices.quick, self.tool_contexts,
-                self.audit, self.results,
-            ),
-            code=CodeCommand(
-                self.journal, choices.policy, self.budget, self.tool_contexts, self.audit,
-                choices.code,
-            ),
-            why=Why(choices.policy, self.changes, choices.toolbox),
-            forgotten=self._forgotten, kept_days=choices.retention.of,
+            services, choices.board,
+            quick=QuickCommandHandler(services, choices.quick, tool_contexts),
+            code=CodeCommand(services, tool_contexts, choices.code),
+            why=Why(services),
+            forgotten=self._forgotten,
+            kept_days=choices.retention.of,
             remains=lambda: database.remains,
         )  # fmt: skip
-        self.manager = self._manager(choices)
+        self.manager = ConversationManager(
+            services, self.commands, tool_contexts, self.replies, choices.profile, self.look_up
+        )
+        maintenance = Maintenance(database.scrub, self.budget.settle_left, database.tidy)
         self.upkeep = Upkeep(
-            self.inbox, self.journal, self.files, choices.model, self.commands.forget_idle,
-            choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
-            database.tidy, self.audit, self.directory,
+            services, self.commands.forget_idle, choices.retention, maintenance, self.audit,
+            self.directory,
         )  # fmt: skip
         self.inbox.admit_by(Admission(self.inbox.unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
@@ -257,6 +258,12 @@ class Engine:
             asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(self.peers.lead("redraw", self.redraw.run), name="redraw"),
         ]
+
+    def add_platform(self, chat: ChatPlatform) -> None:
+        """Fetch files, look up context and send cards through this platform; before `start`."""
+        self.fetch[chat.name] = chat.fetch
+        self.look_up[chat.name] = chat.look_up
+        self.messengers[chat.name] = chat
 
     @property
     def at_work(self) -> frozenset[str] | None:
@@ -292,20 +299,6 @@ class Engine:
         await self.upkeep.soon()
         await self.peers.tell("forgotten", "")
 
-    def _changes(self, choices: Choices, moved: Callable[[], None]) -> Changes:
-        ledger = (
-            SqlLedger(self._stores.database, jobs.process, jobs.fresh)
-            if (jobs := self._stores.jobs)
-            else SqlLedger(self._stores.database)
-        )
-        appliers = {applier.name: applier for applier in choices.appliers}
-        return Changes(
-            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
-            approval=_approval(choices),
-            audit=self.audit, moved=moved, clock=choices.clock, purse=self.budget,
-            reached=self.outbox.reached, labels=self._labels,
-        )  # fmt: skip
-
     async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
         """A card is not held up by a platform that does not tell."""
         found: dict[str, str] = {}
@@ -316,23 +309,6 @@ class Engine:
                         found |= await messenger.labels(own)
         return found
 
-    def _manager(self, choices: Choices) -> ConversationManager:
-        parts = Parts(
-            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
-            model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, commands=self.commands, changes=self.changes,
-            tool_contexts=self.tool_contexts, audit=self.audit,
-        )  # fmt: skip
-        return ConversationManager(parts, self.replies, choices.profile, self.look_up)
-
 
 async def _given(stores: Stores) -> Stores:
     return stores
-
-
-def _approval(choices: Choices) -> Approval:
-    approval = Approval(
-        choices.policy, choices.rules, platforms=choices.platforms, of_place=choices.of_place,
-        book=choices.book, admins=choices.admins, one=choices.one,
-    )  # fmt: skip
-    return replace(approval, is_named=choices.is_named) if choices.is_named else approval

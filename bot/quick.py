@@ -37,15 +37,15 @@ class Registry:
 
     def __init__(
         self,
-        commands: Mapping[str, Command],
+        commands: Callable[[], Mapping[str, Command]],
         is_named: Named,
         run: Run | None = None,
         *,
         any_slug: bool = False,
         policy: Policy | None = None,
     ) -> None:
-        self.commands = commands
-        """Those of the file; they may be replaced while they are used."""
+        self._commands = commands
+        """Return those of the file as it is now."""
         self._is_named = is_named
         self._policy = policy
         self.connect(run, any_slug=any_slug)
@@ -58,18 +58,18 @@ class Registry:
     @property
     def everybodys(self) -> list[QuickCommand]:
         """Those that no place and no person is named for: what a model may know of."""
-        named = self.commands.items()
+        named = self._commands().items()
         return [_record(slug, each) for slug, each in named if not each.where and not each.by]
 
     def asks_first(self, slug: str) -> bool:
         """Whether a model's call of it runs nothing before a person approves it."""
-        command = self.commands.get(slug)
+        command = self._commands().get(slug)
         return command is None or command.effect != "read"
 
     async def known(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _record(slug, command)
-            for slug, command in self.commands.items()
+            for slug, command in self._commands().items()
             if _is_here(command, address)
             and await self._is_known_as_theirs(command, person, address)
             and (await self._right(person, address, slug)).allowed
@@ -77,8 +77,8 @@ class Registry:
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
-        command = self.commands.get(slug)
-        if command is None and (self._any_slug or not self.commands):
+        command = self._commands().get(slug)
+        if command is None and (self._any_slug or not self._commands()):
             (await self._right(person, address, slug)).check()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:

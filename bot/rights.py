@@ -63,7 +63,7 @@ async def check(
         platforms, settings.ponte_allow, settings.ponte_admins,
         dict.fromkeys(platforms, membership),
         {name: is_guest for name, own in platforms.items() if own.own_workspace},
-        book=config.rule_book,
+        rule_book=lambda: config.rule_book,
     )  # fmt: skip
     rights = dict.fromkeys(asked or (*PLAIN, *_refined(config, policy)))
     return where, [await _line(policy, config, who, where, right) for right in rights]
@@ -88,7 +88,7 @@ async def _line(
 
 
 def _why(verdict: Verdict, policy: AccessPolicy) -> str:
-    book = policy.book
+    book = policy.rule_book()
     for place, rule in book.channels.items():
         if rule.told == verdict.rule:
             return f"[channels] {place}: {_reads(rule)}"
@@ -111,7 +111,7 @@ def _refined(config: Config, policy: AccessPolicy) -> Iterator[str]:
         known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
     known |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
     known |= dict.fromkeys(f"agent:{name}" for name in config.agents)
-    for rule in (*policy.book.rules, *policy.book.channels.values()):
+    for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
         known |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
     return (each for each in known if "*" not in each)
 

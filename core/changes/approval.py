@@ -80,11 +80,12 @@ class TableRule:
 _DEFAULT = TableRule()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TableRules:
-    """Rules by a table's id or title, in whatever case that is written; they may be replaced while
-    they are used. `auto_create_rows`: creates of up to so many rows need nobody's approval. `named`
-    are tables that a right elsewhere in the file is about. `tools`: who decides on what a tool
+    """The operator's rules for tables, by a table's id or title in any case.
+
+    `auto_create_rows`: creates of up to so many rows need nobody's approval. `named` are tables
+    that a right elsewhere in the file is about. `tools`: who decides on what a tool
     proposes, by the name that models call it by. Approvers are reminded after `remind_after`
     seconds; 0: never."""
 
@@ -149,16 +150,18 @@ def _of_no_place(address: Address) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`of_place`: the approvers that the operator named for a channel. `book` and `admins`: who may
-    decide for others besides. `one`: a person's key → the key that all of theirs count under, so
+    """Who may decide on a proposal. `rules` and `rule_book` return what ponte.toml says now.
+
+    `of_place`: the approvers that the operator named for a channel. `rule_book` and `admins`: who
+    else may decide for others. `one`: a person's key → the key that all of theirs count under, so
     that nobody is two people."""
 
     policy: Policy
-    rules: TableRules = field(default_factory=TableRules)
+    rules: Callable[[], TableRules] = TableRules
     is_named: NamedApprovers = _nobody
     platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
     of_place: Callable[[Address], frozenset[str]] = _of_no_place
-    book: Callable[[], RuleBook] = RuleBook
+    rule_book: Callable[[], RuleBook] = RuleBook
     admins: frozenset[str] = frozenset()
     one: Callable[[str], str] = str
 
@@ -195,23 +198,23 @@ class Approval:
 
     def rule_of_policy(self, draft: Draft) -> str:
         """Which rule decides it without a person."""
-        if self.rules.of_draft(draft).access == "auto":
+        if self.rules().of_draft(draft).access == "auto":
             return f"tables.{draft.title}.access"
         return "changes.auto_create_rows"
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Whom the operator named for it: for its table, else for the tool that brought it, else
         for the channel that it was asked in."""
-        table = self.rules.of_draft(proposal.draft)
-        tool = self.rules.tools.get(proposal.tool, ANYBODY)
+        table = self.rules().of_draft(proposal.draft)
+        tool = self.rules().tools.get(proposal.tool, ANYBODY)
         names = table.approvers or tool.names or self.of_place(proposal.address)
         return Approvers(names, max(table.approvals, tool.count))
 
     def _named_at(self, proposal: Proposal) -> str:
         """Where the file names who approves it."""
-        if self.rules.of_draft(proposal.draft).approvers:
+        if self.rules().of_draft(proposal.draft).approvers:
             return f"tables.{proposal.draft.title}.approvers"
-        if self.rules.tools.get(proposal.tool, ANYBODY).names:
+        if self.rules().tools.get(proposal.tool, ANYBODY).names:
             return f"tools.{proposal.tool}.approvers"
         return "channels.approvers" if self.of_place(proposal.address) else ""
 
@@ -225,7 +228,7 @@ class Approval:
         proposal = change.proposal
         names = self.approvers(proposal).names - {ASKER}
         right, *things = approving(change.draft)
-        for rule in self.book().rules:
+        for rule in self.rule_book().rules:
             if rule.where and rule.where.isdisjoint(places(proposal.address)):
                 continue
             names |= rule.who if rule.says(right, things) else frozenset()
@@ -234,7 +237,7 @@ class Approval:
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """The names of people and groups who are asked to decide on it, where who asked cannot do
         so alone: those whom the operator named, else the admins."""
-        proposal, book = change.proposal, self.book()
+        proposal, book = change.proposal, self.rule_book()
         names = self.named_deciders(change)
         if not names and (self.needs_admin(change) or self.approvers(proposal).count > 1):
             names = frozenset({"admins"})
@@ -387,9 +390,9 @@ class Approval:
         draft = proposal.draft
         if draft.kind != "create":
             return False
-        rule, named = self.rules.of_draft(draft), self.approvers(proposal)
+        rule, named = self.rules().of_draft(draft), self.approvers(proposal)
         # Whoever named approvers for it did not mean the file's rule for all tables.
-        general = 0 if named != ANYBODY else self.rules.auto_create_rows
+        general = 0 if named != ANYBODY else self.rules().auto_create_rows
         return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
 
     def needs_admin(self, change: Change) -> bool:
@@ -403,7 +406,7 @@ class Approval:
         return held and person.id == OWNER
 
     def _changeable(self, draft: Draft) -> bool:
-        return self.rules.of_draft(draft).access in ("ask", "auto")
+        return self.rules().of_draft(draft).access in ("ask", "auto")
 
 
 def proposing(draft: Draft) -> Sequence[tuple[str, ...]]:

@@ -114,7 +114,7 @@ class Requests:
     async def once(self) -> int:
         """Say all that is due; how much of it could not be said now. Raises NotStored."""
         left = await self._each(self._ask, await self._outbox.untold("asked", _FOREVER))
-        if after := self._changes.approval.rules.remind_after:
+        if after := self._changes.approval.rules().remind_after:
             before = self._changes.clock() - after
             left += await self._each(self._remind, await self._outbox.untold("reminded", before))
         left += await self._each(self._expired, await self._outbox.untold("expired", _FOREVER))

@@ -12,19 +12,20 @@ from functools import partial
 from typing import TypeVar
 
 from core.changes import cards
-from core.changes.service import SHOWN, Changes
+from core.changes.service import SHOWN
 from core.commands import grammar, quick_commands
 from core.commands.grammar import Command
 from core.commands.quick_commands import Results, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
+from core.conversation.services import TurnServices
 from core.conversation.why import Why
 from core.domain.changes import Decision
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, CardAction, Progress, Usage
 from core.domain.records import Action, Call, Forgot, Outcome, Spent, ToolContext, Turn
 from core.observability import metrics, tracing
-from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
-from core.ports.rights import Audit, Budget, Policy
+from core.ports.conversations import StatusBoard
+from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
 from core.rights.allowances import standing, tell_estimates
 from core.rights.policy import places
@@ -83,31 +84,28 @@ class QuickCommandFailed(PonteError):
 class CodeCommand:
     """Runs Python that a person typed. `runner` is None where no backend is set up."""
 
-    journal: Journal
-    policy: Policy
-    budget: Budget
+    services: TurnServices
     tool_contexts: ToolContexts
-    audit: Audit
     runner: Runner | None = None
 
     async def run(self, turn: Turn, code: str, show: Show) -> Answer:
         """Raises NotAllowed, NotFound, OverBudget, ToolError."""
-        rule = await _check_right(self.policy, turn, "code")
+        rule = await _check_right(self.services.policy, turn, "code")
         call = turn.calls[0] if turn.calls else Call(NAME, NAME, compact({"code": code}), "code")
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                _note_run(self.audit, turn, NAME, rule, "unknown")
+                _note_run(self.services.audit, turn, NAME, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
             if self.runner is None or not await self.runner.backend.offered():
                 raise NotFound(_NO_SANDBOX)
-            await self.budget.reserve(turn)
-            await self.journal.call_started(turn, call)
+            await self.services.budget.reserve(turn)
+            await self.services.journal.call_started(turn, call)
             if costs := getattr(self.runner.backend, "costs", None):
-                await self.budget.pay_run(turn, call.call_id, costs(call.arguments))
+                await self.services.budget.pay_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.tool_contexts.for_command(turn, call, show)
             await ctx.doing(say(DOING))
-            note = partial(_note_run, self.audit, turn, NAME, rule)
+            note = partial(_note_run, self.services.audit, turn, NAME, rule)
             run = await _noted(NAME, note, self.runner.run(ctx, code), _how)
             told = await text.aside(
                 lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
@@ -115,7 +113,7 @@ class CodeCommand:
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed and run.code else run.files
             outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
-            await self.journal.call_ended(turn, call.call_id, outcome)
+            await self.services.journal.call_ended(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
 
     async def forget(self, thread: str) -> None:
@@ -128,12 +126,9 @@ class CodeCommand:
 class QuickCommandHandler:
     """Runs a quick command that a person typed, in the system that knows it."""
 
-    journal: Journal
-    policy: Policy
-    budget: Budget
+    services: TurnServices
     known: QuickCommands
     tool_contexts: ToolContexts
-    audit: Audit
     results: Results = field(default_factory=Results)
 
     async def run(self, turn: Turn, command: Command, show: Show) -> Answer:
@@ -144,8 +139,8 @@ class QuickCommandHandler:
         message = turn.message
         found = await self.known.find(message.author, message.address, command.slug)
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
-        rule = await _check_right(self.policy, turn, *needed)
-        note = partial(_note_run, self.audit, turn, f"command:{found.slug}", rule)
+        rule = await _check_right(self.services.policy, turn, *needed)
+        note = partial(_note_run, self.services.audit, turn, f"command:{found.slug}", rule)
         call = Call(QUICK, found.slug, grammar.typed(command), "spend")
         if turn.calls:
             call = turn.calls[0]
@@ -158,10 +153,10 @@ class QuickCommandHandler:
             attached = await self.tool_contexts.attached(message)
             whole = await quick_commands.given(found, inputs, message, attached, ctx.files.read)
             inputs = check_inputs(found, whole)
-        await self.budget.reserve(turn)
-        await self.journal.call_started(turn, call)
+        await self.services.budget.reserve(turn)
+        await self.services.journal.call_started(turn, call)
         paid = Paid("quick_commands", found.slug)
-        await self.budget.pay_run(turn, call.call_id, paid)
+        await self.services.budget.pay_run(turn, call.call_id, paid)
         await ctx.doing(say(_RUNNING))
         begun = asyncio.Event()
         if ctx.handle:
@@ -178,9 +173,9 @@ class QuickCommandHandler:
             return Answer(say(left, slug=found.slug), status="stopped")
         except PonteError:
             if not begun.is_set():
-                await self.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
+                await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
-        await self.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
+        await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
         if outcome.status != "ok":
             raise QuickCommandFailed(slug=found.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
@@ -200,14 +195,8 @@ async def _nobody_else() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    policy: Policy
-    budget: Budget
+    services: TurnServices
     board: StatusBoard
-    changes: Changes
     quick: QuickCommandHandler
     code: CodeCommand
     why: Why
@@ -265,11 +254,11 @@ class Commands:
 
     async def _usage(self, turn: Turn) -> str:
         """Their own, and what is left of each allowance that applies; all of it for an admin."""
-        message, budget = turn.message, self.budget
+        message, budget = turn.message, self.services.budget
         own = await budget.usage(message.author.key)
         lines = [say("Used today:"), "- " + say("you: {what}", what=_spent(own))]
         all_ = own
-        if (await self.policy.may(message.author, message.address, "administer")).allowed:
+        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
             all_ = await budget.usage()
             lines.append("- " + say("everybody: {what}", what=_spent(all_)))
         zone = budget.zone_of(message)
@@ -287,11 +276,11 @@ class Commands:
 
     async def _usage_of_channel(self, turn: Turn) -> str:
         """Today's there, by person; for admins."""
-        await _check_right(self.policy, turn, "administer")
+        await _check_right(self.services.policy, turn, "administer")
         place = places(turn.message.address)[-1]
-        spent = await self.budget.usage(place=place)
+        spent = await self.services.budget.usage(place=place)
         lines = [say("Used today in this channel: {what}", what=_spent(spent))]
-        for row in await self.budget.report("person", place=place):
+        for row in await self.services.budget.report("person", place=place):
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
             what = _spent(Spent(row["turns"], tokens))
             lines.append(f"- `{row['name']}`: {what}")
@@ -301,19 +290,19 @@ class Commands:
 
     async def _new(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
-        await self._check_owner(turn, await self.journal.owner(conversation))
-        await self.threads.put(await self.journal.new_thread(conversation))
+        await self._check_owner(turn, await self.services.journal.owner(conversation))
+        await self.services.threads.put(await self.services.journal.new_thread(conversation))
         return say("A fresh conversation: I start without what was said before.")
 
     async def _forget(self, turn: Turn, command: Command) -> str:
         conversation = turn.message.address.conversation
-        await self._check_owner(turn, await self.journal.owner(conversation))
+        await self._check_owner(turn, await self.services.journal.owner(conversation))
         if turn.message.address.shared and not command.confirmed:
             return say(
                 "This erases the conversation for everyone here. If you mean it: `forget yes`."
             )
         forgot = await self.forget(conversation)
-        self.changes.audit.note("forgotten", turn.message.author, turn.message.address)
+        self.services.changes.audit.note("forgotten", turn.message.author, turn.message.address)
         told = [
             plural(
                 "Forgotten: {count} message of this conversation.",
@@ -326,42 +315,42 @@ class Commands:
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation. Return how many messages it had."""
-        return await self._clean_up(conversation, await self.journal.forget(conversation))
+        return await self._clean_up(conversation, await self.services.journal.forget(conversation))
 
     async def forget_idle(self, conversation: str, since: float) -> int:
         """Erase a conversation unless somebody has used it since then (seconds since the epoch).
         Return how many messages it had."""
-        forgot = await self.journal.forget_idle(conversation, since)
+        forgot = await self.services.journal.forget_idle(conversation, since)
         return await self._clean_up(conversation, forgot) if forgot else 0
 
     async def _clean_up(self, conversation: str, forgot: Forgot) -> int:
         for seq in forgot.running:
-            await self.inbox.cancel(seq)
+            await self.services.inbox.cancel(seq)
         for file in forgot.files:
-            await self.files.discard(file)
+            await self.services.files.discard(file)
         for thread in forgot.threads:
             await self.code.forget(thread)
-        await self.threads.delete(conversation)
+        await self.services.threads.delete(conversation)
         await self.forgotten()
         return forgot.messages
 
     async def _stop(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
-        seq = await self.inbox.running(conversation)
+        seq = await self.services.inbox.running(conversation)
         if seq is None:
-            waiting = await self.changes.ledger.waiting(conversation)
-            seq = next((each for each in waiting if not self.inbox.stopped(each)), None)
+            waiting = await self.services.changes.ledger.waiting(conversation)
+            seq = next((each for each in waiting if not self.services.inbox.stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
-        await self._check_owner(turn, await self.journal.author(seq))
-        await self.inbox.cancel(seq)
+        await self._check_owner(turn, await self.services.journal.author(seq))
+        await self.services.inbox.cancel(seq)
         return say("Stopped.")
 
     async def _changes(self, turn: Turn) -> str:
         message = turn.message
-        all = self.changes.approval.sees_all(message.author)
+        all = self.services.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
-        cards = await self.changes.latest(where)
+        cards = await self.services.changes.latest(where)
         if not cards:
             return say("Nothing was changed here yet.")
         return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
@@ -369,14 +358,14 @@ class Commands:
     async def _approvals(self, turn: Turn) -> Answer:
         """Where others read along, only what was asked there is told; the rest is counted."""
         person, here = turn.message.author, turn.message.address
-        found = await self.changes.waiting_for(person, here)
+        found = await self.services.changes.waiting_for(person, here)
         told = [one for one in found if not here.shared or one.proposal.address.same_channel(here)]
         lines = [
             say(
                 "`{id}` {title}: asked for by {name}, expires in {left}.",
                 id=change.id, title=markless(cards.title(change, LANGUAGE.get())),
                 name=markless(cards.plain(change.proposal.asker.name or "?")),
-                left=cards.left(change.proposal.expires - self.changes.clock()),
+                left=cards.left(change.proposal.expires - self.services.changes.clock()),
             )
             for change in told[:SHOWN]
         ]  # fmt: skip
@@ -398,8 +387,8 @@ class Commands:
             command.id, turn.seq, message.author, message.address, LANGUAGE.get(),
             message.clicked, doing,
         )  # fmt: skip
-        answer = await self.changes.decide(_ACTIONS[command.name], decision)
-        result, title = await self.changes.result(command.id, turn.seq)
+        answer = await self.services.changes.decide(_ACTIONS[command.name], decision)
+        result, title = await self.services.changes.result(command.id, turn.seq)
         if not result:
             return answer
         if answer.private:  # decided from where others read along, who may not see it
@@ -413,7 +402,9 @@ class Commands:
         message = turn.message
         if not message.address.shared or owner in ("", message.author.key):
             return
-        if not (await self.policy.may(message.author, message.address, "administer")).allowed:
+        if not (
+            await self.services.policy.may(message.author, message.address, "administer")
+        ).allowed:
             raise NotAllowed(
                 "Only the person who asked, or an admin, may do that here.", right="administer"
             )

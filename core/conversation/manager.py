@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from core.changes.service import Changes
 from core.chat.files import unread
 from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
@@ -21,6 +20,7 @@ from core.conversation.commands import Commands
 from core.conversation.context import CallLimits, ToolContexts, TurnContext
 from core.conversation.paying import Paying, most, nears
 from core.conversation.rounds import Rounds
+from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
 from core.domain.errors import (
     RESTORED,
@@ -44,9 +44,7 @@ from core.domain.errors import (
 from core.domain.messages import Address, Answer, File, Progress
 from core.domain.records import CRASHED, FINAL_STATES, Spoken, State, Turn
 from core.observability import metrics, tracing
-from core.ports.conversations import Files, Inbox, Journal, LookUp, Replies, Reply, ThreadMap
-from core.ports.rights import Audit, Budget, Policy
-from core.ports.tools import Model
+from core.ports.conversations import LookUp, Replies, Reply
 from core.rights.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
 from core.rights.policy import HELD
 from core.runtime.tasks import Bounded, Tasks, together
@@ -54,7 +52,6 @@ from core.text import text
 from core.text.i18n import LANGUAGE, nearest, say
 from core.text.markdown import Trust, addresses
 from core.text.text import make_storable
-from core.tools.tool import Toolbox
 
 log = structlog.get_logger("conversation")
 T = TypeVar("T")
@@ -111,46 +108,28 @@ class OwnWay:
     language: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """What the operator chose for all turns, and of places; it may be replaced at any time."""
+    """What the operator chose for all turns and for places. The callables return what holds now."""
 
     instructions: str = prompt.INSTRUCTIONS
     locale: str = "en"
     zone: str = "UTC"
     way: Callable[[Address], Way] = lambda address: OwnWay()
-    hosts: tuple[str, ...] = ()
+    link_hosts: Callable[[], Sequence[str]] = tuple
     """Where links may lead in a thread that something from outside is in."""
     links_code: frozenset[str] = frozenset()
     """Platforms that make links of addresses within code, too."""
     links_schemes: frozenset[str] = frozenset()
     """Platforms that make links only of addresses with a scheme."""
-    own_addresses: frozenset[str] = frozenset()
+    own_addresses: Callable[[], frozenset[str]] = frozenset
     """Those that Ponte itself tells, such as its page's: they stay as they are."""
-    limits: CallLimits = field(default_factory=CallLimits)
+    limits: Callable[[], CallLimits] = CallLimits
 
     def told(self, way: Way) -> str:
         """The instructions for a place."""
         more = way.instructions
         return f"{self.instructions}\n\n{more}" if more else self.instructions
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """All that the manager works with, each through its port."""
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    model: Model
-    toolbox: Toolbox
-    policy: Policy
-    budget: Budget
-    commands: Commands
-    changes: Changes
-    tool_contexts: ToolContexts
-    audit: Audit
 
 
 class ConversationManager:
@@ -160,14 +139,18 @@ class ConversationManager:
 
     def __init__(
         self,
-        parts: Parts,
+        services: TurnServices,
+        commands: Commands,
+        tool_contexts: ToolContexts,
         replies: Mapping[str, Replies],
         profile: Profile,
         look_up: Mapping[str, LookUp] = MappingProxyType({}),
     ) -> None:
-        self._parts = parts
-        self._inbox = parts.inbox
-        self._journal = parts.journal
+        self._services = services
+        self._inbox = services.inbox
+        self._journal = services.journal
+        self._commands = commands
+        self._tool_contexts = tool_contexts
         self._replies = replies
         self._look_up = look_up
         self._profile = profile
@@ -297,10 +280,10 @@ class ConversationManager:
         message, profile = turn.message, self._profile
         known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.written, message.text])
-        written = await text.aside(addresses, told) | profile.own_addresses
+        written = await text.aside(addresses, told) | profile.own_addresses()
         platform = message.address.platform
         trust = Trust(
-            frozenset(profile.hosts), written,
+            frozenset(profile.link_hosts()), written,
             coded=platform not in profile.links_code,
             bare=platform not in profile.links_schemes,
             linked=message.linked,
@@ -317,7 +300,7 @@ class ConversationManager:
                 turn.seq,
                 together(
                     self._known(turn),
-                    self._parts.policy.rights(turn.message.author, turn.message.address),
+                    self._services.policy.rights(turn.message.author, turn.message.address),
                 ),
             )
             LANGUAGE.set(self._locale(turn))
@@ -368,7 +351,7 @@ class ConversationManager:
             facts = {name: str(error.values.get(name, "")) for name in ("right", "rule", "id")}
             facts["right"] = facts["right"] or error.code
             message = turn.message
-            self._parts.audit.note("refused", message.author, message.address, **facts)
+            self._services.audit.note("refused", message.author, message.address, **facts)
 
     async def _known(self, turn: Turn) -> tuple[Turn, Sequence[str]]:
         """The turn, with what its platform knows around the message, and what it could not tell.
@@ -418,9 +401,9 @@ class ConversationManager:
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
         if command := await text.aside(grammar.parse, message.text):
-            return await self._parts.commands.answer(turn, command, reply.show)
+            return await self._commands.answer(turn, command, reply.show)
         context, told = await self._context(turn, reply)
-        rounds.append(Rounds(context, self._journal, self._parts.model))
+        rounds.append(Rounds(context, self._journal, self._services.model))
         answer = await rounds[0].answer()
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model gave an empty answer. Please ask again."))
@@ -431,7 +414,7 @@ class ConversationManager:
         the first admin."""
         counts = {count.scope.key: count for count in context.counts}
         counts |= {c.scope.key: c for c in context.paying.counts()} if context.paying else {}
-        budget, message = self._parts.budget, context.turn.message
+        budget, message = self._services.budget, context.turn.message
         zone, told = budget.zone_of(message), list[str]()
         for count, unit in nears(counts.values()):
             everybody = count.scope.allowance.of == "everybody"
@@ -451,40 +434,40 @@ class ConversationManager:
 
     async def _context(self, turn: Turn, reply: Reply) -> tuple[TurnContext, Sequence[str]]:
         """What the turn plays on, and what of its files was not read, in sentences."""
-        message, parts = turn.message, self._parts
+        message, services = turn.message, self._services
         rights, way = HELD.get(), self._profile.way(message.address)
-        tools = await parts.toolbox.tools(rights) if rights else ()
+        tools = await services.toolbox.tools(rights) if rights else ()
         chosen = message.model or way.model
-        model = chosen or parts.model.name
+        model = chosen or services.model.name
         if rights and model:
             rights.may("model", model).check()
         preface = prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get())
         instructions = self._profile.told(way)
         # The demo costs nothing.
-        pays = parts.budget.bounds_calls and parts.model.level != "demo"
+        pays = services.budget.bounds_calls and services.model.level != "demo"
         heard_most = most(instructions, preface, tools) if pays else 0
         first: Grant | None = None
         counts: Sequence[Count] = ()
         told: Sequence[str] = ()
         if turn.items or message.attachments:  # files are not fetched for nothing
-            await parts.budget.reserve(turn)
+            await services.budget.reserve(turn)
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
-            files, missing = await parts.tool_contexts.attached(message)
+            files, missing = await self._tool_contexts.attached(message)
             said = prompt.said(heard, files, missing)
 
             async def read(file: File) -> bytes:
-                return (await parts.files.get(file.id))[1]
+                return (await services.files.get(file.id))[1]
 
             told = await unread(message, files, missing, read, LANGUAGE.get())
-            call = parts.budget.model_call(1, model, heard_most) if pays else None
-            reserve = await parts.budget.reserving(turn, call)
+            call = services.budget.model_call(1, model, heard_most) if pays else None
+            reserve = await services.budget.reserving(turn, call)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(turn)
         # What is asked again is taken out of the model's side by making that anew.
         anew = not since or bool(message.replaces)
-        thread = await parts.tool_contexts.thread(turn, new=anew and turn.attempt == 1)
+        thread = await self._tool_contexts.thread(turn, new=anew and turn.attempt == 1)
         context = TurnContext(
             turn=turn,
             thread=thread,
@@ -495,20 +478,20 @@ class ConversationManager:
             effort=way.effort,
             trust=trust,
             outside=outside,
-            limits=self._profile.limits,
+            limits=self._profile.limits(),
             preface=preface,
             tools={tool.spec.name: tool for tool in tools},
-            may=lambda right, *names: parts.policy.may(
+            may=lambda right, *names: services.policy.may(
                 message.author, message.address, right, *names
             ),
-            tool_contexts=parts.tool_contexts,
-            audit=parts.audit,
-            proposals=parts.changes,
-            keep=parts.threads.put,
+            tool_contexts=self._tool_contexts,
+            audit=services.audit,
+            proposals=services.changes,
+            keep=services.threads.put,
             since=since,
-            budget=parts.budget,
+            budget=services.budget,
             counts=counts,
-            paying=Paying(parts.budget, turn, model, heard_most, first) if pays else None,
+            paying=Paying(services.budget, turn, model, heard_most, first) if pays else None,
         )
         return context, told
 
@@ -519,11 +502,11 @@ class ConversationManager:
             return
         before, after = rounds[0].known_thread, rounds[0].thread
         people = tuple(dict.fromkeys((*after.participants, turn.message.author.key)))
-        level = self._parts.model.level
+        level = self._services.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
         if record != before:
             try:
-                await self._parts.threads.put(replace(record, used_at=time.time()))
+                await self._services.threads.put(replace(record, used_at=time.time()))
             except NotStored as error:
                 log.warning("thread not remembered", why=str(error))
 
@@ -545,7 +528,7 @@ class ConversationManager:
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
-            self._parts.changes.moved()  # what was decided meanwhile can be shown now
+            self._services.changes.moved()  # what was decided meanwhile can be shown now
 
     def _count_end(self, turn: Turn, state: State, code: str = "") -> None:
         seconds = time.time() - turn.accepted_at

@@ -11,14 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from core.changes.ports import Ledger
+from core.conversation.services import TurnServices
 from core.domain.changes import UNDO_LIFETIME
 from core.domain.errors import PonteError
 from core.domain.messages import ONCE, Address
 from core.domain.records import Area
-from core.ports.conversations import Files, Inbox, Journal
 from core.ports.rights import Directory
-from core.ports.tools import Model
 from core.rights.audit import AuditLog
 from core.rights.policy import places
 
@@ -61,40 +59,37 @@ class Retention:
                 yield Area(place, tuple(inner)), days
 
 
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What the store wants done at times. `scrub` has what was deleted leave the store for good;
+    `settle` ends what is reserved for turns that are over and returns how many there were; `tidy`
+    removes what the store kept for a while."""
+
+    scrub: Callable[[], Awaitable[None]]
+    settle: Callable[[], Awaitable[int]]
+    tidy: Callable[[], Awaitable[None]]
+
+
 class Upkeep:
     """`forget_idle` erases a conversation unless somebody has used it since a time (seconds since
-    the epoch); it returns the number of messages."""
+    the epoch); it returns the number of messages. Where `audit` or `directory` are given, old lines
+    and people whom platforms no longer confirm are removed, too."""
 
     def __init__(
         self,
-        inbox: Inbox,
-        journal: Journal,
-        files: Files,
-        model: Model,
+        services: TurnServices,
         forget_idle: Callable[[str, float], Awaitable[int]],
         retention: Retention,
-        ledger: Ledger | None = None,
-        scrub: Callable[[], Awaitable[None]] | None = None,
-        settle: Callable[[], Awaitable[int]] | None = None,
-        tidy: Callable[[], Awaitable[None]] | None = None,
+        maintenance: Maintenance | None = None,
         audit: AuditLog | None = None,
         directory: Directory | None = None,
     ) -> None:
-        """`scrub` has what was deleted leave the store for good; `settle` ends what is reserved
-        for turns that are over; `tidy` removes what the store kept for a while; `audit` is the
-        log whose old lines go; `directory` has the people whom platforms no longer confirm."""
+        self._services = services
+        self._forget_idle = forget_idle
+        self._retention = retention
+        self._maintenance = maintenance
         self._audit = audit
         self._directory = directory
-        self._inbox = inbox
-        self._journal = journal
-        self._files = files
-        self._model = model
-        self._forget = forget_idle
-        self._retention = retention
-        self._ledger = ledger
-        self._scrub = scrub
-        self._settle_left = settle
-        self._tidy = tidy
         self._due = asyncio.Event()
 
     async def soon(self, _: str = "") -> None:
@@ -107,8 +102,8 @@ class Upkeep:
             forgotten = self._due.is_set()
             self._due.clear()
             await self.once()
-            if forgotten and self._scrub:
-                await self._tried(self._scrub)
+            if forgotten and self._maintenance:
+                await self._tried(self._maintenance.scrub)
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._due.wait()
@@ -116,7 +111,7 @@ class Upkeep:
     async def once(self) -> None:
         """Each duty, whatever becomes of the others; what fails is tried again next time."""
         for duty in (
-            self._settle, self._forget_idle, self._lapse, self._sweep, self._purge, self.erase,
+            self._settle, self._forget_all_idle, self._lapse, self._sweep, self._purge, self.erase,
         ):  # fmt: skip
             await self._tried(duty)
 
@@ -128,29 +123,28 @@ class Upkeep:
         except Exception:
             log.exception("upkeep broke")
 
-    async def _forget_idle(self) -> None:
+    async def _forget_all_idle(self) -> None:
+        services = self._services
         for area, days in self._retention.areas():
             since = time.time() - days * DAY
-            for conversation in await self._journal.forgettable(since, area):
-                if messages := await self._forget(conversation, since):
+            for conversation in await services.journal.forgettable(since, area):
+                if messages := await self._forget_idle(conversation, since):
                     log.info("forgotten, idle for long", messages=messages)
-            await self._inbox.purge(since, area)
-            if self._ledger:
-                await self._ledger.purge(since, area)
+            await services.inbox.purge(since, area)
+            await services.changes.ledger.purge(since, area)
 
     async def _settle(self) -> None:
-        if self._settle_left and (settled := await self._settle_left()):
+        if self._maintenance and (settled := await self._maintenance.settle()):
             log.info("reservations settled by their bounds", count=settled)
 
     async def _lapse(self) -> None:
         """What can no longer be undone needs no images of rows."""
-        if self._ledger:
-            await self._ledger.lapse(time.time() - UNDO_LIFETIME)
+        await self._services.changes.ledger.lapse(time.time() - UNDO_LIFETIME)
 
     async def _sweep(self) -> None:
-        await self._files.sweep(time.time() - ORPHAN_AGE)
-        if self._tidy:
-            await self._tidy()
+        await self._services.files.sweep(time.time() - ORPHAN_AGE)
+        if self._maintenance:
+            await self._maintenance.tidy()
 
     async def _purge(self) -> None:
         """The audit log by whole days (UTC), so that a file is written anew once a day."""
@@ -164,12 +158,12 @@ class Upkeep:
 
     async def erase(self) -> None:
         """What servers still hold of what was forgotten."""
-        for remote in await self._journal.to_erase():
+        for remote in await self._services.journal.to_erase():
             try:
-                done = await self._model.erase(remote)
+                done = await self._services.model.erase(remote)
             except Exception as error:
                 log.info("not erased yet", kind=remote.kind, why=repr(error))
                 done = False
-            await self._journal.erased(remote, done)
-        for remote in await self._journal.unerasable():
+            await self._services.journal.erased(remote, done)
+        for remote in await self._services.journal.unerasable():
             log.warning("the server still holds it", kind=remote.kind, id=remote.id)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.changes.approval import Approval, approving, proposing
-from core.changes.service import Changes
+from core.conversation.services import TurnServices
 from core.domain.changes import Change, Decision
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import NEEDS, Turn
-from core.ports.rights import Policy
 from core.rights.policy import explained, is_right
 from core.text.i18n import LANGUAGE, say
-from core.tools.tool import Toolbox
 
 _NOTHING = (
     "Nothing goes by that name: give the id of a change, the name of a tool, or a right such as "
@@ -29,9 +27,7 @@ _APPROVES_ASKER = "Who asked for it decides, or an admin."
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    policy: Policy
-    changes: Changes
-    toolbox: Toolbox
+    services: TurnServices
 
     async def answer(self, turn: Turn, asked: str) -> str:
         """`asked`: the id of a change, a tool's name or a right. Raises NotFound."""
@@ -39,39 +35,41 @@ class Why:
         if is_right(asked):
             right, _, name = asked.partition(":")
             names = (name,) if name else ()
-            return explained(await self.policy.may(person, address, right, *names))
+            return explained(await self.services.policy.may(person, address, right, *names))
         try:
-            tool = await self.toolbox.find(asked)
+            tool = await self.services.toolbox.find(asked)
         except ToolError:
             return await self._of_change(turn, asked)
         verdicts = [
-            await self.policy.may(person, address, NEEDS[tool.effect]),
-            await self.policy.may(person, address, "tool", asked),
+            await self.services.policy.may(person, address, NEEDS[tool.effect]),
+            await self.services.policy.may(person, address, "tool", asked),
         ]
         return "\n".join(f"- {explained(verdict)}" for verdict in verdicts)
 
     async def _of_change(self, turn: Turn, id: str) -> str:
         message = turn.message
         try:
-            change = await self.changes.ledger.get(id)
+            change = await self.services.changes.ledger.get(id)
         except NotFound:
             raise NotFound(_NOTHING) from None
         decision = Decision(id, turn.seq, message.author, message.address, LANGUAGE.get())
-        reached = await self.changes.reached(change.id, message.author.key)
-        if not await self.changes.approval.may_see(decision, change, reached):
+        reached = await self.services.changes.reached(change.id, message.author.key)
+        if not await self.services.changes.approval.may_see(decision, change, reached):
             raise NotFound(_NOTHING)
         asked = change.proposal
         lines = [say(_ASKED)]
         for needed in proposing(change.draft):
-            verdict = await self.policy.may(asked.asker, asked.address, *needed)
+            verdict = await self.services.policy.may(asked.asker, asked.address, *needed)
             lines.append(f"- {explained(verdict)}")
-        lines.append(say(_who_decides(self.changes.approval, change)))
-        if (count := self.changes.approval.approvers(asked).count) > 1:
+        lines.append(say(_who_decides(self.services.changes.approval, change)))
+        if (count := self.services.changes.approval.approvers(asked).count) > 1:
             lines.append(say(_DIFFERENT, count=count))
         if change.decider and change.decider.platform == "policy":
             lines.append(say(_BY_POLICY))
         elif change.decider:
-            verdict = await self.policy.may(change.decider, asked.address, *approving(change.draft))
+            verdict = await self.services.policy.may(
+                change.decider, asked.address, *approving(change.draft)
+            )
             lines += [say(_DECIDED), f"- {explained(verdict)}"]
         return "\n".join(lines)
 

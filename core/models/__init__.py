@@ -88,7 +88,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
             effort=own.ponte_model_effort or "",
             secret=deps.home.pseudonyms(),
             spare=SPARE,
-            prices=deps.config.price_list,
+            prices=lambda: deps.config.price_list,
         )
         api = own.ponte_model_api
         level = None if api == "auto" or api == "demo" else api

@@ -107,7 +107,7 @@ class Options:
     window: int = 200_000
     compact: int = 100_000
     spare: int = 0
-    prices: Prices = field(default_factory=Prices)
+    prices: Callable[[], Prices] = Prices
 
     def pseudonym(self, name: str) -> str:
         """A stable name that tells nothing: HMAC-SHA256, 64 characters (OpenAI takes 64 to 128)."""
@@ -379,7 +379,7 @@ class Server:
     @property
     def _prices(self) -> Prices:
         """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
-        prices = self.options.prices
+        prices = self.options.prices()
         return prices if self.official else Prices(prices.models, official=False)
 
     def _loosen(self, fault: Fault, body: Json) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
@@ -315,10 +315,3 @@ def ends(period: str, zone: tzinfo) -> datetime:
     else:
         following = date.fromisoformat(period) + timedelta(days=1)
     return datetime.combine(following, time(), zone)
-
-
-@dataclass(slots=True)
-class Allowed:
-    """The operator's allowances; they may be replaced at any time."""
-
-    rules: tuple[Allowance, ...] = field(default=())

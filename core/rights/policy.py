@@ -263,8 +263,8 @@ def held(right: str, *names: str) -> bool:
 
 @dataclass(slots=True)
 class AccessPolicy:
-    """The `Policy` port. `book` may be replaced while it is used. `allow` only adds to a platform's
-    defaults."""
+    """The `Policy` port. `rule_book` returns the rules that hold now. `allow` only adds to a
+    platform's defaults."""
 
     platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
@@ -272,7 +272,7 @@ class AccessPolicy:
     memberships: Mapping[str, Membership] = field(default_factory=dict)
     guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
-    book: RuleBook = field(default_factory=RuleBook)
+    rule_book: Callable[[], RuleBook] = RuleBook
     departures: Mapping[str, HasLeft] = field(default_factory=dict)
     """By platform; a platform that is not there removes nobody."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
@@ -343,13 +343,13 @@ class AccessPolicy:
 
     def depends(self, right: str) -> bool:
         """Whether a rule names things of that right, as in `read:Customers`."""
-        rules = (*self.book.rules, *self.book.channels.values())
+        rules = (*self.rule_book().rules, *self.rule_book().channels.values())
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
         return any(each.startswith(f"{right}:") for each in said)
 
     def named(self, right: str) -> Sequence[str]:
         """What rules give by its name of that right, as in `model:NAME`; no pattern."""
-        given = (each.partition(":") for rule in self.book.rules for each in rule.allow)
+        given = (each.partition(":") for rule in self.rule_book().rules for each in rule.allow)
         names = (name for kind, _, name in given if kind == right and name and "*" not in name)
         return sorted(set(names))
 
@@ -373,7 +373,7 @@ class AccessPolicy:
         """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
         they are no strangers."""
         rights = await self._asked(person, address)
-        ruled = (rule.who for rule in self.book.rules if rule.allow)
+        ruled = (rule.who for rule in self.rule_book().rules if rule.allow)
         names = frozenset({"admins"}).union(self.allow, frozenset().union(*ruled) - set(MEANT))
         return self._is_one(names, person, address, rights.known) is True
 
@@ -417,7 +417,7 @@ class AccessPolicy:
             if not rule.leaves(right, names):
                 return Verdict(False, RULED[right], rule.told, asked), set()
         others: set[bool] = set()
-        for rule in (*self.book.rules, *self._last):
+        for rule in (*self.rule_book().rules, *self._last):
             said = rule.says(right, names)
             if said is None or not _is_there(rule.where, address):
                 continue
@@ -439,7 +439,7 @@ class AccessPolicy:
 
     def _of_place(self, address: Address) -> Iterator[Rule]:
         for place in places(address):
-            if rule := self.book.channels.get(place):
+            if rule := self.rule_book().channels.get(place):
                 yield rule
 
     def _is_one(
@@ -468,7 +468,7 @@ class AccessPolicy:
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
             return self._is_one(self.admins, person, address, known, "people")
-        if (members := self.book.groups.get(name)) is not None:
+        if (members := self.rule_book().groups.get(name)) is not None:
             return self._is_one(members, person, address, known, reading)
         if name in MEANT or name == EVERYBODY:
             return reading != "people" and self._is_word(name, person, address, known)
@@ -515,7 +515,7 @@ class AccessPolicy:
         person, address, known = rights.person, rights.address, rights.known
         if known.is_whole:
             return True
-        if any(self._is_one(r.who, person, address, known) is None for r in self.book.rules):
+        if any(self._is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
             return False
         uses = (self._decide(rights, right, ()) for right in (*EVERYTHING, "administer"))
         return all(others <= {verdict.allowed} for verdict, others in uses)
@@ -567,8 +567,8 @@ class AccessPolicy:
         """Whether any name that is written may be a group's of that platform."""
         if platform not in self.memberships:
             return False
-        named = [names, self.admins, self.allow, *self.book.groups.values()]
-        named += [rule.who for rule in self.book.rules]
+        named = [names, self.admins, self.allow, *self.rule_book().groups.values()]
+        named += [rule.who for rule in self.rule_book().rules]
         return any(name.startswith(f"{platform}:") for names in named for name in names)
 
     async def _groups_of(

@@ -118,9 +118,9 @@ class Paid:
         return f"{kind} {self.name}".strip()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Prices:
-    """What things cost in US dollars; it may be changed at any time.
+    """What things cost in US dollars.
 
     `models` are the operator's own, by name, and hold on any server; `PRICES` hold where the
     server is OpenAI's (`official`). `commands` and `agents` have a price a run by name, `ANY` for
@@ -133,11 +133,6 @@ class Prices:
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True
-
-    def take(self, other: Prices) -> None:
-        """The operator's prices are these from here on."""
-        self.models, self.container = other.models, other.container
-        self.commands, self.agents = other.commands, other.agents
 
     @property
     def container_session(self) -> float | None:

@@ -24,7 +24,6 @@ from core.rights.allowances import (
     LEAST_OUTPUT,
     MOST_OUTPUT,
     Allowance,
-    Allowed,
     Count,
     Grant,
     ModelCall,
@@ -70,7 +69,7 @@ class Reserving:
 
 
 class CountingBudget:
-    """The `Budget` port. `allowed` and `prices` may be changed at any time."""
+    """The `Budget` port. `allowances` and `prices` return what holds now."""
 
     def __init__(
         self,
@@ -79,8 +78,8 @@ class CountingBudget:
         zone: tzinfo,
         one: Callable[[str], str] = str,
         *,
-        allowed: Allowed | None = None,
-        prices: Prices | None = None,
+        allowances: Callable[[], Sequence[Allowance]] = tuple,
+        prices: Callable[[], Prices] = Prices,
         is_meant: IsMeant = everybody_is,
     ) -> None:
         """`one`: a person's key → the key that all of theirs are counted under. Periods begin at
@@ -90,8 +89,8 @@ class CountingBudget:
         self._one = one
         self._is_meant = is_meant
         self._zone = zone
-        self.allowed = allowed or Allowed()
-        self.prices = prices or Prices()
+        self.allowances = allowances
+        self._prices = prices
 
     @property
     def zone(self) -> tzinfo:
@@ -99,10 +98,10 @@ class CountingBudget:
 
     @property
     def bounds_calls(self) -> bool:
-        return any(rule.bounds_calls for rule in self.allowed.rules)
+        return any(rule.bounds_calls for rule in self.allowances())
 
     def price(self, paid: Paid) -> float | None:
-        return self.prices.run(paid)
+        return self._prices().run(paid)
 
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, once however often it resumes. Raises OverBudget."""
@@ -154,7 +153,7 @@ class CountingBudget:
 
     async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
         """What a run cost that no call of a model stands for: its price, where it was begun."""
-        price = self.prices.run(paid) if begun else None
+        price = self._prices().run(paid) if begun else None
 
         def settle(connection: Connection) -> None:
             if not begun:
@@ -174,9 +173,9 @@ class CountingBudget:
         if not scopes:
             return
         person = self._one(asker.key)
-        price, tokens = self.prices.of(paid.model), paid.input + paid.output
+        price, tokens = self._prices().of(paid.model), paid.input + paid.output
         money = price.most(paid.input, paid.output) if price and tokens else 0
-        bound = Spend(0, tokens, money + round((self.prices.run(paid) or 0.0) * NANO))
+        bound = Spend(0, tokens, money + round((self._prices().run(paid) or 0.0) * NANO))
 
         def hold(connection: Connection) -> None:
             part = f"call:{call_id}"
@@ -254,7 +253,7 @@ class CountingBudget:
         capped = Allowance("each person", turns=own or None, told=CAP, name="cap")
         together = Allowance("everybody", turns=all_ or None, told=CAP, name="cap")
         found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
-        for rule in self.allowed.rules:
+        for rule in self.allowances():
             if rule.where and rule.where.isdisjoint(place):
                 continue
             if rule.who and not await self._is_meant(person, address, rule.who):
@@ -283,7 +282,9 @@ class CountingBudget:
             return self._zone
 
     def model_call(self, number: int, model: str, told: int) -> ModelCall:
-        return ModelCall(number, model, told, price=self.prices.of(model), window=window_of(model))
+        return ModelCall(
+            number, model, told, price=self._prices().of(model), window=window_of(model)
+        )
 
     def _person(self, turn: Turn) -> str:
         return self._one(turn.message.author.key)

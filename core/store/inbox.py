@@ -410,10 +410,10 @@ class Dispatch(Protocol):
     async def drain(self, grace: float) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Intake:
-    """What one person may send, which may be changed at any time: messages a minute, and turns
-    that wait; 0 is any number. Decisions are always taken."""
+    """How much one person may send: messages a minute, and turns that wait; 0 is any number.
+    Decisions are always accepted."""
 
     per_minute: int = 0
     waiting: int = 0
@@ -435,12 +435,15 @@ class Intake:
 
 class SqlInbox:
     """The `Inbox` port; `runner` runs its turns, here or wherever the database is shared. What is
-    too many by the `intake` is stored as refused, and answered at once."""
+    too many by the present `intake()` is stored as refused, and answered at once."""
 
     def __init__(
-        self, database: Database, runner: Dispatch | None = None, intake: Intake | None = None
+        self,
+        database: Database,
+        runner: Dispatch | None = None,
+        intake: Callable[[], Intake] = Intake,
     ) -> None:
-        self._intake = intake or Intake()
+        self._intake = intake
         self._database = database
         self._runner = runner or Runner(database)
 
@@ -450,6 +453,8 @@ class SqlInbox:
         waiting = 0
         address = message.address
         sender = Sender(address.conversation, address.channel_key, message.author.key)
+
+        limits = self._intake()
 
         def store(connection: Connection) -> tuple[Receipt, bool]:
             now, decision, why = time.time(), decides, ""
@@ -461,7 +466,7 @@ class SqlInbox:
                 (message.event_key, message.turn, *sender, decision, encode(message), now, now),
             ).fetchone()
             if row is not None:
-                if not decision and (why := self._intake.over(connection, message.author.key, now)):
+                if not decision and (why := limits.over(connection, message.author.key, now)):
                     decision = True
                     connection.execute(
                         "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?",

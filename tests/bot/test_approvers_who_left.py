@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import App, Start
+from bot.app import Start
+from bot.application import Application
+from bot.compose import compose
 from bot.config import read_config
 from bot.home import Home
 from bot.integrations import FACES
@@ -30,8 +32,8 @@ NAMES = ("ana", "bia", "cleo", "dan")
 class Office:
     """The page's people, and a shelf whose changes two of them must approve."""
 
-    def __init__(self, app: App, shelf: ShelfSource) -> None:
-        self.engine, self.shelf = app._engine, shelf
+    def __init__(self, app: Application, shelf: ShelfSource) -> None:
+        self.engine, self.shelf = app.engine, shelf
         self._numbers = itertools.count()
 
     async def says(self, name: str, text: str) -> Answer:
@@ -57,10 +59,10 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
     settings = load(faces)
     begun = Start(settings, read_config(settings.ponte_config, faces=faces), Home(tmp_path / "h"))
     with begun.home.take():
-        app = App(begun.settings, begun.config, begun.home)
-        await app.start(surfaces=True)
+        app = await compose(begun.settings, begun.config, begun.home)
+        await app.start()
         for name in NAMES:
-            await app._engine.people.add(f"web:{name}", hashed(name))
+            await app.engine.people.add(f"web:{name}", hashed(name))
         yield Office(app, shelf)
         await app.stop()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import dependencies, model_client
+from bot.compose import dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings

@@ -241,7 +241,7 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 4 * 3600.0)
     assert read(tmp_path, '[changes]\nremind_after = "0"').table_rules.remind_after == 0
     live = LiveConfig(Config())
-    live.take(config)
+    live.current = config
     assert (live.table_rules.tools, live.table_rules.remind_after) == (rules.tools, 1800.0)
 
 
@@ -390,7 +390,7 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
     """
     config = read(tmp_path, text)
     who, where = frozenset({"finance", "guests", "slack:U1"}), frozenset({"slack:T1"})
-    assert config.allowed == (
+    assert config.turn_allowances == (
         Allowance("each person", money=NANO // 2, told="ponte.toml:3"),
         Allowance("together", "month", None, 200_000, 50, who, where, "ponte.toml:6"),
     )
@@ -403,11 +403,9 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
 
 
 def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:
-    live = LiveConfig(read(tmp_path, "[prices]\ncontainer = 1"))
-    held = live.price_list
-    held.official = False
-    live.take(read(tmp_path, "[prices]\ncontainer = 2"))
-    assert (held.container, held.official) == (2, False)
+    live = LiveConfig(read(tmp_path, "[prices]\ncontainer = 1"), has_official_prices=False)
+    live.current = read(tmp_path, "[prices]\ncontainer = 2")
+    assert (live.price_list.container, live.price_list.official) == (2, False)
 
 
 def test_a_place_may_allow_to_decide_there(tmp_path: Path) -> None:

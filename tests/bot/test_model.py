@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import App, dependencies, model_client
+from bot.compose import compose, dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -65,8 +65,8 @@ async def test_a_dead_server_starts_all_the_same(
     )
     home = Home(settings.ponte_home)
     with home.take():
-        app = App(settings, Config(), home)
-        await app.start(surfaces=True)
+        app = await compose(settings, Config(), home)
+        await app.start()
         await app.announce()
         await app.stop()
     assert "Ponte is ready" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from core.domain.errors import NotAllowed, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import allow_list
+from tests.fakes.choices import allow_list, always
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
 WEB = Person("web", "owner")
@@ -35,7 +35,7 @@ async def groups(person: Person, max_age: float) -> frozenset[str]:
 
 def registry(**commands: Command) -> Registry:
     policy = allow_list(memberships={"slack": groups})
-    return Registry(commands or COMMANDS, policy.is_named)
+    return Registry(always(commands or COMMANDS), policy.is_named)
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
@@ -69,7 +69,7 @@ async def test_one_without_a_title_is_called_by_its_slug() -> None:
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
-    for known in (Registry({}, allow_list().is_named), registry()):
+    for known in (Registry(dict, allow_list().is_named), registry()):
         with pytest.raises(UnknownCommand, match="is no name of a quick command"):
             await known.find(ANA, C1, slug)
 
@@ -93,7 +93,7 @@ async def test_where_and_by_whom() -> None:
 
 async def test_what_the_file_does_not_name_may_be_allowed() -> None:
     named = allow_list(memberships={"slack": groups}).is_named
-    loose = Registry(COMMANDS, named, any_slug=True)
+    loose = Registry(always(COMMANDS), named, any_slug=True)
     assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
     with pytest.raises(NotAllowed):
         await loose.find(BOB, C1, "secret")
@@ -107,14 +107,14 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = Registry(COMMANDS, allow_list().is_named, run)
+    known = Registry(always(COMMANDS), allow_list().is_named, run)
     assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
-    empty = Registry({}, allow_list().is_named)
+    empty = Registry(dict, allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.known(ANA, C1) == []

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from core.domain.messages import Answer, Person, Usage
 from core.domain.records import Call, Outcome, Spoken, Turn
-from core.rights.allowances import LEAST_OUTPUT, Allowance, Allowed, Grant, OverAllowance
+from core.rights.allowances import LEAST_OUTPUT, Allowance, Grant, OverAllowance
 from core.rights.usage import NANO, Paid, Price, Prices
 from core.store.budget import CountingBudget, uncapped
 from core.store.database import Connection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
+from tests.fakes.choices import always
 
 ANA = Person("web", "ana")
 PRICES = Prices(
@@ -33,7 +34,9 @@ EVERY = (
 
 
 def budget_of(engine: Embedded, *rules: Allowance) -> CountingBudget:
-    return CountingBudget(engine.database, uncapped, UTC, allowed=Allowed(rules), prices=PRICES)
+    return CountingBudget(
+        engine.database, uncapped, UTC, allowances=always(rules), prices=always(PRICES)
+    )
 
 
 async def asked(engine: Embedded, person: Person = ANA, channel: str = "") -> Turn:
@@ -179,7 +182,7 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(embedded: Embedde
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),
         Allowance("everybody", "month", tokens=10**6),
     )
-    budget.allowed.rules = rules
+    budget.allowances = always(rules)
     turn = await asked(embedded)
     standing = await budget.standing(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}

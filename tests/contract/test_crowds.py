@@ -175,7 +175,7 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         discord.faults.limit_members(30, 1.0)
         house = House(discord, home)
         house.postgres = database
-        house.policy.book = RuleBook((
+        house.policy.rule_book = lambda: RuleBook((
             Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
         ))  # fmt: skip
         made = DiscordCrowd(discord, house)

@@ -26,7 +26,7 @@ from core.rights.policy import (
     RuleBook,
     matches_pattern,
 )
-from tests.fakes.choices import allow_list
+from tests.fakes.choices import allow_list, always
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"administer", "approve"}
@@ -320,7 +320,7 @@ def test_a_star_stands_for_any_text(pattern: str, name: str, fits: bool) -> None
 @pytest.mark.parametrize("rule", [Rule("r", deny=("read:*hr*2025",)), Rule("r", allow=("read",))])
 async def test_a_name_that_is_too_long_is_refused_before_it_is_matched(rule: Rule) -> None:
     policy = allow_list()
-    policy.book = RuleBook((rule,))
+    policy.rule_book = lambda: RuleBook((rule,))
     longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_NAME_CHARACTERS)
     assert longest.allowed
     longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_NAME_CHARACTERS + 1))
@@ -338,7 +338,7 @@ SLACK_DIRECT = Address("slack", "D1", "T1")
 
 def ruled(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
     policy = allow_list(guests={"slack": _only_eve})
-    policy.book = RuleBook(rules, channels or {})
+    policy.rule_book = always(RuleBook(rules, channels or {}))
     return policy
 
 
@@ -448,7 +448,7 @@ async def test_only_what_a_place_allows_can_be_done_there(
     rule: Rule, asked: str, may: bool
 ) -> None:
     policy = allow_list(admins=ADMIN_ANA)
-    policy.book = RuleBook(channels={"slack:T1:C1": rule})
+    policy.rule_book = lambda: RuleBook(channels={"slack:T1:C1": rule})
     right, _, name = asked.partition(":")
     names = [name] if name else []
     assert (await policy.may(ANA, CHANNEL, right, *names)).allowed is may

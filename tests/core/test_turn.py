@@ -7,7 +7,6 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,10 @@ from core.domain.records import (
 )
 from core.models.demo import DemoModel
 from core.ports.tools import Model, Tool
-from core.rights.allowances import Allowance, Allowed
+from core.rights.allowances import Allowance
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import choices, message
+from tests.fakes.choices import choices, message, spends
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -124,9 +123,9 @@ ALLOWANCES = (
 
 @asynccontextmanager
 async def _bot(
-    home: Path, model: Model, *tools: Tool, allowed: Allowed | None = None
+    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = ()
 ) -> AsyncIterator[tuple[Engine, Watched]]:
-    chosen = replace(choices(model, [Tools(*tools)]), allowed=allowed or Allowed())
+    chosen = choices(model, [Tools(*tools)], spending=spends(allowances=allowances))
     engine, reply = await Engine.open(home, chosen), Watched()
     engine.replies["web"] = lambda to, posts: reply
     engine.start()
@@ -426,7 +425,7 @@ async def test_a_plain_turn_is_five_commits(
             commits.append(works)
         commit(database, batch)
 
-    async with _bot(tmp_path, EchoModel(), allowed=Allowed(allowed)) as (engine, _):
+    async with _bot(tmp_path, EchoModel(), allowances=allowed) as (engine, _):
         engine.replies["web"] = lambda to, posts: PostedReply(Slow(recorder, to), posts, to.turn)
         await _answer(engine)  # what is tidied up at the start comes with it
         monkeypatch.setattr(SqliteDatabase, "_commit", counted)

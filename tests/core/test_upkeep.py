@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from core.conversation.services import TurnServices
 from core.conversation.upkeep import DAY, Retention, Upkeep
 from core.domain.changes import UNDO_LIFETIME
 from core.domain.errors import ModelDown, NotStored
@@ -66,17 +69,14 @@ class House:
 
     def upkeep(self, days: int = 0) -> Upkeep:
         engine = self.engine
-        ledger = SqlLedger(engine.database)
+        services = SimpleNamespace(
+            inbox=engine.inbox, journal=engine.journal, files=self.files, model=self.model,
+            changes=SimpleNamespace(ledger=SqlLedger(engine.database)),
+        )  # fmt: skip
         return Upkeep(
-            engine.inbox,
-            engine.journal,
-            self.files,
-            self.model,
-            self.forget_idle,
-            Retention(days),
-            ledger,
+            cast("TurnServices", services), self.forget_idle, Retention(days),
             directory=self.directory,
-        )
+        )  # fmt: skip
 
     @property
     def directory(self) -> SqlDirectory:

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from bot.app import App
+from bot.application import Application
+from bot.compose import compose
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -47,7 +48,9 @@ class Office:
     home: Path
 
     @asynccontextmanager
-    async def open(self, config: Config | None = None, **settings: Any) -> AsyncIterator[App]:
+    async def open(
+        self, config: Config | None = None, **settings: Any
+    ) -> AsyncIterator[Application]:
         """As `ponte run` starts it, with these settings beside those of the two servers."""
         given = Settings(**{
             "openai_api_key": SecretStr("sk-test"), "openai_base_url": self.openai.base_url,
@@ -57,9 +60,8 @@ class Office:
         })  # fmt: skip
         home = Home(self.home)
         with home.take():
-            app = App(given, config or Config(), home)
-            await app.open()
-            await app.start(surfaces=True)
+            app = await compose(given, config or Config(), home)
+            await app.start()
             try:
                 yield app
             finally:

@@ -15,6 +15,7 @@ from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import always
 from tests.fakes.openai import FakeOpenAI
 
 WITHOUT: dict[Level, set[str]] = {
@@ -54,7 +55,9 @@ async def served(
     priced = prices or Prices()
     made = ServedModel(
         Client(Place(key, fake.base_url), sleep=no_pause),
-        Options(model=model, secret=b"a secret of the tests", silence=silence, prices=priced),
+        Options(
+            model=model, secret=b"a secret of the tests", silence=silence, prices=always(priced)
+        ),
         level=level,
         read=read,
         late=late,

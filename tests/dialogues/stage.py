@@ -19,12 +19,12 @@ from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.allowances import Allowance, Allowed
+from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy
 from core.rights.usage import Prices
 from core.store.budget import Caps, uncapped
 from core.store.inbox import Intake
-from tests.fakes.choices import ANA, choices, message
+from tests.fakes.choices import ANA, choices, message, spends
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -98,17 +98,17 @@ class Theatre:
         prices: Prices | None = None,
         intake: Intake | None = None,
     ) -> AsyncIterator[Stage]:
-        made = choices(model, sources, policy, appliers)
-        made = replace(
-            made, caps=caps, profile=profile or made.profile, quick=quick or made.quick,
-            rules=rules or made.rules,
-            one=one_person, intake=intake or made.intake, allowed=Allowed(tuple(allowed)),
-            prices=prices or made.prices,
-        )  # fmt: skip
+        spending = spends(caps, allowed, prices, intake)
+        made = choices(model, sources, policy, appliers, rules=rules, spending=spending)
+        approval = replace(made.approval, one=one_person)
         if isinstance(known := made.policy, AccessPolicy):
-            made = replace(
-                made, is_named=known.is_named, book=lambda: known.book, admins=known.admins
-            )
+            approval = replace(
+                approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
+                admins=known.admins,
+            )  # fmt: skip
+        made = replace(
+            made, profile=profile or made.profile, quick=quick or made.quick, approval=approval
+        )
         async with self.play(made) as stage:
             yield stage
 

@@ -111,7 +111,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
         assert await settled(stage) == [], "all of a refusal is undone"
         assert fake.asked("/responses") == []
-        stage.engine.budget.allowed.rules = ()  # ponte.toml was changed
+        stage.engine.budget.allowances = tuple  # ponte.toml was changed
         assert (await stage.said("hello")).text == "You said: hello"
 
 

@@ -16,7 +16,7 @@ from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, always, choices
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -360,9 +360,8 @@ async def test_approvers_of_a_channel(theatre: Theatre) -> None:
     def of_place(address: Address) -> frozenset[str]:
         return FINANCE if address.channel == "C1" else frozenset()
 
-    made = replace(
-        choices(None, [table], policy, [table]), is_named=policy.is_named, of_place=of_place
-    )
+    made = choices(None, [table], policy, [table], is_named=policy.is_named)
+    made = replace(made, approval=replace(made.approval, of_place=of_place))
     async with theatre.play(made) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert card.text.endswith("the operator named for it must approve it.")
@@ -373,7 +372,8 @@ async def test_approvers_of_a_channel(theatre: Theatre) -> None:
         told = await stage.asks(on_slack(f"approve {card.id}", "k5", channel="C2"))
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
-    async with theatre.play(replace(made, rules=named)) as stage:
+    made = replace(made, approval=replace(made.approval, rules=always(named)))
+    async with theatre.play(made) as stage:
         card = await proposed_on_slack(stage, "k6", "table_update", rows={"1": {"Name": "C"}})
         refused = await says(stage, f"approve {card.id}", "k7", CLERK)
         assert refused.code == "not_found", "no card of theirs any more"

@@ -130,7 +130,7 @@ async def test_each_refusal_says_which_right_and_which_rule(theatre: Theatre) ->
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
-    policy.book = RuleBook((no_spending, silent))
+    policy.rule_book = lambda: RuleBook((no_spending, silent))
     table = MemoryTable()
     async with bot(theatre, table, policy=policy, quick=RegisteredCommands()) as stage:
         await stage.asks(on_slack("quick-command echo hi", "k1"))
@@ -167,7 +167,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
     class Slow(EchoModel):
         async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent]:
             denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
-            policy.book = RuleBook((denied,))
+            policy.rule_book = lambda: RuleBook((denied,))
             async for event in super().ask(ask):
                 yield event
 
@@ -182,7 +182,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
 async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
-    policy.book = RuleBook((denied,))
+    policy.rule_book = lambda: RuleBook((denied,))
     async with bot(theatre, MemoryTable(), policy=policy) as stage:
         await stage.asks(on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1"))
         (line,) = await lines(stage)

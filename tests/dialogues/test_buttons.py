@@ -110,7 +110,7 @@ async def test_who_was_named_is_named(theatre: Theatre, shared: bool) -> None:
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
-    policy.book = RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
+    policy.rule_book = lambda: RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=policy, rules=rules) as stage:

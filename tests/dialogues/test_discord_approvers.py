@@ -65,10 +65,11 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     channel = discord.text_channel(guild, "general")
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
     house.policy = allow_list(frozenset({"*"}), frozenset())
-    house.choices = replace(
-        choices(house.model, [table], house.policy, [table]), clock=clock,
-        rules=TableRules({"people": TableRule("ask", names)}), is_named=house.policy.is_named,
-    )  # fmt: skip
+    rules = TableRules({"people": TableRule("ask", names)})
+    chosen = choices(
+        house.model, [table], house.policy, [table], rules=rules, is_named=house.policy.is_named
+    )
+    house.choices = replace(chosen, clock=clock)
     await house.open(threads=False)
     yield Team(discord, house, table, clock, ana, cleo, channel)
     await house.close()

@@ -19,7 +19,7 @@ from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.whole import whole
 from tests.discord.house import House
 from tests.fakes import linkers
-from tests.fakes.choices import ANA, choices, message
+from tests.fakes.choices import ANA, always, choices, message
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
@@ -49,7 +49,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = Profile(hosts=("example.com",), links_code=frozenset({"terminal"}))
+HOSTS = Profile(link_hosts=always(("example.com",)), links_code=frozenset({"terminal"}))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 

@@ -90,7 +90,9 @@ async def test_a_conversation_s_name_gives_no_right() -> None:
     """Whoever writes on the page chooses it."""
     policy = allow_list(allow=frozenset({"web:bia"}))
     everybody = Rule("1", frozenset({"web"}), deny=("read",))
-    policy.book = RuleBook((Rule("0", frozenset({"web:bia"}), allow=("read",)), everybody))
+    policy.rule_book = lambda: RuleBook(
+        (Rule("0", frozenset({"web:bia"}), allow=("read",)), everybody)
+    )
     for person, may in ((ANA, False), (BIA, True)):
         for place in (Address("web", "bia", person=person.id), Address("web", "bia")):
             assert (await policy.may(person, place, "read")).allowed is may

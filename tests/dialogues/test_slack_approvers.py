@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.changes.approval import TableRule, TableRules
+from core.changes.approval import REMIND_AFTER, TableRule, TableRules
 from core.domain.changes import LIFETIME
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.clock import Clock
@@ -71,15 +71,15 @@ def decided(*posts: Post) -> bool:
 
 
 @asynccontextmanager
-async def team(home: Path, approvals: int = 1, **options: Any) -> AsyncIterator[Team]:
+async def team(
+    home: Path, approvals: int = 1, remind_after: float = REMIND_AFTER, **options: Any
+) -> AsyncIterator[Team]:
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals)})
-    chosen = replace(
-        choices(EchoModel(), [table], allow_list(frozenset({"*"}), frozenset()), [table]),
-        rules=rules, clock=clock, **options,
-    )  # fmt: skip
-    policy = chosen.policy
-    chosen = replace(chosen, is_named=policy.is_named)  # type: ignore[attr-defined]
+    rules = replace(rules, remind_after=remind_after)
+    policy = allow_list(frozenset({"*"}), frozenset())
+    chosen = choices(EchoModel(), [table], policy, [table], rules=rules, is_named=policy.is_named)
+    chosen = replace(chosen, clock=clock, **options)
     async with workplace(home, Setting(chosen=chosen)) as w:
         slack = w.slack
         people = {name: slack.person(name) for name in ("Carol", "Dora")}
@@ -228,8 +228,7 @@ async def test_where_nobody_is_written_to_the_reminder_stands_where_it_was_asked
 
 
 async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> None:
-    async with team(tmp_path) as t:
-        t.w.bot.engine.changes.approval.rules.remind_after = 0
+    async with team(tmp_path, remind_after=0) as t:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
         await t.passes(LIFETIME + 1)

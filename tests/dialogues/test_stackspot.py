@@ -9,7 +9,7 @@ import pytest
 
 from bot.config import Config
 from core.domain.messages import Answer, Attachment, Message, Quote
-from core.rights.allowances import Allowance, Allowed
+from core.rights.allowances import Allowance
 from core.rights.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
@@ -267,7 +267,7 @@ async def test_what_a_command_does_that_says_nothing_of_it(bot: Bot) -> None:
 async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     """Typed, called by the model, and approved: the third does not fit any more, and is said so
     to whoever approves it; the proposal stays open."""
-    allowed = Allowed((Allowance("each person", money=NANO // 2, told="ponte.toml:3"),))
+    allowed = [Allowance("each person", money=NANO // 2, told="ponte.toml:3")]
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
     async with bot.open(model, allowed=allowed, prices=prices) as stage:

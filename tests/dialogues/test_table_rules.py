@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: Theatre
 async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> None:
     table = MemoryTable({"1": dict(ADA)})
     named = rules("ask", "slack:S1")
-    named.auto_create_rows = 5
+    named = replace(named, auto_create_rows=5)
     async with bot(theatre, table, policy=RIGHTS, rules=named) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("the operator named for it must approve it.")

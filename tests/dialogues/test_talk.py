@@ -120,7 +120,7 @@ async def test_control_characters_reach_nobody(theatre: Theatre) -> None:
 async def test_who_may_not_is_told_why_and_alone(theatre: Theatre) -> None:
     model, policy = EchoModel(), allow_list()
     nobody = Rule("ponte.toml:1", frozenset({f"web:{ANA.id}"}), deny=("chat",))
-    policy.book = RuleBook((nobody,))
+    policy.rule_book = lambda: RuleBook((nobody,))
     async with theatre.open(model, policy=policy) as stage:
         refused = await stage.said("hello")
         assert refused.private

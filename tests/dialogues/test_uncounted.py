@@ -20,6 +20,7 @@ from core.tools.code.source import CodeSource
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, settled
+from tests.fakes.choices import always
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -142,7 +143,9 @@ async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIte
         return None
 
     client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
-    source = CodeSource(HostedBackend(client, Choice(prices=prices, seconds=HOSTED_RUN_SECONDS)))
+    source = CodeSource(
+        HostedBackend(client, Choice(prices=always(prices), seconds=HOSTED_RUN_SECONDS))
+    )
     async with served(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
         yield stage
     await client.close()

@@ -41,10 +41,8 @@ class Erasing(EchoModel):
 def _upkeep(stage: Stage, model: EchoModel, days: int, **places: int) -> Upkeep:
     engine = stage.engine
     kept = Retention(days, lambda: {name.replace("_", ":"): n for name, n in places.items()})
-    return Upkeep(
-        engine.inbox, engine.journal, engine.files, model, engine.commands.forget_idle, kept,
-        engine.changes.ledger,
-    )  # fmt: skip
+    services = replace(engine.services, model=model)
+    return Upkeep(services, engine.commands.forget_idle, kept)
 
 
 async def _grow_old(stage: Stage, channel: str, days: float) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from bot.app import App
+from bot.application import Application
+from bot.compose import compose
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -24,7 +25,7 @@ Json = dict[str, Any]
 class Whole:
     """One process, and its page as a person's browser sees it."""
 
-    app: App
+    app: Application
     web: httpx.AsyncClient
 
     async def said(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:
@@ -58,9 +59,8 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
     )
     owner = Home(chosen.ponte_home)
     with owner.take():
-        app = App(chosen, Config(), owner)
-        await app.open()
-        await app.start(surfaces=True)
+        app = await compose(chosen, Config(), owner)
+        await app.start()
         try:
             page, bearer = opened(app.link())
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -40,9 +41,7 @@ class Board(QuietBoard):
 async def open_house(house: House) -> House:
     house.policy = allow_list(frozenset({"*"}))
     given = choices(house.model, policy=house.policy)
-    house.choices = type(given)(
-        given.model, given.toolbox, given.policy, Board(), given.quick, given.caps
-    )
+    house.choices = replace(given, board=Board())
     await house.open()
     await house.ready()
     return house

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
-from bot.engine import Choices
-from bot.integrations import ADMINS, RIGHTS
+from bot.engine import Choices, Spending
+from bot.integrations import ADMINS, RIGHTS, one_person
 from bot.quick import Registry
+from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
 from core.ports.rights import Policy
 from core.ports.tools import Model, ToolSource
+from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, Guests, Membership
-from core.store.budget import Caps
+from core.rights.usage import Prices
+from core.store.budget import Caps, uncapped
+from core.store.inbox import Intake
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
+T = TypeVar("T")
 ANA = Person("web", "owner", name="Ana")
 
 
@@ -54,15 +61,42 @@ def choices(
     sources: Sequence[ToolSource] = (),
     policy: Policy | None = None,
     appliers: Sequence[Applier] = (),
+    *,
+    rules: TableRules | None = None,
+    spending: Spending | None = None,
+    is_named: NamedApprovers | None = None,
 ) -> Choices:
+    """`is_named` is how approvers that `rules` name are recognised."""
+    policy = policy or allow_list()
+    approval = Approval(policy, always(rules or TableRules()), platforms=RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
-        policy=policy or allow_list(),
+        policy=policy,
+        approval=replace(approval, is_named=is_named) if is_named else approval,
         board=QuietBoard(),
-        quick=Registry({}, allow_list().is_named),
+        quick=Registry(dict, allow_list().is_named),
+        spending=spending or Spending(),
         appliers=appliers,
     )
+
+
+def always(value: T) -> Callable[[], T]:
+    """What never changes, for those who ask each time."""
+    return lambda: value
+
+
+def spends(
+    caps: Caps = uncapped,
+    allowances: Sequence[Allowance] = (),
+    prices: Prices | None = None,
+    intake: Intake | None = None,
+) -> Spending:
+    """What people may use, with the keys of persons as Ponte counts them."""
+    return Spending(
+        caps, always(allowances), always(prices or Prices()), canonical_person=one_person,
+        intake=always(intake or Intake()),
+    )  # fmt: skip
 
 
 def capped(own: int = 0, everybody: int = 0) -> Caps:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.app import dependencies, model_client
+from bot.compose import dependencies, model_client
 from bot.config import Agent, Command, Config, Input
 from bot.engine import Choices
 from bot.health import Board
@@ -73,7 +73,7 @@ async def stackspot_choices(
     async with HttpClient() as http:
         chosen = settings(url, **more)
         made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
-        quick = Registry(config.quick_commands, named)
+        quick = Registry(lambda: config.quick_commands, named)
         tools = STACKSPOT.build(made, quick, StillClock())
         assert tools
         base = choices(model, [tools.source], policy, tools.appliers)

@@ -36,18 +36,18 @@ from core.domain.records import Ask, Remote
 from core.models.served import ServedModel
 from core.models.server import Options
 from core.ports.conversations import Posts, Reply
-from core.rights.allowances import Allowance, Allowed
+from core.rights.allowances import Allowance
 from core.rights.usage import Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from tests.fakes.choices import choices
+from tests.fakes.choices import choices, spends
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 from tests.fakes.stackspot_parts import stackspot_choices
 
-ALLOWED = Allowed((Allowance("everybody", "month", money=10**15, tokens=10**9),))
+ALLOWED = (Allowance("everybody", "month", money=10**15, tokens=10**9),)
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
 """So that the books are kept."""
 
@@ -141,7 +141,7 @@ async def main(
             made = choices(model, sources, None, appliers)
             if stackspot:
                 made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
-            made = replace(made, allowed=ALLOWED, prices=PRICES)
+            made = replace(made, spending=spends(allowances=ALLOWED, prices=PRICES))
             engine = await Engine.open(home, made)
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)

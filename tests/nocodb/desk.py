@@ -19,8 +19,9 @@ from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
-from core.tools.nocodb.schema import NO_RULES, Schemas
+from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
+from tests.fakes.choices import always
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")
@@ -31,10 +32,10 @@ class Desk:
     """`url` may be a proxy before the NocoDB that holds `base`."""
 
     def __init__(
-        self, url: str, token: str, base: str, http: HttpClient, rules: TableRules = NO_RULES
+        self, url: str, token: str, base: str, http: HttpClient, rules: TableRules | None = None
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=())
-        self.schemas = Schemas(self.api, base, rules=rules)
+        self.schemas = Schemas(self.api, base, rules=always(rules or TableRules()))
         self.rows = TableWriter(RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {tool.spec.name: tool for tool in Writes(self.api, self.schemas).tools()}

@@ -24,6 +24,7 @@ from core.tools.nocodb.schema import (
     resolved,
 )
 from core.tools.nocodb.source import NocoSource
+from tests.fakes.choices import always
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -249,7 +250,7 @@ async def test_a_hidden_table_is_as_one_that_is_not_there(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
-    schemas = Schemas(api, filled.CRM, rules=TableRules({"Orders": TableRule("hidden")}))
+    schemas = Schemas(api, filled.CRM, rules=always(TableRules({"Orders": TableRule("hidden")})))
     assert [each.title for each in await schemas.names()] == ["Customers", "Readings"]
     for name in ("Orders", "orders", tables(fake)["Orders"].id):
         error = await refusal(schemas.table(name))

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 
 import time_machine
 
-from bot.app import App
+from bot.application import Application
+from bot.compose import compose
 from bot.config import Command, Config, Input
 from bot.home import Home
 from bot.settings import Settings
@@ -154,7 +155,7 @@ Hello Ana! Here in #invoices I can
 class Studio:
     """`clock` is set before each scene, which begins with a conversation of its own."""
 
-    app: App
+    app: Application
     clock: time_machine.Traveller
     slack: FakeSlack
     discord: FakeDiscord
@@ -170,7 +171,7 @@ class Studio:
 
     async def redraw(self) -> None:
         """Draw the cards of changes that moved, from the stored answers."""
-        await self.app._engine.redraw.once()
+        await self.app.engine.redraw.once()
 
     def settled(self, drawing: Any) -> Any:
         """Without what differs from one run to the next: ids that are drawn by lot, ports."""
@@ -284,11 +285,10 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             })  # fmt: skip
             owner = Home(home)
             with owner.take():
-                app = App(settings, Config(quick_commands=COMMANDS), owner)
-                await app.open()
-                await app.start(surfaces=True)
+                app = await compose(settings, Config(quick_commands=COMMANDS), owner)
+                await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
-                await cancelled([t for t in app._engine._tasks if t.get_name() == "redraw"])
+                await cancelled([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
                     await slack.deliveries.connected()
                     await discord.until(lambda: discord.rest.commands)

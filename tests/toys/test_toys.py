@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bot.app import App, Start
+from bot.app import Start
+from bot.compose import compose
 from bot.config import read_config
 from bot.doctor import examine
 from bot.home import Home
@@ -76,9 +77,9 @@ class Hall:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Hall]:
         with self.begun.home.take():
-            app = App(self.begun.settings, self.begun.config, self.begun.home)
-            await app.start(surfaces=True)
-            (adapter,) = app.chats
+            app = await compose(self.begun.settings, self.begun.config, self.begun.home)
+            await app.start()
+            (adapter,) = app.surfaces.chats
             assert isinstance(adapter, CorkAdapter)
             self.adapter = adapter
             try:

@@ -320,7 +320,7 @@ async def test_messages_that_say_nothing_are_refused(
 async def test_models_are_ponte_and_those_that_a_rule_gives(house: House) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(house.policy, AccessPolicy)
-    house.policy.book = RuleBook((rule,))
+    house.policy.rule_book = lambda: RuleBook((rule,))
     async with speaking(house) as owner, speaking(house, house.people.add("ana")) as ana:
         assert [model.id for model in (await owner.models.list()).data] == ["ponte"]
         assert [model.id async for model in ana.models.list()] == ["ponte", "gpt-6-sol"]

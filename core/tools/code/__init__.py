@@ -80,7 +80,7 @@ class Code(ToolIntegration[CodeSettings]):
                     # Nothing is stored by who chose a level at which the model's server stores
                     # nothing.
                     store=shared.ponte_model_api in ("auto", "conversations"),
-                    prices=deps.config.price_list,
+                    prices=lambda: deps.config.price_list,
                 )
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 

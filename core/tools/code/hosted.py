@@ -536,7 +536,7 @@ class Choice:
     effort: str = ""
     store: bool = True
     seconds: float = 240.0
-    prices: Prices = field(default_factory=Prices)
+    prices: Callable[[], Prices] = Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -750,7 +750,7 @@ class CodeInterpreter:
     def _usage(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
         """With the cost of its tokens and of the container's session, as far as prices are known;
         `model` is the name under which the server answered."""
-        prices = replace(self._choice.prices, official=self._client.place.official)
+        prices = replace(self._choice.prices(), official=self._client.place.official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if known is None else [known]

@@ -90,7 +90,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
         made = NocoSource if own.nocodb == "rest" else BridgeSource
         source = made(
             plain(own.nocodb_url), plain(own.nocodb_token), deps.http,
-            base_id=own.nocodb_base_id or "", rules=deps.config.table_rules,
+            base_id=own.nocodb_base_id or "", rules=lambda: deps.config.table_rules,
         )  # fmt: skip
         return Tools(source, [source.rows])
 

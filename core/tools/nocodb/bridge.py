@@ -268,7 +268,7 @@ class BridgeHiding:
     alone, and no tool tells its table: those of views are read that `list_views` gave of a table
     which may be seen."""
 
-    rules: TableRules
+    rules: Callable[[], TableRules]
     tables: BridgeDriver
     _titles: dict[str, str] = field(default_factory=dict)
     _views: dict[str, str] = field(default_factory=dict)
@@ -276,7 +276,7 @@ class BridgeHiding:
 
     async def check(self, tool: str, args: Mapping[str, Any]) -> None:
         """Raises ToolError, which does not tell whether there is such a table, and BridgeError."""
-        if not self.rules.hides_some:
+        if not self.rules().hides_some:
             return
         if table := str(args.get("table_id", "")):
             await self._check_table(table, _hidden())
@@ -293,7 +293,7 @@ class BridgeHiding:
     async def _check_table(self, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
             self._titles[table] = (await self.tables.table(table)).title
-        if not self.rules.sees(self._titles[table], table):
+        if not self.rules().sees(self._titles[table], table):
             raise hidden
 
     def shown(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
@@ -306,7 +306,7 @@ class BridgeHiding:
             return result
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
-            if self.rules.hides_some:
+            if self.rules().hides_some:
                 raise _unreadable_list()
             return result
         kept = [table for table in tables if not self._hides(table)]
@@ -319,11 +319,11 @@ class BridgeHiding:
 
     def _hides(self, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.rules.sees(table)
-            return self.rules.hides_some and not seen
+            seen = isinstance(table, str) and self.rules().sees(table)
+            return self.rules().hides_some and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        return not self.rules.sees(title, id)
+        return not self.rules().sees(title, id)
 
 
 class BridgeSource:
@@ -341,7 +341,7 @@ class BridgeSource:
         http: HttpClient,
         *,
         base_id: str = "",
-        rules: TableRules | None = None,
+        rules: Callable[[], TableRules] = TableRules,
         pauses: Sequence[float] = PAUSES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -350,7 +350,7 @@ class BridgeSource:
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = Drafts(self._driver)
-        self._rules = rules or TableRules()
+        self._rules = rules
         self._hiding = BridgeHiding(self._rules, self._driver)
         self._base_id = base_id
         self._clock = clock
@@ -427,9 +427,9 @@ class BridgeSource:
                 await self.api.alive()
         except BridgeError as error:
             return Health(self.name, "failing", error.words())
-        if self._rules.names_tables:
+        if self._rules().names_tables:
             tables = await list_table_names(self.api, self._base_id)
-            if tables is not None and self._rules.unknown(names_of(tables)):
+            if tables is not None and self._rules().unknown(names_of(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))

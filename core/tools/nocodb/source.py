@@ -107,11 +107,11 @@ class NocoSource:
         http: HttpClient,
         *,
         base_id: str = "",
-        rules: TableRules | None = None,
+        rules: Callable[[], TableRules] = TableRules,
         pauses: Sequence[float] = PAUSES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rules = rules = rules or TableRules()
+        self._rules = rules
         self.api = NocoApi(url, token, http, pauses=pauses)
         self.schemas = Schemas(self.api, base_id, rules=rules, clock=clock)
         self.rows = TableWriter(RestDriver(self.api.patient(PATIENT)))
@@ -131,18 +131,18 @@ class NocoSource:
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     self._known = await look(self.api, self.schemas)
-        sight = self._known.sight(self._rules)
+        sight = self._known.sight(self._rules())
         writing = () if sight.only_read else self._writing
         return [self._tables(sight), *self._reading, *writing]
 
     async def titles(self) -> Sequence[str]:
         """The names of the tables, as they were last seen."""
         await self.tools()
-        return self._known.sight(self._rules).titles
+        return self._known.sight(self._rules()).titles
 
     async def health(self) -> Health:
         try:
-            now = (await look(self.api, self.schemas)).sight(self._rules)
+            now = (await look(self.api, self.schemas)).sight(self._rules())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
         if now.unknown:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
+from tests.fakes.choices import always
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import LoopClock
 
@@ -31,12 +32,12 @@ async def asking(
     base_id: str = "",
     token: str = "",
     clock: Clock | None = None,
-    rules: TableRules | None = None,
+    rules: TableRules | Callable[[], TableRules] = TableRules,
 ) -> AsyncIterator[BridgeSource]:
     async with bridge, HttpClient() as http:
         yield BridgeSource(
             bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock(),
-            rules=rules,
+            rules=always(rules) if isinstance(rules, TableRules) else rules,
         )  # fmt: skip
 
 
@@ -264,7 +265,7 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
     """They go by the view's id alone, and filters hold values."""
     rules = TableRules({"Orders": TableRule("hidden")})
     bridge = FakeBridge(has_views=True)
-    async with asking(bridge, rules=rules) as source:
+    async with asking(bridge, rules=lambda: rules) as source:
         closed = await refused(source, tool, view_id=ORDERS_VIEW)
         unknown = await refused(source, tool, view_id="vw9")
         assert closed == unknown, "not even that there is such a view"
@@ -275,7 +276,7 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
         await execute(source, "list_views", table_id=CUSTOMERS)
         shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
         assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
-        rules.tables = {"Customers": TableRule("hidden")}
+        rules = TableRules({"Customers": TableRule("hidden")})
         assert await refused(source, tool, view_id=CUSTOMERS_VIEW) == closed, "closed meanwhile"
 
 
@@ -379,13 +380,13 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
 
 async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health() -> None:
     rules = TableRules({"Custmers": TableRule("hidden")})
-    async with asking(FakeBridge(), rules=rules) as source:
+    async with asking(FakeBridge(), rules=lambda: rules) as source:
         health = await source.health()
         assert (health.state, "protect nothing" in health.words) == ("failing", True)
-        rules.tables = {"Customers": TableRule("hidden"), ORDERS: TableRule("read")}
+        rules = TableRules({"Customers": TableRule("hidden"), ORDERS: TableRule("read")})
         assert (await source.health()).state == "on"
-    async with asking(FakeBridge(patched=False), rules=rules) as source:
-        rules.tables = {"Custmers": TableRule("hidden")}
+    async with asking(FakeBridge(patched=False), rules=lambda: rules) as source:
+        rules = TableRules({"Custmers": TableRule("hidden")})
         assert (await source.health()).state == "on", "it cannot list its tables"
 
 
@@ -407,10 +408,10 @@ async def test_a_list_of_tables_in_an_unknown_form_shows_no_hidden_one(
 ) -> None:
     bridge, rules = FakeBridge(), TableRules({"Orders": TableRule("hidden")})
     monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: listed)
-    async with asking(bridge, rules=rules) as source:
+    async with asking(bridge, rules=lambda: rules) as source:
         told = await refused(source, "list_tables", base_id=BASE)
         assert told["code"] == "bridge_unreadable"
-        rules.tables = {}
+        rules = TableRules({})
         assert await execute(source, "list_tables", base_id=BASE) == listed
 
 

@@ -1,0 +1,117 @@
+"""The composed application: starts its parts in order, stops them in reverse, says what is on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from bot.config import LiveConfig
+from bot.engine import Engine
+from bot.health import Board
+from bot.home import Home
+from bot.reload import Reloader
+from bot.safety import findings
+from bot.settings import Settings
+from bot.surfaces import Surfaces
+from bot.tracing import Traces
+from core.domain.errors import PonteError
+from core.observability import tracing
+from core.text.i18n import say
+
+HEALTH_TIMEOUT_SECONDS = 0.3
+"""How long one part may take to report its health while the start screen is written."""
+
+READY = "Ponte is ready"
+READY_TO_ACCEPT = "Ponte is ready, and takes events in; `ponte work` runs their turns"
+READY_TO_WORK = "Ponte is ready, and runs turns; `ponte serve` takes events in"
+SETTINGS_READ = "Settings: the environment and {path}"
+SETTINGS_UNREAD = "Settings: the environment; {path} is not read: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """`start_parts` begins what is proved or loaded in the background. `closing` closes the parts
+    in the reverse order of their composition; traces are closed last."""
+
+    settings: Settings
+    live: LiveConfig
+    home: Home
+    engine: Engine
+    board: Board
+    surfaces: Surfaces
+    reloader: Reloader
+    runs_turns: bool
+    start_parts: Callable[[], None]
+    closing: AsyncExitStack
+    traces: Traces | None = None
+
+    async def start(self) -> None:
+        """Run turns and serve the platforms. Raises PonteError where one of them cannot start."""
+        self.engine.start()
+        try:
+            await self.surfaces.start()
+        except PonteError:
+            await self.stop()
+            raise
+        self.start_parts()
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Accept nothing more, let turns finish within PONTE_GRACE seconds or until `hurry` is set,
+        put the others back into the queue, and close all parts."""
+        deadline = time.monotonic() + self.settings.ponte_grace
+        await self.surfaces.stop_intake()
+        draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self.engine.drain(0)
+        await draining
+        hurrying.cancel()
+        await self.closing.aclose()
+        if self.traces:
+            tracing.record_with(None)
+            is_hurried = hurry is not None and hurry.is_set()
+            await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
+
+    async def announce(self) -> None:
+        """Write on stdout what is on, what is off and why, and the page's address."""
+        settings, file = self.settings, self.settings.env_file
+        if file.path is not None:
+            sentence = SETTINGS_UNREAD if file.why else SETTINGS_READ
+            sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
+        for words in settings.notes:
+            sys.stdout.write(f"  !!   {'settings':<10} {words}\n")
+        marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
+        for part in await self.board.health(patience=HEALTH_TIMEOUT_SECONDS):
+            sys.stdout.write(f"  {marks[part.state]:<6} {part.name:<10} {part.words}\n")
+        for found in findings(settings, self.live.current, self.home):
+            noted = found.topic in ("rights", "caps") and found.level == "note"
+            if found.level == "unsafe" or noted:
+                sys.stdout.write(f"  !!   {found.topic:<10} {found.words}\n")
+            elif found.topic == "rights":
+                sys.stdout.write(f"  {marks['on']:<6} {found.topic:<10} {found.words}\n")
+        # A log is kept and read by others, so the token is shown on a terminal only.
+        page, link = self.surfaces.page_links(settings, self.home)
+        if page and not sys.stdout.isatty():
+            sys.stdout.write(say("`ponte link` prints the page's address with its token.") + "\n")
+        shown = link if sys.stdout.isatty() else page
+        opened = say(": open {address}", address=shown) if shown else ""
+        sys.stdout.write(f"{say(self._ready())}{opened}\n")
+        sys.stdout.flush()
+
+    def page(self) -> str:
+        """Return the page's address; "" where no page is served."""
+        return self.surfaces.page_links(self.settings, self.home)[0]
+
+    def link(self) -> str:
+        """Return the page's address with the token that opens it; "" where no page is served."""
+        return self.surfaces.page_links(self.settings, self.home)[1]
+
+    def _ready(self) -> str:
+        if not self.runs_turns:
+            return READY_TO_ACCEPT
+        return READY if self.surfaces.accepts else READY_TO_WORK

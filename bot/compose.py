@@ -1,0 +1,372 @@
+"""Composes the application: one function builds each part of what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from adapters.web import WEB
+from bot import __version__
+from bot.application import Application
+from bot.config import Config, LiveConfig
+from bot.engine import Choices, Engine, Spending, Stores
+from bot.health import Board, Threads, summaries
+from bot.home import Home
+from bot.integrations import Faces, one_person, rights
+from bot.people import PagePeople
+from bot.privacy import Privacy
+from bot.quick import Registry
+from bot.reload import Reloader
+from bot.settings import Settings
+from bot.surfaces import Surfaces
+from bot.tracing import Traces
+from bot.usage_report import report_usage
+from core.changes.approval import Approval
+from core.chat.platform import ChatPlatform
+from core.clients.http import HttpClient
+from core.clients.openai import OPENAI, Client, Place
+from core.conversation import prompt
+from core.conversation.context import CallLimits
+from core.conversation.manager import Profile
+from core.conversation.upkeep import Retention
+from core.domain.errors import NotStored, SettingsError
+from core.domain.messages import Address, File, Person
+from core.domain.records import Health, Remote
+from core.integrations.integration import (
+    Alone,
+    ChatIntegration,
+    ChatPorts,
+    Dependencies,
+    Handler,
+    ModelIntegration,
+    OperatorFile,
+    OwnerIntegration,
+    PagePorts,
+    Peers,
+    ToolIntegration,
+)
+from core.integrations.settings import plain
+from core.models.server import Options
+from core.observability import metrics, tracing
+from core.rights.policy import AccessPolicy, Guests, HasLeft, Membership, PlatformRights
+from core.store.inbox import Intake
+from core.tools.tool import Toolbox
+
+Secrets = Mapping[str, SecretStr]
+"""What surfaces made for themselves at their first start, by the setting's name."""
+
+
+async def compose(
+    settings: Settings,
+    config: Config,
+    home: Home,
+    *,
+    accepts: bool = True,
+    runs_turns: bool = True,
+    surfaces: bool = True,
+    on_secrets: Callable[[Secrets], None] | None = None,
+) -> Application:
+    """Build every part that is configured, and start none.
+
+    `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
+    the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
+    before any part is built with them. The caller holds the home's lock. Raises NotStored,
+    NewerDatabase, SettingsError.
+    """
+    closing = AsyncExitStack()
+    traces = await asyncio.to_thread(Traces.opened, settings)
+    tracing.record_with(traces)
+    metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
+    stores = await _open_shared_stores(settings, home, accepts=accepts, works=runs_turns)
+    peers: Peers = stores.jobs if stores and stores.jobs else Alone()
+    if on_secrets and (secrets := _own_secrets(settings, home)):
+        on_secrets(secrets)
+
+    http, client = HttpClient(proxies=settings.proxies), model_client(settings)
+    live = LiveConfig(config, has_official_prices=client.place.official)
+    deps = dependencies(settings, live, home, http, client, peers)
+    people = PlatformPeople()
+    platform_rights = rights(settings.faces)
+    policy = AccessPolicy(
+        platform_rights, settings.ponte_allow, settings.ponte_admins,
+        people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
+        departures=people.departures,
+    )  # fmt: skip
+    quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
+    board = Board(summaries(settings), quick, policy)
+    if stores and stores.jobs:
+        board.live["database"] = stores.jobs.health
+
+    tools = [
+        built
+        for face in settings.faces
+        if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
+    ]
+    toolbox = Toolbox([each.source for each in tools])
+    board.live |= {each.source.name: each.source.health for each in tools}
+    board.titles = next(
+        (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+    )
+
+    async def read_file(id: str) -> tuple[File, bytes]:
+        return await engine.files.get(id)
+
+    async def record_remote(thread: str, remote: Remote) -> None:
+        await engine.journal.remote(thread, remote)
+
+    (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
+    model, start_model = model_face.build(deps, read_file, record_remote)
+    board.live[model_face.name] = model.health
+    board.demo = model.level == "demo"
+
+    served = Surfaces(accepts)
+    engine = await Engine.open(
+        home.path,
+        Choices(
+            model=model,
+            toolbox=toolbox,
+            policy=policy,
+            approval=Approval(
+                policy, lambda: live.table_rules, is_named=policy.is_named,
+                platforms=platform_rights, rule_book=lambda: live.current.rule_book,
+                of_place=lambda address: frozenset(live.channel(address).approvers),
+                admins=policy.admins, one=one_person,
+            ),
+            board=board,
+            quick=quick,
+            spending=_spending(settings, live, policy),
+            profile=_profile(settings, live, platform_rights, served, home),
+            retention=Retention(
+                settings.ponte_retention_days, lambda: live.current.retention,
+                settings.ponte_audit_days,
+            ),
+            code=next((each.runner for each in tools if each.runner), None),
+            appliers=[applier for each in tools for applier in each.appliers],
+            pseudonym=deps.pseudonym,
+        ),
+        stores,
+    )  # fmt: skip
+    board.ledger = engine.changes.latest
+    reloader = Reloader(settings, live, engine.audit, engine.peers)
+
+    closing.push_async_callback(engine.close)
+    closing.push_async_callback(http.close)
+    closing.push_async_callback(client.close)
+    closing.push_async_callback(model.close)
+    for each in reversed(tools):
+        closing.push_async_callback(each.close)
+    closing.push_async_callback(toolbox.close)
+    closing.push_async_callback(served.close)
+
+    ports = ChatPorts(
+        inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
+        board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
+        refused=engine.refused, directory=engine.directory,
+    )  # fmt: skip
+    for face in settings.faces:
+        if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
+            chat = await face.build(deps, ports)
+            served.chats.append(chat)
+            people.add(chat)
+            engine.add_platform(chat)
+    page = _page_ports(settings, home, engine, board, reloader, served, people)
+    for face in settings.faces:
+        if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
+            continue
+        if face.is_used(settings, settings):
+            served.owned.append((face, await face.build(deps, ports, page)))
+    _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+    for platform in served.all:
+        engine.replies[platform.name] = platform.reply
+        board.live[platform.name] = platform.health
+
+    def start_parts() -> None:
+        start_model()  # loads a large package, so it comes after everything that answers people
+        for each in tools:
+            each.start()
+
+    return Application(
+        settings, live, home, engine, board, served, reloader, runs_turns, start_parts, closing,
+        traces,
+    )  # fmt: skip
+
+
+def model_client(settings: Settings) -> Client:
+    """Return the process's client of the model's server; who holds it closes it."""
+    key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
+    return Client(Place(key, url, settings.proxies))
+
+
+def dependencies(
+    settings: Settings,
+    config: OperatorFile,
+    home: Home,
+    http: HttpClient,
+    client: Client,
+    peers: Peers | None = None,
+) -> Dependencies[Any]:
+    """Return what every integration is built and checked with."""
+
+    def pseudonym(name: str) -> str:
+        return Options(secret=home.pseudonyms()).pseudonym(name)
+
+    return Dependencies(settings, settings, config, home, http, client, pseudonym, peers or Alone())
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPeople:
+    """What each platform tells of its people, by the platform's name."""
+
+    memberships: dict[str, Membership] = field(default_factory=dict)
+    guests: dict[str, Guests] = field(default_factory=dict)
+    departures: dict[str, HasLeft] = field(default_factory=dict)
+
+    def add(self, chat: ChatPlatform) -> None:
+        self.memberships[chat.name] = chat.membership
+        self.guests[chat.name] = chat.guest
+        self.departures[chat.name] = chat.has_left
+
+
+async def _open_shared_stores(
+    settings: Settings, home: Home, *, accepts: bool, works: bool
+) -> Stores | None:
+    """Open the database that several processes share, and take its secrets over into this home.
+    None where each home has its own."""
+    if settings.database_url is None:
+        return None
+    try:
+        stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
+    except ModuleNotFoundError as missing:
+        raise SettingsError(
+            "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
+            name=missing.name or "psycopg",
+        ) from None
+    for name, own in home.secrets().items():
+        home.share(name, await stores.secret(name, own))
+    return stores
+
+
+def _own_secrets(settings: Settings, home: Home) -> Secrets:
+    return {
+        name: SecretStr(made)
+        for face in settings.faces
+        if isinstance(face, OwnerIntegration)
+        for name, made in face.secrets(settings, home).items()
+    }
+
+
+def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spending:
+    async def caps(person: Person, address: Address) -> tuple[int, int]:
+        turns = await settings.daily_caps.of(person, address, policy)
+        return turns.person, turns.everybody
+
+    def intake() -> Intake:
+        limits = live.current.limits
+        return Intake(limits.messages_per_minute, limits.waiting_per_person)
+
+    return Spending(
+        caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
+        one_person, intake,
+    )  # fmt: skip
+
+
+def _profile(
+    settings: Settings,
+    live: LiveConfig,
+    platform_rights: Mapping[str, PlatformRights],
+    served: Surfaces,
+    home: Home,
+) -> Profile:
+    urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
+
+    def call_limits() -> CallLimits:
+        return CallLimits(live.current.limits.costly_calls, live.current.limits.tool_calls)
+
+    def own_addresses() -> frozenset[str]:
+        """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
+        pages = [settings.page(), served.page_links(settings, home)[0]]
+        return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
+
+    return Profile(
+        instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
+        locale=settings.ponte_locale,
+        zone=settings.ponte_timezone,
+        way=live.channel,
+        link_hosts=lambda: live.current.links.hosts,
+        links_code=frozenset(name for name, own in platform_rights.items() if own.links_code),
+        links_schemes=frozenset(
+            name for name, own in platform_rights.items() if not own.links_names
+        ),
+        own_addresses=own_addresses,
+        limits=call_limits,
+    )
+
+
+def _page_ports(
+    settings: Settings,
+    home: Home,
+    engine: Engine,
+    board: Board,
+    reloader: Reloader,
+    served: Surfaces,
+    people: PlatformPeople,
+) -> PagePorts:
+    """What the page and the home's Unix socket serve beside the chat."""
+    accounts = PagePeople(
+        engine.people, engine.journal, engine.inbox, engine.peers, engine.audit,
+        engine.changes.leave,
+    )  # fmt: skip
+    people.departures[WEB.name] = accounts.has_left
+    listing = [
+        face.name
+        for face in settings.faces
+        if isinstance(face, ChatIntegration) and face.lists_people
+    ]
+    privacy = Privacy(engine, accounts, served.chats, home.path, listing)
+
+    def page() -> str:
+        return served.page_links(settings, home)[0]
+
+    def link() -> str:
+        return served.page_links(settings, home)[1]
+
+    async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_usage(engine.budget, arguments)
+
+    async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
+        return await engine.budget.report("day", since)
+
+    async def readiness() -> Sequence[Health]:
+        """What `/readyz` looks at: a tool that fails does not make Ponte unready."""
+        tools = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        return [part for part in await board.health() if part.name not in tools]
+
+    async def exposition() -> str:
+        """What `/metrics` says. What cannot be read now keeps its last value."""
+        parts = await board.health()
+        metrics.show_parts({p.name: p.state == "on" for p in parts if p.state != "off"})
+        with suppress(NotStored):
+            metrics.show_proposals(await engine.changes.ledger.unfinished())
+        return metrics.exposition()
+
+    acts = {
+        "reload": reloader.on_command, "usage": usage, **accounts.acts(page), **privacy.acts(),
+    }  # fmt: skip
+    routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
+    threads = Threads(engine.journal, engine.commands, link, acts, engine.audit)
+    return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
+
+
+def _mark_unserved(board: Board, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
+    """Say on the board which platforms are set up and served by another process."""
+    if not surfaces:
+        own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
+        board.asleep(own, "set up; `ponte run` serves it")
+    elif not served.accepts:
+        owners = [face.name for face, _ in served.owned if not face.always]
+        board.asleep(owners, "`ponte serve` serves it")

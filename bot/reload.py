@@ -1,0 +1,67 @@
+"""`ponte reload` and SIGHUP: read ponte.toml again without interrupting a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from bot.config import LiveConfig, read_config
+from bot.names import misspelt_names
+from bot.settings import Settings
+from core.domain.errors import SettingsError
+from core.integrations.integration import Peers
+from core.rights.audit import OPERATOR, AuditLog
+
+log = structlog.get_logger("app")
+
+
+class Reloader:
+    def __init__(self, settings: Settings, live: LiveConfig, audit: AuditLog, peers: Peers) -> None:
+        self._settings = settings
+        self._live = live
+        self._audit = audit
+        self._peers = peers
+        peers.on("reload", self._on_peer)
+
+    def reload(self) -> Sequence[str]:
+        """Read the file and let it count from here on. Return the sections that have changed and
+        count from the next start on. Raises SettingsError: then the old file still counts."""
+        settings, before = self._settings, self._live.current
+        is_required = "ponte_config" in settings.model_fields_set
+        path, faces = settings.ponte_config, settings.faces
+        now = read_config(path, required=is_required, faces=faces)
+        self._live.current = now
+        names = [face.name for face in faces if face.section]
+        later = [name for name in names if before.section(name) != now.section(name)]
+        log.info("config reloaded", file=path.name)
+        if misspelt := misspelt_names(now, settings):
+            log.warning("names that do not exist", lines=misspelt)
+        if later:
+            log.warning("changed for the next start", sections=later)
+        return later
+
+    def on_hangup(self) -> None:
+        """SIGHUP. A file that is wrong changes nothing, and the log says why."""
+        if self._try_to_reload():
+            self._audit.note("reload", OPERATOR, file=self._settings.ponte_config.name)
+
+    async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`ponte reload`; the other processes that share the work read their own files."""
+        later, file = self.reload(), self._settings.ponte_config.name
+        self._audit.note("reload", OPERATOR, file=file)
+        await self._peers.tell("reload", "")
+        misspelt = misspelt_names(self._live.current, self._settings)
+        return {"file": file, "later": later, "misspelt": misspelt}
+
+    async def _on_peer(self, _: str) -> None:
+        self._try_to_reload()
+
+    def _try_to_reload(self) -> bool:
+        try:
+            self.reload()
+        except SettingsError as error:
+            log.error("config refused", why=str(error))
+            return False
+        return True

@@ -1,0 +1,27 @@
+"""What every turn works with, each behind its port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.changes.service import Changes
+from core.ports.conversations import Files, Inbox, Journal, ThreadMap
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.tools import Model
+from core.tools.tool import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServices:
+    """The stores and services that the manager, the typed commands and the upkeep share."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    budget: Budget
+    changes: Changes
+    audit: Audit
