@@ -100,7 +100,7 @@ class Application:
             sys.stdout.write(say("`ponte link` prints the page's address with its token.") + "\n")
         shown = link if sys.stdout.isatty() else page
         opened = say(": open {address}", address=shown) if shown else ""
-        sys.stdout.write(f"{say(self._ready())}{opened}\n")
+        sys.stdout.write(f"{self._ready()}{opened}\n")
         sys.stdout.flush()
 
     def page(self) -> str:
@@ -113,5 +113,5 @@ class Application:
 
     def _ready(self) -> str:
         if not self.runs_turns:
-            return READY_TO_ACCEPT
-        return READY if self.surfaces.accepts else READY_TO_WORK
+            return say(READY_TO_ACCEPT)
+        return say(READY) if self.surfaces.accepts else say(READY_TO_WORK)
