@@ -233,7 +233,7 @@ def _first(docstring: str) -> str:
     """Without what it raises, and the names of our modules, in one line."""
     words = " ".join(docstring.split())
     words = re.split(r"(?:^| )Raises ", words)[0]
-    return re.sub(r" \(`core\.\w+`\)", "", words)
+    return re.sub(r" \(`core\.[\w.]+`\)", "", words)
 
 
 def _shell() -> Iterator[str]:
