@@ -14,7 +14,7 @@ from core.rights.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import capped, message
+from tests.fakes.choices import capped, message, spends
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 
@@ -239,7 +239,7 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
 
 
 async def test_the_day_has_an_end(bot: Bot) -> None:
-    async with bot.open(caps=capped(1)) as stage:
+    async with bot.open(spending=spends(capped(1))) as stage:
         await stage.said("quick-command explain x")
         over = await stage.said("quick-command explain x")
         assert over.code == "too_many"
@@ -270,7 +270,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     allowed = [Allowance("each person", money=NANO // 2, told="ponte.toml:3")]
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
-    async with bot.open(model, allowed=allowed, prices=prices) as stage:
+    async with bot.open(model, spending=spends(allowances=allowed, prices=prices)) as stage:
         budget = stage.engine.budget
         await stage.said("quick-command explain x")
         assert (await budget.usage()).usage.cost == pytest.approx(0.2)

@@ -40,7 +40,11 @@ def test_what_spans_hold_is_told(name: str) -> None:
 def test_spans_that_are_told_are_made() -> None:
     code = "".join(
         (tables.ROOT / "core" / each).read_text()
-        for each in ("tracing.py", "conversation/rounds.py", "conversation/manager.py")
+        for each in (
+            "observability/tracing.py",
+            "conversation/rounds.py",
+            "conversation/manager.py",
+        )
     )
     spans = PAGE[PAGE.index("## Traces") : PAGE.index("## Alerts")]
     told = set(re.findall(r"`((?:gen_ai|ponte)\.(?!slack)[a-z_.]+)`", spans))
