@@ -31,8 +31,8 @@ from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
 from core.clients.openai import OPENAI, Client, Place
 from core.conversation import prompt
-from core.conversation.context import CallLimits
 from core.conversation.manager import Profile
+from core.conversation.run import CallLimits
 from core.conversation.upkeep import Retention
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, File, Person
@@ -296,7 +296,7 @@ def _profile(
         instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
         locale=settings.ponte_locale,
         zone=settings.ponte_timezone,
-        way=live.channel,
+        channel=live.channel,
         link_hosts=lambda: live.current.links.hosts,
         links_code=frozenset(name for name, own in platform_rights.items() if own.links_code),
         links_schemes=frozenset(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.integrations import RIGHTS
-from core.conversation.context import CallLimits
 from core.conversation.rounds import ROUNDS
+from core.conversation.run import CallLimits
 from core.domain.messages import Address, Person
 from core.domain.records import Action
 from core.rights.policy import DailyCaps

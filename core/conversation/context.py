@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.changes.ports import Proposals
-from core.conversation.paying import Paying
 from core.domain.messages import Attachment, File, Message, Progress
-from core.domain.records import Call, Remote, Thread, ToolContext, Turn, Verdict
-from core.ports.conversations import Fetch, Files, Journal, Reply, ThreadMap
-from core.ports.rights import Audit, Budget
-from core.ports.tools import Tool
-from core.rights.allowances import Count
+from core.domain.records import Call, Remote, Thread, ToolContext, Turn
+from core.ports.conversations import Fetch, Files, Journal, ThreadMap
 from core.runtime.tasks import together
 from core.text import text
 from core.text.i18n import LANGUAGE
-from core.text.markdown import Trust
 
 Show = Callable[[Progress], Awaitable[None]]
 FETCHING = 10.0
@@ -160,44 +154,3 @@ def zone_of(message: Message, zone: str) -> str:
         except (ZoneInfoNotFoundError, ValueError):
             continue
     return "UTC"
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
-
-    costly: int = 20
-    total: int = 60
-
-
-@dataclass(frozen=True, slots=True)
-class TurnContext:
-    """All that one turn of the model plays on; what it may use was decided before."""
-
-    turn: Turn
-    thread: Thread
-    reply: Reply
-    locale: str
-    instructions: str
-    preface: str
-    tool_contexts: ToolContexts
-    audit: Audit
-    tools: Mapping[str, Tool] = field(default_factory=dict)
-    may: Callable[..., Awaitable[Verdict]] | None = None
-    """`Policy.may` of the asker there."""
-    proposals: Proposals | None = None
-    keep: Callable[[Thread], Awaitable[None]] | None = None
-    since: int = 0
-    """See `Ask.since`."""
-    model: str = ""
-    effort: str = ""
-    """See `Ask`."""
-    trust: Trust = field(default_factory=Trust)
-    """Where links may lead once something from outside is in the thread; `outside`: it is."""
-    outside: bool = False
-    budget: Budget | None = None
-    paying: Paying | None = None
-    """None: no allowance bounds what it may cost."""
-    counts: Sequence[Count] = ()
-    """Of each allowance, with this turn in it."""
-    limits: CallLimits = field(default_factory=CallLimits)

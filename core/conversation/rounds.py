@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import structlog
 
-from core.conversation.context import TurnContext
+from core.conversation.context import ToolContexts
+from core.conversation.run import ModelBriefing, TurnRun
+from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
 from core.domain.errors import (
     REFUSALS,
@@ -50,12 +52,11 @@ from core.domain.records import (
     tell_model,
 )
 from core.observability import metrics, tracing
-from core.ports.conversations import Journal
-from core.ports.tools import Model, Tool
+from core.ports.tools import Tool
 from core.rights.usage import Paid
 from core.runtime.tasks import together
 from core.text import markdown, text
-from core.text.i18n import say
+from core.text.i18n import LANGUAGE, say
 from core.tools.tool import capped, outcome_of_error, paid_for
 
 log = structlog.get_logger("turn")
@@ -97,16 +98,20 @@ class ToolCalls:
 
     def __init__(
         self,
-        context: TurnContext,
-        journal: Journal,
+        run: TurnRun,
+        briefing: ModelBriefing,
+        services: TurnServices,
         context_of: Callable[[Call], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._context = context
-        self._journal = journal
+        self._run = run
+        self._services = services
+        self._journal = services.journal
+        self._limits = briefing.limits
+        self._tools = {tool.spec.name: tool for tool in briefing.tools}
         self._context_of = context_of
         self._show = show
-        self._known = {call.call_id: call for call in context.turn.calls}
+        self._known = {call.call_id: call for call in run.turn.calls}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
@@ -114,10 +119,10 @@ class ToolCalls:
         self._leaving = False
         self._total: dict[str, int] = {}
         self._costly: dict[str, int] = {}
-        for item in context.turn.items:
+        for item in run.turn.items:
             if item.kind == "call":
                 self._count(item)
-        self.outcomes = {c.call_id: c.outcome for c in context.turn.calls if c.outcome}
+        self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
 
     @property
     def go_on_elsewhere(self) -> bool:
@@ -127,11 +132,10 @@ class ToolCalls:
     @property
     def used_up(self) -> str:
         """What the person is told where this turn wanted more calls than it may make; else ""."""
-        limits, locale = self._context.limits, self._context.locale
-        if len(self._costly) > limits.costly:
-            return say(USED_UP_COSTLY, locale, count=limits.costly)
-        if len(self._total) > limits.total:
-            return say(USED_UP, locale, count=limits.total)
+        if len(self._costly) > self._limits.costly:
+            return say(USED_UP_COSTLY, count=self._limits.costly)
+        if len(self._total) > self._limits.total:
+            return say(USED_UP, count=self._limits.total)
         return ""
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
@@ -143,7 +147,7 @@ class ToolCalls:
     async def _run_one(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on
         elsewhere has its record as soon as its handle is kept."""
-        tool = self._context.tools.get(item.name)
+        tool = self._tools.get(item.name)
         task = asyncio.create_task(self._recorded(item, tool))
         try:
             return await asyncio.shield(task)
@@ -158,7 +162,7 @@ class ToolCalls:
             raise
 
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
-        turn, known = self._context.turn, self._known.get(item.call_id)
+        turn, known = self._run.turn, self._known.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE and not proposes:
@@ -196,12 +200,12 @@ class ToolCalls:
     def _count(self, item: Item) -> None:
         """In the order of the calls, so that after a crash each is counted as before."""
         self._total.setdefault(item.call_id, len(self._total) + 1)
-        tool, asked = self._context.tools.get(item.name), item.arguments
+        tool, asked = self._tools.get(item.name), item.arguments
         if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
             self._costly.setdefault(item.call_id, len(self._costly) + 1)
 
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
-        limits = self._context.limits
+        limits = self._limits
         if self._costly.get(call.call_id, 0) > limits.costly:
             metrics.limits.labels("costly_calls").inc()
             too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
@@ -211,11 +215,9 @@ class ToolCalls:
             return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
-        rule = ""
-        for asked in (NEEDS[call.effect],), ("tool", call.name):
-            if self._context.may is None:
-                break
-            verdict = await self._context.may(*asked)
+        rule, message = "", self._run.message
+        for asked in (NEEDS[call.effect],), ("tool", call.name):  # asked again: rights may change
+            verdict = await self._services.policy.may(message.author, message.address, *asked)
             if verdict.unknown:
                 return Outcome("error", f"error: {verdict.words('en')}")
             if not verdict.allowed:
@@ -239,10 +241,8 @@ class ToolCalls:
     async def _pay(self, call: Call, paid: Paid) -> Outcome | None:
         """What has a price by the run is reserved before it is begun, as everything is; how the
         model reads that it does not fit."""
-        if self._context.budget is None:
-            return None
         try:
-            await self._context.budget.pay_run(self._context.turn, call.call_id, paid)
+            await self._services.budget.pay_run(self._run.turn, call.call_id, paid)
         except OverBudget as error:
             metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
@@ -253,17 +253,17 @@ class ToolCalls:
     def _priced(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
         """With its price, where it was begun. A container's run says what it cost, unless it came
         to no end."""
-        budget = self._context.budget
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
             outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._elsewhere
-        if budget and begun and paid.kind != "container":
-            outcome = replace(outcome, usage=replace(outcome.usage, cost=budget.price(paid)))
+        if begun and paid.kind != "container":
+            cost = self._services.budget.price(paid)
+            outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
         return replace(outcome, paid=paid.told)
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:
         if tool.doing:
-            await self._show(say(tool.doing, self._context.locale))
+            await self._show(say(tool.doing))
         try:
             async with asyncio.timeout(tool.patience):
                 return capped(await tool.run(self._ctx(call), call.arguments))
@@ -286,8 +286,8 @@ class ToolCalls:
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
     def _note(self, event: str, **facts: str) -> None:
-        message = self._context.turn.message
-        self._context.audit.note(event, message.author, message.address, **facts)
+        message = self._run.message
+        self._services.audit.note(event, message.author, message.address, **facts)
 
     def _ctx(self, call: Call) -> ToolContext:
         ctx = self._context_of(call)
@@ -304,20 +304,29 @@ class ToolCalls:
 class Rounds:
     """One turn's rounds. `thread` is the record as the last round left it."""
 
-    def __init__(self, context: TurnContext, journal: Journal, model: Model) -> None:
-        self._context = context
-        self._journal = journal
-        self._model = model
-        self._items = list(context.turn.items)
-        self._calls = ToolCalls(context, journal, self._ctx, self._show)
-        self.known_thread = context.thread
+    def __init__(
+        self,
+        run: TurnRun,
+        briefing: ModelBriefing,
+        services: TurnServices,
+        tool_contexts: ToolContexts,
+    ) -> None:
+        self._turn_run = run
+        self._briefing = briefing
+        self._services = services
+        self._journal = services.journal
+        self._model = services.model
+        self._tool_contexts = tool_contexts
+        self._items = list(run.turn.items)
+        self._calls = ToolCalls(run, briefing, services, self._ctx, self._show)
+        self.known_thread = briefing.thread
         """As it was recorded before this turn."""
         self._said = ""
         self._cut = False
         self._over: OverBudget | None = None
         """Why it ended before its end, where no more of an allowance was left."""
         self._files: list[File] = []
-        self.thread = context.thread
+        self.thread = briefing.thread
         self.last: Spoken | None = None
         """The round that called no tool: it is kept with the answer."""
         self._growing, self._cleaning = markdown.Growing(), text.GrowingText()
@@ -328,12 +337,12 @@ class Rounds:
         try:
             return await self._answer()
         finally:
-            if self._context.paying:
-                self._context.paying.rest()
+            if self._briefing.paying:
+                self._briefing.paying.rest()
 
     async def _answer(self) -> Answer:
         self._recall()
-        number = 1 + sum(round_.complete for round_ in self._context.turn.rounds)
+        number = 1 + sum(round_.complete for round_ in self._turn_run.turn.rounds)
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
             return await self._ended()
         while True:
@@ -364,8 +373,10 @@ class Rounds:
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
         """Whether something from outside is in the thread by now, and where links may lead then."""
-        outside = self._context.outside or any(item.kind == "output" for item in self._items)
-        return outside, self._context.trust
+        outside = self._briefing.has_outside_text or any(
+            item.kind == "output" for item in self._items
+        )
+        return outside, self._briefing.trust
 
     @property
     def _trust(self) -> markdown.Trust | None:
@@ -374,7 +385,7 @@ class Rounds:
 
     @property
     def _model_name(self) -> str:
-        return self._context.model or self._model.name
+        return self._briefing.model or self._model.name
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -382,27 +393,24 @@ class Rounds:
 
     async def cards(self) -> tuple[Card, ...]:
         """What this turn proposed, as it stands now, in the order of its calls."""
-        proposals = self._context.proposals
         ids = [outcome.proposal for outcome in self._in_order() if outcome.proposal]
-        if not ids or proposals is None:
-            return ()
-        return tuple(await proposals.cards(ids, self._context.locale))
+        return tuple(await self._services.changes.cards(ids, LANGUAGE.get())) if ids else ()
 
     async def _ended(self) -> Answer:
         """Where something waits for a person, its cards are the answer, not the model's words."""
-        proposals, locale = self._context.proposals, self._context.locale
+        locale = LANGUAGE.get()
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
-        if waiting and proposals is not None:
-            told = "\n\n".join([proposals.words(waiting, locale), *used_up])
+        if waiting:
+            told = "\n\n".join([self._services.changes.words(waiting, locale), *used_up])
             return Answer(text=told, cards=cards, files=files)
         said = self._said
-        paying = self._context.paying
+        paying = self._briefing.paying
         short = CUT_SHORT if paying and paying.lowered else CUT
-        cut = [f"_{say(short, locale)}_"] if self._cut else []
+        cut = [f"_{say(short)}_"] if self._cut else []
         if self._over is not None:
-            cut = [f"_{say(ENDED_SHORT, locale, why=self._over.words(locale))}_"]
+            cut = [f"_{say(ENDED_SHORT, why=self._over.words(locale))}_"]
         told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
@@ -437,7 +445,7 @@ class Rounds:
         return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
     async def _ask(self, number: int) -> None:
-        paying, question = self._context.paying, self._question(number)
+        paying, question = self._briefing.paying, self._question(number)
         name = self._model_name
         provider = "ponte" if self._model.level == "demo" else "openai"
         if paying:
@@ -462,7 +470,7 @@ class Rounds:
         said = Spoken(number, tuple(items), completed.usage, name)
         if any(item.kind == "call" for item in items):
             try:
-                await until_stored(lambda: self._journal.items(self._context.turn, said))
+                await until_stored(lambda: self._journal.items(self._turn_run.turn, said))
             except Unstorable:
                 self.last = replace(said, items=())  # it was paid for all the same
                 raise
@@ -479,7 +487,7 @@ class Rounds:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
-        journal, turn = self._journal, self._context.turn
+        journal, turn = self._journal, self._turn_run.turn
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
 
@@ -525,31 +533,30 @@ class Rounds:
     async def _keep(self) -> None:
         """Which conversation goes on; without the record a crash would only begin another one."""
         try:
-            if self._context.keep:
-                await self._context.keep(self.thread)
+            await self._services.threads.put(self.thread)
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
     def _question(self, number: int) -> Ask:
-        context, heard = self._context, self._unheard()
-        began = {round_.number: round_.response for round_ in context.turn.rounds}
+        run, briefing, heard = self._turn_run, self._briefing, self._unheard()
+        began = {round_.number: round_.response for round_ in run.turn.rounds}
         return Ask(
             thread=self.thread,
-            turn=context.turn.id,
+            turn=run.turn.id,
             number=number,
             input=tuple(self._items[heard:]),
             history=lambda: self._history(heard),
-            instructions=context.instructions,
-            preface=context.preface,
-            asker=context.turn.message.author,
-            tools=tuple(tool.spec for tool in context.tools.values()),
+            instructions=briefing.instructions,
+            preface=briefing.preface,
+            asker=run.message.author,
+            tools=tuple(tool.spec for tool in briefing.tools),
             response=began.get(number, ""),
-            locale=context.locale,
-            seq=context.turn.seq,
-            since=context.since,
-            model=context.model,
-            effort=context.effort,
-            paying=context.paying,
+            locale=LANGUAGE.get(),
+            seq=run.turn.seq,
+            since=briefing.since,
+            model=briefing.model,
+            effort=briefing.effort,
+            paying=briefing.paying,
         )
 
     def _unheard(self) -> int:
@@ -559,9 +566,9 @@ class Rounds:
         return max(spoken, default=0)
 
     async def _history(self, heard: int) -> Sequence[Item]:
-        if not self._context.since:
+        if not self._briefing.since:
             return self._items[:heard]
-        entries = await self._journal.transcript(self.thread.id, before=self._context.turn.seq)
+        entries = await self._journal.transcript(self.thread.id, before=self._turn_run.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
     def _say(self, words: str) -> None:
@@ -575,7 +582,7 @@ class Rounds:
             return self._growing.shown(cleaned, trust) if trust else cleaned
 
         shown = await text.aside(readable, self.shown)
-        await self._context.reply.show(Progress(text=shown, doing=doing, trust=trust))
+        await self._turn_run.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run(self, calls: Sequence[Item]) -> None:
         """The calls of one round; in the transcript their outcomes keep the calls' order."""
@@ -586,12 +593,10 @@ class Rounds:
             self._files.extend(outcome.files)
 
     def _ctx(self, call: Call) -> ToolContext:
-        context = self._context
-        ctx = context.tool_contexts.of(context.turn, self.thread, call, context.locale, self._show)
+        turn = self._turn_run.turn
+        ctx = self._tool_contexts.of(turn, self.thread, call, LANGUAGE.get(), self._show)
         ctx = replace(ctx, kept=self._kept)
-        if (proposals := context.proposals) is None:
-            return ctx
-        return replace(ctx, propose=lambda draft: proposals.propose(ctx, draft))
+        return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 
     async def _kept(self, remote: Remote) -> None:
         await self._journal.remote(self.thread.id, remote)

@@ -11,8 +11,9 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.conversation.manager import ATTEMPTS, ConversationManager
+from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
-from core.domain.messages import encode
+from core.domain.messages import Answer, encode
 from core.domain.records import Spoken, Turn
 from core.models.served import Level
 from core.rights.allowances import MOST_OUTPUT, Allowance
@@ -305,16 +306,16 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
     monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.0)
-    checked, tried = ConversationManager._checked, 0
+    prepare, tried = ConversationManager._disarm_and_split, 0
 
-    async def breaks(self: Any, turn: Turn, *given: Any) -> Any:
+    async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:
         nonlocal tried
-        if "poison" in turn.message.text:
+        if "poison" in run.message.text:
             tried += 1
             raise RuntimeError("it cannot be split")
-        return await checked(self, turn, *given)
+        return await prepare(self, run, answer)
 
-    monkeypatch.setattr(ConversationManager, "_checked", breaks)
+    monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
     async with served(theatre, fake, level="chat") as stage:
         one, receipt = await stage.says("poison")
         answer = await stage.answered(receipt)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from core.clients.http import HttpClient
-from core.conversation.manager import OwnWay, Profile
+from core.conversation.manager import DefaultSettings, Profile
 from core.domain.errors import Empty
 from core.domain.messages import Person, Quote
 from core.domain.records import Ask
@@ -67,10 +67,10 @@ async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: 
 
 async def test_the_model_is_told_who_asks_when_and_where(theatre: Theatre) -> None:
     model = EchoModel()
-    there = OwnWay("Be brief.", "gpt-6", "high")
+    there = DefaultSettings("Be brief.", "gpt-6", "high")
     profile = Profile(
         locale="pt-BR", zone="America/Sao_Paulo",
-        way=lambda address: there if address.channel == "C1" else OwnWay(),
+        channel=lambda address: there if address.channel == "C1" else DefaultSettings(),
     )  # fmt: skip
     async with theatre.open(model, profile=profile) as stage:
         await stage.said("hello")

@@ -1,0 +1,121 @@
+"""One attempt at a turn, and what was decided for it when it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from core.chat.turn_posts import TurnPosts
+from core.commands import grammar
+from core.commands.grammar import Command
+from core.domain.errors import PonteError
+from core.domain.messages import Message
+from core.domain.records import Thread, Turn
+from core.ports.conversations import Reply
+from core.ports.tools import Tool
+from core.rights.allowances import Count
+from core.rights.policy import Holds
+from core.text import text
+from core.text.i18n import LANGUAGE, nearest
+from core.text.markdown import Trust
+
+if TYPE_CHECKING:
+    from core.conversation.paying import Paying
+    from core.conversation.rounds import Rounds
+
+
+class ChannelSettings(Protocol):
+    """What the operator set for a channel; "" and None: as everywhere."""
+
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def effort(self) -> str: ...
+    @property
+    def language(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
+
+    costly: int = 20
+    total: int = 60
+
+
+@dataclass(slots=True)
+class TurnRun:
+    """One attempt at a turn. The command, the rights, the channel's settings and the language are
+    decided once; rights alone are checked again, at each tool call."""
+
+    turn: Turn
+    reply: Reply
+    posts: TurnPosts
+    settings: ChannelSettings
+    default_language: str
+    command: Command | None = None
+    command_error: PonteError | None = None
+    """Why the message is a command that cannot be read."""
+    rights: Holds | None = None
+    rounds: Rounds | None = None
+    """None until the model is asked."""
+    _parsed_in: str = field(default="", init=False)
+    """The language in which the command was read."""
+
+    @property
+    def message(self) -> Message:
+        return self.turn.message
+
+    @property
+    def is_for_model(self) -> bool:
+        return self.command is None and self.command_error is None
+
+    @property
+    def shown(self) -> str:
+        """What a person sees of the answer so far."""
+        return self.rounds.shown if self.rounds else ""
+
+    async def set_message(self, message: Message) -> None:
+        """Take the message as it is known now. Set the language of the task that calls this, and
+        read the command in that language."""
+        self.turn = replace(self.turn, message=message)
+        language = (
+            nearest(message.locale)
+            if message.locale
+            else self.settings.language or self.default_language
+        )
+        LANGUAGE.set(language)
+        if language == self._parsed_in:
+            return
+        self._parsed_in = language
+        self.command = self.command_error = None
+        try:
+            self.command = await text.aside(grammar.parse, self.message.text)
+        except PonteError as error:
+            self.command_error = error
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBriefing:
+    """What the model is told in a turn beside the items, and which tools it may call.
+
+    `model` and `effort`: "" for the defaults. `since`: see `Ask`. `trust`: where links may lead
+    once something from outside is in the thread; `has_outside_text`: it is already. `paying`: None
+    where no allowance limits the cost. `counts`: of each allowance, with this turn in it.
+    """
+
+    thread: Thread
+    instructions: str
+    preface: str
+    tools: Sequence[Tool]
+    model: str = ""
+    effort: str = ""
+    since: int = 0
+    trust: Trust = field(default_factory=Trust)
+    has_outside_text: bool = False
+    limits: CallLimits = field(default_factory=CallLimits)
+    paying: Paying | None = None
+    counts: Sequence[Count] = ()
