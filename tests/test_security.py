@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.integrations import RIGHTS
-from core.conversation.rounds import ROUNDS
+from core.conversation.rounds import MAX_ROUNDS
 from core.conversation.run import CallLimits
 from core.domain.messages import Address, Person
 from core.domain.records import Action
@@ -68,7 +68,7 @@ def test_what_one_turn_may_cost() -> None:
     section = " ".join(
         TEXT.partition("## What one turn may cost\n")[2].partition("\n## ")[0].split()
     )
-    assert f"at most {ROUNDS} calls of the model" in section
+    assert f"at most {MAX_ROUNDS} calls of the model" in section
     assert f"at most {limits.total} tool calls, {limits.costly} of them such as cost" in section
 
 

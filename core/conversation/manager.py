@@ -301,7 +301,7 @@ class ConversationManager:
         except asyncio.CancelledError:
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run.turn)
-            elsewhere = run.rounds is not None and run.rounds.goes_on_elsewhere
+            elsewhere = run.rounds is not None and run.rounds.may_finish_elsewhere
             stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
             return Answer(f"{run.shown}\n\n{stopped}".strip(), status="stopped", cards=cards)

@@ -60,26 +60,26 @@ from core.text.i18n import LANGUAGE, say
 from core.tools.tool import capped, outcome_of_error, paid_for
 
 log = structlog.get_logger("turn")
-ROUNDS = 12
+MAX_ROUNDS = 12
 """Model calls in one turn, at most."""
 CUT = "The answer ends here because it became too long. Ask me to go on."
 CUT_SHORT = "The answer ends here because no more of the allowance is left."
 ENDED_SHORT = "I stopped here. {why}"
-_NOT_PAID = tell_model(
+_OVER_BUDGET = tell_model(
     "error: not run. {why}", "answer now with what you have, and tell the person"
 )
-AT_ONCE = 8
+MAX_PARALLEL_CALLS = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call.
 So may any other call that only proposes."""
 COSTLY: tuple[Effect, ...] = ("spend", "code")
-LOST = tell_model(f"error: {INTERRUPTED}", "do not repeat it, tell the person")
-_UNSTORED = tell_model(
+RESULT_UNKNOWN = tell_model(f"error: {INTERRUPTED}", "do not repeat it, tell the person")
+_RESULT_LOST = tell_model(
     "error: this ran, but its result could not be stored and is lost",
     "do not repeat it, tell the person",
 )
-_NO_MORE = tell_model(
+_CALLS_USED_UP = tell_model(
     "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
@@ -94,14 +94,14 @@ _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 class ToolCalls:
     """The tool calls of one turn, each journalled before and after it runs; `outcomes` by call id.
-    `context_of` makes the context of a call, `show` tells what it does."""
+    `make_context` makes the context of a call, `show` tells what it does."""
 
     def __init__(
         self,
         run: TurnRun,
         briefing: ModelBriefing,
         services: TurnServices,
-        context_of: Callable[[Call], ToolContext],
+        make_context: Callable[[Call], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
         self._run = run
@@ -109,78 +109,78 @@ class ToolCalls:
         self._journal = services.journal
         self._limits = briefing.limits
         self._tools = {tool.spec.name: tool for tool in briefing.tools}
-        self._context_of = context_of
-        self._show = show
-        self._known = {call.call_id: call for call in run.turn.calls}
-        self._gate = asyncio.Semaphore(AT_ONCE)
-        self._elsewhere: set[str] = set()
+        self._make_context = make_context
+        self._show_progress = show
+        self._earlier_calls = {call.call_id: call for call in run.turn.calls}
+        self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_CALLS)
+        self._running_elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
         """Why a call failed, in one word, by its id."""
-        self._leaving = False
-        self._total: dict[str, int] = {}
-        self._costly: dict[str, int] = {}
+        self._is_stopping = False
+        self._numbers: dict[str, int] = {}
+        self._costly_numbers: dict[str, int] = {}
         for item in run.turn.items:
             if item.kind == "call":
-                self._count(item)
+                self._count_call(item)
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
 
     @property
-    def go_on_elsewhere(self) -> bool:
+    def may_finish_elsewhere(self) -> bool:
         """Whether another system may still finish what was called here, though nobody waits."""
-        return any(call not in self.outcomes for call in self._elsewhere)
+        return any(call not in self.outcomes for call in self._running_elsewhere)
 
     @property
     def used_up(self) -> str:
         """What the person is told where this turn wanted more calls than it may make; else ""."""
-        if len(self._costly) > self._limits.costly:
+        if len(self._costly_numbers) > self._limits.costly:
             return say(USED_UP_COSTLY, count=self._limits.costly)
-        if len(self._total) > self._limits.total:
+        if len(self._numbers) > self._limits.total:
             return say(USED_UP, count=self._limits.total)
         return ""
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """All calls of one round, side by side; their outcomes in the calls' order."""
         for item in calls:
-            self._count(item)
-        return await together(*(self._run_one(call) for call in calls))
+            self._count_call(item)
+        return await together(*(self._run_until_recorded(call) for call in calls))
 
-    async def _run_one(self, item: Item) -> Outcome:
+    async def _run_until_recorded(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on
         elsewhere has its record as soon as its handle is kept."""
         tool = self._tools.get(item.name)
-        task = asyncio.create_task(self._recorded(item, tool))
+        task = asyncio.create_task(self._run_and_record(item, tool))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._leaving = True
+            self._is_stopping = True
             effect = tool.effect_of(item.arguments) if tool else "read"
-            if effect not in ("write", "spend") or item.call_id in self._elsewhere:
+            if effect not in ("write", "spend") or item.call_id in self._running_elsewhere:
                 task.cancel()
             while not task.done():  # whoever cancels us again waits for it too
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({task})
             raise
 
-    async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
-        turn, known = self._run.turn, self._known.get(item.call_id)
+    async def _run_and_record(self, item: Item, tool: Tool | None) -> Outcome:
+        turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE and not proposes:
-            outcome = Outcome("unknown", LOST)
+            outcome = Outcome("unknown", RESULT_UNKNOWN)
             if tool:
-                self._note("run", tool=item.name, outcome=outcome.status)
+                self._audit("run", tool=item.name, outcome=outcome.status)
         else:
             effect = tool.effect_of(item.arguments) if tool else "read"
             handle = known.handle if known else ""
             call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
-            async with self._gate:
+            async with self._parallel_calls:
                 await self._journal.call_started(turn, call)
-                outcome = await self._timed(tool, call)
+                outcome = await self._measure(tool, call)
         try:
             await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
         except Unstorable:
             log.exception("outcome not stored", tool=item.name)
-            outcome = Outcome("unknown", _UNSTORED, usage=outcome.usage, paid=outcome.paid)
+            outcome = Outcome("unknown", _RESULT_LOST, usage=outcome.usage, paid=outcome.paid)
             await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
         self.outcomes[item.call_id] = outcome
         name = item.name if tool else "unknown"
@@ -188,31 +188,33 @@ class ToolCalls:
         log.info("tool call", tool=name, status=outcome.status)
         return outcome
 
-    async def _timed(self, tool: Tool | None, call: Call) -> Outcome:
+    async def _measure(self, tool: Tool | None, call: Call) -> Outcome:
         name = call.name if tool else "unknown"
         with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
-            outcome = await self._checked(tool, call)
+            outcome = await self._check_and_run(tool, call)
             span.note("ponte.tool.outcome", outcome.status)
             if outcome.status in ("error", "unknown"):
                 span.fail(self._codes.pop(call.call_id, outcome.status))
             return outcome
 
-    def _count(self, item: Item) -> None:
+    def _count_call(self, item: Item) -> None:
         """In the order of the calls, so that after a crash each is counted as before."""
-        self._total.setdefault(item.call_id, len(self._total) + 1)
+        self._numbers.setdefault(item.call_id, len(self._numbers) + 1)
         tool, asked = self._tools.get(item.name), item.arguments
         if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
-            self._costly.setdefault(item.call_id, len(self._costly) + 1)
+            self._costly_numbers.setdefault(item.call_id, len(self._costly_numbers) + 1)
 
-    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
+    async def _check_and_run(self, tool: Tool | None, call: Call) -> Outcome:
         limits = self._limits
-        if self._costly.get(call.call_id, 0) > limits.costly:
+        if self._costly_numbers.get(call.call_id, 0) > limits.costly:
             metrics.limits.labels("costly_calls").inc()
-            too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
+            too_many = _CALLS_USED_UP.format(count=limits.costly, costly=" that cost", what="those")
             return Outcome("error", too_many)
-        if self._total.get(call.call_id, 0) > limits.total:
+        if self._numbers.get(call.call_id, 0) > limits.total:
             metrics.limits.labels("tool_calls").inc()
-            return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
+            return Outcome(
+                "error", _CALLS_USED_UP.format(count=limits.total, costly="", what="them")
+            )
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
         rule, message = "", self._run.message
@@ -221,24 +223,24 @@ class ToolCalls:
             if verdict.unknown:
                 return Outcome("error", f"error: {verdict.words('en')}")
             if not verdict.allowed:
-                self._note("refused", right=verdict.right, rule=verdict.rule)
+                self._audit("refused", right=verdict.right, rule=verdict.rule)
                 return Outcome("error", f"error: {verdict.words('en')}")
             rule = rule or verdict.rule
         if call.effect not in COSTLY:
             return await self._attempt(tool, call)
         paid = paid_for(tool, call.arguments)
-        if paid and (refusal := await self._pay(call, paid)):
+        if paid and (refusal := await self._reserve_cost(call, paid)):
             return refusal
         ended = "interrupted"
         try:
             outcome = await self._attempt(tool, call)
             ended = outcome.status
-            return self._priced(call, outcome, paid) if paid else outcome
+            return self._with_cost(call, outcome, paid) if paid else outcome
         finally:
             if ended != "proposed":
-                self._note("run", tool=call.name, outcome=ended, rule=rule)
+                self._audit("run", tool=call.name, outcome=ended, rule=rule)
 
-    async def _pay(self, call: Call, paid: Paid) -> Outcome | None:
+    async def _reserve_cost(self, call: Call, paid: Paid) -> Outcome | None:
         """What has a price by the run is reserved before it is begun, as everything is; how the
         model reads that it does not fit."""
         try:
@@ -246,16 +248,16 @@ class ToolCalls:
         except OverBudget as error:
             metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
-            self._note("refused", right=error.code, tool=call.name)
-            return Outcome("error", _NOT_PAID.format(why=error.words("en")))
+            self._audit("refused", right=error.code, tool=call.name)
+            return Outcome("error", _OVER_BUDGET.format(why=error.words("en")))
         return None
 
-    def _priced(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
+    def _with_cost(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
         """With its price, where it was begun. A container's run says what it cost, unless it came
         to no end."""
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
             outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
-        begun = outcome.status != "error" or call.handle or call.call_id in self._elsewhere
+        begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         if begun and paid.kind != "container":
             cost = self._services.budget.price(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
@@ -263,10 +265,10 @@ class ToolCalls:
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:
         if tool.doing:
-            await self._show(say(tool.doing))
+            await self._show_progress(say(tool.doing))
         try:
             async with asyncio.timeout(tool.patience):
-                return capped(await tool.run(self._ctx(call), call.arguments))
+                return capped(await tool.run(self._context_for(call), call.arguments))
         except TimeoutError:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             self._codes[call.call_id] = "timeout"
@@ -276,7 +278,7 @@ class ToolCalls:
             self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
                 right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
-                self._note("refused", right=right or error.code, rule=rule)
+                self._audit("refused", right=right or error.code, rule=rule)
             return capped(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
@@ -285,17 +287,17 @@ class ToolCalls:
             self._codes[call.call_id] = "internal"
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
-    def _note(self, event: str, **facts: str) -> None:
+    def _audit(self, event: str, **facts: str) -> None:
         message = self._run.message
         self._services.audit.note(event, message.author, message.address, **facts)
 
-    def _ctx(self, call: Call) -> ToolContext:
-        ctx = self._context_of(call)
+    def _context_for(self, call: Call) -> ToolContext:
+        ctx = self._make_context(call)
 
         async def known_as(handle: str) -> None:
             await ctx.known_as(handle)
-            self._elsewhere.add(call.call_id)
-            if self._leaving:
+            self._running_elsewhere.add(call.call_id)
+            if self._is_stopping:
                 raise asyncio.CancelledError
 
         return replace(ctx, known_as=known_as)
@@ -311,17 +313,17 @@ class Rounds:
         services: TurnServices,
         tool_contexts: ToolContexts,
     ) -> None:
-        self._turn_run = run
+        self._run = run
         self._briefing = briefing
         self._services = services
         self._journal = services.journal
         self._model = services.model
         self._tool_contexts = tool_contexts
         self._items = list(run.turn.items)
-        self._calls = ToolCalls(run, briefing, services, self._ctx, self._show)
+        self._calls = ToolCalls(run, briefing, services, self._tool_context, self._show_progress)
         self.known_thread = briefing.thread
         """As it was recorded before this turn."""
-        self._said = ""
+        self._text = ""
         self._cut = False
         self._over: OverBudget | None = None
         """Why it ended before its end, where no more of an allowance was left."""
@@ -341,34 +343,34 @@ class Rounds:
                 self._briefing.paying.rest()
 
     async def _answer(self) -> Answer:
-        self._recall()
-        number = 1 + sum(round_.complete for round_ in self._turn_run.turn.rounds)
+        self._restore_progress()
+        number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
-            return await self._ended()
+            return await self._build_answer()
         while True:
             if calls := self._open_calls():
-                await self._run(calls)
-            if self._waiting():
-                return await self._ended()
-            if number > ROUNDS:
-                raise TooManyRounds(rounds=ROUNDS)
+                await self._run_calls(calls)
+            if self._waiting_proposals():
+                return await self._build_answer()
+            if number > MAX_ROUNDS:
+                raise TooManyRounds(rounds=MAX_ROUNDS)
             self._journal.check()
             try:
-                await self._ask(number)
+                await self._ask_model(number)
             except OverBudget as error:
-                if not self._said:
+                if not self._text:
                     raise
                 metrics.limits.labels(error.limit).inc()
                 self._over = error
-                return await self._ended()
+                return await self._build_answer()
             if not self._open_calls():
-                return await self._ended()
+                return await self._build_answer()
             number += 1
 
     @property
-    def goes_on_elsewhere(self) -> bool:
+    def may_finish_elsewhere(self) -> bool:
         """Whether another system may still finish what was called here, though nobody waits."""
-        return self._calls.go_on_elsewhere
+        return self._calls.may_finish_elsewhere
 
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
@@ -387,65 +389,67 @@ class Rounds:
     def _model_name(self) -> str:
         return self._briefing.model or self._model.name
 
-    def _waiting(self) -> set[str]:
+    def _waiting_proposals(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
         return {o.proposal for o in self._calls.outcomes.values() if o.status == "proposed"}
 
     async def cards(self) -> tuple[Card, ...]:
         """What this turn proposed, as it stands now, in the order of its calls."""
-        ids = [outcome.proposal for outcome in self._in_order() if outcome.proposal]
+        ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
         return tuple(await self._services.changes.cards(ids, LANGUAGE.get())) if ids else ()
 
-    async def _ended(self) -> Answer:
+    async def _build_answer(self) -> Answer:
         """Where something waits for a person, its cards are the answer, not the model's words."""
         locale = LANGUAGE.get()
         cards, files = await self.cards(), tuple(self._files)
-        waiting = [card for card in cards if card.id in self._waiting()]
+        waiting = [card for card in cards if card.id in self._waiting_proposals()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
             told = "\n\n".join([self._services.changes.words(waiting, locale), *used_up])
             return Answer(text=told, cards=cards, files=files)
-        said = self._said
+        said = self._text
         paying = self._briefing.paying
         short = CUT_SHORT if paying and paying.lowered else CUT
         cut = [f"_{say(short)}_"] if self._cut else []
         if self._over is not None:
             cut = [f"_{say(ENDED_SHORT, why=self._over.words(locale))}_"]
-        told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
+        told = "\n\n".join([said, *cut, *used_up, *self._source_lines()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
-    def _sources(self) -> list[str]:
+    def _source_lines(self) -> list[str]:
         """Where figures are from, as the tools tell it, in the order of their calls."""
-        return list(dict.fromkeys(line for one in self._in_order() for line in one.sources))
+        return list(
+            dict.fromkeys(line for one in self._outcomes_in_order() for line in one.sources)
+        )
 
     @property
     def linked(self) -> frozenset[str]:
         """Where the lines lead that code wrote under the answer: each ends in its link."""
-        found = (_OWN_LINK.search(line) for line in self._sources())
+        found = (_OWN_LINK.search(line) for line in self._source_lines())
         return frozenset(link[1] for link in found if link)
 
-    def _in_order(self) -> list[Outcome]:
+    def _outcomes_in_order(self) -> list[Outcome]:
         """What came of this turn's calls, in their order."""
         called = [
             self._calls.outcomes.get(item.call_id) for item in self._items if item.kind == "call"
         ]
         return [outcome for outcome in called if outcome]
 
-    def _recall(self) -> None:
+    def _restore_progress(self) -> None:
         """What a former attempt left: the text already said, the files already made."""
         for item in self._items:
             if item.role == "assistant":
-                self._say(item.text)
+                self._append_text(item.text)
             elif item.kind == "output":
                 self._files.extend(item.files)
-        self.shown = self._said
+        self.shown = self._text
 
     def _open_calls(self) -> list[Item]:
         ended = {item.call_id for item in self._items if item.kind == "output"}
         return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
-    async def _ask(self, number: int) -> None:
-        paying, question = self._briefing.paying, self._question(number)
+    async def _ask_model(self, number: int) -> None:
+        paying, question = self._briefing.paying, self._build_request(number)
         name = self._model_name
         provider = "ponte" if self._model.level == "demo" else "openai"
         if paying:
@@ -455,7 +459,7 @@ class Rounds:
                 tracing.model_call(name, provider, number) as span,
                 metrics.model_seconds.labels(name).time(),
             ):
-                completed = await self._stream(number, question, span)
+                completed = await self._stream_round(number, question, span)
                 span.used(completed.usage)
         except ModelError as error:
             metrics.model_rounds.labels(error.code).inc()
@@ -470,7 +474,7 @@ class Rounds:
         said = Spoken(number, tuple(items), completed.usage, name)
         if any(item.kind == "call" for item in items):
             try:
-                await until_stored(lambda: self._journal.items(self._turn_run.turn, said))
+                await until_stored(lambda: self._journal.items(self._run.turn, said))
             except Unstorable:
                 self.last = replace(said, items=())  # it was paid for all the same
                 raise
@@ -480,14 +484,14 @@ class Rounds:
         self._items.extend(items)
         for item in items:
             if item.role == "assistant":
-                self._say(item.text)
-        self.shown = self._said
+                self._append_text(item.text)
+        self.shown = self._text
 
-    async def _stream(self, number: int, question: Ask, span: tracing.Span) -> Completed:
+    async def _stream_round(self, number: int, question: Ask, span: tracing.Span) -> Completed:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
-        journal, turn = self._journal, self._turn_run.turn
+        journal, turn = self._journal, self._run.turn
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
 
@@ -507,7 +511,7 @@ class Rounds:
                 async for event in events:
                     match event:
                         case Began(response):
-                            self.shown = self._said
+                            self.shown = self._text
                             begin(until_stored(partial(began, response)))
                         case Delta(piece):
                             if not spoke:
@@ -516,13 +520,13 @@ class Rounds:
                                 span.note("gen_ai.response.time_to_first_chunk", waited)
                             await written()
                             self.shown += piece
-                            await self._show()
+                            await self._show_progress()
                         case Kept(remote, thread, listed):
                             begin(journal.remote(self.thread.id, remote))
                             self.thread = thread or self.thread
                             if not listed:
                                 await written()
-                            begin(self._keep())
+                            begin(self._store_thread())
                         case Completed():
                             await written()
                             return event
@@ -530,22 +534,22 @@ class Rounds:
         finally:
             await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _keep(self) -> None:
+    async def _store_thread(self) -> None:
         """Which conversation goes on; without the record a crash would only begin another one."""
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
-    def _question(self, number: int) -> Ask:
-        run, briefing, heard = self._turn_run, self._briefing, self._unheard()
+    def _build_request(self, number: int) -> Ask:
+        run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
         began = {round_.number: round_.response for round_ in run.turn.rounds}
         return Ask(
             thread=self.thread,
             turn=run.turn.id,
             number=number,
             input=tuple(self._items[heard:]),
-            history=lambda: self._history(heard),
+            history=lambda: self._load_history(heard),
             instructions=briefing.instructions,
             preface=briefing.preface,
             asker=run.message.author,
@@ -559,22 +563,22 @@ class Rounds:
             paying=briefing.paying,
         )
 
-    def _unheard(self) -> int:
+    def _first_unsent_index(self) -> int:
         """Where the items begin that the model has not heard: after the last that it said."""
         spoken = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
                   or item.role == "assistant")  # fmt: skip
         return max(spoken, default=0)
 
-    async def _history(self, heard: int) -> Sequence[Item]:
+    async def _load_history(self, heard: int) -> Sequence[Item]:
         if not self._briefing.since:
             return self._items[:heard]
-        entries = await self._journal.transcript(self.thread.id, before=self._turn_run.turn.seq)
+        entries = await self._journal.transcript(self.thread.id, before=self._run.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
-    def _say(self, words: str) -> None:
-        self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
+    def _append_text(self, words: str) -> None:
+        self._text = f"{self._text}\n\n{words}" if self._text and words else self._text + words
 
-    async def _show(self, doing: str = "") -> None:
+    async def _show_progress(self, doing: str = "") -> None:
         trust = self._trust
 
         def readable(said: str) -> str:
@@ -582,9 +586,9 @@ class Rounds:
             return self._growing.shown(cleaned, trust) if trust else cleaned
 
         shown = await text.aside(readable, self.shown)
-        await self._turn_run.reply.show(Progress(text=shown, doing=doing, trust=trust))
+        await self._run.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
-    async def _run(self, calls: Sequence[Item]) -> None:
+    async def _run_calls(self, calls: Sequence[Item]) -> None:
         """The calls of one round; in the transcript their outcomes keep the calls' order."""
         for call, outcome in zip(calls, await self._calls.run(calls), strict=True):
             self._items.append(
@@ -592,14 +596,14 @@ class Rounds:
             )
             self._files.extend(outcome.files)
 
-    def _ctx(self, call: Call) -> ToolContext:
-        turn = self._turn_run.turn
-        ctx = self._tool_contexts.of(turn, self.thread, call, LANGUAGE.get(), self._show)
-        ctx = replace(ctx, kept=self._kept)
+    def _tool_context(self, call: Call) -> ToolContext:
+        turn = self._run.turn
+        ctx = self._tool_contexts.of(turn, self.thread, call, LANGUAGE.get(), self._show_progress)
+        ctx = replace(ctx, kept=self._record_remote)
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 
-    async def _kept(self, remote: Remote) -> None:
+    async def _record_remote(self, remote: Remote) -> None:
         await self._journal.remote(self.thread.id, remote)
         if remote.kind == "container":
             self.thread = replace(self.thread, container=remote.id)
-            await self._keep()
+            await self._store_thread()

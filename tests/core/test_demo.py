@@ -11,7 +11,7 @@ import pytest
 
 from core.changes.service import _DONE_BEFORE
 from core.clients.http import HttpClient
-from core.conversation.rounds import _NO_MORE, _NOT_PAID, _UNSTORED, LOST
+from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
 from core.domain.messages import Item, Person
 from core.domain.records import FROM_PONTE, Remote
@@ -281,10 +281,13 @@ async def test_it_keeps_nothing_anywhere() -> None:
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
-        (LOST, "I was interrupted while this ran, so it is not known what it did."),
-        (_NO_MORE.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
-        (_NOT_PAID.format(why="No allowance is left."), "That did not work: not run. No allowance"),
-        (_UNSTORED, "its result could not be stored and is lost"),
+        (RESULT_UNKNOWN, "I was interrupted while this ran, so it is not known what it did."),
+        (_CALLS_USED_UP.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
+        (
+            _OVER_BUDGET.format(why="No allowance is left."),
+            "That did not work: not run. No allowance",
+        ),
+        (_RESULT_LOST, "its result could not be stored and is lost"),
     ],
 )
 async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, told: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from bot.engine import Engine
 from core.chat.posting import PostedReply
-from core.conversation.rounds import ROUNDS
+from core.conversation.rounds import MAX_ROUNDS
 from core.domain.errors import ModelDown, NotStored, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
 from core.domain.records import (
@@ -165,7 +165,7 @@ async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:
     async with _bot(tmp_path, model, _tool(again)) as (engine, _):
         answer = await _answer(engine)
     assert answer.code == "too_many_rounds"
-    assert len(model.asks) == ROUNDS
+    assert len(model.asks) == MAX_ROUNDS
 
 
 @pytest.mark.parametrize(
