@@ -252,7 +252,7 @@ class Engine:
             self._moved.set()
 
         self.peers.on("moved", moved)
-        self.peers.on("forgotten", self.upkeep.soon)
+        self.peers.on("forgotten", self.upkeep.request_round)
         self._tasks = [
             asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
             asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
@@ -296,7 +296,7 @@ class Engine:
         self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
     async def _forgotten(self) -> None:
-        await self.upkeep.soon()
+        await self.upkeep.request_round()
         await self.peers.tell("forgotten", "")
 
     async def _labels(self, names: Collection[str]) -> Mapping[str, str]:

@@ -95,7 +95,7 @@ class CodeCommand:
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                _note_run(self.services.audit, turn, NAME, rule, "unknown")
+                _audit_run(self.services.audit, turn, NAME, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
             if self.runner is None or not await self.runner.backend.offered():
                 raise NotFound(_NO_SANDBOX)
@@ -103,10 +103,10 @@ class CodeCommand:
             await self.services.journal.call_started(turn, call)
             if costs := getattr(self.runner.backend, "costs", None):
                 await self.services.budget.pay_run(turn, call.call_id, costs(call.arguments))
-            ctx = await self.tool_contexts.for_command(turn, call, show)
+            ctx = await self.tool_contexts.make_command_context(turn, call, show)
             await ctx.doing(say(DOING))
-            note = partial(_note_run, self.services.audit, turn, NAME, rule)
-            run = await _noted(NAME, note, self.runner.run(ctx, code), _how)
+            note = partial(_audit_run, self.services.audit, turn, NAME, rule)
+            run = await _run_and_audit(NAME, note, self.runner.run(ctx, code), _outcome_word)
             told = await text.aside(
                 lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
@@ -140,17 +140,17 @@ class QuickCommandHandler:
         found = await self.known.find(message.author, message.address, command.slug)
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
         rule = await _check_right(self.services.policy, turn, *needed)
-        note = partial(_note_run, self.services.audit, turn, f"command:{found.slug}", rule)
+        note = partial(_audit_run, self.services.audit, turn, f"command:{found.slug}", rule)
         call = Call(QUICK, found.slug, grammar.typed(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
                 note("unknown")
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
-        ctx = await self.tool_contexts.for_command(turn, call, show)
+        ctx = await self.tool_contexts.make_command_context(turn, call, show)
         inputs = command.input
         if not ctx.handle and ctx.files is not None:  # with a handle, it has begun with its own
-            attached = await self.tool_contexts.attached(message)
+            attached = await self.tool_contexts.fetch_attachments(message)
             whole = await quick_commands.given(found, inputs, message, attached, ctx.files.read)
             inputs = check_inputs(found, whole)
         await self.services.budget.reserve(turn)
@@ -162,8 +162,8 @@ class QuickCommandHandler:
         if ctx.handle:
             begun.set()
         try:
-            run = self.known.run(_noting(ctx, begun), found.slug, inputs)
-            outcome = await _noted(QUICK, note, run, lambda outcome: outcome.status)
+            run = self.known.run(_set_when_begun(ctx, begun), found.slug, inputs)
+            outcome = await _run_and_audit(QUICK, note, run, lambda outcome: outcome.status)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not ctx.stopped() or task is None:
@@ -179,9 +179,9 @@ class QuickCommandHandler:
         if outcome.status != "ok":
             raise QuickCommandFailed(slug=found.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
-        return await self.with_result(turn, answer, outcome.text, found.slug)
+        return await self.add_result(turn, answer, outcome.text, found.slug)
 
-    async def with_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
+    async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """`answer` and under it what a command gave; a long result is a file called `name`."""
         keep = TurnFiles(turn, turn.thread, self.tool_contexts).keep
         shown = await self.results.shown(result, name, LANGUAGE.get(), keep)
@@ -189,7 +189,7 @@ class QuickCommandHandler:
         return replace(answer, text=text, files=(*answer.files, *shown.files))
 
 
-async def _nobody_else() -> None:
+async def _tell_nobody() -> None:
     return None
 
 
@@ -200,7 +200,7 @@ class Commands:
     quick: QuickCommandHandler
     code: CodeCommand
     why: Why
-    forgotten: Callable[[], Awaitable[None]] = _nobody_else
+    forgotten: Callable[[], Awaitable[None]] = _tell_nobody
     """Called after each `forget`: what servers hold can be erased now."""
     kept_days: Callable[[Address], int] = lambda address: 0
     """After how many days without use a place's conversations are forgotten; 0 is never."""
@@ -219,25 +219,25 @@ class Commands:
             case "help":
                 return Answer(say(HELP))
             case "status":
-                return Answer(await self._status(turn))
+                return Answer(await self._describe_status(turn))
             case "usage" if command.slug:
-                return Answer(await self._usage_of_channel(turn), private=True)
+                return Answer(await self._describe_channel_usage(turn), private=True)
             case "usage":
-                return Answer(await self._usage(turn))
+                return Answer(await self._describe_usage(turn))
             case "approvals":
-                return await self._approvals(turn)
+                return await self._list_approvals(turn)
             case "why":
                 return Answer(await self.why.answer(turn, command.id), private=True)
             case "new":
-                return Answer(await self._new(turn))
+                return Answer(await self._start_new_thread(turn))
             case "forget":
-                return Answer(await self._forget(turn, command))
+                return Answer(await self._forget_conversation(turn, command))
             case "stop":
-                return Answer(await self._stop(turn))
+                return Answer(await self._stop_turn(turn))
             case _:
-                return Answer(await self._changes(turn))
+                return Answer(await self._list_changes(turn))
 
-    async def _status(self, turn: Turn) -> str:
+    async def _describe_status(self, turn: Turn) -> str:
         lines = [
             f"- **{health.name}**: {say(STATES[health.state])}"
             + (f" – {health.words}" if health.words else "")
@@ -252,15 +252,15 @@ class Commands:
             lines += ["", kept]
         return "\n".join([say("What is connected:"), *lines])
 
-    async def _usage(self, turn: Turn) -> str:
+    async def _describe_usage(self, turn: Turn) -> str:
         """Their own, and what is left of each allowance that applies; all of it for an admin."""
         message, budget = turn.message, self.services.budget
         own = await budget.usage(message.author.key)
-        lines = [say("Used today:"), "- " + say("you: {what}", what=_spent(own))]
+        lines = [say("Used today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
         if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
             all_ = await budget.usage()
-            lines.append("- " + say("everybody: {what}", what=_spent(all_)))
+            lines.append("- " + say("everybody: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
         left = [
             "- " + standing(count, unit, zone, budget.zone)
@@ -274,27 +274,27 @@ class Commands:
             lines += ["", tell_estimates(all_.estimates)]
         return "\n".join(lines)
 
-    async def _usage_of_channel(self, turn: Turn) -> str:
+    async def _describe_channel_usage(self, turn: Turn) -> str:
         """Today's there, by person; for admins."""
         await _check_right(self.services.policy, turn, "administer")
         place = places(turn.message.address)[-1]
         spent = await self.services.budget.usage(place=place)
-        lines = [say("Used today in this channel: {what}", what=_spent(spent))]
+        lines = [say("Used today in this channel: {what}", what=_describe_spending(spent))]
         for row in await self.services.budget.report("person", place=place):
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
-            what = _spent(Spent(row["turns"], tokens))
+            what = _describe_spending(Spent(row["turns"], tokens))
             lines.append(f"- `{row['name']}`: {what}")
         if spent.estimates:
             lines += ["", tell_estimates(spent.estimates)]
         return "\n".join(lines)
 
-    async def _new(self, turn: Turn) -> str:
+    async def _start_new_thread(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         await self.services.threads.put(await self.services.journal.new_thread(conversation))
         return say("A fresh conversation: I start without what was said before.")
 
-    async def _forget(self, turn: Turn, command: Command) -> str:
+    async def _forget_conversation(self, turn: Turn, command: Command) -> str:
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         if turn.message.address.shared and not command.confirmed:
@@ -334,7 +334,7 @@ class Commands:
         await self.forgotten()
         return forgot.messages
 
-    async def _stop(self, turn: Turn) -> str:
+    async def _stop_turn(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
         seq = await self.services.inbox.running(conversation)
         if seq is None:
@@ -346,7 +346,7 @@ class Commands:
         await self.services.inbox.cancel(seq)
         return say("Stopped.")
 
-    async def _changes(self, turn: Turn) -> str:
+    async def _list_changes(self, turn: Turn) -> str:
         message = turn.message
         all = self.services.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
@@ -355,7 +355,7 @@ class Commands:
             return say("Nothing was changed here yet.")
         return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
 
-    async def _approvals(self, turn: Turn) -> Answer:
+    async def _list_approvals(self, turn: Turn) -> Answer:
         """Where others read along, only what was asked there is told; the rest is counted."""
         person, here = turn.message.author, turn.message.address
         found = await self.services.changes.waiting_for(person, here)
@@ -395,7 +395,7 @@ class Commands:
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
         if message.clicked:  # its card is drawn anew where it stands, and this is posted
             answer = replace(answer, cards=())
-        return await self.quick.with_result(turn, replace(answer, aloud=True), result, title)
+        return await self.quick.add_result(turn, replace(answer, aloud=True), result, title)
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places these belong to the asker or an admin."""
@@ -410,7 +410,7 @@ class Commands:
             )
 
 
-def _noting(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
+def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
     """The same context; `begun` is set once the other system has named the run."""
 
     async def known_as(handle: str) -> None:
@@ -430,12 +430,12 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
     return verdicts[0].rule
 
 
-def _note_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
     message = turn.message
     audit.note("run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
 
 
-async def _noted(
+async def _run_and_audit(
     name: str, note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
     """What the run gives; `note` is told how it ended. It is counted as a call of that tool."""
@@ -456,11 +456,11 @@ async def _noted(
                 span.fail(outcome)
 
 
-def _how(run: Run) -> str:
+def _outcome_word(run: Run) -> str:
     return "error" if run.ran.error or run.ran.fault else "ok"
 
 
-def _spent(spent: Spent) -> str:
+def _describe_spending(spent: Spent) -> str:
     words = [plural("{count} turn", "{count} turns", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost

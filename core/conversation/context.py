@@ -16,7 +16,7 @@ from core.text import text
 from core.text.i18n import LANGUAGE
 
 Show = Callable[[Progress], Awaitable[None]]
-FETCHING = 10.0
+FETCH_TIMEOUT_SECONDS = 10.0
 """Seconds that a turn waits for one of its files; all are fetched at once."""
 
 
@@ -35,7 +35,7 @@ class ToolContexts:
     stopped: Callable[[int], bool] = lambda seq: False
     """`Inbox.stopped`."""
 
-    def of(
+    def make_context(
         self,
         turn: Turn,
         thread: Thread,
@@ -61,14 +61,14 @@ class ToolContexts:
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
-    async def for_command(self, turn: Turn, call: Call, show: Show) -> ToolContext:
+    async def make_command_context(self, turn: Turn, call: Call, show: Show) -> ToolContext:
         """The context of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 
-        thread = await self.thread(turn)
-        ctx = self.of(turn, thread, call, LANGUAGE.get(), doing)
+        thread = await self.load_thread(turn)
+        ctx = self.make_context(turn, thread, call, LANGUAGE.get(), doing)
 
         async def kept(remote: Remote) -> None:
             await self.journal.remote(thread.id, remote)
@@ -77,7 +77,7 @@ class ToolContexts:
 
         return replace(ctx, kept=kept)
 
-    async def thread(self, turn: Turn, new: bool = False) -> Thread:
+    async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """The thread map's record; a lost or older one is made anew. `new`: there is none yet."""
         conversation = turn.message.address.conversation
         known = None if new else await self.threads.get(conversation)
@@ -85,17 +85,19 @@ class ToolContexts:
             return known
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
-    async def attached(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
+    async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
         """The message's files, fetched now where that was not done yet; and what is missing."""
         if not message.attachments:
             return (), ()
         kept = {(f.name, f.size): f for f in await self.files.of_event(message.event_key)}
-        had = await together(*(self._attached(message, one, kept) for one in message.attachments))
+        had = await together(
+            *(self._fetch_attachment(message, one, kept) for one in message.attachments)
+        )
         found = [file for file in had if file is not None]
         pairs = zip(message.attachments, had, strict=True)
         return found, [text.file_name(one.name) for one, file in pairs if file is None]
 
-    async def _attached(
+    async def _fetch_attachment(
         self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
     ) -> File | None:
         name = text.file_name(attachment.name)
@@ -106,7 +108,7 @@ class ToolContexts:
         if known is not None or fetch is None:
             return known
         try:
-            async with asyncio.timeout(FETCHING):
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 return await fetch(message, attachment)
         except TimeoutError:
             return None
@@ -131,7 +133,7 @@ class TurnFiles:
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.of_event(shown.message.event_key))
-        attached, _ = await self.tool_contexts.attached(message)
+        attached, _ = await self.tool_contexts.fetch_attachments(message)
         found.extend([*await files.of_event(message.event_key), *attached])
         return tuple({file.id: file for file in found}.values())
 

@@ -17,7 +17,7 @@ from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import Commands
 from core.conversation.context import ToolContexts
-from core.conversation.paying import Paying, most, nears
+from core.conversation.paying import Paying, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
@@ -394,13 +394,13 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).check()
-        preface = prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get())
+        preface = prompt.build_preface(message, time.time(), self._profile.zone, LANGUAGE.get())
         instructions = "\n\n".join(
             filter(None, [self._profile.instructions, settings.instructions])
         )
         # The demo costs nothing.
         pays = services.budget.bounds_calls and services.model.level != "demo"
-        most_told = most(instructions, preface, tools) if pays else 0
+        most_told = count_briefing_tokens(instructions, preface, tools) if pays else 0
         first: Grant | None = None
         counts: Sequence[Count] = ()
         unread_notes: Sequence[str] = ()
@@ -408,7 +408,7 @@ class ConversationManager:
             await services.budget.reserve(run.turn)
         if not run.turn.items:  # the first attempt
             heard = replace(message, text=await text.aside(text.clean, message.text))
-            files, missing = await self._tool_contexts.attached(message)
+            files, missing = await self._tool_contexts.fetch_attachments(message)
 
             async def read(file: File) -> bytes:
                 return (await services.files.get(file.id))[1]
@@ -416,14 +416,16 @@ class ConversationManager:
             unread_notes = await unread(message, files, missing, read, LANGUAGE.get())
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.reserving(run.turn, call)
-            said = prompt.said(heard, files, missing)
+            said = prompt.build_items(heard, files, missing)
             items = await self._journal.heard(run.turn, said, reserve)
             run.turn = replace(run.turn, items=tuple(items))
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn)
         # A message that is asked again is taken out of the model's side by making that anew.
         is_new = not since or bool(message.replaces)
-        thread = await self._tool_contexts.thread(run.turn, new=is_new and run.turn.attempt == 1)
+        thread = await self._tool_contexts.load_thread(
+            run.turn, new=is_new and run.turn.attempt == 1
+        )
         paying = Paying(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
@@ -442,7 +444,7 @@ class ConversationManager:
         counts |= {c.scope.key: c for c in briefing.paying.counts()} if briefing.paying else {}
         budget, message = self._services.budget, run.message
         zone, told = budget.zone_of(message), list[str]()
-        for count, unit in nears(counts.values()):
+        for count, unit in find_nearly_used(counts.values()):
             everybody = count.scope.allowance.of == "everybody"
             if not count.told & TOLD and await budget.claim_notice(count, TOLD):
                 if everybody:

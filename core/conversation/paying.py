@@ -14,7 +14,7 @@ from core.ports.tools import Tool
 from core.rights.allowances import Allowance, Count, Grant, Spend, Unit
 from core.rights.usage import NANO
 
-_AROUND = 100  # what stands around each in a request
+_TOKENS_AROUND_EACH = 100  # what stands around each in a request
 
 
 class Paying:
@@ -108,16 +108,16 @@ class Paying:
         metrics.holds.inc(more)
 
 
-def most(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
+def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
     """Tokens that the model is told beside the thread: one for each byte."""
     told = [instructions, preface]
     for tool in tools:
         told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
-    return sum(len(each.encode()) + _AROUND for each in told)
+    return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in told)
 
 
-def nears(counts: Iterable[Count]) -> list[tuple[Count, Unit]]:
-    """Those of which most is used, each with the limit that says so."""
+def find_nearly_used(counts: Iterable[Count]) -> list[tuple[Count, Unit]]:
+    """Return the counts of which most is used, each with the limit that says so."""
     found: list[tuple[Count, Unit]] = []
     for count in counts:
         allowance: Allowance = count.scope.allowance

@@ -36,7 +36,7 @@ BROUGHT = (
 UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 
 
-def preface(message: Message, now: float, zone: str, locale: str) -> str:
+def build_preface(message: Message, now: float, zone: str, locale: str) -> str:
     """Date and time where the asker is, their name and their language."""
     place = message.time_zone or zone
     try:
@@ -50,7 +50,9 @@ def preface(message: Message, now: float, zone: str, locale: str) -> str:
     )
 
 
-def said(message: Message, files: Sequence[File], missing: Sequence[str] = ()) -> Sequence[Item]:
+def build_items(
+    message: Message, files: Sequence[File], missing: Sequence[str] = ()
+) -> Sequence[Item]:
     """The transcript's items for a message: what was sent along and quoted first, marked as such.
 
     The message's text is cleaned already, since it may be long.

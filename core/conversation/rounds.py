@@ -598,7 +598,9 @@ class Rounds:
 
     def _tool_context(self, call: Call) -> ToolContext:
         turn = self._run.turn
-        ctx = self._tool_contexts.of(turn, self.thread, call, LANGUAGE.get(), self._show_progress)
+        ctx = self._tool_contexts.make_context(
+            turn, self.thread, call, LANGUAGE.get(), self._show_progress
+        )
         ctx = replace(ctx, kept=self._record_remote)
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 

@@ -21,11 +21,11 @@ from core.rights.audit import AuditLog
 from core.rights.policy import places
 
 log = structlog.get_logger("upkeep")
-EVERY = 3600.0
+ROUND_INTERVAL_SECONDS = 3600.0
 """Seconds between two rounds."""
-ORPHAN_AGE = 3600.0
+ORPHAN_AGE_SECONDS = 3600.0
 """Seconds after which a file whose event was never accepted is removed."""
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 DIRECTORY_DAYS = 30
 """What a platform said of a person and has not confirmed for so long is deleted."""
 ONCE_DAYS = 1
@@ -92,7 +92,7 @@ class Upkeep:
         self._directory = directory
         self._due = asyncio.Event()
 
-    async def soon(self, _: str = "") -> None:
+    async def request_round(self, _: str = "") -> None:
         """Ask for a round now: something was forgotten."""
         self._due.set()
 
@@ -103,19 +103,20 @@ class Upkeep:
             self._due.clear()
             await self.once()
             if forgotten and self._maintenance:
-                await self._tried(self._maintenance.scrub)
+                await self._run_duty(self._maintenance.scrub)
             with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(ROUND_INTERVAL_SECONDS):
                     await self._due.wait()
 
     async def once(self) -> None:
-        """Each duty, whatever becomes of the others; what fails is tried again next time."""
+        """Do each duty, whether or not the others fail. What fails is tried again next time."""
         for duty in (
-            self._settle, self._forget_all_idle, self._lapse, self._sweep, self._purge, self.erase,
+            self._settle_reservations, self._forget_all_idle, self._drop_undo_images,
+            self._sweep_files, self._purge_logs_and_people, self.erase,
         ):  # fmt: skip
-            await self._tried(duty)
+            await self._run_duty(duty)
 
-    async def _tried(self, duty: Callable[[], Awaitable[None]]) -> None:
+    async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:
         try:
             await duty()
         except PonteError as error:
@@ -126,30 +127,30 @@ class Upkeep:
     async def _forget_all_idle(self) -> None:
         services = self._services
         for area, days in self._retention.areas():
-            since = time.time() - days * DAY
+            since = time.time() - days * DAY_SECONDS
             for conversation in await services.journal.forgettable(since, area):
                 if messages := await self._forget_idle(conversation, since):
                     log.info("forgotten, idle for long", messages=messages)
             await services.inbox.purge(since, area)
             await services.changes.ledger.purge(since, area)
 
-    async def _settle(self) -> None:
+    async def _settle_reservations(self) -> None:
         if self._maintenance and (settled := await self._maintenance.settle()):
             log.info("reservations settled by their bounds", count=settled)
 
-    async def _lapse(self) -> None:
+    async def _drop_undo_images(self) -> None:
         """What can no longer be undone needs no images of rows."""
         await self._services.changes.ledger.lapse(time.time() - UNDO_LIFETIME)
 
-    async def _sweep(self) -> None:
-        await self._services.files.sweep(time.time() - ORPHAN_AGE)
+    async def _sweep_files(self) -> None:
+        await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         if self._maintenance:
             await self._maintenance.tidy()
 
-    async def _purge(self) -> None:
+    async def _purge_logs_and_people(self) -> None:
         """The audit log by whole days (UTC), so that a file is written anew once a day."""
         if self._directory:
-            await self._directory.purge(time.time() - DIRECTORY_DAYS * DAY)
+            await self._directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
         if self._audit and self._retention.audit:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             gone = await self._audit.purge(today - timedelta(days=self._retention.audit))

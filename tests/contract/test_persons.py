@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.discord.client import Heard, State
-from core.conversation.prompt import said
+from core.conversation.prompt import build_items
 from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
 from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
@@ -72,7 +72,7 @@ async def talk(
     heard = says(text, author, channel, context)
     turn = await again(engine, (await engine.inbox.accept(heard)).seq)
     journal = engine.journal
-    await journal.heard(turn, said(heard, ()), await engine.budget.reserving(turn))
+    await journal.heard(turn, build_items(heard, ()), await engine.budget.reserving(turn))
     call = Call(f"c{turn.seq}", "look", json.dumps({"for": text}), "read")
     asked = Item("call", call_id=call.call_id, name="look", arguments=call.arguments)
     await journal.round_began(turn, 1, f"resp_{turn.seq}")
@@ -420,7 +420,7 @@ async def test_a_turn_under_way_can_write_nothing_any_more(embedded: Embedded) -
     await talk(embedded, "hello", BEA, CHANNEL)
     await forget(embedded, ANA.key)
     with pytest.raises(Superseded):
-        await embedded.journal.heard(turn, said(turn.message, ()))
+        await embedded.journal.heard(turn, build_items(turn.message, ()))
     assert not [each for each in (await everything(embedded)).split() if "UANA77" in each]
 
 

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from core.conversation.services import TurnServices
-from core.conversation.upkeep import DAY, Retention, Upkeep
+from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.changes import UNDO_LIFETIME
 from core.domain.errors import ModelDown, NotStored
 from core.domain.records import Member, Remote
@@ -105,7 +105,7 @@ async def said(house: House, channel: str) -> list[str]:
 
 async def test_people_whom_their_platform_no_longer_confirms_are_deleted(house: House) -> None:
     for id, days in (("U1", 31), ("U2", 29)):
-        member = Member(id, confirmed_at=house.clock.now - days * DAY)
+        member = Member(id, confirmed_at=house.clock.now - days * DAY_SECONDS)
         await house.directory.put("chat", [member])
     await house.upkeep().once()
     left = await house.directory.find("chat", {("", "U1"), ("", "U2")})
@@ -115,12 +115,12 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(house: 
 async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
     await talk(house.engine, "old", "C1")
     await talk(house.engine, "old", "C2")
-    house.clock.now += 20 * DAY
+    house.clock.now += 20 * DAY_SECONDS
     await talk(house.engine, "new", "C2")
-    house.clock.now += 15 * DAY
+    house.clock.now += 15 * DAY_SECONDS
     await house.upkeep(days=30).once()
     assert (await said(house, "C1"), await said(house, "C2")) == ([], ["new"])
-    house.clock.now += 400 * DAY
+    house.clock.now += 400 * DAY_SECONDS
     await house.upkeep(days=0).once()
     assert await said(house, "C2") == ["new"]
 
@@ -138,7 +138,7 @@ async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> No
 
 async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:
     await talk(house.engine, "old", "C1")
-    house.clock.now += 40 * DAY
+    house.clock.now += 40 * DAY_SECONDS
     await house.engine.inbox.accept(says("are you there?", "C1"))
     await house.upkeep(days=30).once()
     assert await said(house, "C1") == ["are you there?"]
@@ -178,7 +178,7 @@ async def test_what_is_forgotten_now_is_erased_now(house: House) -> None:
     turn = await talk(house.engine, "secret")
     await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
     await house.engine.journal.forget("web:C1")
-    await keeper.soon()
+    await keeper.request_round()
     await house.model.tried.wait()
     running.cancel()
     await asyncio.wait({running})
@@ -193,7 +193,7 @@ async def test_what_is_asked_for_during_a_round_is_done_after_it(
     async def once() -> None:
         rounds[0] += 1
         if rounds[0] < 3:
-            await keeper.soon()
+            await keeper.request_round()
         else:
             third.set()
 

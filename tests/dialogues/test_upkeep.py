@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversation.upkeep import DAY, Retention, Upkeep
+from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.errors import ModelDown, NotFound
 from core.domain.messages import ONCE, Address
 from core.domain.records import ALL_OVER, Area, Remote
@@ -47,7 +47,7 @@ def _upkeep(stage: Stage, model: EchoModel, days: int, **places: int) -> Upkeep:
 
 async def _grow_old(stage: Stage, channel: str, days: float) -> None:
     """As if nobody had written there for so long."""
-    then = time.time() - days * DAY
+    then = time.time() - days * DAY_SECONDS
     await stage.engine._stores.database.write(
         lambda c: c.execute(
             "UPDATE conversations SET used_at = ? WHERE conversation = ?", (then, f"web:{channel}")
@@ -148,7 +148,7 @@ def _kept(connection: Connection) -> set[str]:
 
 def _gone_by(connection: Connection) -> int:
     """A day after it was forgotten."""
-    then = time.time() - 1.1 * DAY
+    then = time.time() - 1.1 * DAY_SECONDS
     query = "UPDATE inbox SET updated = ? WHERE state = 'withdrawn'"
     return connection.execute(query, (then,)).rowcount
 
