@@ -32,7 +32,7 @@ from core.text import markdown, text
 from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.text.text import redacted
 from core.tools.code import hosted
-from core.tools.nocodb.bridge_api import worded
+from core.tools.nocodb.bridge_api import explain
 from core.tools.stackspot.client import json_of
 
 LONG_TEXT_CHARACTERS = 16_800
@@ -99,7 +99,7 @@ FUNCTIONS: dict[str, Work] = {
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redacted({said: [said]}),
     "system's error": cleaned,
-    "bridge's error": lambda said: worded(
+    "bridge's error": lambda said: explain(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),
     "redaction": Redaction(["a secret of ours"]).of,

@@ -400,7 +400,8 @@ _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,
 
 
 class RemoteError(ToolError):
-    """`unsure`: the call may have had its effect."""
+    """A service's failure in words. `unsure`: the call may have had its effect. `passing`: the same
+    call may succeed a moment later."""
 
     def __init__(
         self,
@@ -410,13 +411,16 @@ class RemoteError(ToolError):
         code: str,
         hint: str = "",
         unsure: bool = False,
+        passing: bool = False,
         **values: object,
     ) -> None:
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
+        self.passing = passing
 
     def of_write(self) -> ToolError:
-        """What an `Applier` raises for it: WriteUnsure where the write may have happened."""
+        """Return the error that an `Applier` raises: WriteUnsure where the write may have
+        happened."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self
 
 

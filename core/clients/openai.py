@@ -122,6 +122,11 @@ class Fault(Exception):
         )
 
     @property
+    def rate_limited(self) -> bool:
+        """The server has too many requests now."""
+        return self.status == 429 or self.code == "rate_limit_exceeded"
+
+    @property
     def container_gone(self) -> bool:
         """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
         return self.status in (0, 400, 404, 410) and _GONE.search(self.message) is not None

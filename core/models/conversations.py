@@ -437,7 +437,7 @@ class Exchange:
             return
         hopeless = fault.kind == "silent" or self._tries["all"] > MENDINGS
         if hopeless or not await self._mended(fault, body):
-            raise await self._server.worded(fault) from None
+            raise await self._server.explain(fault) from None
 
     async def _mended(self, fault: Fault, body: Json) -> bool:
         remote = self._thread.remote

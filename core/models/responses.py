@@ -164,7 +164,7 @@ class OwnHistory:
             return
         tries[fault.kind] += 1
         if fault.kind not in ("lost", "broken") or tries[fault.kind] > 1 or fault.code:
-            raise await self._server.worded(fault) from None
+            raise await self._server.explain(fault) from None
 
 
 class Responses:

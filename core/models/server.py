@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core.clients.error_table import ErrorTable, on
 from core.clients.openai import PATIENT, Client, Fault, Json, id_of, pause
 from core.domain.errors import (
     ModelDown,
@@ -226,35 +227,35 @@ def misfit(fault: Fault, sent: Sequence[str]) -> str:
     return next((name for name in candidates if name in named), "")
 
 
-def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
-    """The error that a person reads. `models` are those that the server lists."""
-    if fault.kind == "silent":
-        return ModelSilent(seconds=round(options.silence))
-    if fault.kind == "excess":
-        return ModelError(EXCESS, limit=fault.message)
-    if 300 <= fault.status < 400:
-        return ModelError(MOVED, status=fault.status)
-    if fault.quota:
-        return NoQuota()
-    if no_endpoint(fault):
-        return NoEndpoint()
-    if blocked(fault):
-        return PersonRefused()
-    if fault.no_model:
-        return unknown_model(options.model, models)
-    if fault.status in (401, 403):
-        return WrongKey()
-    if fault.status == 429 or fault.code == "rate_limit_exceeded":
-        return RateLimited(seconds=math.ceil(fault.wait or BUSY))
-    if too_long(fault):
-        return TooLong()
-    if policy(fault):
-        return ModelRefused()
-    if picture(fault) or bad_picture(fault):
-        return ModelError(PICTURE)
-    if fault.kind == "refused" and fault.status < 500:
-        return ModelError(REFUSED, reason=fault.code or f"HTTP {fault.status}")
-    return ModelDown()
+ERRORS = ErrorTable(
+    ModelError,
+    on("silent").raises(ModelSilent),
+    on("excess").raises(ModelError, EXCESS, values=lambda fault: {"limit": fault.message}),
+    on(range(300, 400)).raises(ModelError, MOVED, values=lambda fault: {"status": fault.status}),
+    on(when=lambda fault: fault.quota).raises(NoQuota),
+    on(when=no_endpoint).raises(NoEndpoint),
+    on(when=blocked).raises(PersonRefused),
+    on(when=lambda fault: fault.no_model).raises(UnknownModel),
+    on(401, 403).raises(WrongKey),
+    on(when=lambda fault: fault.rate_limited).raises(
+        RateLimited, values=lambda fault: {"seconds": math.ceil(fault.wait or BUSY)}
+    ),
+    on(when=too_long).raises(TooLong),
+    on(when=policy).raises(ModelRefused),
+    on(when=picture).raises(ModelError, PICTURE),
+    on(when=bad_picture).raises(ModelError, PICTURE),
+    on("refused", when=lambda fault: fault.status < 500).raises(
+        ModelError, REFUSED,
+        values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
+    ),
+    on().raises(ModelDown),
+)  # fmt: skip
+
+
+def explain(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
+    """Return the error that a person reads. `models` are those that the server lists."""
+    error = ERRORS.explain(fault, model=options.model, seconds=round(options.silence))
+    return unknown_model(options.model, models) if isinstance(error, UnknownModel) else error
 
 
 def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
@@ -340,14 +341,14 @@ class Server:
         await self.client.sleep(pause(tries["passing"], fault))
         return True
 
-    async def worded(self, fault: Fault) -> ModelError:
-        """The error for a person; for an unknown model with the nearest that there is."""
+    async def explain(self, fault: Fault) -> ModelError:
+        """Return the error for a person. For an unknown model, it names the most similar one."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
         if fault.no_model:
             with suppress(Fault):
                 models = await self.models()
-        return worded(fault, self.options, models)
+        return explain(fault, self.options, models)
 
     async def models(self) -> Sequence[str]:
         """The names that the server lists. Raises Fault."""

@@ -28,6 +28,8 @@ from typing import Literal
 
 import structlog
 
+from core.clients.error_table import ErrorTable, on
+from core.clients.http import RemoteError
 from core.clients.openai import Client, Fault, Json
 from core.domain.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
 from core.domain.messages import Usage
@@ -117,6 +119,7 @@ POLICY = "OpenAI refuses to run this code: it is against its usage policies."
 LOST = "OpenAI did not answer to the end, so it is not known whether the code ran."
 AWAY = "OpenAI cannot run code just now. Nothing ran; try again in a minute."
 ODD = "OpenAI refused to run the code ({reason}). Please tell the operator."
+NO_DETOUR = "do not try to get around it"
 DECLINED = "The model declined to run this code."
 NOT_RUN = "The model did not run the code. Please ask again."
 UNSAID = "OpenAI does not say which code ran"
@@ -294,28 +297,36 @@ def unlinked(text: str) -> str:
     return _BARE.sub(lambda found: posixpath.basename(found["path"]), text)
 
 
-def worded(fault: Fault, model: str) -> ToolError:
+def _names_tools(fault: Fault) -> bool:
+    return fault.param.startswith(("tools", "tool_choice"))
+
+
+ERRORS = ErrorTable(
+    RemoteError,
+    on(when=lambda fault: fault.quota).raises("no_quota", NoQuota.sentence),
+    on(when=lambda fault: fault.no_model).raises("unknown_model", NO_MODEL),
+    on(when=lambda fault: fault.policy).raises("refused", POLICY, hint=NO_DETOUR),
+    on(401, 403).raises("wrong_key", WrongKey.sentence),
+    on(when=lambda fault: fault.rate_limited).raises(
+        "rate_limited", RateLimited.sentence,
+        values=lambda fault: {"seconds": math.ceil(fault.wait or BUSY)},
+    ),
+    on(404, 405, 501).raises("no_containers", NOWHERE),
+    on(400, when=_names_tools).raises("unfit_model", UNFIT),
+    on("lost", "excess").raises(
+        "unknown", LOST, hint="do not repeat it by yourself", outcome_unknown=True
+    ),
+    on("refused", when=lambda fault: fault.status < 500).raises(
+        "refused", ODD, values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"}
+    ),
+    on().raises("model_down", AWAY),
+)  # fmt: skip
+
+
+def explain(fault: Fault, model: str) -> ToolError:
+    """Return the error for the model and the person, and log the fault."""
     log.warning("code not run", fault=str(fault), request=fault.request)
-    if fault.quota:
-        return ToolError(NoQuota.sentence, code="no_quota")
-    if fault.no_model:
-        return ToolError(NO_MODEL, code="unknown_model", model=model)
-    if fault.policy:
-        return ToolError(POLICY, code="refused", hint="do not try to get around it")
-    if fault.status in (401, 403):
-        return ToolError(WrongKey.sentence, code="wrong_key")
-    if fault.status == 429 or fault.code == "rate_limit_exceeded":
-        seconds = math.ceil(fault.wait or BUSY)
-        return ToolError(RateLimited.sentence, code="rate_limited", seconds=seconds)
-    if fault.status in (404, 405, 501):
-        return ToolError(NOWHERE, code="no_containers")
-    if fault.status == 400 and fault.param.startswith(("tools", "tool_choice")):
-        return ToolError(UNFIT, code="unfit_model", model=model)
-    if fault.kind in ("lost", "excess"):
-        return ToolError(LOST, code="unknown", hint="do not repeat it by yourself")
-    if fault.kind == "refused" and fault.status < 500:
-        return ToolError(ODD, code="refused", reason=fault.code or f"HTTP {fault.status}")
-    return ToolError(AWAY, code="model_down")
+    return ERRORS.explain(fault, model=model)
 
 
 def unexecuted(execution: Execution) -> ToolError | None:
@@ -323,7 +334,7 @@ def unexecuted(execution: Execution) -> ToolError | None:
     if execution.codes:
         return None
     if execution.ended == "content_filter":
-        return ToolError(POLICY, code="refused", hint="do not try to get around it")
+        return ToolError(POLICY, code="refused", hint=NO_DETOUR)
     if execution.ended:
         return ToolError(CUT, code="too_long")
     said = (execution.refusal or execution.text)[:500]
@@ -653,7 +664,7 @@ class CodeInterpreter:
                     self._former, self._held = self.container, None
                 raise
             except Fault as fault:
-                error = worded(fault, self._choice.model)
+                error = explain(fault, self._choice.model)
                 if self._began and not fault.undone:
                     error.usage = self._usage(Usage(estimated=True), self._held)
                 raise error from None

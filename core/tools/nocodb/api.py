@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
+from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
@@ -23,6 +24,7 @@ from core.clients.http import (
     HttpError,
     HttpTimeout,
     HttpTooLarge,
+    HttpUnreadable,
     RemoteError,
     cleaned,
     retry_after,
@@ -48,26 +50,6 @@ DRIFT = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FI
 
 _ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
 _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
-
-_REFUSALS: Mapping[str, tuple[str, str, str]] = {
-    "ERR_TABLE_NOT_FOUND": (
-        "unknown_table", "NocoDB has that table no longer.", "look at nocodb_tables again",
-    ),
-    "ERR_BASE_NOT_FOUND": (
-        "wrong_base",
-        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
-        "tell the person; trying again is of no use",
-    ),
-    "ERR_FIELD_NOT_FOUND": (
-        "unknown_field", "NocoDB has that field no longer.", "look at nocodb_tables again",
-    ),
-    "ERR_INVALID_FILTER": ("bad_filter", "NocoDB does not accept that filter.", ""),
-    "ERR_FILTER_VERIFICATION_FAILED": ("bad_filter", "NocoDB does not accept that filter.", ""),
-    "ERR_INVALID_VALUE_FOR_FIELD": ("bad_value", "NocoDB does not accept a value.", ""),
-    "ERR_INVALID_PK_VALUE": ("not_found", "A row of that table cannot have such an id.", ""),
-    "ERR_INVALID_OFFSET_VALUE": ("bad_page", "There is no such page.", "ask for an earlier page"),
-}  # fmt: skip
-"""NocoDB's code → ours, the sentence, the hint ("": NocoDB's own words)."""
 
 AT_ONCE = 8
 """Calls under way at the same time."""
@@ -165,51 +147,164 @@ class NocoError(RemoteError):
     reason = ""
 
 
-def worded(error: HttpError) -> NocoError:
-    """The error of a call, in words, without addresses and without what was sent."""
+_NO_RETRY = "tell the person; trying again is of no use"
+_ASK_FOR_LESS = "ask for fewer rows or fields"
+_LOOK_AGAIN = "look at nocodb_tables again"
+
+
+def reason_of(answer: HttpAnswer) -> str:
+    """Return NocoDB's own code for the failure; "" where it gives none."""
+    return _read_body(answer)[0]
+
+
+def own_words(answer: HttpAnswer) -> str:
+    """Return NocoDB's own words, without addresses and tokens."""
+    return cleaned(_read_body(answer)[1])
+
+
+def seconds_to_wait(answer: HttpAnswer) -> float:
+    """Return the seconds that NocoDB asks for; `BUSY` where it gives none."""
+    seconds = retry_after(answer.headers)
+    return BUSY if seconds is None else seconds
+
+
+def _read_body(answer: HttpAnswer) -> tuple[str, str]:
+    body = answer.json if isinstance(answer.json, Mapping) else {}
+    given = {name: text for name, text in body.items() if isinstance(text, str)}
+    return given.get("error", ""), given.get("message", given.get("msg", ""))
+
+
+def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
+    return lambda answer: reason_of(answer) in reasons
+
+
+def _is_not_nocodb(answer: HttpAnswer) -> bool:
+    reason, text = _read_body(answer)
+    return reason == "NOT_FOUND" or not (reason or text)
+
+
+def _find_role(answer: HttpAnswer) -> str:
+    """Return the role of NocoDB's user for us, where the answer names it."""
+    role = _ROLE.search(_read_body(answer)[1])
+    return role[1].strip().title() if role else ""
+
+
+def _missing_row(answer: HttpAnswer) -> str:
+    found = _RECORD.search(_read_body(answer)[1])
+    return cleaned(found[1]) if found else "of that id"
+
+
+ERRORS = ErrorTable(
+    NocoError,
+    on(HttpDown, *AWAY).raises(
+        "nocodb_down",
+        "NocoDB cannot be reached. Please try again in a minute; "
+        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+        retry=True, outcome_unknown=was_sent,
+    ),
+    on(HttpTimeout).raises(
+        "nocodb_silent", "NocoDB did not answer in time. Please try again in a minute.",
+        hint=_ASK_FOR_LESS, outcome_unknown=was_sent,
+    ),
+    on(HttpTooLarge).raises(
+        "too_large", "The answer of NocoDB is too large.",
+        hint=_ASK_FOR_LESS, outcome_unknown=True,
+    ),
+    on(401).raises(
+        "nocodb_token", "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
+        hint=_NO_RETRY,
+    ),
+    on(403, when=lambda answer: bool(_find_role(answer))).raises(
+        "nocodb_forbidden",
+        "NocoDB's user for me has the role {role}, which may not do that. "
+        "The operator can give it the role Editor in NocoDB.",
+        hint="tell the person; do not look for another way",
+        values=lambda answer: {"role": _find_role(answer)},
+    ),
+    on(403).raises(
+        "nocodb_forbidden",
+        "NocoDB's user for me may not see that. The operator must invite that user to the base.",
+        hint="tell the person; do not look for another way",
+    ),
+    on(429).raises(
+        "nocodb_busy", "NocoDB has too much to do. Please try again in {seconds} s.",
+        retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
+    ),
+    on(SERVER_ERRORS).raises(
+        "nocodb_failed",
+        "NocoDB failed on its own side (status {status}). Please try again in a minute; "
+        "if it goes on, tell the operator.",
+        hint=own_words, retry=True, outcome_unknown=True,
+        values=lambda answer: {"status": answer.status},
+    ),
+    on(HttpAnswer, when=_is_not_nocodb).raises(
+        "nocodb_missing",
+        "There is no NocoDB with the API that I speak (v3) at the address that is set. "
+        "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
+        "not_found", "There is no row {id} in that table.",
+        values=lambda answer: {"id": _missing_row(answer)},
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_TABLE_NOT_FOUND")).raises(
+        "unknown_table", "NocoDB has that table no longer.", hint=_LOOK_AGAIN
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_BASE_NOT_FOUND")).raises(
+        "wrong_base",
+        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
+        hint=_NO_RETRY,
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_FIELD_NOT_FOUND")).raises(
+        "unknown_field", "NocoDB has that field no longer.", hint=_LOOK_AGAIN
+    ),
+    on(
+        HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")
+    ).raises("bad_filter", "NocoDB does not accept that filter.", hint=own_words),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_VALUE_FOR_FIELD")).raises(
+        "bad_value", "NocoDB does not accept a value.", hint=own_words
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_PK_VALUE")).raises(
+        "not_found", "A row of that table cannot have such an id.", hint=own_words
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_OFFSET_VALUE")).raises(
+        "bad_page", "There is no such page.", hint="ask for an earlier page"
+    ),
+    on(HttpAnswer).raises("bad_call", "NocoDB does not accept that call.", hint=own_words),
+    on().raises(
+        "nocodb_unreadable",
+        "NocoDB answered something that I cannot read. "
+        "The operator must check that NOCODB_URL is NocoDB's own address.",
+        outcome_unknown=True,
+    ),
+)  # fmt: skip
+
+
+def explain(error: HttpError) -> NocoError:
+    """Return the error of a call in words, without addresses and without what was sent."""
+    problem = ERRORS.explain(error)
     if isinstance(error, HttpAnswer) and error.status not in AWAY:
-        return _refused(error)
-    if isinstance(error, HttpAnswer | HttpDown):
-        return NocoError(
-            "NocoDB cannot be reached. Please try again in a minute; "
-            "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
-            code="nocodb_down", unsure=error.sent,
-        )  # fmt: skip
-    if isinstance(error, HttpTimeout):
-        return NocoError(
-            "NocoDB did not answer in time. Please try again in a minute.",
-            code="nocodb_silent", hint="ask for fewer rows or fields", unsure=error.sent,
-        )  # fmt: skip
-    if isinstance(error, HttpTooLarge):
-        return NocoError(
-            "The answer of NocoDB is too large.",
-            code="too_large", hint="ask for fewer rows or fields", unsure=True,
-        )  # fmt: skip
-    return unreadable()
+        problem.reason = reason_of(error)
+    return problem
 
 
 def unreadable() -> NocoError:
-    return NocoError(
-        "NocoDB answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is NocoDB's own address.",
-        code="nocodb_unreadable", unsure=True,
-    )  # fmt: skip
+    return explain(HttpUnreadable("not as documented"))
 
 
 def wait_of(error: HttpError, pause: float) -> float | None:
-    """Seconds until a read may be asked again: `pause`, or as NocoDB says; None for never."""
-    if isinstance(error, HttpAnswer):
-        if error.status == 429:
-            return busy_wait(error, pause)
-        return pause if error.status >= 500 else None
-    return pause if isinstance(error, HttpDown) else None
+    """Return the seconds until a read may be repeated: `pause`, or what NocoDB asks for. None where
+    it is not to be repeated."""
+    if isinstance(error, HttpAnswer) and error.status == 429:
+        return busy_wait(error, pause)
+    return pause if ERRORS.find(error).retry else None
 
 
 def busy_wait(error: HttpError, pause: float) -> float | None:
-    """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
+    """Return the seconds to wait where NocoDB was too busy to do anything, so that a write may be
+    sent again. None where it is not to be sent again."""
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
-    seconds = _asked_wait(error)
+    seconds = seconds_to_wait(error)
     return max(pause, seconds) if seconds <= BUSY else None
 
 
@@ -442,7 +537,7 @@ class NocoApi:
                 stepped(self._pauses, wait_of), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
-            raise self._worded(error) from None
+            raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         try:
@@ -451,10 +546,10 @@ class NocoApi:
                 stepped(self._pauses, busy_wait), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
-            raise self._worded(error).of_write() from None
+            raise self._explain(error).of_write() from None
 
-    def _worded(self, error: HttpError) -> NocoError:
-        problem = worded(error)
+    def _explain(self, error: HttpError) -> NocoError:
+        problem = explain(error)
         if problem.reason in DRIFT:
             self.drifted(problem.reason)
         return problem
@@ -477,60 +572,6 @@ class NocoApi:
                 method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
                 timeout=self._timeout,
             )  # fmt: skip
-
-
-def _asked_wait(answer: HttpAnswer) -> float:
-    """Seconds; `BUSY` where NocoDB does not tell."""
-    told = retry_after(answer.headers)
-    return BUSY if told is None else told
-
-
-def _refused(answer: HttpAnswer) -> NocoError:
-    status, body = answer.status, answer.json if isinstance(answer.json, Mapping) else {}
-    told = {name: text for name, text in body.items() if isinstance(text, str)}
-    reason, text = told.get("error", ""), told.get("message", told.get("msg", ""))
-    hint, unsure, values = "", False, dict[str, object](status=status)
-    if status == 401:
-        code, hint = "nocodb_token", "tell the person; trying again is of no use"
-        sentence = "NocoDB does not accept the token. The operator must check NOCODB_TOKEN."
-    elif status == 403:
-        code, hint = "nocodb_forbidden", "tell the person; do not look for another way"
-        sentence = (
-            "NocoDB's user for me may not see that. The operator must invite that user to the base."
-        )
-        if role := _ROLE.search(text):
-            values["role"] = role[1].strip().title()
-            sentence = (
-                "NocoDB's user for me has the role {role}, which may not do that. "
-                "The operator can give it the role Editor in NocoDB."
-            )
-    elif status == 429:
-        code, values["seconds"] = "nocodb_busy", round(_asked_wait(answer))
-        sentence = "NocoDB has too much to do. Please try again in {seconds} s."
-    elif status >= 500:
-        code, hint, unsure = "nocodb_failed", cleaned(text), True
-        sentence = (
-            "NocoDB failed on its own side (status {status}). Please try again in a minute; "
-            "if it goes on, tell the operator."
-        )
-    elif reason == "NOT_FOUND" or not (reason or text):
-        code = "nocodb_missing"
-        sentence = (
-            "There is no NocoDB with the API that I speak (v3) at the address that is set. "
-            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer."
-        )
-    elif reason == "ERR_RECORD_NOT_FOUND":
-        found = _RECORD.search(text)
-        code, values["id"] = "not_found", cleaned(found[1]) if found else "of that id"
-        sentence = "There is no row {id} in that table."
-    else:
-        code, sentence, hint = _REFUSALS.get(
-            reason, ("bad_call", "NocoDB does not accept that call.", "")
-        )
-        hint = hint or cleaned(text)
-    problem = NocoError(sentence, code=code, hint=hint, unsure=unsure, **values)
-    problem.reason = reason
-    return problem
 
 
 def _list(told: Json, name: str) -> Sequence[Json]:

@@ -1,8 +1,9 @@
 """How StackSpot is asked: one token for everybody, attempts, and its errors in words.
 
 The token is had by OAuth's client credentials (RFC 6749, section 4.4). Errors are `{"type", "code",
-"details"}` where they are documented (https://ai.stackspot.com/docs/quick-commands/create-remote-qc),
-the token's are OAuth's (section 5.2): texts from outside, and opaque.
+"details"}` where they are documented
+(https://ai.stackspot.com/docs/quick-commands/create-remote-qc), the token's are OAuth's (section
+5.2): texts from outside, and opaque.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
+from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
@@ -120,18 +122,14 @@ _UNREADABLE = (
 _TOO_LARGE = "StackSpot's answer is too large for me to take."
 _AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
 _STILL = "It was started, and StackSpot may still finish it."
-_NOT_FOUND: dict[Kind, tuple[str, str]] = {
-    "token": (_REALM, "wrong_realm"),
-    "create": (_NO_COMMAND, "unknown_command"),
-    "agent": (_NO_AGENT, "unknown_agent"),
-    "status": (_NO_RUN, "unknown_run"),
-}
-_LOST: dict[Kind, str] = {
-    "create": "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
-    "I did not start it again: look at StackSpot first, then ask again if it is needed.",
-    "agent": "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
-    "the question. I did not ask again by myself.",
-}
+_RUN_UNKNOWN = (
+    "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
+    "I did not start it again: look at StackSpot first, then ask again if it is needed."
+)
+_QUESTION_UNKNOWN = (
+    "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
+    "the question. I did not ask again by myself."
+)
 
 Kind = Literal["token", "create", "status", "agent"]
 
@@ -173,9 +171,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`subject` is what it is about, for words: a realm, a slug, an agent's id.
-
-    `repeatable`: sending it twice does no more than once. `timeout` in seconds.
+    """One request to StackSpot. `subject` names what it is about, for error messages: a realm, a
+    slug, an agent's id. `timeout` is in seconds.
     """
 
     kind: Kind
@@ -186,12 +183,11 @@ class Request:
     form: Mapping[str, str] | None = field(default=None, repr=False)
     params: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    repeatable: bool = True
     timeout: float = 30.0
 
 
 class StackSpotError(RemoteError):
-    """`passing`: it may be over in a moment. `after`: seconds that StackSpot wants us to wait.
+    """A failure of StackSpot. `after`: seconds that StackSpot asks us to wait.
 
     Its `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
     unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
@@ -210,8 +206,7 @@ class StackSpotError(RemoteError):
         after: float = 0.0,
         **values: object,
     ) -> None:
-        super().__init__(sentence, code=code, hint=hint, unsure=unsure, **values)
-        self.passing = passing
+        super().__init__(sentence, code=code, hint=hint, unsure=unsure, passing=passing, **values)
         self.after = after
 
 
@@ -233,57 +228,75 @@ class StillRunning(StackSpotError):
         return f"{super().words(locale)} {say(_STILL, locale)}"
 
 
-def worded(error: HttpError, request: Request) -> StackSpotError:
-    """The error of `request` in words: without addresses, tokens, or anything that we sent."""
-    kind, passing, after = request.kind, False, 0.0
-    values: dict[str, object] = {"subject": request.subject}
-    unsure = error.sent and not request.repeatable
-    if isinstance(error, HttpAnswer):
-        status, after = error.status, wait_of(error)
-        unsure = status in GATEWAY
-        values |= {"status": status, "details": details_of(error)}
-        if status == 429:
-            passing = not is_daily(error)
-            sentence, code = (_BUSY, "busy") if passing else (_DAILY, "limit")
-        elif status == 408 or status >= 500:
-            sentence, code, passing = _FAILING, "down", True
-        elif kind == "token" and status in (400, 401):
-            sentence, code = _CREDENTIALS, "bad_credentials"
-        elif status == 401:
-            sentence, code = _NOT_TAKEN, "refused"
-        elif status == 404:
-            sentence, code = _NOT_FOUND[kind]
-        elif status == 403:
-            sentence, code = _NOT_ALLOWED, "not_allowed"
-        elif status == 407:
-            sentence, code = _PROXY, "proxy"
-        elif status < 400 or status == 405:
-            sentence, code = _MISPLACED, "misplaced"
-        else:
-            sentence, code = _BAD_INPUT, "bad_input"
-    elif isinstance(error, HttpTooLarge):
-        sentence, code, unsure = _TOO_LARGE, "too_large", not request.repeatable
-    elif isinstance(error, HttpUnreadable):
-        sentence, code, passing = _UNREADABLE, "unreadable", True
-    elif isinstance(error, HttpTimeout):
-        sentence, code, passing = _SILENT, "silent", True
-    else:
-        sentence, code, passing = _DOWN, "down", True
-    if unsure and kind in _LOST:
-        sentence, code, passing, after = _LOST[kind], "unknown", False, 0.0
-    return StackSpotError(
-        sentence, code=code, hint="", unsure=unsure, passing=passing, after=after, **values
-    )
-
-
 def is_daily(answer: HttpAnswer) -> bool:
-    """Whether a 429 is of a limit that no wait of ours outlasts.
+    """Return whether a 429 is about a limit that no wait of ours outlasts.
 
-    A day's says "Your limit is 100 requests in the last 1440 minutes".
+    A daily limit says "Your limit is 100 requests in the last 1440 minutes".
     """
     if window := _WINDOW.search(answer.text):
         return int(window[2]) > _SOON
     return "RATE_LIMIT_EXCEEDED" in answer.text
+
+
+_COMMON_ROWS = (
+    on(429, when=is_daily).raises("limit", _DAILY),
+    on(429).raises("busy", _BUSY, retry=True),
+    on(*GATEWAY).raises("down", _FAILING, retry=True, outcome_unknown=True),
+    on(408, SERVER_ERRORS).raises("down", _FAILING, retry=True),
+    on(401).raises("refused", _NOT_TAKEN),
+    on(403).raises("not_allowed", _NOT_ALLOWED),
+    on(407).raises("proxy", _PROXY),
+    on(range(100, 400), 405).raises("misplaced", _MISPLACED),
+    on(HttpAnswer).raises("bad_input", _BAD_INPUT),
+    on(HttpTooLarge).raises("too_large", _TOO_LARGE),
+    on(HttpUnreadable).raises("unreadable", _UNREADABLE, retry=True),
+    on(HttpTimeout).raises("silent", _SILENT, retry=True),
+    on().raises("down", _DOWN, retry=True),
+)
+
+
+def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
+    """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
+    may be working on it, so it is not sent again."""
+    return (
+        on(*GATEWAY).raises("unknown", sentence, outcome_unknown=True),
+        on(HttpDown, HttpTimeout, HttpUnreadable, HttpTooLarge, when=was_sent).raises(
+            "unknown", sentence, outcome_unknown=True
+        ),
+    )
+
+
+ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
+    "token": ErrorTable(
+        StackSpotError,
+        on(400, 401).raises("bad_credentials", _CREDENTIALS),
+        on(404).raises("wrong_realm", _REALM),
+        *_COMMON_ROWS,
+    ),
+    "create": ErrorTable(
+        StackSpotError,
+        *_lost_answer(_RUN_UNKNOWN),
+        on(404).raises("unknown_command", _NO_COMMAND),
+        *_COMMON_ROWS,
+    ),
+    "agent": ErrorTable(
+        StackSpotError,
+        *_lost_answer(_QUESTION_UNKNOWN),
+        on(404).raises("unknown_agent", _NO_AGENT),
+        *_COMMON_ROWS,
+    ),
+    "status": ErrorTable(StackSpotError, on(404).raises("unknown_run", _NO_RUN), *_COMMON_ROWS),
+}
+"""By the kind of the request."""
+
+
+def explain(error: HttpError, request: Request) -> StackSpotError:
+    """Return the error of `request` in words: without addresses, tokens, or anything that we
+    sent."""
+    values: dict[str, object] = {"subject": request.subject}
+    if isinstance(error, HttpAnswer):
+        values |= {"status": error.status, "details": details_of(error), "after": wait_of(error)}
+    return ERRORS[request.kind].explain(error, **values)
 
 
 def wait_of(answer: HttpAnswer) -> float:
@@ -301,25 +314,20 @@ def details_of(answer: HttpAnswer) -> str:
     return cleaned(one_line(": ".join(told)))[:200]
 
 
-def pause_after(error: HttpError, attempt: int, repeatable: bool) -> float | None:
-    """Seconds until the next attempt, after `attempt` that failed; None: do not send it again.
+def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
+    """Return the seconds until the next attempt, after `attempt` attempts failed; None to give up.
 
-    What is not repeatable is sent again only where it cannot have been taken: it never left, or
+    A request that costs money is sent again only where it cannot have been taken: it never left, or
     StackSpot itself (and no gateway before it) said that it did not serve it.
     """
-    pauses: tuple[float, ...] = PAUSES
+    row = ERRORS[kind].find(error)
     least = 0.0
     if isinstance(error, HttpAnswer):
-        least = wait_of(error)
-        if error.status == 429 and not is_daily(error):
-            pauses = BUSY_PAUSES
-        elif error.status not in _AGAIN and not (error.status in GATEWAY and repeatable):
+        if error.status not in (429, *_AGAIN, *GATEWAY):
             return None
-    elif not isinstance(error, HttpDown | HttpTimeout | HttpUnreadable) or (
-        error.sent and not repeatable
-    ):
-        return None
-    return max(pauses[attempt - 1], least) if attempt <= len(pauses) else None
+        least = wait_of(error)
+    pauses = BUSY_PAUSES if row.error == "busy" else PAUSES
+    return max(pauses[attempt - 1], least) if row.retry and attempt <= len(pauses) else None
 
 
 class StackSpotApi:
@@ -358,7 +366,7 @@ class StackSpotApi:
         try:
             return await self._authorised(request)
         except HttpError as error:
-            raise worded(error, request) from None
+            raise explain(error, request) from None
 
     async def close(self) -> None:
         if self._asking is not None:
@@ -370,11 +378,11 @@ class StackSpotApi:
         try:
             return await retry(
                 lambda: send(request), HttpError,
-                lambda error, failed: pause_after(error, failed, request.repeatable),
+                lambda error, failed: pause_after(error, failed, request.kind),
                 altogether=ALTOGETHER, sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:
-            raise worded(error, request) from None
+            raise explain(error, request) from None
 
     async def _authorised(self, request: Request) -> Any:
         """A refused token is replaced once: it may have been revoked, or its time mistaken."""
