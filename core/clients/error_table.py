@@ -39,36 +39,16 @@ def was_sent(failure: HttpError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """What one kind of failure becomes.
-
-    `error` is the code of an error of the table's class, or another class of errors, which has a
-    code and a sentence of its own. `hint` is for the model: a text, which may have the sentence's
-    placeholders, or a function of the failure. `retry`: the same request may succeed a moment
-    later. `outcome_unknown`: the request may have had its effect. `values` fill placeholders of the
-    sentence.
-    """
+    """Which failures it is for, and which error they become."""
 
     kinds: tuple[Kind, ...]
     when: Condition | None
-    error: str | type[PonteError]
+    error: str | type[PonteError] = PonteError
     sentence: str = ""
     hint: str | Callable[[Any], str] = ""
     retry: bool = False
     outcome_unknown: bool | Condition = False
     values: Values | None = None
-
-    def matches(self, failure: Exception) -> bool:
-        return (not self.kinds or any(_is_kind(failure, kind) for kind in self.kinds)) and (
-            self.when is None or self.when(failure)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RowStart:
-    """The condition of a row, until `raises` completes it."""
-
-    kinds: tuple[Kind, ...]
-    when: Condition | None
 
     def raises(
         self,
@@ -80,14 +60,26 @@ class RowStart:
         outcome_unknown: bool | Condition = False,
         values: Values | None = None,
     ) -> ErrorRow:
+        """Return the row with its error.
+
+        `error` is the code of an error of the table's class, or another class of errors, which has
+        a code and a sentence of its own. `hint` is for the model: a text, which may have the
+        sentence's placeholders, or a function of the failure. `retry`: the same request may succeed
+        a moment later. `outcome_unknown`: the request may have had its effect. `values` fill
+        placeholders.
+        """
         return ErrorRow(
             self.kinds, self.when, error, sentence, hint, retry, outcome_unknown, values
         )
 
+    def matches(self, failure: Exception) -> bool:
+        is_kind = not self.kinds or any(_is_kind(failure, kind) for kind in self.kinds)
+        return is_kind and (self.when is None or self.when(failure))
 
-def on(*kinds: Kind, when: Condition | None = None) -> RowStart:
-    """Start a row for failures of any of these kinds for which `when` is true."""
-    return RowStart(kinds, when)
+
+def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
+    """Begin a row for failures of any of these kinds for which `when` is true."""
+    return ErrorRow(kinds, when)
 
 
 class ErrorTable(Generic[E]):

@@ -26,6 +26,7 @@ import structlog
 from core.clients import http
 from core.clients.http import LONGEST, Proxies, retry_after
 from core.domain.errors import NoKey
+from core.runtime.retry import Backoff, retry
 from core.text.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ TRIES = 3
 """Times that a call is made which may be repeated."""
 PATIENT = 30.0
 """Seconds for one such call, and the longest Retry-After that is waited for."""
+REQUEST_BACKOFF = Backoff(0.5, longest=8.0)
+"""Pauses between attempts, where the server asks for none."""
 DEADLINE, FILE_DEADLINE = 60.0, 300.0
 """Seconds in which such a call, or a file, is wholly there, however steadily it drips."""
 MiB = 2**20
@@ -225,17 +228,16 @@ class Client:
             await self._sdk.close()
 
     async def patiently(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
-        """`act`, again where what stands in its way passes; where its answer was `lost`, too."""
-        tried = 1
-        while True:
-            try:
-                return await act()
-            except Fault as fault:
-                again = fault.passing or (lost and fault.kind == "lost")
-                if tried == TRIES or not again or (fault.wait or 0) > PATIENT:
-                    raise
-                await self.sleep(pause(tried, fault))
-            tried += 1
+        """Call `act`, again after a fault that may pass, and with `lost` also after a lost
+        answer."""
+
+        def wait(fault: Fault, failed: int) -> float | None:
+            may_pass = fault.passing or (lost and fault.kind == "lost")
+            if failed == TRIES or not may_pass or (fault.wait or 0) > PATIENT:
+                return None
+            return pause(failed, fault)
+
+        return await retry(act, Fault, wait, sleep=self.sleep)
 
     async def _once(
         self,
@@ -263,11 +265,12 @@ def id_of(held: Json, field: str = "id") -> str:
     return id
 
 
-def pause(tried: int, fault: Fault) -> float:
-    """Seconds before the try after `tried`: as the server says, else 0.5, 1, 2 … and a little."""
+def pause(failed: int, fault: Fault) -> float:
+    """Return the seconds before the next attempt: what the server asks for, else a growing pause
+    with some jitter."""
     if fault.wait is not None:
         return fault.wait
-    return float(min(0.5 * 2 ** (tried - 1), 8.0)) * random.SystemRandom().uniform(1.0, 1.25)
+    return REQUEST_BACKOFF.after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
 def _sdk(place: Place) -> openai.AsyncOpenAI:

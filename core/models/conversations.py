@@ -34,8 +34,13 @@ from core.models.server import (
     too_long,
     unpaired,
 )
+from core.runtime.retry import Backoff
 
 log = structlog.get_logger("model")
+LOCK_BACKOFF = Backoff(1.0)
+"""Pauses while a conversation is locked: 1, 2, 4, 8 s."""
+RESPONSE_BACKOFF = Backoff(0.5, longest=5.0)
+"""Pauses between requests for a response that is still being made."""
 LATER = 0.05
 """Seconds after an answer began until conversations are made ahead: most of its work is done."""
 Told = Callable[[str], Awaitable[None]]
@@ -93,7 +98,8 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
 
     One that still runs is waited for, for `patience` seconds.
     """
-    waited, pause = 0.0, 0.5
+    waited = 0.0
+    pauses = iter(RESPONSE_BACKOFF)
     while True:
         try:
             found = await server.client.get(f"/responses/{id}")
@@ -105,8 +111,9 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
             return found
         if waited >= patience:
             return None
+        pause = next(pauses)
         await server.client.sleep(pause)
-        waited, pause = waited + pause, min(pause * 2, 5.0)
+        waited += pause
 
 
 def reconcile(
@@ -480,9 +487,9 @@ class Exchange:
         return self._tries["policy"] == 1 and len(await self._transcript()) < len(before)
 
     async def _wait_for_lock(self) -> None:
-        """1, 2, 4, 8 s, as far as the operator's limit goes; then another conversation."""
-        wait = 2.0 ** self._tries["locked"]
+        """Wait for as long as the operator's limit allows; then take another conversation."""
         self._tries["locked"] += 1
+        wait = LOCK_BACKOFF.after(self._tries["locked"])
         if 2 * wait - 1 > self._server.options.lock:
             self._next = "anew"
         else:

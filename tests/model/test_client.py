@@ -117,7 +117,7 @@ def test_the_loop_is_not_stalled_by_the_import() -> None:
     """A fresh process: the import runs beside the loop, which has next to nothing of its CPU."""
     script = """
 import asyncio, time
-from core.openai import Client, Place
+from core.clients.openai import Client, Place
 async def main():
     longest, begun = 0.0, time.process_time()
     task = asyncio.ensure_future(Client(Place("k", "http://127.0.0.1:9/v1")).sdk())

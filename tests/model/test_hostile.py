@@ -158,10 +158,10 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
 CHILD = """
 import asyncio, json, resource, sys
 from dataclasses import replace
-from core.errors import ModelError
+from core.domain.errors import ModelError
 from core.models.server import Options
 from core.models.served import ServedModel
-from core.openai import Client, Place
+from core.clients.openai import Client, Place
 from tests.model.talk import Talk
 
 def peak():

@@ -36,6 +36,7 @@ from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
 from core.rights.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
+from core.runtime.retry import Backoff
 from core.text import i18n
 from core.text.i18n import say
 from core.text.text import file_name, without_towers
@@ -55,8 +56,8 @@ log = structlog.get_logger("code")
 RESPONSES, CONTAINERS = "/responses", "/containers"
 OUTPUTS = "code_interpreter_call.outputs"
 ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-PAUSES = (1.0, 2.0, 4.0, 5.0)
-"""Seconds between looks at a response that is not finished; the last one goes on."""
+POLL_BACKOFF = Backoff(1.0, longest=5.0)
+"""Pauses between requests for a response that is not finished."""
 LONGEST = 60_000
 """Characters of code: the model must write each of them again."""
 READ_MOST, SAID_MOST = 50_000, 16_000
@@ -165,8 +166,8 @@ async def asked(client: Client, body: Json, known: Callable[[str], Awaitable[Non
 
 
 async def settled(client: Client, name: str) -> Json:
-    """The response of that id once it is final, however long it takes. Raises Fault."""
-    looks = 0
+    """Return the response of that id once it is final, however long that takes. Raises Fault."""
+    pauses = iter(POLL_BACKOFF)
     while True:
         try:
             answer = await client.get(f"{RESPONSES}/{name}", {"include": [OUTPUTS]})
@@ -176,8 +177,7 @@ async def settled(client: Client, name: str) -> Json:
             raise Fault("lost") from None
         if answer.get("status") not in ("queued", "in_progress"):
             return _final(answer)
-        await client.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
-        looks += 1
+        await client.sleep(next(pauses))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ from core.clients.http import (
     retry_after,
 )
 from core.domain.errors import WriteUnsure
-from core.runtime.tasks import Pacer, Sleep, retry, stepped
+from core.runtime.retry import Sleep, after_each, retry
+from core.runtime.tasks import Pacer
 
 PAUSES = (0.3, 1.2)
 """Seconds before the second and the third attempt of a read."""
@@ -534,7 +535,7 @@ class NocoApi:
         try:
             return json_object(await retry(
                 lambda: self._ask("GET", path, params=asked), HttpError,
-                stepped(self._pauses, wait_of), sleep=self._sleep,
+                after_each(self._pauses, wait_of), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
             raise self._explain(error) from None
@@ -543,7 +544,7 @@ class NocoApi:
         try:
             return await retry(
                 lambda: self._ask(method, path, body=body, by=by), HttpError,
-                stepped(self._pauses, busy_wait), sleep=self._sleep,
+                after_each(self._pauses, busy_wait), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
             raise self._explain(error).of_write() from None

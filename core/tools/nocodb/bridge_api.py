@@ -22,7 +22,7 @@ from core.clients.http import (
     RemoteError,
     cleaned,
 )
-from core.runtime.tasks import retry, stepped
+from core.runtime.retry import after_each, retry
 from core.tools.nocodb.api import AWAY, PAUSES
 
 _ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
@@ -268,7 +268,7 @@ class BridgeApi:
         try:
             return await retry(
                 lambda: self._execute(tool, args, timeout), HttpError,
-                stepped(self._pauses, wait_of),
+                after_each(self._pauses, wait_of),
             )  # fmt: skip
         except HttpError as error:
             raise explain(error, tool) from None

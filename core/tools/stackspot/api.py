@@ -34,7 +34,7 @@ from core.clients.http import (
     retry_after,
 )
 from core.observability import metrics
-from core.runtime.tasks import retry
+from core.runtime.retry import retry
 from core.text.i18n import say
 from core.text.text import one_line
 
