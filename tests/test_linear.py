@@ -25,7 +25,7 @@ from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
-from core.clients.http import HttpAnswer, cleaned
+from core.clients.http import HttpAnswer, withhold_secrets
 from core.commands import grammar, quick_commands
 from core.domain.errors import PonteError
 from core.text import markdown, text
@@ -98,7 +98,7 @@ FUNCTIONS: dict[str, Work] = {
     "typed command": grammar.parse,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redacted({said: [said]}),
-    "system's error": cleaned,
+    "system's error": withhold_secrets,
     "bridge's error": lambda said: explain(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),

@@ -25,14 +25,14 @@ from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company
 from core.models.server import (
     Said,
     Server,
-    gone,
+    has_unpaired_call,
+    is_against_policy,
+    is_conversation_gone,
+    is_locked,
+    is_too_long,
     items_of,
     listen,
-    locked,
-    policy,
-    said,
-    too_long,
-    unpaired,
+    read_response,
 )
 from core.runtime.retry import Backoff
 
@@ -429,7 +429,7 @@ class Exchange:
                 return False
             remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN)
-            self._found, self._clean = said(found), False
+            self._found, self._clean = read_response(found), False
         except Fault as fault:
             log.info("response not found", fault=str(fault))
             return False
@@ -448,16 +448,18 @@ class Exchange:
 
     async def _mended(self, fault: Fault, body: Json) -> bool:
         remote = self._thread.remote
-        if locked(fault):
+        if is_locked(fault):
             await self._wait_for_lock()
-        elif gone(fault, remote) or (self._next == "looking" and fault.status == 404):
+        elif is_conversation_gone(fault, remote) or (
+            self._next == "looking" and fault.status == 404
+        ):
             self._next = "anew"
-        elif unpaired(fault):
+        elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1
             self._next = "looking" if self._tries["unpaired"] == 1 else "anew"
-        elif too_long(fault):
+        elif is_too_long(fault):
             return await self._narrow()
-        elif policy(fault):
+        elif is_against_policy(fault):
             return await self._leave_out_unanswered()
         elif not self._server.learn(fault, body):
             return await self._again(fault, sent=bool(body))

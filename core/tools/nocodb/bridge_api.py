@@ -1,4 +1,4 @@
-"""The bridge's HTTP: `POST /execute`, and what stands beside it; its tools by name, and its errors.
+"""The bridge's HTTP API: `POST /execute`, its tools by name, and a table of its errors.
 
 From https://github.com/betofilippi/nocodb_claude_code (`nocodb_http_server.py`, May 2025). A copy
 that somebody runs may do less, and may have been changed.
@@ -20,15 +20,17 @@ from core.clients.http import (
     HttpTimeout,
     HttpTooLarge,
     RemoteError,
-    cleaned,
+    withhold_secrets,
 )
 from core.runtime.retry import after_each, retry
-from core.tools.nocodb.api import AWAY, PAUSES
+from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 
-_ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
+_LIST_ARGUMENTS = (
+    'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
+)
 
-_STATUS = re.compile(r"(?P<status>\d{3}): ")
-_SIGNATURE = re.compile(
+_LEADING_STATUS = re.compile(r"(?P<status>\d{3}): ")
+_PYTHON_SIGNATURE = re.compile(
     r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
@@ -55,7 +57,7 @@ class BridgeTool:
         return f"{self.name}({self.arguments})"
 
 
-_ALL = (
+_TOOLS = (
     BridgeTool("list_bases", "read"),
     BridgeTool("get_base", "read", "base_id"),
     BridgeTool("create_base", "schema", "name, description=None"),
@@ -70,7 +72,7 @@ _ALL = (
     BridgeTool("create_column", "schema", "table_id, column_data"),
     BridgeTool("update_column", "schema", "column_id, column_data"),
     BridgeTool("delete_column", "schema", "column_id"),
-    BridgeTool("list_records", "read", _ROWS),
+    BridgeTool("list_records", "read", _LIST_ARGUMENTS),
     BridgeTool("get_record", "read", "table_id, record_id"),
     BridgeTool("create_record", "write", "table_id, record_data"),
     BridgeTool("update_record", "write", "table_id, record_id, record_data"),
@@ -105,9 +107,9 @@ _ALL = (
     BridgeTool("upload_file", "private", "storage, file_path"),
 )
 
-CATALOGUE = {each.name: each for each in _ALL}
-READING = tuple(each.name for each in _ALL if each.touch == "read")
-WRITING = tuple(each.name for each in _ALL if each.touch == "write")
+CATALOGUE = {each.name: each for each in _TOOLS}
+READ_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "read")
+WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "write")
 
 
 class BridgeError(RemoteError):
@@ -132,11 +134,11 @@ def _malformed_fields(answer: HttpAnswer) -> str:
     detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
     listed = detail if isinstance(detail, list) else []
     problems = [each for each in listed if isinstance(each, Mapping)]
-    return cleaned("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in problems))
+    return withhold_secrets("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in problems))
 
 
 def _nocodb_status(answer: HttpAnswer) -> int:
-    found = _STATUS.match(_detail(answer))
+    found = _LEADING_STATUS.match(_detail(answer))
     return int(found["status"]) if found else 0
 
 
@@ -151,13 +153,13 @@ def _does_not_reach_nocodb(answer: HttpAnswer) -> bool:
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
     """Return what Python says of arguments that do not fit a tool; "" for other failures."""
-    found = _SIGNATURE.search(_detail(answer))
-    return cleaned(found[1]) if found else ""
+    found = _PYTHON_SIGNATURE.search(_detail(answer))
+    return withhold_secrets(found[1]) if found else ""
 
 
 ERRORS = ErrorTable(
     BridgeError,
-    on(HttpDown, *AWAY).raises(
+    on(HttpDown, *AWAY_STATUSES).raises(
         "bridge_down",
         "The NocoDB bridge cannot be reached. Please try again in a minute; "
         "if it goes on, the operator must check NOCODB_URL and that the bridge runs.",
@@ -214,14 +216,14 @@ ERRORS = ErrorTable(
     ),
     on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
         "bad_arguments", "NocoDB does not accept the arguments of {tool}.",
-        hint=lambda answer: cleaned(_detail(answer)),
+        hint=lambda answer: withhold_secrets(_detail(answer)),
     ),
     on(HttpAnswer, when=_nocodb_answered(429)).raises(
         "nocodb_busy", "NocoDB has too much to do. Please try again in half a minute."
     ),
     on(HttpAnswer).raises(
         "bridge_failed", "The bridge could not do {tool}.",
-        hint=lambda answer: cleaned(_detail(answer)), outcome_unknown=True,
+        hint=lambda answer: withhold_secrets(_detail(answer)), outcome_unknown=True,
     ),
     on().raises(
         "bridge_unreadable",
@@ -252,16 +254,21 @@ class BridgeApi:
     """
 
     def __init__(
-        self, url: str, token: str, http: HttpClient, *, pauses: Sequence[float] = PAUSES
+        self,
+        url: str,
+        token: str,
+        http: HttpClient,
+        *,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
     ) -> None:
         self._url = url.rstrip("/")
-        self._beside = self._url.removesuffix("/execute")
+        self._base_url = self._url.removesuffix("/execute")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = http
         self._pauses = tuple(pauses)
 
     async def read(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a tool that changes nothing. Raises BridgeError.
+        """Return the result of a tool that changes nothing. Raises BridgeError.
 
         A connection that breaks, or a host that says the bridge is away, is tried twice more.
         """
@@ -274,16 +281,16 @@ class BridgeApi:
             raise explain(error, tool) from None
 
     async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a single attempt, as a write needs it. Raises BridgeError."""
+        """Return the result of a single attempt, as writes need it. Raises BridgeError."""
         try:
             return await self._execute(tool, args, timeout)
         except HttpError as error:
             raise explain(error, tool) from None
 
     async def tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """The names that the bridge says it has; None where it does not say. Raises BridgeError."""
+        """Return the names of the bridge's tools; None where it lists none. Raises BridgeError."""
         try:
-            body = await self._beside_json("/tools", timeout)
+            body = await self._get_json("/tools", timeout)
         except HttpAnswer as error:
             if error.status not in (404, 405):
                 raise explain(error, "tools") from None
@@ -299,7 +306,7 @@ class BridgeApi:
     async def alive(self, *, timeout: float = 3.0) -> None:
         """Raises BridgeError when the bridge does not answer its own health check."""
         try:
-            await self._beside_json("/health", timeout)
+            await self._get_json("/health", timeout)
         except HttpError as error:
             raise explain(error, "health") from None
 
@@ -313,7 +320,7 @@ class BridgeApi:
             )  # fmt: skip
         return answer["result"]
 
-    async def _beside_json(self, path: str, timeout: float) -> Any:
+    async def _get_json(self, path: str, timeout: float) -> Any:
         return await self._http.get_json(
-            f"{self._beside}{path}", headers=self._headers, timeout=timeout
+            f"{self._base_url}{path}", headers=self._headers, timeout=timeout
         )
