@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from adapters.terminal.chat import (
     HOST,
-    WAITS,
+    RECONNECT_PAUSES_SECONDS,
     Interrupts,
     Quit,
     Screen,
@@ -23,6 +23,7 @@ from adapters.terminal.chat import (
 from bot.app import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError
+from core.runtime.retry import after_each, retry
 from core.text.i18n import say
 
 Json = Mapping[str, Any]
@@ -82,18 +83,25 @@ class QuickRun:
             self._screen.progress("")
 
     async def _patient(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
-        """Asked again with the same key after a lost connection, so that it runs once."""
-        for wait in WAITS:
-            try:
-                return await self._followed(asked, files)
-            except HttpAnswer as error:
-                if error.status != 503:
-                    raise
-            except HttpError:
-                if not self._turn:  # nothing was taken; the caller says why
-                    raise
-            await asyncio.sleep(wait)
-        raise Lost
+        """Ask again with the same key after a lost connection, so that it runs once."""
+
+        def is_lost(error: HttpError) -> bool:
+            if isinstance(error, HttpAnswer):
+                return error.status == 503
+            return bool(self._turn)  # without a turn nothing was taken; the caller says why
+
+        def wait(error: HttpError, pause: float) -> float | None:
+            return pause if is_lost(error) else None
+
+        try:
+            return await retry(
+                lambda: self._followed(asked, files), HttpError,
+                after_each(RECONNECT_PAUSES_SECONDS, wait),
+            )  # fmt: skip
+        except HttpError as error:
+            if is_lost(error):
+                raise Lost from None
+            raise
 
     async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
         stream = turn_stream(self._http, asked, files, self._headers)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bot", "adapters", "core")
@@ -56,6 +60,13 @@ def imports(tree: ast.Module) -> Sequence[str]:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
+    texts = {
+        target.id: str(each.value.value)
+        for each in tree.body
+        if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -63,6 +74,9 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             yield from (str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant))
+            yield from (
+                texts[a.id] for a in node.args[:1] if isinstance(a, ast.Name) and a.id in texts
+            )
 
 
 def importers(*modules: str, below: str = "") -> list[str]:
@@ -146,6 +160,55 @@ def test_a_library_is_known_in_one_place(library: str) -> None:
     assert [path for path in importers(library) if not path.startswith(place)] == []
 
 
+def _distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> set[str]:
+    """Every distribution that pyproject.toml names for the product, also by an extra of another one
+    (`psycopg[pool]` is psycopg-pool)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    more = project["optional-dependencies"]
+    named = [Requirement(one) for one in project["dependencies"]]
+    named += [Requirement(one) for extra in ("postgres", "otel") for one in more[extra]]
+    names = {_distribution(one.name) for one in named}
+    for one in named:
+        for needed in map(Requirement, metadata.requires(one.name) or ()):
+            if any(needed.marker and needed.marker.evaluate({"extra": e}) for e in one.extras):
+                names.add(_distribution(needed.name))
+    return names
+
+
+def test_every_import_belongs_to_a_declared_dependency() -> None:
+    """Those of `INSIDE` are in core/tools/code/requirements-sandbox.txt; `ALONE` imports its
+    neighbours, and no package."""
+    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared()
+    homes = metadata.packages_distributions()
+    missing = {
+        (path, name.partition(".")[0])
+        for path, tree in sources().items()
+        if not path.startswith((INSIDE, ALONE))
+        for name in imports(tree)
+        if name.partition(".")[0] not in own
+        and not known & set(map(_distribution, homes.get(name.partition(".")[0], ())))
+    }
+    assert missing == set()
+
+
+def test_who_subclasses_a_librarys_internals_bounds_its_version() -> None:
+    """`adapters/web/server.py` subclasses uvicorn's HTTP protocol, which no promise covers: the
+    bound is the first release that nobody has tried."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (uvicorn,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "uvicorn"]
+    assert importers("uvicorn.protocols") == ["adapters/web/server.py"]
+    installed = metadata.version("uvicorn")
+    major, minor, *_ = map(int, installed.split("."))
+    assert uvicorn.specifier.contains(installed)
+    assert not uvicorn.specifier.contains(f"{major}.{minor + 1}.0")
+
+
+ALONE = "core/tools/code/sandbox/inside/"
+"""Started by its path, before the sandbox stands."""
 INSIDE = "core/tools/code/kernel/"
 """Runs in the sandbox, where the environment is the sandbox's."""
 

@@ -25,14 +25,14 @@ from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
-from core.clients.http import HttpAnswer, cleaned
+from core.clients.http import HttpAnswer, withhold_secrets
 from core.commands import grammar, quick_commands
 from core.domain.errors import PonteError
 from core.text import markdown, text
 from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.text.text import redacted
 from core.tools.code import hosted
-from core.tools.nocodb.bridge_api import worded
+from core.tools.nocodb.bridge_api import explain
 from core.tools.stackspot.client import json_of
 
 LONG_TEXT_CHARACTERS = 16_800
@@ -98,8 +98,8 @@ FUNCTIONS: dict[str, Work] = {
     "typed command": grammar.parse,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redacted({said: [said]}),
-    "system's error": cleaned,
-    "bridge's error": lambda said: worded(
+    "system's error": withhold_secrets,
+    "bridge's error": lambda said: explain(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),
     "redaction": Redaction(["a secret of ours"]).of,

@@ -32,15 +32,16 @@ from core.domain.records import Member, MemberPlace
 from core.integrations.integration import Alone, Peers
 from core.ports.rights import Directory
 from core.rights.policy import LONGEST_KEPT
-from core.runtime.tasks import Tasks, retry
+from core.runtime.retry import after_each, retry
+from core.runtime.tasks import Tasks
 from core.store.files import without
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
-WAITS = (0.2, 1.0)
-"""Seconds before a call whose outcome is in doubt is made again."""
+CALL_PAUSES_SECONDS = (0.2, 1.0)
+"""Pauses before a call whose outcome is unknown is repeated."""
 DEADLINE = 60.0
 """Seconds that one try may take."""
 AGAIN = 60.0
@@ -181,19 +182,19 @@ async def attempt(
     Raises PostRemoved, Undeliverable, PlatformBusy, TokenOver or FilesTooLarge when Discord
     refused, and one of IN_DOUBT when it is not known whether it took the call.
     """
-    for wait in (*WAITS, None):
+
+    async def once() -> T:
         try:
             async with asyncio.timeout(deadline):
                 return await call()
         except discord.RateLimited as limited:
             raise PlatformBusy(limited.retry_after) from limited
         except IN_DOUBT:
-            if wait is None or not repeat:
-                raise
-            await asyncio.sleep(wait)
+            raise
         except discord.HTTPException as refused:
             raise refusal(refused) from refused
-    raise AssertionError("the last try returns or raises")
+
+    return await retry(once, IN_DOUBT, after_each(CALL_PAUSES_SECONDS if repeat else ()))
 
 
 def code_of(error: Exception) -> int:

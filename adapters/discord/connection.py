@@ -81,6 +81,7 @@ from core.domain.records import Action, Health, QuickCommand
 from core.integrations.integration import Alone, ChatPorts, Refused
 from core.ports.conversations import Inbox, Posts, Reply, StatusBoard
 from core.ports.rights import Policy
+from core.runtime.retry import Backoff, retry
 from core.text.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
@@ -89,8 +90,8 @@ PATIENCE = 10.0
 """Seconds that `start` waits for Discord before it goes on trying in the background."""
 SILENCE = 90.0
 """Seconds without a frame of any kind after which a socket counts as deaf."""
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds between two tries to connect; they double."""
+CONNECT_BACKOFF = Backoff(1.0, longest=60.0)
+"""Pauses between attempts to connect."""
 ANSWER_AGE = 3600.0
 """Seconds; what was missed for longer is not answered."""
 DRAIN = 5.0
@@ -245,34 +246,36 @@ class Connection:
         self._client.cancel()
 
     async def _run(self) -> None:
-        """Until closed, or until Discord says that this cannot work."""
-        wait = FIRST_WAIT
-        while True:
-            client = self._make()
-            try:
-                if self._listens:
-                    await client.start(self._token)
-                    return
-                await client.login(self._token)
-                self.connected()
-                await asyncio.get_running_loop().create_future()
-            except discord.LoginFailure:
-                self._fail(SettingsError(LOGIN_REFUSED))
-            except discord.PrivilegedIntentsRequired:
-                self._fail(SettingsError(INTENT_REFUSED))
-            except discord.ConnectionClosed as closed:
-                words = LOGIN_REFUSED if closed.code in LOGIN_CODES else CLOSED
-                self._fail(SettingsError(words, code=closed.code))
-            except (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT) as error:
-                self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
-                log.warning("not connected", why=repr(error), again_in=wait)
-            finally:
-                # A client that was refused still holds its HTTP session.
-                await client.close()
-            if self._failed is not None:
+        """Stay connected until closed, or until Discord refuses the connection for good."""
+
+        def wait(error: Exception, failed: int) -> float:
+            seconds = CONNECT_BACKOFF.after(failed)
+            self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
+            log.warning("not connected", why=repr(error), again_in=seconds)
+            return seconds
+
+        errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
+        await retry(self._stay_connected, errors, wait)
+
+    async def _stay_connected(self) -> None:
+        client = self._make()
+        try:
+            if self._listens:
+                await client.start(self._token)
                 return
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT)
+            await client.login(self._token)
+            self.connected()
+            await asyncio.get_running_loop().create_future()
+        except discord.LoginFailure:
+            self._fail(SettingsError(LOGIN_REFUSED))
+        except discord.PrivilegedIntentsRequired:
+            self._fail(SettingsError(INTENT_REFUSED))
+        except discord.ConnectionClosed as closed:
+            words = LOGIN_REFUSED if closed.code in LOGIN_CODES else CLOSED
+            self._fail(SettingsError(words, code=closed.code))
+        finally:
+            # A client that was refused still holds its HTTP session.
+            await client.close()
 
     def _fail(self, error: SettingsError) -> None:
         """This adapter stops, with words; the rest of Ponte goes on."""

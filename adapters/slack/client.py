@@ -24,6 +24,7 @@ from adapters.slack.render import Json
 from core.clients.http import Proxies
 from core.domain.errors import NotStored, PlatformBusy, SettingsError
 from core.integrations.integration import Pace
+from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import Bounded, Tasks
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ REQUEST_SECONDS = 15.0
 """Seconds that one request may take."""
 _TRIES = 4
 """How often a call is repeated."""
+CALL_BACKOFF = Backoff(0.2)
+"""Pauses before a call is repeated whose answer was lost."""
 _UNREPEATABLE = frozenset({
     "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
     "files.completeUploadExternal",
@@ -488,25 +491,27 @@ class SlackApi:
         """
         await self.open()
         channel = str(arguments.get("channel", ""))
-        wait = 0.2
-        for left in range(_TRIES, -1, -1):
-            await self.limiter.turn(method, channel, patience, claimed)
-            claimed = False
+        pauses = iter(CALL_BACKOFF)
+
+        async def attempt() -> Json:
+            nonlocal claimed
+            is_claimed, claimed = claimed, False  # a claimed place serves the first attempt
+            await self.limiter.turn(method, channel, patience, is_claimed)
             try:
                 return _said(await self._once(method, arguments))
             except PlatformBusy as busy:
                 await self.limiter.hold(method, channel, busy.seconds)
-                if busy.seconds > patience or not left:
-                    raise
-            except NotNow:
                 raise
-            except InDoubt as doubt:
-                once = method in _UNREPEATABLE and not isinstance(doubt, Unsent)
-                if once or not left:
-                    raise
-                await asyncio.sleep(wait)
-                wait *= 2
-        raise InDoubt(method)
+
+        def wait(error: Exception, failed: int) -> float | None:
+            if failed > _TRIES or isinstance(error, NotNow):
+                return None
+            if isinstance(error, PlatformBusy):
+                return 0.0 if error.seconds <= patience else None  # the limiter waits
+            is_repeatable = method not in _UNREPEATABLE or isinstance(error, Unsent)
+            return next(pauses) if is_repeatable else None
+
+        return await retry(attempt, (PlatformBusy, InDoubt), wait)
 
     async def scopes(self) -> tuple[Json, frozenset[str]]:
         """What auth.test says, and the scopes that the token has. Raises as `call`."""

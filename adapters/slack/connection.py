@@ -74,10 +74,13 @@ from core.domain.records import Health, QuickCommand
 from core.integrations.integration import ChatPorts, Refused
 from core.ports.conversations import Inbox, Posts, StatusBoard
 from core.ports.rights import Policy
+from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import together
 from core.text.i18n import nearest, say
 
 log = structlog.get_logger("slack")
+CONNECT_BACKOFF = Backoff(1.0, longest=30.0)
+"""Pauses between attempts to reach Slack at the start."""
 
 QUICK_COMMAND = "/quick-command"
 _STAMP, _SEAL = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
@@ -319,7 +322,7 @@ class SlackAdapter:
         await self._workspace.api.close()
 
     async def _connect(self) -> None:
-        told = await _patiently(self._workspace.identify)
+        told = await _until_answered(self._workspace.identify)
         self._workspace.directory.start()
         if not self._listens:
             return
@@ -331,7 +334,7 @@ class SlackAdapter:
         if token := self._credentials.app_token:
             app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
             try:
-                url = await _patiently(lambda: socket_url(app_api))
+                url = await _until_answered(lambda: socket_url(app_api))
             finally:
                 await app_api.close()
             self._socket = Socket(self._app, token, self._proxies.for_url(url))
@@ -827,17 +830,16 @@ class Interactions:
         return nearest(self._workspace.directory.locale(location.user))
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Again until Slack answers; what it refuses comes through."""
-    wait = 1.0
-    while True:
-        try:
-            return await ask()
-        except (InDoubt, PlatformBusy) as error:
-            tell = log.warning if wait == 1.0 else log.debug  # once: `status` says it from then on
-            tell("slack does not answer", why=str(error), wait=wait)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, 30.0)
+async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Call `ask` until Slack answers. A refusal is raised."""
+
+    def wait(error: Exception, failed: int) -> float:
+        seconds = CONNECT_BACKOFF.after(failed)
+        tell = log.warning if failed == 1 else log.debug  # once: `status` says it from then on
+        tell("slack does not answer", why=str(error), wait=seconds)
+        return seconds
+
+    return await retry(ask, (InDoubt, PlatformBusy), wait)
 
 
 def _memory(location: Location) -> dict[str, Any]:

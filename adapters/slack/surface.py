@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -56,6 +57,7 @@ from core.domain import errors
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
+from core.runtime.retry import after_each, retry
 from core.text.i18n import nearest, say
 
 log = structlog.get_logger("slack")
@@ -891,7 +893,8 @@ class Presence:
     async def _release(self) -> None:
         """Slack itself would show for an hour that work goes on."""
         flags = self._workspace.flags
-        for _ in range(_SIGN_TIMES):
+
+        async def release() -> None:
             if not flags.on("sessions"):
                 return
             if self._workspace.working.get(self._where, self._to.turn) != self._to.turn:
@@ -900,15 +903,16 @@ class Presence:
                 await self._workspace.api.call(
                     _SESSION, status="active", claimed=self._reserved, **self._there
                 )
-                self._workspace.working.pop(self._where, None)
-                return
             except SlackRefused as refused:
                 flags.refused("sessions", refused.error)
-                self._workspace.working.pop(self._where, None)
-                return
             except (InDoubt, PlatformBusy):
                 self._reserved = False
-                await asyncio.sleep(_SIGN_PAUSE)
+                raise
+            self._workspace.working.pop(self._where, None)
+
+        with suppress(InDoubt, PlatformBusy):
+            pauses = [_SIGN_PAUSE] * (_SIGN_TIMES - 1)
+            await retry(release, (InDoubt, PlatformBusy), after_each(pauses))
 
     async def _keep_line(self) -> None:
         for _ in range(_SIGN_TIMES):

@@ -30,6 +30,7 @@ from core.changes.cards import differences
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
+from core.runtime.retry import after_each, retry
 from core.text.commonmark import parser
 from core.text.i18n import moment, say, size
 from core.text.markdown import ended, is_plain, unclickable
@@ -387,8 +388,8 @@ def _read(path: Path) -> bytes:
 
 SILENCE = 60.0
 """Seconds; the stream sends a comment every 15."""
-WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""Seconds before each new try to reach Ponte: a restart takes less than their sum."""
+RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""Pauses between attempts to reach Ponte: a restart takes less than their sum."""
 QUIT = frozenset({"sair", "exit", "quit", "quitter", ":q"})
 """Also after a slash."""
 NO_FILE = "There is no file {name} here; your words go without it."
@@ -541,19 +542,23 @@ class Talk:
             self._screen.line(say(NO_FILE, self._locale, name=name))
         body = {"message": text, "conversation": "main", "event_key": key}
         self._progress(say("is thinking…", self._locale))
-        for wait in (*WAITS, None):
-            try:
-                await self._follow(body, [("file", file) for file in files])
-                return
-            except HttpAnswer as refused:
-                if refused.status != 503 or wait is None:
-                    self._fail(_error_words(refused))
-                    return
-            except HttpError:
-                if wait is None:
-                    raise Unreachable from None
+
+        def wait(error: HttpError, pause: float) -> float | None:
+            if isinstance(error, HttpAnswer) and error.status != 503:
+                return None
             self._progress(say("Connection lost; trying again…", self._locale))
-            await asyncio.sleep(wait)
+            return pause
+
+        uploads = [("file", file) for file in files]
+        try:
+            await retry(
+                lambda: self._follow(body, uploads), HttpError,
+                after_each(RECONNECT_PAUSES_SECONDS, wait),
+            )  # fmt: skip
+        except HttpAnswer as refused:
+            self._fail(_error_words(refused))
+        except HttpError:
+            raise Unreachable from None
 
     async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""

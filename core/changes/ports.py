@@ -25,29 +25,32 @@ Doing = Callable[[str], Awaitable[None]]
 
 
 class Batch(Protocol):
-    """Some rows of a change, from before their write until they are read back: what it needs to
-    know of its system beside the rows, it asks once."""
+    """Some rows of a change, from the check before their write until they are read back.
+
+    What a batch needs to know of its system besides the rows, it reads once: the table's
+    description, for example."""
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """How each row stands now, in their order; also looks for a created row without an id.
+        """Return how each row stands now, in their order. Looks for created rows that have no id
+        yet.
 
-        Of a `run` it waits for the end, and may be cancelled; with an id it goes on where it was.
-        Raises ToolError where it cannot be read.
+        For a `run`, waits for its end, which may be cancelled; a run with an id is continued.
+        Raises ToolError where the rows cannot be read.
         """
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write them, once, in one call; gives them back with the ids of what was made.
+        """Write the rows once, in one call, and return them with the ids of created rows.
 
-        Raises ToolError when none was written, WriteUnsure when any may have been.
+        Raises ToolError when no row was written, WriteUnsure when any row may have been.
         """
 
 
 class Applier(Protocol):
-    """Does the writes of one system, and nothing else does. It decides nothing."""
+    """Makes all writes of one system. It decides nothing."""
 
     @property
     def name(self) -> str:
-        """As drafts name it, and the ledger keeps it."""
+        """The name in drafts and in the ledger."""
 
     @property
     def patience(self) -> float:
@@ -57,18 +60,20 @@ class Applier(Protocol):
         """Rows of one batch."""
 
     def open(self, draft: Draft) -> Batch:
-        """Begin a batch of these writes; nothing is asked of the system yet."""
+        """Return a new batch for this draft. No request is sent yet. Use one batch from the check
+        before a write to the check after it."""
 
     def revert(self, change: Change) -> Draft:
-        """The draft that takes the written rows back. Raises ToolError where nothing can be."""
+        """Return the draft that undoes the written rows. Raises ToolError where nothing can be
+        undone."""
 
 
 @runtime_checkable
 class WatchedBatch(Batch, Protocol):
-    """One whose runs tell how far they are."""
+    """A batch whose runs report their progress."""
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
-        """`check` of a run; `doing` is told each new state of it."""
+        """Do what `check` does for a run, and call `doing` with each new state."""
 
 
 class Ledger(Protocol):

@@ -18,6 +18,7 @@ from core.domain.errors import PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import Answer, CardAction
 from core.domain.records import FINAL_STATES, Turn
 from core.ports.conversations import Journal, Replies
+from core.runtime.retry import retry
 
 log = structlog.get_logger("redraw")
 STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
@@ -99,11 +100,12 @@ class Redraw:
         if build is None:
             return
         reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
+
+        def wait(busy: PlatformBusy, failed: int) -> float | None:
+            return busy.seconds if failed == 1 else None
+
         try:
-            await reply.refresh(answer)
-        except PlatformBusy as busy:
-            await asyncio.sleep(busy.seconds)
-            await reply.refresh(answer)
+            await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
             log.info("nothing to draw on", change=turn.id, why=str(gone))
 

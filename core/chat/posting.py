@@ -20,12 +20,14 @@ from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded,
 from core.domain.messages import Answer, Post, Progress
 from core.observability import metrics
 from core.ports.conversations import Posts
+from core.runtime.retry import Backoff, retry
 from core.text import text
 
 log = structlog.get_logger("posting")
 FILES = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+POST_BACKOFF = Backoff(0.5, longest=60.0)
+"""Pauses between attempts to post an answer, where the platform asks for none."""
 PATIENCE = 3600.0
 """Seconds after which an answer that cannot be posted is left, and told with the next message."""
 UNDER_WAY = 60.0
@@ -89,23 +91,24 @@ class PostedReply:
         if self._gone:
             raise self._gone
         self._whole()
-        wait, give_up = FIRST_WAIT, time.monotonic() + PATIENCE
-        while True:
-            try:
-                await self._finish(answer)
-                return
-            except (Undeliverable, Superseded, NotStored):
-                raise
-            except Exception as error:
-                seconds = wait
-                if isinstance(error, PlatformBusy):
-                    seconds = error.seconds
-                else:
-                    log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
-                    wait = min(wait * 2, LONGEST_WAIT)
-                if time.monotonic() + seconds > give_up:
-                    raise Undeliverable(reason=_reason(error)) from error
-                await asyncio.sleep(seconds)
+        pauses, give_up = iter(POST_BACKOFF), time.monotonic() + PATIENCE
+
+        def wait(error: Exception, failed: int) -> float | None:
+            if isinstance(error, (Undeliverable, Superseded, NotStored)):
+                return None
+            if isinstance(error, PlatformBusy):
+                seconds = error.seconds
+            else:
+                seconds = next(pauses)
+                log.warning("post in doubt", turn=self._turn, why=repr(error), wait=seconds)
+            return seconds if time.monotonic() + seconds <= give_up else None
+
+        try:
+            await retry(lambda: self._finish(answer), Exception, wait)
+        except (Undeliverable, Superseded, NotStored):
+            raise
+        except Exception as error:
+            raise Undeliverable(reason=_reason(error)) from error
 
     async def refresh(self, answer: Answer) -> None:
         """Edit the last post of an answer that stands: cards ride in it. One attempt."""

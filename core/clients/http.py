@@ -31,15 +31,15 @@ from urllib.parse import urlsplit
 from core.domain.errors import ToolError, WriteUnsure
 from core.text.text import make_storable, parse_json
 
-LONGEST = 1e9
-"""Seconds: a larger number is this one."""
+MAX_RETRY_AFTER_SECONDS = 1e9
+"""A longer Retry-After counts as this."""
 _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
-CONNECT = 5.0
-"""Seconds to connect within."""
-CAP = 8 * 1024 * 1024
-"""Bytes of an answer that are taken, after decompression."""
-ERROR = 64 * 1024
-"""Bytes of an error's body that are read; the rest of it is left."""
+CONNECT_TIMEOUT_SECONDS = 5.0
+"""The time to connect within."""
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+"""The size of an answer after decompression; a larger one raises HttpTooLarge."""
+MAX_ERROR_BODY_BYTES = 64 * 1024
+"""How much of an error's body is read; the rest is ignored."""
 _LIBRARY = "httpx"
 # These are raised before the first byte of a request leaves.
 _UNSENT = (
@@ -50,13 +50,14 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of its Retry-After (RFC 9110, section 10.2.3: a number or a date), None without one.
+    """Return the seconds of a Retry-After (RFC 9110, section 10.2.3: a number or a date), None
+    without one.
 
     `headers` have lower-case names. A moment that has passed is 0.
     """
     told = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(told):
-        return min(float(told), LONGEST)
+        return min(float(told), MAX_RETRY_AFTER_SECONDS)
     try:
         moment = email.utils.parsedate_to_datetime(told)
     except ValueError:
@@ -83,7 +84,7 @@ class Proxies:
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower()
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        direct = any(_names(entry.lower(), host, port) for entry in self._direct())
+        direct = any(_matches_host(entry.lower(), host, port) for entry in self._direct())
         return None if direct or not proxy else proxy
 
     def routes(self) -> dict[str, str]:
@@ -151,7 +152,9 @@ class HttpClient:
     are not followed and the environment is not read.
     """
 
-    def __init__(self, *, proxies: Proxies | None = None, socket: str = "", cap: int = CAP) -> None:
+    def __init__(
+        self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
+    ) -> None:
         self._proxies = proxies or Proxies()
         self._socket = socket
         self._cap = cap
@@ -160,11 +163,11 @@ class HttpClient:
         self._client: Any = None
 
     async def open(self) -> Self:
-        """Import the library (some 150 ms) and read the certificates, both in a thread."""
+        """Import the library (some 150 ms) and read the certificates, both in a thread, once."""
         async with self._opening:
             if self._client is None:
                 self._library, self._client = await asyncio.to_thread(
-                    _built, self._proxies, self._socket
+                    _build_client, self._proxies, self._socket
                 )
         return self
 
@@ -215,7 +218,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
-        """The answer's JSON; None where its body is empty. Raises HttpError.
+        """Return the answer's JSON; None where its body is empty. Raises HttpError.
 
         `body` is sent as JSON, `form` as a form, with `files` (field → name, bytes) as one in
         several parts. `timeout` is for the whole answer, in seconds
@@ -224,10 +227,10 @@ class HttpClient:
         sent = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
         try:
             async with (
-                asyncio.timeout(CONNECT + timeout),
-                self._answer(method, url, sent, timeout) as answer,
+                asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
+                self._open_response(method, url, sent, timeout) as answer,
             ):
-                text = await self._body(answer)
+                text = await self._read_body(answer)
         except TimeoutError:
             raise HttpTimeout("deadline") from None
         try:
@@ -238,13 +241,13 @@ class HttpClient:
     async def get_bytes(
         self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
     ) -> bytes:
-        """The answer's body as it is. Raises HttpError."""
+        """Return the answer's body. Raises HttpError."""
         try:
             async with (
-                asyncio.timeout(CONNECT + timeout),
-                self._answer("GET", url, {"headers": headers}, timeout) as answer,
+                asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
+                self._open_response("GET", url, {"headers": headers}, timeout) as answer,
             ):
-                return await self._body(answer)
+                return await self._read_body(answer)
         except TimeoutError:
             raise HttpTimeout("deadline") from None
 
@@ -260,35 +263,36 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         silence: float = 90.0,
     ) -> AsyncIterator[AsyncIterator[str]]:
-        """The answer's lines as they come, without their ends. Raises HttpError, also while read.
+        """Give the answer's lines as they arrive, without their ends. Raises HttpError, also while
+        they are read.
 
         `body` is sent as JSON; `form` with `files` (field, then name and bytes) in several parts.
         `silence` is how many seconds may pass without a byte. A line longer than the cap raises
         HttpTooLarge.
         """
         sent = {"json": body, "data": form, "files": files, "headers": headers}
-        async with self._answer(method, url, sent, silence) as answer:
-            yield _lines(answer.aiter_bytes(), self._cap)
+        async with self._open_response(method, url, sent, silence) as answer:
+            yield _split_lines(answer.aiter_bytes(), self._cap)
 
     @contextlib.asynccontextmanager
-    async def _answer(
+    async def _open_response(
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
         await self.open()
         # A model's arguments or a command line may hold half of a surrogate pair.
         filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
-        limits = self._library.Timeout(timeout, connect=CONNECT)
-        with self._translated():
+        limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
+        with self._translate_errors():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:
                 if not answer.is_success:
                     raise HttpAnswer(
-                        answer.status_code, dict(answer.headers), await _beginning(answer)
+                        answer.status_code, dict(answer.headers), await _read_error_body(answer)
                     )
                 yield answer
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The library's errors as ours, without the chain: theirs hold the request."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise the library's errors as ours, without the chain: theirs hold the request."""
         library = self._library
         unsent = tuple(getattr(library, name) for name in _UNSENT)
         try:
@@ -304,7 +308,7 @@ class HttpClient:
         except library.InvalidURL:
             raise HttpDown("InvalidURL", sent=False) from None
 
-    async def _body(self, answer: Any) -> bytes:
+    async def _read_body(self, answer: Any) -> bytes:
         taken = bytearray()
         async for chunk in answer.aiter_bytes():
             taken += chunk
@@ -313,12 +317,12 @@ class HttpClient:
         return bytes(taken)
 
 
-def loaded() -> Any:
-    """The library, whole: another thread may have imported half of it. For a thread."""
+def load_library() -> Any:
+    """Import the library and return it. Call this in a thread: another one may be importing it."""
     return importlib.import_module(_LIBRARY)
 
 
-def _names(entry: str, host: str, port: int) -> bool:
+def _matches_host(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     name, colon, entry_port = entry.rpartition(":")
@@ -340,17 +344,17 @@ def _pattern(host: str) -> str:
     return f"all://*{name}"
 
 
-async def _beginning(answer: Any) -> bytes:
-    """Of an error's body."""
+async def _read_error_body(answer: Any) -> bytes:
+    """Return the first bytes of an error's body."""
     taken = bytearray()
     async for chunk in answer.aiter_bytes():
         taken += chunk
-        if len(taken) >= ERROR:
+        if len(taken) >= MAX_ERROR_BODY_BYTES:
             break
-    return bytes(taken[:ERROR])
+    return bytes(taken[:MAX_ERROR_BODY_BYTES])
 
 
-async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
+async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
     """Only LF and CR LF end a line: the library's own splitter also breaks JSON at U+2028."""
     rest = bytearray()
     async for chunk in chunks:
@@ -365,9 +369,9 @@ async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
         yield rest.decode(errors="replace")
 
 
-def _built(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """The library and a client of it; runs in a thread."""
-    library = loaded()
+def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
+    """Return the library and a client of it. Runs in a thread."""
+    library = load_library()
     # It logs every address at level INFO, and its transport more below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -400,7 +404,8 @@ _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,
 
 
 class RemoteError(ToolError):
-    """`unsure`: the call may have had its effect."""
+    """A service's failure in words. `unsure`: the call may have had its effect. `passing`: the same
+    call may succeed a moment later."""
 
     def __init__(
         self,
@@ -410,16 +415,19 @@ class RemoteError(ToolError):
         code: str,
         hint: str = "",
         unsure: bool = False,
+        passing: bool = False,
         **values: object,
     ) -> None:
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
+        self.passing = passing
 
     def of_write(self) -> ToolError:
-        """What an `Applier` raises for it: WriteUnsure where the write may have happened."""
+        """Return the error that an `Applier` raises: WriteUnsure where the write may have
+        happened."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self
 
 
-def cleaned(text: str) -> str:
-    """A server's own words as a hint: without addresses and tokens, and not too long."""
+def withhold_secrets(text: str) -> str:
+    """Return a server's own words as a hint: without addresses and tokens, and not too long."""
     return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

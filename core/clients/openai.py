@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from core.clients import http
-from core.clients.http import LONGEST, Proxies, retry_after
+from core.clients.http import MAX_RETRY_AFTER_SECONDS, Proxies, retry_after
 from core.domain.errors import NoKey
+from core.runtime.retry import Backoff, retry
 from core.text.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
@@ -35,23 +36,32 @@ log = structlog.get_logger("openai")
 Json = dict[str, Any]
 T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
-TRIES = 3
-"""Times that a call is made which may be repeated."""
-PATIENT = 30.0
-"""Seconds for one such call, and the longest Retry-After that is waited for."""
-DEADLINE, FILE_DEADLINE = 60.0, 300.0
-"""Seconds in which such a call, or a file, is wholly there, however steadily it drips."""
+MAX_ATTEMPTS = 3
+"""How often a call is made that may be repeated."""
+REQUEST_TIMEOUT_SECONDS = 30.0
+"""For one such call; also the longest Retry-After that is waited for."""
+REQUEST_BACKOFF = Backoff(0.5, longest=8.0)
+"""Pauses between attempts, where the server asks for none."""
+ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
+"""By then such a call, or a file, must be complete, however slowly it arrives."""
 MiB = 2**20
-EVENT, STREAM, ANSWER, ERROR = 4 * MiB, 64 * MiB, 16 * MiB, 64 * 1024
+MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BODY_BYTES = (
+    4 * MiB,
+    64 * MiB,
+    16 * MiB,
+    64 * 1024,
+)
 """Bytes that are taken: of one event, a whole stream of them (some 400 bytes for each token), an
 answer at once (a conversation's tail may hold pictures), and the body of an error, cut there."""
-PARTS = 100_000
+MAX_PARTS = 100_000
 """Commas and brackets in one event or answer: each may become an object in memory."""
-LONGEST_ID = 512
+MAX_ID_CHARACTERS = 512
 """Characters of an id; OpenAI's have 64 at most."""
-_GAP = re.compile(rb"\r?\n\r?\n|\r\r")
-_UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
-_GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
+_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
+_UNKNOWN_MODEL = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
+_CONTAINER_GONE = re.compile(
+    r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S
+)
 _POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNORECASE)
 
@@ -117,14 +127,21 @@ class Fault(Exception):
         return self.code == "model_not_found" or (
             self.status in (400, 404)
             and "model" in words
-            and _UNKNOWN.search(words) is not None
+            and _UNKNOWN_MODEL.search(words) is not None
             and self.param in ("", "model")
         )
 
     @property
+    def rate_limited(self) -> bool:
+        """The server has too many requests now."""
+        return self.status == 429 or self.code == "rate_limit_exceeded"
+
+    @property
     def container_gone(self) -> bool:
         """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
-        return self.status in (0, 400, 404, 410) and _GONE.search(self.message) is not None
+        return (
+            self.status in (0, 400, 404, 410) and _CONTAINER_GONE.search(self.message) is not None
+        )
 
     @property
     def policy(self) -> bool:
@@ -164,14 +181,14 @@ class Client:
         async with self._loading:
             if self._sdk is None:
                 # Importing the package takes 0.4 to 7 s, and making its TLS context some more.
-                self._sdk = await asyncio.to_thread(_sdk, self.place)
+                self._sdk = await asyncio.to_thread(_make_sdk_client, self.place)
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
-        return await self.patiently(lambda: self._once("get", path, query=query), lost=True)
+        return await self.call_with_retries(lambda: self._once("get", path, query=query), lost=True)
 
     async def delete(self, path: str) -> Json:
-        return await self.patiently(lambda: self._once("delete", path), lost=True)
+        return await self.call_with_retries(lambda: self._once("delete", path), lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
         """Once only: who posts decides what a lost answer means. Raises Fault."""
@@ -181,7 +198,7 @@ class Client:
         """The server's events, one JSON object each, as they come. Raises Fault."""
         sdk = await self.sdk()
         module = importlib.import_module("openai")
-        with _faults():
+        with _translate_errors():
             async with await sdk.post(
                 path, cast_to=object, body=body, stream=True, stream_cls=module.AsyncStream[object]
             ) as events:
@@ -192,10 +209,10 @@ class Client:
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Put a file into a code container, under /mnt/data. Raises Fault."""
         sdk = await self.sdk()
-        with _faults():
-            async with asyncio.timeout(FILE_DEADLINE):
+        with _translate_errors():
+            async with asyncio.timeout(FILE_DEADLINE_SECONDS):
                 made = await sdk.containers.files.create(
-                    container, file=(name, data, type), timeout=PATIENT
+                    container, file=(name, data, type), timeout=REQUEST_TIMEOUT_SECONDS
                 )
         return made.to_dict()
 
@@ -204,10 +221,12 @@ class Client:
         sdk = await self.sdk()
         content = sdk.containers.files.content.with_streaming_response
         found = bytearray()
-        with _faults():
+        with _translate_errors():
             async with (
-                asyncio.timeout(FILE_DEADLINE),
-                content.retrieve(file, container_id=container, timeout=PATIENT) as answer,
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                content.retrieve(
+                    file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS
+                ) as answer,
             ):
                 async for piece in answer.iter_bytes():
                     found += piece
@@ -219,18 +238,21 @@ class Client:
         if self._sdk is not None:
             await self._sdk.close()
 
-    async def patiently(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
-        """`act`, again where what stands in its way passes; where its answer was `lost`, too."""
-        tried = 1
-        while True:
-            try:
-                return await act()
-            except Fault as fault:
-                again = fault.passing or (lost and fault.kind == "lost")
-                if tried == TRIES or not again or (fault.wait or 0) > PATIENT:
-                    raise
-                await self.sleep(pause(tried, fault))
-            tried += 1
+    async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
+        """Call `act`, again after a fault that may pass, and with `lost` also after a lost
+        answer."""
+
+        def wait(fault: Fault, failed: int) -> float | None:
+            may_pass = fault.passing or (lost and fault.kind == "lost")
+            if (
+                failed == MAX_ATTEMPTS
+                or not may_pass
+                or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+            ):
+                return None
+            return seconds_before_retry(failed, fault)
+
+        return await retry(act, Fault, wait, sleep=self.sleep)
 
     async def _once(
         self,
@@ -241,10 +263,10 @@ class Client:
         query: Mapping[str, object] | None = None,
     ) -> Json:
         sdk = await self.sdk()
-        options: Json = {"timeout": PATIENT, "params": dict(query or {})}
+        options: Json = {"timeout": REQUEST_TIMEOUT_SECONDS, "params": dict(query or {})}
         sent = {} if body is None else {"body": body}
-        with _faults():
-            async with asyncio.timeout(DEADLINE):
+        with _translate_errors():
+            async with asyncio.timeout(ANSWER_DEADLINE_SECONDS):
                 answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
             return make_storable(answer) if isinstance(answer, dict) else {}
 
@@ -253,23 +275,24 @@ def id_of(held: Json, field: str = "id") -> str:
     """Return the id that an object of the server's has; "" for none. Raises Fault where it is too
     long to be kept: ids stand in indexes."""
     id = in_whole_characters(str(held.get(field) or ""))
-    if len(id) > LONGEST_ID:
-        raise Fault("excess", message=f"{LONGEST_ID} characters in an id")
+    if len(id) > MAX_ID_CHARACTERS:
+        raise Fault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
     return id
 
 
-def pause(tried: int, fault: Fault) -> float:
-    """Seconds before the try after `tried`: as the server says, else 0.5, 1, 2 … and a little."""
+def seconds_before_retry(failed: int, fault: Fault) -> float:
+    """Return the seconds before the next attempt: what the server asks for, else a growing pause
+    with some jitter."""
     if fault.wait is not None:
         return fault.wait
-    return float(min(0.5 * 2 ** (tried - 1), 8.0)) * random.SystemRandom().uniform(1.0, 1.25)
+    return REQUEST_BACKOFF.after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
-def _sdk(place: Place) -> openai.AsyncOpenAI:
+def _make_sdk_client(place: Place) -> openai.AsyncOpenAI:
     module = importlib.import_module("openai")
     # With every request it looks at httpx too, where that is imported, also when only half of it
     # is yet: AttributeError (openai 2, openai/_httpx2.py).
-    http.loaded()
+    http.load_library()
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
@@ -280,7 +303,7 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
         trust_env=False,
         follow_redirects=False,
         headers={"Accept-Encoding": "identity"},  # a few bytes could unpack to gigabytes
-        event_hooks={"response": [_note, _cap]},
+        event_hooks={"response": [_log_response, _limit_body]},
     )
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
@@ -289,12 +312,12 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
-    """Whatever the SDK raises, as a Fault; what it reads piece by piece breaks in its own way."""
+def _translate_errors() -> Iterator[None]:
+    """Raise the SDK's errors, and those of the HTTP libraries below it, as a Fault."""
     try:
         yield
     except importlib.import_module("openai").APIError as error:
-        raise _fault(error) from None
+        raise _fault_of(error) from None
     except (
         importlib.import_module("httpx2").HTTPError,
         importlib.import_module("aiohttp").ClientError,
@@ -307,7 +330,7 @@ def _faults() -> Iterator[None]:
         raise Fault("broken", message="not JSON") from None
 
 
-async def _note(response: Any) -> None:
+async def _log_response(response: Any) -> None:
     log.debug(
         "model server",
         method=response.request.method,
@@ -317,15 +340,15 @@ async def _note(response: Any) -> None:
     )
 
 
-async def _cap(response: Any) -> None:
+async def _limit_body(response: Any) -> None:
     """Have the body read through caps; one that is packed although we asked for none is refused."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise Fault("excess", message="an answer that is not compressed")
-    response.stream = _capped(response)
+    response.stream = _limited_stream(response)
 
 
 @functools.cache
-def _body() -> Any:
+def _stream_class() -> Any:
     """The library's kind of stream, imported where a first answer comes."""
     library = importlib.import_module("httpx2")
 
@@ -343,51 +366,51 @@ def _body() -> Any:
     return Body
 
 
-def _capped(response: Any) -> Any:
+def _limited_stream(response: Any) -> Any:
     """The body, read through its caps. Raises Fault where more comes than is taken."""
     inner, failed = response.stream, response.status_code >= 300
     events = response.headers.get("content-type", "").startswith("text/event-stream")
     file = response.request.url.path.endswith("/content")  # `download` counts for itself
-    most = EVENT if events else ANSWER
+    most = MAX_EVENT_BYTES if events else MAX_ANSWER_BYTES
 
     async def capped() -> AsyncIterator[bytes]:
         total = size = parts = 0
         end = b""
         async for chunk in inner:
             total += len(chunk)
-            if failed and total >= ERROR:
-                yield chunk[: len(chunk) - (total - ERROR)]
+            if failed and total >= MAX_ERROR_BODY_BYTES:
+                yield chunk[: len(chunk) - (total - MAX_ERROR_BODY_BYTES)]
                 return
-            begun = _begun(end, chunk) if events else -1
+            begun = _find_open_event(end, chunk) if events else -1
             size, parts = (
-                (size + len(chunk), parts + _parts(chunk))
+                (size + len(chunk), parts + _count_parts(chunk))
                 if begun < 0
-                else (len(chunk) - begun, _parts(chunk[begun:]))
+                else (len(chunk) - begun, _count_parts(chunk[begun:]))
             )
             end = (end + chunk)[-3:]
-            if not file and (size > most or parts > PARTS):
+            if not file and (size > most or parts > MAX_PARTS):
                 raise Fault("excess", message=f"{most // MiB} MiB in one piece")
-            if events and total > STREAM:
-                raise Fault("excess", message=f"{STREAM // MiB} MiB in one answer")
+            if events and total > MAX_STREAM_BYTES:
+                raise Fault("excess", message=f"{MAX_STREAM_BYTES // MiB} MiB in one answer")
             yield chunk
 
-    return _body()(inner, capped)
+    return _stream_class()(inner, capped)
 
 
-def _begun(end: bytes, chunk: bytes) -> int:
+def _find_open_event(end: bytes, chunk: bytes) -> int:
     """Where in `chunk` the event begins that it leaves open, -1 where no event ended in it. `end`
     are the bytes before."""
     if chunk.endswith(b"\n\n"):  # as most do
         return len(chunk)
-    ends = [gap.end() - len(end) for gap in _GAP.finditer(end + chunk)]
+    ends = [gap.end() - len(end) for gap in _EVENT_END.finditer(end + chunk)]
     return ends[-1] if ends and ends[-1] > 0 else -1
 
 
-def _parts(chunk: bytes) -> int:
+def _count_parts(chunk: bytes) -> int:
     return chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
 
 
-def _fault(error: openai.APIError) -> Fault:
+def _fault_of(error: openai.APIError) -> Fault:
     """Status errors carry their response; the others are told apart by what caused them."""
     module = importlib.import_module("openai")
     body = error.body if isinstance(error.body, dict) else {}
@@ -424,6 +447,6 @@ def _is_unsent(cause: BaseException | None) -> bool:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """OpenAI tells it in milliseconds too, in a header of its own."""
     try:
-        return min(max(0.0, float(headers["retry-after-ms"]) / 1000), LONGEST)
+        return min(max(0.0, float(headers["retry-after-ms"]) / 1000), MAX_RETRY_AFTER_SECONDS)
     except (KeyError, ValueError):
         return retry_after(headers)

@@ -8,12 +8,12 @@ from typing import TypeVar
 import structlog
 
 from core.domain.errors import NotStored
-from core.runtime.tasks import retry
+from core.runtime.retry import Backoff, retry
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a write is tried again that the store could not take."""
+STORE_BACKOFF = Backoff(0.2, longest=30.0)
+"""Pauses between attempts to write while the store is unavailable."""
 
 
 async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
@@ -22,6 +22,6 @@ async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
 
     def wait(error: NotStored, failed: int) -> float:
         log.warning("write tried again", why=str(error), failed=failed)
-        return min(FIRST_WAIT * 2.0 ** min(failed - 1, 10), LONGEST_WAIT)
+        return STORE_BACKOFF.after(failed)
 
     return await retry(write, NotStored, wait)

@@ -25,17 +25,22 @@ from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company
 from core.models.server import (
     Said,
     Server,
-    gone,
+    has_unpaired_call,
+    is_against_policy,
+    is_conversation_gone,
+    is_locked,
+    is_too_long,
     items_of,
     listen,
-    locked,
-    policy,
-    said,
-    too_long,
-    unpaired,
+    read_response,
 )
+from core.runtime.retry import Backoff
 
 log = structlog.get_logger("model")
+LOCK_BACKOFF = Backoff(1.0)
+"""Pauses while a conversation is locked: 1, 2, 4, 8 s."""
+RESPONSE_BACKOFF = Backoff(0.5, longest=5.0)
+"""Pauses between requests for a response that is still being made."""
 LATER = 0.05
 """Seconds after an answer began until conversations are made ahead: most of its work is done."""
 Told = Callable[[str], Awaitable[None]]
@@ -93,7 +98,8 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
 
     One that still runs is waited for, for `patience` seconds.
     """
-    waited, pause = 0.0, 0.5
+    waited = 0.0
+    pauses = iter(RESPONSE_BACKOFF)
     while True:
         try:
             found = await server.client.get(f"/responses/{id}")
@@ -105,8 +111,9 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
             return found
         if waited >= patience:
             return None
+        pause = next(pauses)
         await server.client.sleep(pause)
-        waited, pause = waited + pause, min(pause * 2, 5.0)
+        waited += pause
 
 
 def reconcile(
@@ -422,7 +429,7 @@ class Exchange:
                 return False
             remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN)
-            self._found, self._clean = said(found), False
+            self._found, self._clean = read_response(found), False
         except Fault as fault:
             log.info("response not found", fault=str(fault))
             return False
@@ -437,20 +444,22 @@ class Exchange:
             return
         hopeless = fault.kind == "silent" or self._tries["all"] > MENDINGS
         if hopeless or not await self._mended(fault, body):
-            raise await self._server.worded(fault) from None
+            raise await self._server.explain(fault) from None
 
     async def _mended(self, fault: Fault, body: Json) -> bool:
         remote = self._thread.remote
-        if locked(fault):
+        if is_locked(fault):
             await self._wait_for_lock()
-        elif gone(fault, remote) or (self._next == "looking" and fault.status == 404):
+        elif is_conversation_gone(fault, remote) or (
+            self._next == "looking" and fault.status == 404
+        ):
             self._next = "anew"
-        elif unpaired(fault):
+        elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1
             self._next = "looking" if self._tries["unpaired"] == 1 else "anew"
-        elif too_long(fault):
+        elif is_too_long(fault):
             return await self._narrow()
-        elif policy(fault):
+        elif is_against_policy(fault):
             return await self._leave_out_unanswered()
         elif not self._server.learn(fault, body):
             return await self._again(fault, sent=bool(body))
@@ -480,9 +489,9 @@ class Exchange:
         return self._tries["policy"] == 1 and len(await self._transcript()) < len(before)
 
     async def _wait_for_lock(self) -> None:
-        """1, 2, 4, 8 s, as far as the operator's limit goes; then another conversation."""
-        wait = 2.0 ** self._tries["locked"]
+        """Wait for as long as the operator's limit allows; then take another conversation."""
         self._tries["locked"] += 1
+        wait = LOCK_BACKOFF.after(self._tries["locked"])
         if 2 * wait - 1 > self._server.options.lock:
             self._next = "anew"
         else:

@@ -16,7 +16,15 @@ from core.clients.openai import Fault, Json, id_of
 from core.domain.messages import Item
 from core.domain.records import Ask, Began, Delta, ModelEvent
 from core.models.input import answered, cut, paired, size, starts, weight
-from core.models.server import Said, Server, Weight, listen, policy, said, too_long
+from core.models.server import (
+    Said,
+    Server,
+    Weight,
+    is_against_policy,
+    is_too_long,
+    listen,
+    read_response,
+)
 from core.text.text import PieceJoiner
 
 PATH = "/responses"
@@ -95,7 +103,7 @@ class Reading:
         # Some servers leave the output out of the last event.
         output = self._final.get("output") or self._items
         Weight().add(0, len(output))
-        return said({**self._final, "output": output})
+        return read_response({**self._final, "output": output})
 
     def _begin(self, response: Any) -> Sequence[ModelEvent]:
         if self.response or not isinstance(response, dict) or not response.get("id"):
@@ -139,9 +147,9 @@ class OwnHistory:
             except Fault as fault:
                 if ask.paying and fault.undone:
                     ask.paying.refused()
-                if too_long(fault) and len(starts(items)) > 1:
+                if is_too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
-                elif policy(fault) and len(answered(transcript)) < len(transcript):
+                elif is_against_policy(fault) and len(answered(transcript)) < len(transcript):
                     transcript = answered(transcript)
                 else:
                     await self._mend(fault, body, tries)
@@ -164,7 +172,7 @@ class OwnHistory:
             return
         tries[fault.kind] += 1
         if fault.kind not in ("lost", "broken") or tries[fault.kind] > 1 or fault.code:
-            raise await self._server.worded(fault) from None
+            raise await self._server.explain(fault) from None
 
 
 class Responses:

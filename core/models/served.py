@@ -180,7 +180,7 @@ class ServedModel:
                 log.info("model level", api=self._level, host=self._client.place.host)
             self._trouble = await self._unlisted()
         except Fault as fault:
-            self._trouble = await self._server.worded(fault)
+            self._trouble = await self._server.explain(fault)
         except PonteError as error:
             self._trouble = error
 

@@ -21,7 +21,15 @@ from typing import Any, Literal
 
 import structlog
 
-from core.clients.openai import PATIENT, Client, Fault, Json, id_of, pause
+from core.clients.error_table import ErrorTable, on
+from core.clients.openai import (
+    REQUEST_TIMEOUT_SECONDS,
+    Client,
+    Fault,
+    Json,
+    id_of,
+    seconds_before_retry,
+)
 from core.domain.errors import (
     ModelDown,
     ModelError,
@@ -46,22 +54,22 @@ Late = Callable[[str, Remote], Awaitable[None]]
 """Takes a thread's id and what a server keeps for it, when no turn listens any more."""
 
 DEFAULT_MODEL = "gpt-6-luna"
-TRIES = 3
+MAX_ROUND_ATTEMPTS = 3
 """Times that one round is asked when what stood in the way may pass."""
-BUSY = 20.0
+DEFAULT_BUSY_SECONDS = 20.0
 """Seconds that a person is told to wait where the server names none."""
-LONGEST_ROUND = 1800.0
+MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much is said in it."""
-LONGEST = 1_000_000
+MAX_ANSWER_CHARACTERS = 1_000_000
 """Characters of one answer, its tools' arguments too: some eight times what models can say."""
-MOST_CALLS = 256
+MAX_CALLS = 256
 """Calls in one answer."""
-OPTIONAL = (
+OPTIONAL_FIELDS = (
     "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
     "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
 )  # fmt: skip
 """Fields that an answer can do without."""
-LONG = re.compile(
+TOO_LONG_PATTERN = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
 )
 """How servers say that there is too much to read, where no code does."""
@@ -134,10 +142,10 @@ class Weight:
         """Raises Fault where it is more than we take."""
         self.characters += characters
         self.calls += calls
-        if self.characters > LONGEST:
-            raise Fault("excess", message=f"{LONGEST:,} characters")
-        if self.calls > MOST_CALLS:
-            raise Fault("excess", message=f"{MOST_CALLS} calls")
+        if self.characters > MAX_ANSWER_CHARACTERS:
+            raise Fault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
+        if self.calls > MAX_CALLS:
+            raise Fault("excess", message=f"{MAX_CALLS} calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +165,8 @@ class Said:
         return any(item.kind == "call" for item in self.items)
 
 
-def no_endpoint(fault: Fault) -> bool:
-    """The server does not have this path at all."""
+def lacks_endpoint(fault: Fault) -> bool:
+    """Return whether the server does not have this path at all."""
     return (
         fault.status in (404, 405, 501)
         and not fault.no_model
@@ -166,95 +174,98 @@ def no_endpoint(fault: Fault) -> bool:
     )
 
 
-def too_long(fault: Fault) -> bool:
+def is_too_long(fault: Fault) -> bool:
     return (
         fault.status == 413
         or fault.code in ("context_length_exceeded", "string_above_max_length")
-        or (fault.status in (400, 422, 500) and LONG.search(fault.type + fault.message) is not None)
+        or (
+            fault.status in (400, 422, 500)
+            and TOO_LONG_PATTERN.search(fault.type + fault.message) is not None
+        )
     )
 
 
-def locked(fault: Fault) -> bool:
+def is_locked(fault: Fault) -> bool:
     """Issue 379 of paulgmiller/careme has the text: another process operates on it."""
     return fault.code == "conversation_locked"
 
 
-def gone(fault: Fault, conversation: str) -> bool:
+def is_conversation_gone(fault: Fault, conversation: str) -> bool:
     """The conversation was deleted, or never was: no source tells the text, so any will do."""
     named = fault.param.startswith("conversation") or conversation in fault.message
-    return fault.status in (400, 404, 410) and named and not locked(fault)
+    return fault.status in (400, 404, 410) and named and not is_locked(fault)
 
 
-def unpaired(fault: Fault) -> bool:
-    """A call without its output, or the other way round (openai-python issue 3561)."""
+def has_unpaired_call(fault: Fault) -> bool:
+    """Return whether a call lacks its output, or an output its call (openai-python issue 3561)."""
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
-def policy(fault: Fault) -> bool:
-    """What was asked is against the server's usage policies."""
-    return fault.policy and not blocked(fault)
+def is_against_policy(fault: Fault) -> bool:
+    """Return whether the request is against the server's usage policies."""
+    return fault.policy and not is_person_blocked(fault)
 
 
-def blocked(fault: Fault) -> bool:
-    """The server refuses this person's safety identifier."""
+def is_person_blocked(fault: Fault) -> bool:
+    """Return whether the server refuses this person's safety identifier."""
     words = f"{fault.code} {fault.message}".lower()
     return fault.status in (400, 403) and "identifier" in words and "block" in words
 
 
-def picture(fault: Fault) -> bool:
-    """It cannot take a picture or a document."""
+def refuses_pictures(fault: Fault) -> bool:
+    """Return whether the server cannot take a picture or a document."""
     return fault.status in (400, 415, 422, 500) and (
         re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
         is not None
     )
 
 
-def bad_picture(fault: Fault) -> bool:
-    """That one file is broken, and not the server blind (ResponseError.code of the package)."""
+def is_broken_picture(fault: Fault) -> bool:
+    """Return whether one file is broken, so that others may be taken (ResponseError.code)."""
     return "image" in fault.code or "file" in fault.code
 
 
-def misfit(fault: Fault, sent: Sequence[str]) -> str:
-    """The optional field that the server does not take, or ""."""
+def find_refused_field(fault: Fault, sent: Sequence[str]) -> str:
+    """Return the optional field that the server does not take, or ""."""
     if fault.status not in (400, 422):
         return ""
     root = re.split(r"[.\[]", fault.param)[0]
-    candidates = [name for name in OPTIONAL if name in sent]
+    candidates = [name for name in OPTIONAL_FIELDS if name in sent]
     if root in candidates:
         return root
     named = re.findall(r"\w+", fault.message)
     return next((name for name in candidates if name in named), "")
 
 
-def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
-    """The error that a person reads. `models` are those that the server lists."""
-    if fault.kind == "silent":
-        return ModelSilent(seconds=round(options.silence))
-    if fault.kind == "excess":
-        return ModelError(EXCESS, limit=fault.message)
-    if 300 <= fault.status < 400:
-        return ModelError(MOVED, status=fault.status)
-    if fault.quota:
-        return NoQuota()
-    if no_endpoint(fault):
-        return NoEndpoint()
-    if blocked(fault):
-        return PersonRefused()
-    if fault.no_model:
-        return unknown_model(options.model, models)
-    if fault.status in (401, 403):
-        return WrongKey()
-    if fault.status == 429 or fault.code == "rate_limit_exceeded":
-        return RateLimited(seconds=math.ceil(fault.wait or BUSY))
-    if too_long(fault):
-        return TooLong()
-    if policy(fault):
-        return ModelRefused()
-    if picture(fault) or bad_picture(fault):
-        return ModelError(PICTURE)
-    if fault.kind == "refused" and fault.status < 500:
-        return ModelError(REFUSED, reason=fault.code or f"HTTP {fault.status}")
-    return ModelDown()
+ERRORS = ErrorTable(
+    ModelError,
+    on("silent").raises(ModelSilent),
+    on("excess").raises(ModelError, EXCESS, values=lambda fault: {"limit": fault.message}),
+    on(range(300, 400)).raises(ModelError, MOVED, values=lambda fault: {"status": fault.status}),
+    on(when=lambda fault: fault.quota).raises(NoQuota),
+    on(when=lacks_endpoint).raises(NoEndpoint),
+    on(when=is_person_blocked).raises(PersonRefused),
+    on(when=lambda fault: fault.no_model).raises(UnknownModel),
+    on(401, 403).raises(WrongKey),
+    on(when=lambda fault: fault.rate_limited).raises(
+        RateLimited, values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_BUSY_SECONDS)}
+    ),
+    on(when=is_too_long).raises(TooLong),
+    on(when=is_against_policy).raises(ModelRefused),
+    on(when=refuses_pictures).raises(ModelError, PICTURE),
+    on(when=is_broken_picture).raises(ModelError, PICTURE),
+    on("refused", when=lambda fault: fault.status < 500).raises(
+        ModelError, REFUSED,
+        values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
+    ),
+    on().raises(ModelDown),
+)  # fmt: skip
+
+
+def explain(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
+    """Return the error that a person reads. `models` are those that the server lists."""
+    error = ERRORS.explain(fault, model=options.model, seconds=round(options.silence))
+    return unknown_model(options.model, models) if isinstance(error, UnknownModel) else error
 
 
 def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
@@ -264,7 +275,7 @@ def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
     return UnknownModel(NEAREST, model=model, nearest=near[0])
 
 
-def said(response: Mapping[str, Any]) -> Said:
+def read_response(response: Mapping[str, Any]) -> Said:
     """Raises Fault for a response that failed or was cancelled."""
     status = response.get("status")
     if status in ("failed", "cancelled"):
@@ -315,9 +326,9 @@ class Server:
 
     def learn(self, fault: Fault, body: Json) -> bool:
         """Whether the same question, asked a little differently now, may be taken."""
-        if blocked(fault) or too_long(fault):
+        if is_person_blocked(fault) or is_too_long(fault):
             return False
-        if name := misfit(fault, list(body)):
+        if name := find_refused_field(fault, list(body)):
             log.info("field refused by the model's server", field=name)
             self._unfit.add(name)
             return True
@@ -326,28 +337,32 @@ class Server:
             return True
         if fault.code == "invalid_function_parameters":
             return self._loosen(fault, body)
-        if not picture(fault) and not bad_picture(fault):
+        if not refuses_pictures(fault) and not is_broken_picture(fault):
             return False
-        if self.official or bad_picture(fault):
+        if self.official or is_broken_picture(fault):
             return self.input.refuse(body)
         return self.input.blind()
 
     async def rest(self, fault: Fault, tries: Counter[str]) -> bool:
-        """Whether to ask once more, after the pause that the server wants."""
+        """Wait before another attempt, and return whether there may be one."""
         tries["passing"] += 1
-        if not fault.passing or tries["passing"] >= TRIES or (fault.wait or 0) > PATIENT:
+        if (
+            not fault.passing
+            or tries["passing"] >= MAX_ROUND_ATTEMPTS
+            or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+        ):
             return False
-        await self.client.sleep(pause(tries["passing"], fault))
+        await self.client.sleep(seconds_before_retry(tries["passing"], fault))
         return True
 
-    async def worded(self, fault: Fault) -> ModelError:
-        """The error for a person; for an unknown model with the nearest that there is."""
+    async def explain(self, fault: Fault) -> ModelError:
+        """Return the error for a person. For an unknown model, it names the most similar one."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
         if fault.no_model:
             with suppress(Fault):
                 models = await self.models()
-        return worded(fault, self.options, models)
+        return explain(fault, self.options, models)
 
     async def models(self) -> Sequence[str]:
         """The names that the server lists. Raises Fault."""
@@ -395,7 +410,7 @@ class Server:
 
 async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
     """The events of `source`; raises Fault when none comes for `silence` seconds, or no end."""
-    until = asyncio.get_running_loop().time() + LONGEST_ROUND
+    until = asyncio.get_running_loop().time() + MAX_ROUND_SECONDS
     while True:
         left = until - asyncio.get_running_loop().time()
         try:
@@ -403,7 +418,7 @@ async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[
                 event = await anext(source)
         except TimeoutError:
             if left <= silence:
-                raise Fault("excess", message=f"{LONGEST_ROUND / 60:.0f} minutes") from None
+                raise Fault("excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes") from None
             raise Fault("silent") from None
         except StopAsyncIteration:
             return

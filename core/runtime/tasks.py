@@ -1,23 +1,22 @@
-"""What asyncio and the collections lack: questions asked together or again, tasks with an owner,
-calls that keep their distance, a mapping that stays small."""
+"""Additions to asyncio and collections: calls made together, tasks with an owner, calls at a
+minimum distance, and a mapping with a maximum size."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar, overload
 
 import structlog
+
+from core.runtime.retry import Sleep
 
 A = TypeVar("A")
 B = TypeVar("B")
 K = TypeVar("K")
 V = TypeVar("V")
-E = TypeVar("E", bound=Exception)
-Sleep = Callable[[float], Awaitable[None]]
 
 
 @overload
@@ -37,39 +36,6 @@ async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def retry(
-    ask: Callable[[], Awaitable[A]],
-    errors: type[E],
-    wait: Callable[[E, int], float | None],
-    *,
-    altogether: float = math.inf,
-    sleep: Sleep = asyncio.sleep,
-) -> A:
-    """What `ask` gives. Raises its last error, where asking again is of no use.
-
-    `wait` says of an error, and of how many attempts failed by then, how many seconds to wait, or
-    None to give up; all waits take `altogether` seconds at most.
-    """
-    failed, waited = 0, 0.0
-    while True:
-        try:
-            return await ask()
-        except errors as error:
-            failed += 1
-            seconds = wait(error, failed)
-            if seconds is None or waited + seconds > altogether:
-                raise
-        waited += seconds
-        await sleep(seconds)
-
-
-def stepped(
-    pauses: Sequence[float], wait: Callable[[E, float], float | None]
-) -> Callable[[E, int], float | None]:
-    """For `retry`: one more attempt after each of `pauses`, of which `wait` makes the seconds."""
-    return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None
 
 
 LOST = 3.0

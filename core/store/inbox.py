@@ -21,6 +21,7 @@ from core.domain.messages import Answer, Item, Message, decode, encode
 from core.domain.records import ALL_OVER, CRASHED, FINAL_STATES, Amended, Area, Receipt
 from core.observability import metrics
 from core.ports.conversations import Handler
+from core.runtime.retry import Backoff, retry
 from core.store.database import Connection, Database, Row, lock, within
 from core.store.places import Line, Places, Sender
 
@@ -28,8 +29,8 @@ log = structlog.get_logger("inbox")
 T = TypeVar("T")
 TURNS = 300
 """Turns that work at once in a process that runs all of them; the others wait."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a turn that could not even be recorded is taken up again."""
+TURN_BACKOFF = Backoff(0.2, longest=30.0)
+"""Pauses before a turn whose outcome could not be recorded runs again."""
 KEEP_PLACE_SECONDS = 0.05
 """How long a turn whose author is not known yet keeps its place. The look-up of somebody who is
 known takes a few milliseconds."""
@@ -52,6 +53,10 @@ DELETED = "[deleted by its author]"
 Admit = Callable[[int, float], Awaitable[bool]]
 """Waits so many seconds until a turn may begin, and returns whether it may."""
 PURGED = ("posts", "rounds", "calls", "inbox")
+
+
+class _PutOff(Exception):
+    """A turn's handler ended, but the turn did not."""
 
 
 class Handling:
@@ -150,16 +155,19 @@ class Handling:
         return {task for task in self._current.values() if task}
 
     async def take(self, seq: int) -> bool:
-        """Handle it until it is at its end; False when a drain came first."""
-        self._current[seq], wait, handled = None, FIRST_WAIT, False
+        """Run the turn until it has ended. Return False when a drain came first."""
+        self._current[seq] = None
         await self._until_admitted(seq)
-        while not (self._draining.is_set() or seq in self._lost):
-            if handled := await self._handled(seq):
-                break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._draining.wait()
-            wait = min(wait * 2, LONGEST_WAIT)
+
+        async def run_unless_over() -> bool:
+            if self._draining.is_set() or seq in self._lost:
+                return False
+            await self._run_handler(seq)
+            return True
+
+        handled = await retry(
+            run_unless_over, _PutOff, TURN_BACKOFF, sleep=self._sleep_unless_draining
+        )
         handled = handled or seq in self._lost
         del self._current[seq]
         self._stopped.discard(seq)
@@ -226,7 +234,14 @@ class Handling:
         if not task.cancelled() and (error := task.exception()):
             log.error("not waited for", seq=seq, why=repr(error))
 
-    async def _handled(self, seq: int) -> bool:
+    async def _sleep_unless_draining(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+
+    async def _run_handler(self, seq: int) -> None:
+        """Raises _PutOff where the handler was cancelled or failed, so that the turn has not
+        ended."""
         if self._handler is None:
             raise RuntimeError("the runner has no handler yet")
         task = self._current[seq] = asyncio.create_task(self._handler(seq))
@@ -237,11 +252,10 @@ class Handling:
             self._current[seq] = None
             metrics.running.dec()
         if task.cancelled():
-            return False
+            raise _PutOff
         if error := task.exception():
             log.error("put off", seq=seq, why=repr(error), exc_info=error)
-            return False
-        return True
+            raise _PutOff
 
 
 class Runner(Handling):

@@ -43,7 +43,8 @@ from core.domain.messages import Message, Progress, decode, encode
 from core.domain.records import FINAL_STATES, Health
 from core.observability import metrics
 from core.ports.conversations import Handler
-from core.runtime.tasks import LOST, Tasks, cancelled, retry
+from core.runtime.retry import Backoff, retry
+from core.runtime.tasks import LOST, Tasks, cancelled
 from core.store.database import Connection, Row, lock
 from core.store.files import JsonFile, JsonRow, KernelRows
 from core.store.inbox import CRASHES, Handling, locked
@@ -90,8 +91,8 @@ RECHECK = 5.0
 """Seconds after which what a lost notice would have told is looked up."""
 AGAIN = 1.0
 """Seconds before a connection or a worker that broke is made anew."""
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts to connect the listener, at most."""
+LISTEN_BACKOFF = Backoff(AGAIN, longest=30.0)
+"""Pauses between attempts to connect the listener."""
 HANDLER_SECONDS = 10.0
 """Seconds that one handler of a notification may take before the next notification is read."""
 CHANNEL = "ponte"
@@ -753,9 +754,9 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def _reconnect_pause(error: Exception, failed: int) -> float:
-    """Seconds before the next attempt; they double, and there is no last one."""
+    """Return the seconds before the next attempt to listen."""
     log.warning("no notices", why=repr(error), attempts=failed)
-    return min(AGAIN * 2.0 ** min(failed - 1, 10), LONGEST_PAUSE)
+    return LISTEN_BACKOFF.after(failed)
 
 
 def _app(

@@ -12,7 +12,6 @@ import asyncio
 import functools
 import random
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from core.domain.errors import NotStored, SettingsError, Unstorable
+from core.runtime.retry import retry_blocking
 from core.store.database import Connection, NewerDatabase
 from core.store.schema import Migration
 from core.text.text import in_whole_characters
@@ -232,40 +232,61 @@ class PostgresDatabase:
             raise _unusable(error) from None
 
     def _transact(self, work: Callable[[Connection], T], *, reads: bool = False) -> T:
+        """Run `work` in a transaction, again where it failed for a reason that passes. Raises
+        NotStored, Unstorable."""
+
+        def wait(passing: _Passing, failed: int) -> float | None:
+            if failed == TRIES:
+                return None
+            error = passing.error
+            log.info("transaction again", why=_why(error), attempt=failed)
+            if (error.sqlstate or "57")[:2] in ("57", "08", SILENT[:2]):
+                self._pool.check()  # the others of the pool are as broken
+            return random.uniform(0, 0.02 * 4**failed)  # noqa: S311
+
+        try:
+            return retry_blocking(lambda: self._transact_once(work, reads), _Passing, wait)
+        except _Passing as passing:
+            raise _refused(passing.error) from None
+
+    def _transact_once(self, work: Callable[[Connection], T], reads: bool) -> T:
+        """Raises _Passing where the transaction failed, and may be repeated."""
         import psycopg
 
         repeatable = psycopg.IsolationLevel.REPEATABLE_READ
-        for attempt in range(1, TRIES + 1):
-            committing = False
-            try:
-                with self._pool.connection() as connection:
-                    # Sent with the BEGIN of its first statement.
-                    connection.isolation_level = repeatable if reads else None
-                    connection.read_only = reads
-                    result = work(Statements(connection))
-                    committing = not reads
-                    connection.commit()
-                return result
-            except Exception as raised:
-                # Procrastinate, which writes in it too, wraps what psycopg raises.
-                error = raised if isinstance(raised, psycopg.Error) else raised.__cause__
-                if isinstance(error, psycopg.DataError) or isinstance(raised, OverflowError):
-                    raise Unstorable from raised
-                if not isinstance(error, psycopg.Error):
-                    raise
-                if (error.sqlstate or "")[:2] in UNSTORABLE:
-                    raise Unstorable from raised
-                if (error.sqlstate or "")[:2] in OWN_FAULTS:
-                    raise
-                unknown = committing and error.sqlstate != SILENT
-                if attempt == TRIES or unknown or not _passes(error):
-                    log.error("transaction refused", why=_why(error), sqlstate=error.sqlstate)
-                    raise _unusable(error) from None
-                log.info("transaction again", why=_why(error), attempt=attempt)
-                if (error.sqlstate or "57")[:2] in ("57", "08", SILENT[:2]):
-                    self._pool.check()  # the others of the pool are as broken
-            time.sleep(random.uniform(0, 0.02 * 4**attempt))  # noqa: S311
-        raise AssertionError
+        committing = False
+        try:
+            with self._pool.connection() as connection:
+                # Sent with the BEGIN of its first statement.
+                connection.isolation_level = repeatable if reads else None
+                connection.read_only = reads
+                result = work(Statements(connection))
+                committing = not reads
+                connection.commit()
+            return result
+        except Exception as raised:
+            # Procrastinate, which writes in it too, wraps what psycopg raises.
+            error = raised if isinstance(raised, psycopg.Error) else raised.__cause__
+            if isinstance(error, psycopg.DataError) or isinstance(raised, OverflowError):
+                raise Unstorable from raised
+            if not isinstance(error, psycopg.Error):
+                raise
+            if (error.sqlstate or "")[:2] in UNSTORABLE:
+                raise Unstorable from raised
+            if (error.sqlstate or "")[:2] in OWN_FAULTS:
+                raise
+            unknown = committing and error.sqlstate != SILENT
+            if unknown or not _passes(error):
+                raise _refused(error) from None
+            raise _Passing(error) from None
+
+
+class _Passing(Exception):
+    """A transaction failed for a reason that passes: `error` is the database's."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def check(url: str, look: Callable[[Connection], T]) -> tuple[str, int, T | None]:
@@ -305,6 +326,12 @@ def _passes(error: psycopg.Error) -> bool:
     """Whether the same transaction may well do a moment later: it met another one (class 40), the
     server was restarted (57), the connection was cut (08, or none), or it was silent for `IDLE`."""
     return error.sqlstate in (None, SILENT) or error.sqlstate[:2] in ("40", "57", "08")
+
+
+def _refused(error: psycopg.Error) -> NotStored:
+    """Log a transaction that will not be repeated, and return the error for the caller."""
+    log.error("transaction refused", why=_why(error), sqlstate=error.sqlstate)
+    return _unusable(error)
 
 
 def _unusable(error: psycopg.Error) -> NotStored:

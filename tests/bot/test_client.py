@@ -34,7 +34,7 @@ class Server:
 
 def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.QuickRun:
     monkeypatch.setattr(client, "turn_stream", server.stream)
-    monkeypatch.setattr(client, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(client, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0, 0.0))
     return client.QuickRun(None, Screen(io.StringIO(), "en"), "en")  # type: ignore[arg-type]
 
 
@@ -54,6 +54,7 @@ async def test_a_refusal_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(503, 503, 503)
+    server = Server(503, 503, 503, 503)
     with pytest.raises(client.Lost):
         await run_over(server, monkeypatch).answer("quick-command a", [])
+    assert len(server.keys) == 4, "one attempt after each pause"

@@ -206,7 +206,7 @@ async def test_forgetting_deletes_the_container(bench: Bench) -> None:
 async def test_forgetting_does_not_wait_for_a_server_that_is_silent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.hosted.PROMPT", 0.01)
+    monkeypatch.setattr("core.tools.code.hosted.FORGET_PATIENCE_SECONDS", 0.01)
     await bench.run("x = 1")
     bench.fake.slow = True
     await bench.backend.forget("t1")

@@ -6,7 +6,7 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.errors import ToolError
-from core.tools.code.hosted import LONGEST, HostedBackend
+from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
 from tests.fakes.openai import Script, hostile
@@ -22,7 +22,7 @@ async def test_without_code_nothing_is_asked(bench: Bench, code: str) -> None:
 
 async def test_code_that_no_model_can_write_again_is_refused(bench: Bench) -> None:
     with pytest.raises(ToolError, match="60,001 characters, and at most 60,000"):
-        await bench.run("#" * (LONGEST + 1))
+        await bench.run("#" * (MAX_CODE_CHARACTERS + 1))
     assert bench.fake.requests == []
 
 
@@ -167,7 +167,7 @@ def test_official_is_openai_alone() -> None:
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.server.LONGEST", 20_000)
+    monkeypatch.setattr("core.models.server.MAX_ANSWER_CHARACTERS", 20_000)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
     with pytest.raises(ToolError, match="not known whether the code ran"):
         await bench.run("print(1)")

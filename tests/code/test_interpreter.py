@@ -8,7 +8,7 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.errors import ToolError
-from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, unlinked
+from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, without_container_links
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
@@ -77,4 +77,4 @@ async def test_an_invalid_prompt_is_worded(interpreter: CodeInterpreter, prompt:
     ],
 )
 def test_links_into_a_container_are_taken_out(text: str, read: str) -> None:
-    assert unlinked(text) == read
+    assert without_container_links(text) == read

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.runtime.retry import Backoff
 from core.store import jobs
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
 
@@ -53,4 +54,4 @@ async def memory() -> AsyncIterator[Engine]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was put off is taken up again without a wait."""
-    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))

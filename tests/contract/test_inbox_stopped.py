@@ -9,6 +9,7 @@ import pytest
 from core.domain.errors import Forgotten
 from core.domain.messages import Address
 from core.domain.records import State
+from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
 
@@ -108,7 +109,7 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(embedded: Embedded) ->
 async def test_a_stop_reaches_what_is_put_off(
     embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.05, longest=30.0))
     worker = Worker(embedded, broken=1).start()
     seq = (await embedded.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)

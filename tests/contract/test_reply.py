@@ -15,6 +15,7 @@ from core.chat.posting import PostedReply
 from core.chat.turn_posts import TurnPosts
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
+from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
@@ -51,7 +52,7 @@ class Place:
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(posting, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(posting, "POST_BACKOFF", Backoff(0.0))
     return Place()
 
 
@@ -330,7 +331,6 @@ async def test_a_platform_that_never_takes_it_is_left_after_an_hour(
     place: Place, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     monkeypatch.setattr(posting, "PATIENCE", 0.05)
-    monkeypatch.setattr(posting, "LONGEST_WAIT", 0.0)
     place.recorder.faults = Faults(busy=10**6) if trouble == "busy" else Faults(lose_before=10**6)
     with pytest.raises(Undeliverable, match=r"PlatformBusy|AnswerLost"):
         await place.reply().finish(answer("hi"))

@@ -11,6 +11,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Message
+from core.runtime.retry import Backoff
 from core.store import inbox
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says
@@ -157,7 +158,7 @@ class InboxMachine(EngineMachine):
 
 
 def test_whatever_happens_to_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(inbox, "TURN_BACKOFF", Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
     monkeypatch.setattr(inbox, "CRASHES", 10**6)
     run_state_machine_as_test(InboxMachine, settings=QUICK)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.runtime.retry import Backoff
 from tests.dialogues.stage import Theatre
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord
@@ -43,7 +44,7 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again later is tried again at once."""
-    monkeypatch.setattr("core.chat.posting.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("core.chat.posting.POST_BACKOFF", Backoff(0.01, longest=60.0))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from core.domain.records import Spoken, Turn
 from core.models.served import Level
 from core.rights.allowances import MOST_OUTPUT, Allowance
 from core.rights.usage import NANO
+from core.runtime.retry import Backoff
 from core.store import turns
 from core.store.database import Connection
 from core.tools.nocodb.bridge import BridgeSource
@@ -239,8 +240,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     calls: bool,
 ) -> None:
     """However often: it never counts as an attempt."""
-    monkeypatch.setattr("core.conversation.storing.FIRST_WAIT", 0.0)
-    monkeypatch.setattr("core.conversation.storing.LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("core.conversation.storing.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with served(theatre, fake, [Source(look)], level=level) as stage:
@@ -305,7 +305,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
-    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
     prepare, tried = ConversationManager._disarm_and_split, 0
 
     async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:

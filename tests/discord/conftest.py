@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from discord.state import ConnectionState
 
+from core.runtime.retry import Backoff
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.addresses import sdk_addresses
@@ -18,7 +19,7 @@ PAUSES = {
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
     "adapters.discord.surface.SOON": 0.02,
-    "core.chat.posting.FIRST_WAIT": 0.01,
+    "core.chat.posting.POST_BACKOFF": Backoff(0.01, longest=60.0),
     "core.chat.presence.SOON": 0.02,
 }
 DEADLINES = {

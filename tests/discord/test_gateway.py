@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.errors import SettingsError
+from core.runtime.retry import Backoff
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 
@@ -195,7 +196,7 @@ async def test_a_deaf_socket_is_noticed(
 async def test_discord_down_at_the_start_is_tried_again(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.connection.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("adapters.discord.connection.CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
     await house.open()
     await ana.say("hello")

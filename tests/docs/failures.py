@@ -76,6 +76,9 @@ def _of(node: ast.AST, sources: Sources) -> Iterator[str]:
         case ast.Call() if _is_error(node, sources):
             for each in (*node.args, *(k.value for k in node.keywords if k.arg == "why")):
                 yield from _texts(each, sources)
+        case ast.Call() if catalogue._last(node.func) == "raises":  # a row of an ErrorTable
+            for each in node.args[1:]:
+                yield from _texts(each, sources)
         case ast.Call() if _fails(node):
             for each in node.args[_NAMES[catalogue._last(node.func)] :]:
                 yield from _texts(each, sources)

@@ -27,7 +27,8 @@ class Written:
 
 
 class FaultyProxy(FaultyServer):
-    """`written` are the calls that wrote, or tried to; reads pass as they are.
+    """`written` are the calls that wrote, or tried to; reads pass as they are, `read` are their
+    paths.
 
     `hang` goes by the method and "records" or "links", as "PATCH records"; `until` counts reads
     too. What has come in has its effect, also when its caller dies meanwhile.
@@ -37,6 +38,7 @@ class FaultyProxy(FaultyServer):
         super().__init__()
         self.upstream = upstream
         self.written: list[Written] = []
+        self.read: list[str] = []
         self._session: aiohttp.ClientSession | None = None
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -53,6 +55,7 @@ class FaultyProxy(FaultyServer):
 
     async def _call(self, request: web.Request) -> web.Response:
         if request.method == "GET":
+            self.read.append(request.path)
             answer = await self._passed(request, b"")
             await self.ended()
             return answer

@@ -156,6 +156,8 @@ def _said(node: ast.AST, sources: Sources) -> Iterator[Key]:
             yield from _pairs(node, sources)
         elif node.args and (name in ("say", "_say") or name in sources.errors):
             yield from _texts(node.args[0], sources)
+        elif name == "raises":  # a row of an ErrorTable: the sentence is the second argument
+            yield from (text for each in node.args[1:] for text in _texts(each, sources))
         elif name in PLACED and len(node.args) > PLACED[name]:
             yield from _texts(node.args[PLACED[name]], sources)
         named = GIVEN | ({"cause", "what", "why"} if name in sources.errors else set())

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from core.clients.http import Proxies
-from core.clients.openai import Client, Fault, Place, pause
+from core.clients.openai import Client, Fault, Place, seconds_before_retry
 from core.domain.errors import NoKey
 from tests.fakes.openai import FakeOpenAI
 
@@ -186,9 +186,9 @@ async def _no_sleep(_: float) -> None:
 
 
 def test_pauses() -> None:
-    assert pause(1, Fault("refused", status=429, wait=7.0)) == 7.0
+    assert seconds_before_retry(1, Fault("refused", status=429, wait=7.0)) == 7.0
     for tried, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
-        assert least <= pause(tried, Fault("lost")) <= least * 1.25
+        assert least <= seconds_before_retry(tried, Fault("lost")) <= least * 1.25
 
 
 def test_quota_is_never_passing() -> None:

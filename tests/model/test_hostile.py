@@ -88,7 +88,7 @@ async def test_what_never_ends_is_ended(
     fake.hostile = hostile.streams(hostile.endless_nothing)
     talk = Talk(await make(level))
     with monkeypatch.context() as patch:
-        patch.setattr(server, "LONGEST_ROUND", 0.5)
+        patch.setattr(server, "MAX_ROUND_SECONDS", 0.5)
         with pytest.raises(ModelError, match="more than Ponte takes"):
             await talk.say("hello")
     await goes_on(talk, fake)

@@ -8,7 +8,16 @@ import pytest
 
 from core.clients.http import HttpAnswer
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import PAGE, Aggregate, At, Base, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.api import (
+    MAX_PAGE_ROWS,
+    Aggregate,
+    At,
+    Base,
+    NocoApi,
+    NocoError,
+    Record,
+    Sort,
+)
 from core.tools.nocodb.schema import Table
 from tests.nocodb.places import Place
 
@@ -53,8 +62,8 @@ async def test_rows_come_in_pages_by_field_and_order(place: Place) -> None:
 async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
     readings = await place.schemas().table("Readings")
     page = await place.api().records(readings.at, size=5000)
-    assert (len(page.records), page.more) == (PAGE, True)
-    rest = await place.api().records(readings.at, size=PAGE, page=2)
+    assert (len(page.records), page.more) == (MAX_PAGE_ROWS, True)
+    rest = await place.api().records(readings.at, size=MAX_PAGE_ROWS, page=2)
     assert (len(rest.records), rest.more) == (200, False)
     assert await place.api().count(readings.at) == 1200
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.changes import RowWrite
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import BATCH
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place
 
@@ -195,7 +195,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(desk
 async def test_ten_rows_in_a_call(desk: Desk) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
     draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
-    assert desk.rows.batch(draft) == BATCH == 10
+    assert desk.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
     done = await desk.all_done(draft)
     assert all((step.now or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
     await desk.undone(done)

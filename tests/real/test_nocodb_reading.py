@@ -11,7 +11,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import BATCH, Aggregate, NocoApi
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, Aggregate, NocoApi
 from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
 from core.tools.nocodb.schema import Schemas, Table
 from tests.nocodb.reader import Reader
@@ -94,8 +94,8 @@ async def library(real_nocodb: Seeded) -> AsyncIterator[Library]:
         table = await schemas.table("Library")
         texts: dict[str, str | None] = {}
         rows: list[dict[str, Any]] = [{"Text": text} for text in (*VALUES, None, "")]
-        for start in range(0, len(rows), BATCH):
-            made = await api.create(table.at, rows[start : start + BATCH])
+        for start in range(0, len(rows), MAX_ROWS_PER_WRITE):
+            made = await api.create(table.at, rows[start : start + MAX_ROWS_PER_WRITE])
             texts |= {row.id: row.fields["Text"] for row in made}
         yield Library(api, schemas, table, texts, Reader(api, schemas), token)
 

@@ -116,6 +116,15 @@ async def test_57_rows_go_in_batches_and_come_back(crm: Team) -> None:
     ]
 
 
+async def test_an_approved_one_row_write_reads_the_description_once(crm: Team) -> None:
+    changes = [{"id": 1, "fields": {"Value": 7}}]
+    card = await crm.proposes("update", table="Customers", changes=changes)
+    crm.proxy.read.clear()
+    assert "Done." in await crm.approves(card)
+    described = [path for path in crm.proxy.read if "/meta/" in path]
+    assert (len(described), len(crm.proxy.read), len(crm.proxy.written)) == (1, 3, 1)
+
+
 async def test_a_second_approval_says_what_the_first_did(crm: Team) -> None:
     card = await crm.proposes("create", table="Customers", rows=[{"Name": "Once"}])
     first, second = await crm.approves(card), await crm.approves(card)

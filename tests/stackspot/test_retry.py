@@ -15,7 +15,7 @@ from core.clients.http import (
     HttpUnreadable,
 )
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.api import BUSY_PAUSES, PAUSES, pause_after, wait_of
+from core.tools.stackspot.api import BUSY_PAUSES_SECONDS, RETRY_PAUSES_SECONDS, pause_after, wait_of
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
@@ -44,15 +44,15 @@ def answer(status: int, **headers: str) -> HttpAnswer:
     ],
 )
 def test_which_requests_are_sent_again(error: HttpError, repeatable: bool, otherwise: bool) -> None:
-    assert (pause_after(error, 1, True) is not None) is repeatable
-    assert (pause_after(error, 1, False) is not None) is otherwise
+    assert (pause_after(error, 1, "status") is not None) is repeatable
+    assert (pause_after(error, 1, "create") is not None) is otherwise
 
 
 def test_the_attempts_come_to_an_end() -> None:
-    assert pause_after(answer(503), len(PAUSES), True) == PAUSES[-1]
-    assert pause_after(answer(503), len(PAUSES) + 1, True) is None
-    assert pause_after(answer(429), len(BUSY_PAUSES) + 1, True) is None
-    assert sum(BUSY_PAUSES) > 60
+    assert pause_after(answer(503), len(RETRY_PAUSES_SECONDS), "status") == RETRY_PAUSES_SECONDS[-1]
+    assert pause_after(answer(503), len(RETRY_PAUSES_SECONDS) + 1, "status") is None
+    assert pause_after(answer(429), len(BUSY_PAUSES_SECONDS) + 1, "status") is None
+    assert sum(BUSY_PAUSES_SECONDS) > 60
 
 
 @pytest.mark.parametrize(

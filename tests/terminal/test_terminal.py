@@ -253,7 +253,7 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> Non
 
 
 async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(chat, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0))
     out = io.StringIO()
     code = await chat.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
     assert (code, out.getvalue()) == (1, f"{chat.Unreachable.sentence}\n")

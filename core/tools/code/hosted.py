@@ -28,12 +28,15 @@ from typing import Literal
 
 import structlog
 
+from core.clients.error_table import ErrorTable, on
+from core.clients.http import RemoteError
 from core.clients.openai import Client, Fault, Json
 from core.domain.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
 from core.rights.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
+from core.runtime.retry import Backoff
 from core.text import i18n
 from core.text.i18n import say
 from core.text.text import file_name, without_towers
@@ -52,25 +55,30 @@ log = structlog.get_logger("code")
 
 RESPONSES, CONTAINERS = "/responses", "/containers"
 OUTPUTS = "code_interpreter_call.outputs"
-ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-PAUSES = (1.0, 2.0, 4.0, 5.0)
-"""Seconds between looks at a response that is not finished; the last one goes on."""
-LONGEST = 60_000
+FINAL_EVENTS = (
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+)
+POLL_BACKOFF = Backoff(1.0, longest=5.0)
+"""Pauses between requests for a response that is not finished."""
+MAX_CODE_CHARACTERS = 60_000
 """Characters of code: the model must write each of them again."""
 READ_MOST, SAID_MOST = 50_000, 16_000
 """Tokens that are reserved beside the code: what the model reads of the run and says of it. Neither
 is bounded by OpenAI, so this is the one bound that a run may exceed."""
-BUSY = 20.0
+DEFAULT_BUSY_SECONDS = 20.0
 """Seconds that a person is told to wait where the server names none."""
 IDLE_MINUTES = 20
 """After so long without use OpenAI ends a container (its guide to the code interpreter)."""
-REUSE = 19 * 60.0
+REUSE_SECONDS = 19 * 60.0
 """Seconds since its last use for which one is used again: no run begins in its last minute."""
-HEALS = 2
+MAX_NEW_CONTAINERS = 2
 """Times that one run takes a new container because the last one is gone."""
-PROMPT = 3.0
+FORGET_PATIENCE_SECONDS = 3.0
 """Seconds that a person who says `forget` waits for a container to be deleted."""
-MOST = 500
+MAX_KNOWN_THREADS = 500
 """Threads whose containers are known without asking; the longest unused are dropped."""
 OPERATORS = ("no_key", "wrong_key", "no_quota", "unknown_model", "no_containers", "unfit_model")
 """Errors that say something of the server and not of one run."""
@@ -117,6 +125,7 @@ POLICY = "OpenAI refuses to run this code: it is against its usage policies."
 LOST = "OpenAI did not answer to the end, so it is not known whether the code ran."
 AWAY = "OpenAI cannot run code just now. Nothing ran; try again in a minute."
 ODD = "OpenAI refused to run the code ({reason}). Please tell the operator."
+NO_DETOUR = "do not try to get around it"
 DECLINED = "The model declined to run this code."
 NOT_RUN = "The model did not run the code. Please ask again."
 UNSAID = "OpenAI does not say which code ran"
@@ -124,8 +133,10 @@ BROKEN = "OpenAI ended the run before the code came to its end"
 CUT = "The code is too long to be run there in one piece. Please run it in smaller ones."
 
 
-async def asked(client: Client, body: Json, known: Callable[[str], Awaitable[None]]) -> Json:
-    """The response to `body`; its id is told to `known` before anything of it is waited for.
+async def ask_for_response(
+    client: Client, body: Json, known: Callable[[str], Awaitable[None]]
+) -> Json:
+    """Return the response to `body`. `known` gets its id before anything else is waited for.
 
     Asked again only where it was surely not begun. Raises Fault; `lost` where nobody knows
     whether it ran.
@@ -138,7 +149,7 @@ async def asked(client: Client, body: Json, known: Callable[[str], Awaitable[Non
             raise Fault("lost")
         return first, events
 
-    first, events = await client.patiently(opened)
+    first, events = await client.call_with_retries(opened)
     name = ""
     try:
         async with aclosing(events):
@@ -148,7 +159,7 @@ async def asked(client: Client, body: Json, known: Callable[[str], Awaitable[Non
                 if not name and isinstance(response, dict) and response.get("id"):
                     name = str(response["id"])
                     await known(name)
-                if event.get("type") in ENDS:
+                if event.get("type") in FINAL_EVENTS:
                     return _final(response or {})
                 if event.get("type") == "error":
                     raise Fault("broken", body=event)
@@ -158,12 +169,12 @@ async def asked(client: Client, body: Json, known: Callable[[str], Awaitable[Non
             raise
     if not name:
         raise Fault("lost")
-    return await settled(client, name)
+    return await poll_response(client, name)
 
 
-async def settled(client: Client, name: str) -> Json:
-    """The response of that id once it is final, however long it takes. Raises Fault."""
-    looks = 0
+async def poll_response(client: Client, name: str) -> Json:
+    """Return the response of that id once it is final, however long that takes. Raises Fault."""
+    pauses = iter(POLL_BACKOFF)
     while True:
         try:
             answer = await client.get(f"{RESPONSES}/{name}", {"include": [OUTPUTS]})
@@ -173,8 +184,7 @@ async def settled(client: Client, name: str) -> Json:
             raise Fault("lost") from None
         if answer.get("status") not in ("queued", "in_progress"):
             return _final(answer)
-        await client.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
-        looks += 1
+        await client.sleep(next(pauses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +202,8 @@ class Prompt:
         text = found[1] if found else text
         if not text.strip():
             raise ToolError(NO_CODE, code="no_code")
-        if len(text) > LONGEST:
-            size, limit = i18n.number(len(text)), i18n.number(LONGEST)
+        if len(text) > MAX_CODE_CHARACTERS:
+            size, limit = i18n.number(len(text)), i18n.number(MAX_CODE_CHARACTERS)
             raise ToolError(TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or found:
             return cls(text)
@@ -279,7 +289,7 @@ def execution_of(response: Json) -> Execution:
             for note in notes
             if note.get("type") == "container_file_citation"
         },
-        text=unlinked("\n\n".join(texts)).strip(),
+        text=without_container_links("\n\n".join(texts)).strip(),
         refusal="".join(str(part.get("refusal") or "") for part in parts),
         ended=str(reason or "") if response.get("status") == "incomplete" else "",
         broken=any(call.get("status") in ("failed", "incomplete") for call in calls),
@@ -288,42 +298,50 @@ def execution_of(response: Json) -> Execution:
     )
 
 
-def unlinked(text: str) -> str:
+def without_container_links(text: str) -> str:
     """`text` without links into a container, which nobody can follow: what they say stays."""
     text = _LINK.sub(lambda found: found["label"], text)
     return _BARE.sub(lambda found: posixpath.basename(found["path"]), text)
 
 
-def worded(fault: Fault, model: str) -> ToolError:
+def _names_tools(fault: Fault) -> bool:
+    return fault.param.startswith(("tools", "tool_choice"))
+
+
+ERRORS = ErrorTable(
+    RemoteError,
+    on(when=lambda fault: fault.quota).raises("no_quota", NoQuota.sentence),
+    on(when=lambda fault: fault.no_model).raises("unknown_model", NO_MODEL),
+    on(when=lambda fault: fault.policy).raises("refused", POLICY, hint=NO_DETOUR),
+    on(401, 403).raises("wrong_key", WrongKey.sentence),
+    on(when=lambda fault: fault.rate_limited).raises(
+        "rate_limited", RateLimited.sentence,
+        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_BUSY_SECONDS)},
+    ),
+    on(404, 405, 501).raises("no_containers", NOWHERE),
+    on(400, when=_names_tools).raises("unfit_model", UNFIT),
+    on("lost", "excess").raises(
+        "unknown", LOST, hint="do not repeat it by yourself", outcome_unknown=True
+    ),
+    on("refused", when=lambda fault: fault.status < 500).raises(
+        "refused", ODD, values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"}
+    ),
+    on().raises("model_down", AWAY),
+)  # fmt: skip
+
+
+def explain(fault: Fault, model: str) -> ToolError:
+    """Return the error for the model and the person, and log the fault."""
     log.warning("code not run", fault=str(fault), request=fault.request)
-    if fault.quota:
-        return ToolError(NoQuota.sentence, code="no_quota")
-    if fault.no_model:
-        return ToolError(NO_MODEL, code="unknown_model", model=model)
-    if fault.policy:
-        return ToolError(POLICY, code="refused", hint="do not try to get around it")
-    if fault.status in (401, 403):
-        return ToolError(WrongKey.sentence, code="wrong_key")
-    if fault.status == 429 or fault.code == "rate_limit_exceeded":
-        seconds = math.ceil(fault.wait or BUSY)
-        return ToolError(RateLimited.sentence, code="rate_limited", seconds=seconds)
-    if fault.status in (404, 405, 501):
-        return ToolError(NOWHERE, code="no_containers")
-    if fault.status == 400 and fault.param.startswith(("tools", "tool_choice")):
-        return ToolError(UNFIT, code="unfit_model", model=model)
-    if fault.kind in ("lost", "excess"):
-        return ToolError(LOST, code="unknown", hint="do not repeat it by yourself")
-    if fault.kind == "refused" and fault.status < 500:
-        return ToolError(ODD, code="refused", reason=fault.code or f"HTTP {fault.status}")
-    return ToolError(AWAY, code="model_down")
+    return ERRORS.explain(fault, model=model)
 
 
-def unexecuted(execution: Execution) -> ToolError | None:
-    """Why an answer came without any code having run; None where some did."""
+def explain_no_run(execution: Execution) -> ToolError | None:
+    """Return the error of an answer for which no code ran; None where some did."""
     if execution.codes:
         return None
     if execution.ended == "content_filter":
-        return ToolError(POLICY, code="refused", hint="do not try to get around it")
+        return ToolError(POLICY, code="refused", hint=NO_DETOUR)
     if execution.ended:
         return ToolError(CUT, code="too_long")
     said = (execution.refusal or execution.text)[:500]
@@ -418,7 +436,7 @@ class Containers:
             "memory_limit": "1g",
             "network_policy": {"type": "disabled"},
         }
-        made = await self._client.patiently(lambda: self._client.post(CONTAINERS, body))
+        made = await self._client.call_with_retries(lambda: self._client.post(CONTAINERS, body))
         metrics.code_containers.inc()
         log.info("container made", container=str(made.get("id")))
         return Container(str(made["id"]), self.now(), paid=self.now())
@@ -619,7 +637,7 @@ class CodeInterpreter:
         id = self.container
         self._held, self._former, self._lost = None, "", ""
         if id:
-            await asyncio.wait({self._containers.discard(id)}, timeout=PROMPT)
+            await asyncio.wait({self._containers.discard(id)}, timeout=FORGET_PATIENCE_SECONDS)
 
     async def close(self) -> None:
         """The end of a single one: its container is deleted."""
@@ -633,7 +651,7 @@ class CodeInterpreter:
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> tuple[Ran, str]:
-        """What came of it, and the model's own words. Raises ToolError."""
+        """Return the outcome and the model's own words. Raises ToolError."""
         async with self._lock:
             self._forgotten, self._began = False, bool(ctx and ctx.handle)
             try:
@@ -653,7 +671,7 @@ class CodeInterpreter:
                     self._former, self._held = self.container, None
                 raise
             except Fault as fault:
-                error = worded(fault, self._choice.model)
+                error = explain(fault, self._choice.model)
                 if self._began and not fault.undone:
                     error.usage = self._usage(Usage(estimated=True), self._held)
                 raise error from None
@@ -674,10 +692,12 @@ class CodeInterpreter:
                 container = await self._there(ctx)
                 gone = await self._containers.put(container, given)
                 self._began = True
-                response = await asked(self._client, self._body(container, prompt, person), known)
+                response = await ask_for_response(
+                    self._client, self._body(container, prompt, person), known
+                )
                 break
             except Fault as fault:
-                if not fault.container_gone or healed == HEALS or self._forgotten:
+                if not fault.container_gone or healed == MAX_NEW_CONTAINERS or self._forgotten:
                     raise
                 healed += 1
                 self._lose(IDLE)
@@ -687,7 +707,7 @@ class CodeInterpreter:
 
     async def _resumed(self, prompt: Prompt, handle: str) -> tuple[Ran, str]:
         """The run that an earlier process began, once it is over; nothing is begun anew."""
-        execution = execution_of(await settled(self._client, handle))
+        execution = execution_of(await poll_response(self._client, handle))
         if self._held is None or self._held.id != execution.container:
             self._held, self._former = self._containers.known(execution.container), ""
         return await self._ran(self._held, execution, prompt, since=execution.at), execution.text
@@ -696,7 +716,7 @@ class CodeInterpreter:
         self, container: Container, execution: Execution, prompt: Prompt, since: int = 0
     ) -> Ran:
         """Raises ToolError where no code ran."""
-        if why := unexecuted(execution):
+        if why := explain_no_run(execution):
             why.usage = self._usage(execution.usage, container, execution.model)
             raise why
         taken = await self._containers.taken(container, execution, since=since)
@@ -725,7 +745,7 @@ class CodeInterpreter:
             self._held = await self._containers.found(self._former)
             self._lost = self._lost if self._held else IDLE
             self._former = ""
-        if self._held and self._containers.now() - self._held.used >= REUSE:
+        if self._held and self._containers.now() - self._held.used >= REUSE_SECONDS:
             self._lose(IDLE)
         if self._held is None:
             made = await self._containers.make()
@@ -850,7 +870,7 @@ class HostedBackend:
             self._client, self._choice, container=thread.container, containers=self._containers
         )
         self._threads[thread.id] = known
-        for id in [id for id, each in self._threads.items() if not each.busy][:-MOST]:
+        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         return known
 

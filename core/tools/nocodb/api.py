@@ -1,4 +1,4 @@
-"""NocoDB's HTTP: exactly the calls that the tools need, how often and how fast they are asked.
+"""NocoDB's HTTP API: the calls that the tools need, their retries, rate limit and errors.
 
 v3 has no list of bases and no aggregates: those are v2. Rows go by id as text.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
+from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
@@ -23,63 +24,45 @@ from core.clients.http import (
     HttpError,
     HttpTimeout,
     HttpTooLarge,
+    HttpUnreadable,
     RemoteError,
-    cleaned,
     retry_after,
+    withhold_secrets,
 )
 from core.domain.errors import WriteUnsure
-from core.runtime.tasks import Pacer, Sleep, retry, stepped
+from core.runtime.retry import Sleep, after_each, retry
+from core.runtime.tasks import Pacer
 
-PAUSES = (0.3, 1.2)
-"""Seconds before the second and the third attempt of a read."""
+READ_PAUSES_SECONDS = (0.3, 1.2)
+"""Pauses before the second and third attempt of a read."""
 
-AWAY = (502, 503, 504)
-"""A host's own answer while the server behind it is down or starting."""
+AWAY_STATUSES = (502, 503, 504)
+"""Statuses of a proxy while the server behind it is down or starting."""
 
-CLOUD = 0.25
+CLOUD_CALL_INTERVAL_SECONDS = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
 not arrive at the distances at which they leave. A server of one's own has no limit."""
 
-BUSY = 30.0
-"""Seconds to wait where NocoDB does not say how long (its cloud asks for 30)."""
+DEFAULT_BUSY_SECONDS = 30.0
+"""The wait after a 429 without Retry-After (NocoDB's cloud asks for 30)."""
 
-DRIFT = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FILTER"})
-"""What NocoDB says where the schema that we know is no longer so."""
+DRIFT_REASONS = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FILTER"})
+"""NocoDB's codes for a table or field that changed since we read the schema."""
 
 _ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
 _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
 
-_REFUSALS: Mapping[str, tuple[str, str, str]] = {
-    "ERR_TABLE_NOT_FOUND": (
-        "unknown_table", "NocoDB has that table no longer.", "look at nocodb_tables again",
-    ),
-    "ERR_BASE_NOT_FOUND": (
-        "wrong_base",
-        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
-        "tell the person; trying again is of no use",
-    ),
-    "ERR_FIELD_NOT_FOUND": (
-        "unknown_field", "NocoDB has that field no longer.", "look at nocodb_tables again",
-    ),
-    "ERR_INVALID_FILTER": ("bad_filter", "NocoDB does not accept that filter.", ""),
-    "ERR_FILTER_VERIFICATION_FAILED": ("bad_filter", "NocoDB does not accept that filter.", ""),
-    "ERR_INVALID_VALUE_FOR_FIELD": ("bad_value", "NocoDB does not accept a value.", ""),
-    "ERR_INVALID_PK_VALUE": ("not_found", "A row of that table cannot have such an id.", ""),
-    "ERR_INVALID_OFFSET_VALUE": ("bad_page", "There is no such page.", "ask for an earlier page"),
-}  # fmt: skip
-"""NocoDB's code → ours, the sentence, the hint ("": NocoDB's own words)."""
-
-AT_ONCE = 8
+MAX_PARALLEL_CALLS = 8
 """Calls under way at the same time."""
 
-_NO_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
-"""What does not stand in the name of who asks."""
+_NOT_IN_A_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
+"""Characters that are removed from the name of the person who asks."""
 
-BATCH = 10
+MAX_ROWS_PER_WRITE = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
-LINKS = 100
+MAX_LINKS_PER_WRITE = 100
 """Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
-PAGE = 1000
+MAX_PAGE_ROWS = 1000
 """Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
 
 Json = Mapping[str, Any]
@@ -145,9 +128,11 @@ class Aggregate:
 
 
 def interval_of(url: str) -> float:
-    """Seconds between two calls of the server at `url`."""
+    """Return the seconds between two calls of the server at `url`."""
     host = urlsplit(url).hostname or ""
-    return CLOUD if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
+    return (
+        CLOUD_CALL_INTERVAL_SECONDS if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
+    )
 
 
 class NocoError(RemoteError):
@@ -165,74 +150,189 @@ class NocoError(RemoteError):
     reason = ""
 
 
-def worded(error: HttpError) -> NocoError:
-    """The error of a call, in words, without addresses and without what was sent."""
-    if isinstance(error, HttpAnswer) and error.status not in AWAY:
-        return _refused(error)
-    if isinstance(error, HttpAnswer | HttpDown):
-        return NocoError(
-            "NocoDB cannot be reached. Please try again in a minute; "
-            "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
-            code="nocodb_down", unsure=error.sent,
-        )  # fmt: skip
-    if isinstance(error, HttpTimeout):
-        return NocoError(
-            "NocoDB did not answer in time. Please try again in a minute.",
-            code="nocodb_silent", hint="ask for fewer rows or fields", unsure=error.sent,
-        )  # fmt: skip
-    if isinstance(error, HttpTooLarge):
-        return NocoError(
-            "The answer of NocoDB is too large.",
-            code="too_large", hint="ask for fewer rows or fields", unsure=True,
-        )  # fmt: skip
-    return unreadable()
+_NO_RETRY = "tell the person; trying again is of no use"
+_ASK_FOR_LESS = "ask for fewer rows or fields"
+_LOOK_AGAIN = "look at nocodb_tables again"
+
+
+def reason_of(answer: HttpAnswer) -> str:
+    """Return NocoDB's own code for the failure; "" where it gives none."""
+    return _read_body(answer)[0]
+
+
+def own_words(answer: HttpAnswer) -> str:
+    """Return NocoDB's own words, without addresses and tokens."""
+    return withhold_secrets(_read_body(answer)[1])
+
+
+def seconds_to_wait(answer: HttpAnswer) -> float:
+    """Return the seconds that NocoDB asks for; `DEFAULT_BUSY_SECONDS` where it gives none."""
+    seconds = retry_after(answer.headers)
+    return DEFAULT_BUSY_SECONDS if seconds is None else seconds
+
+
+def _read_body(answer: HttpAnswer) -> tuple[str, str]:
+    body = answer.json if isinstance(answer.json, Mapping) else {}
+    given = {name: text for name, text in body.items() if isinstance(text, str)}
+    return given.get("error", ""), given.get("message", given.get("msg", ""))
+
+
+def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
+    return lambda answer: reason_of(answer) in reasons
+
+
+def _is_not_nocodb(answer: HttpAnswer) -> bool:
+    reason, text = _read_body(answer)
+    return reason == "NOT_FOUND" or not (reason or text)
+
+
+def _find_role(answer: HttpAnswer) -> str:
+    """Return the role of NocoDB's user for us, where the answer names it."""
+    role = _ROLE.search(_read_body(answer)[1])
+    return role[1].strip().title() if role else ""
+
+
+def _missing_row(answer: HttpAnswer) -> str:
+    found = _RECORD.search(_read_body(answer)[1])
+    return withhold_secrets(found[1]) if found else "of that id"
+
+
+ERRORS = ErrorTable(
+    NocoError,
+    on(HttpDown, *AWAY_STATUSES).raises(
+        "nocodb_down",
+        "NocoDB cannot be reached. Please try again in a minute; "
+        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+        retry=True, outcome_unknown=was_sent,
+    ),
+    on(HttpTimeout).raises(
+        "nocodb_silent", "NocoDB did not answer in time. Please try again in a minute.",
+        hint=_ASK_FOR_LESS, outcome_unknown=was_sent,
+    ),
+    on(HttpTooLarge).raises(
+        "too_large", "The answer of NocoDB is too large.",
+        hint=_ASK_FOR_LESS, outcome_unknown=True,
+    ),
+    on(401).raises(
+        "nocodb_token", "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
+        hint=_NO_RETRY,
+    ),
+    on(403, when=lambda answer: bool(_find_role(answer))).raises(
+        "nocodb_forbidden",
+        "NocoDB's user for me has the role {role}, which may not do that. "
+        "The operator can give it the role Editor in NocoDB.",
+        hint="tell the person; do not look for another way",
+        values=lambda answer: {"role": _find_role(answer)},
+    ),
+    on(403).raises(
+        "nocodb_forbidden",
+        "NocoDB's user for me may not see that. The operator must invite that user to the base.",
+        hint="tell the person; do not look for another way",
+    ),
+    on(429).raises(
+        "nocodb_busy", "NocoDB has too much to do. Please try again in {seconds} s.",
+        retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
+    ),
+    on(SERVER_ERRORS).raises(
+        "nocodb_failed",
+        "NocoDB failed on its own side (status {status}). Please try again in a minute; "
+        "if it goes on, tell the operator.",
+        hint=own_words, retry=True, outcome_unknown=True,
+        values=lambda answer: {"status": answer.status},
+    ),
+    on(HttpAnswer, when=_is_not_nocodb).raises(
+        "nocodb_missing",
+        "There is no NocoDB with the API that I speak (v3) at the address that is set. "
+        "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
+        "not_found", "There is no row {id} in that table.",
+        values=lambda answer: {"id": _missing_row(answer)},
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_TABLE_NOT_FOUND")).raises(
+        "unknown_table", "NocoDB has that table no longer.", hint=_LOOK_AGAIN
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_BASE_NOT_FOUND")).raises(
+        "wrong_base",
+        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
+        hint=_NO_RETRY,
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_FIELD_NOT_FOUND")).raises(
+        "unknown_field", "NocoDB has that field no longer.", hint=_LOOK_AGAIN
+    ),
+    on(
+        HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")
+    ).raises("bad_filter", "NocoDB does not accept that filter.", hint=own_words),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_VALUE_FOR_FIELD")).raises(
+        "bad_value", "NocoDB does not accept a value.", hint=own_words
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_PK_VALUE")).raises(
+        "not_found", "A row of that table cannot have such an id.", hint=own_words
+    ),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_OFFSET_VALUE")).raises(
+        "bad_page", "There is no such page.", hint="ask for an earlier page"
+    ),
+    on(HttpAnswer).raises("bad_call", "NocoDB does not accept that call.", hint=own_words),
+    on().raises(
+        "nocodb_unreadable",
+        "NocoDB answered something that I cannot read. "
+        "The operator must check that NOCODB_URL is NocoDB's own address.",
+        outcome_unknown=True,
+    ),
+)  # fmt: skip
+
+
+def explain(error: HttpError) -> NocoError:
+    """Return the error of a call in words, without addresses and without what was sent."""
+    problem = ERRORS.explain(error)
+    if isinstance(error, HttpAnswer) and error.status not in AWAY_STATUSES:
+        problem.reason = reason_of(error)
+    return problem
 
 
 def unreadable() -> NocoError:
-    return NocoError(
-        "NocoDB answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is NocoDB's own address.",
-        code="nocodb_unreadable", unsure=True,
-    )  # fmt: skip
+    return explain(HttpUnreadable("not as documented"))
 
 
 def wait_of(error: HttpError, pause: float) -> float | None:
-    """Seconds until a read may be asked again: `pause`, or as NocoDB says; None for never."""
-    if isinstance(error, HttpAnswer):
-        if error.status == 429:
-            return busy_wait(error, pause)
-        return pause if error.status >= 500 else None
-    return pause if isinstance(error, HttpDown) else None
+    """Return the seconds until a read may be repeated: `pause`, or what NocoDB asks for. None where
+    it is not to be repeated."""
+    if isinstance(error, HttpAnswer) and error.status == 429:
+        return busy_wait(error, pause)
+    return pause if ERRORS.find(error).retry else None
 
 
 def busy_wait(error: HttpError, pause: float) -> float | None:
-    """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
+    """Return the seconds to wait where NocoDB was too busy to do anything, so that a write may be
+    sent again. None where it is not to be sent again."""
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
-    seconds = _asked_wait(error)
-    return max(pause, seconds) if seconds <= BUSY else None
+    seconds = seconds_to_wait(error)
+    return max(pause, seconds) if seconds <= DEFAULT_BUSY_SECONDS else None
 
 
-def json_object(told: object) -> Json:
-    """Raises NocoError where it is none."""
+def require_object(told: object) -> Json:
+    """Return `told` if it is a JSON object. Raises NocoError otherwise."""
     if not isinstance(told, Mapping):
         raise unreadable()
     return told
 
 
-def record(told: object) -> Record:
+def read_record(told: object) -> Record:
     """{"id", "fields"}."""
-    one = json_object(told)
+    one = require_object(told)
     fields = one.get("fields")
     if one.get("id") is None:
         raise unreadable()
     return Record(str(one["id"]), fields if isinstance(fields, Mapping) else {})
 
 
-def page_of(told: object) -> Page:
+def read_page(told: object) -> Page:
     """{"records": […], "next": address or null}."""
-    answer = json_object(told)
-    return Page(tuple(map(record, _list(answer, "records"))), more=bool(answer.get("next")))
+    answer = require_object(told)
+    return Page(
+        tuple(map(read_record, _read_list(answer, "records"))), more=bool(answer.get("next"))
+    )
 
 
 class NocoApi:
@@ -250,7 +350,7 @@ class NocoApi:
         token: str,
         http: HttpClient,
         *,
-        pauses: Sequence[float] = PAUSES,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
         timeout: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -263,7 +363,7 @@ class NocoApi:
         self._timeout = timeout
         self._sleep = sleep
         self._pace = Pacer(interval_of(url), clock, sleep)
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._gate = asyncio.Semaphore(MAX_PARALLEL_CALLS)
         self._drifts: Counter[str] = Counter()
 
     @property
@@ -276,15 +376,15 @@ class NocoApi:
         self._drifts[reason] += 1
 
     def patient(self, pauses: Sequence[float]) -> NocoApi:
-        """The same line, which asks again after these seconds where a read fails."""
+        """Return a client with the same connections that retries reads after these pauses."""
         other = copy.copy(self)
         other._pauses = tuple(pauses)
         return other
 
     async def bases(self) -> Sequence[Base]:
-        """Those that the token's user sees."""
+        """Return the bases that the token's user sees."""
         found = []
-        for one in _list(await self._read("/api/v2/meta/bases"), "list"):
+        for one in _read_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
             foreign = frozenset(
                 str(each.get("id"))
@@ -305,15 +405,17 @@ class NocoApi:
         return next((str(role) for role, has in held.items() if has), "")
 
     async def tables(self, base: str) -> Sequence[Named]:
-        told = await self._read(f"/api/v3/meta/bases/{_step(base)}/tables")
+        told = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
             Named(str(one.get("id") or ""), str(one.get("title") or ""))
-            for one in _list(told, "list")
+            for one in _read_list(told, "list")
         ]
 
     async def table(self, at: At) -> Json:
-        """Its description as NocoDB tells it; `core.tools.nocodb.schema` reads it."""
-        return await self._read(f"/api/v3/meta/bases/{_step(at.base)}/tables/{_step(at.table)}")
+        """Return NocoDB's description of a table; `core.tools.nocodb.schema` reads it."""
+        return await self._read(
+            f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
+        )
 
     async def records(
         self,
@@ -329,7 +431,7 @@ class NocoApi:
 
         Behind the last page raises NocoError `bad_page`.
         """
-        asked = {"page": str(page), "pageSize": str(min(size, PAGE))}
+        asked = {"page": str(page), "pageSize": str(min(size, MAX_PAGE_ROWS))}
         if fields:
             asked["fields"] = ",".join(fields)
         if where:
@@ -337,17 +439,17 @@ class NocoApi:
         if sort:
             order = [{"field": each.field, "direction": each.direction} for each in sort]
             asked["sort"] = json.dumps(order)
-        return page_of(await self._read(f"{_data(at)}/records", asked))
+        return read_page(await self._read(f"{_data_path(at)}/records", asked))
 
     async def record(self, at: At, id: str, *, fields: Sequence[str] = ()) -> Record:
         """Raises NocoError `not_found`."""
         asked = {"fields": ",".join(fields)} if fields else {}
-        return record(await self._read(f"{_data(at)}/records/{_step(id)}", asked))
+        return read_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", asked))
 
     async def count(self, at: At, where: str = "") -> int:
-        """Rows that fit `where`; all of them for ""."""
+        """Return how many rows match `where`; "" matches all rows."""
         asked = {"where": where} if where else {}
-        count = (await self._read(f"{_data(at)}/count", asked)).get("count")
+        count = (await self._read(f"{_data_path(at)}/count", asked)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
             raise unreadable()
         return int(count)
@@ -364,7 +466,7 @@ class NocoApi:
         asked = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in wanted])}
         if where:
             asked["where"] = where
-        return await self._read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
+        return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", asked)
 
     async def links(self, at: At, field: str, row: str) -> Sequence[Record]:
         """All rows that a link field (by id) of a row leads to, to the last page.
@@ -373,14 +475,14 @@ class NocoApi:
         """
         found: list[Record] = []
         while True:
-            asked = {"page": str(len(found) // PAGE + 1), "pageSize": str(PAGE)}
-            answer = await self._read(_links(at, field, row), asked)
+            asked = {"page": str(len(found) // MAX_PAGE_ROWS + 1), "pageSize": str(MAX_PAGE_ROWS)}
+            answer = await self._read(_links_path(at, field, row), asked)
             if "record" in answer:  # a link to one row at most: the row or null
-                return [record(answer["record"])] if answer["record"] else []
-            page = page_of(answer)
+                return [read_record(answer["record"])] if answer["record"] else []
+            page = read_page(answer)
             found.extend(page.records)
             # Behind the last page is an error, and `next` is told after some last ones too.
-            if not page.more or len(page.records) < PAGE:
+            if not page.more or len(page.records) < MAX_PAGE_ROWS:
                 return found
 
     async def create(self, at: At, rows: Sequence[Json], *, by: str = "") -> Sequence[Record]:
@@ -388,7 +490,7 @@ class NocoApi:
 
         NocoDB ignores fields that it does not know. A link field takes [{"id": …}].
         """
-        body = [{"fields": dict(row)} for row in _within(rows, BATCH)]
+        body = [{"fields": dict(row)} for row in _check_size(rows, MAX_ROWS_PER_WRITE)]
         return await self._rows("POST", at, body, by)
 
     async def update(self, at: At, rows: Sequence[Record], *, by: str = "") -> Sequence[Record]:
@@ -396,7 +498,10 @@ class NocoApi:
 
         One id that is not there refuses all of them. Link fields go by `link` and `unlink`.
         """
-        body = [{"id": row.id, "fields": dict(row.fields)} for row in _within(rows, BATCH)]
+        body = [
+            {"id": row.id, "fields": dict(row.fields)}
+            for row in _check_size(rows, MAX_ROWS_PER_WRITE)
+        ]
         return await self._rows("PATCH", at, body, by)
 
     async def delete(self, at: At, ids: Sequence[str], *, by: str = "") -> None:
@@ -404,17 +509,23 @@ class NocoApi:
 
         On SQLite the next new row may get the id of a deleted last one.
         """
-        await self._write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
+        await self._write(
+            "DELETE", f"{_data_path(at)}/records", _id_objects(ids, MAX_ROWS_PER_WRITE), by
+        )
 
     async def link(self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = "") -> None:
         """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
-        await self._write("POST", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._write(
+            "POST", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
+        )
 
     async def unlink(
         self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
         """Up to 100; those that are not linked are passed over."""
-        await self._write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._write(
+            "DELETE", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
+        )
 
     async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
         """Let attachment fields of a row hold files that NocoDB has, as they were once read.
@@ -423,12 +534,12 @@ class NocoApi:
         hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
         """
         body = [{key: row, **files}]
-        await self._write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
+        await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
     async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
-        answer = await self._write(method, f"{_data(at)}/records", body, by)
+        answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
-            rows = page_of(answer).records
+            rows = read_page(answer).records
         except NocoError:
             rows = ()
         if len(rows) != len(body):
@@ -437,25 +548,25 @@ class NocoApi:
 
     async def _read(self, path: str, asked: Mapping[str, str] | None = None) -> Json:
         try:
-            return json_object(await retry(
+            return require_object(await retry(
                 lambda: self._ask("GET", path, params=asked), HttpError,
-                stepped(self._pauses, wait_of), sleep=self._sleep,
+                after_each(self._pauses, wait_of), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
-            raise self._worded(error) from None
+            raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         try:
             return await retry(
                 lambda: self._ask(method, path, body=body, by=by), HttpError,
-                stepped(self._pauses, busy_wait), sleep=self._sleep,
+                after_each(self._pauses, busy_wait), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
-            raise self._worded(error).of_write() from None
+            raise self._explain(error).of_write() from None
 
-    def _worded(self, error: HttpError) -> NocoError:
-        problem = worded(error)
-        if problem.reason in DRIFT:
+    def _explain(self, error: HttpError) -> NocoError:
+        problem = explain(error)
+        if problem.reason in DRIFT_REASONS:
             self.drifted(problem.reason)
         return problem
 
@@ -470,7 +581,7 @@ class NocoApi:
     ) -> Any:
         headers = {"xc-token": self._token}
         if by:
-            headers["User-Agent"] = f"ponte-bot ({_NO_NAME.sub('', by)[:100]})"
+            headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"
         async with self._gate:
             await self._pace.take()
             return await self._http.request_json(
@@ -479,86 +590,32 @@ class NocoApi:
             )  # fmt: skip
 
 
-def _asked_wait(answer: HttpAnswer) -> float:
-    """Seconds; `BUSY` where NocoDB does not tell."""
-    told = retry_after(answer.headers)
-    return BUSY if told is None else told
-
-
-def _refused(answer: HttpAnswer) -> NocoError:
-    status, body = answer.status, answer.json if isinstance(answer.json, Mapping) else {}
-    told = {name: text for name, text in body.items() if isinstance(text, str)}
-    reason, text = told.get("error", ""), told.get("message", told.get("msg", ""))
-    hint, unsure, values = "", False, dict[str, object](status=status)
-    if status == 401:
-        code, hint = "nocodb_token", "tell the person; trying again is of no use"
-        sentence = "NocoDB does not accept the token. The operator must check NOCODB_TOKEN."
-    elif status == 403:
-        code, hint = "nocodb_forbidden", "tell the person; do not look for another way"
-        sentence = (
-            "NocoDB's user for me may not see that. The operator must invite that user to the base."
-        )
-        if role := _ROLE.search(text):
-            values["role"] = role[1].strip().title()
-            sentence = (
-                "NocoDB's user for me has the role {role}, which may not do that. "
-                "The operator can give it the role Editor in NocoDB."
-            )
-    elif status == 429:
-        code, values["seconds"] = "nocodb_busy", round(_asked_wait(answer))
-        sentence = "NocoDB has too much to do. Please try again in {seconds} s."
-    elif status >= 500:
-        code, hint, unsure = "nocodb_failed", cleaned(text), True
-        sentence = (
-            "NocoDB failed on its own side (status {status}). Please try again in a minute; "
-            "if it goes on, tell the operator."
-        )
-    elif reason == "NOT_FOUND" or not (reason or text):
-        code = "nocodb_missing"
-        sentence = (
-            "There is no NocoDB with the API that I speak (v3) at the address that is set. "
-            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer."
-        )
-    elif reason == "ERR_RECORD_NOT_FOUND":
-        found = _RECORD.search(text)
-        code, values["id"] = "not_found", cleaned(found[1]) if found else "of that id"
-        sentence = "There is no row {id} in that table."
-    else:
-        code, sentence, hint = _REFUSALS.get(
-            reason, ("bad_call", "NocoDB does not accept that call.", "")
-        )
-        hint = hint or cleaned(text)
-    problem = NocoError(sentence, code=code, hint=hint, unsure=unsure, **values)
-    problem.reason = reason
-    return problem
-
-
-def _list(told: Json, name: str) -> Sequence[Json]:
+def _read_list(told: Json, name: str) -> Sequence[Json]:
     rows = told.get(name)
     if not isinstance(rows, list):
         raise unreadable()
-    return [json_object(one) for one in rows]
+    return [require_object(one) for one in rows]
 
 
-def _data(at: At) -> str:
-    return f"/api/v3/data/{_step(at.base)}/{_step(at.table)}"
+def _data_path(at: At) -> str:
+    return f"/api/v3/data/{_quote_step(at.base)}/{_quote_step(at.table)}"
 
 
-def _links(at: At, field: str, row: str) -> str:
-    return f"{_data(at)}/links/{_step(field)}/{_step(row)}"
+def _links_path(at: At, field: str, row: str) -> str:
+    return f"{_data_path(at)}/links/{_quote_step(field)}/{_quote_step(row)}"
 
 
-def _step(id: str) -> str:
-    """One step of a path, whatever the text is; "." and ".." would be walked by any client."""
+def _quote_step(id: str) -> str:
+    """Return the text as one step of a path, with its dots quoted: clients follow "." and ".."."""
     return quote(id, safe="").replace(".", "%2E") or "%20"
 
 
-def _ids(ids: Sequence[str], most: int) -> Sequence[Json]:
-    return [{"id": id} for id in _within(ids, most)]
+def _id_objects(ids: Sequence[str], most: int) -> Sequence[Json]:
+    return [{"id": id} for id in _check_size(ids, most)]
 
 
-def _within(rows: Sequence[T], most: int) -> Sequence[T]:
-    """Raises ValueError: whoever calls makes the batches."""
+def _check_size(rows: Sequence[T], most: int) -> Sequence[T]:
+    """Raises ValueError for too many rows: the caller makes the batches."""
     if not 0 < len(rows) <= most:
         raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")
     return rows

@@ -27,11 +27,11 @@ from core.ports.tools import Tool
 from core.runtime.tasks import together
 from core.text.i18n import say
 from core.text.text import redacted, unsigned
-from core.tools.nocodb.api import BATCH, PAUSES, At, Named
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, At, Named
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
-    READING,
-    WRITING,
+    READ_TOOLS,
+    WRITE_TOOLS,
     BridgeApi,
     BridgeError,
     BridgeTool,
@@ -65,7 +65,7 @@ RECREATED = (
     "When this is undone the rows come back with new ids, and without their links to other rows."
 )
 _KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
-_OURS = (*READING, *WRITING)
+_OURS = (*READ_TOOLS, *WRITE_TOOLS)
 
 FRESH = 300.0
 """Seconds that the bridge's list of tools is taken as true; a failed look holds for a tenth."""
@@ -125,7 +125,7 @@ class BridgeDriver(TableDriver):
 
     def batch(self, draft: Draft) -> int:
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
-        return BATCH if bulk else 1
+        return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Without asking: many a bridge cannot describe tables."""
@@ -342,7 +342,7 @@ class BridgeSource:
         *,
         base_id: str = "",
         rules: Callable[[], TableRules] = TableRules,
-        pauses: Sequence[float] = PAUSES,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = BridgeApi(url, token, http, pauses=pauses)
@@ -354,7 +354,7 @@ class BridgeSource:
         self._hiding = BridgeHiding(self._rules, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._offered = READING
+        self._offered = READ_TOOLS
         self._until = 0.0
         self._tool: ExecuteTool | None = None
 
@@ -371,7 +371,7 @@ class BridgeSource:
         if self._tool is None or offered != self._offered:
             self._offered = offered
             self._tool = self._made(self.nocodb_execute, _OURS)
-            self._tool.reading = self._made(self.nocodb_read, READING)
+            self._tool.reading = self._made(self.nocodb_read, READ_TOOLS)
         return [self._tool] if offered else []
 
     async def nocodb_execute(
@@ -440,7 +440,7 @@ class BridgeSource:
     def _made(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """The tool, as it tells of those of `names` that the bridge has."""
         offered = [each for each in self._offered if each in names]
-        writing = ", ".join(each for each in offered if each in WRITING)
+        writing = ", ".join(each for each in offered if each in WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
             tools="\n".join(f"- {CATALOGUE[name]}" for name in offered),
@@ -482,7 +482,7 @@ class ExecuteTool(FunctionTool):
             name = json.loads(arguments).get("tool")
         except (ValueError, AttributeError, RecursionError):
             return "read"
-        return "write" if isinstance(name, str) and name in WRITING else "read"
+        return "write" if isinstance(name, str) and name in WRITE_TOOLS else "read"
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
         if "read" not in allowed:
@@ -520,7 +520,7 @@ def _describe_tools(names: Collection[str] | None) -> str:
     """For the operator; None: the bridge does not say which tools it has."""
     if names is None:
         return say("bridge; it does not tell its tools")
-    readable = len(set(names).intersection(READING))
+    readable = len(set(names).intersection(READ_TOOLS))
     return say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
 
 

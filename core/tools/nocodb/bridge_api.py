@@ -1,4 +1,4 @@
-"""The bridge's HTTP: `POST /execute`, and what stands beside it; its tools by name, and its errors.
+"""The bridge's HTTP API: `POST /execute`, its tools by name, and a table of its errors.
 
 From https://github.com/betofilippi/nocodb_claude_code (`nocodb_http_server.py`, May 2025). A copy
 that somebody runs may do less, and may have been changed.
@@ -7,10 +7,11 @@ that somebody runs may do less, and may have been changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.clients.error_table import ErrorTable, on, was_sent
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
@@ -19,15 +20,17 @@ from core.clients.http import (
     HttpTimeout,
     HttpTooLarge,
     RemoteError,
-    cleaned,
+    withhold_secrets,
 )
-from core.runtime.tasks import retry, stepped
-from core.tools.nocodb.api import AWAY, PAUSES
+from core.runtime.retry import after_each, retry
+from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 
-_ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
+_LIST_ARGUMENTS = (
+    'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
+)
 
-_STATUS = re.compile(r"(?P<status>\d{3}): ")
-_SIGNATURE = re.compile(
+_LEADING_STATUS = re.compile(r"(?P<status>\d{3}): ")
+_PYTHON_SIGNATURE = re.compile(
     r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
@@ -54,7 +57,7 @@ class BridgeTool:
         return f"{self.name}({self.arguments})"
 
 
-_ALL = (
+_TOOLS = (
     BridgeTool("list_bases", "read"),
     BridgeTool("get_base", "read", "base_id"),
     BridgeTool("create_base", "schema", "name, description=None"),
@@ -69,7 +72,7 @@ _ALL = (
     BridgeTool("create_column", "schema", "table_id, column_data"),
     BridgeTool("update_column", "schema", "column_id, column_data"),
     BridgeTool("delete_column", "schema", "column_id"),
-    BridgeTool("list_records", "read", _ROWS),
+    BridgeTool("list_records", "read", _LIST_ARGUMENTS),
     BridgeTool("get_record", "read", "table_id, record_id"),
     BridgeTool("create_record", "write", "table_id, record_data"),
     BridgeTool("update_record", "write", "table_id, record_id, record_data"),
@@ -104,9 +107,9 @@ _ALL = (
     BridgeTool("upload_file", "private", "storage, file_path"),
 )
 
-CATALOGUE = {each.name: each for each in _ALL}
-READING = tuple(each.name for each in _ALL if each.touch == "read")
-WRITING = tuple(each.name for each in _ALL if each.touch == "write")
+CATALOGUE = {each.name: each for each in _TOOLS}
+READ_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "read")
+WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "write")
 
 
 class BridgeError(RemoteError):
@@ -118,28 +121,130 @@ class BridgeError(RemoteError):
     """
 
 
-def worded(error: HttpError, tool: str) -> BridgeError:
-    """The error of a call of `tool`, in words and without addresses."""
-    if isinstance(error, HttpAnswer) and error.status not in AWAY:
-        return _refused(error, tool)
-    hint, unsure = "", error.sent
-    if isinstance(error, HttpAnswer | HttpDown):
-        code, sentence = "bridge_down", (
-            "The NocoDB bridge cannot be reached. Please try again in a minute; "
-            "if it goes on, the operator must check NOCODB_URL and that the bridge runs."
-        )  # fmt: skip
-    elif isinstance(error, HttpTimeout):
-        code, hint = "bridge_silent", "ask for fewer rows or fields"
-        sentence = "The NocoDB bridge did not answer in time. Please try again in a minute."
-    elif isinstance(error, HttpTooLarge):
-        code, hint, unsure = "too_large", "ask for fewer rows or fields", True
-        sentence = "The answer of the NocoDB bridge is too large."
-    else:
-        code, unsure, sentence = "bridge_unreadable", True, (
-            "The NocoDB bridge answered something that I cannot read. "
-            "The operator must check that NOCODB_URL is a bridge's address."
-        )  # fmt: skip
-    return BridgeError(sentence, code=code, hint=hint, unsure=unsure)
+def _detail(answer: HttpAnswer) -> str:
+    """Return the bridge's own text for a failure; it begins with NocoDB's status, where it gives
+    one."""
+    body = answer.json
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    return detail if isinstance(detail, str) else ""
+
+
+def _malformed_fields(answer: HttpAnswer) -> str:
+    """Return what FastAPI's list of {"loc", "msg"} says."""
+    detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
+    listed = detail if isinstance(detail, list) else []
+    problems = [each for each in listed if isinstance(each, Mapping)]
+    return withhold_secrets("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in problems))
+
+
+def _nocodb_status(answer: HttpAnswer) -> int:
+    found = _LEADING_STATUS.match(_detail(answer))
+    return int(found["status"]) if found else 0
+
+
+def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
+    return lambda answer: _nocodb_status(answer) in statuses
+
+
+def _does_not_reach_nocodb(answer: HttpAnswer) -> bool:
+    detail = _detail(answer)
+    return "Max retries exceeded" in detail or "ConnectionPool" in detail
+
+
+def _wrong_arguments(answer: HttpAnswer) -> str:
+    """Return what Python says of arguments that do not fit a tool; "" for other failures."""
+    found = _PYTHON_SIGNATURE.search(_detail(answer))
+    return withhold_secrets(found[1]) if found else ""
+
+
+ERRORS = ErrorTable(
+    BridgeError,
+    on(HttpDown, *AWAY_STATUSES).raises(
+        "bridge_down",
+        "The NocoDB bridge cannot be reached. Please try again in a minute; "
+        "if it goes on, the operator must check NOCODB_URL and that the bridge runs.",
+        retry=True, outcome_unknown=was_sent,
+    ),
+    on(HttpTimeout).raises(
+        "bridge_silent",
+        "The NocoDB bridge did not answer in time. Please try again in a minute.",
+        hint="ask for fewer rows or fields", outcome_unknown=was_sent,
+    ),
+    on(HttpTooLarge).raises(
+        "too_large", "The answer of the NocoDB bridge is too large.",
+        hint="ask for fewer rows or fields", outcome_unknown=True,
+    ),
+    on(422).raises(
+        "malformed", "The NocoDB bridge found the call of {tool} malformed.",
+        hint=_malformed_fields,
+    ),
+    on(401, 403).raises(
+        "bridge_refused",
+        "The NocoDB bridge refuses us (status {status}). The operator must check NOCODB_TOKEN.",
+        values=lambda answer: {"status": answer.status},
+    ),
+    on(301, 302, 307, 308, 404, 405).raises(
+        "bridge_missing",
+        "There is no NocoDB bridge at the address that is set. "
+        "The operator must check NOCODB_URL: it ends in /execute.",
+    ),
+    on(429).raises(
+        "bridge_busy", "The NocoDB bridge has too much to do. Please try again in a minute."
+    ),
+    on(HttpAnswer, when=lambda answer: bool(_wrong_arguments(answer))).raises(
+        "bad_arguments", "The arguments do not fit {tool}.", hint=_wrong_arguments
+    ),
+    on(HttpAnswer, when=lambda answer: "Unknown tool" in _detail(answer)).raises(
+        "unknown_tool", "This bridge does not know {tool}."
+    ),
+    on(HttpAnswer, when=_does_not_reach_nocodb).raises(
+        "nocodb_down",
+        "The bridge does not reach its NocoDB. Please try again in a minute; "
+        "if it goes on, tell the operator.",
+        outcome_unknown=True,
+    ),
+    on(HttpAnswer, when=_nocodb_answered(404)).raises(
+        "not_found", "This bridge cannot do {tool}: its NocoDB answers 404 (not found).",
+        hint="check the ids; if they are right, this copy of the bridge lacks {tool}: "
+        "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself",
+    ),
+    on(HttpAnswer, when=_nocodb_answered(401, 403)).raises(
+        "nocodb_refused",
+        "NocoDB does not let the bridge do {tool} (status {status}). "
+        "The operator must check the bridge's own token.",
+        values=lambda answer: {"status": _nocodb_status(answer)},
+    ),
+    on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
+        "bad_arguments", "NocoDB does not accept the arguments of {tool}.",
+        hint=lambda answer: withhold_secrets(_detail(answer)),
+    ),
+    on(HttpAnswer, when=_nocodb_answered(429)).raises(
+        "nocodb_busy", "NocoDB has too much to do. Please try again in half a minute."
+    ),
+    on(HttpAnswer).raises(
+        "bridge_failed", "The bridge could not do {tool}.",
+        hint=lambda answer: withhold_secrets(_detail(answer)), outcome_unknown=True,
+    ),
+    on().raises(
+        "bridge_unreadable",
+        "The NocoDB bridge answered something that I cannot read. "
+        "The operator must check that NOCODB_URL is a bridge's address.",
+        outcome_unknown=True,
+    ),
+)  # fmt: skip
+
+
+def explain(error: HttpError, tool: str) -> BridgeError:
+    """Return the error of a call of `tool`, in words and without addresses."""
+    problem = ERRORS.explain(error, tool=tool)
+    if problem.code == "bad_arguments":
+        problem.hint = f"{CATALOGUE.get(tool, tool)}: {problem.hint}"
+    return problem
+
+
+def wait_of(error: HttpError, pause: float) -> float | None:
+    """Return the seconds until a read may be repeated; None where it is not to be repeated."""
+    return pause if ERRORS.find(error).retry else None
 
 
 class BridgeApi:
@@ -149,44 +254,49 @@ class BridgeApi:
     """
 
     def __init__(
-        self, url: str, token: str, http: HttpClient, *, pauses: Sequence[float] = PAUSES
+        self,
+        url: str,
+        token: str,
+        http: HttpClient,
+        *,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
     ) -> None:
         self._url = url.rstrip("/")
-        self._beside = self._url.removesuffix("/execute")
+        self._base_url = self._url.removesuffix("/execute")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = http
         self._pauses = tuple(pauses)
 
     async def read(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a tool that changes nothing. Raises BridgeError.
+        """Return the result of a tool that changes nothing. Raises BridgeError.
 
         A connection that breaks, or a host that says the bridge is away, is tried twice more.
         """
         try:
             return await retry(
                 lambda: self._execute(tool, args, timeout), HttpError,
-                stepped(self._pauses, _wait_of),
+                after_each(self._pauses, wait_of),
             )  # fmt: skip
         except HttpError as error:
-            raise worded(error, tool) from None
+            raise explain(error, tool) from None
 
     async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a single attempt, as a write needs it. Raises BridgeError."""
+        """Return the result of a single attempt, as writes need it. Raises BridgeError."""
         try:
             return await self._execute(tool, args, timeout)
         except HttpError as error:
-            raise worded(error, tool) from None
+            raise explain(error, tool) from None
 
     async def tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """The names that the bridge says it has; None where it does not say. Raises BridgeError."""
+        """Return the names of the bridge's tools; None where it lists none. Raises BridgeError."""
         try:
-            body = await self._beside_json("/tools", timeout)
+            body = await self._get_json("/tools", timeout)
         except HttpAnswer as error:
             if error.status not in (404, 405):
-                raise worded(error, "tools") from None
+                raise explain(error, "tools") from None
             return None
         except HttpError as error:
-            raise worded(error, "tools") from None
+            raise explain(error, "tools") from None
         listed = body.get("tools") if isinstance(body, Mapping) else None
         if not isinstance(listed, list):
             return None
@@ -196,9 +306,9 @@ class BridgeApi:
     async def alive(self, *, timeout: float = 3.0) -> None:
         """Raises BridgeError when the bridge does not answer its own health check."""
         try:
-            await self._beside_json("/health", timeout)
+            await self._get_json("/health", timeout)
         except HttpError as error:
-            raise worded(error, "health") from None
+            raise explain(error, "health") from None
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
         call = {"tool": tool, "args": dict(args)}
@@ -210,78 +320,7 @@ class BridgeApi:
             )  # fmt: skip
         return answer["result"]
 
-    async def _beside_json(self, path: str, timeout: float) -> Any:
+    async def _get_json(self, path: str, timeout: float) -> Any:
         return await self._http.get_json(
-            f"{self._beside}{path}", headers=self._headers, timeout=timeout
+            f"{self._base_url}{path}", headers=self._headers, timeout=timeout
         )
-
-
-def _refused(answer: HttpAnswer, tool: str) -> BridgeError:
-    status, body = answer.status, answer.json
-    detail = body.get("detail") if isinstance(body, Mapping) else None
-    if status == 422:  # FastAPI's list of {"loc", "msg"}
-        listed = detail if isinstance(detail, list) else []
-        told = [each for each in listed if isinstance(each, Mapping)]
-        return BridgeError(
-            "The NocoDB bridge found the call of {tool} malformed.", code="malformed", tool=tool,
-            hint=cleaned("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in told)),
-        )  # fmt: skip
-    if status in (401, 403):
-        code, sentence = "bridge_refused", (
-            "The NocoDB bridge refuses us (status {status}). The operator must check NOCODB_TOKEN."
-        )  # fmt: skip
-    elif status in (301, 302, 307, 308, 404, 405):
-        code, sentence = "bridge_missing", (
-            "There is no NocoDB bridge at the address that is set. "
-            "The operator must check NOCODB_URL: it ends in /execute."
-        )  # fmt: skip
-    elif status == 429:
-        code = "bridge_busy"
-        sentence = "The NocoDB bridge has too much to do. Please try again in a minute."
-    else:
-        return _failed(detail if isinstance(detail, str) else "", tool)
-    return BridgeError(sentence, code=code, status=status)
-
-
-def _failed(detail: str, tool: str) -> BridgeError:
-    """What NocoDB answered the bridge begins with its status."""
-    found = _STATUS.match(detail)
-    status = int(found["status"]) if found else 0
-    hint, unsure = "", False
-    if signature := _SIGNATURE.search(detail):
-        code, sentence = "bad_arguments", "The arguments do not fit {tool}."
-        hint = f"{CATALOGUE.get(tool, tool)}: {cleaned(signature[1])}"
-    elif "Unknown tool" in detail:
-        code, sentence = "unknown_tool", "This bridge does not know {tool}."
-    elif "Max retries exceeded" in detail or "ConnectionPool" in detail:
-        code, unsure, sentence = "nocodb_down", True, (
-            "The bridge does not reach its NocoDB. Please try again in a minute; "
-            "if it goes on, tell the operator."
-        )  # fmt: skip
-    elif status == 404:
-        code = "not_found"
-        sentence = "This bridge cannot do {tool}: its NocoDB answers 404 (not found)."
-        hint = (
-            f"check the ids; if they are right, this copy of the bridge lacks {tool}: "
-            "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself"
-        )
-    elif status in (401, 403):
-        code, sentence = "nocodb_refused", (
-            "NocoDB does not let the bridge do {tool} (status {status}). "
-            "The operator must check the bridge's own token."
-        )  # fmt: skip
-    elif status in (400, 422):
-        code, sentence = "bad_arguments", "NocoDB does not accept the arguments of {tool}."
-        hint = f"{CATALOGUE.get(tool, tool)}: {cleaned(detail)}"
-    elif status == 429:
-        code = "nocodb_busy"
-        sentence = "NocoDB has too much to do. Please try again in half a minute."
-    else:
-        code, sentence, unsure = "bridge_failed", "The bridge could not do {tool}.", True
-        hint = cleaned(detail)
-    return BridgeError(sentence, code=code, hint=hint, unsure=unsure, tool=tool, status=status)
-
-
-def _wait_of(error: HttpError, pause: float) -> float | None:
-    away = isinstance(error, HttpAnswer) and error.status in AWAY
-    return pause if away or isinstance(error, HttpDown) else None

@@ -24,7 +24,7 @@ from core.runtime.tasks import together
 from core.text.i18n import moment, nearest, plural, say
 from core.text.markdown import markless
 from core.text.text import CSV, csv_bytes, file_name, redacted
-from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
+from core.tools.nocodb.api import MAX_PAGE_ROWS, NocoApi, NocoError, Page, Record, Sort
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
 from core.tools.nocodb.schema import Schemas, Table, check_titles
@@ -138,8 +138,8 @@ class Reading:
         """All of them, as far as `most` rows go that NocoDB is asked for."""
         at, where = selection.table.at, selection.where.v3
         asked = await self._api.count(at, where)
-        numbers = range(1, -(-min(asked, self.most) // PAGE) + 1)
-        pages = [await self._page(selection, wish, number, PAGE) for number in numbers]
+        numbers = range(1, -(-min(asked, self.most) // MAX_PAGE_ROWS) + 1)
+        pages = [await self._page(selection, wish, number, MAX_PAGE_ROWS) for number in numbers]
         read = [record for page in pages for record in page.records][: self.most]
         fitting = tuple(record for record in read if selection.holds(record))
         complete = asked <= self.most

@@ -11,7 +11,15 @@ from typing import Any
 
 from core.domain.changes import Draft, Row
 from core.runtime.tasks import together
-from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.api import (
+    MAX_LINKS_PER_WRITE,
+    MAX_ROWS_PER_WRITE,
+    At,
+    NocoApi,
+    NocoError,
+    Record,
+    Sort,
+)
 from core.tools.nocodb.driver import EXCLUSIVE, LAST, Owned, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (
     CUTS,
@@ -51,14 +59,14 @@ class RestDriver(TableDriver):
     def batch(self, draft: Draft) -> int:
         """Ten, or one where a row takes more than one call, or another one."""
         if draft.kind == "delete":
-            return BATCH
+            return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("links", ()))
         alone = any(
             name in links or _holds_files(value)
             for row in draft.rows
             for name, value in (row.after or {}).items()
         )
-        return 1 if alone else BATCH
+        return 1 if alone else MAX_ROWS_PER_WRITE
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         at = At(str(target["base"]), str(target["table_id"]))
@@ -140,8 +148,10 @@ class RestDriver(TableDriver):
         remove: Sequence[str],
         by: str,
     ) -> None:
-        for start in range(0, len(add), LINKS):
-            await self._api.link(schema.at, field.id, id, add[start : start + LINKS], by=by)
+        for start in range(0, len(add), MAX_LINKS_PER_WRITE):
+            await self._api.link(
+                schema.at, field.id, id, add[start : start + MAX_LINKS_PER_WRITE], by=by
+            )
         if remove:
             await self._api.unlink(schema.at, field.id, id, remove, by=by)
 

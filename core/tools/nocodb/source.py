@@ -15,7 +15,7 @@ from core.ports.tools import Tool
 from core.rights.policy import held
 from core.runtime.tasks import together
 from core.text.i18n import plural, say
-from core.tools.nocodb.api import PAUSES, Named, NocoApi, NocoError
+from core.tools.nocodb.api import READ_PAUSES_SECONDS, Named, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.rest import PATIENT, RestDriver
 from core.tools.nocodb.schema import (
@@ -108,7 +108,7 @@ class NocoSource:
         *,
         base_id: str = "",
         rules: Callable[[], TableRules] = TableRules,
-        pauses: Sequence[float] = PAUSES,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules

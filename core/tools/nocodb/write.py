@@ -1,8 +1,8 @@
-"""Does what was approved, once, and reads it again; the same for every driver.
+"""Applies approved changes to tables: checks the rows, writes them once, and reads them back.
 
-NocoDB answers 200 where it has ignored a field, so every field is read back. Where files or links
-are written, one call does one thing, so that each is known by itself. What is taken back is so cell
-by cell where the driver is typed, so that others' later work is left alone.
+NocoDB answers 200 also where it ignored a field, so every field is read back. Files and links are
+written one by one, so that the outcome of each is known. With a typed driver, an undo restores cell
+by cell and leaves later work of other people alone.
 """
 
 from __future__ import annotations
@@ -19,37 +19,16 @@ from core.domain.errors import ToolError
 from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
 
-APART = "apart"
-"""In a draft's target: each field is for itself, and those that are no longer so are left."""
-_NOTHING = "What was in those rows is not known, so they cannot be brought back."
-_OTHERWISE = "Nothing of what was written there can be taken back."
+CELL_BY_CELL = "apart"
+"""Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
+_ROWS_UNKNOWN = "What was in those rows is not known, so they cannot be brought back."
+_NOTHING_TO_UNDO = "Nothing of what was written there can be taken back."
 
 log = structlog.get_logger("nocodb")
 
 
-class TableBatch:
-    """One batch of a table: the table's description is read once, by whatever comes first."""
-
-    def __init__(self, writer: TableWriter, draft: Draft) -> None:
-        self._writer = writer
-        self._draft = draft
-        self._schema: TableSchema | None = None
-
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """Raises ToolError `drift` where the table is no longer as the draft knows it."""
-        return await self._writer.check_rows(self._draft, await self._described(), rows)
-
-    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        return await self._writer.write_rows(self._draft, await self._described(), rows)
-
-    async def _described(self) -> TableSchema:
-        if self._schema is None:
-            self._schema = await self._writer.driver.describe(self._draft.target)
-        return self._schema
-
-
 class TableWriter:
-    """The `Applier` port."""
+    """The `Applier` port over the tables of one driver."""
 
     patience = 120.0
 
@@ -61,104 +40,128 @@ class TableWriter:
         return self.driver.batch(draft)
 
     def open(self, draft: Draft) -> TableBatch:
-        return TableBatch(self, draft)
-
-    async def check_rows(
-        self, draft: Draft, schema: TableSchema, rows: Sequence[RowWrite]
-    ) -> Sequence[Seen]:
-        """How each row stands. Raises ToolError `drift`."""
-        names = dict.fromkeys(name for row in rows for name in _names(row))
-        if not draft.target.get(APART):
-            schema.check(draft.target, names)
-        if draft.kind == "create":
-            if not all(row.id for row in rows):
-                rows = self._looked_for(await self.driver.newest(schema), rows, schema.links)
-            now = await self.driver.rows(schema, [row.id for row in rows if row.id])
-            unseen = draft.target.get("concealed", ())
-            return [
-                self._created(row, now.get(row.id), unseen) if row.id else Seen("before", row)
-                for row in rows
-            ]
-        wanted = names if draft.kind == "update" else None
-        now = await self.driver.rows(schema, [row.id for row in rows], wanted)
-        if draft.kind == "delete":
-            return [self._deleted(row, now.get(row.id)) for row in rows]
-        moved = schema.moved(draft.target, names)
-        return [
-            Seen("other", row, now.get(row.id), tuple(moved & set(_names(row))))
-            if moved & set(_names(row))
-            else await self._owned(schema, self._updated(schema, row, now.get(row.id)))
-            for row in rows
-        ]
-
-    async def write_rows(
-        self, draft: Draft, schema: TableSchema, rows: Sequence[RowWrite]
-    ) -> Sequence[RowWrite]:
-        """Write them, once. Raises ToolError, WriteUnsure."""
-        match draft.kind:
-            case "create":
-                names = {name for row in rows for name in _names(row)}
-                schema = schema.without(schema.moved(draft.target, names))
-                made = await self.driver.create(schema, [row.after or {} for row in rows], draft.by)
-                rows = [replace(row, id=id) for row, id in zip(rows, made, strict=True)]
-                for row in rows:
-                    try:
-                        await self._complete(schema, row, draft.by)
-                    except ToolError as error:  # the row stands; what it lacks is seen when read
-                        log.warning("row not complete", why=str(error))
-            case "update":
-                await self._update(schema, rows, draft.by)
-            case "delete":
-                await self.driver.delete(schema, [row.id for row in rows], draft.by)
-            case "run":
-                raise ToolError(_OTHERWISE)
-        return rows
+        return TableBatch(self.driver, draft)
 
     def revert(self, change: Change) -> Draft:
-        """Raises ToolError where nothing can be.
+        """Return the draft that undoes the written rows. Raises ToolError where nothing can be
+        undone.
 
-        A table that was changed meanwhile does not keep it from what can still be taken back.
+        Fields that changed in the meantime are left alone; the others can still be restored.
         """
         steps, draft = change.written, change.draft
         if self.driver.typed:
-            draft = replace(draft, target={**draft.target, APART: True})
+            draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
         match draft.kind:
             case "create":
                 rows = [RowWrite(one.write.id, before=one.now or one.write.after) for one in steps]
                 return replace(draft, kind="delete", rows=tuple(rows), note=self.driver.recreated)
             case "update":
                 if self.driver.typed:
-                    rows = [row for step in reversed(steps) for row in _cells_back(step)]
+                    # The last step first: a linked row leaves its new owner before the old one
+                    # gets it back.
+                    rows = [row for step in reversed(steps) for row in _restore_cells(step)]
                 else:
-                    rows = [_row_back(step) for step in steps]
+                    rows = [_restore_row(step) for step in steps]
                 if not rows:
-                    raise ToolError(_OTHERWISE, code="not_undone")
+                    raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
             case "delete":
                 found = [self.driver.restorable(draft.target, one.write.before) for one in steps]
                 rows = [RowWrite(after=row) for row in found if row is not None]
                 if not any(row.after for row in rows):
-                    raise ToolError(_NOTHING, code="not_undone")
+                    raise ToolError(_ROWS_UNKNOWN, code="not_undone")
                 return replace(draft, kind="create", rows=tuple(rows), note=self.driver.refilled)
             case "run":
-                raise ToolError(_OTHERWISE, code="not_undone")
+                raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
 
-    async def _complete(self, schema: TableSchema, row: RowWrite, by: str) -> None:
-        """Files and links, which come after the row. Links that others own are left out."""
+
+class TableBatch:
+    """The `Batch` port. It reads the table's description once, when a call first needs it."""
+
+    def __init__(self, driver: TableDriver, draft: Draft) -> None:
+        self._driver = driver
+        self._draft = draft
+        self._schema: TableSchema | None = None
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        """Return how each row stands. Raises ToolError `drift` where the table's fields changed
+        since the draft was made."""
+        draft, schema = self._draft, await self._read_schema()
+        names = dict.fromkeys(name for row in rows for name in _field_names(row))
+        if not draft.target.get(CELL_BY_CELL):
+            schema.check(draft.target, names)
+        if draft.kind == "create":
+            if not all(row.id for row in rows):
+                rows = self._find_created(await self._driver.newest(schema), rows, schema.links)
+            now = await self._driver.rows(schema, [row.id for row in rows if row.id])
+            unseen = draft.target.get("concealed", ())
+            return [
+                self._compare_create(row, now.get(row.id), unseen)
+                if row.id
+                else Seen("before", row)
+                for row in rows
+            ]
+        wanted = names if draft.kind == "update" else None
+        now = await self._driver.rows(schema, [row.id for row in rows], wanted)
+        if draft.kind == "delete":
+            return [self._compare_delete(row, now.get(row.id)) for row in rows]
+        moved = schema.moved(draft.target, names)
+        return [
+            Seen("other", row, now.get(row.id), tuple(moved & set(_field_names(row))))
+            if moved & set(_field_names(row))
+            else await self._check_owners(
+                schema, self._compare_update(schema, row, now.get(row.id))
+            )
+            for row in rows
+        ]
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        draft, schema = self._draft, await self._read_schema()
+        match draft.kind:
+            case "create":
+                names = {name for row in rows for name in _field_names(row)}
+                schema = schema.without(schema.moved(draft.target, names))
+                made = await self._driver.create(
+                    schema, [row.after or {} for row in rows], draft.by
+                )
+                rows = [replace(row, id=id) for row, id in zip(rows, made, strict=True)]
+                for row in rows:
+                    try:
+                        await self._write_files_and_links(schema, row, draft.by)
+                    except ToolError as error:  # the row exists; reading it back shows what lacks
+                        log.warning("row not complete", why=str(error))
+            case "update":
+                await self._write_update(schema, rows, draft.by)
+            case "delete":
+                await self._driver.delete(schema, [row.id for row in rows], draft.by)
+            case "run":
+                raise ToolError(_NOTHING_TO_UNDO)
+        return rows
+
+    async def _read_schema(self) -> TableSchema:
+        """Return the table's description; a failed read is repeated by the next call."""
+        if self._schema is None:
+            self._schema = await self._driver.describe(self._draft.target)
+        return self._schema
+
+    async def _write_files_and_links(self, schema: TableSchema, row: RowWrite, by: str) -> None:
+        """Add files and links to a row that was just created. Rows that another row owns are not
+        linked."""
         after = row.after or {}
         files = {title: value for title, value in after.items() if _is_file(schema, title)}
         if any(files.values()):
-            await self.driver.attach(schema, row.id, files, by)
+            await self._driver.attach(schema, row.id, files, by)
         for title, field in schema.links.items():
             ids = sorted(linked_ids(after.get(title)))
-            if free := await self._free(schema, field, ids, row.id) if ids else []:
-                await self.driver.link(schema, field, row.id, free, (), by)
+            if free := await self._find_unowned(schema, field, ids, row.id) if ids else []:
+                await self._driver.link(schema, field, row.id, free, (), by)
 
-    async def _update(self, schema: TableSchema, rows: Sequence[RowWrite], by: str) -> None:
-        """Fields of one row may come in several writes: NocoDB refuses an id that comes twice.
+    async def _write_update(self, schema: TableSchema, rows: Sequence[RowWrite], by: str) -> None:
+        """Write new values. Several writes of one row are merged into one, because NocoDB refuses
+        an id that comes twice.
 
-        A write of a link either adds or takes away; where a link holds one row, the new one takes
-        its place.
+        A write of a link field either adds rows or removes them; where a link holds one row, adding
+        replaces it.
         """
         together: dict[str, Snapshot] = {}
         for row in rows:
@@ -168,43 +171,46 @@ class TableWriter:
                 old, new = (linked_ids((s or {}).get(link.title)) for s in (row.before, row.after))
                 add = sorted(new - old)
                 remove = [] if add else sorted(old - new)
-                await self.driver.link(schema, link, row.id, add, remove, by)
+                await self._driver.link(schema, link, row.id, add, remove, by)
             elif any(_is_file(schema, title) and value for title, value in after.items()):
-                await self.driver.attach(schema, row.id, after, by)
+                await self._driver.attach(schema, row.id, after, by)
             else:
                 together.setdefault(row.id, {}).update(after)
         if together:
-            await self.driver.update(schema, together, by)
+            await self._driver.update(schema, together, by)
 
-    async def _free(
+    async def _find_unowned(
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
-        """Those that are there, and that no other row than `row` owns."""
-        found = await self.driver.owned(schema, field, ids)
+        """Return the ids of existing rows that no other row than `row` owns."""
+        found = await self._driver.owned(schema, field, ids)
         return [id for id in ids if id in found and (found[id].owner or {"id": row})["id"] == row]
 
-    async def _owned(self, schema: TableSchema, seen: Seen) -> Seen:
-        """A row that has found another owner meanwhile is not taken from it."""
+    async def _check_owners(self, schema: TableSchema, seen: Seen) -> Seen:
+        """Mark the row as changed where a row to be linked belongs to another row by now."""
         after, before = seen.write.after or {}, seen.write.before or {}
         for title in after.keys() & schema.links.keys():
             field = schema.links[title]
             ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
             if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE:
                 continue
-            if len(await self._free(schema, field, ids, seen.write.id)) < len(ids):
+            if len(await self._find_unowned(schema, field, ids, seen.write.id)) < len(ids):
                 return replace(seen, standing="other", differs=(title,))
         return seen
 
-    def _updated(self, schema: TableSchema, write: RowWrite, now: Snapshot | None) -> Seen:
-        """A typed field that reads as it will is no hindrance: the write changes nothing of it.
+    def _compare_update(self, schema: TableSchema, write: RowWrite, now: Snapshot | None) -> Seen:
+        """Compare a row with its update. A typed field that already has its new value is no
+        conflict.
 
-        Of a link to many rows only those count that come or go.
+        Of a link to many rows, only the rows that the update adds or removes are compared.
         """
         if now is None:
             return Seen("other", write)
-        reads, stands = self.driver.reads, self.driver.stands
+        reads, stands = self._driver.reads, self._driver.stands
         before, after = dict(write.before or {}), dict(write.after or {})
-        cells = {name: _touched(write, name, now.get(name), schema) for name in {**before, **after}}
+        cells = {
+            name: _relevant_rows(write, name, now.get(name), schema) for name in {**before, **after}
+        }
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
             return Seen("after", write, now)
@@ -213,19 +219,20 @@ class TableWriter:
             name
             for name, value in before.items()
             if not stands(value, cells[name])
-            and (not self.driver.typed or name not in after or name in missing)
+            and (not self._driver.typed or name not in after or name in missing)
         ]
         return Seen("before" if known and not drifted else "other", write, now, missing)
 
-    def _deleted(self, write: RowWrite, now: Snapshot | None) -> Seen:
-        """What a whole image does not know must be empty: nothing goes that could not come back."""
+    def _compare_delete(self, write: RowWrite, now: Snapshot | None) -> Seen:
+        """Compare a row with its image. With a typed driver, fields that the image lacks must be
+        empty: otherwise an undo could not restore them."""
         if now is None:
             return Seen("after", write)
-        before, typed = dict(write.before or {}), self.driver.typed
+        before, typed = dict(write.before or {}), self._driver.typed
 
         def drifted(name: str) -> bool:
             if name in before and (name in now or not typed):
-                return not self.driver.stands(before[name], now.get(name))
+                return not self._driver.stands(before[name], now.get(name))
             held = now.get(name, before.get(name))
             return not (held is None or held is False or held in ("", []))
 
@@ -233,52 +240,55 @@ class TableWriter:
         differs = tuple(filter(drifted, names))
         return Seen("other" if differs else "before", write, now, differs)
 
-    def _created(self, write: RowWrite, now: Snapshot | None, unseen: Collection[str]) -> Seen:
-        """Of a row whose id is known; what is missing of its links is named, but of `unseen`."""
+    def _compare_create(
+        self, write: RowWrite, now: Snapshot | None, unseen: Collection[str]
+    ) -> Seen:
+        """Compare a created row with its values. Missing linked rows are named, except in the
+        fields `unseen`, which are hidden."""
         if now is None:
             return Seen("other", write)
         after = dict(write.after or {})
         missing = {
-            n: value for n, value in after.items() if not self.driver.reads(value, now.get(n))
+            n: value for n, value in after.items() if not self._driver.reads(value, now.get(n))
         }
         differs = tuple(
-            UNSEEN if name in unseen else _lacking(name, value, now.get(name))
+            UNSEEN if name in unseen else _describe_missing(name, value, now.get(name))
             for name, value in missing.items()
         )
         return Seen("other" if missing else "after", write, now, differs)
 
-    def _looked_for(
+    def _find_created(
         self, newest: Mapping[str, Snapshot], rows: Sequence[RowWrite], links: Collection[str]
     ) -> Sequence[RowWrite]:
-        """Each with its id where it was found among the newest; links come after the row.
+        """Look for rows that may have been created among the `newest`, and add the ids of those
+        found. Links are not compared, because they are written after the row.
 
-        A row's mark holds the ids of the rows that were like it before it was written; one that has
-        come since is it. Without a mark it has not been written yet, and is given one.
+        A row's mark lists the ids of equal rows that existed before the write; an equal row that is
+        not in it is the created one. A row without a mark was not written yet, and gets one.
         """
         taken = {row.id for row in rows if row.id}
-        told: list[RowWrite] = []
+        marked: list[RowWrite] = []
         for row in rows:
             own = {name: value for name, value in (row.after or {}).items() if name not in links}
             likes = [
                 id
                 for id, one in newest.items()
-                if all(self.driver.reads(value, one.get(name)) for name, value in own.items())
+                if all(self._driver.reads(value, one.get(name)) for name, value in own.items())
             ]
             if row.id:
-                told.append(row)
+                marked.append(row)
             elif not row.mark:
-                told.append(replace(row, mark=json.dumps(likes)))
+                marked.append(replace(row, mark=json.dumps(likes)))
             else:
                 known = {*json.loads(row.mark), *taken}
                 found = next((id for id in reversed(likes) if id not in known), "")
                 taken.add(found)
-                told.append(replace(row, id=found))
-        return told
+                marked.append(replace(row, id=found))
+        return marked
 
 
-def _cells_back(step: Step) -> Sequence[RowWrite]:
-    """The old values, each by itself, where what we wrote still stands. The last first: where a
-    linked row changed its owner, it is given up before it is given back."""
+def _restore_cells(step: Step) -> Sequence[RowWrite]:
+    """Return one write for each cell that still holds what we wrote, to restore its old value."""
     before, after, now = (dict(side or {}) for side in
                           (step.write.before, step.write.after, step.now))  # fmt: skip
     links = {name for name, value in after.items() if _is_link(value) or _is_link(before.get(name))}
@@ -292,14 +302,14 @@ def _cells_back(step: Step) -> Sequence[RowWrite]:
     ]
 
 
-def _row_back(step: Step) -> RowWrite:
-    """The old values together, where the row still holds what it then did."""
+def _restore_row(step: Step) -> RowWrite:
+    """Return one write that restores the old values of the fields that the row still has."""
     stands = step.now or step.write.after or {}
     after = {name: value for name, value in (step.write.before or {}).items() if name in stands}
     return RowWrite(step.write.id, before={name: stands[name] for name in after}, after=after)
 
 
-def _names(row: RowWrite) -> Iterable[str]:
+def _field_names(row: RowWrite) -> Iterable[str]:
     return {**(row.before or {}), **(row.after or {})}
 
 
@@ -312,7 +322,8 @@ def _is_file(schema: TableSchema, title: str) -> bool:
     return title in schema.own and schema.own[title].of.file
 
 
-def _touched(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
+def _relevant_rows(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
+    """Return the cell; of a link to many rows, only the rows that the write names."""
     if name not in schema.links or schema.links[name].one:
         return cell
     sides = (write.before or {}).get(name), (write.after or {}).get(name)
@@ -320,7 +331,7 @@ def _touched(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
     return [one for one in cell or () if one["id"] in ids]
 
 
-def _lacking(name: str, wanted: Any, found: Any) -> str:
+def _describe_missing(name: str, wanted: Any, found: Any) -> str:
     gone = linked_ids(wanted) - linked_ids(found)
     if not gone:
         return name

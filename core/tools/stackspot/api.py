@@ -1,8 +1,8 @@
-"""How StackSpot is asked: one token for everybody, attempts, and its errors in words.
+"""StackSpot's HTTP API: one shared token, retries, and a table of its errors.
 
-The token is had by OAuth's client credentials (RFC 6749, section 4.4). Errors are `{"type", "code",
-"details"}` where they are documented (https://ai.stackspot.com/docs/quick-commands/create-remote-qc),
-the token's are OAuth's (section 5.2): texts from outside, and opaque.
+The token comes from OAuth's client credentials (RFC 6749, section 4.4), whose errors are OAuth's
+(section 5.2). Documented errors of the API are `{"type", "code", "details"}`
+(https://ai.stackspot.com/docs/quick-commands/create-remote-qc). Their texts are untrusted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
+from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
@@ -28,11 +29,11 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
-    cleaned,
     retry_after,
+    withhold_secrets,
 )
 from core.observability import metrics
-from core.runtime.tasks import retry
+from core.runtime.retry import retry
 from core.text.i18n import say
 from core.text.text import one_line
 
@@ -42,28 +43,28 @@ AUTH_URL = "https://idm.stackspot.com"
 API_URL = "https://genai-code-buddy-api.stackspot.com"
 AGENT_URL = "https://genai-inference-app.stackspot.com"
 
-PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before the second attempt, the third, the fourth."""
-BUSY_PAUSES = (2.0, 8.0, 20.0, 40.0)
-"""Those after a 429: a service credential has 20 requests a minute
+RETRY_PAUSES_SECONDS = (0.5, 2.0, 5.0)
+"""Pauses before the second, third and fourth attempt."""
+BUSY_PAUSES_SECONDS = (2.0, 8.0, 20.0, 40.0)
+"""Pauses after a 429: a service credential has 20 requests a minute
 (https://ai.stackspot.com/docs/quick-commands/create-remote-qc), so they outlast one."""
-ALTOGETHER = 90.0
-"""Seconds of pauses; who would have to wait for longer is told instead."""
-LONGEST_WAIT = 60.0
-"""Seconds of a Retry-After that are kept to."""
-MARGIN = 60.0
-"""Seconds before its end that a token is no longer used; half its life for a short one."""
-LIFETIME = 1199.0
-"""Seconds, where the answer does not tell: a session has 20 minutes
+MAX_PAUSES_SECONDS = 90.0
+"""All pauses of one request together; after that it fails."""
+MAX_RETRY_AFTER_SECONDS = 60.0
+"""A longer Retry-After counts as this."""
+TOKEN_MARGIN_SECONDS = 60.0
+"""A token is replaced so long before it expires; a short-lived one after half its life."""
+TOKEN_LIFETIME_SECONDS = 1199.0
+"""Used where the answer gives none: a session has 20 minutes
 (https://docs.stackspot.com/en/home/account/profile/access-token)."""
-GATEWAY = (502, 504)
+GATEWAY_STATUSES = (502, 504)
 """A gateway lost the answer of the server behind it (RFC 9110, sections 15.6.3 and 15.6.5)."""
-_AGAIN = (408, 500, 503)
+_RETRIED_STATUSES = (408, 500, 503)
 _WINDOW = re.compile(r"(?:limit is (\d+) requests )?in the last (\d+) minutes?")
-_SOON = 5
-"""Minutes: a limit over so short a time is worth a wait."""
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32: no I, L, O, U
-_TIME = 1_767_225_600_000
+_SHORT_LIMIT_MINUTES = 5
+"""A limit over so short a time is waited for."""
+_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32: no I, L, O, U
+_ULID_TIME = 1_767_225_600_000
 """The 48 bits of time in each ULID of ours, in milliseconds: 2026-01-01 UTC. It must be a moment
 that every reader of ULIDs can hold; a hash's bits would often stand for a year after 9999."""
 
@@ -118,20 +119,16 @@ _UNREADABLE = (
     "if it goes on, the operator must check the address that is set."
 )
 _TOO_LARGE = "StackSpot's answer is too large for me to take."
-_AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
-_STILL = "It was started, and StackSpot may still finish it."
-_NOT_FOUND: dict[Kind, tuple[str, str]] = {
-    "token": (_REALM, "wrong_realm"),
-    "create": (_NO_COMMAND, "unknown_command"),
-    "agent": (_NO_AGENT, "unknown_agent"),
-    "status": (_NO_RUN, "unknown_run"),
-}
-_LOST: dict[Kind, str] = {
-    "create": "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
-    "I did not start it again: look at StackSpot first, then ask again if it is needed.",
-    "agent": "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
-    "the question. I did not ask again by myself.",
-}
+_STOPPED_WAITING = "StackSpot could no longer be asked how it stands, so I stopped waiting."
+_STILL_RUNNING = "It was started, and StackSpot may still finish it."
+_RUN_UNKNOWN = (
+    "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
+    "I did not start it again: look at StackSpot first, then ask again if it is needed."
+)
+_QUESTION_UNKNOWN = (
+    "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
+    "the question. I did not ask again by myself."
+)
 
 Kind = Literal["token", "create", "status", "agent"]
 
@@ -173,9 +170,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`subject` is what it is about, for words: a realm, a slug, an agent's id.
-
-    `repeatable`: sending it twice does no more than once. `timeout` in seconds.
+    """One request to StackSpot. `subject` names what it is about, for error messages: a realm, a
+    slug, an agent's id. `timeout` is in seconds.
     """
 
     kind: Kind
@@ -186,12 +182,11 @@ class Request:
     form: Mapping[str, str] | None = field(default=None, repr=False)
     params: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    repeatable: bool = True
     timeout: float = 30.0
 
 
 class StackSpotError(RemoteError):
-    """`passing`: it may be over in a moment. `after`: seconds that StackSpot wants us to wait.
+    """A failure of StackSpot. `after`: seconds that StackSpot asks us to wait.
 
     Its `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
     unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
@@ -210,8 +205,7 @@ class StackSpotError(RemoteError):
         after: float = 0.0,
         **values: object,
     ) -> None:
-        super().__init__(sentence, code=code, hint=hint, unsure=unsure, **values)
-        self.passing = passing
+        super().__init__(sentence, code=code, hint=hint, unsure=unsure, passing=passing, **values)
         self.after = after
 
 
@@ -224,106 +218,119 @@ class StillRunning(StackSpotError):
     def __init__(self, cause: StackSpotError, execution: str) -> None:
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
-            _AWAY if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
+            _STOPPED_WAITING if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
             unsure=True, passing=cause.passing, after=cause.after, **cause.values,
         )  # fmt: skip
         self.execution = execution
 
     def words(self, locale: str | None = None) -> str:
-        return f"{super().words(locale)} {say(_STILL, locale)}"
-
-
-def worded(error: HttpError, request: Request) -> StackSpotError:
-    """The error of `request` in words: without addresses, tokens, or anything that we sent."""
-    kind, passing, after = request.kind, False, 0.0
-    values: dict[str, object] = {"subject": request.subject}
-    unsure = error.sent and not request.repeatable
-    if isinstance(error, HttpAnswer):
-        status, after = error.status, wait_of(error)
-        unsure = status in GATEWAY
-        values |= {"status": status, "details": details_of(error)}
-        if status == 429:
-            passing = not is_daily(error)
-            sentence, code = (_BUSY, "busy") if passing else (_DAILY, "limit")
-        elif status == 408 or status >= 500:
-            sentence, code, passing = _FAILING, "down", True
-        elif kind == "token" and status in (400, 401):
-            sentence, code = _CREDENTIALS, "bad_credentials"
-        elif status == 401:
-            sentence, code = _NOT_TAKEN, "refused"
-        elif status == 404:
-            sentence, code = _NOT_FOUND[kind]
-        elif status == 403:
-            sentence, code = _NOT_ALLOWED, "not_allowed"
-        elif status == 407:
-            sentence, code = _PROXY, "proxy"
-        elif status < 400 or status == 405:
-            sentence, code = _MISPLACED, "misplaced"
-        else:
-            sentence, code = _BAD_INPUT, "bad_input"
-    elif isinstance(error, HttpTooLarge):
-        sentence, code, unsure = _TOO_LARGE, "too_large", not request.repeatable
-    elif isinstance(error, HttpUnreadable):
-        sentence, code, passing = _UNREADABLE, "unreadable", True
-    elif isinstance(error, HttpTimeout):
-        sentence, code, passing = _SILENT, "silent", True
-    else:
-        sentence, code, passing = _DOWN, "down", True
-    if unsure and kind in _LOST:
-        sentence, code, passing, after = _LOST[kind], "unknown", False, 0.0
-    return StackSpotError(
-        sentence, code=code, hint="", unsure=unsure, passing=passing, after=after, **values
-    )
+        return f"{super().words(locale)} {say(_STILL_RUNNING, locale)}"
 
 
 def is_daily(answer: HttpAnswer) -> bool:
-    """Whether a 429 is of a limit that no wait of ours outlasts.
+    """Return whether a 429 is about a limit that no wait of ours outlasts.
 
-    A day's says "Your limit is 100 requests in the last 1440 minutes".
+    A daily limit says "Your limit is 100 requests in the last 1440 minutes".
     """
     if window := _WINDOW.search(answer.text):
-        return int(window[2]) > _SOON
+        return int(window[2]) > _SHORT_LIMIT_MINUTES
     return "RATE_LIMIT_EXCEEDED" in answer.text
 
 
+_COMMON_ROWS = (
+    on(429, when=is_daily).raises("limit", _DAILY),
+    on(429).raises("busy", _BUSY, retry=True),
+    on(*GATEWAY_STATUSES).raises("down", _FAILING, retry=True, outcome_unknown=True),
+    on(408, SERVER_ERRORS).raises("down", _FAILING, retry=True),
+    on(401).raises("refused", _NOT_TAKEN),
+    on(403).raises("not_allowed", _NOT_ALLOWED),
+    on(407).raises("proxy", _PROXY),
+    on(range(100, 400), 405).raises("misplaced", _MISPLACED),
+    on(HttpAnswer).raises("bad_input", _BAD_INPUT),
+    on(HttpTooLarge).raises("too_large", _TOO_LARGE),
+    on(HttpUnreadable).raises("unreadable", _UNREADABLE, retry=True),
+    on(HttpTimeout).raises("silent", _SILENT, retry=True),
+    on().raises("down", _DOWN, retry=True),
+)
+
+
+def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
+    """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
+    may be working on it, so it is not sent again."""
+    return (
+        on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
+        on(HttpDown, HttpTimeout, HttpUnreadable, HttpTooLarge, when=was_sent).raises(
+            "unknown", sentence, outcome_unknown=True
+        ),
+    )
+
+
+ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
+    "token": ErrorTable(
+        StackSpotError,
+        on(400, 401).raises("bad_credentials", _CREDENTIALS),
+        on(404).raises("wrong_realm", _REALM),
+        *_COMMON_ROWS,
+    ),
+    "create": ErrorTable(
+        StackSpotError,
+        *_lost_answer(_RUN_UNKNOWN),
+        on(404).raises("unknown_command", _NO_COMMAND),
+        *_COMMON_ROWS,
+    ),
+    "agent": ErrorTable(
+        StackSpotError,
+        *_lost_answer(_QUESTION_UNKNOWN),
+        on(404).raises("unknown_agent", _NO_AGENT),
+        *_COMMON_ROWS,
+    ),
+    "status": ErrorTable(StackSpotError, on(404).raises("unknown_run", _NO_RUN), *_COMMON_ROWS),
+}
+"""By the kind of the request."""
+
+
+def explain(error: HttpError, request: Request) -> StackSpotError:
+    """Return the error of `request` in words: without addresses, tokens, or anything that we
+    sent."""
+    values: dict[str, object] = {"subject": request.subject}
+    if isinstance(error, HttpAnswer):
+        values |= {"status": error.status, "details": details_of(error), "after": wait_of(error)}
+    return ERRORS[request.kind].explain(error, **values)
+
+
 def wait_of(answer: HttpAnswer) -> float:
-    """Seconds that StackSpot asks us to wait, 0 to 60; 0 where it does not."""
-    return min(retry_after(answer.headers) or 0.0, LONGEST_WAIT)
+    """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 where it asks for none."""
+    return min(retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
 
 
 def details_of(answer: HttpAnswer) -> str:
-    """Status, code and details in one line: without addresses, and nothing like a token."""
+    """Return status, code and details in one line, without addresses and tokens."""
     body = answer.json
     told = [f"status {answer.status}"]
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    return cleaned(one_line(": ".join(told)))[:200]
+    return withhold_secrets(one_line(": ".join(told)))[:200]
 
 
-def pause_after(error: HttpError, attempt: int, repeatable: bool) -> float | None:
-    """Seconds until the next attempt, after `attempt` that failed; None: do not send it again.
+def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
+    """Return the seconds until the next attempt, after `attempt` attempts failed; None to give up.
 
-    What is not repeatable is sent again only where it cannot have been taken: it never left, or
+    A request that costs money is sent again only where it cannot have been taken: it never left, or
     StackSpot itself (and no gateway before it) said that it did not serve it.
     """
-    pauses: tuple[float, ...] = PAUSES
+    row = ERRORS[kind].find(error)
     least = 0.0
     if isinstance(error, HttpAnswer):
-        least = wait_of(error)
-        if error.status == 429 and not is_daily(error):
-            pauses = BUSY_PAUSES
-        elif error.status not in _AGAIN and not (error.status in GATEWAY and repeatable):
+        if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
             return None
-    elif not isinstance(error, HttpDown | HttpTimeout | HttpUnreadable) or (
-        error.sent and not repeatable
-    ):
-        return None
-    return max(pauses[attempt - 1], least) if attempt <= len(pauses) else None
+        least = wait_of(error)
+    pauses = BUSY_PAUSES_SECONDS if row.error == "busy" else RETRY_PAUSES_SECONDS
+    return max(pauses[attempt - 1], least) if row.retry and attempt <= len(pauses) else None
 
 
 class StackSpotApi:
-    """Any number of callers share the connections and the token."""
+    """A client of the API. All callers share the connections and the token."""
 
     def __init__(self, account: Account, http: HttpClient, clock: Clock) -> None:
         self._account = account
@@ -331,53 +338,56 @@ class StackSpotApi:
         self._clock = clock
         self._token = ""
         self._until = -math.inf
-        self._asking: asyncio.Task[str] | None = None
+        self._token_request: asyncio.Task[str] | None = None
 
     async def token(self) -> str:
-        """One that is good for a while. Whoever waits for it shares one request, and its failure.
+        """Return a valid token. Concurrent callers share one request, and its failure.
 
         Raises StackSpotError.
         """
         if self._token and self._clock.now() < self._until:
             return self._token
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._new_token())
-            self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)
+        if self._token_request is None:
+            self._token_request = asyncio.create_task(self._new_token())
+            self._token_request.add_done_callback(self._forget_request)
+        return await asyncio.shield(self._token_request)
 
     async def repeat(self, request: Request) -> Any:
-        """The answer's JSON, after several attempts if need be. Raises StackSpotError."""
+        """Return the answer's JSON, after several attempts if needed. Raises StackSpotError."""
         try:
             json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
             raise StackSpotError(_UNSENDABLE, code="bad_input", subject=request.subject) from None
-        return await self._persist(self._authorised, request)
+        return await self._send_with_retries(self._send_with_token, request)
 
     async def once(self, request: Request) -> Any:
-        """The answer's JSON, for who comes again by themselves. Raises StackSpotError."""
+        """Return the answer's JSON after one attempt. Raises StackSpotError."""
         try:
-            return await self._authorised(request)
+            return await self._send_with_token(request)
         except HttpError as error:
-            raise worded(error, request) from None
+            raise explain(error, request) from None
 
     async def close(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking})
+        if self._token_request is not None:
+            self._token_request.cancel()
+            await asyncio.wait({self._token_request})
 
-    async def _persist(self, send: Callable[[Request], Awaitable[Any]], request: Request) -> Any:
+    async def _send_with_retries(
+        self, send: Callable[[Request], Awaitable[Any]], request: Request
+    ) -> Any:
         clock = self._clock
         try:
             return await retry(
                 lambda: send(request), HttpError,
-                lambda error, failed: pause_after(error, failed, request.repeatable),
-                altogether=ALTOGETHER, sleep=lambda pause: clock.sleep(pause * clock.jitter()),
+                lambda error, failed: pause_after(error, failed, request.kind),
+                altogether=MAX_PAUSES_SECONDS,
+                sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:
-            raise worded(error, request) from None
+            raise explain(error, request) from None
 
-    async def _authorised(self, request: Request) -> Any:
-        """A refused token is replaced once: it may have been revoked, or its time mistaken."""
+    async def _send_with_token(self, request: Request) -> Any:
+        """Send with the token. A refused token is replaced once: it may have been revoked."""
         token = await self.token()
         try:
             return await self._send(request, token)
@@ -389,7 +399,7 @@ class StackSpotApi:
         return await self._send(request, await self.token())
 
     async def _send(self, request: Request, token: str = "") -> Any:
-        """Once, as it stands, and counted. Raises HttpError, whose text holds no secret of ours."""
+        """Send once, and count it. Raises HttpError, whose text holds no secret of ours."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         outcome = "lost"
         try:
@@ -417,25 +427,25 @@ class StackSpotApi:
                 "client_secret": account.client_secret}  # fmt: skip
         url = f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
         request = Request("token", "POST", url, subject=repr(account.realm), form=form)
-        return str(await self._persist(self._sent_for_token, request))
+        return str(await self._send_with_retries(self._request_token, request))
 
-    async def _sent_for_token(self, request: Request) -> str:
+    async def _request_token(self, request: Request) -> str:
         answer = await self._send(request)
         token = answer.get("access_token") if isinstance(answer, Mapping) else None
         fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
         if not isinstance(answer, Mapping) or not fits:
             raise HttpUnreadable("no token")
         try:  # some servers write the number as a text
-            lifetime = float(answer.get("expires_in", LIFETIME))
+            lifetime = float(answer.get("expires_in", TOKEN_LIFETIME_SECONDS))
         except (TypeError, ValueError, OverflowError):
-            lifetime = LIFETIME
-        lifetime = lifetime if 0 < lifetime < math.inf else LIFETIME
+            lifetime = TOKEN_LIFETIME_SECONDS
+        lifetime = lifetime if 0 < lifetime < math.inf else TOKEN_LIFETIME_SECONDS
         self._token = str(token)
-        self._until = self._clock.now() + lifetime - min(MARGIN, lifetime / 2)
+        self._until = self._clock.now() + lifetime - min(TOKEN_MARGIN_SECONDS, lifetime / 2)
         return self._token
 
-    def _asked(self, task: asyncio.Task[str]) -> None:
-        self._asking = None
+    def _forget_request(self, task: asyncio.Task[str]) -> None:
+        self._token_request = None
         if not task.cancelled():
             task.exception()  # every waiter may have gone
 
@@ -446,5 +456,5 @@ def ulid_of(*key: str) -> str:
     StackSpot names its conversations so.
     """
     digest = hashlib.sha256("\0".join(key).encode()).digest()[:10]
-    number = _TIME << 80 | int.from_bytes(digest)
-    return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(26)))
+    number = _ULID_TIME << 80 | int.from_bytes(digest)
+    return "".join(_BASE32[number >> 5 * place & 31] for place in reversed(range(26)))

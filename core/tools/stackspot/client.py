@@ -39,7 +39,7 @@ from core.tools.stackspot.api import (
     StackSpotApi,
     StackSpotError,
     StillRunning,
-    worded,
+    explain,
 )
 
 _FENCE = re.compile(
@@ -316,12 +316,11 @@ class StackSpot:
             "create", "POST", f"{self._commands}/create-execution/{quote(slug, safe='')}",
             subject=slug, body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
-            repeatable=False,
         )  # fmt: skip
         answer = await self._api.repeat(request)
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
-            raise worded(HttpUnreadable("no id"), request)
+            raise explain(HttpUnreadable("no id"), request)
         return id
 
     async def status(self, execution: str, *, timeout: float = PATIENCE) -> Status:
@@ -336,7 +335,7 @@ class StackSpot:
         )  # fmt: skip
         answer = await self._api.once(request)
         if not isinstance(answer, Mapping):
-            raise worded(HttpUnreadable("no object"), request)
+            raise explain(HttpUnreadable("no object"), request)
         return read_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
@@ -389,12 +388,12 @@ class StackSpot:
         }
         request = Request(
             "agent", "POST", f"{self._agents}/{quote(agent, safe='')}/chat", subject=agent,
-            body=body, repeatable=False, timeout=self.deadline,
+            body=body, timeout=self.deadline,
         )  # fmt: skip
         answer = await self._api.repeat(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
-            raise worded(HttpUnreadable("no message"), request)
+            raise explain(HttpUnreadable("no message"), request)
         told = answer.get("conversation_id")
         conversation = told if isinstance(told, str) and told else conversation_id
         return AgentAnswer(in_whole_characters(message), conversation)

@@ -16,7 +16,7 @@ from core.clients.http import HttpClient
 from core.domain.errors import ToolError
 from core.domain.records import Health
 from core.tools.nocodb.bridge import FRESH, BridgeSource
-from core.tools.nocodb.bridge_api import CATALOGUE, READING
+from core.tools.nocodb.bridge_api import CATALOGUE, READ_TOOLS
 from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
@@ -289,7 +289,7 @@ async def test_views_are_read_where_no_table_is_closed(tool: str) -> None:
 async def test_each_tool_that_reads_is_checked_by_a_table_or_a_view() -> None:
     """A new one in the catalogue must say what it reads from."""
     unchecked = {"list_bases", "get_base", "list_tables", "global_search"}
-    for name in READING:
+    for name in READ_TOOLS:
         names = CATALOGUE[name].names
         assert name in unchecked or {"table_id", "view_id"} & {*names}, name
 

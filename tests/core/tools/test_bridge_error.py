@@ -14,7 +14,7 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
 )
-from core.tools.nocodb.bridge_api import worded
+from core.tools.nocodb.bridge_api import explain
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"
 DOWN = "500: HTTPConnectionPool(host='db.example', port=80): Max retries exceeded with url: /x"
@@ -53,7 +53,7 @@ def answer(status: int, detail: object = None) -> HttpAnswer:
     ],
 )  # fmt: skip
 def test_each_answer_has_its_words(error: HttpError, code: str, unsure: bool) -> None:
-    told = worded(error, "get_base")
+    told = explain(error, "get_base")
     assert (told.code, told.unsure) == (code, unsure)
     assert str(told).endswith(".")
     assert "{" not in str(told)
@@ -61,10 +61,10 @@ def test_each_answer_has_its_words(error: HttpError, code: str, unsure: bool) ->
 
 
 def test_a_malformed_call_says_where() -> None:
-    assert worded(answer(422, FASTAPI), "get_base").hint == "['body', 'args']: Field required"
+    assert explain(answer(422, FASTAPI), "get_base").hint == "['body', 'args']: Field required"
 
 
 def test_long_texts_and_tokens_do_not_pass() -> None:
-    told = worded(answer(500, "boom " + "a1" * 20 + " at https://db.example/x " + "b " * 900), "x")
+    told = explain(answer(500, "boom " + "a1" * 20 + " at https://db.example/x " + "b " * 900), "x")
     assert told.hint.startswith("boom (withheld) at (address) b b")
     assert len(told.hint) == 300

@@ -1,0 +1,98 @@
+"""Retries: no other module sleeps and then repeats a call that failed.
+
+ANSWER_BACKOFF = Backoff(0.5, longest=60.0)
+answer = await retry(send, HttpDown, ANSWER_BACKOFF)
+
+A `wait` decides after each failure: it returns the seconds to sleep before the next attempt, or
+None to give up, and then the last error is raised. It gets the error, and how many attempts have
+failed. Cancelling the caller ends the sleep as well as the attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
+Sleep = Callable[[float], Awaitable[object]]
+Wait = Callable[[E, int], float | None]
+_MAX_DOUBLINGS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses that grow: `first` seconds, then each `factor` times as long, `longest` at most.
+
+    It can be the `wait` of `retry`, which then never gives up. Iterating gives the pauses.
+    """
+
+    first: float
+    longest: float = math.inf
+    factor: float = 2.0
+
+    def after(self, failed: int) -> float:
+        """Return the seconds to wait after so many failed attempts."""
+        return min(self.first * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.longest)
+
+    def __call__(self, error: Exception, failed: int) -> float:
+        return self.after(failed)
+
+    def __iter__(self) -> Iterator[float]:
+        return map(self.after, itertools.count(1))
+
+
+async def retry(
+    ask: Callable[[], Awaitable[A]],
+    errors: type[E] | tuple[type[E], ...],
+    wait: Wait[E],
+    *,
+    altogether: float = math.inf,
+    sleep: Sleep = asyncio.sleep,
+) -> A:
+    """Return what `ask` returns. Repeat it after `errors` for as long as `wait` says, and while all
+    pauses take at most `altogether` seconds; then raise the last error."""
+    failed, waited = 0, 0.0
+    while True:
+        try:
+            return await ask()
+        except errors as error:
+            failed += 1
+            seconds = wait(error, failed)
+            if seconds is None or waited + seconds > altogether:
+                raise
+        waited += seconds
+        await sleep(seconds)
+
+
+def retry_blocking(
+    ask: Callable[[], A],
+    errors: type[E] | tuple[type[E], ...],
+    wait: Wait[E],
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+) -> A:
+    """Do what `retry` does, in a thread of its own that may block."""
+    failed = 0
+    while True:
+        try:
+            return ask()
+        except errors as error:
+            failed += 1
+            seconds = wait(error, failed)
+            if seconds is None:
+                raise
+        sleep(seconds)
+
+
+def after_each(
+    pauses: Sequence[float], wait: Callable[[E, float], float | None] = lambda _, pause: pause
+) -> Wait[E]:
+    """Return a `wait` for one more attempt after each of `pauses`. `wait` may change a pause, or
+    return None to give up."""
+    return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None

@@ -1,0 +1,73 @@
+"""A failed request is looked up in its service's table of errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
+from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, RemoteError
+from core.clients.openai import Fault
+from core.domain.errors import NoQuota
+from core.models import server
+from core.tools.code import hosted
+from core.tools.nocodb import api, bridge_api
+from core.tools.stackspot import api as stackspot
+
+TABLES: list[ErrorTable[Any]] = [*stackspot.ERRORS.values(), api.ERRORS, bridge_api.ERRORS]
+TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.ERRORS, server.ERRORS]
+
+
+def answer(status: int, body: str = "") -> HttpAnswer:
+    return HttpAnswer(status, {}, body.encode())
+
+
+ERRORS = ErrorTable(
+    RemoteError,
+    on(429, when=lambda error: "a day" in error.text).raises("limit", "No more of {what} today."),
+    on(429).raises("busy", "Busy.", retry=True, hint="ask for less of {what}"),
+    on(401, 403).raises("refused", "Refused ({status}).", values=lambda e: {"status": e.status}),
+    on(402).raises(NoQuota),
+    on(SERVER_ERRORS).raises("down", "Down.", outcome_unknown=True, hint=lambda e: e.text),
+    on(HttpDown, HttpTimeout).raises("down", "Away.", outcome_unknown=was_sent),
+    on("lost").raises("lost", "Lost."),
+    on().raises("other", "Something else."),
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (answer(429, "5 a day"), "limit", "No more of rows today."),
+        (answer(429), "busy", "Busy."),
+        (answer(403), "refused", "Refused (403)."),
+        (answer(402), "no_quota", NoQuota.sentence),
+        (answer(503), "down", "Down."),
+        (HttpTimeout("ReadTimeout"), "down", "Away."),
+        (Fault("lost"), "lost", "Lost."),
+        (Fault("broken"), "other", "Something else."),
+        (answer(404), "other", "Something else."),
+    ],
+)
+def test_the_first_row_that_matches_counts(failure: Exception, code: str, words: str) -> None:
+    error = ERRORS.explain(failure, what="rows")
+    assert (error.code, error.sentence.format(**error.values)) == (code, words)
+
+
+def test_what_a_row_says_beside_its_words() -> None:
+    busy, down = ERRORS.explain(answer(429), what="rows"), ERRORS.explain(answer(500, "it broke"))
+    assert (busy.passing, busy.unsure, busy.hint) == (True, False, "ask for less of rows")
+    assert (down.passing, down.unsure, down.hint) == (False, True, "it broke")
+    assert ERRORS.explain(HttpDown("ReadError")).unsure
+    assert not ERRORS.explain(HttpDown("ConnectError", sent=False)).unsure
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_has_a_row_for_what_nobody_foresaw(table: ErrorTable[Any]) -> None:
+    assert table.find(HttpError("odd"))
+
+
+@pytest.mark.parametrize("table", TABLES_OF_FAULTS)
+def test_so_have_the_tables_of_the_models_server(table: ErrorTable[Any]) -> None:
+    assert table.find(Fault("broken"))
