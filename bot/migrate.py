@@ -27,19 +27,8 @@ from core.rights.audit import OPERATOR, renamed
 from core.store.audit import SqlKeys, files
 from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes
+from core.store.tables import COPIED, Table
 
-TABLES = {
-    "conversations": "conversation", "threads": "id", "remotes": "kind, id", "inbox": "seq",
-    "items": "id", "rounds": "seq, number", "calls": "seq, call_id", "posts": "seq, number",
-    "usage": "seq", "days": "day, person", "files": "id", "changes": "id",
-    "steps": "change, number", "notes": "id", "consents": "change, person",
-    "outbox": "change, kind, person", "audit_keys": "pseudonym", "people": "person",
-    "spendings": "seq, part", "counters": "scope, period", "holds": "seq, part",
-    "ended_sessions": "session",
-}  # fmt: skip
-"""What is copied, with each table's key."""
-NUMBERED = {"inbox": "seq", "items": "id", "notes": "id"}
-"""Tables whose keys the database gives out: it goes on above what was brought."""
 PIECE = 500
 """Rows in one transaction."""
 REMEMBERED = "discord.json"
@@ -65,15 +54,15 @@ async def migrate(settings: Settings, home: Home) -> int:
                 kept = await theirs.secret(name, own)
                 if kept != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
-            for table, key in TABLES.items():
-                await _copy(ours.database, theirs.database, table, key)
+            for table in COPIED:
+                await _copy(ours.database, theirs.database, table)
             await _queue(theirs)
             for thread in await ours.threads.items():
                 if await theirs.threads.get(thread.conversation) is None:
                     await theirs.threads.put(thread)
             await _bring_bytes(ours, theirs)
             await _bring_lines(home.path, theirs.database)
-            for table in TABLES:
+            for table in COPIED:
                 await _compare(ours.database, theirs.database, table)
             await theirs.audit.tell("migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
@@ -114,20 +103,21 @@ async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]
         await ours.close()
 
 
-async def _copy(ours: Database, theirs: Database, table: str, key: str) -> None:
-    rows = await ours.read(
-        lambda c: [dict(row) for row in c.execute(f"SELECT * FROM {table} ORDER BY {key}")]  # noqa: S608
-    )
+async def _copy(ours: Database, theirs: Database, table: Table) -> None:
+    select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
+    rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for piece in _pieces(rows):
-        await theirs.write(functools.partial(_insert, table, piece))
-    if column := NUMBERED.get(table):
+        await theirs.write(functools.partial(_insert, table.name, piece))
+    if table.generates_key:
+        # The numbers that Postgres gives out begin above those that were copied.
+        (column,) = table.key
         await theirs.write(
             lambda c: c.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'),"  # noqa: S608
-                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column}'),"  # noqa: S608
+                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table.name}), false)"
             ).close()
         )
-    sys.stdout.write(f"  {table}: {len(rows)}\n")
+    sys.stdout.write(f"  {table.name}: {len(rows)}\n")
 
 
 def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
@@ -196,10 +186,11 @@ def _lines(home: Path) -> tuple[list[str], str]:
     return lines, remembered.read_text() if remembered.exists() else ""
 
 
-async def _compare(ours: Database, theirs: Database, table: str) -> None:
+async def _compare(ours: Database, theirs: Database, table: Table) -> None:
     def count(connection: Connection) -> int:
-        return int(connection.execute(f"SELECT count(*) AS n FROM {table}").fetchone()["n"])  # noqa: S608
+        select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
+        return int(connection.execute(select).fetchone()["n"])
 
     here, there = await ours.read(count), await theirs.read(count)
     if there < here:
-        raise NotTheSame(table=table, here=here, there=there)
+        raise NotTheSame(table=table.name, here=here, there=there)

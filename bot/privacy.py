@@ -23,7 +23,8 @@ from core.domain.errors import NotFound, PonteError
 from core.integrations.integration import Act
 from core.rights.audit import OPERATOR
 from core.store.files import FORGOTTEN, of_ids, of_ids_in, without_in
-from core.store.persons import EXPORTED, Erased, Who
+from core.store.persons import Erased, Who
+from core.store.tables import EXPORTED
 from core.text.i18n import say
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
-"""What the tables keep of a person: found, counted, exported and erased, by the person's key.
+"""Find, count, export and erase what the tables hold of a person, by the person's key.
 
-`TABLES` declares every table, with every column, and whose it is; a test compares it with the
-schema, so that a new one cannot be left out of an export or survive `ponte person forget`.
+Which tables and columns these are is declared in `core/store/tables.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import CONTEXT, NOTE, Answer, Item, Message, Person, decode, encode
@@ -19,6 +18,7 @@ from core.domain.records import FINAL_STATES
 from core.store import budget
 from core.store.database import Connection, Database, Row, lock
 from core.store.files import FORGOTTEN, without
+from core.store.tables import EXPORTED, TABLES, Column, Link, Table, Whose
 
 NOBODY = Person(FORGOTTEN, "", name="–")
 """In whose name stands what is kept of people who were forgotten: money, and decisions on what
@@ -29,13 +29,6 @@ _SECRETS = frozenset({"token", "reference"})
 """In stored messages: what opens a platform's door for a while."""
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
-Whose = Literal["person", "turn", "change", "conversation", "money", "nobody"]
-"""Of whom a row is, and what forgetting that person does with it.
-
-person, turn, change: theirs, of a turn of theirs, of a change that they asked for: deleted.
-conversation: deleted where nobody else speaks there. money: goes on under no name, so that sums
-stay right. nobody: says nothing of a person.
-"""
 _TURNS = (
     "SELECT seq FROM inbox WHERE person = :person UNION SELECT seq FROM items"
     " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
@@ -47,107 +40,7 @@ _ROWS: Mapping[Whose, str] = {
     "change": "change IN (SELECT id FROM changes WHERE person = :person)",
     "money": "person = :one",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """`columns` are all that it has, in their order. `section` is its name in an export, "" where
-    it is in none; then `why` says so. `json`: columns to be read as such; `hidden`: of which an
-    export says only that they are there. `shared`: only where many processes share a database."""
-
-    name: str
-    whose: Whose
-    columns: str
-    section: str = ""
-    json: str = ""
-    hidden: str = ""
-    where: str = ""
-    """Its rows of a person, where `whose` does not say it."""
-    why: str = ""
-    shared: bool = False
-
-    @property
-    def has_person(self) -> bool:
-        return "person" in self.columns.split()
-
-    @property
-    def condition(self) -> str:
-        return self.where or _ROWS[self.whose]
-
-
-TABLES = (
-    Table("inbox", "person",
-          "seq event_key turn conversation person decision state attempt generation thread message"
-          " answer reason told created updated owner replaced refused channel alone"
-          " job stop position",
-          "messages", json="message answer"),
-    Table("items", "turn", "id seq thread person item at replaced", "transcript", json="item",
-          where=f"seq IN ({_TURNS})"),
-    Table("rounds", "turn", "seq number response complete model", "model_calls"),
-    Table("calls", "person",
-          "seq call_id person name arguments effect outcome started ended handle",
-          "tool_calls", json="arguments outcome"),
-    Table("posts", "person", "seq number person key post state at", "posts"),
-    Table("files", "person", "id event_key sha256 name type size person conversation created",
-          "files"),
-    Table("changes", "person",
-          "id seq call_id person asker conversation address thread generation locale applier kind"
-          " target title note undoes undone_by state created expires claim decider decided_by"
-          " decided ended forgotten version drawn named tool told",
-          "changes", json="asker address target decided_by"),
-    Table("steps", "change", "change number person row before after mark state now words at",
-          "changed_rows", json="before after now"),
-    Table("notes", "person", "id thread change person text at", "notes"),
-    Table("consents", "person", "change person approver address at", "approvals",
-          json="approver address"),
-    Table("outbox", "person",
-          "change kind person recipient reply_to locale text post state drawn at",
-          "cards_sent", json="recipient reply_to"),
-    Table("people", "person", "person token added seen", "page_account", hidden="token"),
-    Table("directory", "person",
-          "platform scope id person name locale zone guest robot belongs_to confirmed_at",
-          "platform_profile"),
-    Table("erased_people", "nobody", "pseudonym",
-          why="keyed hashes of people who were forgotten, which name nobody"),
-    Table("usage", "money",
-          "seq day person conversation input cached output reasoning cost settled place counted",
-          "usage"),
-    Table("days", "money", "day person turns", "days"),
-    Table("spendings", "money",
-          "seq part person kind name input cached output reasoning cost lost", "spendings"),
-    Table("counters", "money", "scope period person turns tokens money told", "allowances",
-          where="person IN (:person, :one)"),
-    Table("holds", "money", "seq part person kind name scopes tokens money at", "reserved",
-          json="scopes"),
-    Table("conversations", "conversation",
-          "conversation generation thread used_at title pinned",
-          why="its rows of theirs are in the sections above"),
-    Table("threads", "conversation", "id conversation generation started outside",
-          why="its rows of theirs are in the sections above"),
-    Table("remotes", "conversation", "kind id thread at erase tries owner",
-          why="ids on the model's server; what stands there is in the sections above"),
-    Table("audit_keys", "person", "pseudonym person",
-          why="the section `audit` has the lines that it leads to"),
-    Table("thread_map", "conversation", "conversation record", shared=True,
-          why="a cache of the transcript"),
-    Table("kernels", "conversation", "thread process", shared=True,
-          why="which process runs a thread's Python"),
-    Table("progress", "turn", "turn progress at", shared=True,
-          why="what shows while a turn runs"),
-    Table("pieces", "person", "file number at data", shared=True,
-          why="the bytes of the files: `--files`"),
-    Table("remembered", "person", "name data", shared=True, why="the section `remembered` has it"),
-    Table("audit", "person", "id line", shared=True, why="the section `audit` has the lines"),
-    Table("ended_sessions", "nobody", "session until",
-          why="hashes of sessions that were signed out of, which lead to nobody"),
-    Table("processes", "nobody", "id name takes works started seen", shared=True,
-          why="which processes there are"),
-    Table("leases", "nobody", "role process until", shared=True, why="who leads a role"),
-    Table("paces", "nobody", "name due", shared=True, why="when calls of a kind are due"),
-    Table("secrets", "nobody", "name value", shared=True, why="keys of the Ponte itself"),
-    Table("schema_version", "nobody", "version oldest", shared=True, why="the schema's number"),
-)  # fmt: skip
-EXPORTED = tuple(table for table in TABLES if table.section)
+"""By whose the rows of a table are: the condition for a person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,16 +155,17 @@ class SqlPersons:
         """PAGE rows of a section, from that one on, oldest first."""
 
         def read(connection: Connection) -> Sequence[Mapping[str, Any]]:
+            columns: Sequence[Column] = ()
             if section == "decisions":
                 sql = f"SELECT id, kind, title, state, decided {_DECIDED} ORDER BY decided, id"
-                table = Table("changes", "person", "")
             else:
                 table = next(each for each in EXPORTED if each.section == section)
-                sql = f"SELECT * FROM {table.name} WHERE {table.condition} ORDER BY 1, 2"  # noqa: S608
+                columns = table.columns
+                sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
             rows = connection.execute(
                 f"{sql} LIMIT {PAGE} OFFSET :begin", {**who.values, "begin": begin}
             )
-            return [_exported(table, dict(row)) for row in rows]
+            return [_exported(columns, dict(row)) for row in rows]
 
         return await self._database.read(read)
 
@@ -343,17 +237,17 @@ def _everybody(connection: Connection) -> Sequence[Mapping[str, Any]]:
         each["messages"] = row["n"]
         stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
         each["name"] = decode(Message, stored.fetchone()["message"]).author.name
-    for name, column, at in (
-        ("", "items", "at"), ("files", "files", "created"), ("changes", "changes", "created"),
-        ("", "consents", "at"), ("", "outbox", "at"), ("", "people", "added"),
-    ):  # fmt: skip
+    for table in TABLES:
+        if not table.seen_at or table.name == "inbox":
+            continue
         for row in connection.execute(
-            f"SELECT person, count(*) AS n, min({at}) AS first, max({at}) AS last FROM {column}"  # noqa: S608
+            f"SELECT person, count(*) AS n, min({table.seen_at}) AS first,"  # noqa: S608 - ours
+            f" max({table.seen_at}) AS last FROM {table.name}"
             " WHERE person <> '' GROUP BY person"
         ).fetchall():
             each = seen(row)
-            if name:
-                each[name] = row["n"]
+            if table.name in each:
+                each[table.name] = row["n"]
     for row in connection.execute(
         "SELECT decider AS person, count(*) AS n, min(decided) AS first, max(decided) AS last"
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
@@ -469,21 +363,26 @@ def _is_alone(connection: Connection, conversation: str, who: Who) -> bool:
 
 
 def _count(connection: Connection, table: Table, who: Who) -> int:
-    sql = f"SELECT count(*) AS n FROM {table.name} WHERE {table.condition}"  # noqa: S608
+    sql = f"SELECT count(*) AS n FROM {table.name} WHERE {_condition(table)}"  # noqa: S608
     return _number(connection, sql, who.values)
+
+
+def _condition(table: Table) -> str:
+    """Return the SQL condition for a person's rows."""
+    return table.rows or _ROWS[table.whose]
 
 
 def _number(connection: Connection, sql: str, values: Mapping[str, str]) -> int:
     return int(connection.execute(sql, values).fetchone()["n"])
 
 
-def _exported(table: Table, row: dict[str, Any]) -> Mapping[str, Any]:
-    """As JSON; secrets are told of, and not told."""
-    for name in table.json.split():
-        if row[name]:
-            row[name] = _open(row[name])
-    for name in table.hidden.split():
-        row[name] = bool(row[name])
+def _exported(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the row for an export: JSON parsed, and of secrets only whether they are set."""
+    for column in columns:
+        if column.secret:
+            row[column.name] = bool(row[column.name])
+        elif column.json and row[column.name]:
+            row[column.name] = _open(row[column.name])
     return row
 
 
@@ -551,40 +450,34 @@ def _erase(
     _in_quotes(work)
     _on_servers(work)
     _decisions(work)
-    _theirs(work)
+    _delete_rows(work)
     _money(work)
     return Erased(work.rows, sorted(work.decided))
 
 
-def _theirs(work: _Erasing) -> None:
-    """What was said, done and sent by them, and conversations that nobody else takes part in."""
+def _delete_rows(work: _Erasing) -> None:
+    """Delete what they said, did and sent, and conversations that nobody else takes part in."""
     if work.shared:
-        work.each("DELETE FROM progress WHERE turn = ?",
-                  work.ids("SELECT turn FROM inbox WHERE person = :person"))  # fmt: skip
-        for file in work.ids("SELECT id FROM files WHERE person = :person"):
-            work.each("DELETE FROM pieces WHERE file = ?", [file])
         _remembered(work)
-    for change in work.gone:
-        for table in ("steps", "consents", "outbox", "notes"):
-            work.each(f"DELETE FROM {table} WHERE change = ?", [change])  # noqa: S608 - ours
-    for table in ("rounds", "items", "calls", "posts"):
-        work.each(f"DELETE FROM {table} WHERE seq = ?", work.seqs)  # noqa: S608 - ours
-    for each in TABLES:
-        # Of the audit log's keys theirs is destroyed last: until then they can be found again.
-        if each.has_person and each.whose == "person" and each.name != "audit_keys":
-            work.all(f"DELETE FROM {each.name} WHERE person = :person")  # noqa: S608 - ours
     alone = work.places.alone
-    for conversation in alone:
-        threads = [
+    threads = "SELECT id FROM threads WHERE conversation = ?"
+    found: Mapping[Link, Collection[Any]] = {
+        "person": [work.who.key],
+        "seq": work.seqs,
+        "turn": work.ids("SELECT turn FROM inbox WHERE person = :person"),
+        "change": work.gone,
+        "file": work.ids("SELECT id FROM files WHERE person = :person"),
+        "thread": [
             row["id"]
-            for row in work.connection.execute(
-                "SELECT id FROM threads WHERE conversation = ?", (conversation,)
-            ).fetchall()
-        ]
-        for table in ("items", "notes", *(("kernels",) if work.shared else ())):
-            work.each(f"DELETE FROM {table} WHERE thread = ?", threads)  # noqa: S608 - ours
-    for table in ("inbox", "threads", "conversations", *(("thread_map",) if work.shared else ())):
-        work.each(f"DELETE FROM {table} WHERE conversation = ?", alone)  # noqa: S608 - ours
+            for conversation in alone
+            for row in work.connection.execute(threads, (conversation,)).fetchall()
+        ],
+        "conversation": alone,
+    }
+    for table in TABLES:
+        if work.shared or not table.shared:
+            for link in table.deleted_by:
+                work.each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
     if work.shared:
         work.each("DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'", alone)
 

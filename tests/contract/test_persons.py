@@ -24,16 +24,8 @@ from core.store.directory import SqlDirectory
 from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
 from core.store.outbox import SqlOutbox
 from core.store.people import SqlPeople, hashed
-from core.store.persons import (
-    EXPORTED,
-    NOBODY,
-    TABLES,
-    Ambiguous,
-    SqlPersons,
-    StillApplying,
-    UnknownPerson,
-    Who,
-)
+from core.store.persons import NOBODY, Ambiguous, SqlPersons, StillApplying, UnknownPerson, Who
+from core.store.tables import EXPORTED, TABLES
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import message
@@ -249,7 +241,7 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
         return found
 
     declared = {
-        table.name: set(table.columns.split()) - (set() if shared else {"job", "stop", "position"})
+        table.name: {column.name for column in table.columns if shared or not column.shared}
         for table in TABLES
         if shared or not table.shared
     }
@@ -258,10 +250,16 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
 
 def test_each_table_is_exported_or_says_why_not() -> None:
     for table in TABLES:
-        assert bool(table.section) != bool(table.why), table.name
-        columns = table.columns.split()
-        assert {*table.json.split(), *table.hidden.split()} <= {*columns}, table.name
+        assert bool(table.section) != bool(table.not_exported), table.name
     assert len({table.section for table in EXPORTED}) == len(EXPORTED)
+
+
+def test_each_table_with_data_of_people_is_erased() -> None:
+    """By links that are columns of it, or in the way that it tells. Money stays, nameless."""
+    for table in TABLES:
+        assert {*table.deleted_by} <= {column.name for column in table.columns}, table.name
+        is_erased = bool(table.deleted_by) or bool(table.erased)
+        assert is_erased == (table.whose not in ("money", "nobody")), table.name
 
 
 async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -> None:
