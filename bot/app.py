@@ -26,8 +26,8 @@ from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import FACES, Faces, one_person, rights
 from bot.names import misspelt_names
-from bot.people import PagePeople
-from bot.privacy import Privacy
+from bot.page_accounts import PageAccountService
+from bot.personal_data import PersonalDataService
 from bot.quick import Registry
 from bot.safety import findings
 from bot.settings import Settings, load
@@ -337,23 +337,23 @@ class App:
             return [part for part in await self._board.health() if part.name not in tools]
 
         routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in self.chats}
-        people = PagePeople(
-            engine.people, engine.journal, engine.inbox, engine.peers, engine.audit,
+        accounts = PageAccountService(
+            engine.page_accounts, engine.journal, engine.inbox, engine.peers, engine.audit,
             engine.changes.leave,
         )  # fmt: skip
-        self._departures[WEB.name] = people.has_left
+        self._departures[WEB.name] = accounts.has_left
         listing = [
             face.name
             for face in self._faces
             if isinstance(face, ChatIntegration) and face.lists_people
         ]
-        privacy = Privacy(engine, people, self.chats, self._home.path, listing)
+        personal_data = PersonalDataService(engine, accounts, self.chats, self._home.path, listing)
         acts = {
-            "reload": self._asked_anew, "usage": self._report, **people.acts(self.page),
-            **privacy.acts(),
+            "reload": self._asked_anew, "usage": self._report, **accounts.acts(self.page),
+            **personal_data.acts(),
         }  # fmt: skip
         threads = Threads(engine.journal, engine.commands, self.link, acts, engine.audit)
-        page = PagePorts(routes, readiness, self._measured, threads, people, self._used)
+        page = PagePorts(routes, readiness, self._measured, threads, accounts, self._used)
         for face in self._faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue

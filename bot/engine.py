@@ -47,8 +47,8 @@ from core.store.directory import SqlDirectory
 from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
 from core.store.outbox import SqlOutbox
-from core.store.people import SqlPeople
-from core.store.persons import SqlPersons
+from core.store.page_accounts import SqlPageAccounts
+from core.store.personal_data import SqlPersonalData
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
@@ -188,9 +188,9 @@ class Engine:
             SqlJournal(database, jobs.process, jobs.fresh) if jobs else SqlJournal(database)
         )
         self.files = SqlFiles(database, stores.kept)
-        self.people = SqlPeople(database)
+        self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
-        self.persons = SqlPersons(database, choices.one, shared=jobs is not None)
+        self.personal_data = SqlPersonalData(database, choices.one, shared=jobs is not None)
         zone = ZoneInfo(choices.profile.zone)
         self.budget = CountingBudget(
             database, choices.caps, zone, choices.one,

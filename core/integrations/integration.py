@@ -32,7 +32,7 @@ from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
-from core.ports.rights import Directory, People, Policy
+from core.ports.rights import Directory, PageAccounts, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER, DailyTurns, PlatformRights
 from core.rights.usage import Prices
@@ -343,7 +343,7 @@ class PagePorts:
     readiness: Callable[[], Awaitable[Sequence[Health]]]
     metrics: Callable[[], Awaitable[str]]
     operator: Operator
-    people: People | None = None
+    people: PageAccounts | None = None
     usage: Used | None = None
 
 

@@ -1,8 +1,8 @@
 """Every table of the store, declared once: its columns, whose data it holds, what happens to it.
 
 From these declarations come the schema of a new database (`core/store/schema.py`), the export and
-erasure of a person (`core/store/persons.py`), purging, `ponte migrate`, the tables that Postgres
-vacuums after an erasure, and the table in `docs/privacy.md` (`make reference`).
+erasure of a person (`core/store/personal_data.py`), purging, `ponte migrate`, the tables that
+Postgres vacuums after an erasure, and the table in `docs/privacy.md` (`make reference`).
 
 To add a table or a column, declare it here with `since` set to the number of the next migration,
 and append `Migration(added_in(NUMBER, shared=False), shared=added_in(NUMBER, shared=True))` to

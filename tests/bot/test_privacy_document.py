@@ -9,10 +9,10 @@ from contextlib import closing
 
 import pytest
 
-from bot.privacy import REMEMBERED
+from bot.personal_data import REMEMBERED
 from core.store.tables import TABLES
 from tests.bot.conftest import Shell
-from tests.bot.test_persons import SCHEMA
+from tests.bot.test_personal_data import SCHEMA
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
 from tests.recorded.house import put_home, read

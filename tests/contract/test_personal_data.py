@@ -23,8 +23,15 @@ from core.store.database import Connection
 from core.store.directory import SqlDirectory
 from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
 from core.store.outbox import SqlOutbox
-from core.store.people import SqlPeople, hashed
-from core.store.persons import NOBODY, Ambiguous, SqlPersons, StillApplying, UnknownPerson, Who
+from core.store.page_accounts import SqlPageAccounts, hashed
+from core.store.personal_data import (
+    NOBODY,
+    Ambiguous,
+    SqlPersonalData,
+    StillApplying,
+    UnknownPerson,
+    Who,
+)
 from core.store.tables import EXPORTED, TABLES
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
@@ -40,8 +47,8 @@ ANAS_WORDS = ("aubergine", "UANA77", "Ana Lima", DIRECT)
 """What she said has the first in it, and what was read, drafted, made and answered for her."""
 
 
-def persons_of(engine: Embedded) -> SqlPersons:
-    return SqlPersons(engine.database, shared=isinstance(engine, Shared))
+def persons_of(engine: Embedded) -> SqlPersonalData:
+    return SqlPersonalData(engine.database, shared=isinstance(engine, Shared))
 
 
 def address_of(channel: str) -> Address:
@@ -324,7 +331,7 @@ async def test_a_waiting_message_shows_no_token(embedded: Embedded) -> None:
 
 
 async def test_of_a_page_account_only_that_it_exists(embedded: Embedded) -> None:
-    people, persons = SqlPeople(embedded.database), persons_of(embedded)
+    people, persons = SqlPageAccounts(embedded.database), persons_of(embedded)
     await people.add("web:ana", hashed("her token"))
     (row,) = await persons.rows(await persons.find("web:ana"), "page_account")
     assert (row["person"], row["token"]) == ("web:ana", True)
@@ -333,7 +340,7 @@ async def test_of_a_page_account_only_that_it_exists(embedded: Embedded) -> None
 async def test_a_long_export_comes_in_pages(
     embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.persons.PAGE", 2)
+    monkeypatch.setattr("core.store.personal_data.PAGE", 2)
     for number in range(5):
         await embedded.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(embedded)
@@ -345,7 +352,7 @@ async def test_a_long_export_comes_in_pages(
 
 
 async def forget(engine: Embedded, key: str) -> Who:
-    """As `bot.privacy` does it, as far as the database goes."""
+    """As `bot.personal_data` does it, as far as the database goes."""
     persons = persons_of(engine)
     who = await persons.find(key)
     for conversation in (await persons.places(who)).alone:

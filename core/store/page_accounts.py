@@ -1,4 +1,4 @@
-"""Who has a name on the page, each with a token of their own; and sessions that were signed out of.
+"""Accounts of the page, each with its own token, and sessions that people signed out of.
 
 Of a token its SHA-256 is kept. That suffices for 256 random bits: a slow hash, as passwords need,
 makes guessing what people think up dear, and these cannot be guessed.
@@ -33,7 +33,7 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-class SqlPeople:
+class SqlPageAccounts:
     """By keys of persons; each method is one transaction."""
 
     def __init__(self, database: Database) -> None:

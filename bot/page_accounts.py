@@ -1,4 +1,4 @@
-"""The people who have a name on the page: who may come in, and what `ponte people` does."""
+"""Accounts of the page: who may sign in, and what `ponte people` does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.integrations.integration import Act, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
 from core.rights.policy import OWNER
-from core.store.people import SqlPeople, hashed, new_token
+from core.store.page_accounts import SqlPageAccounts, hashed, new_token
 
 log = structlog.get_logger("people")
 CHANGED = "people"
@@ -36,12 +36,12 @@ class OwnersName(BadInput):
     sentence = "`owner` is whoever has the page's own token, which `ponte link` shows."
 
 
-class PagePeople:
-    """The `People` port, and its changes: each is told to every process. `left` is called with the
-    key of who was removed."""
+class PageAccountService:
+    """The `PageAccounts` port, with changes. Every process is notified of each change. `left` is
+    called with the key of each person whose account is removed."""
 
     def __init__(
-        self, store: SqlPeople, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
+        self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
         left: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._store = store

@@ -98,7 +98,7 @@ class StillApplying(PonteError):
     )
 
 
-class SqlPersons:
+class SqlPersonalData:
     """`one`: the key that a person's money is counted under. `shared`: many processes work in that
     database."""
 

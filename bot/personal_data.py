@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bot.people import PagePeople
+from bot.page_accounts import PageAccountService
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
 from core.integrations.integration import Act
 from core.rights.audit import OPERATOR
 from core.store.files import FORGOTTEN, of_ids, of_ids_in, without_in
-from core.store.persons import Erased, Who
+from core.store.personal_data import Erased, Who
 from core.store.tables import EXPORTED
 from core.text.i18n import say
 
@@ -45,18 +45,18 @@ TIMES = 3
 """How often what came meanwhile is erased, too."""
 
 
-class Privacy:
+class PersonalDataService:
     """`chats` are the platforms that this process serves; `home` is its folder. `listing` are the
     names of platforms that list people who never wrote to us."""
 
     def __init__(
-        self, engine: Engine, people: PagePeople, chats: Sequence[ChatPlatform], home: Path,
+        self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform], home: Path,
         listing: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._listing = listing
         self._engine = engine
-        self._persons = engine.persons
-        self._people = people
+        self._data = engine.personal_data
+        self._accounts = people
         self._chats = chats
         self._home = home
 
@@ -67,15 +67,15 @@ class Privacy:
         }  # fmt: skip
 
     async def _listed(self, arguments: Json) -> Json:
-        return {"people": await self._persons.all()}
+        return {"people": await self._data.all()}
 
     async def _counts(self, arguments: Json) -> Json:
         """Whom a key means, what there is of them by section, and where others speak, too."""
         who = await self._who(arguments)
-        places = await self._persons.places(who)
+        places = await self._data.places(who)
         return {
             "person": who.key, "names": sorted(who.names), "shared": places.shared,
-            "counts": await self._persons.counts(who),
+            "counts": await self._data.counts(who),
             "sections": [*(table.section for table in EXPORTED), "decisions"],
             "remembered": await self._of_platforms(who),
         }  # fmt: skip
@@ -84,12 +84,12 @@ class Privacy:
         """Rows of a section from `begin` on; an empty list where it ends."""
         who, section = self._bare(arguments), str(arguments.get("section", ""))
         begin = int(arguments.get("begin", 0))
-        return {"rows": await self._persons.rows(who, section, begin)}
+        return {"rows": await self._data.rows(who, section, begin)}
 
     async def _piece(self, arguments: Json) -> Json:
         """A piece of one of their files in base64, "" where it ends. Raises NotFound."""
         who, file = self._bare(arguments), str(arguments.get("file", ""))
-        if not await self._persons.file(who, file):
+        if not await self._data.file(who, file):
             raise NotFound(what="file")
         begin = int(arguments.get("begin", 0))
         _, data = await self._engine.files.get(file)
@@ -99,11 +99,11 @@ class Privacy:
         """Raises UnknownPerson, Ambiguous, AuditRefused before anything is gone, and StillApplying
         before rows are."""
         who = await self._who(arguments)
-        counts = await self._persons.counts(who)
-        shared = (await self._persons.places(who)).shared
+        counts = await self._data.counts(who)
+        shared = (await self._data.places(who)).shared
         await self._engine.audit.tell("person-forgotten", OPERATOR, person=who.key)
-        if await self._people.find(who.key):
-            await self._people.remove(who.key)
+        if await self._accounts.find(who.key):
+            await self._accounts.remove(who.key)
         else:
             await self._engine.changes.leave(who.key)
         await self._tried(self._engine.redraw.once)
@@ -130,9 +130,9 @@ class Privacy:
         left: Json = {}
         for _ in range(TIMES):
             await self._clear(who)
-            erased = await self._persons.erase(who, self._engine.at_work)
+            erased = await self._data.erase(who, self._engine.at_work)
             await self._show_nameless(erased)
-            if not (left := await self._persons.counts(who)):
+            if not (left := await self._data.counts(who)):
                 break
         return left
 
@@ -140,13 +140,13 @@ class Privacy:
         """What hangs on their rows: turns under way, conversations of theirs alone, files, what
         their threads left in kernels and records."""
         engine = self._engine
-        for seq in await self._persons.unfinished(who):
+        for seq in await self._data.unfinished(who):
             await engine.inbox.cancel(seq)
-        places = await self._persons.places(who)
+        places = await self._data.places(who)
         for conversation in places.alone:
             await engine.commands.forget(conversation)
         await self._until_quiet([*places.alone, *places.shared])
-        for file in await self._persons.files(who):
+        for file in await self._data.files(who):
             await engine.files.discard(file)
         for thread in places.threads:
             await engine.commands.code.forget(thread)
@@ -190,8 +190,7 @@ class Privacy:
     async def _of_platforms(self, who: Who) -> Json:
         platform = who.key.partition(":")[0]
         found = {
-            name: of_ids(data, who.ids)
-            for name, data in (await self._persons.remembered(who)).items()
+            name: of_ids(data, who.ids) for name, data in (await self._data.remembered(who)).items()
         }
         for name in REMEMBERED:
             if name.startswith(platform):
@@ -207,7 +206,7 @@ class Privacy:
             log.info("put off", why=repr(error))
 
     def _bare(self, arguments: Json) -> Who:
-        return self._persons.bare(str(arguments.get("person", "")))
+        return self._data.bare(str(arguments.get("person", "")))
 
     async def _who(self, arguments: Json) -> Who:
-        return await self._persons.find(str(arguments.get("person", "")))
+        return await self._data.find(str(arguments.get("person", "")))
