@@ -347,7 +347,7 @@ class App:
             for face in self._faces
             if isinstance(face, ChatIntegration) and face.lists_people
         ]
-        personal_data = PersonalDataService(engine, accounts, self.chats, self._home.path, listing)
+        personal_data = PersonalDataService(engine, accounts, self.chats, listing)
         acts = {
             "reload": self._asked_anew, "usage": self._report, **accounts.acts(self.page),
             **personal_data.acts(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from bot.integrations import RIGHTS
+from bot.integrations import FACES, RIGHTS
 from core.changes.apply import Applying
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
@@ -30,7 +30,7 @@ from core.conversation.why import Why
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare
 from core.domain.records import Outcome, Thread, Verdict
-from core.integrations.integration import Alone, Peers
+from core.integrations.integration import Alone, ChatIntegration, Peers
 from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
@@ -49,6 +49,7 @@ from core.store.inbox import Intake, SqlInbox
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
+from core.store.remembered import import_file
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
@@ -137,6 +138,12 @@ class Stores:
             FileThreadMap.open(home / "threads.db"),
         )
         await database.write(give_up_spares)
+        for face in FACES:
+            if isinstance(face, ChatIntegration):
+                if face.remembers:
+                    await import_file(database, home / face.remembers)
+                for name in face.obsolete_files:
+                    await asyncio.to_thread((home / name).unlink, missing_ok=True)
         lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
         await lines.renew(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
@@ -182,7 +189,7 @@ class Engine:
         self._stores = stores
         database, jobs, self.threads = stores.database, stores.jobs, stores.threads
         self.audit = stores.audit
-        self.peers: Peers = jobs or Alone()
+        self.peers: Peers = jobs or Alone(database)
         self.inbox = SqlInbox(database, jobs, choices.intake)
         self.journal = (
             SqlJournal(database, jobs.process, jobs.fresh) if jobs else SqlJournal(database)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,8 +20,10 @@ from typing import Any
 
 from bot.engine import Stores
 from bot.home import Home
+from bot.integrations import FACES
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
+from core.integrations.integration import ChatIntegration
 from core.integrations.settings import plain
 from core.rights.audit import OPERATOR, renamed
 from core.store.audit import SqlKeys, files
@@ -31,7 +33,10 @@ from core.store.tables import COPIED, Table
 
 PIECE = 500
 """Rows in one transaction."""
-REMEMBERED = "discord.json"
+_FILES = tuple(
+    face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
+)
+"""What homes of earlier versions have in files; opening the copy moves it into rows."""
 
 
 class NotTheSame(PonteError):
@@ -82,6 +87,9 @@ async def _both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
 
 
 def _copies(home: Path, folder: Path) -> None:
+    for name in _FILES:
+        if (home / name).exists():
+            shutil.copyfile(home / name, folder / name)
     for name in ("ponte.db", "threads.db"):
         if (home / name).exists():
             source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
@@ -161,29 +169,21 @@ async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
 
 
 async def _bring_lines(home: Path, theirs: Database) -> None:
-    """The audit log, oldest first, and what Discord's side remembers; once."""
-    found, kept = await asyncio.to_thread(_lines, home)
+    """Copy the audit log, oldest line first, unless the database has one."""
+    found = await asyncio.to_thread(_lines, home)
     lines = await renamed(found, SqlKeys(theirs))
 
     def write(connection: Connection) -> None:
         if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
             connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
-        if kept:
-            json.loads(kept)
-            connection.execute(
-                "INSERT INTO remembered (name, data) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (REMEMBERED, kept),
-            )
 
     await theirs.write(write)
     sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
 
 
-def _lines(home: Path) -> tuple[list[str], str]:
-    remembered = home / REMEMBERED
+def _lines(home: Path) -> list[str]:
     texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
-    lines = [line for text in texts for line in text.split("\n") if line]
-    return lines, remembered.read_text() if remembered.exists() else ""
+    return [line for text in texts for line in text.split("\n") if line]
 
 
 async def _compare(ours: Database, theirs: Database, table: Table) -> None:

@@ -12,7 +12,6 @@ import base64
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,8 +21,8 @@ from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
 from core.integrations.integration import Act
 from core.rights.audit import OPERATOR
-from core.store.files import FORGOTTEN, of_ids, of_ids_in, without_in
 from core.store.personal_data import Erased, Who
+from core.store.remembered import FORGOTTEN, of_ids
 from core.store.tables import EXPORTED
 from core.text.i18n import say
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("privacy")
 Json = Mapping[str, Any]
-REMEMBERED = ("slack-people.json", "discord.json")
-"""Files of a home in which platforms' sides remember people; `docs/privacy.md` has them."""
 PIECE = 3_000_000
 """Bytes of a file in one answer."""
 PATIENCE = 10.0
@@ -46,11 +43,11 @@ TIMES = 3
 
 
 class PersonalDataService:
-    """`chats` are the platforms that this process serves; `home` is its folder. `listing` are the
-    names of platforms that list people who never wrote to us."""
+    """`chats` are the platforms that this process serves. `listing` are the names of platforms that
+    list people who never wrote to us."""
 
     def __init__(
-        self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform], home: Path,
+        self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform],
         listing: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._listing = listing
@@ -58,7 +55,6 @@ class PersonalDataService:
         self._data = engine.personal_data
         self._accounts = people
         self._chats = chats
-        self._home = home
 
     def acts(self) -> Mapping[str, Act]:
         return {
@@ -177,24 +173,19 @@ class PersonalDataService:
         changes.moved()
 
     async def _forget_at_platforms(self, who: Who) -> None:
+        """Forget them in what platforms remember: in memory here, and in the processes that hold
+        it. The rows are without them already."""
         platform = who.key.partition(":")[0]
-        served = {chat.name for chat in self._chats}
         for chat in self._chats:
             if chat.name == platform:
                 await chat.forget(who.ids)
-        for name in REMEMBERED:
-            if name.startswith(platform) and platform not in served:
-                await without_in(self._home / name, who.ids)
+        if platform not in {chat.name for chat in self._chats}:
+            for name in await self._data.remembered(who):
                 await self._engine.peers.tell("remembered", name)
 
     async def _of_platforms(self, who: Who) -> Json:
-        platform = who.key.partition(":")[0]
-        found = {
-            name: of_ids(data, who.ids) for name, data in (await self._data.remembered(who)).items()
-        }
-        for name in REMEMBERED:
-            if name.startswith(platform):
-                found[name] = found.get(name) or await of_ids_in(self._home / name, who.ids)
+        rows = await self._data.remembered(who)
+        found = {name: of_ids(data, who.ids) for name, data in rows.items()}
         return {name: data for name, data in found.items() if data}
 
     async def _tried(self, work: Callable[[], Awaitable[object]]) -> None:

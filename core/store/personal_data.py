@@ -17,7 +17,7 @@ from core.domain.quotes import without_quotes
 from core.domain.records import FINAL_STATES
 from core.store import budget
 from core.store.database import Connection, Database, Row, lock
-from core.store.files import FORGOTTEN, without
+from core.store.remembered import FORGOTTEN, without
 from core.store.tables import EXPORTED, TABLES, Column, Link, Table, Whose
 
 NOBODY = Person(FORGOTTEN, "", name="–")
@@ -173,8 +173,6 @@ class SqlPersonalData:
         """What platforms' sides remember of them in the shared database, by its name."""
 
         def read(connection: Connection) -> Mapping[str, Any]:
-            if not self._shared:
-                return {}
             rows = connection.execute("SELECT name, data FROM remembered")
             return {row["name"]: json.loads(row["data"]) for row in rows}
 
@@ -457,8 +455,7 @@ def _erase(
 
 def _delete_rows(work: _Erasing) -> None:
     """Delete what they said, did and sent, and conversations that nobody else takes part in."""
-    if work.shared:
-        _remembered(work)
+    _remembered(work)
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
     found: Mapping[Link, Collection[Any]] = {

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
-from core.store.tables import create_script
+from core.store.tables import NEWEST, added_in, create_script
 
 FIRST = """
 CREATE TABLE conversations (
@@ -653,7 +653,7 @@ class Migration:
     whole_shared: str = ""
 
 
-MIGRATIONS = (
+FROZEN = (
     Migration(FIRST, late={
         "inbox_untold": "CREATE INDEX inbox_untold ON inbox (conversation, seq)",
     }),
@@ -671,12 +671,23 @@ MIGRATIONS = (
     }),
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
-    Migration(
-        f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}",
-        whole=create_script(shared=False),
-        whole_shared=f"{create_script(shared=True)};{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED}",
-    ),
+    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}"),
 )  # fmt: skip
+"""Migrations that are written out. Each later one adds what is declared with its number."""
+
+
+def _declared(number: int) -> Migration:
+    script, shared = added_in(number, shared=False), added_in(number, shared=True)
+    if number < NEWEST:
+        return Migration(script, shared=shared)
+    functions = f"{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED}"
+    return Migration(
+        script, shared=shared, whole=create_script(shared=False),
+        whole_shared=f"{create_script(shared=True)};{functions}",
+    )  # fmt: skip
+
+
+MIGRATIONS = (*FROZEN, *map(_declared, range(len(FROZEN) + 1, NEWEST + 1)))
 
 
 @dataclass(frozen=True, slots=True)

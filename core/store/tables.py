@@ -4,9 +4,8 @@ From these declarations come the schema of a new database (`core/store/schema.py
 erasure of a person (`core/store/personal_data.py`), purging, `ponte migrate`, the tables that
 Postgres vacuums after an erasure, and the table in `docs/privacy.md` (`make reference`).
 
-To add a table or a column, declare it here with `since` set to the number of the next migration,
-and append `Migration(added_in(NUMBER, shared=False), shared=added_in(NUMBER, shared=True))` to
-`MIGRATIONS`.
+To add a table, a column or an index, declare it here with `since` set to the number of the next
+migration, which is made of all that is declared with its number.
 """
 
 from __future__ import annotations
@@ -464,9 +463,11 @@ TABLES = (
         key=("file", "number"), deleted_by=("file",),
     ),
     Table(
-        name="remembered", whose="person", shared=True,
+        name="remembered", whose="person", since=9,
         not_exported="the section `remembered` has it", erased="the person's entries are removed",
-        contents="Postgres: as `discord.json` below", kept="as `discord.json`",
+        contents="what is remembered of Discord: a person's language, threads that they take part "
+                 "in, direct channels, by ids",
+        kept="the newest 2,000 of each",
         columns=(text("name"), text("data")), key=("name",),
     ),
     Table(
@@ -518,6 +519,11 @@ TABLES = (
 )  # fmt: skip
 EXPORTED = tuple(table for table in TABLES if table.section)
 COPIED = tuple(table for table in TABLES if table.copied and not table.shared)
+NEWEST = max(
+    max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
+    for table in TABLES
+)
+"""The newest migration."""
 OF_PEOPLE = tuple(table for table in TABLES if table.whose != "nobody")
 
 
@@ -549,7 +555,8 @@ def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
     for table in TABLES:
         is_made = migration in (None, table.since) and not table.is_version
         if is_made and table.shared == shared:
-            yield _create_table(table)
+            # Postgres had some tables before SQLite did.
+            yield _create_table(table, "IF NOT EXISTS " if migration else "")
         for column in table.columns:
             is_late = column.since == migration or (is_made and column.shared)
             if is_late and column.shared == (shared and not table.shared):
@@ -561,7 +568,7 @@ def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
                 yield f"CREATE INDEX {index.name} ON {table.name} ({index.columns}){where}"
 
 
-def _create_table(table: Table) -> str:
+def _create_table(table: Table, guard: str) -> str:
     single = table.key[0] if len(table.key) == 1 else ""
     parts = [
         f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition
@@ -577,4 +584,4 @@ def _create_table(table: Table) -> str:
     # SQLite stores a table with a composite key in the order of that key.
     end = ")" if single else ") WITHOUT ROWID"
     kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
-    return f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
+    return f"CREATE {kind} {guard}{table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"

@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from bot.personal_data import REMEMBERED
 from core.store.tables import TABLES
 from tests.bot.conftest import Shell
 from tests.bot.test_personal_data import SCHEMA
@@ -42,7 +41,7 @@ def test_it_tells_of_every_file(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
     told = rows("file")
     assert found - told.keys() == set()
-    assert {*REMEMBERED, "audit.log", "files"} <= told.keys()
+    assert {"audit.log", "files"} <= told.keys()
 
 
 def commands() -> list[str]:

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,12 @@ from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowW
 from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
 from core.domain.records import Call, Member, Outcome, Remote, Spoken, Turn
+from core.integrations.integration import Alone
 from core.store.audit import SqlKeys
 from core.store.changes import SqlLedger
 from core.store.database import Connection
 from core.store.directory import SqlDirectory
-from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
+from core.store.files import SqlFiles
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts, hashed
 from core.store.personal_data import (
@@ -32,6 +32,7 @@ from core.store.personal_data import (
     UnknownPerson,
     Who,
 )
+from core.store.remembered import FORGOTTEN, of_ids, without
 from core.store.tables import EXPORTED, TABLES
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
@@ -475,8 +476,11 @@ def test_what_platforms_remember() -> None:
     }  # fmt: skip
 
 
-async def test_what_discords_side_remembers_is_forgotten_in_memory_too(tmp_path: Path) -> None:
-    state = State(tmp_path / "discord.json")
+async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
+    embedded: Embedded,
+) -> None:
+    peers = embedded.jobs if isinstance(embedded, Shared) else Alone(embedded.database)
+    state = State(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):
         state.speaks(person, "fr")
@@ -484,7 +488,7 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(tmp_path:
     state.threads[99] = Heard(["7", "8"], heard=3)
     await state.meets(500, 10, 0)
     await state.forget(frozenset({"7", "500"}))
-    for one in (state, State(tmp_path / "discord.json")):
+    for one in (state, State(peers)):
         await one.open()
         assert (one.languages, one.alias(55, "7"), one.alias(55, "8")) == ({"8": "fr"}, None, 98)
         assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN, "8"], 3)
