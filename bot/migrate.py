@@ -31,9 +31,9 @@ from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes
 from core.store.tables import COPIED, Table
 
-PIECE = 500
+ROWS_AT_ONCE = 500
 """Rows in one transaction."""
-_FILES = tuple(
+_FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
 )
 """What homes of earlier versions have in files; opening the copy moves it into rows."""
@@ -54,40 +54,40 @@ async def migrate(settings: Settings, home: Home) -> int:
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} keeps nothing to bring.", path=home.path)
-        async with _both(home.path, plain(settings.database_url)) as (ours, theirs):
+        async with _open_both(home.path, plain(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 kept = await theirs.secret(name, own)
                 if kept != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in COPIED:
-                await _copy(ours.database, theirs.database, table)
-            await _queue(theirs)
+                await _copy_table(ours.database, theirs.database, table)
+            await _queue_waiting_turns(theirs)
             for thread in await ours.threads.items():
                 if await theirs.threads.get(thread.conversation) is None:
                     await theirs.threads.put(thread)
-            await _bring_bytes(ours, theirs)
-            await _bring_lines(home.path, theirs.database)
+            await _copy_bytes(ours, theirs)
+            await _copy_audit_log(home.path, theirs.database)
             for table in COPIED:
-                await _compare(ours.database, theirs.database, table)
+                await _compare_counts(ours.database, theirs.database, table)
             await theirs.audit.tell("migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
 
 
 @asynccontextmanager
-async def _both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     """A copy of what the home keeps, brought to the newest schema, and where it goes."""
     with TemporaryDirectory() as copies:
-        await asyncio.to_thread(_copies, home, Path(copies))
+        await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
             await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
         )
-        async with _opened(ours, url) as both:
+        async with _open_stores(ours, url) as both:
             yield both
 
 
-def _copies(home: Path, folder: Path) -> None:
-    for name in _FILES:
+def _copy_databases(home: Path, folder: Path) -> None:
+    for name in _FORMER_FILES:
         if (home / name).exists():
             shutil.copyfile(home / name, folder / name)
     for name in ("ponte.db", "threads.db"):
@@ -98,7 +98,7 @@ def _copies(home: Path, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     try:
         theirs = await Stores.shared(url, takes=False, works=False)
         try:
@@ -111,11 +111,11 @@ async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]
         await ours.close()
 
 
-async def _copy(ours: Database, theirs: Database, table: Table) -> None:
+async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
-    for piece in _pieces(rows):
-        await theirs.write(functools.partial(_insert, table.name, piece))
+    for piece in _split_rows(rows):
+        await theirs.write(functools.partial(_insert_rows, table.name, piece))
     if table.generates_key:
         # The numbers that Postgres gives out begin above those that were copied.
         (column,) = table.key
@@ -128,7 +128,7 @@ async def _copy(ours: Database, theirs: Database, table: Table) -> None:
     sys.stdout.write(f"  {table.name}: {len(rows)}\n")
 
 
-def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
+def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> None:
     names = list(rows[0])
     values = ", ".join(f":{name}" for name in names)
     connection.executemany(
@@ -137,12 +137,12 @@ def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
     )
 
 
-def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), PIECE):
-        yield rows[begin : begin + PIECE]
+def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[begin : begin + ROWS_AT_ONCE]
 
 
-async def _queue(theirs: Stores) -> None:
+async def _queue_waiting_turns(theirs: Stores) -> None:
     """What waited for an answer has its job before anything else is said there."""
     await theirs.database.write(
         lambda c: c.execute(
@@ -154,7 +154,7 @@ async def _queue(theirs: Stores) -> None:
         await theirs.jobs.sweep()
 
 
-async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
+async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     ids = await ours.database.read(
         lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
     )
@@ -168,9 +168,9 @@ async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
     sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
 
 
-async def _bring_lines(home: Path, theirs: Database) -> None:
+async def _copy_audit_log(home: Path, theirs: Database) -> None:
     """Copy the audit log, oldest line first, unless the database has one."""
-    found = await asyncio.to_thread(_lines, home)
+    found = await asyncio.to_thread(_read_audit_log, home)
     lines = await renamed(found, SqlKeys(theirs))
 
     def write(connection: Connection) -> None:
@@ -181,12 +181,12 @@ async def _bring_lines(home: Path, theirs: Database) -> None:
     sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
 
 
-def _lines(home: Path) -> list[str]:
+def _read_audit_log(home: Path) -> list[str]:
     texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
     return [line for text in texts for line in text.split("\n") if line]
 
 
-async def _compare(ours: Database, theirs: Database, table: Table) -> None:
+async def _compare_counts(ours: Database, theirs: Database, table: Table) -> None:
     def count(connection: Connection) -> int:
         select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
         return int(connection.execute(select).fetchone()["n"])

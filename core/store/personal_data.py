@@ -21,12 +21,12 @@ from core.store.remembered import FORGOTTEN, without
 from core.store.tables import EXPORTED, TABLES, Column, Link, Table, Whose
 
 NOBODY = Person(FORGOTTEN, "", name="–")
-"""In whose name stands what is kept of people who were forgotten: money, and decisions on what
-others asked for."""
-PAGE = 200
-"""Rows of an export that are read at once."""
+"""The person who replaces people who were forgotten where a row stays: money, and decisions on
+others' changes."""
+ROWS_AT_ONCE = 200
+"""Most rows of an export in one response."""
 _SECRETS = frozenset({"token", "reference"})
-"""In stored messages: what opens a platform's door for a while."""
+"""Fields of stored messages that hold a platform's short-lived token."""
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 _TURNS = (
@@ -34,19 +34,19 @@ _TURNS = (
     " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
     " UNION SELECT seq FROM posts WHERE person = :person"
 )
-_ROWS: Mapping[Whose, str] = {
+_CONDITIONS: Mapping[Whose, str] = {
     "person": "person = :person",
     "turn": f"seq IN ({_TURNS})",
     "change": "change IN (SELECT id FROM changes WHERE person = :person)",
     "money": "person = :one",
 }
-"""By whose the rows of a table are: the condition for a person's."""
+"""By `Table.whose`: the SQL condition for a person's rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """A person as the tables know them. `one`: the key that their money is counted under. `ids`:
-    their id and those of places that are theirs alone, as platforms have them."""
+class KnownPerson:
+    """A person in the tables. `one`: the key that their money is counted under. `ids`: the
+    platform's ids of the person and of their direct channels."""
 
     key: str
     one: str
@@ -63,10 +63,10 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The conversations that somebody takes part in: those that are theirs alone, and the others.
+class PersonConversations:
+    """The conversations that a person takes part in: those of theirs alone, and shared ones.
     `threads` are the ids of the others' threads that hold something of theirs; `told` of those
-    where the model was told what they decided."""
+    in which the model read what they decided."""
 
     alone: Sequence[str] = ()
     shared: Sequence[str] = ()
@@ -75,8 +75,8 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
-    """What was done. `decided` are others' changes whose cards named them."""
+class Erasure:
+    """The outcome of an erasure. `decided` are others' changes whose cards named the person."""
 
     rows: int
     decided: Sequence[str] = ()
@@ -99,60 +99,64 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData:
-    """`one`: the key that a person's money is counted under. `shared`: many processes work in that
-    database."""
+    """Personal data in one database. `one` returns the key that a person's money is counted under.
+    `shared`: the database is Postgres, with the tables that only Postgres has."""
 
     def __init__(
         self, database: Database, one: Callable[[str], str] = str, *, shared: bool = False
     ) -> None:
         self._database = database
-        self._one = one
+        self._money_key = one
         self._shared = shared
 
-    async def all(self) -> Sequence[Mapping[str, Any]]:
+    async def list_people(self) -> Sequence[Mapping[str, Any]]:
         """Return who did something here, the latest first: `person`, `platform`, `name`, `first`
         and `last` (seconds since 1970, 0 where nothing tells), and how many there are of each kind.
         People whom a platform merely lists are not among them; `find` finds them."""
-        return await self._database.read(_everybody)
+        return await self._database.read(_list_people)
 
-    async def find(self, written: str) -> Who:
-        """Whom an operator means by `slack:T1:U1`, `slack:T1/U1`, or `slack:U1` where that is one
+    async def find(self, written: str) -> KnownPerson:
+        """Return the person written as `slack:T1:U1`, `slack:T1/U1`, or `slack:U1` if that is one
         person. Raises UnknownPerson, Ambiguous."""
 
-        def read(connection: Connection) -> Who:
+        def read(connection: Connection) -> KnownPerson:
             wanted = written.strip().replace("/", ":")
-            known = _keys(connection)
+            known = _find_keys(connection)
             if wanted not in known:
-                found = sorted(key for key in known if _short(key) == wanted)
+                found = sorted(key for key in known if _without_workspace(key) == wanted)
                 if not found:
                     raise UnknownPerson(person=repr(written[:80]))
                 if len(found) > 1:
                     raise Ambiguous(person=repr(written[:80]), what=", ".join(found[:10]))
                 (wanted,) = found
-            return _who(connection, wanted, self._one(wanted))
+            return _read_person(connection, wanted, self._money_key(wanted))
 
         return await self._database.read(read)
 
-    def bare(self, key: str) -> Who:
-        """Whoever has that key, which suffices to read their rows."""
-        return Who(key, self._one(key))
+    def by_key(self, key: str) -> KnownPerson:
+        """Return a person with that key and no names, which suffices to read their rows."""
+        return KnownPerson(key, self._money_key(key))
 
-    async def places(self, who: Who) -> Places:
-        return await self._database.read(lambda c: _places(c, who))
+    async def find_conversations(self, who: KnownPerson) -> PersonConversations:
+        return await self._database.read(lambda c: _find_conversations(c, who))
 
-    async def counts(self, who: Who) -> Mapping[str, int]:
-        """How many rows there are in each section of an export, without those that have none."""
+    async def count_rows(self, who: KnownPerson) -> Mapping[str, int]:
+        """Return how many rows each section of an export has, without empty sections."""
 
         def read(connection: Connection) -> Mapping[str, int]:
-            found = {table.section: _count(connection, table, who) for table in EXPORTED} | {
-                "decisions": _number(connection, f"SELECT count(*) AS n {_DECIDED}", who.values)
+            found = {table.section: _count_rows(connection, table, who) for table in EXPORTED} | {
+                "decisions": _select_count(
+                    connection, f"SELECT count(*) AS n {_DECIDED}", who.values
+                )
             }
             return {section: count for section, count in found.items() if count}
 
         return await self._database.read(read)
 
-    async def rows(self, who: Who, section: str, begin: int = 0) -> Sequence[Mapping[str, Any]]:
-        """PAGE rows of a section, from that one on, oldest first."""
+    async def read_rows(
+        self, who: KnownPerson, section: str, begin: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return at most ROWS_AT_ONCE rows of a section, oldest first, after the first `begin`."""
 
         def read(connection: Connection) -> Sequence[Mapping[str, Any]]:
             columns: Sequence[Column] = ()
@@ -163,14 +167,14 @@ class SqlPersonalData:
                 columns = table.columns
                 sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
             rows = connection.execute(
-                f"{sql} LIMIT {PAGE} OFFSET :begin", {**who.values, "begin": begin}
+                f"{sql} LIMIT {ROWS_AT_ONCE} OFFSET :begin", {**who.values, "begin": begin}
             )
-            return [_exported(columns, dict(row)) for row in rows]
+            return [_export_row(columns, dict(row)) for row in rows]
 
         return await self._database.read(read)
 
-    async def remembered(self, who: Who) -> Mapping[str, Any]:
-        """What platforms' sides remember of them in the shared database, by its name."""
+    async def read_remembered(self, who: KnownPerson) -> Mapping[str, Any]:
+        """Return what platforms remember about anybody, by the row's name."""
 
         def read(connection: Connection) -> Mapping[str, Any]:
             rows = connection.execute("SELECT name, data FROM remembered")
@@ -178,21 +182,21 @@ class SqlPersonalData:
 
         return await self._database.read(read)
 
-    async def file(self, who: Who, file: str) -> bool:
-        """Whether that file is theirs."""
+    async def owns_file(self, who: KnownPerson, file: str) -> bool:
+        """Return whether that file is theirs."""
         sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
         return await self._database.read(
             lambda c: c.execute(sql, (file, who.key)).fetchone() is not None
         )
 
-    async def files(self, who: Who) -> Sequence[str]:
+    async def list_files(self, who: KnownPerson) -> Sequence[str]:
         sql = "SELECT id FROM files WHERE person = ?"
         return await self._database.read(
             lambda c: [row["id"] for row in c.execute(sql, (who.key,))]
         )
 
-    async def unfinished(self, who: Who) -> Sequence[int]:
-        """Their turns that have not ended, the latest first."""
+    async def list_unfinished_turns(self, who: KnownPerson) -> Sequence[int]:
+        """Return their turns that have not ended, the latest first."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " ORDER BY seq DESC"
@@ -201,18 +205,22 @@ class SqlPersonalData:
             lambda c: [row["seq"] for row in c.execute(sql, (who.key,))]
         )
 
-    async def erase(self, who: Who, at_work: Collection[str] | None = None) -> Erased:
-        """In one transaction. What stands beside the tables, files and records of threads, goes
-        before: it is found by these rows. A change of theirs that is being applied keeps it from
-        being done, on these platforms (None: on any); elsewhere nobody is at it. Raises
-        StillApplying."""
-        return await self._database.write(lambda c: _erase(c, who, at_work, shared=self._shared))
+    async def erase(self, who: KnownPerson, at_work: Collection[str] | None = None) -> Erasure:
+        """Delete their rows, and remove their name from the rows of others, in one transaction.
+
+        Delete files and thread records before: they are found by these rows. `at_work`: the
+        platforms whose changes may be under way, None for all. Raises StillApplying while a change
+        of theirs is applied on one of them.
+        """
+        return await self._database.write(
+            lambda c: _erase_rows(c, who, at_work, shared=self._shared)
+        )
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
 
 
-def _everybody(connection: Connection) -> Sequence[Mapping[str, Any]]:
+def _list_people(connection: Connection) -> Sequence[Mapping[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
     def one(key: str) -> dict[str, Any]:
@@ -251,14 +259,14 @@ def _everybody(connection: Connection) -> Sequence[Mapping[str, Any]]:
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
     ).fetchall():
         seen(row)["decisions"] = row["n"]
-    for key in _keys(connection, but=("directory",)):
+    for key in _find_keys(connection, but=("directory",)):
         one(key)
     people = [each for key, each in found.items() if _is_person(key)]
     return sorted(people, key=lambda each: (-each["last"], each["person"]))
 
 
-def _keys(connection: Connection, but: Collection[str] = ()) -> set[str]:
-    """Of everybody of whom something is kept, leaving out these tables."""
+def _find_keys(connection: Connection, but: Collection[str] = ()) -> set[str]:
+    """Return the keys of all people in the tables, leaving out the tables `but`."""
     tables = [table.name for table in TABLES if table.has_person and table.name not in but]
     selects = [f"SELECT person FROM {name}" for name in tables]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -269,13 +277,13 @@ def _is_person(key: str) -> bool:
     return ":" in key
 
 
-def _short(key: str) -> str:
-    """Without the workspace."""
+def _without_workspace(key: str) -> str:
+    """Return the key without its workspace."""
     parts = key.split(":")
     return f"{parts[0]}:{parts[-1]}"
 
 
-def _who(connection: Connection, key: str, one: str) -> Who:
+def _read_person(connection: Connection, key: str, one: str) -> KnownPerson:
     names = set[str]()
     sql = "SELECT message FROM inbox WHERE person = ?"
     for row in connection.execute(sql, (key,)):
@@ -290,9 +298,9 @@ def _who(connection: Connection, key: str, one: str) -> Who:
                 names.add(decode(Person, text).name)
     for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
         names.add(row["name"])
-    who = Who(key, one, frozenset(filter(None, names)))
+    who = KnownPerson(key, one, frozenset(filter(None, names)))
     platform, own = key.partition(":")[0], {who.id}
-    for conversation in _places(connection, who).alone:
+    for conversation in _find_conversations(connection, who).alone:
         row = connection.execute(
             "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
         ).fetchone()
@@ -302,7 +310,7 @@ def _who(connection: Connection, key: str, one: str) -> Who:
     return replace(who, ids=frozenset(own))
 
 
-def _places(connection: Connection, who: Who) -> Places:
+def _find_conversations(connection: Connection, who: KnownPerson) -> PersonConversations:
     platform = who.key.partition(":")[0]
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
@@ -318,7 +326,7 @@ def _places(connection: Connection, who: Who) -> Places:
     ).fetchall()  # fmt: skip
     alone, shared = list[str](), list[str]()
     for conversation in (str(row["conversation"]) for row in rows):
-        (alone if _is_alone(connection, conversation, who) else shared).append(conversation)
+        (alone if _has_nobody_else(connection, conversation, who) else shared).append(conversation)
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -330,22 +338,22 @@ def _places(connection: Connection, who: Who) -> Places:
         " WHERE consents.person = :person AND changes.person <> :person",
         who.values,
     ).fetchall()
-    return Places(
+    return PersonConversations(
         alone, shared,
         [row["thread"] for row in threads if row["conversation"] in shared],
         [row["thread"] for row in told],
     )  # fmt: skip
 
 
-def _is_own(conversation: str, who: Who) -> bool:
-    """Whether its key says that it is theirs (`Address.conversation`)."""
+def _has_own_key(conversation: str, who: KnownPerson) -> bool:
+    """Return whether the conversation's key names them (`Address.conversation`)."""
     platform = who.key.partition(":")[0]
     return conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
 
 
-def _is_alone(connection: Connection, conversation: str, who: Who) -> bool:
-    """Whether it is theirs by its key, or nobody else ever spoke there."""
-    return _is_own(conversation, who) or (
+def _has_nobody_else(connection: Connection, conversation: str, who: KnownPerson) -> bool:
+    """Return whether its key names them, or nobody else ever wrote there."""
+    return _has_own_key(conversation, who) or (
         connection.execute(
             "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
             " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
@@ -360,110 +368,110 @@ def _is_alone(connection: Connection, conversation: str, who: Who) -> bool:
     )
 
 
-def _count(connection: Connection, table: Table, who: Who) -> int:
+def _count_rows(connection: Connection, table: Table, who: KnownPerson) -> int:
     sql = f"SELECT count(*) AS n FROM {table.name} WHERE {_condition(table)}"  # noqa: S608
-    return _number(connection, sql, who.values)
+    return _select_count(connection, sql, who.values)
 
 
 def _condition(table: Table) -> str:
     """Return the SQL condition for a person's rows."""
-    return table.rows or _ROWS[table.whose]
+    return table.rows or _CONDITIONS[table.whose]
 
 
-def _number(connection: Connection, sql: str, values: Mapping[str, str]) -> int:
+def _select_count(connection: Connection, sql: str, values: Mapping[str, str]) -> int:
     return int(connection.execute(sql, values).fetchone()["n"])
 
 
-def _exported(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
+def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
     """Return the row for an export: JSON parsed, and of secrets only whether they are set."""
     for column in columns:
         if column.secret:
             row[column.name] = bool(row[column.name])
         elif column.json and row[column.name]:
-            row[column.name] = _open(row[column.name])
+            row[column.name] = _parse_json(row[column.name])
     return row
 
 
-def _open(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
-        return _bare(json.loads(text))
+        return _hide_secrets(json.loads(text))
     except ValueError:
         return text  # arguments are as the model wrote them
 
 
-def _bare(value: Any) -> Any:
+def _hide_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: bool(v) if k in _SECRETS else _bare(v) for k, v in value.items()}
-    return [_bare(each) for each in value] if isinstance(value, list) else value
+        return {k: bool(v) if k in _SECRETS else _hide_secrets(v) for k, v in value.items()}
+    return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
 
 
 @dataclass(slots=True)
-class _Erasing:
-    """One transaction's work. `gone` are the ids of their changes, `decided` of others' that they
-    decided on or approved."""
+class _ErasureWork:
+    """The state of one erasure. `gone` are the ids of their changes, `decided` those of others'
+    changes that they decided on or approved."""
 
     connection: Connection
-    who: Who
+    who: KnownPerson
     shared: bool
-    places: Places = field(default_factory=Places)
+    places: PersonConversations = field(default_factory=PersonConversations)
     seqs: Sequence[int] = ()
     gone: frozenset[str] = frozenset()
     decided: frozenset[str] = frozenset()
     rows: int = 0
 
-    def ids(self, sql: str) -> frozenset[Any]:
-        """The first column."""
+    def select_ids(self, sql: str) -> frozenset[Any]:
+        """Return the first column."""
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
-    def each(self, sql: str, values: Iterable[Any]) -> None:
+    def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
         for value in values:
             self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
 
-    def all(self, sql: str) -> None:
+    def run(self, sql: str) -> None:
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
-def _erase(
-    connection: Connection, who: Who, at_work: Collection[str] | None, *, shared: bool
-) -> Erased:
-    places = _places(connection, who)
+def _erase_rows(
+    connection: Connection, who: KnownPerson, at_work: Collection[str] | None, *, shared: bool
+) -> Erasure:
+    places = _find_conversations(connection, who)
     for conversation in sorted((*places.alone, *places.shared)):
         lock(connection, conversation)
-    work = _Erasing(connection, who, shared, places)
-    work.seqs = sorted(work.ids(_TURNS))
-    work.gone = work.ids("SELECT id FROM changes WHERE person = :person")
-    work.decided = work.ids(f"SELECT id {_DECIDED}") | (
-        work.ids("SELECT change FROM consents WHERE person = :person") - work.gone
+    work = _ErasureWork(connection, who, shared, places)
+    work.seqs = sorted(work.select_ids(_TURNS))
+    work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
+    work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
+        work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
     )
-    applying = work.ids(
+    applying = work.select_ids(
         "SELECT conversation FROM changes WHERE state = 'applying' AND :person IN (person, decider)"
     )
     if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
         raise StillApplying
-    for seq in sorted(work.ids("SELECT seq FROM holds WHERE person = :one")):
+    for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
         budget.close(connection, seq)
-    _in_answers(work)
-    _in_notes(work)
-    _in_quotes(work)
-    _on_servers(work)
-    _decisions(work)
+    _remove_from_answers(work)
+    _remove_from_notes(work)
+    _remove_quotes(work)
+    _mark_remotes(work)
+    _anonymise_decisions(work)
     _delete_rows(work)
-    _money(work)
-    return Erased(work.rows, sorted(work.decided))
+    _anonymise_usage(work)
+    return Erasure(work.rows, sorted(work.decided))
 
 
-def _delete_rows(work: _Erasing) -> None:
-    """Delete what they said, did and sent, and conversations that nobody else takes part in."""
-    _remembered(work)
+def _delete_rows(work: _ErasureWork) -> None:
+    """Delete their rows by the links that each table declares (`Table.deleted_by`)."""
+    _remove_from_remembered(work)
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
     found: Mapping[Link, Collection[Any]] = {
         "person": [work.who.key],
         "seq": work.seqs,
-        "turn": work.ids("SELECT turn FROM inbox WHERE person = :person"),
+        "turn": work.select_ids("SELECT turn FROM inbox WHERE person = :person"),
         "change": work.gone,
-        "file": work.ids("SELECT id FROM files WHERE person = :person"),
+        "file": work.select_ids("SELECT id FROM files WHERE person = :person"),
         "thread": [
             row["id"]
             for conversation in alone
@@ -474,13 +482,15 @@ def _delete_rows(work: _Erasing) -> None:
     for table in TABLES:
         if work.shared or not table.shared:
             for link in table.deleted_by:
-                work.each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
+                work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
     if work.shared:
-        work.each("DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'", alone)
+        work.run_for_each(
+            "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'", alone
+        )
 
 
-def _decisions(work: _Erasing) -> None:
-    """On what others asked for: it stands, and names nobody; their cards are drawn anew."""
+def _anonymise_decisions(work: _ErasureWork) -> None:
+    """Keep their decisions on others' changes without their name, and have the cards redrawn."""
     for id in sorted(work.decided):
         work.connection.execute(
             "UPDATE changes SET version = version + 1,"
@@ -488,14 +498,14 @@ def _decisions(work: _Erasing) -> None:
             " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
             {"person": work.who.key, "nobody": encode(NOBODY), "key": NOBODY.key, "id": id},
         ).close()
-    work.each("DELETE FROM notes WHERE change = ?", work.decided)
+    work.run_for_each("DELETE FROM notes WHERE change = ?", work.decided)
 
 
-def _on_servers(work: _Erasing) -> None:
-    """Others' conversations with a model go on in a new one, made from what is left."""
+def _mark_remotes(work: _ErasureWork) -> None:
+    """List conversations on the model's server for erasure; shared ones continue in a new one."""
     sql = "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread = ?"
-    work.each(sql, work.places.threads)
-    work.each(f"{sql} AND kind <> 'container'", work.places.told)
+    work.run_for_each(sql, work.places.threads)
+    work.run_for_each(f"{sql} AND kind <> 'container'", work.places.told)
     for conversation in work.places.alone:
         work.connection.execute(
             "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread IN"
@@ -504,8 +514,8 @@ def _on_servers(work: _Erasing) -> None:
         ).close()
 
 
-def _in_answers(work: _Erasing) -> None:
-    """What others were told of their changes goes; where they decided, their name does."""
+def _remove_from_answers(work: _ErasureWork) -> None:
+    """Blank others' answers about their changes, and remove their name where they decided."""
     rows = work.connection.execute(
         "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
         work.who.values,
@@ -517,33 +527,35 @@ def _in_answers(work: _Erasing) -> None:
             answer = Answer("", code="forgotten")
         elif ids & work.decided:
             answer = replace(
-                answer, text=_nameless(answer.text, work.who),
-                parts=tuple(_nameless(part, work.who) for part in answer.parts),
-                cards=tuple(replace(c, text=_nameless(c.text, work.who)) for c in answer.cards),
+                answer, text=_without_names(answer.text, work.who),
+                parts=tuple(_without_names(part, work.who) for part in answer.parts),
+                cards=tuple(
+                    replace(c, text=_without_names(c.text, work.who)) for c in answer.cards
+                ),
             )  # fmt: skip
         else:
             continue
-        _put(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode(answer), row["seq"])
+        _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode(answer), row["seq"])
 
 
-def _in_notes(work: _Erasing) -> None:
-    """The same for what the model was told of changes."""
+def _remove_from_notes(work: _ErasureWork) -> None:
+    """Delete notes for the model about their changes, and their name where they decided."""
     ids = work.gone | work.decided
     threads = set[str]()
     for id in ids:
         row = work.connection.execute("SELECT thread FROM changes WHERE id = ?", (id,)).fetchone()
         threads.add(row["thread"] if row else "")
-    for number, item in _items(work, threads, NOTE):
+    for number, item in _find_items(work, threads, NOTE):
         named = {each for each in ids if each in item.text}
         if named & work.gone:
-            work.each("DELETE FROM items WHERE id = ?", [number])
+            work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
-            bare = replace(item, text=_nameless(item.text, work.who))
-            _put(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), number)
+            bare = replace(item, text=_without_names(item.text, work.who))
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), number)
 
 
-def _in_quotes(work: _Erasing) -> None:
-    """What others' messages quote of them, where they took part."""
+def _remove_quotes(work: _ErasureWork) -> None:
+    """Remove quotes of their messages from others' messages in shared conversations."""
     names = work.who.names | {work.who.id}
     for conversation in work.places.shared:
         rows = work.connection.execute(
@@ -556,16 +568,18 @@ def _in_quotes(work: _Erasing) -> None:
             kept = tuple(quote for quote in message.context if quote.name not in names)
             if kept != message.context:
                 bare = encode(replace(message, context=kept))
-                _put(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
-    for id, item in _items(work, set(work.places.threads), CONTEXT):
+                _update(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
+    for id, item in _find_items(work, set(work.places.threads), CONTEXT):
         text = without_quotes(item.text, names)
         if text != item.text:
             bare = encode(replace(item, text=text))
-            _put(work, "UPDATE items SET item = ? WHERE id = ?", bare, id)
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, id)
 
 
-def _items(work: _Erasing, threads: Iterable[str], name: str) -> Iterator[tuple[int, Item]]:
-    """Of these threads, those under that name."""
+def _find_items(
+    work: _ErasureWork, threads: Iterable[str], name: str
+) -> Iterator[tuple[int, Item]]:
+    """Yield the id and item of each transcript item in these threads that has that name."""
     for thread in sorted(threads):
         rows = work.connection.execute(
             "SELECT id, item FROM items WHERE thread = ? AND item LIKE ?",
@@ -577,35 +591,34 @@ def _items(work: _Erasing, threads: Iterable[str], name: str) -> Iterator[tuple[
                 yield row["id"], item
 
 
-def _put(work: _Erasing, sql: str, *values: object) -> None:
+def _update(work: _ErasureWork, sql: str, *values: object) -> None:
     work.rows += work.connection.execute(sql, values).rowcount
 
 
-def _nameless(text: str, who: Who) -> str:
-    """Without their names and ids, which code wrote there."""
+def _without_names(text: str, who: KnownPerson) -> str:
+    """Return the text with their names and id replaced; code wrote them there."""
     names = sorted(who.names | {who.id}, key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, NOBODY.name, text)
 
 
-def _remembered(work: _Erasing) -> None:
+def _remove_from_remembered(work: _ErasureWork) -> None:
     rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
     for row in rows:
         lock(work.connection, row["name"])
         known = json.loads(row["data"])
         left = without(known, work.who.ids)
         if left != known:
-            _put(work, "UPDATE remembered SET data = ? WHERE name = ?", json.dumps(left),
+            _update(work, "UPDATE remembered SET data = ? WHERE name = ?", json.dumps(left),
                  row["name"])  # fmt: skip
 
 
-def _money(work: _Erasing) -> None:
-    """It goes on under nobody's key, so that sums stay; where nobody else ever was, the place
-    goes too."""
+def _anonymise_usage(work: _ErasureWork) -> None:
+    """Move their usage to NOBODY, so that sums stay; remove places where nobody else ever was."""
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": NOBODY.key}
-    own = work.ids("SELECT DISTINCT place FROM usage WHERE person = :one")
-    others = work.ids(
+    own = work.select_ids("SELECT DISTINCT place FROM usage WHERE person = :one")
+    others = work.select_ids(
         "SELECT DISTINCT place FROM usage WHERE person <> :one AND place IN"
         " (SELECT place FROM usage WHERE person = :one)"
     )
@@ -622,7 +635,9 @@ def _money(work: _Erasing) -> None:
                 "DELETE FROM counters WHERE substr(scope, length(scope) - ? + 1) = ?",
                 (len(end), end),
             ).close()
-    for conversation in work.ids("SELECT DISTINCT conversation FROM usage WHERE person = :one"):
+    for conversation in work.select_ids(
+        "SELECT DISTINCT conversation FROM usage WHERE person = :one"
+    ):
         if conversation not in work.places.shared:
             connection.execute(
                 "UPDATE usage SET conversation = '' WHERE person = :one"
@@ -635,8 +650,8 @@ def _money(work: _Erasing) -> None:
         " turns = days.turns + excluded.turns",
         values,
     ).close()
-    work.all("DELETE FROM days WHERE person = :one")
-    work.all("DELETE FROM counters WHERE person IN (:person, :one)")
+    work.run("DELETE FROM days WHERE person = :one")
+    work.run("DELETE FROM counters WHERE person IN (:person, :one)")
     for table in ("usage", "spendings", "holds"):
         work.rows += connection.execute(
             f"UPDATE {table} SET person = :nobody WHERE person = :one",  # noqa: S608 - ours
