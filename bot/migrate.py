@@ -1,7 +1,7 @@
-"""`ponte migrate`: what a home keeps, brought to the database of DATABASE_URL.
+"""`ponte migrate`: copy a home to the database of DATABASE_URL.
 
-Table by table and in pieces, each row once however often it is begun again; the home is only read.
-At the end both sides are counted, and nothing is said to be done that is not.
+It copies table by table in pieces, and may be repeated: each row arrives once. The home is only
+read. At the end it compares the number of rows on both sides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from core.store.files import FolderBytes
 from core.store.tables import COPIED, Table
 
 ROWS_AT_ONCE = 500
-"""Rows in one transaction."""
+"""Most rows in one transaction."""
 _FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
 )
@@ -76,7 +76,7 @@ async def migrate(settings: Settings, home: Home) -> int:
 
 @asynccontextmanager
 async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
-    """A copy of what the home keeps, brought to the newest schema, and where it goes."""
+    """Open a copy of the home with the newest schema, and the database that it is copied to."""
     with TemporaryDirectory() as copies:
         await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
@@ -143,7 +143,7 @@ def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 async def _queue_waiting_turns(theirs: Stores) -> None:
-    """What waited for an answer has its job before anything else is said there."""
+    """Queue the messages that wait for an answer, before anything new arrives."""
     await theirs.database.write(
         lambda c: c.execute(
             "UPDATE inbox SET owner = '' WHERE job = 0"

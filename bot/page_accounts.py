@@ -21,7 +21,7 @@ from core.store.page_accounts import SqlPageAccounts, hashed, new_token
 
 log = structlog.get_logger("people")
 CHANGED = "people"
-"""The word by which processes tell each other that somebody may not come in as before."""
+"""The notification between processes that an account or a session has changed."""
 Json = Mapping[str, Any]
 
 
@@ -60,7 +60,8 @@ class PageAccountService:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """The `HasLeft` port. Whoever was given the name later is somebody else."""
+        """Return whether they have left since then (the `HasLeft` port). An account with the name
+        that was added later is somebody else's."""
         if person.id == OWNER:
             return False
         account = await self._store.find(person.key)
@@ -77,7 +78,8 @@ class PageAccountService:
         return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
-        """They come in no more, and what they asked for waits for nobody. Raises NotFound."""
+        """Delete an account, stop its person's turns and withdraw what they asked for. Raises
+        NotFound."""
         left = await self._store.remove(person)
         await self._changed()
         for seq in left:
@@ -88,7 +90,7 @@ class PageAccountService:
         self._heard.append(heard)
 
     def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
-        """What the operator has done; `page` gives the page's address, "" where none is served."""
+        """Return the operator's actions. `page` returns the page's address, "" if there is none."""
 
         async def listed(arguments: Json) -> Json:
             return {"people": [_json(account) for account in await self.all()]}
