@@ -10,7 +10,7 @@
 # make soak   50,000 turns over 5,000 threads: does anything grow?
 # make pictures  take the pictures of the documents anew (Chromium, and fonts of Debian's)
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
-# make reference  write docs/reference.md anew from the code
+# make reference  write docs/reference.md, and the tables of docs/privacy.md, from the code
 # make site   the documents as a site of static pages, in dist/site
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
@@ -104,6 +104,7 @@ languages: .venv/ready-to-test
 
 reference: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.docs.privacy
 
 site: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.site

@@ -351,13 +351,13 @@ async def _settled(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
     stores = await Stores.in_home(staged, keeps=False)
     try:
         closed = Closed(0, 0) if resume else await close_open(stores.database)
+        if not resume:
+            for face in FACES:
+                if isinstance(face, ChatIntegration):
+                    await face.restored(stores.database)
         await stores.audit.tell("restored", OPERATOR, of=manifest.at)
     finally:
         await stores.close()
-    if not resume:
-        for face in FACES:
-            if isinstance(face, ChatIntegration):
-                face.restored(staged)
     return closed
 
 

@@ -270,9 +270,9 @@ def people_remove(
 @person.command("list")
 def person_list(as_json: AsJson = False) -> int:
     """Everybody of whom something is kept: first and last seen, how much, key and name."""
-    from bot import persons
+    from bot import person_commands
 
-    return persons.person_list(as_json=as_json)
+    return person_commands.person_list(as_json=as_json)
 
 
 @person.command("export")
@@ -283,9 +283,9 @@ def person_export(
     ] = None,
 ) -> int:
     """All that is kept of one person, as JSON."""
-    from bot import persons
+    from bot import person_commands
 
-    return persons.person_export(key, files)
+    return person_commands.person_export(key, files)
 
 
 @person.command("forget")
@@ -296,9 +296,9 @@ def person_forget(
     """Erase one person here and on the model's server, for good; says what stays elsewhere."""
     if not (yes or sys.stdin.isatty()):
         raise typer.BadParameter(_say("Add --yes to do this without being asked."))
-    from bot import persons
+    from bot import person_commands
 
-    return persons.person_forget(key, None if yes else _confirm)
+    return person_commands.person_forget(key, None if yes else _confirm)
 
 
 @policy.command("check")

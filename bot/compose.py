@@ -18,8 +18,8 @@ from bot.engine import Choices, Engine, Spending, Stores
 from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import Faces, one_person, rights
-from bot.people import PagePeople
-from bot.privacy import Privacy
+from bot.page_accounts import PageAccountService
+from bot.personal_data import PersonalDataService
 from bot.quick import Registry
 from bot.reload import Reloader
 from bot.settings import Settings
@@ -317,8 +317,8 @@ def _page_ports(
     people: PlatformPeople,
 ) -> PagePorts:
     """What the page and the home's Unix socket serve beside the chat."""
-    accounts = PagePeople(
-        engine.people, engine.journal, engine.inbox, engine.peers, engine.audit,
+    accounts = PageAccountService(
+        engine.page_accounts, engine.journal, engine.inbox, engine.peers, engine.audit,
         engine.changes.leave,
     )  # fmt: skip
     people.departures[WEB.name] = accounts.has_left
@@ -327,7 +327,7 @@ def _page_ports(
         for face in settings.faces
         if isinstance(face, ChatIntegration) and face.lists_people
     ]
-    privacy = Privacy(engine, accounts, served.chats, home.path, listing)
+    personal_data = PersonalDataService(engine, accounts, served.chats, listing)
 
     def page() -> str:
         return served.page_links(settings, home)[0]
@@ -355,7 +355,8 @@ def _page_ports(
         return metrics.exposition()
 
     acts = {
-        "reload": reloader.on_command, "usage": usage, **accounts.acts(page), **privacy.acts(),
+        "reload": reloader.on_command, "usage": usage,
+        **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
     threads = Threads(engine.journal, engine.commands, link, acts, engine.audit)

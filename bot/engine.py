@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
+from bot.integrations import FACES
 from core.changes.apply import Applying
 from core.changes.approval import Approval
 from core.changes.ports import Applier
@@ -29,7 +30,7 @@ from core.conversation.why import Why
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare
 from core.domain.records import Outcome, Thread, Verdict
-from core.integrations.integration import Alone, Peers
+from core.integrations.integration import Alone, ChatIntegration, Peers
 from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
@@ -45,8 +46,9 @@ from core.store.directory import SqlDirectory
 from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
 from core.store.outbox import SqlOutbox
-from core.store.people import SqlPeople
-from core.store.persons import SqlPersons
+from core.store.page_accounts import SqlPageAccounts
+from core.store.personal_data import SqlPersonalData
+from core.store.remembered import import_file
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
@@ -133,6 +135,12 @@ class Stores:
             FileThreadMap.open(home / "threads.db"),
         )
         await database.write(give_up_spares)
+        for face in FACES:
+            if isinstance(face, ChatIntegration):
+                if face.remembers:
+                    await import_file(database, home / face.remembers)
+                for name in face.obsolete_files:
+                    await asyncio.to_thread((home / name).unlink, missing_ok=True)
         lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
         await lines.renew(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
@@ -180,13 +188,15 @@ class Engine:
         claims = (jobs.process, jobs.fresh) if jobs else ()
         self.threads = stores.threads
         self.audit = stores.audit
-        self.peers: Peers = jobs or Alone()
+        self.peers: Peers = jobs or Alone(database)
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *claims)
         self.files = SqlFiles(database, stores.kept)
-        self.people = SqlPeople(database)
+        self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
-        self.persons = SqlPersons(database, spending.canonical_person, shared=jobs is not None)
+        self.personal_data = SqlPersonalData(
+            database, spending.canonical_person, shared=jobs is not None
+        )
         self.budget = CountingBudget(
             database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
             allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,

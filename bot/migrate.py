@@ -1,14 +1,14 @@
-"""`ponte migrate`: what a home keeps, brought to the database of DATABASE_URL.
+"""`ponte migrate`: copy a home to the database of DATABASE_URL.
 
-Table by table and in pieces, each row once however often it is begun again; the home is only read.
-At the end both sides are counted, and nothing is said to be done that is not.
+It copies table by table in pieces, and may be repeated: each row arrives once. The home is only
+read. At the end it compares the number of rows on both sides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,29 +20,23 @@ from typing import Any
 
 from bot.engine import Stores
 from bot.home import Home
+from bot.integrations import FACES
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
+from core.integrations.integration import ChatIntegration
 from core.integrations.settings import plain
 from core.rights.audit import OPERATOR, renamed
 from core.store.audit import SqlKeys, files
 from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes
+from core.store.tables import COPIED, Table
 
-TABLES = {
-    "conversations": "conversation", "threads": "id", "remotes": "kind, id", "inbox": "seq",
-    "items": "id", "rounds": "seq, number", "calls": "seq, call_id", "posts": "seq, number",
-    "usage": "seq", "days": "day, person", "files": "id", "changes": "id",
-    "steps": "change, number", "notes": "id", "consents": "change, person",
-    "outbox": "change, kind, person", "audit_keys": "pseudonym", "people": "person",
-    "spendings": "seq, part", "counters": "scope, period", "holds": "seq, part",
-    "ended_sessions": "session",
-}  # fmt: skip
-"""What is copied, with each table's key."""
-NUMBERED = {"inbox": "seq", "items": "id", "notes": "id"}
-"""Tables whose keys the database gives out: it goes on above what was brought."""
-PIECE = 500
-"""Rows in one transaction."""
-REMEMBERED = "discord.json"
+ROWS_AT_ONCE = 500
+"""Most rows in one transaction."""
+_FORMER_FILES = tuple(
+    face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
+)
+"""What homes of earlier versions have in files; opening the copy moves it into rows."""
 
 
 class NotTheSame(PonteError):
@@ -60,39 +54,42 @@ async def migrate(settings: Settings, home: Home) -> int:
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} keeps nothing to bring.", path=home.path)
-        async with _both(home.path, plain(settings.database_url)) as (ours, theirs):
+        async with _open_both(home.path, plain(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 kept = await theirs.secret(name, own)
                 if kept != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
-            for table, key in TABLES.items():
-                await _copy(ours.database, theirs.database, table, key)
-            await _queue(theirs)
+            for table in COPIED:
+                await _copy_table(ours.database, theirs.database, table)
+            await _queue_waiting_turns(theirs)
             for thread in await ours.threads.items():
                 if await theirs.threads.get(thread.conversation) is None:
                     await theirs.threads.put(thread)
-            await _bring_bytes(ours, theirs)
-            await _bring_lines(home.path, theirs.database)
-            for table in TABLES:
-                await _compare(ours.database, theirs.database, table)
+            await _copy_bytes(ours, theirs)
+            await _copy_audit_log(home.path, theirs.database)
+            for table in COPIED:
+                await _compare_counts(ours.database, theirs.database, table)
             await theirs.audit.tell("migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
 
 
 @asynccontextmanager
-async def _both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
-    """A copy of what the home keeps, brought to the newest schema, and where it goes."""
+async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+    """Open a copy of the home with the newest schema, and the database that it is copied to."""
     with TemporaryDirectory() as copies:
-        await asyncio.to_thread(_copies, home, Path(copies))
+        await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
             await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
         )
-        async with _opened(ours, url) as both:
+        async with _open_stores(ours, url) as both:
             yield both
 
 
-def _copies(home: Path, folder: Path) -> None:
+def _copy_databases(home: Path, folder: Path) -> None:
+    for name in _FORMER_FILES:
+        if (home / name).exists():
+            shutil.copyfile(home / name, folder / name)
     for name in ("ponte.db", "threads.db"):
         if (home / name).exists():
             source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
@@ -101,7 +98,7 @@ def _copies(home: Path, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     try:
         theirs = await Stores.shared(url, takes=False, works=False)
         try:
@@ -114,23 +111,24 @@ async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]
         await ours.close()
 
 
-async def _copy(ours: Database, theirs: Database, table: str, key: str) -> None:
-    rows = await ours.read(
-        lambda c: [dict(row) for row in c.execute(f"SELECT * FROM {table} ORDER BY {key}")]  # noqa: S608
-    )
-    for piece in _pieces(rows):
-        await theirs.write(functools.partial(_insert, table, piece))
-    if column := NUMBERED.get(table):
+async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
+    select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
+    rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
+    for piece in _split_rows(rows):
+        await theirs.write(functools.partial(_insert_rows, table.name, piece))
+    if table.generates_key:
+        # The numbers that Postgres gives out begin above those that were copied.
+        (column,) = table.key
         await theirs.write(
             lambda c: c.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'),"  # noqa: S608
-                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column}'),"  # noqa: S608
+                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table.name}), false)"
             ).close()
         )
-    sys.stdout.write(f"  {table}: {len(rows)}\n")
+    sys.stdout.write(f"  {table.name}: {len(rows)}\n")
 
 
-def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
+def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> None:
     names = list(rows[0])
     values = ", ".join(f":{name}" for name in names)
     connection.executemany(
@@ -139,13 +137,13 @@ def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
     )
 
 
-def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), PIECE):
-        yield rows[begin : begin + PIECE]
+def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[begin : begin + ROWS_AT_ONCE]
 
 
-async def _queue(theirs: Stores) -> None:
-    """What waited for an answer has its job before anything else is said there."""
+async def _queue_waiting_turns(theirs: Stores) -> None:
+    """Queue the messages that wait for an answer, before anything new arrives."""
     await theirs.database.write(
         lambda c: c.execute(
             "UPDATE inbox SET owner = '' WHERE job = 0"
@@ -156,7 +154,7 @@ async def _queue(theirs: Stores) -> None:
         await theirs.jobs.sweep()
 
 
-async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
+async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     ids = await ours.database.read(
         lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
     )
@@ -170,36 +168,29 @@ async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
     sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
 
 
-async def _bring_lines(home: Path, theirs: Database) -> None:
-    """The audit log, oldest first, and what Discord's side remembers; once."""
-    found, kept = await asyncio.to_thread(_lines, home)
+async def _copy_audit_log(home: Path, theirs: Database) -> None:
+    """Copy the audit log, oldest line first, unless the database has one."""
+    found = await asyncio.to_thread(_read_audit_log, home)
     lines = await renamed(found, SqlKeys(theirs))
 
     def write(connection: Connection) -> None:
         if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
             connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
-        if kept:
-            json.loads(kept)
-            connection.execute(
-                "INSERT INTO remembered (name, data) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (REMEMBERED, kept),
-            )
 
     await theirs.write(write)
     sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
 
 
-def _lines(home: Path) -> tuple[list[str], str]:
-    remembered = home / REMEMBERED
+def _read_audit_log(home: Path) -> list[str]:
     texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
-    lines = [line for text in texts for line in text.split("\n") if line]
-    return lines, remembered.read_text() if remembered.exists() else ""
+    return [line for text in texts for line in text.split("\n") if line]
 
 
-async def _compare(ours: Database, theirs: Database, table: str) -> None:
+async def _compare_counts(ours: Database, theirs: Database, table: Table) -> None:
     def count(connection: Connection) -> int:
-        return int(connection.execute(f"SELECT count(*) AS n FROM {table}").fetchone()["n"])  # noqa: S608
+        select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
+        return int(connection.execute(select).fetchone()["n"])
 
     here, there = await ours.read(count), await theirs.read(count)
     if there < here:
-        raise NotTheSame(table=table, here=here, there=there)
+        raise NotTheSame(table=table.name, here=here, there=there)

@@ -10,7 +10,6 @@ import asyncio
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, SecretStr, StrictBool
@@ -31,12 +30,14 @@ from core.integrations.integration import (
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
 from core.rights.policy import EVERYBODY, DailyTurns, PlatformRights
+from core.store.database import Database
+from core.store.remembered import rewrite
 from core.text.i18n import say
 
 API_URL = "https://discord.com/api/v10"
 GATEWAY_URL = "wss://gateway.discord.gg/"
 REMEMBERED = "discord.json"
-"""In the home: what the adapter remembers."""
+"""The name of what the adapter remembers over restarts, after the file that once held it."""
 STRANGERS = DailyTurns(50, 1000)
 """Turns a day of whoever is not named: of each, and of all together."""
 
@@ -72,6 +73,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_gateway_url": ("discord_token",),
     }
     section = Section
+    remembers = REMEMBERED
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(
@@ -83,10 +85,9 @@ class Discord(ChatIntegration[DiscordSettings]):
             return Health("discord", "on", "connects to the gateway")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
-    def restored(self, home: Path) -> None:
-        if (home / REMEMBERED).exists():
-            client: Any = importlib.import_module("adapters.discord.client")
-            client.caught_up(home / REMEMBERED)
+    async def restored(self, database: Database) -> None:
+        client: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.client")
+        await rewrite(database, REMEMBERED, client.catch_up)
 
     async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
         own = deps.own
@@ -95,7 +96,6 @@ class Discord(ChatIntegration[DiscordSettings]):
         adapter: ChatPlatform = discord.DiscordAdapter(
             plain(own.discord_token),
             ports,
-            home=deps.home.path,
             api_url=own.discord_api_url,
             gateway_url=own.discord_gateway_url,
             proxies=deps.shared.proxies,

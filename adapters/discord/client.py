@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import aiohttp
@@ -24,6 +23,7 @@ import discord
 import structlog
 from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
+from adapters.discord import REMEMBERED
 from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
 from core.chat.participants import Participants
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
@@ -34,7 +34,7 @@ from core.ports.rights import Directory
 from core.rights.policy import LONGEST_KEPT
 from core.runtime.retry import after_each, retry
 from core.runtime.tasks import Tasks
-from core.store.files import without
+from core.store.remembered import without
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
@@ -368,10 +368,9 @@ SOON = 0.2
 class State:
     """Where several processes share it, the one that `leads` Discord reads what the others add."""
 
-    def __init__(self, path: Path, peers: Peers | None = None) -> None:
+    def __init__(self, peers: Peers | None = None) -> None:
         self._peers = peers or Alone()
-        self._file = self._peers.file(path, self._data)
-        self._name = path.name
+        self._row = self._peers.remembered(REMEMBERED, self._data)
         self.leads = isinstance(self._peers, Alone)
         self._telling: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._added)
@@ -391,7 +390,7 @@ class State:
         """Person → their language, which interactions alone tell."""
 
     async def open(self) -> None:
-        self._take(await self._file.read())
+        self._take(await self._row.read())
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Of a thread stays how many people there are."""
@@ -415,11 +414,11 @@ class State:
         self.leads = True
 
     async def close(self) -> None:
-        await self._file.close()
+        await self._row.close()
 
     async def _added(self, name: str) -> None:
-        if self.leads and name == self._name:
-            await self._file.flush()
+        if self.leads and name == REMEMBERED:
+            await self._row.flush()
             await self.open()
 
     def took(self, channel: int, message: int, guild: int = 0, *, known_only: bool = False) -> None:
@@ -473,14 +472,14 @@ class State:
         return True
 
     def changed(self) -> None:
-        self._file.changed()
+        self._row.changed()
         if not self.leads and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell())
 
     async def flush(self) -> None:
-        await self._file.flush()
+        await self._row.flush()
         if not self.leads:
-            await self._peers.tell("remembered", self._name)
+            await self._peers.tell("remembered", REMEMBERED)
 
     async def _tell(self) -> None:
         await asyncio.sleep(SOON)
@@ -514,15 +513,14 @@ class State:
         self.languages = _newest(self.languages)
 
 
-def caught_up(path: Path) -> None:
-    """Have the `State` in that file take everything that was said until now for taken in."""
-    try:
-        data = json.loads(path.read_text())
-    except ValueError:
-        return
-    for seen in data.get("seen", {}).values():
-        seen["last"] = max(seen["last"], discord.utils.time_snowflake(discord.utils.utcnow()))
-    path.write_text(json.dumps(data))
+def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a `State` remembers, with all that was said until now taken in."""
+    now = discord.utils.time_snowflake(discord.utils.utcnow())
+    seen = {
+        channel: {**one, "last": max(one["last"], now)}
+        for channel, one in data.get("seen", {}).items()
+    }
+    return {**data, "seen": seen}
 
 
 @dataclass(frozen=True, slots=True)

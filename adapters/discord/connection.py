@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import discord
@@ -288,14 +287,13 @@ class DiscordAdapter:
 
     `answer_age`: seconds; what was missed for longer is told of and not answered. `threads`: make
     a thread for each mention in a server's channel, where that has no way of its own (`ways`).
-    `everything`: the places in which all is for us, as ponte.toml names them. `home`: the folder of
-    `discord.json`.
+    `everything`: the places in which all is for us, as ponte.toml names them.
     """
 
     name = PLATFORM
 
     def __init__(
-        self, token: str, ports: ChatPorts, *, home: Path, api_url: str = API_URL,
+        self, token: str, ports: ChatPorts, *, api_url: str = API_URL,
         gateway_url: str = GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
         answer_age: float = ANSWER_AGE, identify_wait: float = 5.0, ways: Ways = as_everywhere,
@@ -312,7 +310,7 @@ class DiscordAdapter:
         self.connection = Connection(token, self.make_client)
         client = self.connection.client
         self._peers = ports.peers
-        state = self.state = State(home / "discord.json", ports.peers)
+        state = self.state = State(ports.peers)
         queues = self._queues = ChannelQueues()
         shared = not isinstance(ports.peers, Alone)
         roles = self.roles = Roles(client, ports.directory, shared=shared)

@@ -137,10 +137,7 @@ class SlackAdapter:
         self._proxies = proxies or Proxies()
         self._home = home
         api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
-        directory = Directory(
-            api, ports.directory, peers=ports.peers,
-            old_file=home / "slack-people.json" if home else None,
-        )  # fmt: skip
+        directory = Directory(api, ports.directory, peers=ports.peers)
         workspace = self._workspace = Workspace(api, directory, links or Links())
         self._downloads = Downloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -90,14 +89,12 @@ class Directory:
 
     def __init__(
         self, api: SlackApi, rows: Rows | None = None, *, peers: Peers | None = None,
-        old_file: Path | None = None, clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`rows`: where people are kept over restarts. `old_file` held names until 2026-11; it is
-        deleted."""
+        """`rows`: where people are kept over restarts."""
         self._api = api
         self._rows = rows or NoRows()
         self._peers = peers or Alone()
-        self._old_file = old_file
         self._clock = clock
         shared = not isinstance(self._peers, Alone)
         self._members = MemberDirectory("slack", self._rows, self, shared=shared, clock=clock)
@@ -123,9 +120,6 @@ class Directory:
         self._peers.on(_LIST_SOON, self._on_list_soon)
 
     async def open(self) -> None:
-        if self._old_file is not None:
-            with suppress(OSError):
-                await asyncio.to_thread(self._old_file.unlink, missing_ok=True)
         await self._members.open("")
         groups: dict[str, set[str]] = {}
         for member in await self._members.newest(GROUPS):

@@ -33,7 +33,7 @@ from core.domain.messages import (
 from core.domain.records import Action, Health, Listed, Shown
 from core.integrations.integration import Alone, Handler, Operator, Peers, Used
 from core.ports.conversations import Files, Inbox, Posts, Reply, StatusBoard
-from core.ports.rights import People, Policy
+from core.ports.rights import PageAccounts, Policy
 from core.rights.policy import OWNER
 
 Event = MutableMapping[str, Any]
@@ -99,7 +99,7 @@ class WebAdapter:
         time_zone: str = "UTC",
         peers: Peers | None = None,
         policy: Policy | None = None,
-        people: People | None = None,
+        people: PageAccounts | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener

@@ -27,9 +27,9 @@ from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.domain.records import Account
 from core.integrations.settings import has_generated_form
-from core.ports.rights import People
+from core.ports.rights import PageAccounts
 from core.rights.policy import OWNER
-from core.store.people import hashed
+from core.store.page_accounts import hashed
 
 SESSION = 30 * 86_400
 """Seconds that a session lasts."""
@@ -144,7 +144,7 @@ class Login:
         token: str,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
-        people: People | None = None,
+        people: PageAccounts | None = None,
         platform: str = "web",
         *,
         is_generated: bool = False,
@@ -340,7 +340,7 @@ class TokenAuthentication:
         host: str,
         token: str,
         url: str = "",
-        people: People | None = None,
+        people: PageAccounts | None = None,
         *,
         is_generated: bool = False,
     ) -> None:

@@ -32,13 +32,14 @@ from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
-from core.ports.rights import Directory, People, Policy
+from core.ports.rights import Directory, PageAccounts, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER, DailyTurns, PlatformRights
 from core.rights.usage import Prices
 
 if TYPE_CHECKING:
-    from core.store.files import JsonFile
+    from core.store.database import Database
+    from core.store.remembered import RememberedState
 
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
@@ -217,8 +218,8 @@ class Peers(Protocol):
     def pace(self) -> Pace | None:
         """None: a process alone keeps its own pace."""
 
-    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
-        """What a platform's side remembers, under the file's name: who leads it writes it."""
+    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+        """Return what a platform's side remembers under that name; `data` returns it as JSON."""
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `work` while no other process does; it is cancelled where another one may."""
@@ -243,15 +244,19 @@ class Alone:
 
     pace: Pace | None = None
 
+    def __init__(self, database: Database | None = None) -> None:
+        """`database`: where platforms remember things over restarts; None: nowhere."""
+        self._database = database
+
     def kernels(self, folder: Path) -> KernelPlaces:
         from core.store.files import KernelMarks
 
         return KernelMarks(folder)
 
-    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
-        from core.store.files import JsonFile
+    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+        from core.store.remembered import RememberedState
 
-        return JsonFile(path, data)
+        return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await work()
@@ -308,9 +313,15 @@ class ChatIntegration(Integration[S]):
         """Not started yet."""
         raise NotImplementedError
 
-    def restored(self, home: Path) -> None:
-        """A backup was put into that home: what was said since then, and while nobody listened, is
-        not to be answered as if it were new."""
+    remembers: ClassVar[str] = ""
+    """The name of what it remembers over restarts. Earlier versions kept it in a file of the home
+    with that name."""
+    obsolete_files: ClassVar[Sequence[str]] = ()
+    """Files of the home that earlier versions wrote, and nothing reads any more."""
+
+    async def restored(self, database: Database) -> None:
+        """Prepare what is remembered there for going on from a backup: messages that were sent
+        since then, while nobody listened, are not to be answered as if they were new."""
 
 
 Act = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -343,7 +354,7 @@ class PagePorts:
     readiness: Callable[[], Awaitable[Sequence[Health]]]
     metrics: Callable[[], Awaitable[str]]
     operator: Operator
-    people: People | None = None
+    people: PageAccounts | None = None
     usage: Used | None = None
 
 

@@ -30,7 +30,7 @@ from core.rights.policy import Holds
 from core.rights.usage import Paid
 
 
-class People(Protocol):
+class PageAccounts(Protocol):
     """Who has a name on a surface of the owner's beside them, and may come in as that."""
 
     async def all(self) -> Sequence[Account]: ...

@@ -26,6 +26,7 @@ from core.domain.records import ALL_OVER, Area
 from core.store import outbox
 from core.store.database import Connection, Database, lock, within
 from core.store.database import Row as SqlRow
+from core.store.tables import purged_with
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
@@ -311,11 +312,7 @@ class SqlLedger:
         old = f"ended > 0 AND ended < ? AND {there}"
 
         def write(connection: Connection) -> int:
-            connection.execute(
-                f"DELETE FROM steps WHERE change IN (SELECT id FROM changes WHERE {old})",  # noqa: S608
-                (before, *values),
-            )
-            for table in ("consents", "outbox"):
+            for table in purged_with("changes"):
                 connection.execute(
                     f"DELETE FROM {table} WHERE change IN"  # noqa: S608
                     f" (SELECT id FROM changes WHERE {old})",

@@ -24,7 +24,7 @@ from core.domain.errors import NotStored, PonteError, Unstorable
 from core.domain.messages import ONCE
 from core.domain.records import Area
 from core.store import snapshot
-from core.store.schema import Migration
+from core.store.schema import Migration, steps_from
 from core.text.text import make_storable
 
 log = structlog.get_logger("store")
@@ -277,10 +277,10 @@ class SqliteDatabase:
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
         _amend(connection, self._migrations[:found])
-        for version, step in enumerate(self._migrations[found:], found + 1):
+        for step in steps_from(found, self._migrations):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
-                f" PRAGMA user_version={version}; COMMIT;"
+                f" PRAGMA user_version={step.version}; COMMIT;"
             )
         # What a killed process erased stands in its log until then.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()

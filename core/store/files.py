@@ -1,31 +1,26 @@
-"""Files: what they are in a row each, their bytes in a folder or in rows. And a file of JSON."""
+"""Files: a row describes each, and their bytes are in a folder or in rows."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.database import Connection, Database, Row, lock
+from core.store.database import Connection, Database, Row
 from core.text import text
 
 log = structlog.get_logger("files")
 PIECE = 1 << 20
 """Bytes of a file in one row."""
-PAUSE = 1.0
-"""Seconds in which changes to a `JsonFile` are gathered before they are written."""
-FORGOTTEN = "forgotten"
-"""Stands where a person stood who was forgotten, and only how many there were matters."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -295,162 +290,6 @@ class KernelRows:
             await self._database.write(lambda c: c.execute(statement, values).close())
 
 
-class JsonFile:
-    """A small file in the home for what may be lost: a second's changes, and all where it broke.
-    `data` gives what it holds."""
-
-    def __init__(self, path: Path, data: Callable[[], object]) -> None:
-        self._path = path
-        self._data = data
-        self._dirty = False
-        self._flushes = self._flushed = 0
-        """How many calls of `flush` began, and how many of them a write has covered."""
-        self._writing = asyncio.Lock()
-        self._writer: asyncio.Task[None] | None = None
-
-    async def read(self) -> dict[str, Any]:
-        """What it held, in whatever shape; empty where there is none."""
-        try:
-            data = json.loads(await self._load() or "{}")
-        except (OSError, ValueError, NotStored) as error:
-            log.warning("not read; starting without", file=self._path.name, why=repr(error))
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    def changed(self) -> None:
-        """To be written within the next seconds."""
-        self._dirty = True
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_soon())
-
-    async def flush(self) -> None:
-        """Write what changed before this call. Calls that wait for a write share the next one."""
-        self._dirty = False
-        self._flushes += 1
-        own = self._flushes
-        async with self._writing:
-            if own <= self._flushed:
-                return
-            covered = self._flushes
-            try:
-                await self._save(json.dumps(self._data()))
-            except (OSError, NotStored) as error:
-                log.warning("not written", file=self._path.name, why=repr(error))
-            else:
-                self._flushed = covered
-
-    async def close(self) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
-            await self.flush()
-
-    async def _write_soon(self) -> None:
-        while self._dirty:
-            await asyncio.sleep(PAUSE)
-            await self.flush()
-
-    async def _load(self) -> str:
-        try:
-            return await asyncio.to_thread(self._path.read_text)
-        except FileNotFoundError:
-            return ""
-
-    async def _save(self, text: str) -> None:
-        await asyncio.to_thread(_replace, self._path, text)
-
-
-class JsonRow(JsonFile):
-    """The same in a row that several processes write: each what it changed itself, entry by entry
-    of each mapping."""
-
-    def __init__(self, database: Database, path: Path, data: Callable[[], object]) -> None:
-        super().__init__(path, data)
-        self._database = database
-        self._known: dict[str, Any] = {}
-        """As it was read or written here last."""
-
-    async def _load(self) -> str:
-        stored = await self._database.read(self._stored)
-        self._known = json.loads(stored or "{}")
-        return stored
-
-    async def _save(self, text: str) -> None:
-        ours, known = json.loads(text), self._known
-
-        def write(connection: Connection) -> None:
-            lock(connection, self._path.name)
-            whole = json.loads(self._stored(connection) or "{}")
-            for name, value in ours.items():
-                if isinstance(value, dict):
-                    before = known.get(name, {})
-                    there = whole.setdefault(name, {})
-                    there.update({k: v for k, v in value.items() if before.get(k) != v})
-                    for gone in before.keys() - value.keys():
-                        there.pop(gone, None)
-                elif value != known.get(name):
-                    whole[name] = value
-            connection.execute(
-                "INSERT INTO remembered (name, data) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
-                (self._path.name, json.dumps(whole)),
-            )
-
-        await self._database.write(write)
-        self._known = ours
-
-    def _stored(self, connection: Connection) -> str:
-        row = connection.execute(
-            "SELECT data FROM remembered WHERE name = ?", (self._path.name,)
-        ).fetchone()
-        return str(row["data"]) if row else ""
-
-
-def without(data: Any, ids: frozenset[str]) -> Any:
-    """JSON that a `JsonFile` holds, without those of these ids: entries under a key with one of
-    them (parts are set apart by colons) go, and in lists FORGOTTEN stands for it."""
-    if isinstance(data, dict):
-        return {k: without(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
-    if isinstance(data, list):
-        return [FORGOTTEN if one in ids else without(one, ids) for one in data]
-    return data
-
-
-def of_ids(data: Any, ids: frozenset[str]) -> Any:
-    """The entries of such JSON that are of these ids, None where there are none."""
-    if isinstance(data, dict):
-        found = {
-            k: v if not ids.isdisjoint(k.split(":")) else of_ids(v, ids) for k, v in data.items()
-        }
-        return {k: v for k, v in found.items() if v is not None} or None
-    if isinstance(data, list):
-        return [one for one in data if one in ids] or None
-    return None
-
-
-async def without_in(path: Path, ids: frozenset[str]) -> None:
-    """The same in a file that nobody has open. Raises NotStored."""
-
-    def write() -> None:
-        known = _json(path)
-        left = without(known, ids)
-        if left != known:
-            _replace(path, json.dumps(left))
-
-    await _on_disk(write)
-
-
-async def of_ids_in(path: Path, ids: frozenset[str]) -> Any:
-    return of_ids(await asyncio.to_thread(_json, path), ids)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def _file(row: Row) -> File:
     return File(row["id"], row["name"], row["type"], row["size"])
 
@@ -480,14 +319,6 @@ def _write(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
         _sync(folder)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _sync(folder: Path) -> None:

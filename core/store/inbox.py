@@ -24,6 +24,7 @@ from core.ports.conversations import Handler
 from core.runtime.retry import Backoff, retry
 from core.store.database import Connection, Database, Row, lock, within
 from core.store.places import Line, Places, Sender
+from core.store.tables import purged_with
 
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
@@ -52,7 +53,6 @@ DELETED = "[deleted by its author]"
 """What the model reads where a message was."""
 Admit = Callable[[int, float], Awaitable[bool]]
 """Waits so many seconds until a turn may begin, and returns whether it may."""
-PURGED = ("posts", "rounds", "calls", "inbox")
 
 
 class _PutOff(Exception):
@@ -588,10 +588,11 @@ class SqlInbox:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
 
         def delete(connection: Connection) -> int:
-            *_, gone = [
-                connection.execute(f"DELETE FROM {table} WHERE seq IN ({old})", (before, *values))  # noqa: S608
-                for table in PURGED
-            ]
+            for table in (*purged_with("inbox"), "inbox"):
+                gone = connection.execute(
+                    f"DELETE FROM {table} WHERE seq IN ({old})",  # noqa: S608
+                    (before, *values),
+                )
             if area.once:
                 _drop_conversations(connection, before, there, values)
             return gone.rowcount

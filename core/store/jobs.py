@@ -46,11 +46,12 @@ from core.ports.conversations import Handler
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import LOST, Tasks, cancelled
 from core.store.database import Connection, Row, lock
-from core.store.files import JsonFile, JsonRow, KernelRows
+from core.store.files import KernelRows
 from core.store.inbox import CRASHES, Handling, locked
 from core.store.pace import SharedPace
 from core.store.places import Places, Sender
 from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.remembered import RememberedState, SharedRememberedState
 from core.text.i18n import plural, say
 
 if TYPE_CHECKING:
@@ -295,8 +296,8 @@ class Jobs(Handling):
             return Health("database", "failing", f"Postgres; {words}; {found.words}")
         return Health("database", "on", f"Postgres; {found.words}")
 
-    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
-        return JsonRow(self._database, path, data)
+    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+        return SharedRememberedState(self._database, name, data)
 
     def kernels(self, folder: Path) -> KernelRows:
         """From now on a turn runs where its conversation's kernel is."""

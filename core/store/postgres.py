@@ -21,7 +21,8 @@ import structlog
 from core.domain.errors import NotStored, SettingsError, Unstorable
 from core.runtime.retry import retry_blocking
 from core.store.database import Connection, NewerDatabase
-from core.store.schema import Migration
+from core.store.schema import Migration, steps_from
+from core.store.tables import OF_PEOPLE
 from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
@@ -66,13 +67,6 @@ OPTIONS: dict[str, Any] = {
     "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2,
 }  # fmt: skip
 """Of every connection: where the tables are; and a network that went away is noticed."""
-SCRUBBED = (
-    "inbox", "items", "rounds", "calls", "posts", "changes", "steps", "notes", "files", "pieces",
-    "remotes", "threads", "conversations", "thread_map", "progress", "audit", "consents", "outbox",
-    "audit_keys", "people", "usage", "days", "spendings", "counters", "holds", "kernels",
-    "remembered", "directory",
-)  # fmt: skip
-"""Tables whose dead rows held something of somebody."""
 _VALUE = re.compile(r"(?<!:):(\w+)")
 _BOOTSTRAP = f"""
 CREATE SCHEMA IF NOT EXISTS {SCHEMA};
@@ -215,9 +209,9 @@ class PostgresDatabase:
             return
         if not found:
             connection.execute(_engine())
-        for step in self._migrations[found:]:
+        for step in steps_from(found, self._migrations):
             connection.execute(schema(f"{step.script};{step.shared}"))
-            oldest = max(oldest, step.oldest)
+        oldest = max([oldest, *(step.oldest for step in self._migrations[found:])])
         connection.execute("DELETE FROM schema_version")
         connection.execute("INSERT INTO schema_version VALUES (%s, %s)", (known, oldest))
 
@@ -226,8 +220,8 @@ class PostgresDatabase:
 
         try:
             with psycopg.connect(self._url, autocommit=True, **OPTIONS) as connection:
-                for table in SCRUBBED:
-                    connection.execute(f"VACUUM {table}".encode())
+                for table in OF_PEOPLE:
+                    connection.execute(f"VACUUM {table.name}".encode())
         except psycopg.Error as error:
             raise _unusable(error) from None
 

@@ -1,15 +1,17 @@
-"""The schema of `ponte.db`, as numbered migrations: forward only, never edited once released.
+"""The schema's numbered migrations, for databases of earlier versions: forward only, and none is
+edited once it is released.
 
-Every row that holds something of a person carries the person's key, indexed. A conversation's
-`generation` is raised by `forget`; writes of an older one are refused.
+A new database is made at once, from the declarations in `core/store/tables.py`, with the functions
+and triggers that Postgres has besides. tests/contract/test_tables.py compares both ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
+from core.store.tables import NEWEST, added_in, create_script
 
 FIRST = """
 CREATE TABLE conversations (
@@ -404,7 +406,29 @@ CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
     EXECUTE FUNCTION ponte_moved()
 """
 
-SHARED = """
+FIRST_ENDED = """
+CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
+    RETURN NULL;
+END $$;
+"""
+TRIGGERS = """
+CREATE TRIGGER inbox_ended AFTER UPDATE OF state ON inbox FOR EACH ROW
+    WHEN (NEW.state IS DISTINCT FROM OLD.state
+          AND NEW.state NOT IN ('new', 'running', 'answered', 'posting'))
+    EXECUTE FUNCTION ponte_ended();
+
+CREATE FUNCTION ponte_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'moved ' || NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EACH ROW
+    WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved()
+"""
+
+SHARED = f"""
 CREATE TABLE thread_map (
     conversation TEXT PRIMARY KEY,
     record TEXT NOT NULL
@@ -454,24 +478,7 @@ ALTER TABLE inbox ADD COLUMN job INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbox ADD COLUMN stop INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_owner ON inbox (owner) WHERE stop = 1;
 
-CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER inbox_ended AFTER UPDATE OF state ON inbox FOR EACH ROW
-    WHEN (NEW.state IS DISTINCT FROM OLD.state
-          AND NEW.state NOT IN ('new', 'running', 'answered', 'posting'))
-    EXECUTE FUNCTION ponte_ended();
-
-CREATE FUNCTION ponte_moved() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('ponte', 'moved ' || NEW.id);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EACH ROW
-    WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved()
-"""
+{FIRST_ENDED}{TRIGGERS}"""
 
 CHANNEL = """
 ALTER TABLE inbox ADD COLUMN channel TEXT NOT NULL DEFAULT '';
@@ -488,21 +495,11 @@ has no statistics of them when a crowd comes: it planned each fetch over all wai
 _OPEN = "decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
 _FLOW = "(channel || ' ' || person)"
 
-QUEUE = f"""
+QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
 CREATE FUNCTION ponte_fetch_job(queues varchar[], worker bigint) RETURNS procrastinate_jobs
     LANGUAGE sql {_BY_INDEX}
     AS 'SELECT * FROM procrastinate_fetch_job_v2($1, $2)';
-
-ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
-CREATE INDEX inbox_conversation_position ON inbox (conversation, position, seq) WHERE {_OPEN};
-CREATE INDEX inbox_person_position ON inbox (person, position) WHERE {_OPEN};
-CREATE INDEX inbox_channel_position ON inbox (channel, position) WHERE {_OPEN};
-CREATE INDEX inbox_begun_position ON inbox (position)
-    WHERE decision = 0 AND state IN ('running', 'answered', 'posting');
-CREATE INDEX inbox_ready ON inbox (job) WHERE decision = 0 AND state = 'new' AND job > 0;
-CREATE INDEX inbox_without_job ON inbox ({_FLOW}, position) WHERE state = 'new' AND job = 0;
 
 CREATE FUNCTION ponte_defer(of_seq bigint, of_queue text, of_priority bigint) RETURNS void
     LANGUAGE plpgsql AS $$
@@ -619,18 +616,32 @@ transactions at the same time left out. For each lookup one index alone has the 
 for, so that neither statistics nor the size of the table decide on the plan. `ponte_fetch_job`
 calls Procrastinate's own function: an upgrade of Procrastinate may define that anew, and settings
 that stood on it would be lost."""
+QUEUE = f"""
+ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
+CREATE INDEX inbox_conversation_position ON inbox (conversation, position, seq) WHERE {_OPEN};
+CREATE INDEX inbox_person_position ON inbox (person, position) WHERE {_OPEN};
+CREATE INDEX inbox_channel_position ON inbox (channel, position) WHERE {_OPEN};
+CREATE INDEX inbox_begun_position ON inbox (position)
+    WHERE decision = 0 AND state IN ('running', 'answered', 'posting');
+CREATE INDEX inbox_ready ON inbox (job) WHERE decision = 0 AND state = 'new' AND job > 0;
+CREATE INDEX inbox_without_job ON inbox ({_FLOW}, position) WHERE state = 'new' AND job = 0;
+{QUEUE_FUNCTIONS}"""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """`script` for every engine; `moves` what older rows become, where SQLite has some; `shared`
-    what only a database of many processes has.
+    """One step from a schema to the next.
 
-    `oldest` is the oldest schema whose code may still run beside it, where several processes do:
-    a step expands, and what nobody uses any more goes a version later.
+    `script` runs on every engine, `moves` converts older rows (SQLite alone has some), and `shared`
+    runs on Postgres besides. `whole` and `whole_shared` make a new database with the schema after
+    this step, without any step before.
+
+    `oldest` is the oldest schema whose code may still run beside this one, where several processes
+    share a database. So a step only adds; what nobody uses any more is removed a version later.
 
     `late`: what was added to `script` while it was a day old, as the index or the `table.column`,
-    and how a home of the first hours gets it. Since then none was edited.
+    and how a home of the first hours gets it.
     """
 
     script: str
@@ -638,9 +649,11 @@ class Migration:
     shared: str = ""
     oldest: int = 0
     late: Mapping[str, str] = field(default_factory=dict)
+    whole: str = ""
+    whole_shared: str = ""
 
 
-MIGRATIONS = (
+FROZEN = (
     Migration(FIRST, late={
         "inbox_untold": "CREATE INDEX inbox_untold ON inbox (conversation, seq)",
     }),
@@ -660,3 +673,41 @@ MIGRATIONS = (
     Migration(SEVENTH, shared=ASKED),
     Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}"),
 )  # fmt: skip
+"""Migrations that are written out. Each later one adds what is declared with its number."""
+
+
+def _declared(number: int) -> Migration:
+    script, shared = added_in(number, shared=False), added_in(number, shared=True)
+    if number < NEWEST:
+        return Migration(script, shared=shared)
+    functions = f"{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED}"
+    return Migration(
+        script, shared=shared, whole=create_script(shared=False),
+        whole_shared=f"{create_script(shared=True)};{functions}",
+    )  # fmt: skip
+
+
+MIGRATIONS = (*FROZEN, *map(_declared, range(len(FROZEN) + 1, NEWEST + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What brings a database to `version`. `shared` runs on Postgres alone."""
+
+    version: int
+    script: str
+    moves: str
+    shared: str
+
+
+def steps_from(version: int, migrations: Sequence[Migration]) -> Iterator[Step]:
+    """Yield what a database of that version needs; a new one (0) begins with the newest migration
+    that makes a database as a whole."""
+    if not version:
+        for number, one in reversed(list(enumerate(migrations, 1))):
+            if one.whole:
+                version = number
+                yield Step(version, one.whole, "", one.whole_shared)
+                break
+    for number, one in enumerate(migrations[version:], version + 1):
+        yield Step(number, one.script, one.moves, one.shared)

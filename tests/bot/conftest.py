@@ -72,7 +72,8 @@ def ponte(
 
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
-    for name in ("bot.commands", "bot.persons"):  # which take from the real one what they need
+    # They take from the real client what they need.
+    for name in ("bot.commands", "bot.person_commands"):
         importlib.import_module(name)
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.files import PIECE, JsonFile, SqlFiles
+from core.store.files import PIECE, SqlFiles
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
@@ -230,37 +228,3 @@ async def test_bytes_without_a_row_are_swept(drawer: Drawer) -> None:
     await drawer.engine.inbox.accept(replace(says("look"), event_key="e1"))
     assert await drawer.files.sweep(time.time() + 3600) == 1
     assert await drawer.kept() == [PLOT]
-
-
-class CountedFile(JsonFile):
-    """What each write held; `fails` so many of them."""
-
-    def __init__(self, folder: Path, data: Callable[[], object], fails: int = 0) -> None:
-        super().__init__(folder / "notes.json", data)
-        self.writes: list[str] = []
-        self._fails = fails
-
-    async def _save(self, text: str) -> None:
-        self.writes.append(text)
-        await asyncio.sleep(0)
-        if self._fails:
-            self._fails -= 1
-            raise OSError("the disk is full")
-        await super()._save(text)
-
-
-@pytest.mark.parametrize("fails", [0, 1])
-async def test_changes_that_are_flushed_together_share_a_write(tmp_path: Path, fails: int) -> None:
-    """A crowd in new channels of Discord waits for this before a message is stored."""
-    notes: dict[str, int] = {}
-    file = CountedFile(tmp_path, lambda: notes, fails)
-
-    async def note(number: int) -> None:
-        notes[str(number)] = number
-        await file.flush()
-        if not fails:
-            assert str(number) in json.loads((tmp_path / "notes.json").read_text())
-
-    await asyncio.gather(*(note(number) for number in range(100)))
-    assert len(file.writes) <= 2
-    assert len(await file.read()) == 100

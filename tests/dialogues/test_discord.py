@@ -15,7 +15,9 @@ import simcord
 from adapters.discord.connection import DiscordAdapter
 from core.commands import grammar
 from core.domain.messages import Answer, Card
-from core.integrations.integration import ChatPorts
+from core.integrations.integration import Alone, ChatPorts
+from core.store.database import Database, SqliteDatabase
+from core.store.schema import MIGRATIONS
 from tests.fakes.choices import QuietBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
@@ -27,8 +29,8 @@ DONE = Card("abcde2", "change", "Changed 2 customers", "", (), ("undo",), "done"
 class Stage:
     """The adapter between SimCord and an inbox whose turns echo."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self.inbox = MemoryInbox()
         self.heard: list[str] = []
         self.around: list[str] = []
@@ -48,8 +50,8 @@ class Stage:
                 QuietBoard(),
                 allow_list(frozenset({"*"})),
                 unused,
+                peers=Alone(self.database),
             ),
-            home=self.home,
             **options,
         )
         await self.adapter.state.open()
@@ -81,11 +83,13 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(tmp_path)
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    stage = Stage(database)
     running = asyncio.create_task(stage.inbox.run(stage.turn))
     yield stage
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    await database.close()
 
 
 def said(env: simcord.Env, channel: Any) -> list[str]:

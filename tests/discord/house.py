@@ -132,7 +132,6 @@ class House:
                 directory=self.engine.directory,
                 peers=self.engine.peers,
             ),
-            home=self.home,
             api_url=self.discord.api_url,
             gateway_url=self.discord.gateway_url,
             **self.options,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -143,12 +144,14 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     await ana.say("one", ago=3 * HOUR)
     await ana.reads("You said: one")
     await house.adapter.state.flush()
-    state = house.home / "discord.json"
-    before = state.read_text()
+    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+        ((before,),) = connection.execute("SELECT data FROM remembered").fetchall()
     await ana.say("two", ago=2 * HOUR)
     await ana.reads("You said: two")
     await house.close()
-    state.write_text(before)
+    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+        connection.execute("UPDATE remembered SET data = ?", (before,))
+        connection.commit()
     discord.gateway.forget()
     await house.open()
     await ana.say("three")
@@ -218,10 +221,13 @@ async def test_close_drains_what_was_taken_in(
     assert said(discord) == ["one two"]
 
 
-async def test_notes_that_cannot_be_read_are_begun_anew(
-    house: House, ana: Somebody, tmp_path: Path
-) -> None:
-    (house.home / "discord.json").write_text("{broken")
+async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: Somebody) -> None:
+    await house.open()
+    await house.close()
+    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+        connection.execute("INSERT INTO remembered VALUES ('discord.json', '{broken')"
+                           " ON CONFLICT (name) DO UPDATE SET data = excluded.data")  # fmt: skip
+        connection.commit()
     await house.open()
     await ana.say("hello")
     await ana.reads("You said: hello")

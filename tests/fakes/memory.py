@@ -1,4 +1,4 @@
-"""The ports Inbox, Files, People and StatusBoard in memory, for tests of what stands on them.
+"""The ports Inbox, Files, PageAccounts and StatusBoard in memory, for tests of what stands on them.
 
 `MemoryInbox.rows` survives a "restart": hand it to the next inbox. `refusing` is the full disk.
 """
@@ -28,7 +28,7 @@ from core.domain.records import (
     State,
 )
 from core.ports.conversations import Handler
-from core.store.people import hashed, new_token
+from core.store.page_accounts import hashed, new_token
 
 
 @dataclass(slots=True)
@@ -292,8 +292,8 @@ class MemoryFiles:
             raise NotFound(what="file") from None
 
 
-class MemoryPeople:
-    """The port `People`. `quiet`: a change is told to nobody; `away`: the database is."""
+class MemoryPageAccounts:
+    """The port `PageAccounts`. `quiet`: a change is told to nobody; `away`: the database is."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}

@@ -31,8 +31,8 @@ MINUTES, DAY = LONGEST_KEPT, MAX_STALE_SECONDS
 class Town:
     """A directory over the fake Slack, and its clock."""
 
-    def __init__(self, slack: FakeSlack, database: SqliteDatabase, path: Path) -> None:
-        self.slack, self.now, self.path = slack, 1_000_000.0, path
+    def __init__(self, slack: FakeSlack, database: SqliteDatabase) -> None:
+        self.slack, self.now = slack, 1_000_000.0
         self.alice = slack.person("Alice")
         self.rows = SqlDirectory(database, lambda name: f"hash of {name}"[::-1])
         self.started()
@@ -40,7 +40,7 @@ class Town:
     def started(self) -> Directory:
         """Another process, which knows what is in the rows."""
         self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
-        self.directory = Directory(self.api, self.rows, old_file=self.path, clock=lambda: self.now)
+        self.directory = Directory(self.api, self.rows, clock=lambda: self.now)
         self.directory.team = TEAM
         return self.directory
 
@@ -76,7 +76,7 @@ class Town:
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
     async with FakeSlack() as slack:
-        town = Town(slack, database, tmp_path / "slack-people.json")
+        town = Town(slack, database)
         await town.directory.open()
         yield town
         await town.close()
@@ -122,9 +122,7 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
     town.slack.workspace.groups["S1"] = {town.alice.id}
     await town.list()
     await town.groups(town.alice)
-    town.path.write_text("{}")
     await town.restart()
-    assert not town.path.exists(), "where names were kept before"
     for method in ("users.info", "users.list", "usergroups.list"):
         town.slack.api.faults.add(method, "503", 0)
     assert town.directory.known(town.alice.id).name == "Alice"

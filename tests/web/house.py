@@ -19,7 +19,7 @@ from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
 from core.ports.conversations import Posts, Reply
 from core.ports.rights import Policy
-from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, MemoryPeople, Row
+from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts, Row
 
 
 class NoPosts:
@@ -81,7 +81,7 @@ class House:
         self.script = script
         self.files = MemoryFiles()
         self.board = MemoryBoard()
-        self.people = MemoryPeople()
+        self.people = MemoryPageAccounts()
         self.policy: Policy | None = None
         self.rows: dict[int, Row] = {}
         self.home = home

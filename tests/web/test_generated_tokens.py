@@ -18,7 +18,7 @@ from bot.home import Home
 from core.domain.errors import Refusal
 from core.integrations.settings import has_generated_form
 from tests.bot.test_process import Machine
-from tests.fakes.memory import MemoryPeople
+from tests.fakes.memory import MemoryPageAccounts
 
 CHOSEN = "correct horse battery staple".replace(" ", "-")
 HERE = "10.0.0.1"
@@ -28,7 +28,7 @@ class Doors:
     """A login whose clock stands still."""
 
     def __init__(self, token: str, *, is_generated: bool) -> None:
-        self.people = MemoryPeople()
+        self.people = MemoryPageAccounts()
         self.ana = self.people.add("ana")
         self.login = Login(token, clock=lambda: 0.0, people=self.people, is_generated=is_generated)
 
@@ -108,7 +108,7 @@ def test_the_form_of_a_generated_token(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with home.take():
         assert has_generated_form(home.web_token())
-    assert all(has_generated_form(MemoryPeople().add("ana")) for _ in range(100))
+    assert all(has_generated_form(MemoryPageAccounts().add("ana")) for _ in range(100))
     for chosen in (CHOSEN, "x" * 43, "correct-horse-battery-staple-and-a-dog-2026"[:43], "A" * 43):
         assert not has_generated_form(chosen)
 

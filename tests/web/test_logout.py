@@ -13,7 +13,7 @@ import pytest
 from adapters.web import adapter
 from tests.bot.test_process import Machine
 from tests.web.house import House, following, until
-from tests.web.test_people import signed_in
+from tests.web.test_page_accounts import signed_in
 
 
 def copy_of(house: House, browser: httpx.AsyncClient) -> httpx.AsyncClient:

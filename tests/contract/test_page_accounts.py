@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from bot.people import PagePeople, WrongName
+from bot.page_accounts import PageAccountService, WrongName
 from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
 from core.integrations.integration import Alone
 from core.rights.audit import AuditLog
 from core.store.audit import FileLines, SqlKeys
-from core.store.people import NameTaken, SqlPeople, hashed, new_token
+from core.store.page_accounts import NameTaken, SqlPageAccounts, hashed, new_token
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -22,11 +22,11 @@ ANA = Person("web", "ana", name="ana")
 
 
 @pytest.fixture
-def people(embedded: Embedded) -> SqlPeople:
-    return SqlPeople(embedded.database)
+def people(embedded: Embedded) -> SqlPageAccounts:
+    return SqlPageAccounts(embedded.database)
 
 
-async def test_people_are_added_once_and_found(people: SqlPeople) -> None:
+async def test_people_are_added_once_and_found(people: SqlPageAccounts) -> None:
     assert await people.all() == []
     assert await people.find("web:ana") is None
     for name in ("bia", "ana"):
@@ -39,7 +39,7 @@ async def test_people_are_added_once_and_found(people: SqlPeople) -> None:
     assert [one.person for one in await people.all()] == ["web:ana", "web:bia"]
 
 
-async def test_a_new_token_takes_the_place_of_the_old(people: SqlPeople) -> None:
+async def test_a_new_token_takes_the_place_of_the_old(people: SqlPageAccounts) -> None:
     await people.add("web:ana", hashed("old"))
     await people.renew("web:ana", hashed("new"))
     assert [one.token for one in await people.all()] == [hashed("new")]
@@ -51,7 +51,7 @@ async def test_a_new_token_takes_the_place_of_the_old(people: SqlPeople) -> None
         await people.remove("web:ana")
 
 
-async def test_the_last_day_is_kept(people: SqlPeople) -> None:
+async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
     await people.add("web:ana", hashed("a"))
     for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
         await people.saw("web:ana", day)
@@ -59,14 +59,14 @@ async def test_the_last_day_is_kept(people: SqlPeople) -> None:
     await people.saw("web:nobody", "2026-11-21")
 
 
-async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPeople) -> None:
+async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPageAccounts) -> None:
     token = new_token()
     await people.add("web:ana", hashed(token))
     assert len(token) >= 43
     assert not await embedded.holds(token)
 
 
-async def test_an_ended_session_stays_ended(people: SqlPeople) -> None:
+async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
     assert not await people.is_session_ended("one")
     for _ in range(2):
         await people.end_session("one", time.time() + 60)
@@ -75,7 +75,7 @@ async def test_an_ended_session_stays_ended(people: SqlPeople) -> None:
 
 
 async def test_an_ended_session_is_dropped_when_it_would_have_ended(embedded: Embedded) -> None:
-    people = SqlPeople(embedded.database)
+    people = SqlPageAccounts(embedded.database)
     await people.end_session("old", time.time() - 1)
     await people.end_session("new", time.time() + 60)
     rows = await embedded.database.read(
@@ -117,10 +117,11 @@ async def _left(person: str) -> None:
     return None
 
 
-def served(engine: Embedded) -> PagePeople:
+def served(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
     audit = AuditLog(FileLines(engine.home / "audit.log"), SqlKeys(engine.database))
-    return PagePeople(SqlPeople(engine.database), engine.journal, engine.inbox, peers, audit, _left)
+    store = SqlPageAccounts(engine.database)
+    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _left)
 
 
 async def test_what_still_runs_for_who_is_removed_is_stopped(embedded: Embedded) -> None:

@@ -21,7 +21,7 @@ from core.domain.errors import NotStored
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryPeople
+from tests.fakes.memory import MemoryPageAccounts
 from tests.web.house import TOKEN, House, Turn, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
@@ -407,7 +407,7 @@ class Doors:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.people = MemoryPeople()
+        self.people = MemoryPageAccounts()
         self.login = Login(TOKEN, lambda: self.time, lambda: self.time, self.people)
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.store.people import hashed
+from core.store.page_accounts import hashed
 from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder

@@ -1,4 +1,4 @@
-"""The people who have a name on the page: who may come in, and what `ponte people` does."""
+"""Accounts of the page: who may sign in, and what `ponte people` does."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from core.integrations.integration import Act, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
 from core.rights.policy import OWNER
-from core.store.people import SqlPeople, hashed, new_token
+from core.store.page_accounts import SqlPageAccounts, hashed, new_token
 
 log = structlog.get_logger("people")
 CHANGED = "people"
-"""The word by which processes tell each other that somebody may not come in as before."""
+"""The notification between processes that an account or a session has changed."""
 Json = Mapping[str, Any]
 
 
@@ -36,12 +36,12 @@ class OwnersName(BadInput):
     sentence = "`owner` is whoever has the page's own token, which `ponte link` shows."
 
 
-class PagePeople:
-    """The `People` port, and its changes: each is told to every process. `left` is called with the
-    key of who was removed."""
+class PageAccountService:
+    """The `PageAccounts` port, with changes. Every process is notified of each change. `left` is
+    called with the key of each person whose account is removed."""
 
     def __init__(
-        self, store: SqlPeople, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
+        self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
         left: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._store = store
@@ -60,7 +60,8 @@ class PagePeople:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """The `HasLeft` port. Whoever was given the name later is somebody else."""
+        """Return whether they have left since then (the `HasLeft` port). An account with the name
+        that was added later is somebody else's."""
         if person.id == OWNER:
             return False
         account = await self._store.find(person.key)
@@ -77,7 +78,8 @@ class PagePeople:
         return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
-        """They come in no more, and what they asked for waits for nobody. Raises NotFound."""
+        """Delete an account, stop its person's turns and withdraw what they asked for. Raises
+        NotFound."""
         left = await self._store.remove(person)
         await self._changed()
         for seq in left:
@@ -88,7 +90,7 @@ class PagePeople:
         self._heard.append(heard)
 
     def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
-        """What the operator has done; `page` gives the page's address, "" where none is served."""
+        """Return the operator's actions. `page` returns the page's address, "" if there is none."""
 
         async def listed(arguments: Json) -> Json:
             return {"people": [_json(account) for account in await self.all()]}

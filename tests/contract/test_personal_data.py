@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,23 +16,24 @@ from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowW
 from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
 from core.domain.records import Call, Member, Outcome, Remote, Spoken, Turn
+from core.integrations.integration import Alone
 from core.store.audit import SqlKeys
 from core.store.changes import SqlLedger
 from core.store.database import Connection
 from core.store.directory import SqlDirectory
-from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
+from core.store.files import SqlFiles
 from core.store.outbox import SqlOutbox
-from core.store.people import SqlPeople, hashed
-from core.store.persons import (
-    EXPORTED,
+from core.store.page_accounts import SqlPageAccounts, hashed
+from core.store.personal_data import (
     NOBODY,
-    TABLES,
     Ambiguous,
-    SqlPersons,
+    KnownPerson,
+    SqlPersonalData,
     StillApplying,
     UnknownPerson,
-    Who,
 )
+from core.store.remembered import FORGOTTEN, of_ids, without
+from core.store.tables import EXPORTED, TABLES
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import message
@@ -48,8 +48,8 @@ ANAS_WORDS = ("aubergine", "UANA77", "Ana Lima", DIRECT)
 """What she said has the first in it, and what was read, drafted, made and answered for her."""
 
 
-def persons_of(engine: Embedded) -> SqlPersons:
-    return SqlPersons(engine.database, shared=isinstance(engine, Shared))
+def persons_of(engine: Embedded) -> SqlPersonalData:
+    return SqlPersonalData(engine.database, shared=isinstance(engine, Shared))
 
 
 def address_of(channel: str) -> Address:
@@ -249,7 +249,7 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
         return found
 
     declared = {
-        table.name: set(table.columns.split()) - (set() if shared else {"job", "stop", "position"})
+        table.name: {column.name for column in table.columns if shared or not column.shared}
         for table in TABLES
         if shared or not table.shared
     }
@@ -258,14 +258,20 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
 
 def test_each_table_is_exported_or_says_why_not() -> None:
     for table in TABLES:
-        assert bool(table.section) != bool(table.why), table.name
-        columns = table.columns.split()
-        assert {*table.json.split(), *table.hidden.split()} <= {*columns}, table.name
+        assert bool(table.section) != bool(table.not_exported), table.name
     assert len({table.section for table in EXPORTED}) == len(EXPORTED)
 
 
+def test_each_table_with_data_of_people_is_erased() -> None:
+    """By links that are columns of it, or in the way that it tells. Money stays, nameless."""
+    for table in TABLES:
+        assert {*table.deleted_by} <= {column.name for column in table.columns}, table.name
+        is_erased = bool(table.deleted_by) or bool(table.erased)
+        assert is_erased == (table.whose not in ("money", "nobody")), table.name
+
+
 async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -> None:
-    bea, ana = await persons_of(team.engine).all()
+    bea, ana = await persons_of(team.engine).list_people()
     assert (bea["person"], bea["name"], bea["platform"]) == (BEA.key, "Bea Reis", "slack")
     assert (ana["person"], ana["name"]) == (ANA.key, "Ana Lima")
     assert [ana[n] for n in ("messages", "files", "changes", "decisions")] == [2, 1, 1, 1]
@@ -285,8 +291,8 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     persons = persons_of(team.engine)
     who = await persons.find(ANA.key)
     assert (set(who.names), set(who.ids)) == ({"Ana Lima"}, {"UANA77", DIRECT})
-    counts = await persons.counts(who)
-    found = {section: await persons.rows(who, section) for section in counts}
+    counts = await persons.count_rows(who)
+    found = {section: await persons.read_rows(who, section) for section in counts}
     assert {section: len(rows) for section, rows in found.items()} == counts
     assert {"messages", "transcript", "model_calls", "tool_calls", "posts", "files", "changes",
             "changed_rows", "approvals", "cards_sent", "usage", "spendings", "allowances",
@@ -307,11 +313,11 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
     team: Team,
 ) -> None:
     persons = persons_of(team.engine)
-    assert ZOE.key not in [one["person"] for one in await persons.all()]
+    assert ZOE.key not in [one["person"] for one in await persons.list_people()]
     who = await persons.find("slack:UZOE99")
     assert (who.key, set(who.names)) == (ZOE.key, {"Zoe Dias"})
-    assert await persons.counts(who) == {"platform_profile": 2}
-    row, _ = await persons.rows(who, "platform_profile")
+    assert await persons.count_rows(who) == {"platform_profile": 2}
+    row, _ = await persons.read_rows(who, "platform_profile")
     assert (row["name"], row["guest"], row["scope"]) == ("Zoe Dias", 0, "")
     await persons.erase(who)
     with pytest.raises(UnknownPerson):
@@ -321,36 +327,36 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
 async def test_a_waiting_message_shows_no_token(embedded: Embedded) -> None:
     await embedded.inbox.accept(says("hello", ANA, DIRECT))
     persons = persons_of(embedded)
-    (row,) = await persons.rows(await persons.find(ANA.key), "messages")
+    (row,) = await persons.read_rows(await persons.find(ANA.key), "messages")
     assert row["message"]["reply_to"]["token"] is True
 
 
 async def test_of_a_page_account_only_that_it_exists(embedded: Embedded) -> None:
-    people, persons = SqlPeople(embedded.database), persons_of(embedded)
+    people, persons = SqlPageAccounts(embedded.database), persons_of(embedded)
     await people.add("web:ana", hashed("her token"))
-    (row,) = await persons.rows(await persons.find("web:ana"), "page_account")
+    (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
     assert (row["person"], row["token"]) == ("web:ana", True)
 
 
 async def test_a_long_export_comes_in_pages(
     embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.persons.PAGE", 2)
+    monkeypatch.setattr("core.store.personal_data.ROWS_AT_ONCE", 2)
     for number in range(5):
         await embedded.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(embedded)
     who = await persons.find(ANA.key)
-    pages = [await persons.rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
+    pages = [await persons.read_rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
     assert [[row["message"]["text"] for row in page] for page in pages] == [
         ["number 0", "number 1"], ["number 2", "number 3"], ["number 4"], [],
     ]  # fmt: skip
 
 
-async def forget(engine: Embedded, key: str) -> Who:
-    """As `bot.privacy` does it, as far as the database goes."""
+async def forget(engine: Embedded, key: str) -> KnownPerson:
+    """As `bot.personal_data` does it, as far as the database goes."""
     persons = persons_of(engine)
     who = await persons.find(key)
-    for conversation in (await persons.places(who)).alone:
+    for conversation in (await persons.find_conversations(who)).alone:
         await engine.journal.forget(conversation)
     await persons.erase(who)
     await engine.database.scrub(whole=True)
@@ -364,10 +370,10 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
     before = await everything(engine)
     assert all(word in before for word in ANAS_WORDS)
     who = await forget(engine, ANA.key)
-    assert await persons.counts(who) == {}
+    assert await persons.count_rows(who) == {}
     with pytest.raises(UnknownPerson):
         await persons.find(ANA.key)
-    assert [one["person"] for one in await persons.all()] == [BEA.key]
+    assert [one["person"] for one in await persons.list_people()] == [BEA.key]
     left = await everything(engine)
     assert [word for word in ANAS_WORDS if word in left] == []
     assert "I wonder, too" in left, "what others said around a message stays"
@@ -429,13 +435,13 @@ async def test_nothing_is_erased_while_a_change_of_theirs_is_applied(team: Team)
     ledger, persons = SqlLedger(team.engine.database), persons_of(team.engine)
     await ledger.claim(team.open.id, 77, ANA, time.time())
     who = await persons.find(ANA.key)
-    before = await persons.counts(who)
+    before = await persons.count_rows(who)
     for at_work in (None, {"slack", "web"}):
         with pytest.raises(StillApplying, match="in a moment"):
             await persons.erase(who, at_work)
-    assert await persons.counts(who) == before
+    assert await persons.count_rows(who) == before
     await persons.erase(who, {"discord"})
-    assert await persons.counts(who) == {}
+    assert await persons.count_rows(who) == {}
 
 
 async def test_again_after_a_crash_ends_it(team: Team) -> None:
@@ -470,8 +476,11 @@ def test_what_platforms_remember() -> None:
     }  # fmt: skip
 
 
-async def test_what_discords_side_remembers_is_forgotten_in_memory_too(tmp_path: Path) -> None:
-    state = State(tmp_path / "discord.json")
+async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
+    embedded: Embedded,
+) -> None:
+    peers = embedded.jobs if isinstance(embedded, Shared) else Alone(embedded.database)
+    state = State(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):
         state.speaks(person, "fr")
@@ -479,7 +488,7 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(tmp_path:
     state.threads[99] = Heard(["7", "8"], heard=3)
     await state.meets(500, 10, 0)
     await state.forget(frozenset({"7", "500"}))
-    for one in (state, State(tmp_path / "discord.json")):
+    for one in (state, State(peers)):
         await one.open()
         assert (one.languages, one.alias(55, "7"), one.alias(55, "8")) == ({"8": "fr"}, None, 98)
         assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN, "8"], 3)

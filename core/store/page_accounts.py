@@ -1,4 +1,4 @@
-"""Who has a name on the page, each with a token of their own; and sessions that were signed out of.
+"""Accounts of the page, each with its own token, and sessions that people signed out of.
 
 Of a token its SHA-256 is kept. That suffices for 256 random bits: a slow hash, as passwords need,
 makes guessing what people think up dear, and these cannot be guessed.
@@ -24,23 +24,23 @@ class NameTaken(BadInput):
 
 
 def new_token() -> str:
-    """43 characters that fit into an address."""
+    """Return a random token of 43 characters that may stand in a URL."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 def hashed(token: str) -> str:
-    """As it is kept, in hexadecimal."""
+    """Return the token's SHA-256 in hexadecimal, as it is stored."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-class SqlPeople:
-    """By keys of persons; each method is one transaction."""
+class SqlPageAccounts:
+    """Accounts by the key of their person; each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, person: str, token: str) -> None:
-        """`token` as it is kept. Raises NameTaken."""
+        """Add an account. `token` is hashed. Raises NameTaken."""
         values = (person, token, time.time())
 
         def write(connection: Connection) -> int:
@@ -53,7 +53,7 @@ class SqlPeople:
             raise NameTaken(name=_name(person))
 
     async def renew(self, person: str, token: str) -> None:
-        """The former one opens nothing any more. Raises NotFound."""
+        """Replace the token of an account. Raises NotFound."""
 
         def write(connection: Connection) -> int:
             return connection.execute(
@@ -64,7 +64,7 @@ class SqlPeople:
             raise NotFound(what=_name(person))
 
     async def remove(self, person: str) -> Sequence[int]:
-        """The turns of theirs that have not ended, by `seq`. Raises NotFound."""
+        """Delete an account. Return its person's unfinished turns by `seq`. Raises NotFound."""
 
         def write(connection: Connection) -> Sequence[int] | None:
             gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
@@ -81,7 +81,7 @@ class SqlPeople:
         return left
 
     async def all(self) -> Sequence[Account]:
-        """By name."""
+        """Return all accounts by name."""
 
         def read(connection: Connection) -> Sequence[Account]:
             rows = connection.execute("SELECT person, token, added, seen FROM people")
@@ -99,12 +99,12 @@ class SqlPeople:
         return await self._database.read(read)
 
     async def saw(self, person: str, day: str) -> None:
-        """They were there on that day, in UTC, as in 2026-11-21."""
+        """Record that they signed in on that day (UTC, as in 2026-11-21)."""
         statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
 
     async def end_session(self, session: str, until: float) -> None:
-        """Keep that this session of the page has ended; `until`: when it would have anyway.
+        """Record that this session has ended; `until`: when it would have expired.
 
         Raises NotStored.
         """
@@ -119,7 +119,7 @@ class SqlPeople:
         await self._database.write(write)
 
     async def is_session_ended(self, session: str) -> bool:
-        """Whether somebody signed out of that session. Raises NotStored."""
+        """Return whether somebody signed out of that session. Raises NotStored."""
         statement = "SELECT 1 FROM ended_sessions WHERE session = ?"
         return await self._database.read(
             lambda c: c.execute(statement, (session,)).fetchone() is not None

@@ -1,4 +1,7 @@
-"""What `ponte person …` asks of whoever holds the home, and prints. Each returns its exit code."""
+"""The commands `ponte person …`: they ask the process that holds the home, and print its answer.
+
+Each function that a command calls returns the exit code.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ from core.text.i18n import plural, say
 from core.text.text import file_name, one_line
 
 Json = Mapping[str, Any]
-PATIENCE = 900.0
-"""Seconds that forgetting may take: the database is written anew."""
+FORGET_TIMEOUT_SECONDS = 900.0
+"""Forgetting rewrites the whole database (`VACUUM`)."""
 
 
 class NoFolder(PonteError):
@@ -36,47 +39,47 @@ class AlreadyThere(PonteError):
 
 def person_list(*, as_json: bool = False) -> int:
     async def ask(one: LocalClient) -> Sequence[Json]:
-        people: Sequence[Json] = (await one.act_within(PATIENCE, "person"))["people"]
+        people: Sequence[Json] = (await one.act_within(FORGET_TIMEOUT_SECONDS, "person"))["people"]
         return people
 
-    people = _asked(ask)
+    people = _ask_holder(ask)
     if as_json:
         _print(json.dumps(people, ensure_ascii=False))
     else:
-        for line in person_lines(people):
+        for line in format_people(people):
             _print(line)
     return 0
 
 
-def person_lines(people: Sequence[Json]) -> Iterator[str]:
-    """One line each: first and last seen (days, UTC), messages, files, changes asked for and
-    decided, key and name; under a head."""
+def format_people(people: Sequence[Json]) -> Iterator[str]:
+    """Yield a heading, and a line for each person: first and last seen (days, UTC), messages,
+    files, changes asked for and decided, key and name."""
     yield (
         f"{'first':<10}  {'last':<10}  {'messages':>8}  {'files':>5}  {'changes':>7}"
         f"  {'decided':>7}  person"
     )
     for one in people:
         yield (
-            f"{_day(one['first']):<10}  {_day(one['last']):<10}  {one['messages']:>8}"
+            f"{_format_day(one['first']):<10}  {_format_day(one['last']):<10}  {one['messages']:>8}"
             f"  {one['files']:>5}  {one['changes']:>7}  {one['decisions']:>7}"
             f"  {one_line(str(one['person']))}  {one_line(str(one['name']))}".rstrip()
         )
 
 
 def person_export(key: str, folder: Path | None) -> int:
-    """JSON to stdout; with a `folder`, `person.json` there and their files beside it."""
+    """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.act_within(PATIENCE, "person/counts", person=key)
+        known = await one.act_within(FORGET_TIMEOUT_SECONDS, "person/counts", person=key)
         if folder is None:
-            async for piece in _document(one, known):
+            async for piece in _export_pieces(one, known):
                 sys.stdout.write(piece)
             return
-        with _worded(folder), open_folder(folder) as top:
-            with _new_file("person.json", top, folder) as out:
-                async for piece in _document(one, known):
+        with _explain_folder_error(folder), open_folder(folder) as top:
+            with _create_file("person.json", top, folder) as out:
+                async for piece in _export_pieces(one, known):
                     out.write(piece.encode())
-            count = await _bring_files(one, str(known["person"]), folder, top)
+            count = await _write_files(one, str(known["person"]), folder, top)
         _print(
             plural(
                 "{folder}/person.json is written, and {count} file beside it.",
@@ -85,20 +88,25 @@ def person_export(key: str, folder: Path | None) -> int:
             )
         )  # fmt: skip
 
-    _asked(ask)
+    _ask_holder(ask)
     return 0
 
 
 def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
-    """`confirm` asks a person, and raises where they do not want it; None: nobody is asked."""
-    known = _asked(lambda one: one.act_within(PATIENCE, "person/counts", person=key))
+    """Forget that person. `confirm` asks whoever typed this, and raises if they decline; None asks
+    nobody."""
+
+    def act(path: str, person: str) -> Any:
+        return _ask_holder(lambda one: one.act_within(FORGET_TIMEOUT_SECONDS, path, person=person))
+
+    known = act("person/counts", key)
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
     if confirm is not None:
         _print(one_line(f"{person} {names}".strip()))
-        for line in counted(known["counts"]):
+        for line in format_counts(known["counts"]):
             _print(line)
         confirm(say("Erase all of this for good?"))
-    done = _asked(lambda one: one.act_within(PATIENCE, "person/forget", person=person))
+    done = act("person/forget", person)
     if left := done["left"]:
         names = ", ".join(f"{section} {count}" for section, count in left.items())
         raise PonteError(
@@ -107,19 +115,19 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
             person=person, names=names,
         )  # fmt: skip
     _print(say("Forgotten: {person}.", person=person))
-    for line in (*counted(done["counts"]), *remains(done)):
+    for line in (*format_counts(done["counts"]), *describe_remains(done)):
         _print(line)
     return 0
 
 
-def counted(counts: Mapping[str, int]) -> Iterator[str]:
-    """A line for each section of an export, by its name there."""
+def format_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each section of an export."""
     for section, count in counts.items():
         yield f"{count:>8}  {section}"
 
 
-def remains(done: Json) -> Iterator[str]:
-    """What is not gone, or not in Ponte's hands."""
+def describe_remains(done: Json) -> Iterator[str]:
+    """Yield lines about data that is not erased yet, or that Ponte does not control."""
     if waiting := int(done["waiting"]):
         yield plural(
             "The model's server still holds {count} thing of what was forgotten; Ponte asks it "
@@ -141,8 +149,8 @@ def remains(done: Json) -> Iterator[str]:
         yield str(done["remains"])
 
 
-async def _document(one: LocalClient, known: Json) -> AsyncIterator[str]:
-    """The export as JSON, in pieces: it may be larger than memory."""
+async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:
+    """Yield the export's JSON in pieces, as it may be larger than memory."""
     person = str(known["person"])
     head = {
         "person": person,
@@ -155,15 +163,15 @@ async def _document(one: LocalClient, known: Json) -> AsyncIterator[str]:
     yield json.dumps(head, ensure_ascii=False, indent=1)[:-2]
     for section in known["sections"]:
         yield f",\n {json.dumps(section)}: "
-        async for piece in _list(_rows(one, person, str(section))):
+        async for piece in _json_array(_fetch_rows(one, person, str(section))):
             yield piece
     yield ',\n "audit": '
-    async for piece in _list(_lines(one, person)):
+    async for piece in _json_array(_fetch_audit_lines(one, person)):
         yield piece
     yield "\n}\n"
 
 
-async def _list(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
+async def _json_array(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
     before = "["
     async for row in rows:
         yield f"{before}\n  {json.dumps(row, ensure_ascii=False)}"
@@ -171,7 +179,7 @@ async def _list(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
     yield "[]" if before == "[" else "\n ]"
 
 
-async def _rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Json]:
+async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Json]:
     begin = 0
     while rows := (await one.act("person/rows", person=person, section=section, begin=begin))[
         "rows"
@@ -181,7 +189,7 @@ async def _rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Js
         begin += len(rows)
 
 
-async def _lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
+async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
     after, more = "", True
     while more:
         page = await one.act("audit", after=after, person=person)
@@ -191,11 +199,11 @@ async def _lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
         more = bool(after)
 
 
-async def _bring_files(one: LocalClient, person: str, folder: Path, top: int) -> int:
-    """Write the person's files into a new folder `files`; returns how many there are."""
+async def _write_files(one: LocalClient, person: str, folder: Path, top: int) -> int:
+    """Write the person's files into a new folder `files`. Return how many there are."""
     count = 0
-    with _worded_if_taken(folder / "files"), make_folder("files", top) as inner:
-        async for row in _rows(one, person, "files"):
+    with _refuse_existing(folder / "files"), make_folder("files", top) as inner:
+        async for row in _fetch_rows(one, person, "files"):
             id, name = str(row["id"]), file_name(str(row["name"]))
             try:
                 out = create_file(f"{id[:8]}-{name}", inner)
@@ -203,25 +211,25 @@ async def _bring_files(one: LocalClient, person: str, folder: Path, top: int) ->
                 out = create_file(f"{id}-{name}", inner)
             with out:
                 begin = 0
-                while piece := await _piece(one, person, id, begin):
+                while piece := await _fetch_file_piece(one, person, id, begin):
                     out.write(piece)
                     begin += len(piece)
             count += 1
     return count
 
 
-async def _piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
+async def _fetch_file_piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
     answer = await one.act("person/file", person=person, file=file, begin=begin)
     return base64.b64decode(str(answer["data"]))
 
 
-def _new_file(name: str, top: int, folder: Path) -> BinaryIO:
-    with _worded_if_taken(folder / name):
+def _create_file(name: str, top: int, folder: Path) -> BinaryIO:
+    with _refuse_existing(folder / name):
         return create_file(name, top)
 
 
 @contextmanager
-def _worded_if_taken(path: Path) -> Iterator[None]:
+def _refuse_existing(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
@@ -229,14 +237,14 @@ def _worded_if_taken(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _worded(folder: Path) -> Iterator[None]:
+def _explain_folder_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise NoFolder(folder=folder, cause=cause(error)) from None
 
 
-def _asked(work: Callable[[LocalClient], Any]) -> Any:
+def _ask_holder(work: Callable[[LocalClient], Any]) -> Any:
     async def ask() -> Any:
         async with local_client(start(quiet=True)) as one:
             return await work(one)
@@ -244,7 +252,7 @@ def _asked(work: Callable[[LocalClient], Any]) -> Any:
     return asyncio.run(ask())
 
 
-def _day(at: float) -> str:
+def _format_day(at: float) -> str:
     return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d}" if at else "-"
 
 

@@ -1,0 +1,205 @@
+"""List, export and forget people, for the commands `ponte person …`.
+
+Forgetting deletes in an order that keeps the person findable after a crash, so that the same
+command finishes it: first what the rows lead to (running turns, files, kernels, thread records),
+then the rows in one transaction, and last the key of their lines in the audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bot.page_accounts import PageAccountService
+from core.chat.platform import ChatPlatform
+from core.domain.errors import NotFound, PonteError
+from core.integrations.integration import Act
+from core.rights.audit import OPERATOR
+from core.store.personal_data import Erasure, KnownPerson
+from core.store.remembered import FORGOTTEN, of_ids
+from core.store.tables import EXPORTED
+from core.text.i18n import say
+
+if TYPE_CHECKING:
+    from bot.engine import Engine
+
+log = structlog.get_logger("privacy")
+Json = Mapping[str, Any]
+FILE_PIECE_BYTES = 3_000_000
+"""Most bytes of a file in one response."""
+STEP_TIMEOUT_SECONDS = 10.0
+"""How long to wait for stopped turns, for the model's server and for cards to be drawn."""
+POLL_SECONDS = 0.05
+"""How often to check whether a stopped turn has ended; it may run in another process."""
+ERASE_ROUNDS = 3
+"""How often rows that arrived while a person was erased are erased, too."""
+
+
+class PersonalDataService:
+    """`chats` are the platforms that this process serves. `listing` are the names of platforms that
+    list people who never wrote to us."""
+
+    def __init__(
+        self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform],
+        listing: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        self._listing = listing
+        self._engine = engine
+        self._data = engine.personal_data
+        self._accounts = people
+        self._chats = chats
+
+    def acts(self) -> Mapping[str, Act]:
+        return {
+            "person": self._list_people, "person/counts": self._count_rows,
+            "person/rows": self._read_rows, "person/file": self._read_file,
+            "person/forget": self._forget,
+        }  # fmt: skip
+
+    async def _list_people(self, arguments: Json) -> Json:
+        return {"people": await self._data.list_people()}
+
+    async def _count_rows(self, arguments: Json) -> Json:
+        """Return who a key means, how many rows each section has, and which conversations they
+        share with others."""
+        who = await self._find_person(arguments)
+        places = await self._data.find_conversations(who)
+        return {
+            "person": who.key, "names": sorted(who.names), "shared": places.shared,
+            "counts": await self._data.count_rows(who),
+            "sections": [*(table.section for table in EXPORTED), "decisions"],
+            "remembered": await self._read_remembered(who),
+        }  # fmt: skip
+
+    async def _read_rows(self, arguments: Json) -> Json:
+        """Return rows of a section from `begin` on; an empty list at its end."""
+        who, section = self._person_by_key(arguments), str(arguments.get("section", ""))
+        begin = int(arguments.get("begin", 0))
+        return {"rows": await self._data.read_rows(who, section, begin)}
+
+    async def _read_file(self, arguments: Json) -> Json:
+        """Return a piece of one of their files in base64, "" at its end. Raises NotFound."""
+        who, file = self._person_by_key(arguments), str(arguments.get("file", ""))
+        if not await self._data.owns_file(who, file):
+            raise NotFound(what="file")
+        begin = int(arguments.get("begin", 0))
+        _, data = await self._engine.files.get(file)
+        return {"data": base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()}
+
+    async def _forget(self, arguments: Json) -> Json:
+        """Raises UnknownPerson, Ambiguous, AuditRefused before anything is gone, and StillApplying
+        before rows are."""
+        who = await self._find_person(arguments)
+        counts = await self._data.count_rows(who)
+        shared = (await self._data.find_conversations(who)).shared
+        await self._engine.audit.tell("person-forgotten", OPERATOR, person=who.key)
+        if await self._accounts.find(who.key):
+            await self._accounts.remove(who.key)
+        else:
+            await self._engine.changes.leave(who.key)
+        await self._try_now(self._engine.redraw.once)
+        platform = who.key.partition(":")[0]
+        if platform in self._listing:  # before the rows go, so that no list brings them back
+            await self._engine.directory.forget(platform, [who.id])
+        left = await self._erase_all(who)
+        await self._forget_at_platforms(who)
+        await self._engine.commands.forgotten()
+        await self._try_now(self._engine.upkeep.erase)
+        await self._engine.scrub(whole=True)
+        if not left:
+            await self._engine.audit.forget(who.key)
+            await self._engine.scrub()
+        journal, remains = self._engine.journal, self._engine.commands.remains()
+        waiting = [*await journal.to_erase(), *await journal.unerasable()]
+        return {
+            "person": who.key, "counts": counts, "shared": shared, "left": left,
+            "waiting": len(waiting), "remains": say(remains) if remains else "",
+        }  # fmt: skip
+
+    async def _erase_all(self, who: KnownPerson) -> Json:
+        """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.
+        Return how many rows are left by section."""
+        left: Json = {}
+        for _ in range(ERASE_ROUNDS):
+            await self._clear_outside_tables(who)
+            erased = await self._data.erase(who, self._engine.at_work)
+            await self._redraw_cards(erased)
+            if not (left := await self._data.count_rows(who)):
+                break
+        return left
+
+    async def _clear_outside_tables(self, who: KnownPerson) -> None:
+        """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
+        bytes of files, kernels, thread records."""
+        engine = self._engine
+        for seq in await self._data.list_unfinished_turns(who):
+            await engine.inbox.cancel(seq)
+        places = await self._data.find_conversations(who)
+        for conversation in places.alone:
+            await engine.commands.forget(conversation)
+        await self._until_quiet([*places.alone, *places.shared])
+        for file in await self._data.list_files(who):
+            await engine.files.discard(file)
+        for thread in places.threads:
+            await engine.commands.code.forget(thread)
+        for conversation in places.shared:
+            if record := await engine.threads.get(conversation):
+                people = (FORGOTTEN if one == who.key else one for one in record.participants)
+                bare = replace(record, remote="", container="", remote_upto=0)
+                await engine.threads.put(replace(bare, participants=tuple(people)))
+        for record in await engine.threads.items():
+            if record.id in places.told:
+                await engine.threads.put(replace(record, remote="", remote_upto=0))
+
+    async def _until_quiet(self, conversations: Sequence[str]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                for conversation in conversations:
+                    while await self._engine.inbox.running(conversation) is not None:  # noqa: ASYNC110
+                        await asyncio.sleep(POLL_SECONDS)
+
+    async def _redraw_cards(self, erased: Erasure) -> None:
+        """Store the cards that named them without their name, and have them drawn again."""
+        changes = self._engine.changes
+        for id in erased.decided:
+            with suppress(NotFound):
+                change = await changes.ledger.get(id)
+                card = await changes.card(change)
+                await self._engine.journal.stands(change.proposal.seq, [card])
+        changes.moved()
+
+    async def _forget_at_platforms(self, who: KnownPerson) -> None:
+        """Forget them in what platforms remember: in memory here, and in the processes that hold
+        it. The rows are without them already."""
+        platform = who.key.partition(":")[0]
+        for chat in self._chats:
+            if chat.name == platform:
+                await chat.forget(who.ids)
+        if platform not in {chat.name for chat in self._chats}:
+            for name in await self._data.read_remembered(who):
+                await self._engine.peers.tell("remembered", name)
+
+    async def _read_remembered(self, who: KnownPerson) -> Json:
+        rows = await self._data.read_remembered(who)
+        found = {name: of_ids(data, who.ids) for name, data in rows.items()}
+        return {name: data for name, data in found.items() if data}
+
+    async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work`, which is tried again later if it fails now."""
+        try:
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                await work()
+        except (TimeoutError, PonteError) as error:
+            log.info("put off", why=repr(error))
+
+    def _person_by_key(self, arguments: Json) -> KnownPerson:
+        return self._data.by_key(str(arguments.get("person", "")))
+
+    async def _find_person(self, arguments: Json) -> KnownPerson:
+        return await self._data.find(str(arguments.get("person", "")))

@@ -1,0 +1,587 @@
+"""Every table of the store, declared once: its columns, whose data it holds, what happens to it.
+
+From these declarations come the schema of a new database (`core/store/schema.py`), the export and
+erasure of a person (`core/store/personal_data.py`), purging, `ponte migrate`, the tables that
+Postgres vacuums after an erasure, and the table in `docs/privacy.md` (`make reference`).
+
+To add a table, a column or an index, declare it here with `since` set to the number of the next
+migration, which is made of all that is declared with its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+Whose = Literal["person", "turn", "change", "conversation", "money", "nobody"]
+"""Who a row belongs to.
+
+person: the person in its column `person`. turn, change: the person whose turn it is, or who asked
+for the change. conversation: everyone in it. money: counted for a person; forgetting them keeps the
+row without their name, so that sums stay right. nobody: the row says nothing about a person.
+"""
+Link = Literal["person", "seq", "turn", "change", "file", "thread", "conversation"]
+"""A column by which forgetting a person finds rows to delete. It holds their key, the number or id
+of a turn of theirs, the id of a change or file of theirs, or the thread or key of a conversation
+that nobody else took part in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `type` is SQLite's; `core/store/postgres.py` translates it.
+
+    `json`: an export parses it. `secret`: an export only says whether it is set. `shared`: it
+    exists only on Postgres. `since`: the migration that adds it to an older table.
+    """
+
+    name: str
+    type: Literal["TEXT", "INTEGER", "REAL", "BLOB"]
+    default: str | int | None = None
+    null: bool = False
+    unique: bool = False
+    json: bool = False
+    secret: bool = False
+    shared: bool = False
+    since: int = 0
+
+    @property
+    def definition(self) -> str:
+        default = f"'{self.default}'" if isinstance(self.default, str) else self.default
+        parts = (
+            self.name, self.type, "" if self.null else "NOT NULL", "UNIQUE" if self.unique else "",
+            "" if default is None else f"DEFAULT {default}",
+        )  # fmt: skip
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`columns` may be expressions; `where` makes it a partial index."""
+
+    name: str
+    columns: str
+    where: str = ""
+    shared: bool = False
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table. `key` names the columns of its primary key.
+
+    `contents` and `kept` are its row in `docs/privacy.md`: what it says about a person, and how
+    long. `section` is its name in an export; a table without one says in `not_exported` why.
+    `rows` is an SQL condition that finds a person's rows where `whose` is not enough (`:person` is
+    their key, `:one` the key that their money is counted under). `deleted_by`: the links by which
+    forgetting a person deletes rows. A table of people's data without one says in `erased` what
+    erases it. `seen_at`: the column with the time at which the person did this.
+
+    `purged_with`: the table whose purged rows take these along. `generates_key`: the database gives
+    out its numbers; `never_reuses_keys`: none twice. `shared`: it exists only on Postgres.
+    `unlogged`: Postgres empties it after a crash, and does not write it to its log. `copied`:
+    `ponte migrate` brings its rows to Postgres. `since`: the migration that makes it; 0 for tables
+    and columns of the frozen migrations.
+    """
+
+    name: str
+    whose: Whose
+    contents: str
+    kept: str
+    columns: Sequence[Column]
+    key: Sequence[str] = ()
+    indexes: Sequence[Index] = ()
+    unique: Sequence[str] = ()
+    section: str = ""
+    not_exported: str = ""
+    rows: str = ""
+    deleted_by: Sequence[Link] = ()
+    erased: str = ""
+    seen_at: str = ""
+    purged_with: Literal["", "inbox", "changes"] = ""
+    generates_key: bool = False
+    never_reuses_keys: bool = False
+    shared: bool = False
+    unlogged: bool = False
+    copied: bool = True
+    is_version: bool = False
+    """Postgres' record of the schema's version, made before any migration."""
+    since: int = 0
+
+    @property
+    def has_person(self) -> bool:
+        return any(column.name == "person" for column in self.columns)
+
+
+text = partial(Column, type="TEXT")
+integer = partial(Column, type="INTEGER")
+real = partial(Column, type="REAL")
+blob = partial(Column, type="BLOB")
+count = partial(Column, type="INTEGER", default=0)
+OPEN = "('new', 'running', 'answered', 'posting')"
+OPEN_STATES = f"state IN {OPEN}"
+OPEN_TURNS = f"decision = 0 AND {OPEN_STATES}"
+FLOW = "(channel || ' ' || person)"
+"""One person's messages in one channel."""
+OTHERS_HAVE_IT = "its rows of theirs are in the sections above"
+
+TABLES = (
+    Table(
+        name="inbox", whose="person", section="messages", seen_at="created",
+        contents="each message: text, name, place, language, time zone, names of files, what it "
+                 "quotes; the answer",
+        kept="`PONTE_RETENTION_DAYS`, `retention_days` of a place; 0, the default, is for ever",
+        columns=(
+            integer("seq"), text("event_key", unique=True), text("turn", unique=True),
+            text("conversation"), text("person"), integer("decision"), text("state", default="new"),
+            count("attempt"), count("generation"), text("thread", default=""),
+            text("message", json=True), text("answer", null=True, json=True),
+            text("reason", default=""), count("told"), real("created"), real("updated"),
+            text("owner", default=""),
+            text("replaced", default=""),  # by which turn; no model reads its items any more
+            text("refused", default=""), text("channel", default=""),
+            count("alone"),  # how often the process died while the turn ran alone in it
+            count("job", shared=True), count("stop", shared=True), count("position", shared=True),
+        ),
+        key=("seq",), generates_key=True, never_reuses_keys=True,
+        indexes=(
+            Index("inbox_open", "decision, conversation, seq", OPEN_STATES),
+            Index("inbox_conversation", "conversation, seq"),
+            Index("inbox_person", "person"),
+            Index("inbox_untold", "conversation, told, seq",
+                  "state = 'undeliverable' AND told = 0"),
+            Index("inbox_waiting", "person", "decision = 0 AND state = 'new'"),
+            Index("inbox_owner", "owner", "stop = 1", shared=True),
+            # For each lookup of the queue one index alone has the order that it asks for, so that
+            # neither statistics nor the size of the table decide on the plan.
+            Index("inbox_flow", f"{FLOW}, position", OPEN_TURNS, shared=True),
+            Index("inbox_conversation_position", "conversation, position, seq", OPEN_TURNS,
+                  shared=True),
+            Index("inbox_person_position", "person, position", OPEN_TURNS, shared=True),
+            Index("inbox_channel_position", "channel, position", OPEN_TURNS, shared=True),
+            Index("inbox_begun_position", "position",
+                  "decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
+            Index("inbox_ready", "job", "decision = 0 AND state = 'new' AND job > 0", shared=True),
+            Index("inbox_without_job", f"{FLOW}, position", "state = 'new' AND job = 0",
+                  shared=True),
+        ),
+        deleted_by=("person", "conversation"),
+    ),
+    Table(
+        name="items", whose="turn", section="transcript", seen_at="at",
+        contents="the transcript that the model is told", kept="as `inbox`",
+        columns=(
+            integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
+            real("at"), count("replaced"),
+        ),
+        key=("id",), generates_key=True,
+        indexes=(
+            Index("items_thread", "thread, id"), Index("items_seq", "seq"),
+            Index("items_person", "person, thread"),
+        ),
+        deleted_by=("seq", "thread"),
+    ),
+    Table(
+        name="rounds", whose="turn", section="model_calls",
+        contents="ids and name of the model's answers", kept="as `inbox`",
+        columns=(
+            integer("seq"), integer("number"), text("response", default=""), count("complete"),
+            text("model", default=""),
+        ),
+        key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
+    ),
+    Table(
+        name="calls", whose="person", section="tool_calls",
+        contents="what tools were asked and said", kept="as `inbox`",
+        columns=(
+            integer("seq"), text("call_id"), text("person"), text("name"),
+            text("arguments", json=True), text("effect"), text("outcome", null=True, json=True),
+            real("started"), real("ended", null=True), text("handle", default=""),
+        ),
+        key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
+        deleted_by=("person", "seq"), purged_with="inbox",
+    ),
+    Table(
+        name="posts", whose="person", section="posts",
+        contents="ids of Ponte's posts on the platform", kept="as `inbox`",
+        columns=(
+            integer("seq"), integer("number"), text("person"), text("key"),
+            text("post", default=""), text("state"), real("at"),
+        ),
+        key=("seq", "number"),
+        indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
+        deleted_by=("person", "seq"), purged_with="inbox",
+    ),
+    Table(
+        name="files", whose="person", section="files", seen_at="created",
+        contents="names, sizes and hashes of files; the bytes stand in `files/` of the home, or in "
+                 "`pieces`",
+        kept="as `inbox`",
+        columns=(
+            text("id"), text("event_key"), text("sha256"), text("name"), text("type"),
+            integer("size"), text("person"), text("conversation"), real("created"),
+        ),
+        key=("id",),
+        indexes=(
+            Index("files_event", "event_key"), Index("files_conversation", "conversation"),
+            Index("files_person", "person"),
+        ),
+        deleted_by=("person",),
+    ),
+    Table(
+        name="changes", whose="person", section="changes", seen_at="created",
+        contents="what somebody asked to have changed, who decided", kept="as `inbox`",
+        columns=(
+            text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
+            text("conversation"), text("address", json=True), text("thread"), integer("generation"),
+            text("locale"), text("applier"), text("kind"), text("target", json=True), text("title"),
+            text("note"), text("undoes", default=""), text("undone_by", default=""), text("state"),
+            real("created"), real("expires"), count("claim"), text("decider", default=""),
+            text("decided_by", default="", json=True), Column("decided", "REAL", 0),
+            Column("ended", "REAL", 0), count("forgotten"), count("version"), count("drawn"),
+            count("named"), text("tool", default=""),
+            # What people were told of it unasked: 'asked', 'reminded', 'expired', in this order;
+            # 'never': nothing is to be told of this one.
+            text("told", default=""),
+        ),
+        key=("id",), unique=("seq", "call_id"),
+        indexes=(
+            Index("changes_conversation", "conversation, created"),
+            Index("changes_created", "created"),
+            Index("changes_open", "state, expires", "state IN ('open', 'applying')"),
+            Index("changes_undrawn", "id", "drawn < version"),
+            Index("changes_person", "person"), Index("changes_decider", "decider"),
+            Index("changes_untold", "id",
+                  "state = 'expired' AND told <> 'expired' AND told <> 'never'"),
+        ),
+        deleted_by=("person",),
+    ),
+    Table(
+        name="steps", whose="change", section="changed_rows",
+        contents="the rows before and after",
+        kept="their contents 7 days after the change, when it can no longer be undone, else as "
+             "`inbox`",
+        columns=(
+            text("change"), integer("number"), text("person"), text("row"),
+            text("before", null=True, json=True), text("after", null=True, json=True),
+            text("mark", default=""), text("state"), text("now", null=True, json=True),
+            text("words", default=""), real("at"),
+        ),
+        key=("change", "number"), indexes=(Index("steps_person", "person"),),
+        deleted_by=("change",), purged_with="changes",
+    ),
+    Table(
+        name="notes", whose="person", section="notes",
+        contents="what the model is to be told of a change", kept="until it was told",
+        columns=(
+            integer("id"), text("thread"), text("change"), text("person"), text("text"), real("at"),
+        ),
+        key=("id",), generates_key=True,
+        indexes=(Index("notes_thread", "thread, id"), Index("notes_person", "person")),
+        deleted_by=("person", "change", "thread"),
+    ),
+    Table(
+        name="consents", whose="person", section="approvals", seen_at="at",
+        contents="who approved as one of several", kept="as `changes`",
+        columns=(
+            text("change"), text("person"), text("approver", json=True), text("address", json=True),
+            real("at"),
+        ),
+        key=("change", "person"), indexes=(Index("consents_person", "person"),),
+        deleted_by=("person", "change"), purged_with="changes",
+    ),
+    Table(
+        name="outbox", whose="person", section="cards_sent", seen_at="at",
+        contents="copies of cards that approvers were sent", kept="as `changes`",
+        columns=(
+            text("change"), text("kind"), text("person"), text("recipient", json=True),
+            text("reply_to", default="", json=True), text("locale", default=""),
+            text("text", default=""), text("post", default=""),
+            text("state"),  # new, posting, posted, removed or refused
+            count("drawn"), real("at"),
+        ),
+        key=("change", "kind", "person"),
+        indexes=(
+            Index("outbox_open", "change", "state IN ('new', 'posting')"),
+            Index("outbox_person", "person"),
+        ),
+        deleted_by=("person", "change"), purged_with="changes",
+    ),
+    Table(
+        name="people", whose="person", section="page_account", seen_at="added",
+        contents="page: name, SHA-256 of the token, when they were added, the last day that they "
+                 "came",
+        kept="until `ponte people remove`",
+        columns=(
+            text("person"), text("token", secret=True), real("added"), text("seen", default=""),
+        ),
+        key=("person",), deleted_by=("person",),
+    ),
+    Table(
+        name="directory", whose="person", section="platform_profile",
+        contents="what Slack and Discord say of a person: id, name, language, time zone, whether "
+                 "they are a guest or a bot, their workspaces, user groups, or roles. Of Slack: of "
+                 "every member of the workspace, also of those who never wrote to Ponte",
+        kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
+             "workspace",
+        columns=(
+            text("platform"), text("scope"), text("id"), text("person"), text("name"),
+            text("locale"), text("zone"), integer("guest"), integer("robot"), text("belongs_to"),
+            real("confirmed_at"),
+        ),
+        key=("platform", "scope", "id"),
+        indexes=(
+            Index("directory_id", "platform, id"), Index("directory_person", "person"),
+            Index("directory_confirmed", "confirmed_at"),
+        ),
+        deleted_by=("person",),
+        copied=False,  # platforms list their people again
+    ),
+    Table(
+        name="erased_people", whose="nobody",
+        not_exported="keyed hashes of people who were forgotten, which name nobody",
+        contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
+                 "of members does not bring them back",
+        kept="for ever",
+        columns=(text("pseudonym"),), key=("pseudonym",),
+    ),
+    Table(
+        name="usage", whose="money", section="usage",
+        contents="money, tokens, place and day of each turn",
+        kept="for ever; nobody's once the person is forgotten",
+        columns=(
+            integer("seq"), text("day"), text("person"), text("conversation"), count("input"),
+            count("cached"), count("output"), count("reasoning"), real("cost", null=True),
+            count("settled"), text("place", default=""), count("counted", default=1),
+        ),
+        key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
+    ),
+    Table(
+        name="days", whose="money", section="days",
+        contents="turns by day", kept="as `usage`",
+        columns=(text("day"), text("person"), integer("turns")),
+        key=("day", "person"), indexes=(Index("days_person", "person"),),
+    ),
+    Table(
+        name="spendings", whose="money", section="spendings",
+        contents="what each call cost", kept="as `usage`",
+        columns=(
+            integer("seq"), text("part"), text("person"), text("kind"), text("name"),
+            count("input"), count("cached"), count("output"), count("reasoning"),
+            real("cost", null=True),
+            count("lost"),  # `cost` is the most that it can have been
+        ),
+        key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
+    ),
+    # Tokens, and billionths of a dollar.
+    Table(
+        name="counters", whose="money", section="allowances", rows="person IN (:person, :one)",
+        contents="what is used of an allowance", kept="as `usage`",
+        columns=(
+            text("scope"), text("period"), text("person"), count("turns"), count("tokens"),
+            count("money"), count("told"),
+        ),
+        key=("scope", "period"), indexes=(Index("counters_person", "person"),),
+    ),
+    Table(
+        name="holds", whose="money", section="reserved",
+        contents="what is reserved for a call under way", kept="until it ends",
+        columns=(
+            integer("seq"), text("part"), text("person"), text("kind"), text("name"),
+            text("scopes", json=True), integer("tokens"), integer("money"), real("at"),
+        ),
+        key=("seq", "part"), indexes=(Index("holds_person", "person"),),
+    ),
+    Table(
+        name="conversations", whose="conversation", not_exported=OTHERS_HAVE_IT,
+        contents="a conversation's key, title and last use; in direct messages the key names its "
+                 "person",
+        kept="as `inbox`",
+        columns=(
+            text("conversation"), count("generation"), text("thread"), real("used_at"),
+            text("title", default=""), count("pinned"),
+        ),
+        key=("conversation",), deleted_by=("conversation",),
+    ),
+    Table(
+        name="threads", whose="conversation", not_exported=OTHERS_HAVE_IT,
+        contents="ids of threads", kept="as `inbox`",
+        columns=(
+            text("id"), text("conversation"), integer("generation"), real("started"),
+            count("outside"),  # something stands in it that its people did not write
+        ),
+        key=("id",), indexes=(Index("threads_conversation", "conversation"),),
+        deleted_by=("conversation",),
+    ),
+    Table(
+        name="remotes", whose="conversation",
+        not_exported="ids on the model's server; what stands there is in the sections above",
+        erased="deleted once the model's server has erased it",
+        contents="ids of what the model's server holds", kept="until it is erased there",
+        columns=(
+            text("kind"), text("id"), text("thread"), real("at"), count("erase"), count("tries"),
+            text("owner", default=""),
+        ),
+        key=("kind", "id"),
+        indexes=(
+            Index("remotes_thread", "thread"), Index("remotes_erase", "erase", "erase = 1"),
+        ),
+    ),
+    Table(
+        name="audit_keys", whose="person",
+        not_exported="the section `audit` has the lines that it leads to",
+        erased="deleted last: until then the person can be found again",
+        contents="whose lines of the audit log are whose", kept="until the person is forgotten",
+        columns=(text("pseudonym"), text("person")),
+        key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
+    ),
+    Table(
+        name="thread_map", whose="conversation", shared=True,
+        not_exported="a cache of the transcript",
+        contents="Postgres: a cache of each thread, with its participants", kept="as `inbox`",
+        columns=(text("conversation"), text("record")),
+        key=("conversation",), deleted_by=("conversation",),
+    ),
+    Table(
+        name="kernels", whose="conversation", shared=True,
+        not_exported="which process runs a thread's Python",
+        contents="Postgres: which process runs a thread's Python", kept="as `inbox`",
+        columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
+    ),
+    Table(
+        name="progress", whose="turn", shared=True, unlogged=True,
+        not_exported="what shows while a turn runs",
+        contents="Postgres: what a turn shows while it runs", kept="until it ends",
+        columns=(text("turn"), text("progress"), real("at")), key=("turn",), deleted_by=("turn",),
+    ),
+    Table(
+        name="pieces", whose="person", shared=True,
+        not_exported="the bytes of the files: `--files`",
+        contents="Postgres: the bytes of files", kept="as `files`",
+        columns=(text("file"), integer("number"), real("at"), blob("data")),
+        key=("file", "number"), deleted_by=("file",),
+    ),
+    Table(
+        name="remembered", whose="person", since=9,
+        not_exported="the section `remembered` has it", erased="the person's entries are removed",
+        contents="what is remembered of Discord: a person's language, threads that they take part "
+                 "in, direct channels, by ids",
+        kept="the newest 2,000 of each",
+        columns=(text("name"), text("data")), key=("name",),
+    ),
+    Table(
+        name="audit", whose="person", shared=True,
+        not_exported="the section `audit` has the lines",
+        erased="its lines name nobody once their `audit_keys` are deleted",
+        contents="Postgres: as `audit.log` below",
+        kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
+        columns=(integer("id"), text("line")), key=("id",), generates_key=True,
+    ),
+    Table(
+        name="ended_sessions", whose="nobody",
+        not_exported="hashes of sessions that were signed out of, which lead to nobody",
+        contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
+                 "have ended",
+        kept="until then, at most 30 days",
+        columns=(text("session"), real("until")), key=("session",),
+    ),
+    Table(
+        name="processes", whose="nobody", shared=True, not_exported="which processes there are",
+        contents="–", kept="–",
+        columns=(
+            text("id"), text("name"), integer("takes"), integer("works"), real("started"),
+            real("seen"),
+        ),
+        key=("id",),
+    ),
+    Table(
+        name="leases", whose="nobody", shared=True, not_exported="who leads a role",
+        contents="–", kept="–",
+        columns=(text("role"), text("process"), real("until")), key=("role",),
+    ),
+    Table(
+        name="paces", whose="nobody", shared=True, unlogged=True,
+        not_exported="when calls of a kind are due",
+        contents="Postgres: ids of Slack channels in which much was posted", kept="an hour",
+        columns=(text("name"), real("due")), key=("name",),
+    ),
+    Table(
+        name="secrets", whose="nobody", shared=True, not_exported="keys of the Ponte itself",
+        contents="–", kept="–",
+        columns=(text("name"), blob("value")), key=("name",),
+    ),
+    Table(
+        name="schema_version", whose="nobody", shared=True, is_version=True,
+        not_exported="the schema's number", contents="–", kept="–",
+        columns=(integer("version"), integer("oldest")),
+    ),
+)  # fmt: skip
+EXPORTED = tuple(table for table in TABLES if table.section)
+COPIED = tuple(table for table in TABLES if table.copied and not table.shared)
+NEWEST = max(
+    max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
+    for table in TABLES
+)
+"""The newest migration."""
+OF_PEOPLE = tuple(table for table in TABLES if table.whose != "nobody")
+
+
+def purged_with(name: Literal["inbox", "changes"]) -> Sequence[str]:
+    """Return the tables whose rows go with a purged row of that one."""
+    return [table.name for table in TABLES if table.purged_with == name]
+
+
+FINISHED_VIEW = (
+    "CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox"  # noqa: S608 - ours
+    f" WHERE state NOT IN {OPEN}"
+)
+
+
+def create_script(*, shared: bool) -> str:
+    """Return the SQL that makes a new database: all that every engine has, or with `shared` what
+    Postgres has besides."""
+    views = () if shared else (FINISHED_VIEW,)
+    return ";\n".join((*_statements(shared), *views))
+
+
+def added_in(migration: int, *, shared: bool) -> str:
+    """Return the part of that SQL which this migration adds."""
+    return ";\n".join(_statements(shared, migration))
+
+
+def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
+    """Yield the statements of every declaration, or of those with that `since`."""
+    for table in TABLES:
+        is_made = migration in (None, table.since) and not table.is_version
+        if is_made and table.shared == shared:
+            # Postgres had some tables before SQLite did.
+            yield _create_table(table, "IF NOT EXISTS " if migration else "")
+        for column in table.columns:
+            is_late = column.since == migration or (is_made and column.shared)
+            if is_late and column.shared == (shared and not table.shared):
+                yield f"ALTER TABLE {table.name} ADD COLUMN {column.definition}"
+        for index in table.indexes:
+            is_wanted = is_made or index.since == migration
+            if is_wanted and shared == (table.shared or index.shared):
+                where = f" WHERE {index.where}" if index.where else ""
+                yield f"CREATE INDEX {index.name} ON {table.name} ({index.columns}){where}"
+
+
+def _create_table(table: Table, guard: str) -> str:
+    single = table.key[0] if len(table.key) == 1 else ""
+    parts = [
+        f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition
+        for column in table.columns
+        if not column.shared
+    ]
+    if table.never_reuses_keys:
+        parts[0] += " AUTOINCREMENT"
+    if table.unique:
+        parts.append(f"UNIQUE ({', '.join(table.unique)})")
+    if not single:
+        parts.append(f"PRIMARY KEY ({', '.join(table.key)})")
+    # SQLite stores a table with a composite key in the order of that key.
+    end = ")" if single else ") WITHOUT ROWID"
+    kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
+    return f"CREATE {kind} {guard}{table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"

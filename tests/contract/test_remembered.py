@@ -1,0 +1,132 @@
+"""What a platform's side remembers, in a row of both databases, and out of a file of before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.domain.errors import NotStored
+from core.store import remembered
+from core.store.database import Database
+from core.store.remembered import (
+    RememberedState,
+    SharedRememberedState,
+    import_file,
+    rewrite,
+)
+from tests.contract.engines import Embedded, Shared
+
+NAME = "notes.json"
+
+
+def state(engine: Embedded, data: Callable[[], object]) -> RememberedState:
+    if isinstance(engine, Shared):
+        return engine.jobs.remembered(NAME, data)
+    return RememberedState(engine.database, NAME, data)
+
+
+class CountedState(RememberedState):
+    """Its `writes`; `fails` so many of them."""
+
+    def __init__(self, database: Database, data: Callable[[], object], fails: int = 0) -> None:
+        super().__init__(database, NAME, data)
+        self.writes: list[str] = []
+        self._fails = fails
+
+    async def _save(self, text: str) -> None:
+        self.writes.append(text)
+        await asyncio.sleep(0)
+        if self._fails:
+            self._fails -= 1
+            raise NotStored
+        await super()._save(text)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+async def test_changes_that_are_flushed_together_share_a_write(
+    sqlite: Embedded, fails: int
+) -> None:
+    """A crowd in new channels of Discord waits for this before a message is stored."""
+    notes: dict[str, int] = {}
+    row = CountedState(sqlite.database, lambda: notes, fails)
+
+    async def note(number: int) -> None:
+        notes[str(number)] = number
+        await row.flush()
+        if not fails:
+            assert str(number) in await state(sqlite, dict).read()
+
+    await asyncio.gather(*(note(number) for number in range(100)))
+    assert len(row.writes) <= 2
+    assert len(await row.read()) == 100
+
+
+async def test_it_is_there_after_a_restart(embedded: Embedded) -> None:
+    data = {"languages": {"7": "fr"}, "commands": "abc"}
+    await state(embedded, lambda: data).flush()
+    heir = await embedded.killed()
+    assert await state(heir, dict).read() == data
+
+
+async def test_two_processes_keep_each_other_s_entries(on_postgres: Shared) -> None:
+    ours: dict[str, Any] = {"languages": {"7": "fr", "8": "en"}}
+    theirs: dict[str, Any] = {"languages": {"9": "pt"}}
+    one = SharedRememberedState(on_postgres.database, NAME, lambda: ours)
+    other = SharedRememberedState(on_postgres.database, NAME, lambda: theirs)
+    await one.read()
+    await other.read()
+    await one.flush()
+    await other.flush()
+    del ours["languages"]["8"]
+    await one.flush()
+    assert await other.read() == {"languages": {"7": "fr", "9": "pt"}}
+
+
+async def test_a_row_is_rewritten_if_there_is_one(embedded: Embedded) -> None:
+    await rewrite(embedded.database, NAME, lambda data: {**data, "new": 1})
+    assert await state(embedded, dict).read() == {}
+    await state(embedded, lambda: {"old": 1}).flush()
+    await rewrite(embedded.database, NAME, lambda data: {**data, "new": 1})
+    assert await state(embedded, dict).read() == {"old": 1, "new": 1}
+
+
+async def test_a_file_of_before_becomes_a_row(sqlite: Embedded) -> None:
+    file = sqlite.home / NAME
+    await import_file(sqlite.database, file)
+    file.write_text('{"a": {"b": "é \\ud800"}}')
+    await import_file(sqlite.database, file)
+    assert not file.exists()
+    assert (await state(sqlite, dict).read())["a"]["b"].startswith("é ")
+
+
+@pytest.mark.parametrize("text", ["{broken", "[1]", "\x00", "7"])
+async def test_a_file_that_holds_no_object_is_removed(sqlite: Embedded, text: str) -> None:
+    (sqlite.home / NAME).write_text(text)
+    await import_file(sqlite.database, sqlite.home / NAME)
+    assert list(sqlite.home.glob("notes*")) == []
+    assert await state(sqlite, dict).read() == {}
+
+
+async def test_an_empty_file_is_an_empty_row(sqlite: Embedded) -> None:
+    (sqlite.home / NAME).touch()
+    await import_file(sqlite.database, sqlite.home / NAME)
+    assert await state(sqlite, dict).read() == {}
+
+
+async def test_the_file_stays_while_the_row_is_not_what_it_says(
+    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = sqlite.home / NAME
+    file.write_text('{"a": 1}')
+    with monkeypatch.context() as patch:
+        patch.setattr(remembered, "_put", lambda *_: None)
+        with pytest.raises(NotStored, match="the database holds something else"):
+            await import_file(sqlite.database, file)
+    assert json.loads(file.read_text()) == {"a": 1}
+    await import_file(sqlite.database, file)
+    assert (file.exists(), await state(sqlite, dict).read()) == (False, {"a": 1})

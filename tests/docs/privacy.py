@@ -1,0 +1,23 @@
+"""`make reference`: the table of tables in docs/privacy.md, made from `core/store/tables.py`."""
+
+from __future__ import annotations
+
+from core.store.tables import TABLES
+from tests.docs.reference import ROOT
+
+PAGE = ROOT / "docs" / "privacy.md"
+BEGIN = "| table | what of a person stands in it | whose rows | how long |\n"
+
+
+def with_tables(page: str) -> str:
+    """Return that page with its table of tables made anew."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition("\n\n")[2]
+    rows = "\n".join(
+        f"| `{table.name}` | {table.contents} | {table.whose} | {table.kept} |" for table in TABLES
+    )
+    return f"{before}{BEGIN}| --- | --- | --- | --- |\n{rows}\n\n{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8")), encoding="utf-8")
