@@ -50,6 +50,7 @@ from core.store.inbox import CRASHES, Handling, locked
 from core.store.pace import SharedPace
 from core.store.places import Places, Sender
 from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.rolling_upgrade import WAITING_JOB
 from core.text.i18n import plural, say
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ DEAD = (
 )
 ABANDONED = (
     "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
-    " LEFT JOIN procrastinate_jobs AS jobs ON jobs.id = inbox.job"
+    " LEFT JOIN procrastinate_jobs AS jobs"
+    f" ON jobs.id = inbox.job AND inbox.job <> {WAITING_JOB}"
     f" WHERE inbox.state IN {OPEN} AND (inbox.state <> 'new' OR inbox.job <> 0)"
     " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
     f" OR (jobs.status = 'doing' AND {DEAD})) ORDER BY inbox.alone, inbox.seq"
@@ -661,8 +663,8 @@ class Jobs(Handling):
             return False
         connection.execute(
             "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
-            " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
-            (seq,),
+            " WHERE id <> ? AND id = (SELECT job FROM inbox WHERE seq = ?)",
+            (WAITING_JOB, seq),
         )
         _defer(connection, seq, ALONE if row["attempt"] >= CRASHES else FIRST)
         return True

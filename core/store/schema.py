@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
+from core.store.rolling_upgrade import BESIDE_SCHEMA_7
 
 FIRST = """
 CREATE TABLE conversations (
@@ -658,5 +659,6 @@ MIGRATIONS = (
     }),
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
-    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}"),
+    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}",
+              shared=f"{QUEUE};{PACES};{BESIDE_SCHEMA_7}"),
 )  # fmt: skip
