@@ -59,6 +59,7 @@ class Rolling:
         self.running: list[Machine] = []
         self.happened = Counter[str]()
         self._both, self._killed = asyncio.Event(), asyncio.Event()
+        self._killing = asyncio.Lock()
         self._sent = 0
 
     async def roll(self) -> None:
@@ -67,8 +68,16 @@ class Rolling:
         for talk in self.talks:
             await self._say(talk)
         await self.made.settle(120)
-        talking = asyncio.create_task(self._talk())
-        killing = asyncio.create_task(self._kill())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._talk())
+            group.create_task(self._kill())
+            group.create_task(self._upgrade())
+        self._report("all is sent")
+        await self.made.settle(60 + self.options.messages * self.options.model_seconds)
+        self._report("everything is answered")
+
+    async def _upgrade(self) -> None:
+        """Start the new processes beside the old ones, and end the old ones later."""
         await self._until_sent(OLD_ALONE_SHARE)
         self._report("the new version comes")
         for machine in self.new:
@@ -78,14 +87,9 @@ class Rolling:
         await self._until_sent(BOTH_SHARE)
         self._report("the old version ends")
         for machine in self.old:
-            self.running.remove(machine)
-            if machine.alive:  # else it was just killed, and is not started again
+            async with self._killing:
+                self.running.remove(machine)
                 await machine.terminate()
-        await talking
-        await killing
-        self._report("all is sent")
-        await self.made.settle(60 + self.options.messages * self.options.model_seconds)
-        self._report("everything is answered")
 
     async def _start(self, machine: Machine) -> None:
         await machine.start()
@@ -119,14 +123,14 @@ class Rolling:
         """Kill a process of either version at a random moment, and start it again."""
         while self.happened.total() < self.options.kills:
             await asyncio.sleep(self.dice.uniform(0.1, 1.5))
-            old = [machine for machine in self.running if machine.checkout]
-            new = [machine for machine in self.running if not machine.checkout]
-            victim = self.dice.choice(self.dice.choice([each for each in (old, new) if each]))
-            await victim.kill()
-            self.happened["old" if victim.checkout else "new"] += 1
-            self._killed.set()
-            await asyncio.sleep(self.dice.choice((0.0, 0.0, LEASE * 1.3)))
-            if victim in self.running:
+            async with self._killing:
+                old = [machine for machine in self.running if machine.checkout]
+                new = [machine for machine in self.running if not machine.checkout]
+                victim = self.dice.choice(self.dice.choice([each for each in (old, new) if each]))
+                await victim.kill()
+                self.happened["old" if victim.checkout else "new"] += 1
+                self._killed.set()
+                await asyncio.sleep(self.dice.choice((0.0, 0.0, LEASE * 1.3)))
                 await victim.start()
 
     def _report(self, step: str) -> None:
