@@ -4,6 +4,7 @@
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
+# make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
 # make bench  seconds and megabytes
@@ -36,7 +37,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test test-quick faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: run test test-quick faults lint storm rolling sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -59,6 +60,9 @@ lint: .venv/ready-to-test
 
 storm: .venv/ready-to-test
 	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s $(STORM_$(ENGINE))
+
+rolling: .venv/ready-to-test
+	$(BIN)/python -m tests.real.rolling $(OLD)
 
 sandbox: .venv/ready
 	@$(BIN)/ponte sandbox

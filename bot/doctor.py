@@ -98,10 +98,10 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _database(url: str) -> Sequence[Health]:
-    from core.store.jobs import whole
     from core.store.postgres import check
+    from core.store.processes import read_cluster
 
-    version, schema, found = await asyncio.to_thread(check, url, whole)
+    version, schema, found = await asyncio.to_thread(check, url, read_cluster)
     if found is None:
         words = say("Postgres {version}, empty: the first start sets it up", version=version)
         return [Health("database", "on", words)]

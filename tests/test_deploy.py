@@ -20,7 +20,7 @@ from adapters.web.stream import BEAT
 from bot.cli import cli
 from bot.settings import Settings
 from core.observability.metrics import exposition
-from core.store import jobs, postgres
+from core.store import postgres, procrastinate_adapter
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
@@ -166,6 +166,6 @@ def test_what_is_to_be_watched_is_told() -> None:
 
 
 def test_the_connections_are_counted() -> None:
-    most = postgres.POOL + jobs.CONNECTIONS + BEATS
+    most = postgres.POOL + procrastinate_adapter.WORKER_CONNECTIONS + BEATS
     assert f"Connections: {most} for each worker" in SCALING
     assert f"Version {postgres.OLDEST_SERVER} to" in SCALING

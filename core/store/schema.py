@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
+from core.store.rolling_upgrade import BESIDE_SCHEMA_7
 from core.store.tables import NEWEST, added_in, create_script
 
 FIRST = """
@@ -671,7 +672,8 @@ FROZEN = (
     }),
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
-    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}"),
+    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}",
+              shared=f"{QUEUE};{PACES};{BESIDE_SCHEMA_7}"),
 )  # fmt: skip
 """Migrations that are written out. Each later one adds what is declared with its number."""
 

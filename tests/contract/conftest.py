@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime.retry import Backoff
-from core.store import jobs
+from core.store import jobs, processes, procrastinate_adapter
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
 
 
@@ -23,8 +23,10 @@ async def on_postgres(
 ) -> AsyncIterator[Shared]:
     """All that it looks for now and then, it looks for often. A process counts as dead only when a
     test ages its signs of life (`Shared.age_signs_of_life`): a busy machine kills nobody."""
-    for name, seconds in {"POLL": 0.02, "BEAT": 0.1, "LEASE": 600.0, "RECHECK": 0.1}.items():
-        monkeypatch.setattr(jobs, name, seconds)
+    monkeypatch.setattr(procrastinate_adapter, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(processes, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(processes, "LEASE_SECONDS", 600.0)
+    monkeypatch.setattr(jobs, "RECHECK_SECONDS", 0.1)
     engine = await Shared.on(migrated_postgres, tmp_path)
     yield engine
     await engine.close()

@@ -120,9 +120,9 @@ class Shared(Embedded):
         await self.database.close()
         jobs = self.jobs
         jobs._draining.set()  # nothing is begun anew
-        await jobs._beside.close()
-        await jobs._app.close_async()
-        left = jobs._handlers() | set(jobs._workers)
+        await jobs._side_tasks.close()
+        await jobs.workers.close()
+        left = jobs._handlers() | set(jobs._worker_tasks)
         for task in left:
             task.cancel()
         await asyncio.wait(left) if left else None
@@ -135,7 +135,7 @@ class Shared(Embedded):
         def write(connection: Connection) -> None:
             connection.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
-                " WHERE id = ANY(?)", (jobs._own,),
+                " WHERE id = ANY(?)", (jobs.workers.ids,),
             ).close()  # fmt: skip
             connection.execute(
                 "UPDATE processes SET seen = seen - 3600 WHERE id = ?", (jobs.process,)

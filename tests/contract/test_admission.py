@@ -11,7 +11,7 @@ import pytest
 from core.conversation import admission
 from core.conversation.admission import Admission
 from core.domain.messages import Address, Message, Person
-from core.store import inbox, jobs
+from core.store import inbox, jobs, stalled_turns
 from tests.contract.engines import Embedded, Worker
 from tests.fakes.choices import message
 
@@ -52,8 +52,8 @@ class Registrar:
 @pytest.fixture
 def registrar(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
     monkeypatch.setattr(jobs, "ADMIT_SECONDS", 0.02)
-    monkeypatch.setattr(jobs, "FIRST_POSTPONED_SECONDS", 0.05)
-    monkeypatch.setattr(jobs, "LONGEST_POSTPONED_SECONDS", 0.1)
+    monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
+    monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
     found = Registrar()
     embedded.inbox.admit_by(Admission(embedded.inbox.unstarted, found).admit)
     return found

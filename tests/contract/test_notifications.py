@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from core.domain.errors import NotStored
-from core.store import jobs
+from core.runtime.retry import Backoff
+from core.store import notifications
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 from tests.contract.test_processes import Two, two
@@ -18,7 +19,7 @@ __all__ = ["two"]
 STRANGE = ("", " ", "stop", "stop x", "stop 4 2", "ended", "ended x", f"stop {10**30}", "nothing 1")
 
 
-async def notify(engine: Shared, *payloads: str, channel: str = jobs.CHANNEL) -> None:
+async def notify(engine: Shared, *payloads: str, channel: str = notifications.CHANNEL) -> None:
     """As another role of the same server would: over a connection of its own."""
     async with await psycopg.AsyncConnection.connect(engine.url, autocommit=True) as stranger:
         for payload in payloads:
@@ -77,7 +78,7 @@ async def test_a_handler_that_fails_ends_nothing(on_postgres: Shared, error: Bas
 async def test_a_handler_that_hangs_does_not_hold_up_the_next(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "HANDLER_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "HANDLER_TIMEOUT_SECONDS", 0.05)
 
     async def hangs(_: str) -> None:
         await asyncio.Event().wait()
@@ -93,7 +94,9 @@ async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: 
     first = await on_postgres.inbox.accept(says("one"))
     await worker.until_begun(1)
     job = await on_postgres.database.read(
-        lambda c: c.execute("SELECT id FROM procrastinate_jobs").fetchone()["id"]
+        lambda c: c.execute("SELECT id FROM procrastinate_jobs WHERE status = 'doing'").fetchone()[
+            "id"
+        ]
     )
     abort = json.dumps({"type": "abort_job_requested", "job_id": job})
     for channel in ("procrastinate_queue_v1#web", "procrastinate_any_queue_v1"):
@@ -109,16 +112,17 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused, again = asyncio.Event(), asyncio.Event()
-    opened = on_postgres.jobs._open_listener
+    opened = on_postgres.jobs.notifications._connect
 
-    async def open_listener() -> psycopg.AsyncConnection:
+    async def connect() -> psycopg.AsyncConnection:
         if again.is_set():
             return await opened()
         refused.set()
         raise OSError("too many connections")
 
-    monkeypatch.setattr(on_postgres.jobs, "_open_listener", open_listener)
-    monkeypatch.setattr(jobs, "AGAIN", 0.01)
+    monkeypatch.setattr(on_postgres.jobs.notifications, "_connect", connect)
+    monkeypatch.setattr(notifications, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "RECONNECT_BACKOFF", Backoff(0.01))
     assert (await on_postgres.jobs.health()).state == "on"
     await on_postgres.database.read(
         lambda c: c.execute(
@@ -127,18 +131,20 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
         ).fetchall()
     )
     await refused.wait()
-    on_postgres.jobs._deaf_since -= 20
+    on_postgres.jobs.notifications.disconnected_at -= 20
     health = await on_postgres.jobs.health()
     assert health.state == "failing"
     assert "has received no notifications" in health.words
     again.set()
-    await on_postgres.jobs._listens.wait()
+    await on_postgres.jobs.notifications.connected.wait()
     assert (await on_postgres.jobs.health()).state == "on"
     await caught_up(on_postgres)
 
 
 def test_the_listener_reconnects_less_and_less_often() -> None:
-    pauses = [jobs._reconnect_pause(OSError(), failed) for failed in (1, 2, 3, 4, 5, 6, 5000)]
+    pauses = [
+        notifications.reconnect_pause(OSError(), failed) for failed in (1, 2, 3, 4, 5, 6, 5000)
+    ]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 

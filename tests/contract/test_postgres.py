@@ -14,8 +14,8 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.store.database import Connection, NewerDatabase
-from core.store.jobs import whole
 from core.store.postgres import IDLE, OPTIONS, PostgresDatabase, check
+from core.store.processes import read_cluster
 from core.store.schema import MIGRATIONS, Migration
 from tests.real.postgres import Postgres
 
@@ -199,13 +199,13 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
 
 async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     url = empty_url
-    told, schema, found = await asyncio.to_thread(check, url, whole)
+    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
     assert (schema, found) == (0, None)
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT to_regnamespace('ponte')").fetchone()
     assert row == (None,)
     await (await opened(url)).close()
-    told, schema, found = await asyncio.to_thread(check, url, whole)
+    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
     assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
     assert found
     assert "run turns: 0" in found.words

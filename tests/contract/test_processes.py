@@ -10,8 +10,9 @@ import pytest
 
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
-from core.store import jobs
+from core.store import jobs, processes, procrastinate_adapter
 from core.store.database import Connection, Row
+from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -68,7 +69,7 @@ async def test_a_stop_whose_notice_was_lost_is_found_with_the_next_beat(
     worker = Worker(theirs, held=True).start()
     receipt = await ours.inbox.accept(says("think"))
     await worker.until_begun(1)
-    theirs.jobs._hears.clear()
+    theirs.jobs.notifications._handlers.clear()
     assert await ours.inbox.cancel(receipt.seq)
     assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
 
@@ -89,8 +90,8 @@ async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> N
 
 
 async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free lock tells nobody: both workers look as often as POLL says, and not each 5 seconds."""
-    app, intervals = two[0].jobs._app, list[float]()
+    """A free lock tells nobody: both workers look every POLL_SECONDS, and not every 5 s."""
+    app, intervals = two[0].jobs.workers.app, list[float]()
     run_worker = app.run_worker_async
 
     async def note_interval(**options: Any) -> None:
@@ -103,7 +104,7 @@ async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.Monk
         last = await two[1].inbox.accept(says(f"{number}"))
     await two[1].inbox.answer_of(last.seq)
     await worker.until_ended(10)
-    assert intervals == [jobs.POLL] * 2
+    assert intervals == [procrastinate_adapter.POLL_SECONDS] * 2
 
 
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
@@ -172,16 +173,11 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
 
 
 async def _freeze(engine: Shared) -> None:
-    """No sign of life comes any more, neither ours nor Procrastinate's, and no job is fetched."""
-
-    async def say_nothing(worker_id: int) -> None: ...
-
+    """No sign of life comes any more, and no job is fetched."""
     engine.jobs.places.shut()
-
-    await engine.jobs._beside.close()
-    engine.jobs._app.job_manager.update_heartbeat = say_nothing  # type: ignore[method-assign]
+    await engine.jobs._side_tasks.close()
     await engine.age_signs_of_life(engine.jobs)
-    engine.jobs._beaten -= 3600
+    engine.jobs.own.seen_at -= 3600
 
 
 async def test_what_is_put_back_at_a_drain_is_the_next_ones(two: Two) -> None:
@@ -265,7 +261,11 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
 
     async def left() -> int:
         return await ours.database.read(
-            lambda c: int(c.execute("SELECT count(*) AS n FROM procrastinate_jobs").fetchone()["n"])
+            lambda c: int(
+                c.execute(
+                    "SELECT count(*) AS n FROM procrastinate_jobs WHERE id <> ?", (WAITING_JOB,)
+                ).fetchone()["n"]
+            )
         )
 
     while await left():
@@ -332,7 +332,7 @@ class LeaseRow:
             await asyncio.Event().wait()
         if self._seconds:
             await asyncio.sleep(self._seconds)
-        self.until = self.clock() + jobs.LEAD
+        self.until = self.clock() + processes.ROLE_LEASE_SECONDS
         return True
 
 
@@ -355,14 +355,14 @@ async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
             left.append(row.until - clock())
 
     leads = asyncio.create_task(process.lead("gate", work))
-    while not left and clock() < away_at + 2 * jobs.LEAD:
+    while not left and clock() < away_at + 2 * processes.ROLE_LEASE_SECONDS:
         for _ in range(10):  # what is due now happens
             await asyncio.sleep(0)
         clock.now += 0.1
     leads.cancel()
     await asyncio.wait({leads})
-    assert left[0] > jobs.LEAD_MARGIN_SECONDS - 0.2, "another process could lead already"
-    assert left[0] < 2 * jobs.LEAD_MARGIN_SECONDS, "it still leads through a short outage"
+    assert left[0] > processes.ROLE_MARGIN_SECONDS - 0.2, "another process could lead already"
+    assert left[0] < 2 * processes.ROLE_MARGIN_SECONDS, "it still leads through a short outage"
 
 
 async def test_a_role_is_given_up_after_its_work_has_ended(two: Two) -> None:
@@ -412,8 +412,8 @@ async def test_who_cannot_reach_the_database_leads_no_more(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own connection hangs, and another one takes over: never both."""
-    monkeypatch.setattr(jobs, "LEAD", 0.6)
-    monkeypatch.setattr(jobs, "LEAD_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr(processes, "ROLE_LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(processes, "ROLE_MARGIN_SECONDS", 0.1)
     leading, most = list[int](), 0
     began = {1: asyncio.Event(), 2: asyncio.Event()}
 

@@ -10,7 +10,7 @@ import pytest
 from procrastinate.schema import SchemaManager
 from psycopg.rows import TupleRow
 
-from core.store import jobs
+from core.store import procrastinate_adapter
 from core.store.postgres import OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 from tests.real.postgres import Postgres
@@ -40,7 +40,7 @@ async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
 
 async def fetched(connection: Connection) -> tuple[int, int | None]:
     """Pages that one fetch reads, and the `seq` of the job that it gave out."""
-    query = jobs.FETCH % {"queues": "ARRAY['slack']", "worker_id": "1"}
+    query = procrastinate_adapter.FETCH % {"queues": "ARRAY['slack']", "worker_id": "1"}
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
     read = await pages(connection, query)
     given = await (await connection.execute(last)).fetchone()

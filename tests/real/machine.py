@@ -15,7 +15,7 @@ from typing import Any
 from adapters.discord.connection import DiscordAdapter
 from adapters.slack.surface import ChatSurface
 from bot import cli
-from core.store import jobs
+from core.store import jobs, notifications, processes, procrastinate_adapter
 from core.store.database import Connection
 from core.store.postgres import PostgresDatabase
 
@@ -25,11 +25,10 @@ OF_TURNS = ("inbox", "turns", "changes", "threads", "thread_map", "files")
 
 def hurry() -> None:
     """All that waits for seconds waits for less."""
-    seconds = {"BEAT": 0.5, "LEASE": LEASE, "LEAD": 2.0, "LEAD_MARGIN_SECONDS": 0.5,
-               "RECHECK": 0.5, "AGAIN": 0.2}  # fmt: skip
-    for name, value in seconds.items():
-        setattr(jobs, name, value)
-    jobs.Jobs.recheck = seconds["RECHECK"]
+    processes.BEAT_SECONDS, processes.LEASE_SECONDS = 0.5, LEASE
+    processes.ROLE_LEASE_SECONDS, processes.ROLE_MARGIN_SECONDS = 2.0, 0.5
+    jobs.RECHECK_SECONDS = jobs.Jobs.recheck = 0.5
+    notifications.RECONNECT_SECONDS = procrastinate_adapter.RESTART_SECONDS = 0.2
     ChatSurface.interval = 0.2
     (DiscordAdapter.__init__.__kwdefaults__ or {})["identify_wait"] = 0.0
 

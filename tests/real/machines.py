@@ -53,14 +53,25 @@ output = 4.0
 
 
 class Machine:
-    """One process with a home of its own; `kill` is a real SIGKILL."""
+    """One process with a home of its own; `kill` is a real SIGKILL.
 
-    def __init__(self, name: str, role: str, folder: Path, settings: dict[str, str]) -> None:
+    `checkout` is the folder of another version of Ponte, with its own `.venv`, that it runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        role: str,
+        folder: Path,
+        settings: dict[str, str],
+        checkout: Path | None = None,
+    ) -> None:
         self.name = name
         self.role = role
         self.settings = settings
         self.home = folder / name
-        self._process: forker.Process | None = None
+        self.checkout = checkout
+        self._process: forker.Process | asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.lines: list[str] = []
         """What it said, of all its lives."""
@@ -81,10 +92,17 @@ class Machine:
 
     async def start(self, **more: str) -> None:
         """Raises AssertionError where it does not come to be ready."""
-        self._process = await forker.start(
-            "tests.real.machine", self.role, stderr=asyncio.subprocess.STDOUT,
-            env={**clean_environment(), **self.settings, "PONTE_HOME": str(self.home), **more},
-        )  # fmt: skip
+        env = {**clean_environment(), **self.settings, "PONTE_HOME": str(self.home), **more}
+        if self.checkout:
+            self._process = await asyncio.create_subprocess_exec(
+                self.checkout / ".venv/bin/python", "-m", "tests.real.machine", self.role,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=env,
+                cwd=self.checkout,
+            )  # fmt: skip
+        else:
+            self._process = await forker.start(
+                "tests.real.machine", self.role, stderr=asyncio.subprocess.STDOUT, env=env
+            )
         assert self._process.stdout
         ready = asyncio.Event()
         self._reading = asyncio.create_task(self._read(self._process.stdout, ready))

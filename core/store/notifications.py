@@ -1,0 +1,119 @@
+"""Notifications between the processes of one database, over Postgres' LISTEN and NOTIFY.
+
+A notification is a word and an id, never text of a person. It is a hint: whoever may connect to the
+database can send one, and one that is sent while a process reconnects is lost. So a handler acts on
+what it reads in a row, and what must not be missed is also looked up now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from core.runtime.retry import Backoff, retry
+from core.runtime.tasks import cancelled
+from core.store.database import Connection
+from core.store.postgres import OPTIONS, PostgresDatabase
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = structlog.get_logger("jobs")
+CHANNEL = "ponte"
+RECONNECT_SECONDS = 1.0
+"""The pause before the first attempt to connect again."""
+RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, longest=30.0)
+HANDLER_TIMEOUT_SECONDS = 10.0
+"""How long one handler may take before the next notification is read."""
+Handler = Callable[[str], Awaitable[None]]
+
+
+class Notifications:
+    """Sends notifications, and passes each received one to its handlers."""
+
+    def __init__(self, url: str, database: PostgresDatabase) -> None:
+        self._url = url
+        self._database = database
+        self._handlers: dict[str, list[Handler]] = {}
+        self.connected = asyncio.Event()
+        self.disconnected_at = time.monotonic()
+        """When the connection was lost, by the monotonic clock, while `connected` is not set."""
+
+    def on(self, word: str, handler: Handler) -> None:
+        """Call `handler` with the rest of every notification that begins with `word`."""
+        self._handlers.setdefault(word, []).append(handler)
+
+    async def send(self, word: str, id: str) -> None:
+        """Notify every process, this one too. Raises NotStored."""
+        await self._database.write(lambda connection: notify(connection, word, id))
+
+    @property
+    def seconds_disconnected(self) -> float:
+        return 0.0 if self.connected.is_set() else time.monotonic() - self.disconnected_at
+
+    async def run(self, on_connect: Callable[[], None]) -> None:
+        """Receive notifications for as long as this process runs, over one connection at a time.
+        `on_connect` looks up what the process may have missed."""
+        while True:
+            connection = await retry(self._connect, Exception, reconnect_pause)
+            self.connected.set()
+            try:
+                on_connect()
+                await self._receive(connection)
+            except Exception as error:
+                log.warning("no notices", why=repr(error))
+            finally:
+                self.connected.clear()
+                self.disconnected_at = time.monotonic()
+                await connection.close()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        import psycopg
+
+        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **OPTIONS)
+        try:
+            await connection.execute(f"LISTEN {CHANNEL}")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _receive(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Pass each notification on, until the connection breaks."""
+        async with contextlib.aclosing(connection.notifies()) as notifications:
+            async for notification in notifications:
+                word, _, id = notification.payload.partition(" ")
+                for handler in self._handlers.get(word, ()):
+                    await self._call(handler, word, id)
+
+    async def _call(self, handler: Handler, word: str, id: str) -> None:
+        """Call one handler and log its failure: the rows that it reads are read again later.
+
+        It runs in a task of its own, so that a cancellation inside it does not end the listener.
+        """
+        task = asyncio.ensure_future(handler(id))
+        try:
+            await asyncio.wait({task}, timeout=HANDLER_TIMEOUT_SECONDS)
+        finally:
+            if not task.done():
+                await cancelled([task])
+        if task.cancelled() or task.exception():
+            why = "cancelled" if task.cancelled() else repr(task.exception())
+            log.warning("notice not handled", word=word[:20], why=why)
+
+
+def notify(connection: Connection, word: str, id: str) -> None:
+    """Notify every process when the transaction of `connection` commits."""
+    connection.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{word} {id}")).close()
+
+
+def reconnect_pause(error: Exception, failed: int) -> float:
+    """Return the seconds before the next attempt to listen."""
+    log.warning("no notices", why=repr(error), attempts=failed)
+    return RECONNECT_BACKOFF.after(failed)

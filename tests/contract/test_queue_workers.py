@@ -1,0 +1,157 @@
+"""What Procrastinate's workers need around them: each test fails without a part of the adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any
+
+import pytest
+from procrastinate.exceptions import ConnectorException
+
+from core.store.database import Connection
+from tests.contract.engines import Shared, Worker
+from tests.contract.test_inbox import says
+
+
+async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Procrastinate would end the worker, and wait for its running jobs before that."""
+    connector = on_postgres.jobs.workers.app.connector
+    fetch = connector.execute_query_one_async
+    to_fail = 0
+
+    async def fail_sometimes(query: str, **arguments: Any) -> dict[str, Any]:
+        nonlocal to_fail
+        if to_fail and "ponte_fetch_job" in query:
+            to_fail -= 1
+            raise ConnectorException
+        return await fetch(query, **arguments)
+
+    monkeypatch.setattr(connector, "execute_query_one_async", fail_sometimes)
+    worker = Worker(on_postgres, held=True).start("web")
+    await on_postgres.inbox.accept(says("one", "C1"))
+    await worker.until_begun(1)
+    to_fail = 6
+    await on_postgres.inbox.accept(says("two", "C2"))
+    await worker.until_begun(2)
+    assert worker.said == ["one", "two"]
+
+
+async def test_a_worker_whose_listener_cannot_connect_takes_new_turns(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector = on_postgres.jobs.workers.app.connector
+    refused, shown = asyncio.Event(), asyncio.Event()
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        await shown.wait()
+        refused.set()
+        raise ConnectorException
+
+    monkeypatch.setattr(connector, "listen_notify", refuse)
+    worker = Worker(on_postgres, held=True).start("web")
+    await on_postgres.inbox.accept(says("one", "C1"))
+    await worker.until_begun(1)
+    shown.set()
+    await refused.wait()
+    await on_postgres.inbox.accept(says("two", "C2"))
+    await worker.until_begun(2)
+
+
+async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
+    on_postgres: Shared,
+) -> None:
+    """A turn may take PONTE_GRACE seconds to end, which is longer than LEASE_SECONDS."""
+    worker = Worker(on_postgres, held=True).start("web")
+    await on_postgres.inbox.accept(says("one"))
+    await worker.until_begun(1)
+    draining = asyncio.create_task(on_postgres.jobs.drain(60))
+    await on_postgres.jobs._draining.wait()
+    for _ in range(3):
+        before = await last_sign_of_life(on_postgres)
+        while await last_sign_of_life(on_postgres) == before:
+            assert not draining.done()
+    worker.let_go()
+    await draining
+
+
+async def last_sign_of_life(engine: Shared) -> datetime:
+    """Return the oldest of the workers of this process."""
+    ids = engine.jobs.workers.ids
+
+    def read(connection: Connection) -> datetime:
+        found: datetime = connection.execute(
+            "SELECT min(last_heartbeat) AS at FROM procrastinate_workers WHERE id = ANY(?)", (ids,)
+        ).fetchone()["at"]
+        return found
+
+    return await engine.database.read(read)
+
+
+async def test_a_process_that_was_pruned_takes_turns_again(on_postgres: Shared) -> None:
+    """It stood still for so long that another process's worker deleted the rows of its workers."""
+    worker = Worker(on_postgres).start("web")
+    first = await on_postgres.inbox.accept(says("one"))
+    await on_postgres.inbox.answer_of(first.seq)
+    await on_postgres.database.write(lambda c: c.execute("DELETE FROM procrastinate_workers"))
+    second = await on_postgres.inbox.accept(says("two"))
+    await on_postgres.inbox.answer_of(second.seq)
+    assert worker.said == ["one", "two"]
+
+
+async def test_a_job_that_nobody_works_at_is_dropped(on_postgres: Shared) -> None:
+    """The answer to the fetch was lost: the job is in `doing`, and the conversation waits."""
+    worker = Worker(on_postgres).start("web")
+    first = await on_postgres.inbox.accept(says("one", "C1"))
+    await on_postgres.inbox.answer_of(first.seq)
+    conversation = says("", "C2").address.conversation
+
+    def leave(connection: Connection) -> None:
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, worker_id, args)"
+            " VALUES ('web', 'turn', ?, 'doing', ?, '{\"seq\": 12345}')",
+            (conversation, on_postgres.jobs.workers.ids[0]),
+        ).close()
+
+    await on_postgres.database.write(leave)
+    second = await on_postgres.inbox.accept(says("two", "C2"))
+    await on_postgres.inbox.answer_of(second.seq)
+    assert worker.said == ["one", "two"]
+
+
+async def test_an_end_that_cannot_be_recorded_fails_no_task(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connector = on_postgres.jobs.workers.app.connector
+    refused = asyncio.Event()
+    execute = connector.execute_query_async
+
+    async def refuse(query: str, **arguments: Any) -> None:
+        if "finish_job" in query:
+            refused.set()
+            raise ConnectorException
+        await execute(query, **arguments)
+
+    monkeypatch.setattr(connector, "execute_query_async", refuse)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    Worker(on_postgres).start("web")
+    receipt = await on_postgres.inbox.accept(says("one"))
+    await on_postgres.inbox.answer_of(receipt.seq)
+    await refused.wait()
+    await on_postgres.jobs.drain(0)
+    assert errors == []
+
+
+async def test_procrastinate_logs_nothing_of_a_job(
+    on_postgres: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    Worker(on_postgres).start("web")
+    receipt = await on_postgres.inbox.accept(says("one"))
+    await on_postgres.inbox.answer_of(receipt.seq)
+    await on_postgres.jobs.drain(0)
+    assert [record.name for record in caplog.records if "procrastinate" in record.name] == []
