@@ -682,7 +682,7 @@ def _declared(number: int) -> Migration:
     script, shared = added_in(number, shared=False), added_in(number, shared=True)
     if number < NEWEST:
         return Migration(script, shared=shared)
-    functions = f"{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED}"
+    functions = f"{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED};{BESIDE_SCHEMA_7}"
     return Migration(
         script, shared=shared, whole=create_script(shared=False),
         whole_shared=f"{create_script(shared=True)};{functions}",

@@ -82,15 +82,21 @@ async def test_more_than_we_take_is_told_and_the_next_turn_works(
 
 
 @every_level
-async def test_what_never_ends_is_ended(
-    make: Make, fake: FakeOpenAI, level: Level, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.hostile = hostile.streams(hostile.endless_nothing)
-    talk = Talk(await make(level))
-    with monkeypatch.context() as patch:
-        patch.setattr(server, "MAX_ROUND_SECONDS", 0.5)
-        with pytest.raises(ModelError, match="more than Ponte takes"):
-            await talk.say("hello")
+async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    begun = asyncio.Event()
+
+    async def endless(chat: bool) -> AsyncIterator[bytes]:
+        async for piece in hostile.endless_nothing(chat):
+            yield piece
+            begun.set()
+
+    fake.hostile = hostile.streams(endless)
+    talk = Talk(await make(level, silence=10 * server.MAX_ROUND_SECONDS))
+    clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
+    await begun.wait()
+    await clock.skip_until_done(saying, server.MAX_ROUND_SECONDS)
+    with pytest.raises(ModelError, match="more than Ponte takes"):
+        await saying
     await goes_on(talk, fake)
 
 
