@@ -137,8 +137,8 @@ def _create_app(
             """Do nothing: `write_sign_of_life` does it, together with the process's own.
 
             Procrastinate's heartbeat stops as soon as a worker is to end, although its jobs still
-            run, so other processes would take them over (pull request 1585, open). An error of it
-            ends the worker (pull request 1463). Both: tests/contract/test_queue_workers.py.
+            run, so other processes would take them over (pull request 1585, open;
+            tests/contract/test_queue_workers.py).
             """
 
         async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
@@ -167,17 +167,13 @@ def _create_app(
             """Look for a job at every notification, whatever it says.
 
             Procrastinate's own listener parses the payload: a malformed one ends the worker, and
-            anybody who may connect can abort a job (tests/contract/test_notifications.py). A
-            listener that cannot connect ends the worker too (pull request 1463).
+            anybody who may connect can abort a job (tests/contract/test_notifications.py).
             """
 
             async def look(channel: str, payload: str) -> None:
                 await on_notification(channel=channel, notification={"type": "job_inserted"})
 
-            while True:
-                with suppress(ConnectorException):
-                    await self.connector.listen_notify(look, get_channel_for_queues(queues))
-                await asyncio.sleep(RESTART_SECONDS)
+            await self.connector.listen_notify(look, get_channel_for_queues(queues))
 
         async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
             """Record a job's end, or leave that to the next sweep.

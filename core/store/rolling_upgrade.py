@@ -25,7 +25,7 @@ BEGIN
     NEW.position := coalesce((SELECT max(position) FROM inbox
         WHERE conversation = NEW.conversation AND {_OPEN}), 0);
     UPDATE procrastinate_jobs SET priority = 0
-        WHERE lock = NEW.conversation AND status = 'todo' AND priority < 0;
+        WHERE lock = NEW.conversation AND status IN ('todo', 'doing') AND priority < 0;
     FOR earlier IN SELECT seq FROM inbox WHERE conversation = NEW.conversation AND {_OPEN}
             AND state = 'new' AND job = {WAITING_JOB} ORDER BY position, seq LOOP
         PERFORM ponte_defer(earlier, NULL, 0);
@@ -45,4 +45,5 @@ read 'infinity').
 A process of schema 7 stores a message without its `channel`, and defers its job with priority 0
 right after. So the trigger first gives a job to each turn of the conversation that still waits, and
 raises the jobs that are there to the same priority: equal priorities run in the order of their ids.
+Jobs that run are raised too, since a process that ends puts them back.
 """

@@ -100,7 +100,7 @@ async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: 
     )
     abort = json.dumps({"type": "abort_job_requested", "job_id": job})
     for channel in ("procrastinate_queue_v1#web", "procrastinate_any_queue_v1"):
-        await notify(on_postgres, "garbage", "{}", abort, channel=channel)
+        await notify(on_postgres, abort, "garbage", "{}", channel=channel)
     second = await on_postgres.inbox.accept(says("two", "C2"))
     await worker.until_begun(2)
     assert (worker.began, worker.cut) == ([first.seq, second.seq], [])

@@ -40,27 +40,6 @@ async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
     assert worker.said == ["one", "two"]
 
 
-async def test_a_worker_whose_listener_cannot_connect_takes_new_turns(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connector = on_postgres.jobs.workers.app.connector
-    refused, shown = asyncio.Event(), asyncio.Event()
-
-    async def refuse(*_: Any, **__: Any) -> None:
-        await shown.wait()
-        refused.set()
-        raise ConnectorException
-
-    monkeypatch.setattr(connector, "listen_notify", refuse)
-    worker = Worker(on_postgres, held=True).start("web")
-    await on_postgres.inbox.accept(says("one", "C1"))
-    await worker.until_begun(1)
-    shown.set()
-    await refused.wait()
-    await on_postgres.inbox.accept(says("two", "C2"))
-    await worker.until_begun(2)
-
-
 async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
     on_postgres: Shared,
 ) -> None:

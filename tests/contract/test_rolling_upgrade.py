@@ -70,6 +70,21 @@ async def test_a_message_that_an_old_process_stores_runs_after_those_that_wait(
     assert said == [str(number) for number in range(7)]
 
 
+async def test_a_turn_that_is_put_back_runs_before_what_an_old_process_stored_meanwhile(
+    on_postgres: Shared,
+) -> None:
+    seqs = [await accept_by_schema_7(on_postgres, "0")]
+    seqs.append((await on_postgres.inbox.accept(says("1"))).seq)
+    first = "UPDATE procrastinate_jobs SET status = ?, priority = least(priority, ?) WHERE id = ?"
+    job = await on_postgres.database.read(
+        lambda c: c.execute("SELECT job FROM inbox WHERE seq = ?", (seqs[0],)).fetchone()["job"]
+    )
+    await on_postgres.database.write(lambda c: c.execute(first, ("doing", -2000, job)).close())
+    seqs.append(await accept_by_schema_7(on_postgres, "2"))
+    await on_postgres.database.write(lambda c: c.execute(first, ("todo", 0, job)).close())
+    assert await answer_in_order(on_postgres, seqs) == ["0", "1", "2"]
+
+
 async def test_a_newer_message_runs_after_those_that_an_old_process_stored(
     on_postgres: Shared,
 ) -> None:
