@@ -431,8 +431,8 @@ class ConversationManager:
             thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
             self._profile.limits(), paying, counts,
         )  # fmt: skip
-        run.rounds = Rounds(run, briefing, services, self._tool_contexts)
-        answer = await run.rounds.answer()
+        run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
+        answer = await rounds.answer()
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model gave an empty answer. Please ask again."))
         return _with_notes(answer, [*unread_notes, *await self._claim_notices(run, briefing)])

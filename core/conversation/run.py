@@ -10,8 +10,8 @@ from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import Command
 from core.domain.errors import PonteError
-from core.domain.messages import Message
-from core.domain.records import Thread, Turn
+from core.domain.messages import Card, Message
+from core.domain.records import Spoken, Thread, Turn
 from core.ports.conversations import Reply
 from core.ports.tools import Tool
 from core.rights.allowances import Count
@@ -22,7 +22,6 @@ from core.text.markdown import Trust
 
 if TYPE_CHECKING:
     from core.conversation.paying import Paying
-    from core.conversation.rounds import Rounds
 
 
 class ChannelSettings(Protocol):
@@ -46,6 +45,41 @@ class CallLimits:
     total: int = 60
 
 
+class AskedModel(Protocol):
+    """What the model has said and done in this turn so far (`core.conversation.rounds.Rounds`)."""
+
+    @property
+    def shown(self) -> str:
+        """The text that a person sees."""
+
+    @property
+    def last(self) -> Spoken | None:
+        """The round that called no tool; it is stored together with the answer."""
+
+    @property
+    def provenance(self) -> tuple[bool, Trust]:
+        """Whether text from outside is in the thread, and where links may lead then."""
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """The links that code wrote under the answer."""
+
+    @property
+    def may_finish_elsewhere(self) -> bool:
+        """Whether another system may still finish what was called, though nobody waits."""
+
+    @property
+    def known_thread(self) -> Thread:
+        """The thread's record as it was before the turn."""
+
+    @property
+    def thread(self) -> Thread:
+        """The thread's record as it is now."""
+
+    async def cards(self) -> tuple[Card, ...]:
+        """Return what the turn proposed, as it stands now."""
+
+
 @dataclass(slots=True)
 class TurnRun:
     """One attempt at a turn. The command, the rights, the channel's settings and the language are
@@ -60,7 +94,7 @@ class TurnRun:
     command_error: PonteError | None = None
     """Why the message is a command that cannot be read."""
     rights: Holds | None = None
-    rounds: Rounds | None = None
+    rounds: AskedModel | None = None
     """None until the model is asked."""
     _parsed_in: str = field(default="", init=False)
     """The language in which the command was read."""

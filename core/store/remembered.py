@@ -14,7 +14,7 @@ import structlog
 from core.domain.errors import NotStored
 from core.store.database import Connection, Database, lock
 
-log = structlog.get_logger("remembered")
+log = structlog.get_logger("files")  # the name that operators know it by
 GATHER_SECONDS = 1.0
 """How long changes are gathered before they are written."""
 FORGOTTEN = "forgotten"

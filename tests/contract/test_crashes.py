@@ -167,7 +167,9 @@ async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
     lives = Lives(embedded, lambda _, text: text == "poison")
     hello = await embedded.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], CRASHES + DEATHS_ALONE)
-    assert lives.ended == [hello.seq]
+    # The process may be killed after the other turn ended and before this test saw it.
+    assert set(lives.ended) <= {hello.seq}
+    assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
     later = await lives.engine.inbox.accept(says("and now?"))
     await lives.live([later.seq], 1)
@@ -179,7 +181,9 @@ async def test_an_apology_that_ends_the_process_is_given_up_too(embedded: Embedd
     lives = Lives(embedded, lambda _, text: text in ("poison", "sorry"))
     hello = await embedded.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], 12)
-    assert lives.ended == [hello.seq]
+    # The process may be killed after the other turn ended and before this test saw it.
+    assert set(lives.ended) <= {hello.seq}
+    assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
 
 

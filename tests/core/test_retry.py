@@ -14,7 +14,8 @@ from core.runtime.retry import Backoff, after_each, retry, retry_blocking
 
 ROOT = Path(__file__).parents[2]
 PERIODIC = {
-    "core/store/jobs.py": {"_beating", "_listening", "_sweeping"},
+    "core/store/jobs.py": {"_keep_beating", "_keep_sweeping"},
+    "core/store/notifications.py": {"run"},
     "core/tools/code/sandbox/limits.py": {"watch"},
     "core/tools/code/session.py": {"_frames"},
     "adapters/slack/workspace.py": {"_keep_listing"},
