@@ -22,8 +22,8 @@ from openai import AsyncOpenAI, omit
 from core.clients.openai import Client, Place
 from core.domain.messages import Item, Person
 from core.domain.records import Ask, Completed, Delta, Remote, Thread
-from core.models.served import Level, ServedModel
-from core.models.server import Options
+from core.models.model_server import ModelOptions
+from core.models.served_model import Level, ServedModel
 
 AT_ONCE = 100
 SECONDS = 1.0
@@ -134,7 +134,9 @@ async def in_turn(call: Call) -> float:
 async def measure(level: Level, seconds: float, how: Callable[[Call], Awaitable[float]]) -> str:
     async with fake(seconds) as url, AsyncOpenAI(api_key="k", base_url=url) as client:
         conversations = [(await client.conversations.create()).id for _ in range(AT_ONCE)]
-        model = ServedModel(Client(Place("k", url)), Options(), level=level, late=nobody)
+        model = ServedModel(
+            Client(Place("k", url)), ModelOptions(), level=level, record_remote=nobody
+        )
         sides = (bare(client, level, conversations), ours(model, conversations))
         for side in sides:
             await side(0)

@@ -51,7 +51,7 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import plain
-from core.models.server import Options
+from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
 from core.rights.policy import AccessPolicy, Guests, HasLeft, Membership, PlatformRights
 from core.store.inbox import Intake
@@ -213,7 +213,7 @@ def dependencies(
     """Return what every integration is built and checked with."""
 
     def pseudonym(name: str) -> str:
-        return Options(secret=home.pseudonyms()).pseudonym(name)
+        return ModelOptions(secret=home.pseudonyms()).pseudonym(name)
 
     return Dependencies(settings, settings, config, home, http, client, pseudonym, peers or Alone())
 

@@ -11,14 +11,14 @@ from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.integrations.integration import ChatIntegration, Integration
-from core.models import MODEL
+from core.models import MODEL_INTEGRATION
 from core.rights.policy import PlatformRights
 from core.tools.code import CODE
 from core.tools.nocodb import NOCODB
 from core.tools.stackspot import STACKSPOT
 
 Faces = Sequence[Integration[Any]]
-FACES: Faces = (MODEL, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
+FACES: Faces = (MODEL_INTEGRATION, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
 
 
 def rights(faces: Faces) -> Mapping[str, PlatformRights]:

@@ -27,7 +27,7 @@ REQUEST_MAX_BYTES = 1 << 17
 NUMBER = struct.Struct("i")
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LATE_IMPORTS = (
-    "adapters.web.server", "bot.app", "core.models.demo", "core.tools.code.local",
+    "adapters.web.server", "bot.app", "core.models.demo_model", "core.tools.code.local",
     "core.tools.nocodb.source", "core.tools.stackspot.source", "httpx", "sqlitedict",
     "uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl",
 )  # fmt: skip

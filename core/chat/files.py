@@ -17,7 +17,7 @@ from core.text.i18n import say
 from core.text.i18n import size as size_of
 
 LARGEST = 20 * 1024 * 1024
-"""Bytes of one file that is taken: a request to a model holds no more (`core.models.input`)."""
+"""Bytes of one accepted file: a request to a model holds no more (`core.models.model_input`)."""
 TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
 MISSING = "I could not read {names}, so I answered without."
 CUT = "`{name}` is long: I read its first {count} characters."

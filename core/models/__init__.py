@@ -1,4 +1,4 @@
-"""The model: OpenAI's API or another server with it, or the demo that needs none."""
+"""The language model: OpenAI's API, another server with that API, or the demo model."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plai
 from core.ports.tools import Model
 from core.text.i18n import say
 
-SPARE = 2
-"""Empty conversations that are made ahead at the model's server."""
+SPARE_CONVERSATIONS = 2
+"""Empty conversations that are created ahead of time at the model's server."""
 
 
-REFUSED = "the server refuses OPENAI_API_KEY (HTTP {s})"
-NOWHERE = (
+KEY_REFUSED = "the server refuses OPENAI_API_KEY (HTTP {s})"
+NO_OPENAI_API = (
     "the server answers, but has no OpenAI API there (HTTP {s}): check OPENAI_BASE_URL, which "
     "ends in /v1 as a rule"
 )
-ANSWERED = {401: REFUSED, 403: REFUSED, 404: NOWHERE, 405: NOWHERE}
-ILL = "the server answers with HTTP {s}"
+MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
+UNEXPECTED_STATUS = "the server answers with HTTP {s}"
 
 
 class ModelSettings(SettingsPart):
+    """The settings of the model, read from the environment."""
+
     openai_api_key: SecretStr | None = setting(
         None, "the key of the model's server; without it and a base URL: the demo model"
     )
@@ -54,18 +56,21 @@ class ModelSettings(SettingsPart):
 
     @property
     def demo(self) -> bool:
-        """Whether the demo answers: it was asked for, or neither a key nor a server is set."""
+        """Return whether the demo model answers: it was chosen, or no key and no server is set."""
         api = self.ponte_model_api
         unset = not plain(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
 
 
-class ServedOrDemo(ModelIntegration[ModelSettings]):
+class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
+    """Builds and checks the model that the settings choose."""
+
     name = "model"
     settings = ModelSettings
     sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
     def summary(self, own: ModelSettings, shared: Shared) -> Health:
+        """Return the line about the model on the start screen. Asks no server."""
         if own.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
         if not (own.openai_api_key or own.openai_base_url):
@@ -75,27 +80,29 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
     def build(
         self, deps: Dependencies[ModelSettings], read: Read, late: Late
     ) -> tuple[Model, Callable[[], None]]:
+        """Return the model, and the function that starts its background work."""
         own = deps.own
         if own.demo:
-            from core.models.demo import DemoModel
+            from core.models.demo_model import DemoModel
 
             return DemoModel(), nothing
-        from core.models.served import ServedModel
-        from core.models.server import Options
+        from core.models.model_server import ModelOptions
+        from core.models.served_model import ServedModel
 
-        options = Options(
+        options = ModelOptions(
             model=own.ponte_model,
             effort=own.ponte_model_effort or "",
             secret=deps.home.pseudonyms(),
-            spare=SPARE,
+            spare_conversations=SPARE_CONVERSATIONS,
             prices=lambda: deps.config.price_list,
         )
         api = own.ponte_model_api
         level = None if api == "auto" or api == "demo" else api
-        model = ServedModel(deps.client, options, level=level, read=read, late=late)
+        model = ServedModel(deps.client, options, level=level, read=read, record_remote=late)
         return model, model.start
 
     async def check(self, deps: Dependencies[ModelSettings]) -> Sequence[Health]:
+        """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
         own, key = deps.own, plain(deps.own.openai_api_key)
         if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
             return [self.summary(own, deps.shared)]
@@ -104,7 +111,9 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         try:
             listed = await deps.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
         except HttpAnswer as error:
-            raise PonteError(ANSWERED.get(error.status, ILL), s=error.status) from None
+            raise PonteError(
+                MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
+            ) from None
         data = listed.get("data") if isinstance(listed, Mapping) else None
         models = data if isinstance(data, list) else []
         names = {str(one.get("id")) for one in models if isinstance(one, Mapping)}
@@ -117,4 +126,4 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         return [Health("model", "on", say("{model} is there", model=own.ponte_model))]
 
 
-MODEL = ServedOrDemo()
+MODEL_INTEGRATION = ServedOrDemoIntegration()

@@ -30,7 +30,7 @@ NEAR = 0.8
 DOCUMENT_MOST = 1_000_000
 """Tokens that are held for a PDF: no model takes more at once."""
 TEXT_MOST = 400_000
-"""Bytes of a text file that a model is given (`core.models.input`)."""
+"""Bytes of a text file that a model is given (`core.models.model_input`)."""
 _AROUND, _BESIDE = 500, 50
 """Of a person's message (date, name, language are told with it), and of anything else."""
 FEW = 5

@@ -17,7 +17,7 @@ from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.messages import Usage
-from core.models import MODEL
+from core.models import MODEL_INTEGRATION
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
 from tests.contract.engines import Embedded
@@ -287,7 +287,7 @@ async def test_a_look_that_breaks_is_a_line_like_others(
     async def broken(*_: object) -> None:
         raise RuntimeError("with a secret in it")
 
-    monkeypatch.setattr(type(MODEL), "check", broken)
+    monkeypatch.setattr(type(MODEL_INTEGRATION), "check", broken)
     told = await doctor(tmp_path, openai_api_key="sk-right")
     assert (told.code, told.parts["model"]) == (
         1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",

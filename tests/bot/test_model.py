@@ -13,8 +13,8 @@ from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.domain.messages import File
 from core.domain.records import Remote
-from core.models import MODEL
-from core.models.demo import DemoModel
+from core.models import MODEL_INTEGRATION
+from core.models.demo_model import DemoModel
 
 
 async def _read(file: str) -> tuple[File, bytes]:
@@ -41,7 +41,7 @@ async def test_the_model_is_chosen_by_settings(
     chosen = Settings.model_validate(settings)
     async with HttpClient() as http:
         made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
-        model, _ = MODEL.build(made, _read, _late)
+        model, _ = MODEL_INTEGRATION.build(made, _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()

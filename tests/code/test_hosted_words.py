@@ -167,7 +167,7 @@ def test_official_is_openai_alone() -> None:
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.server.MAX_ANSWER_CHARACTERS", 20_000)
+    monkeypatch.setattr("core.models.model_server.MAX_ANSWER_CHARACTERS", 20_000)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
     with pytest.raises(ToolError, match="not known whether the code ran"):
         await bench.run("print(1)")

@@ -11,9 +11,9 @@ import pytest_asyncio
 
 from core.clients.openai import Client, Place
 from core.domain.records import Began, Completed, Delta, Remote, ToolSpec
-from core.models.demo import DemoModel
-from core.models.served import Level, ServedModel
-from core.models.server import Options
+from core.models.demo_model import DemoModel
+from core.models.model_server import ModelOptions
+from core.models.served_model import Level, ServedModel
 from core.ports.tools import Model
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
@@ -53,7 +53,7 @@ async def served(kind: str, base_url: str) -> AsyncIterator[Model]:
         "conversations": "conversations", "responses": "responses", "chat": "chat"
     }  # fmt: skip
     client = Client(Place("sk-test", base_url))
-    model = ServedModel(client, Options(), level=levels.get(kind), late=nobody)
+    model = ServedModel(client, ModelOptions(), level=levels.get(kind), record_remote=nobody)
     try:
         yield model
     finally:

@@ -15,7 +15,7 @@ from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST,
 from core.domain.errors import ToolError
 from core.domain.messages import Item, Person
 from core.domain.records import FROM_PONTE, Remote
-from core.models.demo import DemoModel
+from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.clients.http import HttpClient
-from core.models.demo import DemoModel, understood
+from core.models.demo_model import DemoModel, parse_table_request
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.bridge import FakeBridge
@@ -43,14 +43,14 @@ async def chat() -> AsyncIterator[Chat]:
 def test_filters_are_read(
     said: str, table: str, filters: list[tuple[str, str, str | None]]
 ) -> None:
-    asked = understood(said)
+    asked = parse_table_request(said)
     assert asked.table == table
     assert [tuple(each.values()) for each in asked.filters or ()] == filters
 
 
 @pytest.mark.parametrize("said", ["Orders where", "Orders where Amount", "Orders where = 3 and x"])
 def test_what_is_not_understood_is_no_filter(said: str) -> None:
-    asked = understood(said)
+    asked = parse_table_request(said)
     assert asked.filters is None or asked.table == said
 
 

@@ -10,13 +10,13 @@ from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, RemoteError
 from core.clients.openai import Fault
 from core.domain.errors import NoQuota
-from core.models import server
+from core.models import model_server as server
 from core.tools.code import hosted
 from core.tools.nocodb import api, bridge_api
 from core.tools.stackspot import api as stackspot
 
 TABLES: list[ErrorTable[Any]] = [*stackspot.ERRORS.values(), api.ERRORS, bridge_api.ERRORS]
-TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.ERRORS, server.ERRORS]
+TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.ERRORS, server.MODEL_ERRORS]
 
 
 def answer(status: int, body: str = "") -> HttpAnswer:

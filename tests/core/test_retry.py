@@ -22,7 +22,7 @@ PERIODIC = {
 }
 """Loops that do something every few seconds, and go on after a failure."""
 POLLS = {
-    "core/models/conversations.py": {"fetch_response"},
+    "core/models/conversations_api.py": {"fetch_response"},
     "core/tools/code/hosted.py": {"poll_response"},
     "core/tools/stackspot/client.py": {"wait"},
 }

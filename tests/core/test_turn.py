@@ -29,7 +29,7 @@ from core.domain.records import (
     Spoken,
     Thread,
 )
-from core.models.demo import DemoModel
+from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
 from core.rights.allowances import Allowance
 from core.store.database import SqliteDatabase

@@ -9,8 +9,8 @@ from core.changes.ports import Applier
 from core.clients.openai import Client, Place
 from core.domain.messages import File
 from core.domain.records import Remote
-from core.models.served import Level, ServedModel
-from core.models.server import Options
+from core.models.model_server import ModelOptions
+from core.models.served_model import Level, ServedModel
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
@@ -55,12 +55,15 @@ async def served(
     priced = prices or Prices()
     made = ServedModel(
         Client(Place(key, fake.base_url), sleep=no_pause),
-        Options(
-            model=model, secret=b"a secret of the tests", silence=silence, prices=always(priced)
+        ModelOptions(
+            model=model,
+            secret=b"a secret of the tests",
+            silence_seconds=silence,
+            prices=always(priced),
         ),
         level=level,
         read=read,
-        late=late,
+        record_remote=late,
     )
     async with theatre.open(
         made, sources, appliers=appliers, allowed=allowed, prices=priced

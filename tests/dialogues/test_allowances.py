@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.messages import Person
 from core.domain.records import Health
-from core.models.served import Level
+from core.models.served_model import Level
 from core.ports.tools import Tool
 from core.rights.allowances import LEAST_OUTPUT, MOST_OUTPUT, Allowance
 from core.rights.usage import NANO, Price, Prices

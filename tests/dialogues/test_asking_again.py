@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Answer, Message
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.dialogues.decisions import ADA, bot, proposed
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Stage, Theatre

@@ -15,7 +15,7 @@ from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
 from core.domain.messages import Answer, encode
 from core.domain.records import Spoken, Turn
-from core.models.served import Level
+from core.models.served_model import Level
 from core.rights.allowances import MOST_OUTPUT, Allowance
 from core.rights.usage import NANO
 from core.runtime.retry import Backoff

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from core.clients.http import HttpClient
-from core.models.served import Level
+from core.models.served_model import Level
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre

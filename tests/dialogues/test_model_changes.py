@@ -7,8 +7,8 @@ import json
 import pytest
 
 from core.domain.messages import NOTE, Item
-from core.models.input import answered, starts
-from core.models.served import Level
+from core.models.model_input import drop_unanswered_turns, find_turn_starts
+from core.models.served_model import Level
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_model_threads import last_heard
@@ -61,5 +61,5 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
 
     answer = Item("message", role="assistant", text="yes")
     thread = [said("one"), answer, said("first", NOTE), said("second", NOTE), said("two"), answer]
-    assert starts(thread) == [0, 2]
-    assert answered(thread) == thread
+    assert find_turn_starts(thread) == [0, 2]
+    assert drop_unanswered_turns(thread) == thread

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.messages import Person
 from core.domain.records import Remote
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.fakes.openai import FakeOpenAI, Script

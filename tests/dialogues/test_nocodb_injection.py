@@ -15,7 +15,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
-from core.models.served import Level
+from core.models.served_model import Level
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Stage, Theatre

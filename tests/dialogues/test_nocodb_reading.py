@@ -16,7 +16,7 @@ from adapters.terminal.chat import Screen
 from adapters.web.render import to_html
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
-from core.models.demo import DemoModel
+from core.models.demo_model import DemoModel
 from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from core.models.served import Level
+from core.models.served_model import Level
 from core.rights.allowances import MOST_OUTPUT
 from core.tools.tool import tool
 from tests.dialogues.openai import served

@@ -10,7 +10,7 @@ from core.conversation.manager import DefaultSettings, Profile
 from core.domain.errors import Empty
 from core.domain.messages import Person, Quote
 from core.domain.records import Ask
-from core.models.demo import DemoModel
+from core.models.demo_model import DemoModel
 from core.observability import metrics
 from core.rights.policy import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource

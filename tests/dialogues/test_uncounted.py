@@ -12,7 +12,7 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.messages import Answer
-from core.models.served import Level
+from core.models.served_model import Level
 from core.rights.allowances import MOST_OUTPUT, Allowance
 from core.rights.usage import NANO, Price, Prices
 from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend

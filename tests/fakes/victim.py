@@ -33,8 +33,8 @@ from core.clients.openai import Client, Place
 from core.domain.errors import NotStored
 from core.domain.messages import Message, ReplyTo, decode, encode
 from core.domain.records import Ask, Remote
-from core.models.served import ServedModel
-from core.models.server import Options
+from core.models.model_server import ModelOptions
+from core.models.served_model import ServedModel
 from core.ports.conversations import Posts, Reply
 from core.rights.allowances import Allowance
 from core.rights.usage import Price, Prices
@@ -111,7 +111,7 @@ def served(base_url: str) -> ServedModel:
     async def late(thread: str, remote: Remote) -> None:
         raise AssertionError("nobody stops a turn here")
 
-    return ServedModel(Client(Place("sk-test", base_url)), Options(), late=late)
+    return ServedModel(Client(Place("sk-test", base_url)), ModelOptions(), record_remote=late)
 
 
 async def main(

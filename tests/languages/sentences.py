@@ -42,7 +42,7 @@ LAZY = {
     "core/changes/approval.py": {"_ADMIN_DELETE", "_ADMIN_ROWS", "_GUESTS"},
     "core/chat/requests.py": {"_DIRECT", "_ELSEWHERE"},
     "core/conversation/commands.py": {"_LEFT", "_PERHAPS"},
-    "core/models/demo.py": {"_UNDERSTOOD", "_YOU_NOTED", "_YOU_SAID"},
+    "core/models/demo_model.py": {"_UNDERSTOOD", "_YOU_NOTED", "_YOU_SAID"},
     "core/tools/code/hosted.py": {"IDLE", "STOPPED"},
     "core/tools/code/local.py": {
         "CROWDED", "ENDED", "NEW_PYTHON", "STOPPED", "WAS_IDLE", "_FAULTS",

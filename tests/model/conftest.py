@@ -10,8 +10,8 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.records import Remote
-from core.models.served import Level, ServedModel
-from core.models.server import Options
+from core.models.model_server import ModelOptions
+from core.models.served_model import Level, ServedModel
 from core.ports.conversations import Files
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
@@ -76,9 +76,9 @@ async def make(
     ) -> ServedModel:
         kind = Official if official else Place
         client = Client(kind(key, base_url or fake.base_url), sleep=sleep)
-        chosen = replace(Options(secret=SECRET, silence=SILENCE_SECONDS), **options)
+        chosen = replace(ModelOptions(secret=SECRET, silence_seconds=SILENCE_SECONDS), **options)
         model = ServedModel(
-            client, chosen, level=level, read=files.get if files else None, late=come_late
+            client, chosen, level=level, read=files.get if files else None, record_remote=come_late
         )
         made.append(model)
         return model

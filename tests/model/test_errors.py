@@ -15,7 +15,7 @@ from core.domain.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk

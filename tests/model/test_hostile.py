@@ -13,8 +13,8 @@ import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelSilent
 from core.domain.records import Delta
-from core.models import server
-from core.models.served import Level
+from core.models import model_server as server
+from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.openai import FakeOpenAI, hostile
 from tests.fakes.openai.hostile import Hostile
@@ -91,7 +91,7 @@ async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Lev
             begun.set()
 
     fake.hostile = hostile.streams(endless)
-    talk = Talk(await make(level, silence=10 * server.MAX_ROUND_SECONDS))
+    talk = Talk(await make(level, silence_seconds=10 * server.MAX_ROUND_SECONDS))
     clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
     await begun.wait()
     await clock.skip_until_done(saying, server.MAX_ROUND_SECONDS)
@@ -110,7 +110,7 @@ async def test_comments_are_silence(make: Make, fake: FakeOpenAI, level: Level) 
             begun.set()
 
     fake.hostile = hostile.streams(comments)
-    talk = Talk(await make(level, silence=60.0))
+    talk = Talk(await make(level, silence_seconds=60.0))
     clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
     await begun.wait()
     await clock.skip_until_done(saying, 60.0)
@@ -165,8 +165,8 @@ CHILD = """
 import asyncio, json, resource, sys
 from dataclasses import replace
 from core.domain.errors import ModelError
-from core.models.server import Options
-from core.models.served import ServedModel
+from core.models.model_server import ModelOptions
+from core.models.served_model import ServedModel
 from core.clients.openai import Client, Place
 from tests.model.talk import Talk
 
@@ -175,9 +175,9 @@ def peak():
 
 async def main():
     async def late(*_): pass
-    options = replace(Options(secret=b"s"), silence=20.0)
+    options = replace(ModelOptions(secret=b"s"), silence_seconds=20.0)
     client = Client(Place("sk-test", sys.argv[1]))
-    models = {level: ServedModel(client, options, level=level, late=late) for level in sys.argv[2:]}
+    models = {level: ServedModel(client, options, level=level, record_remote=late) for level in sys.argv[2:]}
     for model in models.values():
         await Talk(model).say("hello")
     idle = peak()

@@ -12,7 +12,7 @@ import pytest
 from core.domain.errors import ModelRefused
 from core.domain.messages import CONTEXT, File, Item, Person
 from core.domain.records import Thread, ToolSpec
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles
@@ -215,7 +215,7 @@ async def test_other_kinds_of_files(make: Make, fake: FakeOpenAI) -> None:
 async def test_the_newest_files_are_shown_and_older_ones_named(
     make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.input.BYTES", 2_000)
+    monkeypatch.setattr("core.models.model_input.MAX_REQUEST_FILE_BYTES", 2_000)
     files = MemoryFiles()
     talk = Talk(await make("responses", files=files))
     for name in ("one.png", "two.png", "three.png"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.errors import ModelDown, RateLimited, UnknownModel, WrongKey
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
@@ -112,7 +112,7 @@ async def test_an_unknown_model_at_openai_is_told_at_start(make: Make) -> None:
 async def test_health_sees_a_server_come_back(
     make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.served.AGAIN", 0.0)
+    monkeypatch.setattr("core.models.served_model.PROBE_INTERVAL_SECONDS", 0.0)
     model = await make("responses")
     fake.say(Script(status=401, code="invalid_api_key"))
     with pytest.raises(WrongKey):
@@ -123,7 +123,7 @@ async def test_health_sees_a_server_come_back(
 async def test_health_does_not_wait_for_a_server_that_hangs(
     make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.served.SOON", 0.01)
+    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 0.01)
     fake.slow = True
     health = await (await make(None)).health()
     assert health.state == "failing"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.messages import Item, Usage
-from core.models.input import cut, size, starts
-from core.models.served import Level
+from core.models.model_input import estimate_tokens, find_turn_starts, keep_newest_turns
+from core.models.served_model import Level
 from core.rights.usage import CONTAINER, MOST_TOKENS, NANO, PRICES, Paid, Price, Prices, usage_of
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
@@ -139,8 +139,8 @@ def test_the_window_is_cut_at_a_persons_message() -> None:
     bot = Item(kind="message", role="assistant", text="z" * 400)
     turn = [user("quoted", name="context"), user("a" * 400), call, output, bot]
     items = turn * 5
-    assert starts(items) == [0, 5, 10, 15, 20]
-    assert list(cut(items, size(turn) * 2 + 1)) == turn * 2
-    assert list(cut(items, 0)) == turn, "the last turn always goes out"
-    assert list(cut(items, 10**6)) == items
-    assert list(cut([bot], 0)) == [bot]
+    assert find_turn_starts(items) == [0, 5, 10, 15, 20]
+    assert list(keep_newest_turns(items, estimate_tokens(turn) * 2 + 1)) == turn * 2
+    assert list(keep_newest_turns(items, 0)) == turn, "the last turn always goes out"
+    assert list(keep_newest_turns(items, 10**6)) == items
+    assert list(keep_newest_turns([bot], 0)) == [bot]

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import ModelDown
 from core.domain.messages import Item
-from core.models.input import LOST
+from core.models.model_input import INTERRUPTED_OUTPUT
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import taken, text_of
 from tests.model.conftest import Make
@@ -38,7 +38,7 @@ async def test_a_turn_that_died_between_call_and_output(make: Make, fake: FakeOp
     assert made(fake) == 1
     sent = fake.asked("/responses")[-1]["input"]
     assert [item["type"] for item in sent] == ["function_call_output", "message"]
-    assert sent[0]["output"] == LOST
+    assert sent[0]["output"] == INTERRUPTED_OUTPUT
 
 
 async def test_an_output_whose_call_the_conversation_lost(make: Make, fake: FakeOpenAI) -> None:

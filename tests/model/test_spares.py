@@ -17,7 +17,7 @@ def talk_of(model: object, name: str) -> Talk:
 async def test_a_first_turn_takes_one_that_is_listed(
     make: Make, fake: FakeOpenAI, late: Late
 ) -> None:
-    model = await make("conversations", spare=2)
+    model = await make("conversations", spare_conversations=2)
     first, second = talk_of(model, "one"), talk_of(model, "two")
     assert await first.say("hello") == "You said: hello"
     await fake.until(lambda: len(late) == 2)
@@ -38,7 +38,7 @@ async def test_a_first_turn_takes_one_that_is_listed(
 async def test_one_that_cannot_be_made_or_is_gone_is_done_without(
     make: Make, fake: FakeOpenAI, late: Late
 ) -> None:
-    model = await make("conversations", spare=1)
+    model = await make("conversations", spare_conversations=1)
     assert await talk_of(model, "one").say("hello") == "You said: hello"
     await fake.until(lambda: len(late) == 1)
     fake.conversations.clear()

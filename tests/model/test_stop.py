@@ -10,8 +10,8 @@ import pytest
 from core.clients.openai import Json
 from core.domain.messages import Item
 from core.domain.records import Delta, Remote
-from core.models.conversations import Streams
-from core.models.served import Level
+from core.models.conversations_api import OpenStreams
+from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.model.conftest import Make
@@ -73,7 +73,7 @@ async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: F
 
 
 async def test_a_drain_ends_after_its_time(make: Make, fake: FakeOpenAI) -> None:
-    talk = Talk(await make(drain=0.05))
+    talk = Talk(await make(drain_seconds=0.05))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
@@ -110,15 +110,15 @@ async def test_an_id_that_was_read_and_not_heard_is_told() -> None:
     async def late(response: str) -> None:
         said.append(response)
 
-    streams = Streams(silence=5.0, grace=5.0)
+    streams = OpenStreams(silence=5.0, grace=5.0)
     stream = streams.open(source(), "conv_1", late)
     await read.wait()
-    streams.leave(stream, "conv_1")
-    assert streams.draining("conv_1")
-    assert streams.untidy("conv_1")
+    streams.stop_listening(stream, "conv_1")
+    assert streams.is_draining("conv_1")
+    assert streams.is_uncertain("conv_1")
     await streams.close()
     assert said == ["resp_1"]
-    assert not streams.draining("conv_1")
+    assert not streams.is_draining("conv_1")
 
 
 @pytest.mark.parametrize("level", ["responses", "chat"])

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
 from core.domain.records import Began, Completed, Delta
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Disconnect, Failure
@@ -141,7 +141,7 @@ async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
 
 @every_level
 async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: Level) -> None:
-    talk = Talk(await make(level, drain=0.2))
+    talk = Talk(await make(level, drain_seconds=0.2))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
     saying = asyncio.create_task(talk.say("Tell me."))
     await fake.failed()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies
 
 from core.domain.messages import Item
-from core.models.conversations import Plan, reconcile
-from core.models.input import LOST, paired
+from core.models.conversations_api import Reconciliation, reconcile
+from core.models.model_input import INTERRUPTED_OUTPUT, pair_calls
 
 
 def user(text: str) -> Item:
@@ -50,44 +50,49 @@ OLD = [user("a"), bot("b")]
 @pytest.mark.parametrize(
     ("transcript", "tail", "plan"),
     [
-        ([*OLD, user("c")], kept(*OLD), Plan(send=(user("c"),))),
-        ([*OLD, user("c")], [], Plan(send=(*OLD, user("c")))),
+        ([*OLD, user("c")], kept(*OLD), Reconciliation(missing_items=(user("c"),))),
+        ([*OLD, user("c")], [], Reconciliation(missing_items=(*OLD, user("c")))),
         ([*OLD, user("c"), bot("d"), user("e")], kept(*OLD),
-         Plan(send=(user("c"), bot("d"), user("e")))),
-        ([*OLD, user("c"), CALL, OUTPUT], kept(*OLD, user("c"), CALL), Plan(send=(OUTPUT,))),
+         Reconciliation(missing_items=(user("c"), bot("d"), user("e")))),
+        ([*OLD, user("c"), CALL, OUTPUT], kept(*OLD, user("c"), CALL),
+         Reconciliation(missing_items=(OUTPUT,))),
         ([*OLD, user("c")], kept(*OLD, CALL),
-         Plan(send=(Item(kind="output", call_id="c1", text=LOST), user("c")))),
+         Reconciliation(missing_items=(
+             Item(kind="output", call_id="c1", text=INTERRUPTED_OUTPUT), user("c")
+         ))),
         ([*OLD, user("c")], kept(*OLD, bot("who?")), None),
         ([*OLD, user("c")], kept(user("x"), bot("y")), None),
-        ([user("a"), bot("b"), user("a")], kept(*OLD), Plan(send=(user("a"),))),
+        ([user("a"), bot("b"), user("a")], kept(*OLD), Reconciliation(missing_items=(user("a"),))),
         ([*OLD, user("c")], [{"type": "reasoning", "id": "rs"}, *kept(*OLD)],
-         Plan(send=(user("c"),))),
+         Reconciliation(missing_items=(user("c"),))),
     ],
 )  # fmt: skip
-def test_plans(transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None) -> None:
-    assert reconcile(transcript, tail, asked=False, whole=True) == plan
+def test_plans(
+    transcript: list[Item], tail: list[dict[str, Any]], plan: Reconciliation | None
+) -> None:
+    assert reconcile(transcript, tail, was_asked=False, is_complete=True) == plan
 
 
 def test_an_answer_that_stands_there_is_taken_only_if_it_was_asked_for() -> None:
     tail = kept(*OLD, user("c"), bot("d"))
-    asked = reconcile([*OLD, user("c")], tail, asked=True, whole=True)
-    assert asked == Plan(answered=(bot("d"),))
-    assert reconcile([*OLD, user("c")], tail, asked=False, whole=True) is None
+    asked = reconcile([*OLD, user("c")], tail, was_asked=True, is_complete=True)
+    assert asked == Reconciliation(answer_items=(bot("d"),))
+    assert reconcile([*OLD, user("c")], tail, was_asked=False, is_complete=True) is None
 
 
 def test_the_same_words_twice_are_two_messages() -> None:
     transcript = [user("hi"), user("hi")]
     tail = kept(user("hi"), bot("hello"))
-    assert reconcile(transcript, tail, asked=False, whole=True) is None
+    assert reconcile(transcript, tail, was_asked=False, is_complete=True) is None
 
 
 def test_a_tail_of_many_is_enough() -> None:
     """Only the newest items were read: what comes before them is taken on trust."""
     transcript = [item for n in range(80) for item in (user(f"q{n}"), bot(f"a{n}"))]
     tail = kept(*transcript[-100:])
-    plan = reconcile([*transcript, user("new")], tail, asked=False, whole=False)
-    assert plan == Plan(send=(user("new"),))
-    assert reconcile([user("new")], tail, asked=False, whole=False) is None
+    plan = reconcile([*transcript, user("new")], tail, was_asked=False, is_complete=False)
+    assert plan == Reconciliation(missing_items=(user("new"),))
+    assert reconcile([user("new")], tail, was_asked=False, is_complete=False) is None
 
 
 TURNS = strategies.lists(strategies.integers(0, 2), min_size=1, max_size=40)
@@ -107,20 +112,21 @@ def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.Data
     transcript.append(user("new"))
     upto = data.draw(strategies.integers(0, len(transcript) - 1))
     tail = kept(*transcript[:upto])[-100:]
-    plan = reconcile(transcript, tail, asked=False, whole=upto <= 100)
-    assert plan == Plan(send=tuple(transcript[upto:]))
+    plan = reconcile(transcript, tail, was_asked=False, is_complete=upto <= 100)
+    assert plan == Reconciliation(missing_items=tuple(transcript[upto:]))
 
 
 def test_names_in_company_do_not_matter() -> None:
     said = Item(kind="message", role="user", text="c", name="Ana")
-    assert reconcile([*OLD, said, bot("d"), user("e")], kept(*OLD, user("Ana: c"), bot("d")),
-                     asked=False, whole=True) == Plan(send=(user("e"),))  # fmt: skip
+    tail = kept(*OLD, user("Ana: c"), bot("d"))
+    found = reconcile([*OLD, said, bot("d"), user("e")], tail, was_asked=False, is_complete=True)
+    assert found == Reconciliation(missing_items=(user("e"),))
 
 
 def test_pairs() -> None:
-    assert paired([user("a"), CALL, user("b"), OUTPUT]) == [
-        user("a"), CALL, Item(kind="output", call_id="c1", text=LOST), user("b"),
+    assert pair_calls([user("a"), CALL, user("b"), OUTPUT]) == [
+        user("a"), CALL, Item(kind="output", call_id="c1", text=INTERRUPTED_OUTPUT), user("b"),
     ]  # fmt: skip
-    assert paired([CALL, CALL, OUTPUT, OUTPUT]) == [CALL, OUTPUT]
-    assert paired([OUTPUT, user("a")]) == [user("a")]
-    assert paired([user("a"), CALL])[-1].text == LOST
+    assert pair_calls([CALL, CALL, OUTPUT, OUTPUT]) == [CALL, OUTPUT]
+    assert pair_calls([OUTPUT, user("a")]) == [user("a")]
+    assert pair_calls([user("a"), CALL])[-1].text == INTERRUPTED_OUTPUT

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from core.domain.file_text import decoded, is_text
-from core.models.served import Level
+from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles

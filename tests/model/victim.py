@@ -15,8 +15,8 @@ import structlog
 
 from core.clients.openai import Client, Place
 from core.domain.records import Began, Delta, Kept, Remote, Thread
-from core.models.served import ServedModel
-from core.models.server import Options
+from core.models.model_server import ModelOptions
+from core.models.served_model import ServedModel
 from tests.model.talk import Talk
 
 
@@ -26,7 +26,10 @@ async def nobody(thread: str, remote: Remote) -> None:
 
 async def main(base_url: str, text: str, thread: str) -> None:
     model = ServedModel(
-        Client(Place("sk-test", base_url)), Options(), level="conversations", late=nobody
+        Client(Place("sk-test", base_url)),
+        ModelOptions(),
+        level="conversations",
+        record_remote=nobody,
     )
     talk = Talk(model, thread=Thread(**{**json.loads(thread), "participants": ()}))
     talk.begin(text)

@@ -1,8 +1,7 @@
-"""A model's server as we know it: the operator's options, what it takes (learned as we go), what
-its responses say, and what its faults mean: what can be mended, and the words for what cannot.
+"""What Ponte knows of a model's server: options, accepted fields, responses and faults.
 
-Codes and texts are OpenAI's; other servers share the HTTP status and word the rest as they like,
-so texts are only looked at for the few things that have no code.
+Error codes and texts are OpenAI's. Other servers share the HTTP status and choose their own texts,
+so texts are matched only where no code exists.
 """
 
 from __future__ import annotations
@@ -44,86 +43,91 @@ from core.domain.errors import (
 )
 from core.domain.messages import Item, Usage
 from core.domain.records import Ask, Completed, Remote, Thread, ToolSpec
-from core.models.input import Input, Read, weight
+from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens
 from core.rights.usage import Prices, usage_of
 from core.text.text import make_storable
 
 log = structlog.get_logger("model")
-Cut = Literal["", "length", "filter"]
-Late = Callable[[str, Remote], Awaitable[None]]
-"""Takes a thread's id and what a server keeps for it, when no turn listens any more."""
+CutReason = Literal["", "length", "filter"]
+RecordRemote = Callable[[str, Remote], Awaitable[None]]
+"""Records what a server stores for a thread (by its id) when no turn is listening any more."""
 
 DEFAULT_MODEL = "gpt-6-luna"
 MAX_ROUND_ATTEMPTS = 3
-"""Times that one round is asked when what stood in the way may pass."""
-DEFAULT_BUSY_SECONDS = 20.0
-"""Seconds that a person is told to wait where the server names none."""
+"""Attempts of one round after faults that may pass."""
+DEFAULT_MODEL_WAIT_SECONDS = 20.0
+"""Seconds that a person is asked to wait if the server names no time."""
 MAX_ROUND_SECONDS = 1800.0
-"""Seconds that one round may take, however much is said in it."""
+"""Seconds that one round may take, however much the model writes."""
 MAX_ANSWER_CHARACTERS = 1_000_000
-"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
-MAX_CALLS = 256
+"""Characters of one answer, with its calls' arguments: about eight times what models can write."""
+MAX_CALLS_PER_ANSWER = 256
 """Calls in one answer."""
 OPTIONAL_FIELDS = (
     "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
     "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
 )  # fmt: skip
-"""Fields that an answer can do without."""
+"""Request fields that can be left out if the server refuses them."""
 TOO_LONG_PATTERN = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
 )
-"""How servers say that there is too much to read, where no code does."""
+"""How servers say that the input is too long, if they send no code."""
 
-NEAREST = (
+NEAREST_MODEL = (
     "The model {model!r} is not known to the server. The operator must set PONTE_MODEL, "
     "perhaps to {nearest!r}."
 )
-REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
-MOVED = (
+REQUEST_REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+REDIRECTED = (
     "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
     "itself. The operator must set OPENAI_BASE_URL to the right address."
 )
-EXCESS = (
+ANSWER_TOO_LARGE = (
     "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
     "Please ask again, or for less at once."
 )
-PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
-NOTHING = "The model gave an empty answer. Please ask again."
-NO_ROOM = "The model used up its room before it came to an answer. Please ask for less at once."
+UNREADABLE_PICTURE = (
+    "The model could not read the picture that you sent. Please send it as PNG or JPEG."
+)
+EMPTY_ANSWER = "The model gave an empty answer. Please ask again."
+OUTPUT_LIMIT_REACHED = (
+    "The model used up its room before it came to an answer. Please ask for less at once."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What the operator chose about the model, and our own limits with it.
+class ModelOptions:
+    """The operator's choices about the model, and Ponte's limits for it.
 
-    `effort` "" is "low" at OpenAI and the server's own default elsewhere.
-
-    `secret` keys the names under which a server knows persons and threads. Seconds: `silence`
-    that a stream may keep, `drain` for a stream that nobody listens to any more, `lock` to wait
-    for a locked conversation. Tokens: `window` of history that is sent, `compact` from which
-    OpenAI compacts by itself. Over 272,000 tokens gpt-6-luna doubles its price, which `window`
-    stays under; servers elsewhere tell when less fits, and then less is sent. `spare`: how many
-    empty conversations are made ahead.
+    - `effort`: "" means "low" at OpenAI, and the server's own default elsewhere.
+    - `secret`: the key for the pseudonyms of persons and threads.
+    - `silence_seconds`: how long a stream may send nothing.
+    - `drain_seconds`: how long a stream without a listener is read.
+    - `lock_seconds`: how long a locked conversation is waited for.
+    - `window_tokens`: history that is sent. Over 272,000 tokens gpt-6-luna doubles its price. Other
+      servers refuse what does not fit; then less is sent.
+    - `compact_tokens`: from here on OpenAI compacts the history itself.
+    - `spare_conversations`: empty conversations that are created ahead.
     """
 
     model: str = DEFAULT_MODEL
     effort: str = ""
     secret: bytes = field(default=b"", repr=False)
-    silence: float = 120.0
-    drain: float = 60.0
-    lock: float = 15.0
-    window: int = 200_000
-    compact: int = 100_000
-    spare: int = 0
+    silence_seconds: float = 120.0
+    drain_seconds: float = 60.0
+    lock_seconds: float = 15.0
+    window_tokens: int = 200_000
+    compact_tokens: int = 100_000
+    spare_conversations: int = 0
     prices: Callable[[], Prices] = Prices
 
     def pseudonym(self, name: str) -> str:
-        """A stable name that tells nothing: HMAC-SHA256, 64 characters (OpenAI takes 64 to 128)."""
+        """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
 
 
 class NoEndpoint(ModelDown):
-    """The server lacks the API of this level; a lower one may do."""
+    """The server lacks the API of this level; a lower level may work."""
 
     sentence = (
         "The model's server answers, but has no OpenAI API at the address that is set. "
@@ -132,36 +136,37 @@ class NoEndpoint(ModelDown):
 
 
 @dataclass(slots=True)
-class Weight:
-    """What one answer weighs so far."""
+class AnswerSize:
+    """The size of one answer so far."""
 
     characters: int = 0
     calls: int = 0
 
     def add(self, characters: int, calls: int = 0) -> None:
-        """Raises Fault where it is more than we take."""
+        """Add to the size. Raise Fault if the answer exceeds Ponte's limits."""
         self.characters += characters
         self.calls += calls
         if self.characters > MAX_ANSWER_CHARACTERS:
             raise Fault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
-        if self.calls > MAX_CALLS:
-            raise Fault("excess", message=f"{MAX_CALLS} calls")
+        if self.calls > MAX_CALLS_PER_ANSWER:
+            raise Fault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a finished response says: items, tokens, and why it ends early where it does.
+class ModelAnswer:
+    """A finished answer: its items, its token counts, and why it ends early, if it does.
 
-    `items` may hold opaque ones: a server's encrypted reasoning or compaction, in `raw`.
+    `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`.
     """
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
-    cut: Cut = ""
+    cut_reason: CutReason = ""
     model: str = ""
 
     @property
-    def calls(self) -> bool:
+    def has_calls(self) -> bool:
+        """Whether the model wants to call tools."""
         return any(item.kind == "call" for item in self.items)
 
 
@@ -175,6 +180,7 @@ def lacks_endpoint(fault: Fault) -> bool:
 
 
 def is_too_long(fault: Fault) -> bool:
+    """Return whether the input is longer than the model accepts."""
     return (
         fault.status == 413
         or fault.code in ("context_length_exceeded", "string_above_max_length")
@@ -186,12 +192,15 @@ def is_too_long(fault: Fault) -> bool:
 
 
 def is_locked(fault: Fault) -> bool:
-    """Issue 379 of paulgmiller/careme has the text: another process operates on it."""
+    """Return whether another process is using the conversation (paulgmiller/careme issue 379)."""
     return fault.code == "conversation_locked"
 
 
 def is_conversation_gone(fault: Fault, conversation: str) -> bool:
-    """The conversation was deleted, or never was: no source tells the text, so any will do."""
+    """Return whether the conversation does not exist.
+
+    No source documents the text of this error, so any error that names the conversation counts.
+    """
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
 
@@ -237,82 +246,95 @@ def find_refused_field(fault: Fault, sent: Sequence[str]) -> str:
     return next((name for name in candidates if name in named), "")
 
 
-ERRORS = ErrorTable(
+MODEL_ERRORS = ErrorTable(
     ModelError,
     on("silent").raises(ModelSilent),
-    on("excess").raises(ModelError, EXCESS, values=lambda fault: {"limit": fault.message}),
-    on(range(300, 400)).raises(ModelError, MOVED, values=lambda fault: {"status": fault.status}),
+    on("excess").raises(
+        ModelError, ANSWER_TOO_LARGE, values=lambda fault: {"limit": fault.message}
+    ),
+    on(range(300, 400)).raises(
+        ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
+    ),
     on(when=lambda fault: fault.quota).raises(NoQuota),
     on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=is_person_blocked).raises(PersonRefused),
     on(when=lambda fault: fault.no_model).raises(UnknownModel),
     on(401, 403).raises(WrongKey),
     on(when=lambda fault: fault.rate_limited).raises(
-        RateLimited, values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_BUSY_SECONDS)}
+        RateLimited,
+        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
     ),
     on(when=is_too_long).raises(TooLong),
     on(when=is_against_policy).raises(ModelRefused),
-    on(when=refuses_pictures).raises(ModelError, PICTURE),
-    on(when=is_broken_picture).raises(ModelError, PICTURE),
+    on(when=refuses_pictures).raises(ModelError, UNREADABLE_PICTURE),
+    on(when=is_broken_picture).raises(ModelError, UNREADABLE_PICTURE),
     on("refused", when=lambda fault: fault.status < 500).raises(
-        ModelError, REFUSED,
+        ModelError, REQUEST_REFUSED,
         values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
     ),
     on().raises(ModelDown),
 )  # fmt: skip
 
 
-def explain(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
-    """Return the error that a person reads. `models` are those that the server lists."""
-    error = ERRORS.explain(fault, model=options.model, seconds=round(options.silence))
-    return unknown_model(options.model, models) if isinstance(error, UnknownModel) else error
+def explain_fault(fault: Fault, options: ModelOptions, models: Sequence[str] = ()) -> ModelError:
+    """Return the error for a person. `models` are those that the server lists."""
+    error = MODEL_ERRORS.explain(fault, model=options.model, seconds=round(options.silence_seconds))
+    return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
-def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
+def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
+    """Return the error for an unknown model. It names the most similar one in `models`."""
     near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
     if not near:
         return UnknownModel(model=model)
-    return UnknownModel(NEAREST, model=model, nearest=near[0])
+    return UnknownModel(NEAREST_MODEL, model=model, nearest=near[0])
 
 
-def read_response(response: Mapping[str, Any]) -> Said:
-    """Raises Fault for a response that failed or was cancelled."""
+def read_response(response: Mapping[str, Any]) -> ModelAnswer:
+    """Return the answer in a response. Raise Fault if the response failed or was cancelled."""
     status = response.get("status")
     if status in ("failed", "cancelled"):
         raise Fault("broken", body=response.get("error") or {"code": str(status)})
     reason = (response.get("incomplete_details") or {}).get("reason")
-    cut: Cut = ""
+    cut: CutReason = ""
     if status == "incomplete":
         cut = "filter" if reason == "content_filter" else "length"
-    items = items_of(response.get("output") or (), whole=not cut)
-    return Said(items, usage_of(response), cut, str(response.get("model") or ""))
+    items = parse_items(response.get("output") or (), whole=not cut)
+    return ModelAnswer(items, usage_of(response), cut, str(response.get("model") or ""))
 
 
-def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
-    """Our items for a server's; calls of an answer that was cut are not `whole` and left out."""
-    found = (_item(item) for item in output)
+def parse_items(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
+    """Return Ponte's items for a server's. Without `whole`, calls are left out: a cut answer may
+    cut them."""
+    found = (_parse_item(item) for item in output)
     return tuple(item for item in found if item and (whole or item.kind == "message"))
 
 
-class Server:
-    """What every level shares: the client, the options, and what this server was found to take."""
+class ModelServer:
+    """What all levels share: the client, the options, and the input that this server accepts."""
 
-    def __init__(self, client: Client, options: Options, read: Read | None, late: Late) -> None:
+    def __init__(
+        self,
+        client: Client,
+        options: ModelOptions,
+        read: ReadFile | None,
+        record_remote: RecordRemote,
+    ) -> None:
         self.client = client
         self.options = options
-        self.late = late
+        self.record_remote = record_remote
         self.official = client.place.official
-        self.input = Input(read, client.place.host, self.official)
-        self.window = options.window
-        self._unfit: set[str] = set()
-        self._loose: set[str] = set()
+        self.input = ModelInput(read, client.place.host, self.official)
+        self.window_tokens = options.window_tokens
+        self._refused_fields: set[str] = set()
+        self._loose_tools: set[str] = set()
 
-    def fitting(self, body: Json) -> Json:
-        """`body` without the fields that this server refused before."""
-        return {k: v for k, v in body.items() if k not in self._unfit}
+    def without_refused_fields(self, body: Json) -> Json:
+        """Return `body` without the fields that this server refused before."""
+        return {k: v for k, v in body.items() if k not in self._refused_fields}
 
-    def names(self, ask: Ask) -> Json:
-        """Who asks, as OpenAI may know it: a pseudonym of the person, one of the thread."""
+    def user_pseudonyms(self, ask: Ask) -> Json:
+        """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""
         if not self.official:
             return {}
         pseudonym = self.options.pseudonym
@@ -321,29 +343,31 @@ class Server:
             "prompt_cache_key": pseudonym(f"thread {ask.thread.id}"),
         }
 
-    def strict(self, tool: ToolSpec) -> bool:
-        return tool.strict and tool.name not in self._loose
+    def is_strict(self, tool: ToolSpec) -> bool:
+        """Return whether a tool's schema is sent as strict."""
+        return tool.strict and tool.name not in self._loose_tools
 
-    def learn(self, fault: Fault, body: Json) -> bool:
-        """Whether the same question, asked a little differently now, may be taken."""
+    def adapt_to_refusal(self, fault: Fault, body: Json) -> bool:
+        """Change future requests after a refusal. Return whether the same question may work now."""
         if is_person_blocked(fault) or is_too_long(fault):
             return False
         if name := find_refused_field(fault, list(body)):
+            # Learned once per process: other servers lack some of OpenAI's optional fields.
             log.info("field refused by the model's server", field=name)
-            self._unfit.add(name)
+            self._refused_fields.add(name)
             return True
-        if fault.code == "invalid_encrypted_content" and self.input.opaque:
-            self.input.opaque = False
+        if fault.code == "invalid_encrypted_content" and self.input.takes_opaque_items:
+            self.input.takes_opaque_items = False
             return True
         if fault.code == "invalid_function_parameters":
-            return self._loosen(fault, body)
+            return self._loosen_schema(fault, body)
         if not refuses_pictures(fault) and not is_broken_picture(fault):
             return False
         if self.official or is_broken_picture(fault):
-            return self.input.refuse(body)
-        return self.input.blind()
+            return self.input.refuse_last_files(body)
+        return self.input.stop_sending_files()
 
-    async def rest(self, fault: Fault, tries: Counter[str]) -> bool:
+    async def wait_before_retry(self, fault: Fault, tries: Counter[str]) -> bool:
         """Wait before another attempt, and return whether there may be one."""
         tries["passing"] += 1
         if (
@@ -355,61 +379,66 @@ class Server:
         await self.client.sleep(seconds_before_retry(tries["passing"], fault))
         return True
 
-    async def explain(self, fault: Fault) -> ModelError:
+    async def explain_fault(self, fault: Fault) -> ModelError:
         """Return the error for a person. For an unknown model, it names the most similar one."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
         if fault.no_model:
             with suppress(Fault):
-                models = await self.models()
-        return explain(fault, self.options, models)
+                models = await self.list_models()
+        return explain_fault(fault, self.options, models)
 
-    async def models(self) -> Sequence[str]:
-        """The names that the server lists. Raises Fault."""
+    async def list_models(self) -> Sequence[str]:
+        """Return the names of the models that the server lists. Raise Fault."""
         listed = (await self.client.get("/models")).get("data") or ()
-        return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
+        return [str(each["id"]) for each in listed if isinstance(each, dict) and "id" in each]
 
-    def completed(
-        self, ask: Ask, body: Json, response: str, said: Said, thread: Thread | None = None
+    def complete_round(
+        self, ask: Ask, body: Json, response: str, said: ModelAnswer, thread: Thread | None = None
     ) -> Completed:
-        """The end of a round that was asked for with `body`. Raises a ModelError where nothing was
-        said that may be shown."""
+        """Return the end of a round that was asked with `body`.
+
+        Raise ModelError if the answer is empty, or if the server's content filter cut it.
+        """
         log.info("model answered", response=response, input=said.usage.input,
-                 output=said.usage.output, calls=said.calls, cut=said.cut)  # fmt: skip
-        if said.cut == "filter":
+                 output=said.usage.output, calls=said.has_calls, cut=said.cut_reason)  # fmt: skip
+        if said.cut_reason == "filter":
             raise ModelRefused
         if not said.items:
-            raise TooLong(NO_ROOM) if said.cut else ModelError(NOTHING)
-        items = tuple(self.input.own(i) if i.kind == "opaque" else i for i in said.items)
+            raise TooLong(OUTPUT_LIMIT_REACHED) if said.cut_reason else ModelError(EMPTY_ANSWER)
+        items = tuple(self.input.mark_opaque(i) if i.kind == "opaque" else i for i in said.items)
         items = make_storable(items)
         usage = said.usage
         if usage.estimated:
             log.warning("tokens not counted", host=self.client.place.host)
-            spoken = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
-            usage = replace(usage, input=weight(body), output=spoken)
+            output_size = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
+            usage = replace(usage, input=estimate_max_tokens(body), output=output_size)
         models = (ask.model or self.options.model, said.model)
         usage = replace(usage, cost=self._prices.highest_cost(models, usage))
-        return Completed(items, usage, thread, cut=said.cut == "length")
+        return Completed(items, usage, thread, cut=said.cut_reason == "length")
 
     @property
     def _prices(self) -> Prices:
-        """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
+        """The price list; only OpenAI's prices are known. Another server may ask anything for the
+        same name."""
         prices = self.options.prices()
         return prices if self.official else Prices(prices.models, official=False)
 
-    def _loosen(self, fault: Fault, body: Json) -> bool:
-        """A strict schema was refused: that tool goes out as an ordinary one from now on."""
+    def _loosen_schema(self, fault: Fault, body: Json) -> bool:
+        """Send a tool without a strict schema from now on, if the server refused the schema."""
         for tool in body.get("tools", ()):
             function = tool.get("function", tool)
             if f"'{function['name']}'" in fault.message and function.get("strict"):
                 log.warning("tool schema is not strict", tool=function["name"])
-                self._loose.add(function["name"])
+                self._loose_tools.add(function["name"])
                 return True
         return False
 
 
-async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
-    """The events of `source`; raises Fault when none comes for `silence` seconds, or no end."""
+async def read_events(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
+    """Yield the events of `source`. Raise Fault after `silence` seconds without one, or if there is
+    no end."""
+    # The clock of the event loop, so that tests can advance it.
     until = asyncio.get_running_loop().time() + MAX_ROUND_SECONDS
     while True:
         left = until - asyncio.get_running_loop().time()
@@ -425,7 +454,7 @@ async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[
         yield event
 
 
-def _item(item: Json) -> Item | None:
+def _parse_item(item: Json) -> Item | None:
     kind = item.get("type")
     if kind == "message":
         text = "".join(

@@ -1,4 +1,4 @@
-"""Level 3: `POST /chat/completions` with our own history, which every server knows."""
+"""Level 3: `POST /chat/completions`, which every server offers. Ponte sends the history itself."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from collections.abc import AsyncGenerator, Sequence
 from core.clients.openai import Fault, Json, id_of
 from core.domain.messages import Item
 from core.domain.records import Ask, Began, Delta, ModelEvent, ToolSpec
-from core.models.responses import OwnHistory, company
-from core.models.server import Cut, Said, Server, Weight
+from core.models.model_server import AnswerSize, CutReason, ModelAnswer, ModelServer
+from core.models.responses_api import OwnHistoryRounds, has_other_speakers
 from core.rights.usage import usage_of
 from core.text.text import PieceJoiner
 
-CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
+CUT_BY_FINISH_REASON: dict[str, CutReason] = {"length": "length", "content_filter": "filter"}
 """Why an answer ends early, by its `finish_reason`."""
 
 
-class ChatReading:
-    """One stream: pieces of words, and calls in numbered pieces.
+class ChatCompletionsReader:
+    """Reads one stream of chat completion chunks: pieces of text, and calls in numbered pieces.
 
-    It ends with a `finish_reason`; the tokens may follow in a last chunk.
+    The stream ends with a `finish_reason`. The token counts may follow in one more chunk.
     """
 
     def __init__(self) -> None:
-        self.over = False
+        self.has_ended = False
         self.response = ""
         self._text = ""
         self._calls: dict[int, Json] = {}
         self._finish = ""
         self._usage: object = None
         self._model = ""
-        self._weight = Weight()
+        self._weight = AnswerSize()
         self._pieces = PieceJoiner()
 
-    def take(self, chunk: Json) -> Sequence[ModelEvent]:
+    def read_event(self, chunk: Json) -> Sequence[ModelEvent]:
+        """Add a chunk and return the events that it causes. Raise Fault for an oversized answer."""
         self._model = str(chunk.get("model") or self._model)
         if chunk.get("usage"):
             self._usage = chunk["usage"]
@@ -42,35 +43,35 @@ class ChatReading:
         if not self.response and chunk.get("id"):
             self.response = id_of(chunk)
             events.append(Began(self.response))
-        if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
+        if piece := "".join(self._read_choice(choice) for choice in chunk.get("choices") or ()):
             self._weight.add(len(piece))
             self._text += piece
             if shown := self._pieces.add(piece):
                 events.append(Delta(shown))
         return events
 
-    def finished(self) -> Said:
-        """What was said. Raises Fault when the stream ended before it was."""
+    def read_answer(self) -> ModelAnswer:
+        """Return the whole answer. Raise Fault if the stream ended before the answer did."""
         if not self._finish:
             raise Fault("lost")
-        cut = CUTS.get(self._finish, "")
+        cut = CUT_BY_FINISH_REASON.get(self._finish, "")
         items = []
         if self._text:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
             items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        return Said(tuple(items), usage_of({"usage": self._usage}), cut, self._model)
+        return ModelAnswer(tuple(items), usage_of({"usage": self._usage}), cut, self._model)
 
-    def _choice(self, choice: Json) -> str:
+    def _read_choice(self, choice: Json) -> str:
         delta = choice.get("delta") or {}
         for number, piece in enumerate(delta.get("tool_calls") or ()):
-            self._call_piece(piece, number)
+            self._read_call_piece(piece, number)
         self._finish = str(choice.get("finish_reason") or self._finish)
         return str(delta.get("content") or "") + str(delta.get("refusal") or "")
 
-    def _call_piece(self, piece: Json, number: int) -> None:
-        """Some servers leave the index out, or send null, and send each call whole."""
+    def _read_call_piece(self, piece: Json, number: int) -> None:
         index = number if piece.get("index") is None else int(piece["index"])
+        # Some servers leave the index out, or send null, and send each call whole.
         new = index not in self._calls
         call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
         function = piece.get("function") or {}
@@ -81,70 +82,83 @@ class ChatReading:
         call["arguments"] += arguments
 
 
-class Chat:
+class ChatCompletionsApi:
+    """Asks rounds over `POST /chat/completions`."""
+
     level = "chat"
     path = "/chat/completions"
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ModelServer) -> None:
         self._server = server
         # `max_tokens` is deprecated at OpenAI, and not known to its reasoning models (types of the
         # openai package); others know nothing else.
-        self.most = "max_completion_tokens" if server.official else "max_tokens"
-        self._history = OwnHistory(server, self)
+        self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
+        self._history = OwnHistoryRounds(server, self)
 
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        """Ask one round and yield its events. Raise ModelError."""
         return self._history.ask(ask)
 
-    async def body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: Ask, items: Sequence[Item]) -> Json:
+        """Return the request's JSON body."""
         server, model = self._server, ask.model or self._server.options.model
-        input = await server.input.items(items, preface=ask.preface, company=company(ask))
+        input = await server.input.build_items(
+            items, preface=ask.preface, with_names=has_other_speakers(ask)
+        )
         body: Json = {
             "model": model,
-            "messages": messages(ask.instructions, input),
+            "messages": build_chat_messages(ask.instructions, input),
             "stream": True,
             "stream_options": {"include_usage": True},
-            **server.names(ask),
+            **server.user_pseudonyms(ask),
         }
         if ask.tools:
-            body["tools"] = [self._tool(tool) for tool in ask.tools]
-        if effort := self._effort(ask, model):
+            body["tools"] = [self._tool_definition(tool) for tool in ask.tools]
+        if effort := self._reasoning_effort(ask, model):
             body["reasoning_effort"] = effort
         return body
 
-    def reading(self) -> ChatReading:
-        return ChatReading()
+    def new_reader(self) -> ChatCompletionsReader:
+        """Return a reader for one stream."""
+        return ChatCompletionsReader()
 
-    def _effort(self, ask: Ask, model: str) -> str:
-        """gpt-6-luna takes function tools over this API only without reasoning (its model page)."""
+    def _reasoning_effort(self, ask: Ask, model: str) -> str:
+        """Return the reasoning effort to send, or "" for the server's default.
+
+        gpt-6-luna accepts function tools over this API only without reasoning (its model page).
+        """
         if ask.tools and model.startswith("gpt-6"):
             return "none"
         return ask.effort or self._server.options.effort or ("low" if self._server.official else "")
 
-    def _tool(self, tool: ToolSpec) -> Json:
+    def _tool_definition(self, tool: ToolSpec) -> Json:
         function: Json = {
             "name": tool.name,
             "description": tool.description,
             "parameters": dict(tool.parameters),
         }
-        if self._server.strict(tool):
+        if self._server.is_strict(tool):
             function["strict"] = True
         return {"type": "function", "function": function}
 
 
-def messages(instructions: str, input: Sequence[Json]) -> list[Json]:
-    """Chat messages for Responses input. One system message, first: templates demand that."""
-    told: list[Json] = [{"role": "system", "content": instructions}]
+def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
+    """Return chat messages for Responses input.
+
+    The only system message comes first, because some servers' chat templates demand that.
+    """
+    chat: list[Json] = [{"role": "system", "content": instructions}]
     for item in input:
         if item["type"] == "message" and item["role"] == "user":
-            told.append({"role": "user", "content": _content(item["content"])})
+            chat.append({"role": "user", "content": _message_content(item["content"])})
         elif item["type"] == "message":
-            told.append({"role": "assistant", "content": item["content"]})
+            chat.append({"role": "assistant", "content": item["content"]})
         elif item["type"] == "function_call":
-            _calling(told).append(_call(item))
+            _last_tool_calls(chat).append(_tool_call(item))
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
-            told.append({"role": "tool", **output})
-    return told
+            chat.append({"role": "tool", **output})
+    return chat
 
 
 def _call_item(call: Json) -> Item:
@@ -156,16 +170,19 @@ def _call_item(call: Json) -> Item:
     )
 
 
-def _calling(told: list[Json]) -> list[Json]:
-    """The calls of the assistant's last message; made where it has said nothing yet."""
-    if told[-1]["role"] != "assistant":
-        told.append({"role": "assistant", "content": None})
-    calls: list[Json] = told[-1].setdefault("tool_calls", [])
+def _last_tool_calls(chat: list[Json]) -> list[Json]:
+    """Return the `tool_calls` of the last assistant message; add that message if it is missing."""
+    if chat[-1]["role"] != "assistant":
+        chat.append({"role": "assistant", "content": None})
+    calls: list[Json] = chat[-1].setdefault("tool_calls", [])
     return calls
 
 
-def _call(item: Json) -> Json:
-    """Templates read the arguments, so what is no JSON object goes back as an empty one."""
+def _tool_call(item: Json) -> Json:
+    """Return a call as a message holds it.
+
+    Chat templates parse the arguments, so arguments that are not a JSON object are sent as {}.
+    """
     arguments = item["arguments"]
     try:
         whole = isinstance(json.loads(arguments), dict)
@@ -175,14 +192,14 @@ def _call(item: Json) -> Json:
     return {"id": item["call_id"], "type": "function", "function": function}
 
 
-def _content(parts: Sequence[Json]) -> str | list[Json]:
-    """Plain text where there is nothing else, which the smallest servers take too."""
+def _message_content(parts: Sequence[Json]) -> str | list[Json]:
+    """Return plain text if there is only text, because small servers accept nothing else."""
     if all(part["type"] == "input_text" for part in parts):
         return "\n\n".join(part["text"] for part in parts)
-    return [_part(part) for part in parts]
+    return [_content_part(part) for part in parts]
 
 
-def _part(part: Json) -> Json:
+def _content_part(part: Json) -> Json:
     if part["type"] == "input_image":
         return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": "auto"}}
     if part["type"] == "input_file":

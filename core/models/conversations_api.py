@@ -1,0 +1,648 @@
+"""Level 1: Conversations and Responses. The server stores the history; Ponte's transcript decides.
+
+If a conversation lacks the end of the transcript, Ponte sends the missing items. If it holds calls
+without outputs, they are answered as interrupted. If it holds anything else that the transcript
+lacks, Ponte abandons it and creates a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import structlog
+
+from core.clients.openai import Fault, Json
+from core.domain.errors import PonteError
+from core.domain.messages import Item
+from core.domain.records import Ask, Began, Completed, Kept, ModelEvent, Remote
+from core.models.model_input import (
+    drop_unanswered_turns,
+    estimate_max_tokens,
+    estimate_tokens,
+    find_turn_starts,
+    interrupted_outputs,
+    keep_newest_turns,
+    pair_calls,
+    user_text,
+)
+from core.models.model_server import (
+    ModelAnswer,
+    ModelServer,
+    has_unpaired_call,
+    is_against_policy,
+    is_conversation_gone,
+    is_locked,
+    is_too_long,
+    parse_items,
+    read_events,
+    read_response,
+)
+from core.models.responses_api import (
+    END_EVENTS,
+    MAX_OUTPUT_FIELD,
+    RESPONSES_PATH,
+    START_EVENTS,
+    ResponsesReader,
+    build_response_body,
+    has_other_speakers,
+)
+from core.runtime.retry import Backoff
+
+log = structlog.get_logger("model")
+LOCK_BACKOFF = Backoff(1.0)
+"""Pauses while a conversation is locked: 1, 2, 4, 8 s."""
+RESPONSE_BACKOFF = Backoff(0.5, longest=5.0)
+"""Pauses between requests for a response that is still being generated."""
+SPARE_DELAY_SECONDS = 0.05
+"""Delay between the start of an answer and the creation of spare conversations."""
+OnResponseId = Callable[[str], Awaitable[None]]
+"""A callback that gets a response's id."""
+
+MAX_ITEMS_PER_CALL = 20
+"""Items that one call may add (conversations.items.create in the openai package)."""
+TAIL_ITEMS = 100
+"""Items that are read from a conversation's end: the largest page that the server allows."""
+UNFINISHED_STATUSES = ("in_progress", "queued")
+"""Statuses of a response that is still running."""
+MAX_WAITING_EVENTS = 4
+"""Events that may wait for their reader. Beyond that the stream is not read further."""
+MAX_RECOVERIES = 10
+"""Times that one round recovers from faults before it fails."""
+UNKNOWN_POSITION = -1
+"""`Thread.remote_upto` of a conversation whose end must be read before its next use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """How a conversation differs from the transcript.
+
+    `missing_items` must still be sent. If `answer_items` is set instead, the conversation already
+    holds the answer.
+    """
+
+    missing_items: tuple[Item, ...] = ()
+    answer_items: tuple[Item, ...] = ()
+
+
+async def add_items(server: ModelServer, conversation: str, items: Sequence[Item]) -> None:
+    """Add items to a conversation, in batches. Raise Fault."""
+    for batch in split_into_batches(await server.input.build_items(items)):
+        await server.client.post(f"/conversations/{conversation}/items", {"items": batch})
+
+
+def split_into_batches(items: Sequence[Json]) -> list[list[Json]]:
+    """Split items into lists of at most 20, keeping a call with its output where possible."""
+    rows: list[list[Json]] = []
+    start = 0
+    while start < len(items):
+        end = min(start + MAX_ITEMS_PER_CALL, len(items))
+        cut = next((e for e in range(end, start, -1) if _has_all_outputs(items[start:e])), end)
+        rows.append(list(items[start:cut]))
+        start = cut
+    return rows
+
+
+async def fetch_tail(server: ModelServer, conversation: str) -> tuple[list[Json], bool]:
+    """Return a conversation's newest items, oldest first, and whether there are no others. Raise
+    Fault."""
+    page = await server.client.get(
+        f"/conversations/{conversation}/items", {"limit": TAIL_ITEMS, "order": "desc"}
+    )
+    return list(reversed(page.get("data") or ())), not page.get("has_more")
+
+
+async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> Json | None:
+    """Return a stored response, or None if the server no longer has it. Raise Fault.
+
+    A response that is still running is waited for, up to `wait_seconds`; after that the result is
+    None.
+    """
+    waited = 0.0
+    pauses = iter(RESPONSE_BACKOFF)
+    while True:
+        try:
+            found = await server.client.get(f"/responses/{id}")
+        except Fault as fault:
+            if fault.status in (400, 404, 405, 501):
+                return None
+            raise
+        if found.get("status") not in UNFINISHED_STATUSES:
+            return found
+        if waited >= wait_seconds:
+            return None
+        pause = next(pauses)
+        await server.client.sleep(pause)
+        waited += pause
+
+
+def reconcile(
+    transcript: Sequence[Item], tail: Sequence[Json], *, was_asked: bool, is_complete: bool
+) -> Reconciliation | None:
+    """Compare a conversation with the transcript and return what it lacks, or None to create a new
+    one.
+
+    `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
+    `was_asked`: this question was sent before, so items after it may be its answer.
+    """
+    wanted = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
+              or item.role == "user")]  # fmt: skip
+    held = [item for item in tail if _is_transcript_item(item)]
+    for end in range(len(held), -1, -1):
+        for upto in _find_overlaps(wanted, held[:end], is_complete):
+            plan = _reconcile_rest(wanted[upto:], held[end:], was_asked)
+            if plan is not None:
+                return plan
+    return None
+
+
+class BackgroundStream:
+    """A stream that a task of its own reads to its end. It can be iterated once.
+
+    If a stream is closed after a call was streamed, the conversation can lack that response
+    (openai-python issue 3561). So a caller that stops listening does not close the stream. `late`
+    gets the response's id if nobody listened when it arrived.
+    """
+
+    def __init__(
+        self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
+    ) -> None:
+        self._source = source
+        self._silence = silence
+        self._grace = grace
+        self._on_late_id = late
+        self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
+        self._has_room = asyncio.Event()
+        self._is_abandoned = False
+        self._unreported_id = ""
+        self.has_ended = False
+        """The server said its last word, or the stream broke."""
+        self.task = asyncio.create_task(self._read())
+
+    def __aiter__(self) -> AsyncIterator[Json]:
+        return self
+
+    async def __anext__(self) -> Json:
+        heard = await self._events.get()
+        self._has_room.set()
+        if heard is None:
+            raise StopAsyncIteration
+        if isinstance(heard, Exception):
+            raise heard
+        if heard.get("type") in START_EVENTS:
+            self._unreported_id = ""
+        return heard
+
+    def stop_listening(self) -> None:
+        """Discard further events. The stream is read for at most `grace` more seconds."""
+        self._is_abandoned = True
+        self._has_room.set()
+        while not self._events.empty():
+            self._events.get_nowait()
+        asyncio.get_running_loop().call_later(self._grace, self.task.cancel)
+
+    async def report_late_id(self) -> None:
+        """Report the response's id if its reader left before it got the id."""
+        if self._is_abandoned and self._unreported_id:
+            response, self._unreported_id = self._unreported_id, ""
+            await self._on_late_id(response)
+
+    async def _read(self) -> None:
+        end: Exception | None = None
+        named = False
+        try:
+            async for event in read_events(self._source, self._silence):
+                kind = event.get("type")
+                self.has_ended = self.has_ended or kind in END_EVENTS
+                if not self._is_abandoned:
+                    self._events.put_nowait(event)
+                if kind in START_EVENTS and not named:
+                    named = True
+                    self._unreported_id = str((event.get("response") or {}).get("id", ""))
+                    await self.report_late_id()
+                while self._events.qsize() >= MAX_WAITING_EVENTS and not self._is_abandoned:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        except Exception as error:
+            # Raised again where the stream is listened to; drained streams have no use for it.
+            end = error
+        finally:
+            self.has_ended = True
+            self._events.put_nowait(end)
+
+
+class OpenStreams:
+    """All streams of this process that are still open, by conversation."""
+
+    def __init__(self, silence: float, grace: float) -> None:
+        self._silence = silence
+        self._grace = grace
+        self._open: dict[str, set[BackgroundStream]] = {}
+        self._uncertain: set[str] = set()
+        self._late_reports: set[asyncio.Task[None]] = set()
+
+    def open(
+        self, source: AsyncIterator[Json], conversation: str, late: OnResponseId
+    ) -> BackgroundStream:
+        """Start reading a stream of that conversation."""
+        stream = BackgroundStream(source, self._silence, self._grace, late)
+        self._open.setdefault(conversation, set()).add(stream)
+        stream.task.add_done_callback(lambda _: self._remove(stream, conversation))
+        return stream
+
+    def is_draining(self, conversation: str) -> bool:
+        """Return whether the server is still sending an answer in that conversation."""
+        return any(not stream.has_ended for stream in self._open.get(conversation, ()))
+
+    def is_uncertain(self, conversation: str) -> bool:
+        """Return whether a stream was left early, so that the conversation's content is unknown."""
+        return conversation in self._uncertain
+
+    def mark_certain(self, conversation: str) -> None:
+        """Record that the conversation's content is known again."""
+        self._uncertain.discard(conversation)
+
+    def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
+        """Leave a stream, before or after its end."""
+        if stream.task.done():
+            return
+        stream.stop_listening()
+        if not stream.has_ended:
+            self._uncertain.add(conversation)
+            task = asyncio.create_task(stream.report_late_id())
+            self._late_reports.add(task)
+            task.add_done_callback(self._late_reports.discard)
+
+    async def wait_until_closed(self, conversation: str) -> None:
+        """Wait until no stream of that conversation is open."""
+        if tasks := {stream.task for stream in self._open.get(conversation, ())}:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Cancel all open streams. Their ids are journalled, so the next process finds the
+        responses."""
+        tasks = {stream.task for streams in self._open.values() for stream in streams}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._late_reports, return_exceptions=True)
+
+    def _remove(self, stream: BackgroundStream, conversation: str) -> None:
+        streams = self._open[conversation]
+        streams.discard(stream)
+        if not streams:
+            del self._open[conversation]
+
+
+class SpareConversations:
+    """Empty conversations created ahead, so that a thread's first turn does not wait for one.
+
+    Each is recorded without a thread before it is used, so that a crash leaves none behind. They
+    are created only after one was needed. The next process erases those that are left over.
+    """
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+        self._conversation_ids: deque[str] = deque()
+        self._refill_task: asyncio.Task[None] | None = None
+        self._is_refill_due = False
+
+    def take(self) -> str:
+        """Return the id of a spare conversation, or "" if there is none now."""
+        self._is_refill_due = bool(self._server.options.spare_conversations)
+        return self._conversation_ids.popleft() if self._conversation_ids else ""
+
+    def refill(self) -> None:
+        """Create spare conversations in the background. Call it once an answer has begun."""
+        if self._is_refill_due and (self._refill_task is None or self._refill_task.done()):
+            self._is_refill_due = False
+            self._refill_task = asyncio.create_task(self._create_spares())
+
+    async def close(self) -> None:
+        """Stop creating conversations."""
+        if self._refill_task is not None:
+            self._refill_task.cancel()
+            await asyncio.gather(self._refill_task, return_exceptions=True)
+
+    async def _create_spares(self) -> None:
+        await asyncio.sleep(SPARE_DELAY_SECONDS)
+        try:
+            while len(self._conversation_ids) < self._server.options.spare_conversations:
+                id = str((await self._server.client.post("/conversations", {}))["id"])
+                await self._server.record_remote("", Remote("conversation", id))
+                self._conversation_ids.append(id)
+        except (Fault, PonteError) as error:  # whoever needs one makes it then
+            log.info("no spare conversation", why=str(error))
+
+
+class ConversationRound:
+    """One round in a conversation: where to ask, what to send, and how to recover from faults.
+
+    `_step` is "trusting" (the conversation holds everything before this round), "looking" (unknown:
+    read its end) or "anew" (create one from the transcript), and then "ready".
+    """
+
+    def __init__(
+        self, server: ModelServer, streams: OpenStreams, spares: SpareConversations, ask: Ask
+    ) -> None:
+        self._server = server
+        self._spares = spares
+        self._streams = streams
+        self._ask = ask
+        self._thread = ask.thread
+        self._step = self._first_step()
+        self._items: Sequence[Item] = ask.input
+        self._limit = min(server.window_tokens, server.options.compact_tokens)
+        self._tries = Counter[str]()
+        self._was_asked = bool(ask.response)
+        self._answer: ModelAnswer | None = None
+        self._response_id = ask.response
+        self._is_certain = True
+
+    def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
+        thread, ask = self._ask.thread, self._ask
+        if not thread.remote or self._streams.is_draining(thread.remote):
+            return "anew"
+        unsure = ask.response or thread.remote_upto < ask.since
+        return "looking" if unsure or self._streams.is_uncertain(thread.remote) else "trusting"
+
+    async def events(self) -> AsyncGenerator[ModelEvent, None]:
+        """Ask the round and yield its events. Raise ModelError."""
+        paying = self._ask.paying
+        body: Json = {}
+        if self._ask.response:
+            await self._adopt_response(self._ask.response, self._server.options.drain_seconds)
+        while self._answer is None:
+            body = {}
+            reader = ResponsesReader()
+            try:
+                if self._step == "looking":
+                    await self._compare_with_transcript()
+                if self._step == "anew":
+                    yield await self._create_conversation()
+                    await self._add_transcript()
+                if self._answer is None:
+                    body = await self._build_body()
+                    if paying and (most := await paying(estimate_max_tokens(body))) is not None:
+                        body[MAX_OUTPUT_FIELD] = most
+                    async with aclosing(self._stream_response(body, reader)) as events:
+                        async for event in events:
+                            yield event
+                    self._answer, self._response_id = reader.read_answer(), reader.response
+            except Fault as fault:
+                if paying and body and fault.undone:
+                    paying.refused()
+                await self._recover_or_raise(fault, body, reader)
+        yield self._complete(self._answer, body)
+
+    async def _compare_with_transcript(self) -> None:
+        """Read the conversation's end and decide what to send; see `reconcile`."""
+        items, whole = await fetch_tail(self._server, self._thread.remote)
+        plan = reconcile(
+            await self._transcript(), items, was_asked=self._was_asked, is_complete=whole
+        )
+        if plan and plan.answer_items:
+            self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
+        self._items = plan.missing_items if plan else ()
+        self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"
+        log.info("conversation looked at", then=self._step, missing=len(self._items))
+
+    async def _create_conversation(self) -> Kept:
+        """Use a new conversation. It is created empty, so that a lost id loses no content."""
+        spare = self._spares.take()
+        made = spare or str((await self._server.client.post("/conversations", {}))["id"])
+        log.info("conversation made", was=bool(self._thread.remote), ahead=bool(spare))
+        self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN_POSITION)
+        return Kept(Remote("conversation", made), self._thread, listed=bool(spare))
+
+    async def _add_transcript(self) -> None:
+        """Add everything before the current turn. The turn itself is sent as the question."""
+        kept = keep_newest_turns(await self._transcript(), self._limit)
+        turn = (find_turn_starts(kept) or [0])[-1]
+        await add_items(self._server, self._thread.remote, kept[:turn])
+        self._items, self._step = kept[turn:], "ready"
+
+    async def _transcript(self) -> Sequence[Item]:
+        """Return the whole transcript without reasoning, which the conversation keeps itself."""
+        items = [*await self._ask.history(), *self._ask.input]
+        told = pair_calls([item for item in items if item.kind != "opaque"])
+        return drop_unanswered_turns(told) if self._tries["policy"] else told
+
+    async def _build_body(self) -> Json:
+        ask, server = self._ask, self._server
+        input = await server.input.build_items(
+            self._items, preface=ask.preface, with_names=has_other_speakers(ask)
+        )
+        body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
+        return server.without_refused_fields(body)
+
+    async def _stream_response(
+        self, body: Json, reader: ResponsesReader
+    ) -> AsyncGenerator[ModelEvent, None]:
+        remote, client = self._thread.remote, self._server.client
+        self._was_asked = True
+        stream = self._streams.open(
+            client.stream(RESPONSES_PATH, body), remote, self._record_late_response
+        )
+        try:
+            async for event in stream:
+                for model_event in reader.read_event(event):
+                    yield model_event
+                    if isinstance(model_event, Began):
+                        self._spares.refill()
+                if reader.has_ended:
+                    return
+        finally:
+            self._streams.stop_listening(stream, remote)
+
+    async def _record_late_response(self, response: str) -> None:
+        await self._server.record_remote(self._thread.id, Remote("response", response))
+
+    async def _adopt_response(self, response: str, patience: float) -> bool:
+        """Take the round's answer from a response that the server still has; return whether it had
+        one."""
+        try:
+            found = await fetch_response(self._server, response, patience)
+            if found is None:
+                return False
+            remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
+            self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
+            self._answer, self._is_certain = read_response(found), False
+        except Fault as fault:
+            log.info("response not found", fault=str(fault))
+            return False
+        return True
+
+    async def _recover_or_raise(self, fault: Fault, body: Json, reader: ResponsesReader) -> None:
+        """Return if the round can continue at `_step`; raise ModelError otherwise."""
+        self._tries["all"] += 1
+        patience = 0.0 if fault.kind == "silent" else self._server.options.drain_seconds
+        broken = fault.kind in ("lost", "broken", "silent")
+        if broken and reader.response and await self._adopt_response(reader.response, patience):
+            return
+        # A response that a broken stream left behind is taken over: asking again would pay twice.
+        hopeless = fault.kind == "silent" or self._tries["all"] > MAX_RECOVERIES
+        if hopeless or not await self._prepare_retry(fault, body):
+            raise await self._server.explain_fault(fault) from None
+
+    async def _prepare_retry(self, fault: Fault, body: Json) -> bool:
+        remote = self._thread.remote
+        if is_locked(fault):
+            await self._wait_for_lock()
+        elif is_conversation_gone(fault, remote) or (
+            self._step == "looking" and fault.status == 404
+        ):
+            self._step = "anew"
+        elif has_unpaired_call(fault):
+            self._tries["unpaired"] += 1
+            self._step = "looking" if self._tries["unpaired"] == 1 else "anew"
+        elif is_too_long(fault):
+            return await self._shrink_history()
+        elif is_against_policy(fault):
+            return await self._leave_out_unanswered()
+        elif not self._server.adapt_to_refusal(fault, body):
+            return await self._retry_unknown_outcome(fault, sent=bool(body))
+        return True
+
+    async def _retry_unknown_outcome(self, fault: Fault, sent: bool) -> bool:
+        """Prepare a retry after a fault that leaves the outcome unknown.
+
+        The server may have added the answer to the conversation, so its end is read before asking
+        again.
+        """
+        lost = fault.kind in ("lost", "broken") and not fault.code
+        self._tries["lost"] += lost
+        first = lost and self._tries["lost"] == 1
+        if not first and not await self._server.wait_before_retry(fault, self._tries):
+            return False
+        if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
+            self._step = "looking"
+        return True
+
+    async def _shrink_history(self) -> bool:
+        kept = keep_newest_turns(await self._transcript(), self._limit)
+        self._limit, self._step = min(self._limit, estimate_tokens(kept)) // 2, "anew"
+        return len(find_turn_starts(kept)) > 1
+
+    async def _leave_out_unanswered(self) -> bool:
+        """Retry once without earlier refused messages, which may be the reason for the refusal."""
+        before = await self._transcript()
+        self._tries["policy"] += 1
+        self._step = "looking"
+        return self._tries["policy"] == 1 and len(await self._transcript()) < len(before)
+
+    async def _wait_for_lock(self) -> None:
+        """Wait for a locked conversation up to `lock_seconds`, then use a new one."""
+        self._tries["locked"] += 1
+        wait = LOCK_BACKOFF.after(self._tries["locked"])
+        if 2 * wait - 1 > self._server.options.lock_seconds:
+            self._step = "anew"
+        else:
+            await self._server.client.sleep(wait)
+
+    def _complete(self, found: ModelAnswer, body: Json) -> Completed:
+        upto = self._ask.since if found.has_calls else self._ask.seq
+        if self._is_certain and not found.cut_reason:
+            self._streams.mark_certain(self._thread.remote)
+        else:
+            upto = UNKNOWN_POSITION
+        plain = tuple(item for item in found.items if item.kind != "opaque")
+        thread = replace(self._thread, remote_upto=upto)
+        found = replace(found, items=plain)
+        return self._server.complete_round(self._ask, body, self._response_id, found, thread)
+
+
+class ConversationsApi:
+    """Asks rounds over Conversations and Responses.
+
+    The caller must run one turn at a time in each conversation; the inbox does.
+    """
+
+    level = "conversations"
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+        self._streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
+        self._spares = SpareConversations(server)
+
+    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        """Ask one round and yield its events. Raise ModelError."""
+        return ConversationRound(self._server, self._streams, self._spares, ask).events()
+
+    async def prepare_erasure(self, conversation: str) -> None:
+        """Wait until no abandoned stream of that conversation is open.
+
+        A stream that ends later would add items to a conversation that was just erased.
+        """
+        await self._streams.wait_until_closed(conversation)
+        self._streams.mark_certain(conversation)
+
+    async def close(self) -> None:
+        """Stop all background work of this level."""
+        await self._spares.close()
+        await self._streams.close()
+
+
+def _has_all_outputs(items: Sequence[Json]) -> bool:
+    calls = {item["call_id"] for item in items if item["type"] == "function_call"}
+    return calls <= {i["call_id"] for i in items if i["type"] == "function_call_output"}
+
+
+def _find_overlaps(wanted: Sequence[Item], held: Sequence[Json], whole: bool) -> Iterator[int]:
+    """Yield the positions in `wanted` where `held` may end, the likeliest first."""
+    if not held:
+        if whole:
+            yield 0
+        return
+    likely = [len(held)] if whole and len(held) <= len(wanted) else []
+    for upto in likely + list(range(len(wanted), 0, -1)):
+        pairs = zip(reversed(wanted[:upto]), reversed(held), strict=False)
+        if len(held) <= upto and all(_is_same_item(item, known) for item, known in pairs):
+            yield upto
+
+
+def _reconcile_rest(
+    missing: Sequence[Item], extra: Sequence[Json], asked: bool
+) -> Reconciliation | None:
+    if not extra:
+        return Reconciliation(missing_items=tuple(missing)) if missing else None
+    if not missing:
+        return Reconciliation(answer_items=parse_items(extra)) if asked else None
+    if all(item["type"] == "function_call" for item in extra):
+        return Reconciliation(
+            missing_items=(*interrupted_outputs(str(item["call_id"]) for item in extra), *missing)
+        )
+    return None
+
+
+def _is_transcript_item(item: Json) -> bool:
+    kind = item.get("type", "message")
+    if kind == "message":
+        return item.get("role") in ("user", "assistant")
+    return kind in ("function_call", "function_call_output")
+
+
+def _is_same_item(item: Item, known: Json) -> bool:
+    kind = known.get("type", "message")
+    if kind == "function_call":
+        return item.kind == "call" and item.call_id == known.get("call_id")
+    if kind == "function_call_output":
+        return item.kind == "output" and item.call_id == known.get("call_id")
+    if item.kind != "message" or item.role != known.get("role"):
+        return False
+    if item.role == "assistant":
+        return item.text == "".join(_message_texts(known))
+    return (_message_texts(known) or [""])[-1] in (user_text(item, False), user_text(item, True))
+
+
+def _message_texts(known: Json) -> list[str]:
+    """Return the texts of a message's parts. In a user message, the last one is what the person
+    wrote."""
+    content = known.get("content")
+    if isinstance(content, str):
+        return [content]
+    return [str(p.get("text") or p.get("refusal") or "") for p in content or ()
+            if p.get("type") in ("input_text", "output_text", "text", "refusal")]  # fmt: skip

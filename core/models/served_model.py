@@ -1,0 +1,296 @@
+"""The model of a server. It finds out in the background which API the server offers.
+
+The level is probed again after a failure. This module also erases what a thread left on the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Literal, Protocol
+
+import structlog
+
+from core.clients.openai import Client, Fault
+from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
+from core.domain.records import Ask, Health, ModelEvent, Remote
+from core.models.chat_completions_api import ChatCompletionsApi
+from core.models.conversations_api import ConversationsApi
+from core.models.model_input import ReadFile
+from core.models.model_server import (
+    ModelOptions,
+    ModelServer,
+    NoEndpoint,
+    RecordRemote,
+    unknown_model_error,
+)
+from core.models.responses_api import ResponsesApi
+from core.text.i18n import say
+
+log = structlog.get_logger("model")
+Level = Literal["conversations", "responses", "chat"]
+LOWER_LEVEL: dict[str, Level] = {"conversations": "responses", "responses": "chat"}
+"""The level to try when a server lacks the API of a level."""
+NOT_FOUND_STATUSES = (404, 405, 501)
+"""HTTP statuses for a missing object, or for a path that the server does not have."""
+ERASE_PATHS = {"response": "responses", "container": "containers", "file": "files"}
+"""Path of the objects that a server keeps, by the kind of a `Remote`."""
+ERASE_PAGE_ITEMS = 100
+"""Items of a conversation that are read in one page while it is erased."""
+PROBE_INTERVAL_SECONDS = 30.0
+"""Seconds after which `health` probes a failing server again."""
+HEALTH_WAIT_SECONDS = 1.0
+"""Seconds that `health` waits for a probe under way."""
+LEVEL_DESCRIPTIONS = {
+    "conversations": "{model} at {host}: conversations are kept there and here",
+    "responses": "{model} at {host}: Responses, history kept here only",
+    "chat": "{model} at {host}: chat completions, history kept here only",
+}
+PROBING = "{model} at {host}: not known yet, being asked"
+
+
+class LevelApi(Protocol):
+    """One of the three APIs over which a round can be asked."""
+
+    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        """Ask one round and yield its events. Raise ModelError."""
+
+
+async def probe_level(client: Client, model: str) -> Level:
+    """Return the level of a server, found out without paying for tokens.
+
+    A 200 of `/responses` proves nothing: llama.cpp and others accept `conversation` there and
+    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise Fault
+    while the server cannot be asked, NoKey without a key.
+    """
+    if await _supports_conversations(client):
+        return "conversations"
+    return "responses" if await _supports_responses(client, model) else "chat"
+
+
+async def erase_remote(client: Client, remote: Remote) -> bool:
+    """Erase an object on the server. Return False if it may still exist, so that the caller tries
+    again.
+
+    An object that no longer exists counts as erased. So does one that the server has no path for,
+    because it cannot have stored it.
+    """
+    try:
+        if remote.kind == "conversation":
+            await _erase_conversation(client, remote.id)
+        else:
+            await _delete_if_present(client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
+    except (Fault, PonteError):
+        return False
+    return True
+
+
+class ServedModel:
+    """A `Model` behind an OpenAI-compatible server.
+
+    With `level` None, the server is probed (PONTE_MODEL_API=auto). `read` returns the bytes of
+    files; `record_remote`: see `core.models.model_server.RecordRemote`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        options: ModelOptions,
+        *,
+        level: Level | None = None,
+        read: ReadFile | None = None,
+        record_remote: RecordRemote,
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._server = ModelServer(client, options, read, record_remote)
+        self._conversations = ConversationsApi(self._server)
+        self._levels: dict[str, LevelApi] = {
+            "conversations": self._conversations,
+            "responses": ResponsesApi(self._server),
+            "chat": ChatCompletionsApi(self._server),
+        }
+        self._fixed_level = level
+        self._level = level
+        self._trouble: PonteError | None = None
+        self._probed_at = 0.0
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self._options.model
+
+    @property
+    def level(self) -> str:
+        """The level in use. Until it is known, the one that OpenAI itself offers."""
+        return self._level or "conversations"
+
+    def start(self) -> None:
+        """Start the probe in the background."""
+        if self._probing is None or self._probing.done():
+            self._probed_at = time.monotonic()
+            self._probing = asyncio.create_task(self._probe())
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        """Ask one round and yield its events. Raise ModelError."""
+        level = await self._wait_for_level()
+        while True:
+            try:
+                async with aclosing(self._levels[level].ask(ask)) as events:
+                    async for event in events:
+                        yield event
+                self._trouble = None
+                return
+            except NoEndpoint as error:
+                level = self._lower_level(level, error)
+            except ModelError as error:
+                self._record_trouble(error)
+                raise
+
+    async def health(self) -> Health:
+        """Return the model's state. Waits at most a second, because readiness probes call it."""
+        stale = self._trouble and time.monotonic() - self._probed_at > PROBE_INTERVAL_SECONDS
+        if self._probing is None or stale:
+            self.start()
+        if self._probing is not None:
+            await asyncio.wait({self._probing}, timeout=HEALTH_WAIT_SECONDS)
+        if isinstance(self._trouble, NoKey):
+            return Health("model", "off", self._trouble.words())
+        if self._trouble is not None:
+            return Health("model", "failing", self._trouble.words())
+        about = {"model": self.name, "host": self._client.place.host}
+        if self._level is None:
+            return Health("model", "failing", say(PROBING, **about))
+        return Health("model", "on", say(LEVEL_DESCRIPTIONS[self._level], **about))
+
+    async def erase(self, remote: Remote) -> bool:
+        """Erase what a thread left on the server. Return False if the caller must try again."""
+        if remote.kind == "conversation":
+            await self._conversations.prepare_erasure(remote.id)
+        return await erase_remote(self._client, remote)
+
+    async def close(self) -> None:
+        """Stop all background work and close the client."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self._conversations.close()
+        await self._client.close()
+
+    async def _wait_for_level(self) -> str:
+        """Return the level, after a probe if needed. Raise ModelError if the server cannot be
+        asked."""
+        if self._level is None:
+            self.start()
+            if self._probing is not None:
+                await asyncio.shield(self._probing)
+        if self._level is None:
+            raise self._trouble or NoEndpoint()
+        return self._level
+
+    async def _probe(self) -> None:
+        try:
+            if self._level is None:
+                self._level = await probe_level(self._client, self._options.model)
+                log.info("model level", api=self._level, host=self._client.place.host)
+            self._trouble = await self._find_unlisted_model()
+        except Fault as fault:
+            self._trouble = await self._server.explain_fault(fault)
+        except PonteError as error:
+            self._trouble = error
+
+    async def _find_unlisted_model(self) -> UnknownModel | None:
+        """Return an error if OpenAI does not list the model. Raise Fault.
+
+        OpenAI lists every model that a key may use. Other servers may offer models that they do not
+        list.
+        """
+        try:
+            models = await self._server.list_models()
+        except Fault as fault:
+            if fault.status not in NOT_FOUND_STATUSES:
+                raise
+            return None
+        if not self._client.place.official or not models or self.name in models:
+            return None
+        return unknown_model_error(self.name, models)
+
+    def _lower_level(self, level: str, error: ModelError) -> str:
+        """Switch to the next lower level. Raise `error` if there is none or the operator fixed the
+        level."""
+        if self._fixed_level or level not in LOWER_LEVEL:
+            self._record_trouble(error)
+            raise error
+        self._level = LOWER_LEVEL[level]
+        log.info("model level lowered", api=self._level)
+        return self._level
+
+    def _record_trouble(self, error: ModelError) -> None:
+        """Store an error that concerns the server and not one question, for `health`."""
+        if error.code in ("wrong_key", "unknown_model", "no_quota", "model_down", "no_key"):
+            self._trouble = error
+            self._probed_at = time.monotonic()
+
+
+async def _supports_conversations(client: Client) -> bool:
+    try:
+        made = await client.post("/conversations", {})
+    except Fault as fault:
+        if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
+            return False
+        raise
+    id = str(made.get("id") or "")
+    if not id or made.get("object") != "conversation":
+        return False
+    try:
+        await client.delete(f"/conversations/{id}")
+    except Fault as fault:
+        # It is empty, so it may stay.
+        log.info("probe not deleted", conversation=id, fault=str(fault))
+    return True
+
+
+async def _supports_responses(client: Client, model: str) -> bool:
+    """Return whether the server has `/responses`, at no cost.
+
+    A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to it.
+    """
+    try:
+        await client.post("/responses", {"model": model})
+    except Fault as fault:
+        if fault.status in NOT_FOUND_STATUSES:
+            return fault.code == "model_not_found"
+        if fault.status not in (400, 422, 500) or fault.quota:
+            raise
+    return True
+
+
+async def _erase_conversation(client: Client, id: str) -> None:
+    """Erase a conversation's items, then the conversation.
+
+    Deleting a conversation alone leaves its items (docstring of the openai package).
+    """
+    items = f"/conversations/{id}/items"
+    while True:
+        try:
+            page = await client.get(items, {"limit": ERASE_PAGE_ITEMS})
+        except Fault as fault:
+            if fault.status not in NOT_FOUND_STATUSES:
+                raise
+            return
+        for item in page.get("data") or ():
+            await _delete_if_present(client, f"{items}/{item['id']}")
+        if not page.get("has_more"):
+            break
+    await _delete_if_present(client, f"/conversations/{id}")
+
+
+async def _delete_if_present(client: Client, path: str) -> None:
+    try:
+        await client.delete(path)
+    except Fault as fault:
+        if fault.status not in NOT_FOUND_STATUSES and not fault.container_gone:
+            raise
