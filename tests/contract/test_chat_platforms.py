@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.connection import SlackAdapter
 from core.domain.messages import Address, Person
 from core.domain.records import Ask

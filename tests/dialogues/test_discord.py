@@ -12,7 +12,7 @@ import discord
 import pytest
 import simcord
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from core.commands import grammar
 from core.domain.messages import Answer, Card
 from core.integrations.integration import Alone, ChatPorts

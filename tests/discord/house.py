@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine, Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (

@@ -182,7 +182,7 @@ async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
     await house.open()
     assert (await house.adapter.health()).state == "on"
     await discord.gateway.close(4004)
-    await house.adapter.connection.ended()
+    await house.adapter.connection.wait_until_ended()
     assert "DISCORD_TOKEN" in (await house.adapter.health()).words
 
 
@@ -190,7 +190,7 @@ async def test_a_deaf_socket_is_noticed(
     discord: FakeDiscord, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()
-    monkeypatch.setattr("adapters.discord.connection.SILENCE", -1.0)
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
     health = await house.adapter.health()
     assert health.state == "failing"
     assert "no frame came" in health.words
@@ -199,7 +199,7 @@ async def test_a_deaf_socket_is_noticed(
 async def test_discord_down_at_the_start_is_tried_again(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.connection.CONNECT_BACKOFF", Backoff(0.01))
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
     await house.open()
     await ana.say("hello")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord import connection
-from adapters.discord.connection import STORED
+from adapters.discord import interactions
+from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from core.domain.messages import Address, Card, Message, Person
 from core.domain.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
@@ -99,18 +99,18 @@ async def test_what_cannot_be_stored_is_said_at_once(
         raise AssertionError
 
     monkeypatch.setattr(open_house.engine.inbox, "accept", stuck)
-    monkeypatch.setattr(connection, "STORED", 0.05)
+    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.answered()
     assert exchange.ephemeral
     assert "could not store" in exchange.text
-    assert STORED < 2.0, "a second of the three is left for the way"
+    assert DISCORD_STORE_SECONDS < 2.0, "a second of the three is left for the way"
 
 
 async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
     open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "STORED", 0.05)
+    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
     disk = asyncio.create_task(open_house.engine._stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
@@ -118,7 +118,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
     assert "could not store" in exchange.text
     full.set()
     await disk
-    monkeypatch.setattr(connection, "STORED", 60.0)
+    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 60.0)
     later = await ana.slash("ask", prompt="next")
     await later.answered()
     assert [ask.input[-1].text for ask in open_house.model.asks] == ["next"]

@@ -13,7 +13,7 @@ import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
 from core.chat.participants import OwnWay
 from core.domain.messages import Item
