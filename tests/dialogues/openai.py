@@ -15,7 +15,7 @@ from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
 WITHOUT: dict[Level, set[str]] = {
@@ -59,7 +59,7 @@ async def served(
             model=model,
             secret=b"a secret of the tests",
             silence_seconds=silence,
-            prices=always(priced),
+            prices=supplier(priced),
         ),
         level=level,
         read=read,
