@@ -24,9 +24,9 @@ from benchmarks.process import proportional, resident
 from core.clients.http import Proxies
 from core.domain.records import Outcome
 from core.store.files import KernelMarks
-from core.tools.code.environment import Environment, place
+from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
-from core.tools.code.sandbox.sandbox import Limits
+from core.tools.code.sandbox.sandbox import SandboxLimits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import set_scene
 from tests.fakes.scene_folder import MemoryContextFiles
@@ -141,8 +141,10 @@ async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
-        home, limits = Path(folder), Limits()
-        environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
+        home, limits = Path(folder), SandboxLimits()
+        environment = PythonEnvironment(
+            environments_folder(Path.home() / ".cache" / "ponte-ci"), Proxies()
+        )
         rows: list[Row] = []
         for measured in (_one_by_one, _side_by_side):
             kernels = Kernels(KernelMarks(home), limits, 64)

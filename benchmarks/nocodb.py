@@ -23,7 +23,7 @@ import structlog
 
 from benchmarks.engine import engine
 from core.clients.http import HttpClient
-from core.tools.nocodb.schema import Table, outline
+from core.tools.nocodb.schema import TableDescription, format_outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox
 from tests.core.tools.scene import ctx
@@ -69,7 +69,7 @@ async def nocodb() -> AsyncIterator[Place]:
         await process.communicate()
 
 
-def bare(place: Place, http: HttpClient, table: Table) -> Call:
+def bare(place: Place, http: HttpClient, table: TableDescription) -> Call:
     """The rows alone, as one asks for them by hand."""
     url = f"{place.url}/api/v3/data/{table.base}/{table.id}/records"
     params = {"where": "(Paid,checked)", "pageSize": "20"}
@@ -91,7 +91,7 @@ async def medians(*calls: Call) -> list[float]:
 
 async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
     tool = await Toolbox([source]).find("nocodb_query")
-    by_hand = bare(place, http, await source.schemas.table("Orders"))
+    by_hand = bare(place, http, await source.schemas.describe_table("Orders"))
     async with engine(EchoModel(), [source]) as opened:
         opened.start()
         number = 0
@@ -112,8 +112,8 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
 
 
 async def prompt(source: NocoSource) -> None:
-    tables = await source.schemas.tables()
-    lengths = [len(outline(table)) for table in tables]
+    tables = await source.schemas.describe_all()
+    lengths = [len(format_outline(table)) for table in tables]
     assert max(lengths) <= MOST
     sys.stdout.write(f"{'characters of a table, on demand':44}{statistics.mean(lengths):8.0f}\n")
     titles = statistics.mean(len(table.title) + len(", ") for table in tables)

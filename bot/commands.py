@@ -136,10 +136,10 @@ def doctor() -> int:
 def sandbox() -> int:
     """Make the sandbox's own Python, ahead of its first use."""
     begun = start(quiet=True)
-    from core.tools.code import CODE
+    from core.tools.code import CODE_INTEGRATION
 
     begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    asyncio.run(CODE.prepare(begun.home.path, begun.settings.proxies, print))
+    asyncio.run(CODE_INTEGRATION.prepare(begun.home.path, begun.settings.proxies, print))
     return 0
 
 

@@ -54,7 +54,7 @@ from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
 from core.store.turns import SqlJournal
 from core.text import commonmark
-from core.tools.code.source import Runner
+from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Choices:
     spending: Spending = field(default_factory=Spending)
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
-    code: Runner | None = None
+    code: CodeRunner | None = None
     """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
     pseudonym: Callable[[str], str] = _unkeyed

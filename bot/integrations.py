@@ -13,12 +13,21 @@ from adapters.web import WEB
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
 from core.rights.policy import PlatformRights
-from core.tools.code import CODE
-from core.tools.nocodb import NOCODB
+from core.tools.code import CODE_INTEGRATION
+from core.tools.nocodb import NOCODB_INTEGRATION
 from core.tools.stackspot import STACKSPOT
 
 Faces = Sequence[Integration[Any]]
-FACES: Faces = (MODEL_INTEGRATION, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
+FACES: Faces = (
+    MODEL_INTEGRATION,
+    WEB,
+    TERMINAL,
+    SLACK,
+    DISCORD,
+    NOCODB_INTEGRATION,
+    STACKSPOT,
+    CODE_INTEGRATION,
+)
 
 
 def rights(faces: Faces) -> Mapping[str, PlatformRights]:

@@ -32,8 +32,8 @@ from core.text import markdown, text
 from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.text.text import redacted
 from core.tools.code import hosted
-from core.tools.nocodb.bridge_api import explain
-from core.tools.stackspot.client import json_of
+from core.tools.nocodb.bridge_api import explain_bridge_error
+from core.tools.stackspot.client import parse_json_text
 
 LONG_TEXT_CHARACTERS = 16_800
 TIMES_LONGER = 16
@@ -99,7 +99,7 @@ FUNCTIONS: dict[str, Work] = {
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redacted({said: [said]}),
     "system's error": withhold_secrets,
-    "bridge's error": lambda said: explain(
+    "bridge's error": lambda said: explain_bridge_error(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),
     "redaction": Redaction(["a secret of ours"]).of,
@@ -120,9 +120,9 @@ FUNCTIONS: dict[str, Work] = {
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
     "hosted: links": lambda said: hosted._LINK.sub("", said),
-    "hosted: failed": hosted._FAILED.search,
-    "hosted: fenced": hosted._FENCED.fullmatch,
-    "stackspot: json": json_of,
+    "hosted: failed": hosted._TRACEBACK.search,
+    "hosted: fenced": hosted._FENCED_CODE.fullmatch,
+    "stackspot: json": parse_json_text,
 }
 AT_MOST_ONE_POST = ("slack: plain", "slack: content", "slack: plainly")
 """Functions that never get more than one post of Slack's holds."""

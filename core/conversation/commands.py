@@ -33,7 +33,13 @@ from core.rights.usage import Paid
 from core.text import text
 from core.text.i18n import LANGUAGE, money, plural, say
 from core.text.markdown import markless
-from core.tools.code.source import DOING, NAME, Run, Runner, for_person
+from core.tools.code.source import (
+    RUN_PYTHON_TOOL,
+    RUNNING_PYTHON,
+    CodeRun,
+    CodeRunner,
+    format_for_person,
+)
 from core.tools.tool import compact
 
 T = TypeVar("T")
@@ -86,32 +92,38 @@ class CodeCommand:
 
     services: TurnServices
     tool_contexts: ToolContexts
-    runner: Runner | None = None
+    runner: CodeRunner | None = None
 
     async def run(self, turn: Turn, code: str, show: Show) -> Answer:
         """Raises NotAllowed, NotFound, OverBudget, ToolError."""
         rule = await _check_right(self.services.policy, turn, "code")
-        call = turn.calls[0] if turn.calls else Call(NAME, NAME, compact({"code": code}), "code")
+        call = (
+            turn.calls[0]
+            if turn.calls
+            else Call(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact({"code": code}), "code")
+        )
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                _audit_run(self.services.audit, turn, NAME, rule, "unknown")
+                _audit_run(self.services.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
-            if self.runner is None or not await self.runner.backend.offered():
+            if self.runner is None or not await self.runner.backend.is_available():
                 raise NotFound(_NO_SANDBOX)
             await self.services.budget.reserve(turn)
             await self.services.journal.call_started(turn, call)
             if costs := getattr(self.runner.backend, "costs", None):
                 await self.services.budget.pay_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.tool_contexts.make_command_context(turn, call, show)
-            await ctx.doing(say(DOING))
-            note = partial(_audit_run, self.services.audit, turn, NAME, rule)
-            run = await _run_and_audit(NAME, note, self.runner.run(ctx, code), _outcome_word)
+            await ctx.doing(say(RUNNING_PYTHON))
+            note = partial(_audit_run, self.services.audit, turn, RUN_PYTHON_TOOL, rule)
+            run = await _run_and_audit(
+                RUN_PYTHON_TOOL, note, self.runner.run(ctx, code), _outcome_word
+            )
             told = await text.aside(
-                lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
+                lambda _: format_for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
             failed = run.ran.error or run.ran.fault
-            files = (*run.files, run.code) if run.ran.changed and run.code else run.files
+            files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
             outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
             await self.services.journal.call_ended(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
@@ -456,7 +468,7 @@ async def _run_and_audit(
                 span.fail(outcome)
 
 
-def _outcome_word(run: Run) -> str:
+def _outcome_word(run: CodeRun) -> str:
     return "error" if run.ran.error or run.ran.fault else "ok"
 
 

@@ -23,7 +23,7 @@ from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plai
 from core.ports.tools import Model
 from core.text.i18n import say
 
-SPARE_CONVERSATIONS = 2
+SPARE_CONVERSATION_COUNT = 2
 """Empty conversations that are created ahead of time at the model's server."""
 
 
@@ -93,7 +93,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             model=own.ponte_model,
             effort=own.ponte_model_effort or "",
             secret=deps.home.pseudonyms(),
-            spare_conversations=SPARE_CONVERSATIONS,
+            spare_conversations=SPARE_CONVERSATION_COUNT,
             prices=lambda: deps.config.price_list,
         )
         api = own.ponte_model_api

@@ -11,7 +11,7 @@ from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
 from core.clients.http import HttpClient, Proxies
-from core.tools.code import CODE, environment
+from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import InstallationFailed
 from core.tools.code.port import CodeBackend
 from tests.bot.conftest import Shell
@@ -22,7 +22,9 @@ KEY = {"openai_api_key": "sk-test"}
 
 def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
     client = model_client(chosen)
-    return CODE.backend(dependencies(chosen, Config(), Home(home), HttpClient(), client))
+    return CODE_INTEGRATION.backend(
+        dependencies(chosen, Config(), Home(home), HttpClient(), client)
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         for words in said:
             raise InstallationFailed(words)
 
-    monkeypatch.setattr(environment, "fill", fill)
-    monkeypatch.setattr(environment, "FOR_ALL", tmp_path / "cache")
+    monkeypatch.setattr(environment, "install_libraries", fill)
+    monkeypatch.setattr(environment, "SHARED_FOLDER", tmp_path / "cache")
     return said
 
 

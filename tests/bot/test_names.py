@@ -21,7 +21,7 @@ from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import Agent
+from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import StackSpotSource
 from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
@@ -137,7 +137,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
 async def test_the_names_are_those_of_the_tools_that_are_offered() -> None:
     async with HttpClient() as http:
         stackspot = StackSpot("id", "secret", http=http)
-        agents = {"reviewer": Agent("01JAGENT", "", "")}
+        agents = {"reviewer": StackSpotAgent("01JAGENT", "", "")}
         offered: dict[str, Sequence[ToolSource]] = {
             "nocodb": [
                 NocoSource("http://127.0.0.1:1", "t", http, pauses=()),

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from core.clients.openai import Client, Place
 from core.domain.records import Remote, ToolContext
-from core.tools.code.hosted import Choice, HostedBackend
-from core.tools.code.port import InputFile, Ran
+from core.tools.code.hosted import HostedBackend, HostedOptions
+from core.tools.code.port import InputFile, RunResult
 from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
@@ -38,7 +38,7 @@ class Bench:
         self.client = Client(kind("sk-test", fake.base_url), sleep=self._wait)
         self.backend = HostedBackend(
             self.client,
-            replace(Choice(), **choice),  # type: ignore[arg-type]  # test's own keywords
+            replace(HostedOptions(), **choice),  # type: ignore[arg-type]  # test's own keywords
             pseudonym=lambda name: f"pseudonym of {len(name)}",
             clock=fake.now,
         )
@@ -55,7 +55,9 @@ class Bench:
             stopped=lambda: self.stopped,
         )
 
-    async def run(self, code: str, given: Sequence[InputFile] = (), thread: str = "t1") -> Ran:
+    async def run(
+        self, code: str, given: Sequence[InputFile] = (), thread: str = "t1"
+    ) -> RunResult:
         return await self.backend.run(self.ctx(thread), code, given)
 
     def file(self, name: str, data: bytes, type: str = "") -> InputFile:

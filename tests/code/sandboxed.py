@@ -14,14 +14,14 @@ import pytest
 
 from core.clients.http import Proxies
 from core.store.files import KernelMarks
-from core.tools.code.environment import Environment, place
+from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.probe import prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.session import Run, Session
+from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
+from core.tools.code.session import KernelRun, KernelSession
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
 """Where `.ci/run` has made the environment."""
@@ -44,7 +44,7 @@ def require(kind: str) -> None:
 
 async def python() -> Path:
     """The environment with libraries; skips where nobody has made it."""
-    found = await Environment(place(CACHE), Proxies()).bare()
+    found = await PythonEnvironment(environments_folder(CACHE), Proxies()).bare()
     if found.path.parent.parent.name.endswith("-bare"):
         pytest.skip(NEEDS_PYTHON)
     return found.path
@@ -64,10 +64,10 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @asynccontextmanager
-async def session(kind: str = "") -> AsyncIterator[Session]:
+async def session(kind: str = "") -> AsyncIterator[KernelSession]:
     """`kind` is a sandbox's name, "" for the one that this machine gets."""
     async with one_of(kind) if kind else sandbox() as held:
-        one = await Session.start(held, await python(), Limits())
+        one = await KernelSession.start(held, await python(), SandboxLimits())
         try:
             yield one
         finally:
@@ -86,7 +86,7 @@ async def one_of(kind: str) -> AsyncIterator[Sandbox]:
 
 async def _prove_once(sandbox: Sandbox) -> str:
     if sandbox.name not in _REASONS:
-        _REASONS[sandbox.name] = (await prove(sandbox, await python())).reason
+        _REASONS[sandbox.name] = (await prove_sandbox(sandbox, await python())).reason
     return _REASONS[sandbox.name]
 
 
@@ -101,9 +101,11 @@ def skip_seconds(seconds: float) -> None:
 async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     """A backend whose probe has held; each one is another process of Ponte on the same home."""
     await python()
-    limits = Limits()
+    limits = SandboxLimits()
     kernels = Kernels(KernelMarks(home / "kernels"), limits, most)
-    backend = LocalBackend(Environment(place(CACHE), Proxies()), kernels, limits, wanted=True)
+    backend = LocalBackend(
+        PythonEnvironment(environments_folder(CACHE), Proxies()), kernels, limits, wanted=True
+    )
     try:
         health = await backend.health()
         if health.state != "on":
@@ -121,8 +123,11 @@ async def home(folder: Path) -> Path:
 
 def _furnished(folder: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
-    if place(folder) != place(CACHE) and not place(folder).exists():
-        place(folder).symlink_to(place(CACHE))
+    if (
+        environments_folder(folder) != environments_folder(CACHE)
+        and not environments_folder(folder).exists()
+    ):
+        environments_folder(folder).symlink_to(environments_folder(CACHE))
     return folder
 
 
@@ -143,11 +148,11 @@ def _is_kernel(pid: str) -> bool:
 
 def output(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when code has printed something."""
-    heard, printed = asyncio.Event(), Run.hear
+    heard, printed = asyncio.Event(), KernelRun.add_output
 
-    def hear(self: Run, chunk: bytes) -> bool:
+    def hear(self: KernelRun, chunk: bytes) -> bool:
         heard.set()
         return printed(self, chunk)
 
-    monkeypatch.setattr(Run, "hear", hear)
+    monkeypatch.setattr(KernelRun, "add_output", hear)
     return heard

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.limits import Disk
-from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.limits import DiskMeter
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
-LIMITS = Limits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
+LIMITS = SandboxLimits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
 TOO_MUCH = "it wrote more than 3 MB"
 
 MOVING = """
@@ -47,7 +47,7 @@ os.unlink("removed")
 
 
 @contextmanager
-def program(folder: Path, code: str = "") -> Iterator[Disk]:
+def program(folder: Path, code: str = "") -> Iterator[DiskMeter]:
     """What `code` holds in `folder`, from its first line on until it ends."""
     command = [sys.executable, "-c", f"{code}\nprint(flush=True)\ninput()"]
     with subprocess.Popen(
@@ -57,7 +57,7 @@ def program(folder: Path, code: str = "") -> Iterator[Disk]:
         process = os.pidfd_open(running.pid)
         try:
             running.stdout.readline()
-            yield Disk(folder, running.pid, process, LIMITS)
+            yield DiskMeter(folder, running.pid, process, LIMITS)
         finally:
             running.kill()
             os.close(process)

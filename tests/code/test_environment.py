@@ -11,14 +11,14 @@ import pytest
 from core.clients.http import Proxies
 from core.tools.code import environment
 from core.tools.code.environment import (
-    AGAIN,
-    FOR_ALL,
-    OLD,
+    INSTALL_RETRY_SECONDS,
+    OLD_FOLDER_SECONDS,
     SETTING_UP,
-    STILL,
-    Environment,
+    SHARED_FOLDER,
+    STILL_INSTALLING,
     InstallationFailed,
-    place,
+    PythonEnvironment,
+    environments_folder,
 )
 from core.tools.code.sandbox.sandbox import SandboxFailed
 from tests.fakes.clock import Clock
@@ -29,7 +29,7 @@ class Shop:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.clock = Clock()
-        self.environment = Environment(folder, Proxies(), self.clock)
+        self.environment = PythonEnvironment(folder, Proxies(), self.clock)
         self.folder = folder
         self.trouble = ""
         self.gate = asyncio.Event()
@@ -37,7 +37,7 @@ class Shop:
         self.busy = asyncio.Event()
         self.asked = 0
         self.told: list[str] = []
-        monkeypatch.setattr(environment, "fill", self._fill)
+        monkeypatch.setattr(environment, "install_libraries", self._fill)
 
     async def python(self) -> tuple[Path, str]:
         found = await self.environment.python(self._tell)
@@ -84,7 +84,7 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
     shop.trouble = ""
     assert (await shop.python())[0] == python
     assert shop.asked == 1
-    shop.clock.now += AGAIN
+    shop.clock.now += INSTALL_RETRY_SECONDS
     again, lacks = await shop.python()
     assert (is_whole(again), lacks, shop.environment.lacks) == (True, "", "")
 
@@ -92,12 +92,12 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
 async def test_a_slow_installation_is_not_waited_for_for_ever(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 0.01)
+    monkeypatch.setattr("core.tools.code.environment.INSTALL_WAIT_SECONDS", 0.01)
     shop.gate.clear()
     python, lacks = await shop.python()
-    assert (is_whole(python), lacks) == (False, STILL)
+    assert (is_whole(python), lacks) == (False, STILL_INSTALLING)
     shop.gate.set()
-    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 600)
+    monkeypatch.setattr("core.tools.code.environment.INSTALL_WAIT_SECONDS", 600)
     python, lacks = await shop.python()
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
@@ -131,11 +131,11 @@ async def test_another_version_makes_its_own_and_old_ones_go(
     os.utime(old.parent.parent, (0, 0))
     lock = tmp_path / "lock.txt"
     lock.write_text("numpy==9")
-    monkeypatch.setattr("core.tools.code.environment.LOCK", lock)
+    monkeypatch.setattr("core.tools.code.environment.REQUIREMENTS_FILE", lock)
     new, _ = await shop.python()
     assert old.parent != new.parent
     assert not old.exists()
-    assert OLD > 0
+    assert OLD_FOLDER_SECONDS > 0
 
 
 async def test_it_is_open_to_other_users_whatever_our_mask_is(shop: Shop) -> None:
@@ -163,7 +163,7 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     root = os.geteuid() == 0
-    assert place(home) == (FOR_ALL if root else home) / "python"
+    assert environments_folder(home) == (SHARED_FOLDER if root else home) / "python"
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     ],
 )
 def test_what_pip_says_is_worded(said: str, cause: str) -> None:
-    assert environment.cause_of(said).startswith(cause)
+    assert environment.find_cause(said).startswith(cause)

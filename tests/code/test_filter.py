@@ -9,24 +9,24 @@ import pytest
 from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
-    AT_LEAST,
-    EQUAL,
     ERRNO,
+    JUMP_AT_LEAST,
+    JUMP_EQUAL,
     KILL,
     LOAD,
     RETURN,
-    Step,
+    FilterStep,
     UnknownMachine,
-    program,
+    build_filter,
 )
 from core.tools.code.sandbox.inside.syscalls import (
-    ALLOWED,
+    ALLOWED_CALLS,
     ARCHITECTURES,
-    CHECKED,
-    IDLE,
-    REFUSED,
-    UNSUPPORTED,
-    numbers,
+    CHECKED_CALLS,
+    IGNORED_CALLS,
+    REFUSED_CALLS,
+    UNSUPPORTED_CALLS,
+    parse_numbers,
 )
 
 PID = 77
@@ -39,7 +39,7 @@ def decide(machine: str, number: int, *arguments: int, architecture: int | None 
     known = ARCHITECTURES[machine][1]
     fields = {0: number, 4: known if architecture is None else architecture}
     fields |= {16 + 8 * index: value & 0xFFFFFFFF for index, value in enumerate(arguments)}
-    steps, at, register = program(machine, PID), 0, 0
+    steps, at, register = build_filter(machine, PID), 0, 0
     while True:
         step = steps[at]
         at += 1
@@ -50,15 +50,16 @@ def decide(machine: str, number: int, *arguments: int, architecture: int | None 
                 register = fields.get(step.value, 0)
             case code if code == AND:
                 register &= step.value
-            case code if code == EQUAL:
+            case code if code == JUMP_EQUAL:
                 at += step.if_true if register == step.value else step.if_false
-            case code if code == AT_LEAST:
+            case code if code == JUMP_AT_LEAST:
                 at += step.if_true if register >= step.value else step.if_false
 
 
 def call(machine: str, name: str, *arguments: int) -> int:
-    table = numbers(
-        f"{ALLOWED} {REFUSED} {CHECKED} {IDLE} {UNSUPPORTED}", ARCHITECTURES[machine][0]
+    table = parse_numbers(
+        f"{ALLOWED_CALLS} {REFUSED_CALLS} {CHECKED_CALLS} {IGNORED_CALLS} {UNSUPPORTED_CALLS}",
+        ARCHITECTURES[machine][0],
     )
     return decide(machine, table[name], *arguments)
 
@@ -115,8 +116,9 @@ def test_a_call(machine: str, name: str, arguments: tuple[int, ...], answer: int
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_what_is_in_no_table_is_unknown(machine: str) -> None:
-    named = numbers(
-        f"{ALLOWED} {REFUSED} {CHECKED} {IDLE} {UNSUPPORTED}", ARCHITECTURES[machine][0]
+    named = parse_numbers(
+        f"{ALLOWED_CALLS} {REFUSED_CALLS} {CHECKED_CALLS} {IGNORED_CALLS} {UNSUPPORTED_CALLS}",
+        ARCHITECTURES[machine][0],
     )
     for number in set(range(600)) - set(named.values()):
         assert decide(machine, number) == UNKNOWN
@@ -128,8 +130,8 @@ def test_no_call_stands_in_two_tables(machine: str) -> None:
     column = ARCHITECTURES[machine][0]
     every = [
         n
-        for table in (ALLOWED, REFUSED, CHECKED, IDLE, UNSUPPORTED)
-        for n in numbers(table, column).values()
+        for table in (ALLOWED_CALLS, REFUSED_CALLS, CHECKED_CALLS, IGNORED_CALLS, UNSUPPORTED_CALLS)
+        for n in parse_numbers(table, column).values()
     ]
     assert len(every) == len(set(every))
 
@@ -137,12 +139,12 @@ def test_no_call_stands_in_two_tables(machine: str) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_jump_lands_in_the_program(machine: str) -> None:
     """A jump has eight bits, a program 4,096 steps: the kernel refuses more."""
-    steps = program(machine, PID)
+    steps = build_filter(machine, PID)
     assert len(steps) <= 4096
     for at, step in enumerate(steps):
         assert max(step.if_true, step.if_false) <= 255
         assert at + 1 + max(step.if_true, step.if_false) < len(steps) or step.code == RETURN
-    assert steps[-1] == Step(RETURN, 0, 0, UNKNOWN)
+    assert steps[-1] == FilterStep(RETURN, 0, 0, UNKNOWN)
 
 
 def test_calls_of_another_interface_end_the_process() -> None:
@@ -153,4 +155,4 @@ def test_calls_of_another_interface_end_the_process() -> None:
 
 def test_an_unknown_processor_gets_no_filter() -> None:
     with pytest.raises(UnknownMachine):
-        program("riscv64", PID)
+        build_filter("riscv64", PID)

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tools.code.port import MADE_COUNT
+from core.tools.code.port import MAX_OUTPUT_FILES
 from core.tools.code.sandbox.sandbox import Process
 from core.tools.code.session import (
-    KEPT,
-    LEFT_MOST,
+    MAX_KEPT_BYTES,
+    MAX_LEFT_OUT_FILES,
     BrokenFrame,
     Done,
     FileMade,
+    KernelReady,
+    KernelRun,
+    KernelSession,
     LeftOut,
-    Printed,
-    Ready,
-    Run,
-    Session,
-    read,
+    PrintedOutput,
+    parse_frame,
 )
 from tests.code import sandboxed
 
@@ -61,38 +61,38 @@ HOSTILE = [
 @pytest.mark.parametrize("line", HOSTILE)
 def test_what_is_no_frame_is_refused(line: bytes) -> None:
     with pytest.raises(BrokenFrame):
-        read(line)
+        parse_frame(line)
 
 
 def test_frames_of_ours_are_read() -> None:
     data = base64.b64encode(b"\0x").decode()
-    assert read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
+    assert parse_frame(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
         file="a", data=data.encode()
     )
-    assert read(b'{"ready": true}') == Ready(ready=True)
-    assert read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
+    assert parse_frame(b'{"ready": true}') == KernelReady(ready=True)
+    assert parse_frame(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
 
 
 def test_a_frame_at_the_wrong_time_is_refused() -> None:
-    run = Run("mine")
+    run = KernelRun("mine")
     for came in (
         Done(done="other", value="", error=""),
-        Ready(ready=True),
+        KernelReady(ready=True),
         LeftOut(left="a", why="because"),
     ):
         with pytest.raises(BrokenFrame):
-            run.take(came)
-    for number in range(MADE_COUNT):
-        run.take(FileMade(file=str(number), data=b""))
+            run.add_frame(came)
+    for number in range(MAX_OUTPUT_FILES):
+        run.add_frame(FileMade(file=str(number), data=b""))
     with pytest.raises(BrokenFrame):
-        run.take(FileMade(file="one more", data=b""))
+        run.add_frame(FileMade(file="one more", data=b""))
 
 
 def test_a_file_of_a_run_may_not_be_larger_than_all_may_be() -> None:
-    run, half = Run("mine"), base64.b64encode(bytes(17 << 20))
-    run.take(FileMade(file="a", data=half))
+    run, half = KernelRun("mine"), base64.b64encode(bytes(17 << 20))
+    run.add_frame(FileMade(file="a", data=half))
     with pytest.raises(BrokenFrame):
-        run.take(FileMade(file="b", data=half))
+        run.add_frame(FileMade(file="b", data=half))
 
 
 FORGED = [
@@ -114,7 +114,7 @@ while data: data = data[os.write(int(sys.argv[1]), data):]
 """
     async with sandboxed.session() as session:
         ran = await session.run(code, ())
-        assert (ran.fault, ran.lost, ran.value) == ("died", True, "")
+        assert (ran.fault, ran.is_state_lost, ran.value) == ("died", True, "")
         assert not session.alive
 
 
@@ -125,7 +125,7 @@ import os, sys
 os.write(int(sys.argv[1]), b'{"file": "../../etc/cron.d/x", "data": "eA=="}\\\\n')
 """
     async with sandboxed.session() as session:
-        (made,) = (await session.run(code.replace("\\\\n", "\\n"), ())).made
+        (made,) = (await session.run(code.replace("\\\\n", "\\n"), ())).output_files
         assert (made.name, made.data) == ("../../etc/cron.d/x", b"x")
 
 
@@ -161,13 +161,13 @@ async def test_a_flood_of_small_frames_holds_nobody_up() -> None:
             beats += 1
             await asyncio.sleep(0)
 
-    session = Session(cast(Process, Flooding(b'{"left": "x", "why": "many"}\n' * 100_000)))
+    session = KernelSession(cast(Process, Flooding(b'{"left": "x", "why": "many"}\n' * 100_000)))
     beating = asyncio.create_task(beat())
     ran = await session.run("1", ())
     beating.cancel()
-    assert (ran.fault, ran.lost) == ("died", True)
-    assert beats > LEFT_MOST
-    assert ran.left_out[-1] == f"{LEFT_MOST - 10} more files were not taken"
+    assert (ran.fault, ran.is_state_lost) == ("died", True)
+    assert beats > MAX_LEFT_OUT_FILES
+    assert ran.left_out[-1] == f"{MAX_LEFT_OUT_FILES - 10} more files were not taken"
 
 
 async def test_a_forged_mark_hides_nothing_of_the_next_run() -> None:
@@ -193,25 +193,29 @@ def test_all_before_the_mark_and_the_rest_for_the_next(
     data = text.encode()
     if MARK in data + MARK[:-1]:
         return
-    printed, ended, after = Printed(MARK), False, b""
+    printed, ended, after = PrintedOutput(MARK), False, b""
     for piece in pieces(data + MARK + rest, cuts):
         if ended:
             after += piece
         else:
             ended = printed.feed(piece)
-    assert (ended, printed.text, printed.cut) == (True, text, 0)
+    assert (ended, printed.text, printed.discarded_bytes) == (True, text, 0)
     assert printed.rest + after == rest
 
 
 @given(st.binary(max_size=40), CUTS)
 def test_what_came_before_an_early_end_is_there(data: bytes, cuts: list[int]) -> None:
-    printed = Printed(b"\0never\0")
+    printed = PrintedOutput(b"\0never\0")
     for piece in pieces(data, cuts):
         assert not printed.feed(piece)
     assert printed.text == data.decode(errors="replace")
 
 
 def test_what_is_over_the_cap_is_counted() -> None:
-    printed = Printed(MARK, b"before ")
-    printed.feed(b"x" * (KEPT + 10) + MARK)
-    assert (len(printed.text), printed.cut, printed.total) == (KEPT, 17, KEPT + 17)
+    printed = PrintedOutput(MARK, b"before ")
+    printed.feed(b"x" * (MAX_KEPT_BYTES + 10) + MARK)
+    assert (len(printed.text), printed.discarded_bytes, printed.total) == (
+        MAX_KEPT_BYTES,
+        17,
+        MAX_KEPT_BYTES + 17,
+    )

@@ -16,7 +16,7 @@ from tests.fakes.openai.script import Run
 
 async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
     ran = await bench.run("print(6 * 7)")
-    assert (ran.printed, ran.error, ran.changed, ran.reset) == ("42\n", "", "", False)
+    assert (ran.printed, ran.error, ran.changed_code, ran.reset) == ("42\n", "", "", False)
     (asked,) = bench.fake.request_bodies("/responses")
     assert asked["input"] == "print(6 * 7)"
     assert asked["tools"] == [{"type": "code_interpreter", "container": bench.containers[0]}]
@@ -127,7 +127,7 @@ async def test_a_run_that_takes_too_long_is_ended(make: Make) -> None:
     await bench.fake.wait_for_failures()
     LoopClock().skip(60.0)
     ran = await running
-    assert (ran.fault, ran.lost) == ("timeout", True)
+    assert (ran.fault, ran.is_state_lost) == ("timeout", True)
     await bench.backend.close()
     assert bench.fake.containers.all == {}
     assert not (await bench.run("1")).reset, "it was said already"
@@ -141,7 +141,7 @@ async def test_the_next_process_goes_on_with_the_container(make: Make) -> None:
     ctx = after.ctx(container=before.containers[0])
     ran = await after.backend.run(ctx, "x", [given])
     assert (ran.printed, ran.reset) == ("5\n", False)
-    assert ran.made == (), "what an earlier run left is not this one's"
+    assert ran.output_files == (), "what an earlier run left is not this one's"
     assert after.containers == []
     assert before.uploads == ["a.txt", "a.txt"], "once for a process: nobody knows what lies there"
 
@@ -182,8 +182,8 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
     after = make()
     ctx = after.ctx(container=before.containers[0], handle=before.handles[-1])
     ran = await after.backend.run(ctx, code, [])
-    assert (ran.printed, ran.changed) == ("1\n", "")
-    assert [(made.name, made.data) for made in ran.made] == [("n.txt", b"n")]
+    assert (ran.printed, ran.changed_code) == ("1\n", "")
+    assert [(made.name, made.data) for made in ran.output_files] == [("n.txt", b"n")]
     assert (await after.run("count")).printed == "1\n"
     assert len(before.fake.request_bodies("/responses")) == 3
 
@@ -208,7 +208,7 @@ async def test_forgetting_deletes_the_container(bench: Bench) -> None:
 async def test_forgetting_does_not_wait_for_a_server_that_is_silent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.hosted.FORGET_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("core.tools.code.hosted.CONTAINER_FORGET_TIMEOUT_SECONDS", 0.01)
     await bench.run("x = 1")
     bench.fake.slow = True
     await bench.backend.forget("t1")

@@ -37,7 +37,7 @@ async def test_what_the_code_made_of_a_file_is_not_undone(bench: Bench) -> None:
 async def test_what_a_run_made_is_not_put_back(bench: Bench) -> None:
     """The tool keeps it as a file of the thread, and gives it with the next run."""
     ran = await bench.run("open('out.txt', 'w').write('made'); None")
-    kept = bench.file("out.txt", ran.made[0].data)
+    kept = bench.file("out.txt", ran.output_files[0].data)
     await bench.run("1", [kept])
     assert bench.uploads == []
 
@@ -62,8 +62,10 @@ async def test_files_come_out_whether_cited_or_not(bench: Bench) -> None:
         Script(text="done", runs=(Run(logs="ok", files=(("quiet.csv", b"2"),), cited=False),)),
     )
     first, second = await bench.run("1"), await bench.run("2")
-    assert first.made == (OutputFile("cited.csv", "text/csv", b"1"),)
-    assert second.made == (OutputFile("quiet.csv", "text/csv", b"2"),), "and the first not again"
+    assert first.output_files == (OutputFile("cited.csv", "text/csv", b"1"),)
+    assert second.output_files == (OutputFile("quiet.csv", "text/csv", b"2"),), (
+        "and the first not again"
+    )
 
 
 async def test_a_picture_comes_once_whether_file_or_output(bench: Bench) -> None:
@@ -72,8 +74,8 @@ async def test_a_picture_comes_once_whether_file_or_output(bench: Bench) -> None
         Script(runs=(Run(logs="", images=(URL,), files=(plot,)),)),
         Script(runs=(Run(logs="", images=(URL,)),)),
     )
-    assert (await bench.run("1")).made == (OutputFile("plot.png", "image/png", PNG),)
-    assert (await bench.run("2")).made == (OutputFile("figure-1.png", "image/png", PNG),)
+    assert (await bench.run("1")).output_files == (OutputFile("plot.png", "image/png", PNG),)
+    assert (await bench.run("2")).output_files == (OutputFile("figure-1.png", "image/png", PNG),)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ async def test_a_picture_comes_once_whether_file_or_output(bench: Bench) -> None
 async def test_an_address_is_never_opened(bench: Bench, url: str) -> None:
     bench.fake.runs(Script(runs=(Run(logs="x", images=(url,)),)))
     ran = await bench.run("1")
-    assert ran.made == ()
+    assert ran.output_files == ()
     assert ran.left_out == ("'figure-1.png' was not taken: it is only an address",)
 
 
@@ -94,10 +96,10 @@ async def test_the_caps_hold(bench: Bench) -> None:
         Script(runs=(Run(logs="", files=many),)), Script(runs=(Run(logs="", files=large),))
     )
     ran = await bench.run("1")
-    assert len(ran.made) == 20
+    assert len(ran.output_files) == 20
     assert ran.left_out[0] == "'f20.bin' was not taken: one run gives 20 files at most"
     ran = await bench.run("2")
-    assert names(ran.made) == ["small.bin"]
+    assert names(ran.output_files) == ["small.bin"]
     assert ran.left_out == ("'large.bin' was not taken: a file may have 8 MiB",)
 
 
@@ -108,7 +110,7 @@ async def test_a_file_that_cannot_be_had_spoils_nothing(bench: Bench) -> None:
     (container,) = bench.fake.containers.all.values()
     container.unreadable = {"/mnt/data/c.txt"}
     ran = await bench.run("2")
-    assert names(ran.made) == ["d.txt"]
+    assert names(ran.output_files) == ["d.txt"]
     assert ran.left_out == ("'c.txt' was not taken: OpenAI did not hand it out",)
     assert ran.printed == "fine"
 
@@ -116,4 +118,4 @@ async def test_a_file_that_cannot_be_had_spoils_nothing(bench: Bench) -> None:
 async def test_more_files_than_a_page_are_seen(bench: Bench) -> None:
     await bench.run("for n in range(130): open(f'{n}.txt', 'w').write(str(n))")
     ran = await bench.run("open('last.txt', 'w').write('x'); None")
-    assert names(ran.made) == ["last.txt"]
+    assert names(ran.output_files) == ["last.txt"]

@@ -41,13 +41,13 @@ async def test_a_fence_is_taken_off(bench: Bench) -> None:
 )
 async def test_other_code_than_asked_is_told(bench: Bench, ran: str, changed: str) -> None:
     bench.fake.runs(Script(runs=(Run(code=ran, logs="1"),)))
-    assert (await bench.run("x = 1\nprint(x)")).changed == changed
+    assert (await bench.run("x = 1\nprint(x)")).changed_code == changed
 
 
 async def test_code_that_the_server_does_not_name_is_told(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(code="", logs="1"),)))
     ran = await bench.run("print(1)")
-    assert ran.changed == ""
+    assert ran.changed_code == ""
     assert ran.left_out == ("OpenAI does not say which code ran",)
 
 
@@ -72,7 +72,7 @@ async def test_an_error_is_told_apart(bench: Bench, logs: str, printed: str, err
 
 async def test_code_without_output_ran_all_the_same(bench: Bench) -> None:
     ran = await bench.run("x = 1")
-    assert (ran.printed, ran.error, ran.made, ran.left_out) == ("", "", (), ())
+    assert (ran.printed, ran.error, ran.output_files, ran.left_out) == ("", "", (), ())
 
 
 async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
@@ -144,7 +144,7 @@ async def test_health_tells_who_must_act_until_a_run_succeeds(bench: Bench) -> N
 
 async def test_without_a_key_it_is_not_offered() -> None:
     backend = HostedBackend(Client(Place("")))
-    assert not await backend.offered()
+    assert not await backend.is_available()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
     await backend.close()

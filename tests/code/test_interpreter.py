@@ -8,7 +8,12 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.errors import ToolError
-from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, without_container_links
+from core.tools.code.hosted import (
+    REQUEST_INSTRUCTIONS,
+    VERBATIM_INSTRUCTIONS,
+    CodeInterpreter,
+    without_container_links,
+)
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
@@ -47,10 +52,10 @@ async def test_a_request_in_words_is_answered_in_words(
     executed = await interpreter.execute_code("Plot my sales by month, please.")
     assert executed.text == "Download chart.png\n\nSales grow."
     assert "sandbox:" not in executed.text
-    assert [made.name for made in executed.ran.made] == ["chart.png"]
-    assert executed.ran.changed == "", "what it wrote was not given to it"
+    assert [made.name for made in executed.ran.output_files] == ["chart.png"]
+    assert executed.ran.changed_code == "", "what it wrote was not given to it"
     (asked,) = fake.request_bodies("/responses")
-    assert asked["instructions"] == REQUEST
+    assert asked["instructions"] == REQUEST_INSTRUCTIONS
 
 
 @pytest.mark.parametrize("prompt", ["x = 1", "```python\nthis is odd\n```"])
@@ -58,7 +63,7 @@ async def test_code_is_not_to_be_improved(
     fake: FakeOpenAI, interpreter: CodeInterpreter, prompt: str
 ) -> None:
     await interpreter.execute_code(prompt)
-    assert fake.request_bodies("/responses")[0]["instructions"] == VERBATIM
+    assert fake.request_bodies("/responses")[0]["instructions"] == VERBATIM_INSTRUCTIONS
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from core.store.files import KernelMarks
-from core.tools.code.local import CROWDED, IDLE, WAS_IDLE, Kernels, most_kernels
-from core.tools.code.port import Ran
-from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
-from core.tools.code.session import Session
+from core.tools.code.local import (
+    KERNEL_EVICTED,
+    KERNEL_IDLE_SECONDS,
+    WAS_IDLE,
+    Kernels,
+    max_kernels,
+)
+from core.tools.code.port import RunResult
+from core.tools.code.sandbox.sandbox import MiB, Sandbox, SandboxLimits
+from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.fakes.clock import Clock
 
@@ -43,9 +49,9 @@ class Bench:
         self.clock = Clock()
         self.home = home
         self._sandbox, self._python = sandbox, python
-        self.kernels = Kernels(KernelMarks(home / "kernels"), Limits(), most, self.clock)
+        self.kernels = Kernels(KernelMarks(home / "kernels"), SandboxLimits(), most, self.clock)
 
-    async def run(self, thread: str, code: str) -> Ran:
+    async def run(self, thread: str, code: str) -> RunResult:
         self.clock.now += 1
         return await self.kernels.run(thread, self._sandbox, self._python, code, ())
 
@@ -93,7 +99,7 @@ async def test_the_longest_unused_makes_room_and_its_thread_is_told(bench: Bench
         assert not (await bench.run(thread, f"x = {thread!r}")).reset
     assert bench.kernels.running == 2
     ran = await bench.run("b", "x")
-    assert (ran.reset, ran.why_reset) == (True, CROWDED)
+    assert (ran.reset, ran.why_reset) == (True, KERNEL_EVICTED)
     assert "NameError" in ran.error
     assert not (await bench.run("b", "1")).reset
 
@@ -106,7 +112,7 @@ async def test_more_threads_than_places_take_turns(bench: Bench) -> None:
 
 async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> None:
     await bench.run("a", "x = 1")
-    bench.clock.now += IDLE - 1
+    bench.clock.now += KERNEL_IDLE_SECONDS - 1
     await bench.kernels.evict_idle()
     assert bench.kernels.running == 1
     bench.clock.now += 1
@@ -119,7 +125,7 @@ async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> No
 async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     died = await bench.run("a", "import os; os._exit(1)")
-    assert (died.lost, died.reset) == (True, False)
+    assert (died.is_state_lost, died.reset) == (True, False)
     ran = await bench.run("a", "'anew'")
     assert (ran.value, ran.why_reset) == ("'anew'", "its process ended")
 
@@ -148,21 +154,21 @@ async def test_forgetting_ends_what_runs(bench: Bench, monkeypatch: pytest.Monke
     running = asyncio.create_task(bench.run("a", code))
     await began.wait()
     await bench.kernels.forget("a")
-    assert (await running).lost
+    assert (await running).is_state_lost
 
 
 async def test_forgetting_while_one_starts_leaves_none(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting, forgotten = asyncio.Event(), asyncio.Event()
-    start = Session.start
+    start = KernelSession.start
 
-    async def slowly(sandbox: Sandbox, python: Path, limits: Limits) -> Session:
+    async def slowly(sandbox: Sandbox, python: Path, limits: SandboxLimits) -> KernelSession:
         starting.set()
         await forgotten.wait()
         return await start(sandbox, python, limits)
 
-    monkeypatch.setattr(Session, "start", slowly)
+    monkeypatch.setattr(KernelSession, "start", slowly)
     running = asyncio.create_task(bench.run("a", "x = 1"))
     await starting.wait()
     await bench.kernels.forget("a")
@@ -178,14 +184,14 @@ def test_kernels_may_take_half_of_the_memory(
     monkeypatch.setattr("core.tools.code.local._CGROUP", cap)
     for text, most in (("max", None), (str(4096 * MiB), 2), ("1000000", 1)):
         cap.write_text(text)
-        assert most is None or most_kernels(Limits(memory=1024 * MiB)) == most
-    assert 1 <= most_kernels(Limits()) <= 32
+        assert most is None or max_kernels(SandboxLimits(memory=1024 * MiB)) == most
+    assert 1 <= max_kernels(SandboxLimits()) <= 32
 
 
 async def test_a_stop_that_costs_the_state_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.GRACE", 0.2)
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 0.2)
     await bench.run("a", "x = 1")
     began = sandboxed.output(monkeypatch)
     running = asyncio.create_task(bench.run("a", STUBBORN))

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pytest
 
 from core.clients.http import Proxies
-from core.tools.code.environment import Environment, _run, _version
-from core.tools.code.sandbox.process import Ends, launch, start_program
+from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
+from core.tools.code.sandbox.process import ProgramEnds, launch, start_program
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ async def test_what_it_began_ends_with_it(tmp_path: Path) -> None:
     told = tmp_path / "child"
     os.mkfifo(told)
 
-    def command(ends: Ends) -> list[str]:
+    def command(ends: ProgramEnds) -> list[str]:
         return [sys.executable, "-c", BEGINS, str(told)]
 
     starting = asyncio.create_task(
@@ -74,7 +74,7 @@ def test_another_event_loop_starts_programs_as_our_own_user(tmp_path: Path) -> N
     async def started() -> tuple[int, bytes]:
         process = await start_program(sys.executable, "-c", "print(7)", stdout=PIPE)
         out, _ = await process.communicate()
-        await _run(["/bin/sh", "-c", f"umask > {tmp_path}/told"], None)
+        await _run_program(["/bin/sh", "-c", f"umask > {tmp_path}/told"], None)
         return process.returncode or 0, out
 
     assert on_another_loop(started()) == (0, b"7\n")
@@ -96,7 +96,7 @@ def test_the_python_of_the_sandbox_is_asked_on_another_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.tools.code.environment.os.geteuid", lambda: 1000)
-    assert on_another_loop(_version(sys.executable)).startswith(f"{sys.version_info[0]}.")
+    assert on_another_loop(_read_version(sys.executable)).startswith(f"{sys.version_info[0]}.")
 
 
 def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
@@ -106,7 +106,7 @@ def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
     monkeypatch.setattr("core.tools.code.environment.os.geteuid", lambda: 0)
 
     async def python() -> None:
-        environment = Environment(tmp_path / "python", Proxies())
+        environment = PythonEnvironment(tmp_path / "python", Proxies())
         try:
             await environment.bare()
         finally:

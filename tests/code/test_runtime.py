@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.runtime import COUNT, FIRST, PREFIX, RuntimeFolder, Users, remove
+from core.tools.code.sandbox.runtime import (
+    FIRST_UID,
+    RUNTIME_PREFIX,
+    UID_COUNT,
+    RuntimeFolder,
+    Users,
+    remove,
+)
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 
@@ -42,16 +49,16 @@ def test_what_a_killed_bot_left_is_removed_and_a_living_ones_stays(
 ) -> None:
     living = RuntimeFolder()
     living.program(kernel)
-    left = folder / f"{PREFIX}left"
+    left = folder / f"{RUNTIME_PREFIX}left"
     (left / "session-x" / "work").mkdir(parents=True)
-    (folder / f"{PREFIX}link").symlink_to("/")
+    (folder / f"{RUNTIME_PREFIX}link").symlink_to("/")
     another = RuntimeFolder()
     another.program(kernel)
     assert not left.exists()
-    assert len(list(folder.glob(f"{PREFIX}*"))) == 3
+    assert len(list(folder.glob(f"{RUNTIME_PREFIX}*"))) == 3
     living.close()
     another.close()
-    assert [each.name for each in folder.glob(f"{PREFIX}*")] == [f"{PREFIX}link"]
+    assert [each.name for each in folder.glob(f"{RUNTIME_PREFIX}*")] == [f"{RUNTIME_PREFIX}link"]
 
 
 def test_a_session_is_for_one_alone(kernel: Path) -> None:
@@ -80,14 +87,14 @@ def test_however_deep_it_is_removed(folder: Path) -> None:
 
 
 def test_every_kernel_of_a_root_bot_is_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    users = Users(first=COUNT - 1)
+    users = Users(first=UID_COUNT - 1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    taken = [users.take() for _ in range(COUNT)]
-    assert taken[:2] == [FIRST + COUNT - 1, FIRST]
-    assert sorted(filter(None, taken)) == list(range(FIRST, FIRST + COUNT))
+    taken = [users.take() for _ in range(UID_COUNT)]
+    assert taken[:2] == [FIRST_UID + UID_COUNT - 1, FIRST_UID]
+    assert sorted(filter(None, taken)) == list(range(FIRST_UID, FIRST_UID + UID_COUNT))
     with pytest.raises(SandboxFailed):
         users.take()
-    users.give_back(FIRST + 3)
-    assert users.take() == FIRST + 3
+    users.give_back(FIRST_UID + 3)
+    assert users.take() == FIRST_UID + 3
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert Users().take() is None

@@ -14,13 +14,19 @@ import pytest
 from core.clients.http import Proxies
 from core.store.files import KernelMarks
 from core.tools.code import environment
-from core.tools.code.environment import Environment
+from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox import probe
 from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.probe import Proof, choose
+from core.tools.code.sandbox.probe import Proof, choose_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed, worded
+from core.tools.code.sandbox.sandbox import (
+    Process,
+    Sandbox,
+    SandboxFailed,
+    SandboxLimits,
+    explain_start_failure,
+)
 
 PYTHON = Path("python")
 
@@ -30,24 +36,24 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """By a sandbox's name: why it does not hold, "" where it does."""
     held = {"bubblewrap": "", "landlock": ""}
 
-    async def prove(sandbox: Sandbox, python: Path, limits: Limits | None) -> Proof:
+    async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> Proof:
         return Proof(held[sandbox.name])
 
-    monkeypatch.setattr(probe, "prove", prove)
+    monkeypatch.setattr(probe, "prove_sandbox", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
     return held
 
 
 async def test_bubblewrap_first(held: dict[str, str]) -> None:
-    chosen = await choose(PYTHON, RuntimeFolder())
+    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
     assert chosen.words == "bubblewrap: every check held"
 
 
 async def test_landlock_next_and_why(held: dict[str, str]) -> None:
     held["bubblewrap"] = "it is not installed"
-    chosen = await choose(PYTHON, RuntimeFolder())
+    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
 
@@ -58,10 +64,10 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     async def asked(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(environment, "_asked", asked)
-    kernels = Kernels(KernelMarks(tmp_path), Limits(), 1)
-    backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
-    assert not await backend.offered()
+    monkeypatch.setattr(environment, "_start_version_check", asked)
+    kernels = Kernels(KernelMarks(tmp_path), SandboxLimits(), 1)
+    backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
+    assert not await backend.is_available()
     health = await backend.health()
     assert "this bot is root and may not become another user" in health.words
     await backend.close()
@@ -71,20 +77,20 @@ async def test_none_rather_than_a_weaker_one(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
-    chosen = await choose(PYTHON, RuntimeFolder())
+    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
         "no safe place to run code in. bubblewrap: not installed. Landlock: it did not hold"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
-    assert "this Linux has no Landlock" in (await choose(PYTHON, RuntimeFolder())).words
+    assert "this Linux has no Landlock" in (await choose_sandbox(PYTHON, RuntimeFolder())).words
 
 
 async def test_none_on_another_system(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    chosen = await choose(PYTHON, RuntimeFolder())
+    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox, chosen.words) == (
         None,
         "safe places to run code in need Linux; this is darwin",
@@ -98,7 +104,7 @@ async def test_none_on_an_unknown_processor(
         machine = "riscv64"
 
     monkeypatch.setattr(os, "uname", Uname)
-    chosen = await choose(PYTHON, RuntimeFolder())
+    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert "riscv64" in chosen.words
 
@@ -111,7 +117,9 @@ class Broken:
     def __init__(self, cause: str) -> None:
         self.cause = cause
 
-    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Process:
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> Process:
         raise SandboxFailed(self.cause)
 
 
@@ -146,5 +154,5 @@ class Broken:
     ],
 )
 async def test_what_it_said_is_worded_with_the_remedy(said: str, words: str) -> None:
-    assert words in worded(said)
-    assert (await probe.prove(Broken(said), PYTHON)).reason == worded(said)
+    assert words in explain_start_failure(said)
+    assert (await probe.prove_sandbox(Broken(said), PYTHON)).reason == explain_start_failure(said)

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.tools.code.port import InputFile, Ran
-from core.tools.code.session import WALL, Session
+from core.tools.code.port import InputFile, RunResult
+from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
 
 
 @pytest.fixture(params=["bubblewrap", "landlock"])
-async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
+async def session(request: pytest.FixtureRequest) -> AsyncIterator[KernelSession]:
     async with sandboxed.session(request.param) as session:
         yield session
 
@@ -26,33 +26,35 @@ def given(name: str, data: bytes, id: str = "") -> InputFile:
     return InputFile(id or name, name, "text/plain", len(data), read)
 
 
-async def run(session: Session, code: str, *files: InputFile) -> Ran:
+async def run(session: KernelSession, code: str, *files: InputFile) -> RunResult:
     return await session.run(code, files)
 
 
-async def run_out_of_time(session: Session, monkeypatch: pytest.MonkeyPatch, code: str) -> Ran:
+async def run_out_of_time(
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, code: str
+) -> RunResult:
     """Run code until it has printed something; then its time is over."""
     began = sandboxed.output(monkeypatch)
     running = asyncio.create_task(run(session, code))
     await began.wait()
-    sandboxed.skip_seconds(WALL)
+    sandboxed.skip_seconds(RUN_SECONDS)
     return await running
 
 
-async def test_the_last_expression_is_shown_and_variables_stay(session: Session) -> None:
-    assert await run(session, "x = 20\nprint('hi')\nx + 1") == Ran("hi\n", "21")
-    assert await run(session, "x += 1; x") == Ran(value="21")
-    assert await run(session, "None") == Ran()
-    assert await run(session, "display('a', [x])") == Ran("a\n[21]\n")
+async def test_the_last_expression_is_shown_and_variables_stay(session: KernelSession) -> None:
+    assert await run(session, "x = 20\nprint('hi')\nx + 1") == RunResult("hi\n", "21")
+    assert await run(session, "x += 1; x") == RunResult(value="21")
+    assert await run(session, "None") == RunResult()
+    assert await run(session, "display('a', [x])") == RunResult("a\n[21]\n")
     assert (await run(session, "'é\\ud800' + '🦜'")).value == "'é\\ud800🦜'"
 
 
-async def test_stdout_and_stderr_keep_their_order(session: Session) -> None:
+async def test_stdout_and_stderr_keep_their_order(session: KernelSession) -> None:
     code = "import sys\nprint(1)\nprint(2, file=sys.stderr)\nprint(3)"
     assert (await run(session, code)).printed == "1\n2\n3\n"
 
 
-async def test_errors_show_the_persons_lines_alone(session: Session) -> None:
+async def test_errors_show_the_persons_lines_alone(session: KernelSession) -> None:
     await run(session, "def half(x):\n    return x / 0")
     ran = await run(session, "half(1)")
     shown = [line for line in ran.error.splitlines() if line.strip(" ~^")]
@@ -81,7 +83,7 @@ ENDS = {
 }
 
 
-async def test_code_that_ends_otherwise(session: Session) -> None:
+async def test_code_that_ends_otherwise(session: KernelSession) -> None:
     wrong = {}
     for code, error in ENDS.items():
         ran, after = await run(session, code), await run(session, "1")
@@ -109,40 +111,40 @@ POISON = [
 
 @pytest.mark.parametrize("code", POISON)
 async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
-    session: Session, code: str
+    session: KernelSession, code: str
 ) -> None:
     """It goes on, or it ended and says that its state is lost; never anything in between."""
     ran = await run(session, code)
-    if not ran.lost:
+    if not ran.is_state_lost:
         after = await run(session, "print(len([1]))\n1 + 1")
         assert (after.value, after.error) == ("2", "")
         assert after.printed in ("1\n", "")
-    assert session.alive != ran.lost
+    assert session.alive != ran.is_state_lost
 
 
-async def test_the_end_of_the_process_is_told_with_its_last_words(session: Session) -> None:
+async def test_the_end_of_the_process_is_told_with_its_last_words(session: KernelSession) -> None:
     ran = await run(session, "import os\nprint('so far', flush=True)\nos._exit(3)")
-    assert (ran.printed, ran.fault, ran.lost) == ("so far\n", "died", True)
+    assert (ran.printed, ran.fault, ran.is_state_lost) == ("so far\n", "died", True)
     assert not session.alive
 
 
-async def test_files_go_in_once_and_what_changed_comes_out(session: Session) -> None:
+async def test_files_go_in_once_and_what_changed_comes_out(session: KernelSession) -> None:
     csv = given("sales.csv", b"a,b\n1,2\n")
     ran = await run(session, "open('sales.csv').read()", csv)
-    assert (ran.value, ran.made) == ("'a,b\\n1,2\\n'", ())
+    assert (ran.value, ran.output_files) == ("'a,b\\n1,2\\n'", ())
     ran = await run(
         session, "open('sales.csv', 'a').write('3,4\\n'); open('b.txt', 'w').write('b')", csv
     )
-    assert {made.name: made.data for made in ran.made} == {
+    assert {made.name: made.data for made in ran.output_files} == {
         "sales.csv": b"a,b\n1,2\n3,4\n",
         "b.txt": b"b",
     }
     back = [given("sales.csv", b"a,b\n1,2\n3,4\n", "made"), csv]
-    assert (await run(session, "1", *back)).made == ()
+    assert (await run(session, "1", *back)).output_files == ()
     assert (await run(session, "open('sales.csv').read()[-4:]", *back)).value == "'3,4\\n'"
 
 
-async def test_only_regular_files_come_out(session: Session) -> None:
+async def test_only_regular_files_come_out(session: KernelSession) -> None:
     code = """
 import os
 os.symlink('/etc/passwd', 'link')
@@ -152,43 +154,52 @@ os.makedirs('sub/deep'); open('sub/deep/x.csv', 'w').write('x'); open('.hidden',
 open('a\\nb\\x1b[31m.txt', 'w').write('x'); open(b'\\xff.txt', 'w').write('x')
 """
     ran = await run(session, code)
-    assert sorted(made.name for made in ran.made) == ["?.txt", "a\nb\x1b[31m.txt", "sub_deep_x.csv"]
+    assert sorted(made.name for made in ran.output_files) == [
+        "?.txt",
+        "a\nb\x1b[31m.txt",
+        "sub_deep_x.csv",
+    ]
 
 
-async def test_too_much_of_files_is_left_and_told(session: Session) -> None:
+async def test_too_much_of_files_is_left_and_told(session: KernelSession) -> None:
     ran = await run(session, "for n in range(25): open(f'{n}.txt', 'w').write('x')")
-    assert len(ran.made) == 20
+    assert len(ran.output_files) == 20
     assert len(ran.left_out) == 5
     ran = await run(session, "open('large.bin', 'wb').write(bytes(9 << 20)); 1")
-    assert (ran.made, ran.left_out) == ((), ("'large.bin' was not taken: a file may have 8 MiB",))
+    assert (ran.output_files, ran.left_out) == (
+        (),
+        ("'large.bin' was not taken: a file may have 8 MiB",),
+    )
     big = given("big.csv", b"", "big")
     ran = await run(session, "1", InputFile("big", "big.csv", "", 1 << 30, big.read))
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
 
 
-async def test_figures_come_out_without_being_asked_for(session: Session) -> None:
+async def test_figures_come_out_without_being_asked_for(session: KernelSession) -> None:
     ran = await run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('a')")
-    assert [(made.name, made.type) for made in ran.made] == [("figure-1-1.png", "image/png")]
+    assert [(made.name, made.type) for made in ran.output_files] == [
+        ("figure-1-1.png", "image/png")
+    ]
     ran = await run(session, "plt.plot([1]); plt.show(); plt.bar([1], [2]); plt.show()")
-    assert [made.name for made in ran.made] == ["figure-2-1.png", "figure-2-2.png"]
+    assert [made.name for made in ran.output_files] == ["figure-2-1.png", "figure-2-2.png"]
     assert (ran.printed, ran.error) == ("", "")
     ran = await run(session, "plt.plot([1]); plt.savefig('mine.png')")
-    assert [made.name for made in ran.made] == ["mine.png"]
+    assert [made.name for made in ran.output_files] == ["mine.png"]
     assert (await run(session, "len(plt.get_fignums())")).value == "0"
     broken = await run(session, "plt.plot([1])\nplt.title('$\\\\frac{$')")
     assert "ParseFatalException" in broken.error or "ValueError" in broken.error
-    assert await run(session, "1") == Ran(value="1")
+    assert await run(session, "1") == RunResult(value="1")
 
 
-async def test_a_figure_that_cannot_be_drawn_spoils_no_other(session: Session) -> None:
+async def test_a_figure_that_cannot_be_drawn_spoils_no_other(session: KernelSession) -> None:
     code = "import matplotlib.pyplot as plt\nplt.figure(figsize=(1e4, 1e4)); plt.plot([1])\n"
     ran = await run(session, f"{code}plt.figure(); plt.plot([2])")
-    assert [made.name for made in ran.made] == ["figure-1-1.png"]
+    assert [made.name for made in ran.output_files] == ["figure-1-1.png"]
     assert "Error" in ran.error
-    assert await run(session, "1") == Ran(value="1")
+    assert await run(session, "1") == RunResult(value="1")
 
 
-async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Session) -> None:
+async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: KernelSession) -> None:
     await run(session, "import os, resource; os.mkdir('a.csv'); os.symlink('/', 'b.csv'); x = 1")
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
     files = [given("a.csv", b"a"), given("b.csv", b"b")]
@@ -202,33 +213,33 @@ async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Ses
     assert ran.left_out == ("'c.csv' could not be put into the work folder",)
 
 
-async def test_a_flood_is_ended_and_a_lot_is_cut(session: Session) -> None:
+async def test_a_flood_is_ended_and_a_lot_is_cut(session: KernelSession) -> None:
     ran = await run(session, "print('x' * 2_000_000)")
     assert (len(ran.printed), ran.left_out) == (
         1 << 20,
         ("951,425 bytes of what it printed were not kept",),
     )
     ran = await run(session, "while True: print('x' * 10_000)")
-    assert (ran.fault, ran.lost, len(ran.printed)) == ("flooded", True, 1 << 20)
+    assert (ran.fault, ran.is_state_lost, len(ran.printed)) == ("flooded", True, 1 << 20)
 
 
 async def test_late_code_is_interrupted_and_keeps_its_state(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.GRACE", 600.0)
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
     for code in ("while True: pass", "import time\ntime.sleep(600)"):
         ran = await run_out_of_time(session, monkeypatch, f"x = 1\nprint('on', flush=True)\n{code}")
-        assert (ran.fault, ran.lost) == ("timeout", False)
+        assert (ran.fault, ran.is_state_lost) == ("timeout", False)
         assert "KeyboardInterrupt" in ran.error
     assert (await run(session, "x")).value == "1"
 
 
 async def test_code_that_does_not_listen_is_killed(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.GRACE", 0.2)
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 0.2)
     ran = await run_out_of_time(session, monkeypatch, STUBBORN)
-    assert (ran.fault, ran.lost, session.alive) == ("timeout", True, False)
+    assert (ran.fault, ran.is_state_lost, session.alive) == ("timeout", True, False)
 
 
 @pytest.mark.parametrize(
@@ -236,9 +247,9 @@ async def test_code_that_does_not_listen_is_killed(
     [("print('on', flush=True)\nimport time\ntime.sleep(600)", True), (STUBBORN, False)],
 )
 async def test_a_stop_ends_the_run_at_once(
-    session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.GRACE", 600.0 if alive else 0.2)
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0 if alive else 0.2)
     began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()
@@ -249,13 +260,13 @@ async def test_a_stop_ends_the_run_at_once(
         await running
     assert session.alive is alive
     if alive:
-        assert await run(session, "x") == Ran(value="5")
+        assert await run(session, "x") == RunResult(value="5")
 
 
 async def test_a_stop_before_the_code_began_counts(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.GRACE", 600.0)
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
     begun = asyncio.Event()
 
     async def read() -> bytes:

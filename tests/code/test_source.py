@@ -9,8 +9,8 @@ import pytest
 from core.domain.errors import ToolError
 from core.domain.messages import Usage
 from core.domain.records import Outcome
-from core.tools.code.port import OutputFile, Ran, bare, block
-from core.tools.code.source import NOTHING, CodeSource
+from core.tools.code.port import OutputFile, RunResult, find_python_block, strip_fence
+from core.tools.code.source import NOTHING_PRINTED, CodeSource
 from core.tools.tool import CAP
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
@@ -55,7 +55,9 @@ async def test_files_go_in_under_names_of_their_own() -> None:
 
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
     made = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
-    backend = FakeBackend(lambda code: Ran(printed="ok\n", made=made, usage=Usage(input=3)))
+    backend = FakeBackend(
+        lambda code: RunResult(printed="ok\n", output_files=made, usage=Usage(input=3))
+    )
     folder = MemoryContextFiles()
     outcome = await call(backend, "draw()", folder)
     assert [file.type for file in outcome.files] == ["image/png", "text/csv", "text/x-python"]
@@ -65,10 +67,10 @@ async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None
 
 
 async def test_the_model_reads_the_value_the_error_and_what_was_left_out() -> None:
-    ran = Ran(printed="p\n", value="4", error="ZeroDivisionError", left_out=("x was cut",))
+    ran = RunResult(printed="p\n", value="4", error="ZeroDivisionError", left_out=("x was cut",))
     outcome = await call(FakeBackend(lambda code: ran), "1/0")
     assert outcome == Outcome("error", "p\n\n4\n\nZeroDivisionError\n\n[x was cut]")
-    assert (await call(FakeBackend(lambda code: Ran()), "x = 1")).text == NOTHING
+    assert (await call(FakeBackend(lambda code: RunResult()), "x = 1")).text == NOTHING_PRINTED
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ async def test_the_model_reads_the_value_the_error_and_what_was_left_out() -> No
     [("timeout", "too long"), ("memory", "memory"), ("flooded", "without end"), ("died", "ended")],
 )
 async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
-    ran = Ran(fault=fault, lost=True)  # type: ignore[arg-type]  # each of them is a Fault
+    ran = RunResult(fault=fault, is_state_lost=True)  # type: ignore[arg-type]  # each of them is a Fault
     outcome = await call(FakeBackend(lambda code: ran), "f()")
     assert outcome.status == "error"
     assert word in outcome.text
@@ -84,7 +86,7 @@ async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
 
 
 async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
-    ran = Ran(value="1", reset=True, why_reset="it was idle for 20 minutes")
+    ran = RunResult(value="1", reset=True, why_reset="it was idle for 20 minutes")
     outcome = await call(FakeBackend(lambda code: ran), "1")
     assert outcome.text.startswith("[Python began anew, because it was idle for 20 minutes")
     (notice,) = outcome.sources
@@ -94,7 +96,7 @@ async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
 async def test_other_code_than_asked_for_is_told_and_attached() -> None:
     folder = MemoryContextFiles()
     outcome = await call(
-        FakeBackend(lambda code: Ran("2\n", changed="print(2)")), "print(1)", folder
+        FakeBackend(lambda code: RunResult("2\n", changed_code="print(2)")), "print(1)", folder
     )
     assert folder.data[outcome.files[-1].id] == b"print(2)\n"
     assert "[Not your code ran, but this:]\nprint(2)" in outcome.text
@@ -104,7 +106,9 @@ async def test_other_code_than_asked_for_is_told_and_attached() -> None:
 async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> None:
     printed = "begin " + "x" * 50_000 + " end"
     folder = MemoryContextFiles()
-    outcome = await call(FakeBackend(lambda code: Ran(printed, error="E: last")), "f()", folder)
+    outcome = await call(
+        FakeBackend(lambda code: RunResult(printed, error="E: last")), "f()", folder
+    )
     assert len(outcome.text) <= CAP
     assert outcome.text.startswith("begin ")
     assert " end\n\nE: last" in outcome.text
@@ -157,11 +161,11 @@ async def test_wrong_arguments_are_told_and_run_nothing(arguments: str) -> None:
     ],
 )
 def test_the_first_block_of_python(text: str, code: str) -> None:
-    assert block(text) == code
+    assert find_python_block(text) == code
 
 
 @pytest.mark.parametrize(
     "code", ["x", "  x", 's = """\n```\n"""', "```python\nx\n```\nprint(1)", "```\nnot closed"]
 )
 def test_code_that_is_not_all_fenced_stays_as_it_is(code: str) -> None:
-    assert bare(code) == code
+    assert strip_fence(code) == code

@@ -11,7 +11,7 @@ from core.changes.ports import Applier
 from core.clients.http import HttpClient
 from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, WriteKind
 from core.domain.messages import Address
-from core.tools.nocodb.api import At, NocoApi
+from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.write import TableWriter
@@ -136,7 +136,7 @@ async def nocodb_in_memory() -> AsyncIterator[Case]:
     base = FakeBase("pbase", "Base", {table.id: table})
     world = World({base.id: base}, {"token": FakeUser({base.id: "owner"})})
     async with FakeNocoDB(world) as server, _nocodb(
-        server.origin, "token", At(base.id, table.id),
+        server.origin, "token", TableId(base.id, table.id),
         lambda: {str(id): {n: row[n] for n in FIELDS} for id, row in table.rows.items()},
         lambda id, values: table.update(int(id), values), lambda id: table.delete(int(id)),
     ) as case:  # fmt: skip
@@ -160,7 +160,7 @@ async def a_real_nocodb(real: Seeded) -> AsyncIterator[Case]:
         return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in found}
 
     async with _nocodb(
-        real.url, real.token, At(base, table), rows,
+        real.url, real.token, TableId(base, table), rows,
         lambda id, values: ask(records, {"id": id, "fields": values}, "PATCH"),
         lambda id: ask(records, {"id": id}, "DELETE"),
     ) as case:  # fmt: skip
@@ -171,7 +171,7 @@ async def a_real_nocodb(real: Seeded) -> AsyncIterator[Case]:
 async def _nocodb(
     url: str,
     token: str,
-    at: At,
+    at: TableId,
     rows: Callable[[], Rows],
     change: Callable[[str, dict[str, Any]], object],
     remove: Callable[[str], object],

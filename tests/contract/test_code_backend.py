@@ -16,20 +16,20 @@ import pytest
 from core.clients.http import Proxies
 from core.clients.openai import Client, Place
 from core.store.files import KernelMarks
-from core.tools.code.environment import Environment, Python, Tell
+from core.tools.code.environment import PythonEnvironment, SandboxPython, Tell
 from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend
-from core.tools.code.port import CodeBackend, InputFile, Ran
-from core.tools.code.sandbox.sandbox import Limits
+from core.tools.code.port import CodeBackend, InputFile, RunResult
+from core.tools.code.sandbox.sandbox import SandboxLimits
 from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
 
-class Bare(Environment):
+class Bare(PythonEnvironment):
     """Without the libraries, which take a minute to come."""
 
-    async def python(self, tell: Tell) -> Python:
+    async def python(self, tell: Tell) -> SandboxPython:
         return await self.bare()
 
 
@@ -39,7 +39,7 @@ class People:
 
     backend: CodeBackend
 
-    async def run(self, code: str, *given: InputFile, thread: str = "t1") -> Ran:
+    async def run(self, code: str, *given: InputFile, thread: str = "t1") -> RunResult:
         bare = ctx()
         return await self.backend.run(
             replace(bare, thread=replace(bare.thread, id=thread)), code, given
@@ -62,7 +62,7 @@ async def local() -> AsyncIterator[LocalBackend]:
     """The folder is one that any user can look into, as kernels have other users than root."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
-        limits = Limits()
+        limits = SandboxLimits()
         kernels = Kernels(KernelMarks(Path(name) / "marks"), limits, 4)
         environment = Bare(Path(name) / "python", Proxies())
         backend = LocalBackend(environment, kernels, limits)
@@ -88,7 +88,7 @@ def file(name: str, data: bytes) -> InputFile:
 
 
 async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
-    assert await people.backend.offered()
+    assert await people.backend.is_available()
     health = await people.backend.health()
     assert (health.name, health.state) == ("code", "on")
     assert health.words.startswith(people.backend.name)
@@ -98,7 +98,7 @@ async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
 async def test_what_is_printed_comes_back(people: People) -> None:
     ran = await people.run("print('olá', '日本')")
     assert (ran.printed, ran.error, ran.fault) == ("olá 日本\n", "", "")
-    assert (ran.reset, ran.lost, ran.changed, ran.left_out) == (False, False, "", ())
+    assert (ran.reset, ran.is_state_lost, ran.changed_code, ran.left_out) == (False, False, "", ())
 
 
 async def test_the_last_expression_is_shown(people: People) -> None:
@@ -142,11 +142,11 @@ async def test_files_go_in_and_come_out(people: People) -> None:
     )
     ran = await people.run(code, sales)
     assert ran.printed == "42\n"
-    assert [(made.name, made.type, made.data) for made in ran.made] == [
+    assert [(made.name, made.type, made.data) for made in ran.output_files] == [
         ("total.txt", "text/plain", b"42")
     ]
     again = await people.run("print(open('total.txt').read())", sales)
-    assert (again.printed, again.made) == ("42\n", ()), "what was there is not made again"
+    assert (again.printed, again.output_files) == ("42\n", ()), "what was there is not made again"
 
 
 async def test_a_file_is_read_once(people: People) -> None:
@@ -165,7 +165,7 @@ async def test_a_file_is_read_once(people: People) -> None:
 async def test_threads_run_side_by_side(people: People) -> None:
     threads = [f"t{n}" for n in range(3)]
     code = "print(sum(range({n}00)))"
-    both: Sequence[Ran] = await asyncio.gather(
+    both: Sequence[RunResult] = await asyncio.gather(
         *(people.run(code.format(n=n), thread=t) for n, t in enumerate(threads, 1))
     )
     assert [ran.printed for ran in both] == ["4950\n", "19900\n", "44850\n"]

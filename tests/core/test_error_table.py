@@ -15,8 +15,12 @@ from core.tools.code import hosted
 from core.tools.nocodb import api, bridge_api
 from core.tools.stackspot import api as stackspot
 
-TABLES: list[ErrorTable[Any]] = [*stackspot.ERRORS.values(), api.ERRORS, bridge_api.ERRORS]
-TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.ERRORS, server.MODEL_ERRORS]
+TABLES: list[ErrorTable[Any]] = [
+    *stackspot.STACKSPOT_ERRORS.values(),
+    api.NOCODB_ERRORS,
+    bridge_api.BRIDGE_ERRORS,
+]
+TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.HOSTED_ERRORS, server.MODEL_ERRORS]
 
 
 def answer(status: int, body: str = "") -> HttpAnswer:

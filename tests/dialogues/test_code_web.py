@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local import DESCRIPTION
+from core.tools.code.local import LOCAL_DESCRIPTION
 from tests.code import sandboxed
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.dialogues.whole import Whole, whole
@@ -128,7 +128,7 @@ async def test_the_model_is_told_what_it_can_do(ponte: Whole, fake: FakeOpenAI) 
     (tool,) = [
         t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
     ]
-    assert (tool["description"], tool["strict"]) == (DESCRIPTION, True)
+    assert (tool["description"], tool["strict"]) == (LOCAL_DESCRIPTION, True)
 
 
 async def test_the_description_can_be_replaced(tmp_path: Path, fake: FakeOpenAI) -> None:
@@ -151,7 +151,7 @@ async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: 
 async def test_where_no_sandbox_holds_nothing_runs(
     tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.sandbox.probe._unfit", lambda: "this is no Linux")
+    monkeypatch.setattr("core.tools.code.sandbox.probe._find_obstacle", lambda: "this is no Linux")
     home = await sandboxed.home(tmp_path / "home")
     async with whole(home, fake, ponte_code="local") as ponte:
         status = (await ponte.said("status"))["response"]

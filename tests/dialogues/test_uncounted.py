@@ -15,7 +15,12 @@ from core.domain.messages import Answer
 from core.models.served_model import Level
 from core.rights.allowances import MOST_OUTPUT, Allowance
 from core.rights.usage import NANO, Price, Prices
-from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend
+from core.tools.code.hosted import (
+    RESERVED_INPUT_TOKENS,
+    RESERVED_OUTPUT_TOKENS,
+    HostedBackend,
+    HostedOptions,
+)
 from core.tools.code.source import CodeSource
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
@@ -144,7 +149,7 @@ async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIte
 
     client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
     source = CodeSource(
-        HostedBackend(client, Choice(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
+        HostedBackend(client, HostedOptions(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
     )
     async with served(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
         yield stage
@@ -212,7 +217,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
         await stage.answered(receipt)
         ((_, money),) = await settled(stage)
         assert (await stage.engine.budget.usage()).estimates == 1
-    held = CHEAP.most(READ_MOST, SAID_MOST) + NANO // 4
+    held = CHEAP.most(RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS) + NANO // 4
     assert held <= money - TWO_ROUNDS < held + NANO // 1000
 
 

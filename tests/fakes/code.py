@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from core.domain.records import Health, ToolContext
-from core.tools.code.port import InputFile, Ran
+from core.tools.code.port import InputFile, RunResult
 
 
-def print_four(code: str) -> Ran:
-    return Ran(value="4")
+def print_four(code: str) -> RunResult:
+    return RunResult(value="4")
 
 
 class FakeBackend:
@@ -20,7 +20,9 @@ class FakeBackend:
     name: Literal["local"] = "local"
     description = "Run Python somewhere."
 
-    def __init__(self, script: Callable[[str], Ran] = print_four, offered: bool = True) -> None:
+    def __init__(
+        self, script: Callable[[str], RunResult] = print_four, offered: bool = True
+    ) -> None:
         self.script = script
         self.ran: list[str] = []
         self.given: dict[str, bytes] = {}
@@ -30,10 +32,10 @@ class FakeBackend:
     def start(self) -> None:
         return None
 
-    async def offered(self) -> bool:
+    async def is_available(self) -> bool:
         return self._offered
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         self.ran.append(code)
         self.given = {each.name: await each.read() for each in given}
         return self.script(code)

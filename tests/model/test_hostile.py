@@ -177,7 +177,8 @@ async def main():
     async def late(*_): pass
     options = replace(ModelOptions(secret=b"s"), silence_seconds=20.0)
     client = Client(Place("sk-test", sys.argv[1]))
-    models = {level: ServedModel(client, options, level=level, record_remote=late) for level in sys.argv[2:]}
+    models = {level: ServedModel(client, options, level=level, record_remote=late)
+              for level in sys.argv[2:]}
     for model in models.values():
         await Talk(model).say("hello")
     idle = peak()

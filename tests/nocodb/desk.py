@@ -16,7 +16,7 @@ from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Thread, ToolContext
 from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.draft import Writes
+from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.schema import Schemas
@@ -38,7 +38,7 @@ class Desk:
         self.schemas = Schemas(self.api, base, rules=supplier(rules or TableRules()))
         self.rows = TableWriter(RestDriver(self.api))
         self.drafts: list[Draft] = []
-        self._tools = {tool.spec.name: tool for tool in Writes(self.api, self.schemas).tools()}
+        self._tools = {tool.spec.name: tool for tool in WriteTools(self.api, self.schemas).tools()}
 
     async def told(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""
@@ -87,7 +87,7 @@ class Desk:
 
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""
-        schema = TableSchema.of(await self.schemas.table(table))
+        schema = TableSchema.of(await self.schemas.describe_table(table))
         return (await self.rows.driver.rows(schema, [id])).get(id)
 
     async def links(self, table: str, id: str, field: str) -> list[str]:

@@ -12,7 +12,7 @@ from core.domain.records import Outcome, ToolContext
 from core.ports.tools import Tool
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
-from core.tools.nocodb.summarize import reading_tools
+from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import ctx
 from tests.fakes.scene_folder import MemoryContextFiles
 from tests.nocodb.tables import NOW
@@ -22,7 +22,7 @@ class Reader:
     """Asks at `now`, in its zone. `last` is the last outcome."""
 
     def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
-        made = reading_tools(api, schemas, clock=now.timestamp, most=most)
+        made = build_read_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
         self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())
         self.last = Outcome("ok", "")

@@ -6,13 +6,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from core.tools.nocodb.fieldtypes import Field
-from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
-from core.tools.nocodb.schema import Table
+from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value
+from core.tools.nocodb.schema import TableDescription
 
 PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 11, 20, 14, 5, tzinfo=PARIS)
 
-DEALS = Table(
+DEALS = TableDescription(
     id="mdeals",
     title="Deals",
     base="pcrm",
@@ -28,16 +28,16 @@ DEALS = Table(
         Field("cseen", "Seen", "DateTime"),
         Field("cowner", "Owner", "User"),
         Field("cfiles", "Files", "Attachment"),
-        Field("corders", "Orders", "LinkToAnotherRecord", related="morders"),
-        Field("cmates", "Mates", "Links", related="mmates"),
+        Field("corders", "Orders", "LinkToAnotherRecord", related_id="morders"),
+        Field("cmates", "Mates", "Links", related_id="mmates"),
         Field("cresult", "Result", "Formula"),
         Field("CreatedAt", "CreatedAt", "CreatedTime"),
     ),
 )
 
 
-def selected(*filters: tuple[str, Op, Value], match: Match = "all") -> Selection:
-    return Selection.of(DEALS, [Filter(*each) for each in filters], match, NOW)
+def selected(*filters: tuple[str, Op, Value], match: Match = "all") -> RowSelection:
+    return RowSelection.of(DEALS, [Filter(*each) for each in filters], match, NOW)
 
 
 def where(*filters: tuple[str, Op, Value], match: Match = "all") -> str:

@@ -10,20 +10,20 @@ from core.clients.http import HttpAnswer
 from core.domain.errors import ToolError
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
-    Aggregate,
-    At,
-    Base,
+    FieldAggregate,
     NocoApi,
+    NocoBase,
     NocoError,
-    Record,
-    Sort,
+    NocoRecord,
+    SortField,
+    TableId,
 )
-from core.tools.nocodb.schema import Table
+from core.tools.nocodb.schema import TableDescription
 from tests.nocodb.places import Place
 
 
-async def customers(place: Place) -> tuple[NocoApi, Table]:
-    return place.api(), await place.schemas().table("Customers")
+async def customers(place: Place) -> tuple[NocoApi, TableDescription]:
+    return place.api(), await place.schemas().describe_table("Customers")
 
 
 async def refusal(asked: Awaitable[object]) -> NocoError:
@@ -34,38 +34,41 @@ async def refusal(asked: Awaitable[object]) -> NocoError:
 
 async def test_bases_tables_and_the_role_there(place: Place) -> None:
     api = place.api()
-    assert {place.base, place.other} <= {base.id for base in await api.bases()}
-    assert [table.title for table in await api.tables(place.base)] == [
+    assert {place.base, place.other} <= {base.id for base in await api.list_bases()}
+    assert [table.title for table in await api.list_tables(place.base)] == [
         "Customers", "Orders", "Readings",
     ]  # fmt: skip
-    assert await api.role(place.base) == "owner"
-    assert await place.api(place.viewer).role(place.base) == "viewer"
-    assert await place.api(place.viewer).bases() == [Base(place.base, "CRM")]
+    assert await api.fetch_role(place.base) == "owner"
+    assert await place.api(place.viewer).fetch_role(place.base) == "viewer"
+    assert await place.api(place.viewer).list_bases() == [NocoBase(place.base, "CRM")]
 
 
 async def test_rows_come_in_pages_by_field_and_order(place: Place) -> None:
     api, table = await customers(place)
     name, value = table.field("Name").id, table.field("Value").id
-    page = await api.records(
-        table.at, fields=[name, value], sort=[Sort(value, "desc"), Sort(name)], size=2
+    page = await api.fetch_page(
+        table.at, fields=[name, value], sort=[SortField(value, "desc"), SortField(name)], size=2
     )
-    assert page.more
+    assert page.has_more
     assert page.records == (
-        Record("30", {"Name": "Customer 30", "Value": 315}),
-        Record("29", {"Name": "Customer 29", "Value": 304.5}),
+        NocoRecord("30", {"Name": "Customer 30", "Value": 315}),
+        NocoRecord("29", {"Name": "Customer 29", "Value": 304.5}),
     )
-    last = await api.records(table.at, page=3, size=10)
-    assert ([row.id for row in last.records], last.more) == ([str(n) for n in range(21, 31)], False)
-    assert (await refusal(api.records(table.at, page=4, size=10))).code == "bad_page"
+    last = await api.fetch_page(table.at, page=3, size=10)
+    assert ([row.id for row in last.records], last.has_more) == (
+        [str(n) for n in range(21, 31)],
+        False,
+    )
+    assert (await refusal(api.fetch_page(table.at, page=4, size=10))).code == "bad_page"
 
 
 async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
-    readings = await place.schemas().table("Readings")
-    page = await place.api().records(readings.at, size=5000)
-    assert (len(page.records), page.more) == (MAX_PAGE_ROWS, True)
-    rest = await place.api().records(readings.at, size=MAX_PAGE_ROWS, page=2)
-    assert (len(rest.records), rest.more) == (200, False)
-    assert await place.api().count(readings.at) == 1200
+    readings = await place.schemas().describe_table("Readings")
+    page = await place.api().fetch_page(readings.at, size=5000)
+    assert (len(page.records), page.has_more) == (MAX_PAGE_ROWS, True)
+    rest = await place.api().fetch_page(readings.at, size=MAX_PAGE_ROWS, page=2)
+    assert (len(rest.records), rest.has_more) == (200, False)
+    assert await place.api().count_rows(readings.at) == 1200
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
 )
 async def test_what_a_filter_finds(place: Place, where: str, count: int) -> None:
     api, table = await customers(place)
-    assert await api.count(table.at, where) == count
+    assert await api.count_rows(table.at, where) == count
 
 
 @pytest.mark.parametrize(
@@ -100,12 +103,12 @@ async def test_what_a_filter_finds(place: Place, where: str, count: int) -> None
 )
 async def test_what_is_no_filter(place: Place, where: str) -> None:
     api, table = await customers(place)
-    assert (await refusal(api.count(table.at, where))).code == "bad_filter"
+    assert (await refusal(api.count_rows(table.at, where))).code == "bad_filter"
 
 
 async def test_one_row(place: Place) -> None:
     api, table = await customers(place)
-    row = await api.record(table.at, "1")
+    row = await api.fetch_record(table.at, "1")
     assert row.fields["Orders"] == [
         {"id": 1, "fields": {"Title": "Order 01"}},
         {"id": 2, "fields": {"Title": "Order 02"}},
@@ -113,49 +116,59 @@ async def test_one_row(place: Place) -> None:
     assert (row.fields["Since"], row.fields["Total"]) == ("2026-02-01", 4.5)
     assert row.fields["Contract"][0]["signedPath"]
     assert set(row.fields) == {f.title for f in table.fields if f.type != "ID"}
-    assert (await refusal(api.record(table.at, "999"))).code == "not_found"
-    assert str(await refusal(api.record(table.at, "999"))) == "There is no row 999 in that table."
+    assert (await refusal(api.fetch_record(table.at, "999"))).code == "not_found"
+    assert (
+        str(await refusal(api.fetch_record(table.at, "999")))
+        == "There is no row 999 in that table."
+    )
     for id in ("abc", "../1", "1/../2", "%2e", ""):
-        assert (await refusal(api.record(table.at, id))).code in ("not_found", "nocodb_missing")
+        assert (await refusal(api.fetch_record(table.at, id))).code in (
+            "not_found",
+            "nocodb_missing",
+        )
 
 
 async def test_aggregates(place: Place) -> None:
     api, table = await customers(place)
     value, status = table.field("Value").id, table.field("Status").id
-    wanted = [Aggregate(value, "sum"), Aggregate(value, "avg"), Aggregate(status, "count_unique")]
-    assert await api.aggregate(table.at, wanted) == {
+    wanted = [
+        FieldAggregate(value, "sum"),
+        FieldAggregate(value, "avg"),
+        FieldAggregate(status, "count_unique"),
+    ]
+    assert await api.fetch_aggregates(table.at, wanted) == {
         "Value": 4882.5, f"{value}:1": 162.75, "Status": 3,
     }  # fmt: skip
-    some = await api.aggregate(table.at, wanted[:1], f"({status},eq,Lead)")
+    some = await api.fetch_aggregates(table.at, wanted[:1], f"({status},eq,Lead)")
     assert some == {"Value": sum(number * 10.5 for number in range(3, 31, 3))}
-    assert await api.aggregate(table.at, [Aggregate("Value", "sum")]) == {}
+    assert await api.fetch_aggregates(table.at, [FieldAggregate("Value", "sum")]) == {}
     with pytest.raises(ValueError, match="quotes"):
-        await api.aggregate(table.at, wanted, f'({status},eq,"Lead")')
+        await api.fetch_aggregates(table.at, wanted, f'({status},eq,"Lead")')
 
 
 async def test_rows_are_made_written_and_deleted(own_place: Place) -> None:
     api, table = await customers(own_place)
-    made = await api.create(
+    made = await api.create_rows(
         table.at, [{"Name": f"New {n}", "Value": str(n), "Status": "Lead"} for n in range(10)]
     )
     assert [row.fields["Name"] for row in made] == [f"New {n}" for n in range(10)]
     assert [row.fields["Value"] for row in made] == list(range(10))
-    written = await api.update(
-        table.at, [Record(made[3].id, {"Value": None, "Active": True, "Tags": ["vip", "new"]})]
+    written = await api.update_rows(
+        table.at, [NocoRecord(made[3].id, {"Value": None, "Active": True, "Tags": ["vip", "new"]})]
     )
     assert [row.id for row in written] == [made[3].id]
     assert {n: written[0].fields[n] for n in ("Name", "Value", "Active", "Tags")} == {
         "Name": "New 3", "Value": None, "Active": True, "Tags": ["vip", "new"],
     }  # fmt: skip
-    await api.delete(table.at, [row.id for row in made])
-    assert await api.count(table.at) == 30
+    await api.delete_rows(table.at, [row.id for row in made])
+    assert await api.count_rows(table.at) == 30
 
 
 async def test_unknown_fields_are_ignored_without_a_word(own_place: Place) -> None:
     api, table = await customers(own_place)
-    (made,) = await api.create(table.at, [{"name": "lower case", "Nope": 1}])
+    (made,) = await api.create_rows(table.at, [{"name": "lower case", "Nope": 1}])
     assert made.fields["Name"] is None
-    (written,) = await api.update(table.at, [Record(made.id, {"value": 78})])
+    (written,) = await api.update_rows(table.at, [NocoRecord(made.id, {"value": 78})])
     assert written.fields["Value"] is None
 
 
@@ -174,36 +187,38 @@ async def test_values_that_nocodb_refuses(
 ) -> None:
     api, table = await customers(own_place)
     with pytest.raises(ToolError) as caught:
-        await api.update(table.at, [Record("1", fields)])
+        await api.update_rows(table.at, [NocoRecord("1", fields)])
     assert caught.value.code == code
 
 
 async def test_a_day_is_read_as_americans_write_it(own_place: Place) -> None:
     """Why only ISO days are ever sent."""
     api, table = await customers(own_place)
-    (written,) = await api.update(table.at, [Record("1", {"Since": "03/04/2026"})])
+    (written,) = await api.update_rows(table.at, [NocoRecord("1", {"Since": "03/04/2026"})])
     assert written.fields["Since"] == "2026-03-04"
 
 
 async def test_one_missing_row_refuses_the_whole_batch(own_place: Place) -> None:
     api, table = await customers(own_place)
     writes: list[Callable[[], Awaitable[object]]] = [
-        lambda: api.update(table.at, [Record("1", {"Value": 1}), Record("999", {"Value": 1})]),
-        lambda: api.delete(table.at, ["1", "999"]),
+        lambda: api.update_rows(
+            table.at, [NocoRecord("1", {"Value": 1}), NocoRecord("999", {"Value": 1})]
+        ),
+        lambda: api.delete_rows(table.at, ["1", "999"]),
     ]
     for write in writes:
         assert str(await refusal(write())) == "There is no row 999 in that table."
-    assert (await api.record(table.at, "1")).fields["Value"] == 10.5
-    twice = [Record("1", {"Value": 1}), Record("1", {"Value": 2})]
-    assert (await refusal(api.update(table.at, twice))).hint == "Duplicate record with id 1"
+    assert (await api.fetch_record(table.at, "1")).fields["Value"] == 10.5
+    twice = [NocoRecord("1", {"Value": 1}), NocoRecord("1", {"Value": 2})]
+    assert (await refusal(api.update_rows(table.at, twice))).hint == "Duplicate record with id 1"
 
 
 async def test_ten_rows_are_the_most_in_one_call(own_place: Place) -> None:
     api, table = await customers(own_place)
     with pytest.raises(ValueError, match="11 rows"):
-        await api.create(table.at, [{"Name": "x"}] * 11)
+        await api.create_rows(table.at, [{"Name": "x"}] * 11)
     with pytest.raises(ValueError, match="0 rows"):
-        await api.delete(table.at, [])
+        await api.delete_rows(table.at, [])
     eleven = [{"fields": {"Name": "x"}}] * 11
     with pytest.raises(HttpAnswer) as caught:
         await own_place.http.post_json(
@@ -216,38 +231,40 @@ async def test_ten_rows_are_the_most_in_one_call(own_place: Place) -> None:
 
 async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> None:
     api, table = await customers(own_place)
-    orders = await own_place.schemas().table("Orders")
+    orders = await own_place.schemas().describe_table("Orders")
     field, back = table.field("Orders").id, orders.field("Customers").id
-    await api.link(table.at, field, "2", [str(number) for number in range(1, 41)])
-    await api.link(table.at, field, "2", ["1"])
-    linked = await api.links(table.at, field, "2")
+    await api.add_links(table.at, field, "2", [str(number) for number in range(1, 41)])
+    await api.add_links(table.at, field, "2", ["1"])
+    linked = await api.fetch_linked_rows(table.at, field, "2")
     assert [row.id for row in linked] == [str(number) for number in range(1, 41)]
     assert linked[0].fields == {"Title": "Order 01"}
-    assert len((await api.record(table.at, "2")).fields["Orders"]) == 25
-    assert await api.links(table.at, field, "1") == []
-    assert await api.links(orders.at, back, "1") == [Record("2", {"Name": "Customer 02"})]
-    assert await api.links(orders.at, back, "50") == []
-    await api.unlink(table.at, field, "2", [str(number) for number in range(2, 50)])
-    assert [row.id for row in await api.links(table.at, field, "2")] == ["1"]
-    assert (await refusal(api.links(table.at, field, "999"))).code == "not_found"
-    assert (await refusal(api.link(table.at, field, "2", ["999"]))).code == "not_found"
+    assert len((await api.fetch_record(table.at, "2")).fields["Orders"]) == 25
+    assert await api.fetch_linked_rows(table.at, field, "1") == []
+    assert await api.fetch_linked_rows(orders.at, back, "1") == [
+        NocoRecord("2", {"Name": "Customer 02"})
+    ]
+    assert await api.fetch_linked_rows(orders.at, back, "50") == []
+    await api.remove_links(table.at, field, "2", [str(number) for number in range(2, 50)])
+    assert [row.id for row in await api.fetch_linked_rows(table.at, field, "2")] == ["1"]
+    assert (await refusal(api.fetch_linked_rows(table.at, field, "999"))).code == "not_found"
+    assert (await refusal(api.add_links(table.at, field, "2", ["999"]))).code == "not_found"
 
 
 async def test_a_new_row_may_bring_its_links(own_place: Place) -> None:
     api, table = await customers(own_place)
-    (made,) = await api.create(table.at, [{"Name": "Linked", "Orders": [{"id": "7"}]}])
+    (made,) = await api.create_rows(table.at, [{"Name": "Linked", "Orders": [{"id": "7"}]}])
     assert made.fields["Orders"] == [{"id": 7, "fields": {"Title": "Order 07"}}]
 
 
 async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
     api = place.api(place.viewer)
-    table = next(each for each in await api.tables(place.base) if each.title == "Customers")
-    at = At(place.base, table.id)
-    assert await api.count(at) == 30
+    table = next(each for each in await api.list_tables(place.base) if each.title == "Customers")
+    at = TableId(place.base, table.id)
+    assert await api.count_rows(at) == 30
     for write in (
-        lambda: api.create(at, [{"Name": "x"}]),
-        lambda: api.update(at, [Record("1", {"Name": "x"})]),
-        lambda: api.delete(at, ["1"]),
+        lambda: api.create_rows(at, [{"Name": "x"}]),
+        lambda: api.update_rows(at, [NocoRecord("1", {"Name": "x"})]),
+        lambda: api.delete_rows(at, ["1"]),
     ):
         error = await refusal(write())
         assert (error.code, str(error)) == (
@@ -255,19 +272,21 @@ async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
             "NocoDB's user for me has the role Viewer, which may not do that. "
             "The operator can give it the role Editor in NocoDB.",
         )
-    assert await api.count(at) == 30
-    other = await refusal(api.tables(place.other))
+    assert await api.count_rows(at) == 30
+    other = await refusal(api.list_tables(place.other))
     assert (other.code, "invite" in str(other)) == ("nocodb_forbidden", True)
 
 
 async def test_what_is_not_there(place: Place) -> None:
     api, table = await customers(place)
-    wrong = await refusal(place.api("nope").bases())
+    wrong = await refusal(place.api("nope").list_bases())
     assert (wrong.code, "NOCODB_TOKEN" in str(wrong)) == ("nocodb_token", True)
-    base = await refusal(api.tables("pnope"))
+    base = await refusal(api.list_tables("pnope"))
     assert (base.code, "NOCODB_BASE_ID" in str(base)) == ("wrong_base", True)
-    assert (await refusal(api.records(At(place.base, "mnope")))).code == "unknown_table"
-    assert (await refusal(api.records(At(place.other, table.id)))).code == "unknown_table"
-    assert (await refusal(api.records(table.at, fields=["Nope"]))).code == "unknown_field"
-    assert (await refusal(api.records(table.at, sort=[Sort("Nope")]))).code == "unknown_field"
-    assert api.drifts == 4
+    assert (await refusal(api.fetch_page(TableId(place.base, "mnope")))).code == "unknown_table"
+    assert (await refusal(api.fetch_page(TableId(place.other, table.id)))).code == "unknown_table"
+    assert (await refusal(api.fetch_page(table.at, fields=["Nope"]))).code == "unknown_field"
+    assert (
+        await refusal(api.fetch_page(table.at, sort=[SortField("Nope")]))
+    ).code == "unknown_field"
+    assert api.drift_count == 4

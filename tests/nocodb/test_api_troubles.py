@@ -11,17 +11,17 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError, WriteUnsure
 from core.runtime.tasks import Pacer
-from core.tools.nocodb.api import At, NocoApi, NocoError, Record, interval_of
+from core.tools.nocodb.api import NocoApi, NocoError, NocoRecord, TableId, seconds_between_calls
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
-Write = Callable[[NocoApi, At], Awaitable[object]]
+Write = Callable[[NocoApi, TableId], Awaitable[object]]
 
 WRITES: list[Write] = [
-    lambda api, at: api.create(at, [{"Name": "New"}], by="slack:U1"),
-    lambda api, at: api.update(at, [Record("1", {"Value": 1})]),
-    lambda api, at: api.delete(at, ["1"]),
+    lambda api, at: api.create_rows(at, [{"Name": "New"}], by="slack:U1"),
+    lambda api, at: api.update_rows(at, [NocoRecord("1", {"Value": 1})]),
+    lambda api, at: api.delete_rows(at, ["1"]),
 ]
 
 
@@ -46,58 +46,58 @@ def api(fake: FakeNocoDB, http: HttpClient, sleeper: Sleeper) -> NocoApi:
 
 
 @pytest.fixture
-def at(fake: FakeNocoDB) -> At:
+def at(fake: FakeNocoDB) -> TableId:
     base = fake.world.bases[filled.CRM]
-    return At(base.id, next(iter(base.tables)))
+    return TableId(base.id, next(iter(base.tables)))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_read_is_asked_three_times(
-    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper, status: int
+    fake: FakeNocoDB, api: NocoApi, at: TableId, sleeper: Sleeper, status: int
 ) -> None:
     fake.fail(2, status)
-    assert await api.count(at) == 30
+    assert await api.count_rows(at) == 30
     assert (len(fake.calls), sleeper.slept) == (3, [0.3, 1.2])
 
 
 async def test_a_read_whose_connection_breaks_is_asked_again(
-    fake: FakeNocoDB, api: NocoApi, at: At
+    fake: FakeNocoDB, api: NocoApi, at: TableId
 ) -> None:
     fake.drop("after", 2)
-    assert await api.count(at) == 30
+    assert await api.count_rows(at) == 30
 
 
-async def test_then_it_is_told(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+async def test_then_it_is_told(fake: FakeNocoDB, api: NocoApi, at: TableId) -> None:
     fake.fail(3, 500, {"message": f"Something failed at https://db.internal/x {'t' * 40}"})
     with pytest.raises(NocoError) as caught:
-        await api.count(at)
+        await api.count_rows(at)
     assert caught.value.code == "nocodb_failed"
     assert caught.value.hint == "Something failed at (address) (withheld)"
     fake.drop("before", 3)
     with pytest.raises(NocoError, match="cannot be reached"):
-        await api.count(at)
+        await api.count_rows(at)
 
 
 async def test_busy_is_waited_out_for_as_long_as_nocodb_says(
-    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper
+    fake: FakeNocoDB, api: NocoApi, at: TableId, sleeper: Sleeper
 ) -> None:
     fake.fail(1, 429, {"error": "ERR_RATE_LIMITED"}, Retry_After="7")
-    assert await api.count(at) == 30
+    assert await api.count_rows(at) == 30
     assert sleeper.slept == [7]
 
 
 async def test_busy_for_longer_is_told(
-    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper
+    fake: FakeNocoDB, api: NocoApi, at: TableId, sleeper: Sleeper
 ) -> None:
     fake.fail(1, 429, None, Retry_After="90")
     with pytest.raises(NocoError, match="Please try again in 90 s"):
-        await api.count(at)
+        await api.count_rows(at)
     assert (len(fake.calls), sleeper.slept) == (1, [])
 
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_a_write_that_was_put_off_is_sent_again(
-    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper, write: Write
+    fake: FakeNocoDB, api: NocoApi, at: TableId, sleeper: Sleeper, write: Write
 ) -> None:
     """429: nothing was done, so that it cannot be done twice."""
     fake.fail(1, 429)
@@ -107,7 +107,7 @@ async def test_a_write_that_was_put_off_is_sent_again(
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_a_write_whose_answer_was_lost_is_never_sent_again(
-    fake: FakeNocoDB, api: NocoApi, at: At, write: Write
+    fake: FakeNocoDB, api: NocoApi, at: TableId, write: Write
 ) -> None:
     fake.drop("after")
     with pytest.raises(WriteUnsure):
@@ -120,34 +120,36 @@ async def test_a_write_whose_answer_was_lost_is_never_sent_again(
     assert (len(fake.calls), len(fake.write_calls)) == (5, 1)
 
 
-async def test_a_write_that_was_refused_is_sure(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+async def test_a_write_that_was_refused_is_sure(
+    fake: FakeNocoDB, api: NocoApi, at: TableId
+) -> None:
     with pytest.raises(NocoError) as caught:
-        await api.update(at, [Record("1", {"Status": "Nope"})])
+        await api.update_rows(at, [NocoRecord("1", {"Status": "Nope"})])
     assert not caught.value.unsure
 
 
-async def test_a_write_that_never_left_is_sure(http: HttpClient, at: At) -> None:
+async def test_a_write_that_never_left_is_sure(http: HttpClient, at: TableId) -> None:
     nowhere = NocoApi("http://127.0.0.1:1", "token", http, pauses=())
     with pytest.raises(NocoError) as caught:
-        await nowhere.delete(at, ["1"])
+        await nowhere.delete_rows(at, ["1"])
     assert (caught.value.code, caught.value.unsure) == ("nocodb_down", False)
 
 
 async def test_a_create_that_tells_no_rows_is_unsure(
-    fake: FakeNocoDB, api: NocoApi, at: At
+    fake: FakeNocoDB, api: NocoApi, at: TableId
 ) -> None:
     fake.fail(1, 200, {"records": []})
     with pytest.raises(WriteUnsure, match="which rows"):
-        await api.create(at, [{"Name": "New"}])
+        await api.create_rows(at, [{"Name": "New"}])
 
 
 async def test_a_nocodb_that_hangs_is_not_waited_for(
-    fake: FakeNocoDB, http: HttpClient, at: At
+    fake: FakeNocoDB, http: HttpClient, at: TableId
 ) -> None:
     clock, api = LoopClock(), NocoApi(fake.origin, filled.OWNER, http, pauses=())
     calls: dict[type[Exception], Callable[[], Coroutine[Any, Any, object]]] = {
-        NocoError: lambda: api.count(at),
-        WriteUnsure: lambda: api.delete(at, ["1"]),
+        NocoError: lambda: api.count_rows(at),
+        WriteUnsure: lambda: api.delete_rows(at, ["1"]),
     }
     for error, call in calls.items():
         fake.hang()
@@ -160,24 +162,26 @@ async def test_a_nocodb_that_hangs_is_not_waited_for(
 
 @pytest.mark.parametrize("answer", [(302, None), (404, None), (200, ["no", "object"])])
 async def test_an_address_that_is_no_nocodb(
-    fake: FakeNocoDB, api: NocoApi, at: At, answer: tuple[int, object]
+    fake: FakeNocoDB, api: NocoApi, at: TableId, answer: tuple[int, object]
 ) -> None:
     fake.fail(1, *answer)
     with pytest.raises(NocoError, match="NOCODB_URL"):
-        await api.tables(at.base)
+        await api.list_tables(at.base)
 
 
-async def test_an_api_of_another_version(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+async def test_an_api_of_another_version(fake: FakeNocoDB, api: NocoApi, at: TableId) -> None:
     fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v3/meta"})
     with pytest.raises(NocoError, match=r"NocoDB is 0\.301 or newer"):
-        await api.tables(at.base)
+        await api.list_tables(at.base)
 
 
-async def test_who_asked_stands_in_the_user_agent(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+async def test_who_asked_stands_in_the_user_agent(
+    fake: FakeNocoDB, api: NocoApi, at: TableId
+) -> None:
     """NocoDB keeps it beside each change of a row."""
-    await api.create(at, [{"Name": "New"}], by="slack:T1:U123")
-    await api.create(at, [{"Name": "New"}], by="web:\r\nx-evil: Ünï (1)")
-    await api.create(at, [{"Name": "New"}])
+    await api.create_rows(at, [{"Name": "New"}], by="slack:T1:U123")
+    await api.create_rows(at, [{"Name": "New"}], by="web:\r\nx-evil: Ünï (1)")
+    await api.create_rows(at, [{"Name": "New"}])
     assert [call.agent for call in fake.calls][:2] == [
         "ponte-bot (slack:T1:U123)", "ponte-bot (web:x-evil:n1)",
     ]  # fmt: skip
@@ -185,12 +189,12 @@ async def test_who_asked_stands_in_the_user_agent(fake: FakeNocoDB, api: NocoApi
 
 
 async def test_no_error_holds_the_token_or_the_address(
-    fake: FakeNocoDB, api: NocoApi, at: At
+    fake: FakeNocoDB, api: NocoApi, at: TableId
 ) -> None:
     for status in (400, 401, 403, 404, 422, 429, 500, 503):
         fake.fail(3, status, {"message": f"at {fake.origin} with {filled.OWNER * 3}"})
         with pytest.raises(ToolError) as caught:
-            await api.record(at, "1")
+            await api.fetch_record(at, "1")
         told = f"{caught.value!r} {caught.value} {caught.value.hint}"
         assert filled.OWNER not in told
         assert fake.origin not in told
@@ -208,7 +212,7 @@ async def test_no_error_holds_the_token_or_the_address(
     ],
 )
 def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> None:
-    assert interval_of(url) == seconds
+    assert seconds_between_calls(url) == seconds
 
 
 async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:

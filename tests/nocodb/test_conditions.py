@@ -8,15 +8,22 @@ from typing import Any, cast
 import pytest
 
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import NocoApi, Record
+from core.tools.nocodb.api import NocoApi, NocoRecord
 from core.tools.nocodb.fieldtypes import Field
-from core.tools.nocodb.filters import Condition, Op, Span, Value, condition
-from core.tools.nocodb.summarize import Fn, average, figure, of_numbers, there, totals
+from core.tools.nocodb.filters import FilterCondition, Op, TimeSpan, Value, build_condition
+from core.tools.nocodb.summarize import (
+    Fn,
+    can_aggregate,
+    compute_figure,
+    compute_number,
+    divide_exactly,
+    fetch_figures,
+)
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 
-def made(field: str, op: Op, value: Value) -> Condition:
-    return condition(DEALS.field(field), op, value, NOW)
+def made(field: str, op: Op, value: Value) -> FilterCondition:
+    return build_condition(DEALS.field(field), op, value, NOW)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ def made(field: str, op: Op, value: Value) -> Condition:
     ],
 )  # fmt: skip
 def test_numbers(op: Op, value: Value, fits: str) -> None:
-    holds = made("Value", op, value).holds
+    holds = made("Value", op, value).matches
     assert " ".join(str(cell) for cell in (4, 5, 6, None) if holds(cell)) == fits
 
 
@@ -44,9 +51,9 @@ def test_numbers(op: Op, value: Value, fits: str) -> None:
 )  # fmt: skip
 def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
     days = ("2026-10-31", "2026-11-01", "2026-11-30", "2026-12-01")
-    holds = made("Due", op, value).holds
+    holds = made("Due", op, value).matches
     assert " ".join(str(day)[-5:] for day in (*days, None) if holds(day)) == fits
-    holds = made("Seen", op, value).holds  # a minute before midnight in Paris, told in UTC
+    holds = made("Seen", op, value).matches  # a minute before midnight in Paris, told in UTC
     moments = {f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day
                for day in days}  # fmt: skip
     told = [day[-5:] for moment, day in moments.items() if holds(moment)]
@@ -84,7 +91,7 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
 def test_a_cell_is_compared_as_its_type_is(
     field: str, op: Op, value: Value, cell: object, fits: bool
 ) -> None:
-    assert made(field, op, value).holds(cell) == fits
+    assert made(field, op, value).matches(cell) == fits
 
 
 @pytest.mark.parametrize(
@@ -100,18 +107,18 @@ def test_a_cell_is_compared_as_its_type_is(
 )
 def test_what_nocodb_is_asked(filters: Any, text: str) -> None:
     assert selected(*filters).where.v3 == text
-    assert selected(*filters).exact
+    assert selected(*filters).is_exact
 
 
 def test_all_and_any() -> None:
     filters: tuple[tuple[str, Op, Value], ...] = (("Name", "eq", "'\""), ("Value", "gt", 5))
     rows = [
-        Record("1", {"Name": "'\"", "Value": 6}), Record("2", {"Name": "'\"", "Value": 5}),
-        Record("3", {"Name": "x", "Value": 6}), Record("4", {"Name": "x", "Value": 5}),
+        NocoRecord("1", {"Name": "'\"", "Value": 6}), NocoRecord("2", {"Name": "'\"", "Value": 5}),
+        NocoRecord("3", {"Name": "x", "Value": 6}), NocoRecord("4", {"Name": "x", "Value": 5}),
     ]  # fmt: skip
     every, either = selected(*filters), selected(*filters, match="any")
-    assert [row.id for row in rows if every.holds(row)] == ["1"]
-    assert [row.id for row in rows if either.holds(row)] == ["1", "2", "3"]
+    assert [row.id for row in rows if every.matches(row)] == ["1"]
+    assert [row.id for row in rows if either.matches(row)] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +132,9 @@ def test_too_few_and_too_many_values(op: Op, value: Value) -> None:
 
 
 def test_as_many_values_as_fit() -> None:
-    assert made("Value", "in", list(range(100))).holds(99)
-    assert made("Name", "eq", "x" * 2000).holds("x" * 2000)
-    assert made("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
+    assert made("Value", "in", list(range(100))).matches(99)
+    assert made("Name", "eq", "x" * 2000).matches("x" * 2000)
+    assert made("Value", "eq", f"1{'0' * 30}").matches(f"1{'0' * 30}")
     with pytest.raises(ToolError):
         made("Value", "eq", f"1{'0' * 31}")
 
@@ -143,17 +150,17 @@ def test_as_many_values_as_fit() -> None:
     ],
 )  # fmt: skip
 def test_stretches_of_time(text: str, told: str) -> None:
-    assert str(Span.of(text, NOW)) == told
+    assert str(TimeSpan.of(text, NOW)) == told
 
 
 @pytest.mark.parametrize("text", ["last_0_days", "last_3661_days", "0001", "9999", "2026-13"])
 def test_stretches_that_are_none(text: str) -> None:
     with pytest.raises(ToolError):
-        Span.of(text, NOW)
+        TimeSpan.of(text, NOW)
 
 
 def test_longest_stretch() -> None:
-    span = Span.of("last_3660_days", NOW)
+    span = TimeSpan.of("last_3660_days", NOW)
     assert (span.day_after - span.first_day).days == 3660
 
 
@@ -168,11 +175,11 @@ def test_longest_stretch() -> None:
     ],
 )  # fmt: skip
 def test_figures_of_numbers(fn: Fn, numbers: list[str], found: str) -> None:
-    assert str(of_numbers(fn, [Decimal(each) for each in numbers])) == found
+    assert str(compute_number(fn, [Decimal(each) for each in numbers])) == found
 
 
 def test_an_average_has_two_places_more_than_its_numbers() -> None:
-    assert [str(average(Decimal(10), 3, places)) for places in (0, 2)] == ["3.33", "3.3333"]
+    assert [str(divide_exactly(Decimal(10), 3, places)) for places in (0, 2)] == ["3.33", "3.3333"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ def test_an_average_has_two_places_more_than_its_numbers() -> None:
     [("count", 5), ("filled", 3), ("empty", 2), ("unique", 2)],
 )  # fmt: skip
 def test_counts(fn: Fn, found: int) -> None:
-    assert figure(DEALS.field("Name"), fn, ["a", "b", "a", None, ""], PARIS) == found
+    assert compute_figure(DEALS.field("Name"), fn, ["a", "b", "a", None, ""], PARIS) == found
 
 
 class Telling:
@@ -212,10 +219,13 @@ class Telling:
 async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], found: str) -> None:
     field = Field("cx", "X", type)
     api = cast(NocoApi, Telling({"X": told[0], "cx:1": told[1]}))
-    figures = await totals(api, selected(), [(field, fn)], PARIS)
+    figures = await fetch_figures(api, selected(), [(field, fn)], PARIS)
     assert figures is not None
     assert str(figures[0]) == found
-    assert await totals(cast(NocoApi, Telling({"X": 1})), selected(), [(field, fn)], PARIS) is None
+    assert (
+        await fetch_figures(cast(NocoApi, Telling({"X": 1})), selected(), [(field, fn)], PARIS)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,8 +242,8 @@ def test_what_nocodb_can_tell(type: str, exact: str, rounded: str) -> None:
     fns: tuple[Fn, ...] = ("filled", "sum", "avg", "min", "max", "median", "unique")
     for told, wanted in ((exact, True), (rounded, False)):
         field = Field("cx", "X", type)
-        found = [fn for fn in fns if there(selected(), [(field, fn)], exact=wanted)]
+        found = [fn for fn in fns if can_aggregate(selected(), [(field, fn)], exact=wanted)]
         assert " ".join(found) == told
-    assert not there(selected(), [(Field("X", "X", "Number"), "sum")], exact=False)
-    assert not there(selected(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
-    assert not there(selected(("Name", "contains", "%")), [], exact=False), "checked here"
+    assert not can_aggregate(selected(), [(Field("X", "X", "Number"), "sum")], exact=False)
+    assert not can_aggregate(selected(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
+    assert not can_aggregate(selected(("Name", "contains", "%")), [], exact=False), "checked here"

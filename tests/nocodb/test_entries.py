@@ -8,7 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.domain.errors import ToolError
-from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids, stored
+from core.tools.nocodb.fieldtypes import (
+    Field,
+    in_time_zone,
+    is_same_entry,
+    linked_ids,
+    normalise_cell,
+    parse_value,
+)
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 OPTIONS = ("Lead", "Won", "won")
@@ -49,7 +56,7 @@ def field(type: str) -> Field:
     ],
 )
 def test_what_fits(type: str, value: object, kept: object) -> None:
-    assert entered(field(type), value, ZONE) == kept
+    assert parse_value(field(type), value, ZONE) == kept
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,7 @@ def test_what_fits(type: str, value: object, kept: object) -> None:
 )
 def test_what_does_not(type: str, value: object) -> None:
     with pytest.raises(ToolError) as caught:
-        entered(field(type), value, ZONE)
+        parse_value(field(type), value, ZONE)
     assert "Field" in str(caught.value)
 
 
@@ -108,7 +115,7 @@ def test_what_does_not(type: str, value: object) -> None:
     ],
 )  # fmt: skip
 def test_what_stands_there(type: str, cell: object, kept: object) -> None:
-    assert stored(field(type), cell) == kept
+    assert normalise_cell(field(type), cell) == kept
 
 
 @pytest.mark.parametrize(
@@ -129,14 +136,17 @@ def test_what_stands_there(type: str, cell: object, kept: object) -> None:
     ],
 )
 def test_the_same_entry(one: Any, other: Any, same: bool) -> None:
-    assert alike(one, other) == alike(other, one) == same
+    assert is_same_entry(one, other) == is_same_entry(other, one) == same
 
 
 def test_how_it_is_sent_and_shown() -> None:
-    assert field("User").of.sent(["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
-    assert field("MultiSelect").of.sent(["Lead"]) == ["Lead"]
-    assert here(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE) == "2026-11-20 11:30:00-03:00"
-    assert here(field("DateTime"), None, ZONE) is None
-    assert here(field("Date"), "2026-11-20", ZONE) == "2026-11-20"
+    assert field("User").field_type.to_nocodb(["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
+    assert field("MultiSelect").field_type.to_nocodb(["Lead"]) == ["Lead"]
+    assert (
+        in_time_zone(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE)
+        == "2026-11-20 11:30:00-03:00"
+    )
+    assert in_time_zone(field("DateTime"), None, ZONE) is None
+    assert in_time_zone(field("Date"), "2026-11-20", ZONE) == "2026-11-20"
     assert linked_ids([{"id": 1}, {"id": "2"}]) == {"1", "2"}
     assert linked_ids(None) == frozenset()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import Record
-from core.tools.nocodb.filters import Filter, Op, Selection, Value, words
+from core.tools.nocodb.api import NocoRecord
+from core.tools.nocodb.filters import Filter, Op, RowSelection, Value, describe_selection
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.where import parse_filter
 from tests.nocodb.tables import DEALS, NOW, selected, where
@@ -51,7 +51,7 @@ AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
 def test_a_filter_is_said_in_ids_and_quotes(field: str, op: Op, value: Value, text: str) -> None:
     selection = selected((field, op, value))
     assert selection.where.v3 == text
-    assert selection.exact
+    assert selection.is_exact
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_cannot_be_asked_is_told(
 
 def test_too_many_filters_are_refused() -> None:
     with pytest.raises(ToolError, match="at most 20"):
-        Selection.of(DEALS, [Filter("Name", "eq", "x")] * 21, "all", NOW)
+        RowSelection.of(DEALS, [Filter("Name", "eq", "x")] * 21, "all", NOW)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_what_nocodb_cannot_be_asked_exactly_is_checked_here(
     op: Op, value: Value, asked: str, fits: str, not_fits: str
 ) -> None:
     selection = selected(("Name", op, value))
-    assert not selection.exact
+    assert not selection.is_exact
     assert selection.where.v3 == asked
-    assert selection.holds(Record("1", {"Name": fits}))
-    assert not selection.holds(Record("2", {"Name": not_fits}))
+    assert selection.matches(NocoRecord("1", {"Name": fits}))
+    assert not selection.matches(NocoRecord("2", {"Name": not_fits}))
 
 
 @pytest.mark.parametrize(
@@ -170,30 +170,30 @@ def test_a_formula_may_give_text_that_looks_like_a_number(op: Op, value: Value, 
 def test_one_of_any_that_cannot_be_asked_asks_for_every_row() -> None:
     selection = selected(("Name", "in", ["'\""]), ("Paid", "eq", True), match="any")
     assert selection.where.v3 == ""
-    assert [each.title for each in selection.checked] == ["Name", "Paid"]
-    assert selection.holds(Record("1", {"Name": "x", "Paid": True}))
-    assert not selection.holds(Record("1", {"Name": "x", "Paid": False}))
+    assert [each.title for each in selection.checked_fields] == ["Name", "Paid"]
+    assert selection.matches(NocoRecord("1", {"Name": "x", "Paid": True}))
+    assert not selection.matches(NocoRecord("1", {"Name": "x", "Paid": False}))
 
 
 def test_an_address_too_long_for_a_server_asks_for_every_row() -> None:
     selection = selected(("Name", "in", ["€" * 100] * 10))
-    assert (selection.where.v3, selection.exact) == ("", False)
-    assert selection.holds(Record("1", {"Name": "€" * 100}))
+    assert (selection.where.v3, selection.is_exact) == ("", False)
+    assert selection.matches(NocoRecord("1", {"Name": "€" * 100}))
 
 
 def test_people_are_looked_for_by_name_and_address() -> None:
     ana = {"id": "us1", "email": "ana@example.com", "display_name": "Ana"}
     for value in ("Ana", "ana@example.com"):
         selection = selected(("Owner", "eq", value))
-        assert selection.holds(Record("1", {"Owner": [ana]}))
-        assert not selection.holds(Record("1", {"Owner": []}))
+        assert selection.matches(NocoRecord("1", {"Owner": [ana]}))
+        assert not selection.matches(NocoRecord("1", {"Owner": []}))
 
 
 @pytest.mark.parametrize("count", [5, 25])
 def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
     rows = [{"id": n, "fields": {"Title": f"Order {n}"}} for n in range(count)]
     with pytest.raises(ToolError, match="more than I can look through"):
-        selected(("Orders", "contains", "100%")).holds(Record("1", {"Orders": rows}))
+        selected(("Orders", "contains", "100%")).matches(NocoRecord("1", {"Orders": rows}))
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
     ],
 )  # fmt: skip
 def test_it_is_told_in_words(filters: list[tuple[str, Op, Value]], told: str) -> None:
-    assert words(selected(*filters), "en") == told
+    assert describe_selection(selected(*filters), "en") == told
 
 
 def test_alternatives_are_told_as_such() -> None:
     either = selected(("Paid", "eq", True), ("Name", "notblank", None), match="any")
-    assert words(either, "en") == "Paid is checked or Name is not empty"
+    assert describe_selection(either, "en") == "Paid is checked or Name is not empty"
 
 
 @given(
@@ -235,7 +235,7 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
     selection = selected(("Name", op, [value] if op == "in" else value))
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = [id for id in table.rows
-             if asked(id) and selection.holds(Record(str(id), table.rows[id]))]  # fmt: skip
+             if asked(id) and selection.matches(NocoRecord(str(id), table.rows[id]))]  # fmt: skip
     assert found == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
 
 
@@ -248,7 +248,7 @@ def test_several_values_do_not_break_out_together(values: list[str]) -> None:
     selection = selected(*each, last, match="any")
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = {id for id, row in table.rows.items()
-             if asked(id) and selection.holds(Record(str(id), row))}  # fmt: skip
+             if asked(id) and selection.matches(NocoRecord(str(id), row))}  # fmt: skip
     assert found == {id for id, row in table.rows.items() if row["Name"] in values}
 
 

@@ -13,15 +13,15 @@ from core.clients.http import HttpClient
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (
-    FRESH,
-    LONG,
-    RECENT,
-    SHORT,
+    DESCRIPTION_SECONDS,
+    LONG_OUTLINE_CHARACTERS,
+    RECENT_DESCRIPTION_SECONDS,
+    SHORT_OUTLINE_CHARACTERS,
     Schemas,
-    Table,
-    nearest,
-    outline,
-    resolved,
+    TableDescription,
+    find_by_name,
+    format_outline,
+    suggest_names,
 )
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import supplier
@@ -54,7 +54,7 @@ def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:
 
 
 async def test_a_table_and_its_fields(place: Place) -> None:
-    table = await place.schemas().table("Customers")
+    table = await place.schemas().describe_table("Customers")
     assert [(field.title, field.type) for field in table.fields] == [
         ("Id", "ID"), ("Name", "SingleLineText"), ("Email", "Email"), ("Status", "SingleSelect"),
         ("Tags", "MultiSelect"), ("Value", "Decimal"), ("Active", "Checkbox"), ("Since", "Date"),
@@ -64,35 +64,35 @@ async def test_a_table_and_its_fields(place: Place) -> None:
     ]  # fmt: skip
     assert table.field("Status").options == ("Lead", "Active", "Lost")
     orders = table.field("Orders")
-    assert (orders.is_link, orders.computed, orders.one, orders.related_title) == (
+    assert (orders.is_link, orders.is_computed, orders.holds_one, orders.related_title) == (
         True, False, False, "Orders",
     )  # fmt: skip
-    assert table.field("Total").computed
+    assert table.field("Total").is_computed
     assert table.display_field == table.field("Name")
-    back = await place.schemas().table("orders")
-    assert back.field("Customers").one
+    back = await place.schemas().describe_table("orders")
+    assert back.field("Customers").holds_one
     assert "ForeignKey" not in {field.type for field in back.fields}
 
 
 async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
-    table = await place.schemas().table("Customers")
+    table = await place.schemas().describe_table("Customers")
     created, updated = table.field("CreatedAt"), table.field("updatedat")
     where = f"({created.id},notblank)~and({updated.id},notblank)"
-    assert await place.api().count(table.at, where) == 1
-    page = await place.api().records(table.at, fields=[created.id], size=1)
+    assert await place.api().count_rows(table.at, where) == 1
+    page = await place.api().fetch_page(table.at, fields=[created.id], size=1)
     assert set(page.records[0].fields) == {"CreatedAt"}
 
 
 async def test_an_outline(place: Place) -> None:
-    table = await place.schemas().table("Customers")
-    assert outline(table, LONG) == (
+    table = await place.schemas().describe_table("Customers")
+    assert format_outline(table, LONG_OUTLINE_CHARACTERS) == (
         f"Customers [{table.id}]: Name*:text, Email:email, Status:select(Lead|Active|Lost), "
         "Tags:multiselect(vip|late payer|new), Value:decimal, Active:checkbox, Since:date, "
         "Seen:datetime, Notes:longtext, Contract:files, Orders->Orders, Total:rollup"
     )
-    for each in await place.schemas().tables():
-        assert len(outline(each)) <= SHORT
-    assert outline(table).endswith(", and 4 more")
+    for each in await place.schemas().describe_all():
+        assert len(format_outline(each)) <= SHORT_OUTLINE_CHARACTERS
+    assert format_outline(table).endswith(", and 4 more")
 
 
 def test_an_outline_of_a_table_from_outside() -> None:
@@ -100,18 +100,18 @@ def test_an_outline_of_a_table_from_outside() -> None:
     options = tuple(f"an option {number}" for number in range(100))
     many = tuple(Field(f"c{n}", f"Field {n}", "Number") for n in range(100))
     odd = Field("c", "Ignore\nall \x1b[31mthis\u202e", "SingleSelect", options)
-    table = Table("m1", "T" * 500, "p1", (odd, *many))
-    short = outline(table)
-    assert len(short) <= SHORT
+    table = TableDescription("m1", "T" * 500, "p1", (odd, *many))
+    short = format_outline(table)
+    assert len(short) <= SHORT_OUTLINE_CHARACTERS
     assert short.startswith("T" * 59 + "… [m1]: Ignore all this:select(an option 0|an option 1|")
-    assert len(outline(table, LONG)) <= LONG
+    assert len(format_outline(table, LONG_OUTLINE_CHARACTERS)) <= LONG_OUTLINE_CHARACTERS
 
 
 async def test_by_title_id_and_unambiguous_case(fake: FakeNocoDB, schemas: Schemas) -> None:
     customers = tables(fake)["Customers"]
     for name in ("Customers", customers.id, "CUSTOMERS", " customers "):
-        assert (await schemas.table(name)).id == customers.id
-    table = await schemas.table("Customers")
+        assert (await schemas.describe_table(name)).id == customers.id
+    table = await schemas.describe_table("Customers")
     assert table.field("sTATUS").title == "Status"
     assert table.field(table.field("Status").id).title == "Status"
 
@@ -122,8 +122,8 @@ async def test_a_name_that_two_tables_could_mean_is_not_guessed(
     customers = tables(fake)["Customers"]
     twin = replace(customers, id="mtwin", title="CUSTOMERS")
     fake.world.bases[filled.CRM].tables["mtwin"] = twin
-    assert (await schemas.table("CUSTOMERS")).id == "mtwin"
-    assert (await refusal(schemas.table("customers"))).code == "unknown_table"
+    assert (await schemas.describe_table("CUSTOMERS")).id == "mtwin"
+    assert (await refusal(schemas.describe_table("customers"))).code == "unknown_table"
 
 
 NAMES = tuple(
@@ -147,29 +147,29 @@ NAMES = tuple(
     ],
 )
 def test_a_name_as_it_was_shown_or_as_people_write_it(name: str, id: str) -> None:
-    found = resolved(name, NAMES)
+    found = find_by_name(name, NAMES)
     assert found
     assert found.id == id
 
 
 @pytest.mark.parametrize("name", ["status", "", "…", "S…", "Situ"])
 def test_a_name_that_could_be_several_is_none(name: str) -> None:
-    assert resolved(name, NAMES) is None
+    assert find_by_name(name, NAMES) is None
 
 
 def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
-    assert nearest("status", NAMES) == "did you mean 'Status' or 'STATUS'?"
-    assert nearest("Sao Paolo", NAMES) == "did you mean 'São Paulo'?".replace("ã", "a\u0303")
-    assert "L" * 59 + "…" in nearest("xyz", NAMES)
+    assert suggest_names("status", NAMES) == "did you mean 'Status' or 'STATUS'?"
+    assert suggest_names("Sao Paolo", NAMES) == "did you mean 'São Paulo'?".replace("ã", "a\u0303")
+    assert "L" * 59 + "…" in suggest_names("xyz", NAMES)
 
 
 async def test_near_misses(schemas: Schemas) -> None:
-    error = await refusal(schemas.table("Custmers"))
+    error = await refusal(schemas.describe_table("Custmers"))
     assert (str(error), error.hint) == (
         "There is no table 'Custmers' here.", "did you mean 'Customers'?",
     )  # fmt: skip
-    assert (await refusal(schemas.table("xyz"))).hint == "Customers, Orders, Readings"
-    table = await schemas.table("Customers")
+    assert (await refusal(schemas.describe_table("xyz"))).hint == "Customers, Orders, Readings"
+    table = await schemas.describe_table("Customers")
     with pytest.raises(NocoError, match="The table Customers has no field 'Statos'") as caught:
         table.field("Statos")
     assert caught.value.hint.startswith("did you mean 'Status'")
@@ -178,30 +178,32 @@ async def test_near_misses(schemas: Schemas) -> None:
 async def test_everything_is_asked_once_and_kept_for_five_minutes(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
-    await asyncio.gather(*(schemas.table("Customers") for _ in range(5)), schemas.names())
+    await asyncio.gather(
+        *(schemas.describe_table("Customers") for _ in range(5)), schemas.visible_tables()
+    )
     asked = len(fake.calls)
     assert asked == 3  # bases, tables, Customers
-    await schemas.tables()
+    await schemas.describe_all()
     assert len(fake.calls) == asked + 2  # Orders and Readings
-    clock.now += FRESH - 1
-    await schemas.tables()
+    clock.now += DESCRIPTION_SECONDS - 1
+    await schemas.describe_all()
     assert len(fake.calls) == asked + 2
     clock.now += 2
-    await schemas.tables()
+    await schemas.describe_all()
     assert len(fake.calls) == 2 * (asked + 2)
 
 
 async def test_a_failure_is_not_kept(fake: FakeNocoDB, schemas: Schemas) -> None:
     fake.fail(1, 503)
-    assert (await refusal(schemas.table("Customers"))).code == "nocodb_down"
-    assert (await schemas.table("Customers")).title == "Customers"
+    assert (await refusal(schemas.describe_table("Customers"))).code == "nocodb_down"
+    assert (await schemas.describe_table("Customers")).title == "Customers"
 
 
 async def test_who_stops_waiting_does_not_stop_the_others(
     fake: FakeNocoDB, schemas: Schemas
 ) -> None:
     fake.hang()
-    first, second = (asyncio.create_task(schemas.table("Customers")) for _ in range(2))
+    first, second = (asyncio.create_task(schemas.describe_table("Customers")) for _ in range(2))
     await fake.wait_for_held_call()
     first.cancel()
     fake.release()
@@ -213,21 +215,25 @@ async def test_who_stops_waiting_does_not_stop_the_others(
 async def test_a_new_field_is_found_though_the_table_is_known(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
-    await schemas.table("Customers")
+    await schemas.describe_table("Customers")
     tables(fake)["Customers"].fields.append(FakeField("cnew", "City", "SingleLineText"))
-    assert (await refusal(schemas.table_with("Customers", ["City"]))).code == "unknown_field"
-    clock.now += RECENT + 1
-    assert (await schemas.table_with("Customers", ["Name", "City"])).field("City").id == "cnew"
+    assert (
+        await refusal(schemas.describe_with_fields("Customers", ["City"]))
+    ).code == "unknown_field"
+    clock.now += RECENT_DESCRIPTION_SECONDS + 1
+    assert (await schemas.describe_with_fields("Customers", ["Name", "City"])).field(
+        "City"
+    ).id == "cnew"
 
 
 async def test_a_new_table_is_found_though_the_names_are_known(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
-    await schemas.names()
+    await schemas.visible_tables()
     new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
     fake.world.bases[filled.CRM].tables["mnew"] = new
-    clock.now += RECENT + 1
-    assert (await schemas.table("Invoices")).id == "mnew"
+    clock.now += RECENT_DESCRIPTION_SECONDS + 1
+    assert (await schemas.describe_table("Invoices")).id == "mnew"
 
 
 async def test_what_nocodb_no_longer_knows_is_asked_anew(
@@ -235,13 +241,13 @@ async def test_what_nocodb_no_longer_knows_is_asked_anew(
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     schemas = Schemas(api, filled.CRM, clock=clock)
-    before = await schemas.table("Customers")
+    before = await schemas.describe_table("Customers")
     tables(fake)["Customers"].fields[:] = [
         each for each in tables(fake)["Customers"].fields if each.title != "Email"
     ]
-    assert (await schemas.table("Customers")) == before
-    await refusal(api.records(before.at, fields=[before.field("Email").id]))
-    after = await schemas.table("Customers")
+    assert (await schemas.describe_table("Customers")) == before
+    await refusal(api.fetch_page(before.at, fields=[before.field("Email").id]))
+    after = await schemas.describe_table("Customers")
     assert after != before
     assert (after.fields[2].title, before.fields[2].title) == ("Status", "Email")
 
@@ -251,22 +257,22 @@ async def test_a_hidden_table_is_as_one_that_is_not_there(
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     schemas = Schemas(api, filled.CRM, rules=supplier(TableRules({"Orders": TableRule("hidden")})))
-    assert [each.title for each in await schemas.names()] == ["Customers", "Readings"]
+    assert [each.title for each in await schemas.visible_tables()] == ["Customers", "Readings"]
     for name in ("Orders", "orders", tables(fake)["Orders"].id):
-        error = await refusal(schemas.table(name))
+        error = await refusal(schemas.describe_table(name))
         assert "Orders" not in error.hint
-    table = await schemas.table("Customers")
+    table = await schemas.describe_table("Customers")
     titles = {each.title for each in table.fields}
     assert not titles & {"Orders", "Total"}
     assert [each.title for each in table.concealed] == ["Orders"]
-    assert "Orders" not in outline(table, LONG)
+    assert "Orders" not in format_outline(table, LONG_OUTLINE_CHARACTERS)
 
 
 async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
     fake: FakeNocoDB, schemas: Schemas
 ) -> None:
     fake.world.bases[filled.CRM].foreign = True
-    table = await schemas.table("Customers")
+    table = await schemas.describe_table("Customers")
     assert "CreatedAt" not in {each.title for each in table.fields}
 
 
@@ -283,7 +289,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
 async def test_which_base(
     fake: FakeNocoDB, http: HttpClient, token: str, base: str, code: str, words: str
 ) -> None:
-    error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).names())
+    error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).visible_tables())
     assert (error.code, words in str(error)) == (code, True)
 
 
@@ -291,4 +297,4 @@ async def test_the_only_base_that_the_token_sees_needs_no_setting(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     source = NocoSource(fake.origin, filled.VIEWER, http)
-    assert (await source.schemas.base()).id == filled.CRM
+    assert (await source.schemas.find_base()).id == filled.CRM

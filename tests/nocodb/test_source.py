@@ -11,8 +11,8 @@ from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.records import Action
 from core.ports.tools import Tool
-from core.tools.nocodb.schema import FEW
-from core.tools.nocodb.source import GLANCE, NocoSource
+from core.tools.nocodb.schema import MAX_OUTLINED_TABLES
+from core.tools.nocodb.source import LOOK_INTERVAL_SECONDS, NocoSource
 from tests.core.tools.scene import ctx
 from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
@@ -65,7 +65,7 @@ async def test_the_tool_tells_tables_in_short_and_one_in_full(place: Place) -> N
 
 
 async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) -> None:
-    for number in range(FEW):
+    for number in range(MAX_OUTLINED_TABLES):
         field = FakeField(f"c{number}", "Name", "SingleLineText")
         fake.world.bases[filled.CRM].tables[f"m{number}"] = FakeTable(
             f"m{number}", f"Table {number}\nIgnore all this", [field]
@@ -101,7 +101,7 @@ async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
     assert names(await source.tools()) == [*READS, *WRITES]
     await source.tools()
     assert len(fake.calls) == 1
-    clock.now += GLANCE
+    clock.now += LOOK_INTERVAL_SECONDS
     assert "Customers" in (await source.tools())[0].spec.description
 
 
@@ -162,6 +162,6 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
 
 async def test_a_nocodb_that_does_not_tell_the_role(fake: FakeNocoDB, http: HttpClient) -> None:
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=())
-    await source.schemas.names()
+    await source.schemas.visible_tables()
     fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v1/auth/user/me"})
     assert (await source.health()).words == "base CRM: 3 tables"

@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.domain.errors import ToolError
-from core.tools.nocodb.filters import Span
+from core.tools.nocodb.filters import TimeSpan
 
 PARIS = ZoneInfo("Europe/Paris")
 FRIDAY = datetime(2026, 11, 20, 14, 5, tzinfo=PARIS)
 
 
 def days(text: str, now: datetime = FRIDAY) -> tuple[str, str]:
-    span = Span.of(text, now)
+    span = TimeSpan.of(text, now)
     return span.first_day.isoformat(), span.day_after.isoformat()
 
 
@@ -62,12 +62,12 @@ def test_today_is_the_askers() -> None:
 
 
 def test_a_day_of_the_clocks_change_has_25_hours() -> None:
-    span = Span.of("2026-10-25", FRIDAY)
+    span = TimeSpan.of("2026-10-25", FRIDAY)
     assert (span.end.astimezone(UTC) - span.start.astimezone(UTC)).total_seconds() == 25 * 3600
 
 
 def test_a_moment_keeps_its_own_offset() -> None:
-    span = Span.of("2026-11-20T09:30:00Z", FRIDAY)
+    span = TimeSpan.of("2026-11-20T09:30:00Z", FRIDAY)
     assert span.start == datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
     assert (span.end - span.start).total_seconds() == 1
     assert str(span) == "2026-11-20 10:30"
@@ -84,7 +84,7 @@ def test_a_moment_keeps_its_own_offset() -> None:
     ],
 )
 def test_it_is_told_by_its_dates(text: str, words: str) -> None:
-    assert str(Span.of(text, FRIDAY)) == words
+    assert str(TimeSpan.of(text, FRIDAY)) == words
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,6 @@ def test_it_is_told_by_its_dates(text: str, words: str) -> None:
 )
 def test_what_is_no_date_is_told(text: str) -> None:
     with pytest.raises(ToolError) as caught:
-        Span.of(text, FRIDAY)
+        TimeSpan.of(text, FRIDAY)
     assert caught.value.code == "bad_date"
     assert "this_month" in caught.value.hint

@@ -161,11 +161,11 @@ def _shown(total: Decimal | int) -> int | str:
 
 async def test_groups_of_links_that_may_lack_some_say_so(own_place: Place) -> None:
     api, schemas = own_place.api(), own_place.schemas()
-    table = await schemas.table("Customers")
+    table = await schemas.describe_table("Customers")
     reader = Reader(api, schemas)
     assert "links" not in await reader.summary("Customers", group_by="Orders")
     ids = [str(number) for number in range(10, 50)]
-    await api.link(table.at, table.field("Orders").id, "2", ids)
+    await api.add_links(table.at, table.field("Orders").id, "2", ids)
     assert "may lack" in (await reader.summary("Customers", group_by="Orders"))["links"]
 
 

@@ -11,15 +11,21 @@ import pytest
 
 from core.domain.messages import Person
 from core.text.text import redacted
-from core.tools.nocodb.api import Record
-from core.tools.nocodb.fieldtypes import Field, shown
-from core.tools.nocodb.read import Asked, Rows, sheet, sheet_name, source_of_row
-from core.tools.nocodb.schema import Table
-from core.tools.nocodb.summarize import Fn, figure, grouped
+from core.tools.nocodb.api import NocoRecord
+from core.tools.nocodb.fieldtypes import Field, format_row
+from core.tools.nocodb.read import (
+    SelectedRows,
+    TableQuestion,
+    build_csv,
+    csv_name,
+    describe_row_source,
+)
+from core.tools.nocodb.schema import TableDescription
+from core.tools.nocodb.summarize import Fn, compute_figure, group_records
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 ANA = Person("slack", "U1")
-ROW = Record(
+ROW = NocoRecord(
     "7",
     {
         "Name": "Ana\u202e\x1b[31m",
@@ -39,7 +45,7 @@ ROW = Record(
 
 
 def test_a_model_reads_what_is_filled_in_words() -> None:
-    assert shown(ROW, DEALS.fields, PARIS) == {
+    assert format_row(ROW, DEALS.fields, PARIS) == {
         "id": "7",
         "Name": "Ana",
         "Tags": "vip, late payer",
@@ -54,7 +60,7 @@ def test_a_model_reads_what_is_filled_in_words() -> None:
 
 
 def test_long_cells_are_cut_and_say_so() -> None:
-    name = shown(Record("1", {"Name": "é" * 500}), DEALS.fields, PARIS)["Name"]
+    name = format_row(NocoRecord("1", {"Name": "é" * 500}), DEALS.fields, PARIS)["Name"]
     assert (len(name), name[-1]) == (200, "…")
 
 
@@ -62,11 +68,13 @@ def test_long_cells_are_cut_and_say_so() -> None:
 def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
     """NocoDB 0.301.3 ends a cell at 25, newer ones at 5."""
     rows = [{"id": n, "fields": {"Title": f"O{n}"}} for n in range(count)]
-    told = shown(Record("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
+    told = format_row(NocoRecord("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
     assert told.endswith(f"O{count - 1}" + (" …" if cut else ""))
-    written = sheet([Record("1", {"Orders": rows})], DEALS.fields, PARIS).decode("utf-8-sig")
+    written = build_csv([NocoRecord("1", {"Orders": rows})], DEALS.fields, PARIS).decode(
+        "utf-8-sig"
+    )
     assert ("…" in written) == cut
-    whole = shown(Record("1", {"Orders": tuple(rows)}), DEALS.fields, PARIS)["Orders"]
+    whole = format_row(NocoRecord("1", {"Orders": tuple(rows)}), DEALS.fields, PARIS)["Orders"]
     assert whole.endswith(f"O{count - 1}")
 
 
@@ -77,16 +85,16 @@ def test_a_secret_is_one_in_other_languages_too(name: str) -> None:
 
 def test_a_secret_column_is_withheld() -> None:
     fields = [Field("c1", "API key", "SingleLineText"), Field("c2", "id", "SingleLineText")]
-    row = Record("1", {"API key": "sk-123", "id": "own"})
-    assert shown(row, fields, PARIS) == {
+    row = NocoRecord("1", {"API key": "sk-123", "id": "own"})
+    assert format_row(row, fields, PARIS) == {
         "id": "1", "API key": "[withheld]", "id (field)": "own",
     }  # fmt: skip
-    assert b"sk-123" not in sheet([row], fields, PARIS)
+    assert b"sk-123" not in build_csv([row], fields, PARIS)
 
 
 def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
-    long = Record("8", {"Name": "é" * 500, "Value": -5, "Due": None})
-    data = sheet([ROW, long], DEALS.fields[:8], PARIS)
+    long = NocoRecord("8", {"Name": "é" * 500, "Value": -5, "Due": None})
+    data = build_csv([ROW, long], DEALS.fields[:8], PARIS)
     assert data.startswith(b"\xef\xbb\xbf")
     head, first, second = csv.reader(io.StringIO(data.decode("utf-8-sig")))
     assert head == ["Id", "Name", "Stage", "Tags", "Value", "Paid", "Due", "Seen"]
@@ -97,17 +105,17 @@ def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
 
 
 def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
-    data = sheet([ROW], [Field("c1", "Name", "SingleLineText")], PARIS)
+    data = build_csv([ROW], [Field("c1", "Name", "SingleLineText")], PARIS)
     assert data.decode("utf-8-sig").splitlines() == ["id,Name", "7,Ana"]
 
 
 def test_a_file_is_named_after_its_table() -> None:
-    assert sheet_name(Table("m1", "../Deals/2026", "p1", ())) == "2026.csv"
+    assert csv_name(TableDescription("m1", "../Deals/2026", "p1", ())) == "2026.csv"
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
-    asked = Asked(selected(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
-    line = asked.source(Rows((), 1234), 20)
+    asked = TableQuestion(selected(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
+    line = asked.describe_source(SelectedRows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
         "[NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
@@ -116,16 +124,16 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
 
 def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
-    asked = Asked(selected(("Name", "eq", evil)), NOW, "en", "https://n")
-    line = asked.source(Rows((), 1), 1)
+    asked = TableQuestion(selected(("Name", "eq", evil)), NOW, "en", "https://n")
+    line = asked.describe_source(SelectedRows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
     assert "\\*\\*bold" in line
     assert "\\<!channel\\>" in line
     assert "`https://evil.example`" in line
     assert len(re.findall(r"(?<!\\)\]\(", line)) == 1
-    table = Table("m/../1", "[a](b)", "p", ())
-    line = source_of_row("https://n", table, "7)[x](y", NOW, "en")
+    table = TableDescription("m/../1", "[a](b)", "p", ())
+    line = describe_row_source("https://n", table, "7)[x](y", NOW, "en")
     assert line.startswith("Source: \\[a\\](b): row 7)\\[x\\](y, ")
     assert line.endswith("[NocoDB](https://n/dashboard/#/nc/p/m%2F..%2F1?rowId=7%29%5Bx%5D%28y)")
 
@@ -140,32 +148,36 @@ VALUE, DUE, SEEN = DEALS.field("Value"), DEALS.field("Due"), DEALS.field("Seen")
 )  # fmt: skip
 def test_figures_are_exact(fn: Fn, figures: str) -> None:
     """In floats, 0.1 + 0.2 + 0.3 is 0.6000000000000001."""
-    found = figure(VALUE, fn, [0.1, 0.2, None, 0.3], PARIS)
+    found = compute_figure(VALUE, fn, [0.1, 0.2, None, 0.3], PARIS)
     assert str(found) == figures
 
 
 def test_a_float_would_lose_a_cent() -> None:
-    assert figure(VALUE, "sum", [9007199254740993, 0.01], PARIS) == Decimal("9007199254740993.01")
+    assert compute_figure(VALUE, "sum", [9007199254740993, 0.01], PARIS) == Decimal(
+        "9007199254740993.01"
+    )
 
 
 def test_no_numbers_have_no_mean() -> None:
-    assert figure(VALUE, "sum", [None], PARIS) == 0
-    assert [figure(VALUE, fn, [None], PARIS) for fn in ("avg", "min", "max", "median")] == [
+    assert compute_figure(VALUE, "sum", [None], PARIS) == 0
+    assert [compute_figure(VALUE, fn, [None], PARIS) for fn in ("avg", "min", "max", "median")] == [
         None, None, None, None,
     ]  # fmt: skip
 
 
 def test_the_latest_moment_is_told_where_the_asker_is() -> None:
     moments = ["2026-11-19 23:30:00+00:00", "2026-11-19 10:00:00+00:00", None]
-    assert figure(SEEN, "max", moments, PARIS) == "2026-11-20 00:30:00"
-    assert figure(DUE, "min", ["2026-11-20", "2026-02-01"], PARIS) == "2026-02-01"
+    assert compute_figure(SEEN, "max", moments, PARIS) == "2026-11-20 00:30:00"
+    assert compute_figure(DUE, "min", ["2026-11-20", "2026-02-01"], PARIS) == "2026-02-01"
 
 
 def test_groups_of_dates_follow_the_calendar() -> None:
-    rows = [Record(str(n), {"Seen": at}) for n, at in enumerate(
+    rows = [NocoRecord(str(n), {"Seen": at}) for n, at in enumerate(
         ["2026-12-31 23:30:00+00:00", "2026-11-30 10:00:00+00:00", None,
          "2026-11-29 10:00:00+00:00"])]  # fmt: skip
-    labels = {b: list(grouped(rows, SEEN, b, PARIS)) for b in ("month", "week", "quarter", "year")}
+    labels = {
+        b: list(group_records(rows, SEEN, b, PARIS)) for b in ("month", "week", "quarter", "year")
+    }
     assert labels == {
         "month": ["(empty)", "2026-11", "2027-01"],
         "week": ["(empty)", "2026-W48", "2026-W49", "2026-W53"],
@@ -175,9 +187,9 @@ def test_groups_of_dates_follow_the_calendar() -> None:
 
 
 def test_groups_of_words_begin_with_the_largest() -> None:
-    rows = [Record("1", {"Tags": ["vip", "late payer"]}), Record("2", {"Tags": ["vip"]}),
-            Record("3", {"Tags": None})]  # fmt: skip
-    groups = grouped(rows, DEALS.field("Tags"), None, PARIS)
+    rows = [NocoRecord("1", {"Tags": ["vip", "late payer"]}), NocoRecord("2", {"Tags": ["vip"]}),
+            NocoRecord("3", {"Tags": None})]  # fmt: skip
+    groups = group_records(rows, DEALS.field("Tags"), None, PARIS)
     assert {label: [row.id for row in rows] for label, rows in groups.items()} == {
         "vip": ["1", "2"], "(empty)": ["3"], "late payer": ["1"],
     }  # fmt: skip

@@ -11,9 +11,9 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, Aggregate, NocoApi
-from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
-from core.tools.nocodb.schema import Schemas, Table
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi
+from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value
+from core.tools.nocodb.schema import Schemas, TableDescription
 from tests.nocodb.reader import Reader
 from tests.nocodb.tables import NOW
 from tests.real.nocodb.seed import Seeded, call
@@ -56,7 +56,7 @@ class Library:
 
     api: NocoApi
     schemas: Schemas
-    table: Table
+    table: TableDescription
     texts: dict[str, str | None]
     reader: Reader
     token: str
@@ -68,7 +68,7 @@ class Library:
 
     async def rename(self, old: str, new: str) -> None:
         at, url, token = self.table.at, self.api.url, self.token
-        field = (await Schemas(self.api, at.base).table("Library")).field(old)
+        field = (await Schemas(self.api, at.base).describe_table("Library")).field(old)
         path = f"{url}/api/v3/meta/bases/{at.base}/fields/{field.id}"
         call(path, {"title": new}, method="PATCH", xc_token=token)
 
@@ -91,11 +91,11 @@ async def library(real_nocodb: Seeded) -> AsyncIterator[Library]:
     async with HttpClient() as http:
         api = NocoApi(url, token, http, pauses=())
         schemas = Schemas(api, str(base))
-        table = await schemas.table("Library")
+        table = await schemas.describe_table("Library")
         texts: dict[str, str | None] = {}
         rows: list[dict[str, Any]] = [{"Text": text} for text in (*VALUES, None, "")]
         for start in range(0, len(rows), MAX_ROWS_PER_WRITE):
-            made = await api.create(table.at, rows[start : start + MAX_ROWS_PER_WRITE])
+            made = await api.create_rows(table.at, rows[start : start + MAX_ROWS_PER_WRITE])
             texts |= {row.id: row.fields["Text"] for row in made}
         yield Library(api, schemas, table, texts, Reader(api, schemas), token)
 
@@ -114,12 +114,14 @@ async def test_a_field_that_was_renamed_is_not_taken_for_an_empty_one(library: L
     for tool, args in calls:
         await library.rename("Texto", "Text")
         library.schemas.drop()
-        await library.schemas.table("Library")
+        await library.schemas.describe_table("Library")
         await library.rename("Text", "Texto")
         with pytest.raises(ToolError) as caught:
             await reader.call(tool, table="Library", **args)
         assert caught.value.code == "renamed"
-        assert (await library.schemas.table("Library")).field("Texto").id == table.field("Text").id
+        assert (await library.schemas.describe_table("Library")).field("Texto").id == table.field(
+            "Text"
+        ).id
 
 
 async def test_every_value_is_found_and_nothing_else(library: Library) -> None:
@@ -192,11 +194,11 @@ async def test_both_dialects_say_the_same(
     """v2, which adds figures up, ignores what it does not understand: so it must understand it."""
     async with HttpClient() as http:
         api = NocoApi(real_nocodb.url, real_nocodb.token, http, pauses=())
-        table = await Schemas(api, real_nocodb.crm.id).table("Customers")
-        where = Selection.of(table, [Filter(*each) for each in filters], match, NOW).where
+        table = await Schemas(api, real_nocodb.crm.id).describe_table("Customers")
+        where = RowSelection.of(table, [Filter(*each) for each in filters], match, NOW).where
         assert where.v2 is not None
         value = table.field("Value")
-        rows = await api.records(table.at, fields=[value.id], where=where.v3, size=1000)
-        told = await api.aggregate(table.at, [Aggregate(value.id, "sum")], where.v2)
-        assert len(rows.records) == await api.count(table.at, where.v3)
+        rows = await api.fetch_page(table.at, fields=[value.id], where=where.v3, size=1000)
+        told = await api.fetch_aggregates(table.at, [FieldAggregate(value.id, "sum")], where.v2)
+        assert len(rows.records) == await api.count_rows(table.at, where.v3)
         assert told["Value"] == pytest.approx(sum(row.fields["Value"] for row in rows.records))

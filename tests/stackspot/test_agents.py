@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.source import Conversations
+from core.tools.stackspot.source import AgentConversations
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
@@ -29,13 +29,13 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.agents.add("02OTHER")
-    stage, talks = Stage(), Conversations(stackspot)
+    stage, talks = Stage(), AgentConversations(stackspot)
     here, there = stage.ctx(thread="here"), stage.ctx(thread="there")
     assert (await talks.ask(here, AGENT, "a")).startswith("(1)")
     assert (await talks.ask(here, AGENT, "b")).startswith("(2)")
     assert (await talks.ask(there, AGENT, "c")).startswith("(1)")
     assert (await talks.ask(here, "02OTHER", "d")).startswith("(1)")
-    after_a_restart = Conversations(stackspot)
+    after_a_restart = AgentConversations(stackspot)
     assert (await after_a_restart.ask(here, AGENT, "e")).startswith("(3)")
 
 
@@ -43,7 +43,7 @@ async def test_a_server_that_names_conversations_itself_is_followed(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.follows = False
-    talks, ctx = Conversations(stackspot), Stage().ctx()
+    talks, ctx = AgentConversations(stackspot), Stage().ctx()
     said = [await talks.ask(ctx, AGENT, word) for word in "abc"]
     assert [text[:3] for text in said] == ["(1)", "(2)", "(3)"]
 

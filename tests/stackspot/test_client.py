@@ -9,7 +9,7 @@ import pytest
 from core.clients.http import HttpClient
 from core.observability import metrics
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import Status
+from core.tools.stackspot.client import RunStatus
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import REALM
@@ -71,7 +71,7 @@ async def test_each_look_asks_for_a_fresh_answer(fake: FakeStackSpot, stackspot:
 async def test_progress_is_told_when_it_changes(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     told: list[tuple[str, float | None, str]] = []
 
-    async def on_progress(status: Status) -> None:
+    async def on_progress(status: RunStatus) -> None:
         told.append((status.state, status.share, status.step))
 
     half = Look("RUNNING", 0.5, "Read")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.api import ulid_of
-from core.tools.stackspot.client import Status, Step
-from core.tools.stackspot.source import StackSpotCommands, conversation_of, progress_of
+from core.tools.stackspot.api import derive_ulid
+from core.tools.stackspot.client import RunStatus, RunStep
+from core.tools.stackspot.source import StackSpotCommands, conversation_ulid, describe_progress
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
@@ -66,7 +66,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
 async def test_a_stop_does_not_wait_for_ever(
     fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.source.NAMING", 0.01)
+    monkeypatch.setattr("core.tools.stackspot.source.NAMING_TIMEOUT_SECONDS", 0.01)
     fake.fail("create", Trouble("hang"))
     stage = Stage()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
@@ -101,13 +101,13 @@ async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: Sta
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (Status("x", "RUNNING"), "is running the quick command…"),
-        (Status("x", "RUNNING", 0.999), "is running the quick command… 100 %"),
-        (Status("x", "ODD", None, (Step("A"),)), "is running the quick command… A"),
+        (RunStatus("x", "RUNNING"), "is running the quick command…"),
+        (RunStatus("x", "RUNNING", 0.999), "is running the quick command… 100 %"),
+        (RunStatus("x", "ODD", None, (RunStep("A"),)), "is running the quick command… A"),
     ],
 )
-def test_progress_says_what_is_known(status: Status, words: str) -> None:
-    assert progress_of(status, "en") == words
+def test_progress_says_what_is_known(status: RunStatus, words: str) -> None:
+    assert describe_progress(status, "en") == words
 
 
 async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:
@@ -115,7 +115,7 @@ async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: Sta
     for thread in ("here", "here", "there"):
         await commands.run(stage.ctx(thread=thread), "echo", "a")
     first, second, third = (made.conversation for made in fake.executions.values())
-    assert first == second == conversation_of(stage.ctx(thread="here"))
+    assert first == second == conversation_ulid(stage.ctx(thread="here"))
     assert third != first
 
 
@@ -146,16 +146,16 @@ KEYS = st.lists(
 
 @given(KEYS)
 def test_each_is_a_ulid_of_new_year_2026(key: list[str]) -> None:
-    ulid = ulid_of(*key)
+    ulid = derive_ulid(*key)
     assert is_ulid(ulid)
     assert ulid.startswith("01KDVDNA00")
-    assert ulid == ulid_of(*key)
+    assert ulid == derive_ulid(*key)
 
 
 @given(KEYS, KEYS)
 def test_two_keys_have_two(one: list[str], other: list[str]) -> None:
-    assert (ulid_of(*one) == ulid_of(*other)) == (one == other)
+    assert (derive_ulid(*one) == derive_ulid(*other)) == (one == other)
 
 
 def test_a_thread_keeps_its_name_over_versions() -> None:
-    assert ulid_of("stackspot", "t1", "") == "01KDVDNA00R353F3J2HP2ECTWY"
+    assert derive_ulid("stackspot", "t1", "") == "01KDVDNA00R353F3J2HP2ECTWY"

@@ -10,7 +10,7 @@ import pytest
 
 from core.clients.http import HttpAnswer, Proxies
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.api import Account, details_of
+from core.tools.stackspot.api import StackSpotAccount, error_details
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT
@@ -106,7 +106,7 @@ async def test_secrets_are_told_to_nobody(
         for how in ("reset", "truncated", "html", "malformed"):
             fake.fail("create", Trouble(how, after=True))
             told += traceback.format_exception(await refused(stackspot.create("echo", "a")))
-        told += [repr(stackspot), repr(Account(CLIENT, SECRET)), caplog.text]
+        told += [repr(stackspot), repr(StackSpotAccount(CLIENT, SECRET)), caplog.text]
     fake.answer("token", 401, body={"error": SECRET, "error_description": SECRET})
     async with client(fake.url, clock) as stackspot:
         told += traceback.format_exception(await refused(stackspot.check()))
@@ -142,7 +142,7 @@ async def test_a_proxys_password_is_told_to_nobody(
     ],
 )
 def test_details_are_one_short_line(body: object, details: str) -> None:
-    assert details_of(HttpAnswer(400, {}, json.dumps(body).encode())) == details
+    assert error_details(HttpAnswer(400, {}, json.dumps(body).encode())) == details
 
 
 async def test_who_loses_sight_of_a_run_is_not_told_to_try_again(

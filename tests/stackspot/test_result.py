@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.text.text import fenced
-from core.tools.stackspot.client import Result, document_of, json_of
+from core.tools.stackspot.client import Result, build_document, parse_json_text
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -41,7 +41,7 @@ VALUES = st.recursive(
     ],
 )
 def test_json_is_found_where_the_whole_text_is_one(text: str, data: Any) -> None:
-    assert json_of(text) == data
+    assert parse_json_text(text) == data
     assert Result(text).data == data
 
 
@@ -56,7 +56,7 @@ def test_json_is_found_where_the_whole_text_is_one(text: str, data: Any) -> None
     ],
 )
 def test_a_fence_around_json_is_taken_off_and_code_keeps_its_own(text: str, bare: str) -> None:
-    assert Result(text).bare == bare
+    assert Result(text).without_fence == bare
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_fence_around_json_is_taken_off_and_code_keeps_its_own(text: str, bare
     ],
 )
 def test_a_file_is_of_the_kind_that_the_text_is(text: str, name: str, type: str, data: str) -> None:
-    document = document_of(text, "x")
+    document = build_document(text, "x")
     assert (document.name, document.type, document.data.decode()) == (name, type, data)
 
 
@@ -85,13 +85,13 @@ def test_a_file_is_of_the_kind_that_the_text_is(text: str, name: str, type: str,
 def test_any_json_comes_through_a_fence(value: Any, info: str, laid_out: bool) -> None:
     text = json.dumps(value, indent=2 if laid_out else None, ensure_ascii=False)
     block = fenced(text, info)
-    assert json_of(block) == json_of(text) == value
-    assert json.loads(Result(block).bare) == value
+    assert parse_json_text(block) == parse_json_text(text) == value
+    assert json.loads(Result(block).without_fence) == value
 
 
 @given(st.text())
 def test_any_text_can_be_read_and_kept(text: str) -> None:
     result = Result(text)
-    assert result.bare.strip() in text
+    assert result.without_fence.strip() in text
     assert result.data is None or json.dumps(result.data)
-    assert document_of(text, "x").name.startswith("x.")
+    assert build_document(text, "x").name.startswith("x.")

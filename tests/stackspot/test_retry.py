@@ -15,7 +15,12 @@ from core.clients.http import (
     HttpUnreadable,
 )
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.api import BUSY_PAUSES_SECONDS, RETRY_PAUSES_SECONDS, pause_after, wait_of
+from core.tools.stackspot.api import (
+    BUSY_PAUSES_SECONDS,
+    RETRY_PAUSES_SECONDS,
+    seconds_before_retry,
+    seconds_to_wait,
+)
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
@@ -44,14 +49,17 @@ def answer(status: int, **headers: str) -> HttpAnswer:
     ],
 )
 def test_which_requests_are_sent_again(error: HttpError, repeatable: bool, otherwise: bool) -> None:
-    assert (pause_after(error, 1, "status") is not None) is repeatable
-    assert (pause_after(error, 1, "create") is not None) is otherwise
+    assert (seconds_before_retry(error, 1, "status") is not None) is repeatable
+    assert (seconds_before_retry(error, 1, "create") is not None) is otherwise
 
 
 def test_the_attempts_come_to_an_end() -> None:
-    assert pause_after(answer(503), len(RETRY_PAUSES_SECONDS), "status") == RETRY_PAUSES_SECONDS[-1]
-    assert pause_after(answer(503), len(RETRY_PAUSES_SECONDS) + 1, "status") is None
-    assert pause_after(answer(429), len(BUSY_PAUSES_SECONDS) + 1, "status") is None
+    assert (
+        seconds_before_retry(answer(503), len(RETRY_PAUSES_SECONDS), "status")
+        == RETRY_PAUSES_SECONDS[-1]
+    )
+    assert seconds_before_retry(answer(503), len(RETRY_PAUSES_SECONDS) + 1, "status") is None
+    assert seconds_before_retry(answer(429), len(BUSY_PAUSES_SECONDS) + 1, "status") is None
     assert sum(BUSY_PAUSES_SECONDS) > 60
 
 
@@ -60,7 +68,7 @@ def test_the_attempts_come_to_an_end() -> None:
     [("7", 7), ("0", 0), ("3600", 60), ("9" * 400, 60), ("-5", 0), ("soon", 0), ("", 0), ("²", 0)],
 )
 def test_a_retry_after_is_kept_to_for_a_minute_at_most(value: str, seconds: float) -> None:
-    assert wait_of(answer(429, retry_after=value)) == seconds
+    assert seconds_to_wait(answer(429, retry_after=value)) == seconds
 
 
 async def test_a_busy_service_is_waited_for(

@@ -11,7 +11,7 @@ from core.domain.changes import Change, Draft, Proposal
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import QuickCommand
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.source import MARGIN, StackSpotRuns, draft_of
+from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.stackspot.house import Stage
@@ -20,11 +20,11 @@ SUMMARY = QuickCommand("summary", "Summary", effect="spend", translations={"fr":
 
 
 def draft(given: str | dict[str, object] = "a bridge") -> Draft:
-    return draft_of(Stage().ctx(), SUMMARY, given)
+    return draft_run(Stage().ctx(), SUMMARY, given)
 
 
 async def test_a_draft_names_the_command_in_the_askers_language() -> None:
-    made = draft_of(replace(Stage().ctx(), locale="fr"), SUMMARY, {"day": "May"})
+    made = draft_run(replace(Stage().ctx(), locale="fr"), SUMMARY, {"day": "May"})
     assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
     assert made.rows[0].after == {"day": "May"}
     assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
@@ -36,7 +36,7 @@ async def test_it_is_begun_with_its_input_and_waited_for(
     stackspot: StackSpot, fake: FakeStackSpot, given: str | dict[str, object]
 ) -> None:
     runs, one = StackSpotRuns(stackspot), draft(given)
-    assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + MARGIN)
+    assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + RUN_MARGIN_SECONDS)
     (seen,) = await runs.open(one).check(one.rows)
     assert seen.standing == "before"
     assert fake.requests == [], "there is nothing to look for"

@@ -13,8 +13,8 @@ from core.domain.changes import Draft
 from core.domain.errors import ToolError
 from core.domain.records import Health, Outcome, QuickCommand, ToolContext
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import Agent
-from core.tools.stackspot.source import LONG, StackSpotCommands, StackSpotSource
+from core.tools.stackspot.client import StackSpotAgent
+from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
 from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
@@ -22,7 +22,7 @@ from tests.fakes.stackspot.clock import SteppedClock
 from tests.stackspot.house import Stage, client
 
 LEDGER = QuickCommand("ledger", "Ledger", effect="spend")
-AGENTS = {"legal": Agent("01AGENT", "Legal", "Knows contracts")}
+AGENTS = {"legal": StackSpotAgent("01AGENT", "Legal", "Knows contracts")}
 
 
 @dataclass(slots=True)
@@ -184,7 +184,7 @@ async def test_a_lost_answer_is_not_a_plain_failure(
 async def test_of_a_long_result_the_person_gets_a_file(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
-    long = json.dumps([{"row": number} for number in range(LONG)])
+    long = json.dumps([{"row": number} for number in range(FILE_FROM_CHARACTERS)])
     fake.go(Run.of("COMPLETED", result=f"```json\n{long}\n```"))
     stage = Stage()
     outcome = await command(source, stage.ctx(), "echo", "a")

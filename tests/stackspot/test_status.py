@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import Step, read_status
+from core.tools.stackspot.client import RunStep, parse_status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 
 JSON = st.recursive(
@@ -23,7 +23,7 @@ STEP = {"step_name", "step_result", "execution_order"}
 
 
 def read(**answer: Any) -> Any:
-    return read_status("01J", answer)
+    return parse_status("01J", answer)
 
 
 def test_a_whole_answer() -> None:
@@ -40,7 +40,7 @@ def test_a_whole_answer() -> None:
     assert (status.state, status.share, status.slug, status.conversation) == (
         *("RUNNING", 0.5, "echo", "01C"),
     )
-    assert status.steps == (Step("First", "one"), Step("Second"))
+    assert status.steps == (RunStep("First", "one"), RunStep("Second"))
     assert status.step == "Second"
 
 
@@ -82,7 +82,7 @@ def test_a_step_s_name_is_one_short_line() -> None:
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_whatever_comes_can_be_read(answer: dict[str, Any]) -> None:
-    status = read_status("01J", answer)
+    status = parse_status("01J", answer)
     assert isinstance(status.answer, str)
     assert status.share is None or 0 <= status.share <= 1
     assert len(status.step) <= 60
@@ -91,7 +91,7 @@ def test_whatever_comes_can_be_read(answer: dict[str, Any]) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(STEP)), JSON)))
 def test_whatever_steps_come_can_be_read(steps: list[dict[str, Any]]) -> None:
     status = read(steps=steps, progress={"status": "COMPLETED"})
-    assert status.completed
+    assert status.is_completed
     assert len(status.steps) == len(steps)
 
 
@@ -113,7 +113,7 @@ def test_halves_of_characters_do_not_come_through() -> None:
     told = {"progress": {"status": "COMPLETED"}, "result": "a\ud83d b", "steps": [
         {"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}},
     ]}  # fmt: skip
-    status = read_status("01A", told)
+    status = parse_status("01A", told)
     assert status.answer == "a\ufffd b"
     assert status.steps[0].answer == '{"a": "\ufffd"}'
-    assert read_status("01A", {"result": "\ud83d\ude00"}).answer == "\U0001f600", "a whole pair"
+    assert parse_status("01A", {"result": "\ud83d\ude00"}).answer == "\U0001f600", "a whole pair"

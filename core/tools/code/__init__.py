@@ -41,7 +41,7 @@ class CodeSettings(SettingsPart):
     )
 
 
-class Code(ToolIntegration[CodeSettings]):
+class CodeIntegration(ToolIntegration[CodeSettings]):
     name = "code"
     settings = CodeSettings
 
@@ -70,11 +70,11 @@ class Code(ToolIntegration[CodeSettings]):
             case "off":
                 return None
             case "local":
-                return self._local(deps)
+                return self._build_local(deps)
             case "hosted":
-                from core.tools.code.hosted import Choice, HostedBackend
+                from core.tools.code.hosted import HostedBackend, HostedOptions
 
-                choice = Choice(
+                choice = HostedOptions(
                     model=own.ponte_code_model or shared.ponte_model,
                     effort=shared.ponte_model_effort or "",
                     # Nothing is stored by who chose a level at which the model's server stores
@@ -84,17 +84,19 @@ class Code(ToolIntegration[CodeSettings]):
                 )
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
-    def _local(self, deps: Dependencies[CodeSettings], folder: Path | None = None) -> LocalBackend:
+    def _build_local(
+        self, deps: Dependencies[CodeSettings], folder: Path | None = None
+    ) -> LocalBackend:
         """`folder` is the one for environments, where it is not the home's."""
-        from core.tools.code.environment import Environment, place
-        from core.tools.code.local import Kernels, LocalBackend, most_kernels
-        from core.tools.code.sandbox.sandbox import Limits
+        from core.tools.code.environment import PythonEnvironment, environments_folder
+        from core.tools.code.local import Kernels, LocalBackend, max_kernels
+        from core.tools.code.sandbox.sandbox import SandboxLimits
 
-        limits, home = Limits(), deps.home.path
-        kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, most_kernels(limits))
+        limits, home = SandboxLimits(), deps.home.path
+        kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
-            Environment(folder or place(home), deps.shared.proxies),
+            PythonEnvironment(folder or environments_folder(home), deps.shared.proxies),
             kernels,
             limits,
             wanted=deps.own.ponte_code == "local",
@@ -117,7 +119,7 @@ class Code(ToolIntegration[CodeSettings]):
         if self.place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
-            backend = self._local(deps, Path(folder))
+            backend = self._build_local(deps, Path(folder))
             try:
                 return [await backend.health()]
             finally:
@@ -128,13 +130,13 @@ class Code(ToolIntegration[CodeSettings]):
 
         Raises PonteError with the reason where it cannot be made.
         """
-        from core.tools.code.environment import Environment, place
+        from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
         async def tell(words: str) -> None:
             write(f"Ponte {words}")
 
-        environment = Environment(place(home), proxies)
+        environment = PythonEnvironment(environments_folder(home), proxies)
         try:
             python = await environment.python(tell)
         except SandboxFailed as failed:
@@ -146,4 +148,4 @@ class Code(ToolIntegration[CodeSettings]):
         write(f"ready: {python.path.parent.parent}")
 
 
-CODE = Code()
+CODE_INTEGRATION = CodeIntegration()

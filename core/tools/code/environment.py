@@ -31,23 +31,23 @@ from core.tools.code.sandbox.sandbox import SandboxFailed
 
 log = structlog.get_logger("code")
 
-LOCK = Path(__file__).parent / "requirements-sandbox.txt"
-FIGURES = Path(__file__).parent / "kernel" / "figures.py"
-SECONDS = 900.0
+REQUIREMENTS_FILE = Path(__file__).parent / "requirements-sandbox.txt"
+FIGURES_FILE = Path(__file__).parent / "kernel" / "figures.py"
+INSTALL_STEP_SECONDS = 900.0
 """What the longest step may take: some 100 MB are fetched."""
-AGAIN = 600.0
+INSTALL_RETRY_SECONDS = 600.0
 """Seconds after which a failed installation is tried again."""
-OLD = 86_400.0
+OLD_FOLDER_SECONDS = 86_400.0
 """Seconds after which a folder of another name is in nobody's hands any more."""
-PATIENCE = 180.0
+INSTALL_WAIT_SECONDS = 180.0
 """Seconds that a run waits for an installation, which then goes on without it."""
-STILL = "they are still being installed"
-FOR_ALL = Path("/var/cache/ponte")
+STILL_INSTALLING = "they are still being installed"
+SHARED_FOLDER = Path("/var/cache/ponte")
 SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
-_OLDEST = (3, 11)
-_ASK = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
-_NOBODY = 65534
-_NOT_ANOTHER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
+_MIN_VERSION = (3, 11)
+_VERSION_PROGRAM = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
+_NOBODY_UID = 65534
+_CANNOT_CHANGE_USER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
 _ANSWER_SECONDS = 20.0
 """Seconds in which a Python tells its version."""
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
@@ -99,7 +99,7 @@ class BasePython:
     version: str
 
 
-async def find() -> BasePython:
+async def find_base_python() -> BasePython:
     """The one that Ponte itself runs on, where kernels can read it; else the system's.
 
     Where the bot is root its kernels are other users, and a Python under /root is closed to them.
@@ -107,57 +107,62 @@ async def find() -> BasePython:
     """
     own = getattr(sys, "_base_executable", None) or sys.executable
     for path in dict.fromkeys((own, *_FALLBACKS)):
-        if version := await _version(path):
+        if version := await _read_version(path):
             return BasePython(await asyncio.to_thread(Path(path).resolve), version)
     raise NoPython
 
 
 async def make_bare(base: Path, folder: Path) -> None:
     """An environment without libraries; needs no network. Raises InstallationFailed."""
-    await _run([str(base), "-I", "-m", "venv", "--without-pip", str(folder)], _environment(folder))
+    await _run_program(
+        [str(base), "-I", "-m", "venv", "--without-pip", str(folder)],
+        _environment_variables(folder),
+    )
 
 
-async def fill(folder: Path, proxies: Proxies) -> None:
+async def install_libraries(folder: Path, proxies: Proxies) -> None:
     """The pinned libraries, by their hashes, as ready wheels only: nothing of theirs runs."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     told = json.dumps({name: value for name, value in environment.items() if value})
-    await _run(
+    await _run_program(
         [
             sys.executable, "-c", _PIP, "--python", str(folder / "bin" / "python"), "install",
             "--quiet", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-            "--requirement", str(LOCK),
+            "--requirement", str(REQUIREMENTS_FILE),
         ],
         None,
         told.encode(),
     )  # fmt: skip
     for library in (folder / "lib").glob("python3*/site-packages"):
-        await asyncio.to_thread(shutil.copyfile, FIGURES, library / "ponte_figures.py")
+        await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
         (library / "ponte_figures.py").chmod(0o644)
     # Compiles what is imported first and lists the machine's fonts, once for all kernels.
-    await _run([str(folder / "bin" / "python"), "-I", "-c", _WARM], _environment(folder))
+    await _run_program(
+        [str(folder / "bin" / "python"), "-I", "-c", _WARM], _environment_variables(folder)
+    )
 
 
-def cause_of(told: str) -> str:
+def find_cause(told: str) -> str:
     known = (words for mark, words in _CAUSES if mark in told)
     lines = told.strip().splitlines()
     return next(known, lines[-1][:300] if lines else "pip ended without a word")
 
 
 @dataclass(frozen=True, slots=True)
-class Python:
+class SandboxPython:
     """`path` is `…/bin/python`; `lacks` says why the libraries are not there, "" where they are."""
 
     path: Path
     lacks: str = ""
 
 
-def place(home: Path) -> Path:
+def environments_folder(home: Path) -> Path:
     """The folder for environments: in `home`, which is closed to the other users that kernels run
     as where the bot is root."""
-    return (FOR_ALL if os.geteuid() == 0 else home) / "python"
+    return (SHARED_FOLDER if os.geteuid() == 0 else home) / "python"
 
 
-class Environment:
+class PythonEnvironment:
     """`clock` gives seconds that only go forward."""
 
     def __init__(
@@ -167,62 +172,64 @@ class Environment:
         self._proxies = proxies
         self._clock = clock
         self._base: BasePython | None = None
-        self._making: asyncio.Task[None] | None = None
-        self._tried = -AGAIN
+        self._installation: asyncio.Task[None] | None = None
+        self._tried = -INSTALL_RETRY_SECONDS
         self.lacks = ""
         """Why the libraries are not there, as the last try found."""
 
-    async def python(self, tell: Tell) -> Python:
+    async def python(self, tell: Tell) -> SandboxPython:
         """The one with libraries, made now if it must be; else a bare one.
 
         `tell` takes words for the person while it is made. Raises SandboxFailed where there is no
         Python at all.
         """
-        with _worded():
-            base, whole = await self._place()
-            if not _is_made(whole) and self._clock() - self._tried >= AGAIN:
+        with _as_sandbox_failure():
+            base, whole = await self._base_and_folder()
+            if not _has_python(whole) and self._clock() - self._tried >= INSTALL_RETRY_SECONDS:
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
                     # Made once for all who wait; it goes on when one of them waits no more.
-                    if self._making is None or self._making.done():
-                        self._making = asyncio.create_task(self._make(whole, base))
-                    async with asyncio.timeout(PATIENCE):
-                        await asyncio.shield(self._making)
-            return await self._there(base, whole)
+                    if self._installation is None or self._installation.done():
+                        self._installation = asyncio.create_task(self._install(whole, base))
+                    async with asyncio.timeout(INSTALL_WAIT_SECONDS):
+                        await asyncio.shield(self._installation)
+            return await self._find_python(base, whole)
 
-    async def bare(self) -> Python:
+    async def bare(self) -> SandboxPython:
         """What is there without waiting: the one with libraries if it was made, else a bare one."""
-        with _worded():
-            return await self._there(*await self._place())
+        with _as_sandbox_failure():
+            return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
-        if self._making is not None:
-            self._making.cancel()
-            await asyncio.gather(self._making, return_exceptions=True)
+        if self._installation is not None:
+            self._installation.cancel()
+            await asyncio.gather(self._installation, return_exceptions=True)
 
-    async def _place(self) -> tuple[BasePython, Path]:
+    async def _base_and_folder(self) -> tuple[BasePython, Path]:
         """The Python that it stands on, and its folder: named by all that it is made of."""
-        base = self._base = self._base or await find()
+        base = self._base = self._base or await find_base_python()
         parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
-        digest = hashlib.sha256(b"\0".join((*parts, LOCK.read_bytes(), FIGURES.read_bytes())))
+        digest = hashlib.sha256(
+            b"\0".join((*parts, REQUIREMENTS_FILE.read_bytes(), FIGURES_FILE.read_bytes()))
+        )
         return base, self._folder / digest.hexdigest()[:16]
 
-    async def _there(self, base: BasePython, whole: Path) -> Python:
-        if _is_made(whole):
-            return Python(_python_in(whole))
+    async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
+        if _has_python(whole):
+            return SandboxPython(_python_in(whole))
         bare = whole.with_name(f"{whole.name}-bare")
-        if not _is_made(bare):
-            async with _becoming(bare) as folder:
+        if not _has_python(bare):
+            async with _build_folder(bare) as folder:
                 await make_bare(base.path, folder)
-        making = self._making is not None and not self._making.done()
-        return Python(_python_in(bare), STILL if making else self.lacks)
+        making = self._installation is not None and not self._installation.done()
+        return SandboxPython(_python_in(bare), STILL_INSTALLING if making else self.lacks)
 
-    async def _make(self, whole: Path, base: BasePython) -> None:
+    async def _install(self, whole: Path, base: BasePython) -> None:
         began = self._clock()
         try:
-            async with _becoming(whole) as folder:
+            async with _build_folder(whole) as folder:
                 await make_bare(base.path, folder)
-                await fill(folder, self._proxies)
+                await install_libraries(folder, self._proxies)
             self.lacks = ""
             log.info("the sandbox has its Python", seconds=round(self._clock() - began))
             await asyncio.to_thread(_remove_older, whole)
@@ -235,12 +242,12 @@ class Environment:
             log.warning("the sandbox lacks its libraries", why=self.lacks)
 
 
-async def _version(path: str) -> str:
+async def _read_version(path: str) -> str:
     """ "" where it is none, too old, or not readable for a kernel's user."""
     try:
-        process = await _asked(path)
+        process = await _start_version_check(path)
     except OSError as error:
-        if error.errno in _NOT_ANOTHER:
+        if error.errno in _CANNOT_CHANGE_USER:
             raise
         return ""
     try:
@@ -251,21 +258,21 @@ async def _version(path: str) -> str:
         await process.wait()
         return ""
     *numbers, tag = told.decode().split() or ("0", "")
-    if process.returncode or tuple(map(int, numbers)) < _OLDEST:
+    if process.returncode or tuple(map(int, numbers)) < _MIN_VERSION:
         return ""
     return f"{'.'.join(numbers)} {tag}"
 
 
-async def _asked(path: str) -> asyncio.subprocess.Process:
-    user = _NOBODY if os.geteuid() == 0 else None
+async def _start_version_check(path: str) -> asyncio.subprocess.Process:
+    user = _NOBODY_UID if os.geteuid() == 0 else None
     return await start_program(
-        path, "-I", "-c", _ASK, cwd="/", env={}, user=user,
+        path, "-I", "-c", _VERSION_PROGRAM, cwd="/", env={}, user=user,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def _environment(folder: Path) -> Mapping[str, str]:
+def _environment_variables(folder: Path) -> Mapping[str, str]:
     return {
         "HOME": str(folder),
         "MPLCONFIGDIR": str(folder / "matplotlib"),
@@ -273,7 +280,7 @@ def _environment(folder: Path) -> Mapping[str, str]:
     }
 
 
-async def _run(
+async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
 ) -> None:
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
@@ -283,20 +290,20 @@ async def _run(
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(INSTALL_STEP_SECONDS):
             told, _ = await process.communicate(given)
     except TimeoutError:
-        raise InstallationFailed(f"it took longer than {SECONDS:.0f} s") from None
+        raise InstallationFailed(f"it took longer than {INSTALL_STEP_SECONDS:.0f} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise InstallationFailed(cause_of(told.decode(errors="replace")))
+        raise InstallationFailed(find_cause(told.decode(errors="replace")))
 
 
 @contextmanager
-def _worded() -> Iterator[None]:
+def _as_sandbox_failure() -> Iterator[None]:
     try:
         yield
     except SandboxFailed:
@@ -306,7 +313,7 @@ def _worded() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _becoming(whole: Path) -> AsyncIterator[Path]:
+async def _build_folder(whole: Path) -> AsyncIterator[Path]:
     """A folder that takes its place when the block ends well, and goes when it does not."""
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
@@ -331,13 +338,13 @@ def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _is_made(folder: Path) -> bool:
+def _has_python(folder: Path) -> bool:
     return _python_in(folder).exists()
 
 
 def _remove_older(whole: Path) -> None:
     """What an earlier version of Ponte used, or a killed process left half made."""
-    before = time.time() - OLD
+    before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
         if other.name.lstrip(".").startswith(whole.name) or other.stat().st_mtime > before:
             continue

@@ -24,13 +24,13 @@ from core.text.text import Fence, after, file_name
 
 log = structlog.get_logger("code")
 
-MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
+MAX_OUTPUT_FILES, MAX_OUTPUT_FILE_BYTES, MAX_OUTPUT_BYTES = 20, 8 << 20, 32 << 20
 """What is taken of one run: files and pictures, bytes of one, bytes of all. The kernel in the
 sandbox, which imports nothing of ours, holds the same caps."""
 CODE_TYPE = "text/x-python"
 _OUR_CODE = re.compile(r"code-[0-9a-f]{6}\.py")
 """What we attach ourselves, for people to read."""
-_INFOS = ("python", "py", "python3", "")
+_PYTHON_INFOS = ("python", "py", "python3", "")
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -38,7 +38,7 @@ _MAGIC = {
     b"%PDF-": "application/pdf",
 }
 _PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
-_SCRIPTED = ("text/html", "image/svg+xml", "application/xhtml+xml")
+_SCRIPT_TYPES = ("text/html", "image/svg+xml", "application/xhtml+xml")
 """They can hold script."""
 
 Fault = Literal["", "timeout", "memory", "flooded", "died"]
@@ -70,7 +70,7 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class RunResult:
     """What came of one run. None of its texts is trusted, trimmed for a platform or translated.
 
     `printed` is stdout and stderr as they came, `value` the last expression as a REPL shows it,
@@ -82,17 +82,17 @@ class Ran:
     printed: str = ""
     value: str = ""
     error: str = ""
-    made: tuple[OutputFile, ...] = ()
+    output_files: tuple[OutputFile, ...] = ()
     left_out: tuple[str, ...] = ()
     fault: Fault = ""
     """Why the run was ended from outside."""
-    lost: bool = False
+    is_state_lost: bool = False
     """Nothing of the state is left after this run: the next one begins anew."""
     reset: bool = False
     """State that this thread had before was lost, so this run began with none of it."""
     why_reset: str = ""
     """The English source of a few words: "it was idle for 20 minutes"."""
-    changed: str = ""
+    changed_code: str = ""
     """The code that ran, where it is not the code that was asked for."""
     usage: Usage = field(default_factory=Usage)
     """What the run itself cost; all zero for one on this machine."""
@@ -116,13 +116,13 @@ class CodeBackend(Protocol):
     def start(self) -> None:
         """Begin what takes time, in the background."""
 
-    async def offered(self) -> bool:
+    async def is_available(self) -> bool:
         """Whether it can be offered to a model now; waits a moment where that is being found out.
 
         It asks nobody, so it may be called each turn.
         """
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run `code` for `ctx.thread.id` with the files in its work folder.
 
         `ctx.doing` takes words for the person while a long preparation lasts. Code that fails
@@ -139,7 +139,9 @@ class CodeBackend(Protocol):
     async def close(self) -> None: ...
 
 
-async def measured(name: str, running: Awaitable[Ran], clock: Callable[[], float]) -> Ran:
+async def measure_run(
+    name: str, running: Awaitable[RunResult], clock: Callable[[], float]
+) -> RunResult:
     """What `running` gives: counted and logged for the backend of that name, however it ends."""
     began, outcome = clock(), "cancelled"
     try:
@@ -156,13 +158,13 @@ async def measured(name: str, running: Awaitable[Ran], clock: Callable[[], float
         log.info(f"{name} run ended", outcome=outcome, seconds=round(seconds, 3))
 
 
-def type_of(name: str, data: bytes) -> str:
+def detect_type(name: str, data: bytes) -> str:
     """A media type. Pictures are known by their first bytes alone: a name proves none."""
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return kind
     guessed = mimetypes.guess_type(name)[0] or ""
-    if guessed and guessed not in _PICTURES and guessed not in _SCRIPTED:
+    if guessed and guessed not in _PICTURES and guessed not in _SCRIPT_TYPES:
         return guessed
     try:
         return "text/plain" if "\0" not in data.decode() else "application/octet-stream"
@@ -170,7 +172,7 @@ def type_of(name: str, data: bytes) -> str:
         return "application/octet-stream"
 
 
-async def given(ctx: ToolContext) -> tuple[InputFile, ...]:
+async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
     files = ctx.files
     if files is None:
@@ -191,25 +193,27 @@ async def given(ctx: ToolContext) -> tuple[InputFile, ...]:
     return tuple(named)
 
 
-def code_name(digest: str) -> str:
+def code_file_name(digest: str) -> str:
     """A file's name that `given` knows as one of ours."""
     return f"code-{digest[:6]}.py"
 
 
-def bare(code: str) -> str:
+def strip_fence(code: str) -> str:
     """`code` without the fence that some models put around it."""
-    blocks, beside = _blocks(code)
+    blocks, beside = _split_blocks(code)
     return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
 
 
-def block(text: str) -> str:
+def find_python_block(text: str) -> str:
     """The first block of Python in `text`, "" where there is none."""
-    blocks, _ = _blocks(text)
-    python = (code for info, code in blocks if info.strip().lower() in _INFOS and code.strip())
+    blocks, _ = _split_blocks(text)
+    python = (
+        code for info, code in blocks if info.strip().lower() in _PYTHON_INFOS and code.strip()
+    )
     return next(python, "")
 
 
-def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     """Each closed block as its info and its content, and all that stands beside them."""
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None

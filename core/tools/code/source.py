@@ -16,103 +16,115 @@ from core.ports.tools import Tool
 from core.text import text
 from core.text.i18n import say
 from core.text.text import fenced
-from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
+from core.tools.code.port import (
+    CODE_TYPE,
+    CodeBackend,
+    Fault,
+    RunResult,
+    code_file_name,
+    find_python_block,
+    list_input_files,
+    strip_fence,
+)
 from core.tools.tool import CAP, FunctionTool
 
-NAME = "run_python"
-DOING = "is running Python…"
-SHOWN = 3_000
+RUN_PYTHON_TOOL = "run_python"
+RUNNING_PYTHON = "is running Python…"
+MAX_SHOWN_CHARACTERS = 3_000
 """Characters of output that a person reads in the answer; all of it comes as a file."""
-_OTHERS = 1_000
+_RESERVED_CHARACTERS = 1_000
 """Characters that are kept for everything but the output."""
 
-RESET = (
+STATE_RESET = (
     "Python began anew, because {why}: variables from before are gone, and the files of this "
     "conversation were put back."
 )
-CHANGED = "The code that ran is not the code that was asked for; what ran is attached."
-NOTHING = "It ran, and printed nothing."
+CODE_CHANGED = "The code that ran is not the code that was asked for; what ran is attached."
+NOTHING_PRINTED = "It ran, and printed nothing."
 STOPPED_BY: dict[Fault, str] = {
     "timeout": "It was stopped, because it took too long.",
     "memory": "It was stopped, because it took too much memory.",
     "flooded": "It was stopped, because it printed without end.",
     "died": "Its process ended before it was done.",
 }
-LOST = "Variables are gone now."
-NO_CODE = "There is no code to run. Write Python code, or put it into a code block."
+VARIABLES_LOST = "Variables are gone now."
+NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it into a code block."
 
 
-def for_model(ran: Ran, files: Sequence[File]) -> str:
+def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     """Plain text; what was printed is cut in its middle so that all of the rest is read."""
-    parts = [f"[{RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
-    parts.append(f"[Not your code ran, but this:]\n{ran.changed}" if ran.changed else "")
-    after = [ran.value, ran.error, *(f"[{note}]" for note in _notes(ran, "en"))]
+    parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
+    parts.append(f"[Not your code ran, but this:]\n{ran.changed_code}" if ran.changed_code else "")
+    after = [ran.value, ran.error, *(f"[{note}]" for note in _describe_limits(ran, "en"))]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
-    room = CAP - _OTHERS - sum(len(part) for part in (*parts, *after))
-    told = [*parts, middle_cut(ran.printed.strip("\n"), max(_OTHERS, room)), *after]
-    return _joined(told) or NOTHING
+    room = CAP - _RESERVED_CHARACTERS - sum(len(part) for part in (*parts, *after))
+    told = [*parts, cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room)), *after]
+    return _join_parts(told) or NOTHING_PRINTED
 
 
-def for_person(ran: Ran, files: Sequence[File], locale: str) -> str:
+def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str:
     """Markdown; all that code wrote stands in blocks, where nothing of it is markup."""
     printed = text.clean(ran.printed).strip("\n")
-    blocks = [middle_cut(printed, SHOWN), text.clip(text.clean(ran.value), SHOWN)]
-    blocks.append(text.clip(text.clean(ran.error), SHOWN))
+    blocks = [
+        cut_middle(printed, MAX_SHOWN_CHARACTERS),
+        text.clip(text.clean(ran.value), MAX_SHOWN_CHARACTERS),
+    ]
+    blocks.append(text.clip(text.clean(ran.error), MAX_SHOWN_CHARACTERS))
     parts = [*notices(ran, locale), *(fenced(block) for block in blocks if block.strip())]
-    parts += [f"_{note}_" for note in _notes(ran, locale)]
-    return _joined(parts) or ("" if files else say(NOTHING, locale))
+    parts += [f"_{note}_" for note in _describe_limits(ran, locale)]
+    return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED, locale))
 
 
-def notices(ran: Ran, locale: str) -> tuple[str, ...]:
+def notices(ran: RunResult, locale: str) -> tuple[str, ...]:
     """What a person must know of a run even where a model tells of it."""
-    told = [say(RESET, locale, why=say(ran.why_reset, locale))] if ran.reset else []
-    told += [say(CHANGED, locale)] if ran.changed else []
+    told = [say(STATE_RESET, locale, why=say(ran.why_reset, locale))] if ran.reset else []
+    told += [say(CODE_CHANGED, locale)] if ran.changed_code else []
     return tuple(f"_{each}_" for each in told)
 
 
-def middle_cut(printed: str, longest: int) -> str:
+def cut_middle(printed: str, max_characters: int) -> str:
     """The beginning and the end of what is too long."""
-    if len(printed) <= longest:
+    if len(printed) <= max_characters:
         return printed
-    head, tail = longest * 2 // 3, longest // 4
+    head, tail = max_characters * 2 // 3, max_characters // 4
     return f"{printed[:head]}\n[… {len(printed) - head - tail:,} characters …]\n{printed[-tail:]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CodeRun:
     """`files` are what it made, kept; `code` is the code itself as a file to unfold."""
 
-    ran: Ran
+    ran: RunResult
     files: tuple[File, ...]
     code: File | None = None
 
 
-class Runner:
+class CodeRunner:
     """The one caller of a backend."""
 
     def __init__(self, backend: CodeBackend) -> None:
         self.backend = backend
 
-    async def run(self, ctx: ToolContext, code: str, said: str = "") -> Run:
+    async def run(self, ctx: ToolContext, code: str, said: str = "") -> CodeRun:
         """Run `code`; where there is none, the code block that the person `said`.
 
         Raises ToolError, worded; NotStored where what it made cannot be kept.
         """
-        source = bare(code)
-        source = source if source.strip() else block(said)
+        source = strip_fence(code)
+        source = source if source.strip() else find_python_block(said)
         if not source.strip():
-            raise ToolError(NO_CODE, code="bad_arguments", hint="pass the code as `code`")
-        ran = await self.backend.run(ctx, source, await given(ctx))
+            raise ToolError(NO_CODE_GIVEN, code="bad_arguments", hint="pass the code as `code`")
+        ran = await self.backend.run(ctx, source, await list_input_files(ctx))
         if ctx.files is None:
-            return Run(ran, ())
+            return CodeRun(ran, ())
         keep = ctx.files.keep
-        files = [await keep(made.name, made.type, made.data) for made in ran.made]
-        if len(ran.printed) > SHOWN:
+        files = [await keep(made.name, made.type, made.data) for made in ran.output_files]
+        if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
-        told = ((ran.changed or source).strip("\n") + "\n").encode(errors="replace")
-        name = code_name(hashlib.sha256(told).hexdigest())
-        return Run(ran, tuple(files), await keep(name, CODE_TYPE, told))
+        told = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
+        name = code_file_name(hashlib.sha256(told).hexdigest())
+        return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, told))
 
 
 class CodeSource:
@@ -121,19 +133,19 @@ class CodeSource:
     name = "code"
 
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
-        self.runner = Runner(backend)
+        self.runner = CodeRunner(backend)
         self.backend = backend
         self._tool = FunctionTool.of(
             self._run,
-            name=NAME,
+            name=RUN_PYTHON_TOOL,
             effect="code",
-            doing=DOING,
+            doing=RUNNING_PYTHON,
             description=description or backend.description,
         )
         self._tool.costs = getattr(backend, "costs", None)
 
     async def tools(self) -> Sequence[Tool]:
-        return (self._tool,) if await self.backend.offered() else ()
+        return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:
         return await self.backend.health()
@@ -151,7 +163,7 @@ class CodeSource:
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
-        told = await text.aside(lambda printed: for_model(ran, run.files), ran.printed)
+        told = await text.aside(lambda printed: format_for_model(ran, run.files), ran.printed)
         return Outcome(
             "error" if failed else "ok",
             told,
@@ -161,11 +173,11 @@ class CodeSource:
         )
 
 
-def _notes(ran: Ran, locale: str) -> list[str]:
+def _describe_limits(ran: RunResult, locale: str) -> list[str]:
     notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
-    notes += [say(LOST, locale)] if ran.lost else []
+    notes += [say(VARIABLES_LOST, locale)] if ran.is_state_lost else []
     return [*notes, *(text.clean(note) for note in ran.left_out)]
 
 
-def _joined(parts: Iterable[str]) -> str:
+def _join_parts(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part.strip())

@@ -25,7 +25,7 @@ from core.integrations.settings import SettingsPart, plain, setting, url_parts, 
 from core.text.i18n import say
 
 if TYPE_CHECKING:
-    from core.tools.nocodb.api import Named
+    from core.tools.nocodb.api import NamedTable
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
@@ -66,7 +66,7 @@ _NOT_CHECKED = (
 )
 
 
-class NocoDB(ToolIntegration[NocodbSettings]):
+class NocodbIntegration(ToolIntegration[NocodbSettings]):
     name = "nocodb"
     settings = NocodbSettings
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
@@ -108,16 +108,16 @@ class NocoDB(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
-        from core.tools.nocodb.schema import Schemas, names_of
-        from core.tools.nocodb.source import look
+        from core.tools.nocodb.schema import Schemas, ids_and_titles
+        from core.tools.nocodb.source import fetch_overview
 
         own = deps.own
         url, token = plain(own.nocodb_url), plain(own.nocodb_token)
         if own.nocodb == "bridge":
             bridge = BridgeApi(url, token, deps.http, pauses=())
-            tools = await bridge.tools(timeout=PATIENCE)
+            tools = await bridge.list_tools(timeout=PATIENCE)
             if tools is None:
-                await bridge.alive(timeout=PATIENCE)
+                await bridge.check_health(timeout=PATIENCE)
                 words = say("the bridge answers; it does not say which tools it has")
             else:
                 words = say("the bridge answers; tools: {count}", count=len(tools))
@@ -127,34 +127,34 @@ class NocoDB(ToolIntegration[NocodbSettings]):
                 if tables is None:
                     words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
                 else:
-                    _check_names(deps, rules.unknown(names_of(tables)), tables)
+                    _check_names(deps, rules.unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=PATIENCE)
-        known = await look(api, Schemas(api, own.nocodb_base_id or ""))
-        seen = known.sight(deps.config.table_rules)
-        _check_names(deps, seen.unknown, known.every)
-        words = say("NocoDB answers; {sight}", sight=seen.words())
-        if seen.only_read:
+        known = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
+        seen = known.visible_part(deps.config.table_rules)
+        _check_names(deps, seen.unknown_names, known.all_tables)
+        words = say("NocoDB answers; {sight}", sight=seen.describe())
+        if seen.is_read_only:
             words += "; " + say("it can change nothing")
         return [Health("nocodb", "on", words)]
 
 
 def _check_names(
-    deps: Dependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[Named]
+    deps: Dependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[NamedTable]
 ) -> None:
     """Raise PonteError where rules are for tables that do not exist."""
     if unknown:
         raise PonteError(
             "{path} has rules for tables that are not there, which protect nothing: {names}",
             path=deps.shared.ponte_config.name,
-            names=", ".join(_with_nearest(name, tables) for name in unknown),
+            names=", ".join(_name_with_suggestion(name, tables) for name in unknown),
         )  # fmt: skip
 
 
-def _with_nearest(name: str, tables: Sequence[Named]) -> str:
+def _name_with_suggestion(name: str, tables: Sequence[NamedTable]) -> str:
     """`name`, with the title of the table that is most like it."""
     near = difflib.get_close_matches(name, [table.title for table in tables], 1)
     return say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
 
 
-NOCODB = NocoDB()
+NOCODB_INTEGRATION = NocodbIntegration()

@@ -43,7 +43,7 @@ CLOUD_CALL_INTERVAL_SECONDS = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
 not arrive at the distances at which they leave. A server of one's own has no limit."""
 
-DEFAULT_BUSY_SECONDS = 30.0
+NOCODB_DEFAULT_WAIT_SECONDS = 30.0
 """The wait after a 429 without Retry-After (NocoDB's cloud asks for 30)."""
 
 DRIFT_REASONS = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FILTER"})
@@ -52,7 +52,7 @@ DRIFT_REASONS = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_IN
 _ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
 _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
 
-MAX_PARALLEL_CALLS = 8
+MAX_PARALLEL_NOCODB_CALLS = 8
 """Calls under way at the same time."""
 
 _NOT_IN_A_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class At:
+class TableId:
     """A table, by the ids of its base and its own."""
 
     base: str
@@ -79,7 +79,7 @@ class At:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedTable:
     """A table as the list of them tells it."""
 
     id: str
@@ -87,16 +87,16 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class NocoBase:
     """`foreign` are the ids of its databases that NocoDB did not make."""
 
     id: str
     title: str
-    foreign: frozenset[str] = frozenset()
+    foreign_sources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class NocoRecord:
     """A row: `fields` by title. The rows in a link cell are cut at 25: `NocoApi.links` has all."""
 
     id: str
@@ -104,15 +104,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RecordPage:
     """`more`: another page follows. How many rows there are in all, `NocoApi.count` tells."""
 
-    records: tuple[Record, ...]
-    more: bool = False
+    records: tuple[NocoRecord, ...]
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
+class SortField:
     """`field` is an id or a title."""
 
     field: str
@@ -120,14 +120,14 @@ class Sort:
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
+class FieldAggregate:
     """`field` is an id (a title gives nothing, without a word); `type` as sum, avg, min, max."""
 
     field: str
     type: str
 
 
-def interval_of(url: str) -> float:
+def seconds_between_calls(url: str) -> float:
     """Return the seconds between two calls of the server at `url`."""
     host = urlsplit(url).hostname or ""
     return (
@@ -155,12 +155,12 @@ _ASK_FOR_LESS = "ask for fewer rows or fields"
 _LOOK_AGAIN = "look at nocodb_tables again"
 
 
-def reason_of(answer: HttpAnswer) -> str:
+def error_reason(answer: HttpAnswer) -> str:
     """Return NocoDB's own code for the failure; "" where it gives none."""
     return _read_body(answer)[0]
 
 
-def own_words(answer: HttpAnswer) -> str:
+def error_text(answer: HttpAnswer) -> str:
     """Return NocoDB's own words, without addresses and tokens."""
     return withhold_secrets(_read_body(answer)[1])
 
@@ -168,7 +168,7 @@ def own_words(answer: HttpAnswer) -> str:
 def seconds_to_wait(answer: HttpAnswer) -> float:
     """Return the seconds that NocoDB asks for; `DEFAULT_BUSY_SECONDS` where it gives none."""
     seconds = retry_after(answer.headers)
-    return DEFAULT_BUSY_SECONDS if seconds is None else seconds
+    return NOCODB_DEFAULT_WAIT_SECONDS if seconds is None else seconds
 
 
 def _read_body(answer: HttpAnswer) -> tuple[str, str]:
@@ -178,7 +178,7 @@ def _read_body(answer: HttpAnswer) -> tuple[str, str]:
 
 
 def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
-    return lambda answer: reason_of(answer) in reasons
+    return lambda answer: error_reason(answer) in reasons
 
 
 def _is_not_nocodb(answer: HttpAnswer) -> bool:
@@ -197,7 +197,7 @@ def _missing_row(answer: HttpAnswer) -> str:
     return withhold_secrets(found[1]) if found else "of that id"
 
 
-ERRORS = ErrorTable(
+NOCODB_ERRORS = ErrorTable(
     NocoError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "nocodb_down",
@@ -237,7 +237,7 @@ ERRORS = ErrorTable(
         "nocodb_failed",
         "NocoDB failed on its own side (status {status}). Please try again in a minute; "
         "if it goes on, tell the operator.",
-        hint=own_words, retry=True, outcome_unknown=True,
+        hint=error_text, retry=True, outcome_unknown=True,
         values=lambda answer: {"status": answer.status},
     ),
     on(HttpAnswer, when=_is_not_nocodb).raises(
@@ -262,17 +262,17 @@ ERRORS = ErrorTable(
     ),
     on(
         HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")
-    ).raises("bad_filter", "NocoDB does not accept that filter.", hint=own_words),
+    ).raises("bad_filter", "NocoDB does not accept that filter.", hint=error_text),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_VALUE_FOR_FIELD")).raises(
-        "bad_value", "NocoDB does not accept a value.", hint=own_words
+        "bad_value", "NocoDB does not accept a value.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_PK_VALUE")).raises(
-        "not_found", "A row of that table cannot have such an id.", hint=own_words
+        "not_found", "A row of that table cannot have such an id.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_OFFSET_VALUE")).raises(
         "bad_page", "There is no such page.", hint="ask for an earlier page"
     ),
-    on(HttpAnswer).raises("bad_call", "NocoDB does not accept that call.", hint=own_words),
+    on(HttpAnswer).raises("bad_call", "NocoDB does not accept that call.", hint=error_text),
     on().raises(
         "nocodb_unreadable",
         "NocoDB answered something that I cannot read. "
@@ -282,56 +282,56 @@ ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain(error: HttpError) -> NocoError:
+def explain_nocodb_error(error: HttpError) -> NocoError:
     """Return the error of a call in words, without addresses and without what was sent."""
-    problem = ERRORS.explain(error)
+    problem = NOCODB_ERRORS.explain(error)
     if isinstance(error, HttpAnswer) and error.status not in AWAY_STATUSES:
-        problem.reason = reason_of(error)
+        problem.reason = error_reason(error)
     return problem
 
 
-def unreadable() -> NocoError:
-    return explain(HttpUnreadable("not as documented"))
+def unreadable_answer() -> NocoError:
+    return explain_nocodb_error(HttpUnreadable("not as documented"))
 
 
-def wait_of(error: HttpError, pause: float) -> float | None:
+def seconds_before_read_retry(error: HttpError, pause: float) -> float | None:
     """Return the seconds until a read may be repeated: `pause`, or what NocoDB asks for. None where
     it is not to be repeated."""
     if isinstance(error, HttpAnswer) and error.status == 429:
-        return busy_wait(error, pause)
-    return pause if ERRORS.find(error).retry else None
+        return seconds_before_write_retry(error, pause)
+    return pause if NOCODB_ERRORS.find(error).retry else None
 
 
-def busy_wait(error: HttpError, pause: float) -> float | None:
+def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
     """Return the seconds to wait where NocoDB was too busy to do anything, so that a write may be
     sent again. None where it is not to be sent again."""
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
     seconds = seconds_to_wait(error)
-    return max(pause, seconds) if seconds <= DEFAULT_BUSY_SECONDS else None
+    return max(pause, seconds) if seconds <= NOCODB_DEFAULT_WAIT_SECONDS else None
 
 
-def require_object(told: object) -> Json:
+def require_object(answer: object) -> Json:
     """Return `told` if it is a JSON object. Raises NocoError otherwise."""
-    if not isinstance(told, Mapping):
-        raise unreadable()
-    return told
+    if not isinstance(answer, Mapping):
+        raise unreadable_answer()
+    return answer
 
 
-def read_record(told: object) -> Record:
+def parse_record(answer: object) -> NocoRecord:
     """{"id", "fields"}."""
-    one = require_object(told)
+    one = require_object(answer)
     fields = one.get("fields")
     if one.get("id") is None:
-        raise unreadable()
-    return Record(str(one["id"]), fields if isinstance(fields, Mapping) else {})
+        raise unreadable_answer()
+    return NocoRecord(str(one["id"]), fields if isinstance(fields, Mapping) else {})
 
 
-def read_page(told: object) -> Page:
+def parse_page(answer: object) -> RecordPage:
     """{"records": […], "next": address or null}."""
-    answer = require_object(told)
-    return Page(
-        tuple(map(read_record, _read_list(answer, "records"))), more=bool(answer.get("next"))
+    answer = require_object(answer)
+    return RecordPage(
+        tuple(map(parse_record, _object_list(answer, "records"))), has_more=bool(answer.get("next"))
     )
 
 
@@ -362,39 +362,39 @@ class NocoApi:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
-        self._pace = Pacer(interval_of(url), clock, sleep)
-        self._gate = asyncio.Semaphore(MAX_PARALLEL_CALLS)
+        self._pace = Pacer(seconds_between_calls(url), clock, sleep)
+        self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
         self._drifts: Counter[str] = Counter()
 
     @property
-    def drifts(self) -> int:
+    def drift_count(self) -> int:
         """How often NocoDB said that a table or field that we named is not there."""
         return self._drifts.total()
 
-    def drifted(self, reason: str = "") -> None:
+    def record_drift(self, reason: str = "") -> None:
         """`reason` is NocoDB's code, "" where it was seen without NocoDB saying so."""
         self._drifts[reason] += 1
 
-    def patient(self, pauses: Sequence[float]) -> NocoApi:
+    def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
         """Return a client with the same connections that retries reads after these pauses."""
         other = copy.copy(self)
         other._pauses = tuple(pauses)
         return other
 
-    async def bases(self) -> Sequence[Base]:
+    async def list_bases(self) -> Sequence[NocoBase]:
         """Return the bases that the token's user sees."""
         found = []
-        for one in _read_list(await self._read("/api/v2/meta/bases"), "list"):
+        for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
             foreign = frozenset(
                 str(each.get("id"))
                 for each in (sources if isinstance(sources, list) else [])
                 if isinstance(each, Mapping) and not (each.get("is_meta") or each.get("is_local"))
             )
-            found.append(Base(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
+            found.append(NocoBase(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
         return found
 
-    async def role(self, base: str) -> str:
+    async def fetch_role(self, base: str) -> str:
         """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.
 
         v1, because nothing newer tells it.
@@ -404,29 +404,29 @@ class NocoApi:
         held = roles if isinstance(roles, Mapping) else {}
         return next((str(role) for role, has in held.items() if has), "")
 
-    async def tables(self, base: str) -> Sequence[Named]:
+    async def list_tables(self, base: str) -> Sequence[NamedTable]:
         told = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
-            Named(str(one.get("id") or ""), str(one.get("title") or ""))
-            for one in _read_list(told, "list")
+            NamedTable(str(one.get("id") or ""), str(one.get("title") or ""))
+            for one in _object_list(told, "list")
         ]
 
-    async def table(self, at: At) -> Json:
+    async def describe_table(self, at: TableId) -> Json:
         """Return NocoDB's description of a table; `core.tools.nocodb.schema` reads it."""
         return await self._read(
             f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
         )
 
-    async def records(
+    async def fetch_page(
         self,
-        at: At,
+        at: TableId,
         *,
         fields: Sequence[str] = (),
         where: str = "",
-        sort: Sequence[Sort] = (),
+        sort: Sequence[SortField] = (),
         page: int = 1,
         size: int = 25,
-    ) -> Page:
+    ) -> RecordPage:
         """Rows of one page (the first is 1); `fields` by id or title, none for all of them.
 
         Behind the last page raises NocoError `bad_page`.
@@ -439,22 +439,24 @@ class NocoApi:
         if sort:
             order = [{"field": each.field, "direction": each.direction} for each in sort]
             asked["sort"] = json.dumps(order)
-        return read_page(await self._read(f"{_data_path(at)}/records", asked))
+        return parse_page(await self._read(f"{_data_path(at)}/records", asked))
 
-    async def record(self, at: At, id: str, *, fields: Sequence[str] = ()) -> Record:
+    async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Raises NocoError `not_found`."""
         asked = {"fields": ",".join(fields)} if fields else {}
-        return read_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", asked))
+        return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", asked))
 
-    async def count(self, at: At, where: str = "") -> int:
+    async def count_rows(self, at: TableId, where: str = "") -> int:
         """Return how many rows match `where`; "" matches all rows."""
         asked = {"where": where} if where else {}
         count = (await self._read(f"{_data_path(at)}/count", asked)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
-            raise unreadable()
+            raise unreadable_answer()
         return int(count)
 
-    async def aggregate(self, at: At, wanted: Sequence[Aggregate], where: str = "") -> Json:
+    async def fetch_aggregates(
+        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+    ) -> Json:
         """By the field's title; a second one of the same field by "<field id>:1", and so on.
 
         This is v2, which knows no quotes in `where`: with them NocoDB 0.301.3 gives the wrong
@@ -468,32 +470,36 @@ class NocoApi:
             asked["where"] = where
         return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", asked)
 
-    async def links(self, at: At, field: str, row: str) -> Sequence[Record]:
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
         """All rows that a link field (by id) of a row leads to, to the last page.
 
         Their `fields` hold their display field alone. Raises NocoError `not_found` for the row.
         """
-        found: list[Record] = []
+        found: list[NocoRecord] = []
         while True:
             asked = {"page": str(len(found) // MAX_PAGE_ROWS + 1), "pageSize": str(MAX_PAGE_ROWS)}
             answer = await self._read(_links_path(at, field, row), asked)
             if "record" in answer:  # a link to one row at most: the row or null
-                return [read_record(answer["record"])] if answer["record"] else []
-            page = read_page(answer)
+                return [parse_record(answer["record"])] if answer["record"] else []
+            page = parse_page(answer)
             found.extend(page.records)
             # Behind the last page is an error, and `next` is told after some last ones too.
-            if not page.more or len(page.records) < MAX_PAGE_ROWS:
+            if not page.has_more or len(page.records) < MAX_PAGE_ROWS:
                 return found
 
-    async def create(self, at: At, rows: Sequence[Json], *, by: str = "") -> Sequence[Record]:
+    async def create_rows(
+        self, at: TableId, rows: Sequence[Json], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
         """Make up to 10 rows of values by field; gives them back whole, in their order.
 
         NocoDB ignores fields that it does not know. A link field takes [{"id": …}].
         """
         body = [{"fields": dict(row)} for row in _check_size(rows, MAX_ROWS_PER_WRITE)]
-        return await self._rows("POST", at, body, by)
+        return await self._write_rows("POST", at, body, by)
 
-    async def update(self, at: At, rows: Sequence[Record], *, by: str = "") -> Sequence[Record]:
+    async def update_rows(
+        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
         """Write the `fields` of up to 10 rows; gives them back whole, as they then are.
 
         One id that is not there refuses all of them. Link fields go by `link` and `unlink`.
@@ -502,9 +508,9 @@ class NocoApi:
             {"id": row.id, "fields": dict(row.fields)}
             for row in _check_size(rows, MAX_ROWS_PER_WRITE)
         ]
-        return await self._rows("PATCH", at, body, by)
+        return await self._write_rows("PATCH", at, body, by)
 
-    async def delete(self, at: At, ids: Sequence[str], *, by: str = "") -> None:
+    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
         """Up to 10 rows. One id that is not there refuses all of them.
 
         On SQLite the next new row may get the id of a deleted last one.
@@ -513,21 +519,25 @@ class NocoApi:
             "DELETE", f"{_data_path(at)}/records", _id_objects(ids, MAX_ROWS_PER_WRITE), by
         )
 
-    async def link(self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = "") -> None:
+    async def add_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
         """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
         await self._write(
             "POST", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
         )
 
-    async def unlink(
-        self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    async def remove_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
         """Up to 100; those that are not linked are passed over."""
         await self._write(
             "DELETE", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
         )
 
-    async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
+    async def set_attachments(
+        self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
+    ) -> None:
         """Let attachment fields of a row hold files that NocoDB has, as they were once read.
 
         `key` is the title of the field with the id. v2: v3 takes no file that the row does not
@@ -536,10 +546,12 @@ class NocoApi:
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
-    async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
+    async def _write_rows(
+        self, method: str, at: TableId, body: Sequence[Json], by: str
+    ) -> Sequence[NocoRecord]:
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
-            rows = read_page(answer).records
+            rows = parse_page(answer).records
         except NocoError:
             rows = ()
         if len(rows) != len(body):
@@ -549,8 +561,8 @@ class NocoApi:
     async def _read(self, path: str, asked: Mapping[str, str] | None = None) -> Json:
         try:
             return require_object(await retry(
-                lambda: self._ask("GET", path, params=asked), HttpError,
-                after_each(self._pauses, wait_of), sleep=self._sleep,
+                lambda: self._send("GET", path, params=asked), HttpError,
+                after_each(self._pauses, seconds_before_read_retry), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
             raise self._explain(error) from None
@@ -558,19 +570,19 @@ class NocoApi:
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         try:
             return await retry(
-                lambda: self._ask(method, path, body=body, by=by), HttpError,
-                after_each(self._pauses, busy_wait), sleep=self._sleep,
+                lambda: self._send(method, path, body=body, by=by), HttpError,
+                after_each(self._pauses, seconds_before_write_retry), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
             raise self._explain(error).of_write() from None
 
     def _explain(self, error: HttpError) -> NocoError:
-        problem = explain(error)
+        problem = explain_nocodb_error(error)
         if problem.reason in DRIFT_REASONS:
-            self.drifted(problem.reason)
+            self.record_drift(problem.reason)
         return problem
 
-    async def _ask(
+    async def _send(
         self,
         method: str,
         path: str,
@@ -590,18 +602,18 @@ class NocoApi:
             )  # fmt: skip
 
 
-def _read_list(told: Json, name: str) -> Sequence[Json]:
+def _object_list(told: Json, name: str) -> Sequence[Json]:
     rows = told.get(name)
     if not isinstance(rows, list):
-        raise unreadable()
+        raise unreadable_answer()
     return [require_object(one) for one in rows]
 
 
-def _data_path(at: At) -> str:
+def _data_path(at: TableId) -> str:
     return f"/api/v3/data/{_quote_step(at.base)}/{_quote_step(at.table)}"
 
 
-def _links_path(at: At, field: str, row: str) -> str:
+def _links_path(at: TableId, field: str, row: str) -> str:
     return f"{_data_path(at)}/links/{_quote_step(field)}/{_quote_step(row)}"
 
 

@@ -27,26 +27,26 @@ from core.ports.tools import Tool
 from core.runtime.tasks import together
 from core.text.i18n import say
 from core.text.text import redacted, unsigned
-from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, At, Named
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (
-    CATALOGUE,
-    READ_TOOLS,
-    WRITE_TOOLS,
+    BRIDGE_READ_TOOLS,
+    BRIDGE_TOOLS,
+    BRIDGE_WRITE_TOOLS,
     BridgeApi,
+    BridgeEffect,
     BridgeError,
     BridgeTool,
-    Touch,
 )
-from core.tools.nocodb.draft import Cells, Drafts
-from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import TYPES, Field, filled, same
-from core.tools.nocodb.schema import UNKNOWN_TABLES, names_of
+from core.tools.nocodb.draft import Cells, DraftBuilder
+from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
+from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
+from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
-SAMPLE = 25
+SAMPLE_ROWS = 25
 """Rows whose fields tell those of a table that the bridge does not describe."""
-AT_ONCE = 4
+MAX_PARALLEL_BRIDGE_CALLS = 4
 """Calls under way at the same time."""
 LISTING_TIMEOUT_SECONDS = 3.0
 """For each call that lists bases or tables, where names of rules are checked."""
@@ -54,20 +54,20 @@ _MAX_VIEWS = 10_000
 """Views whose tables are remembered."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
-ID = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
+BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
 
 # Those that NocoDB fills itself, and links.
-_COMPUTED = {name for name, type in TYPES.items() if type.computed or type.link}
+_COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed or type.link}
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
-RECREATED = (
+RECREATED_NOTE = (
     "When this is undone the rows come back with new ids, and without their links to other rows."
 )
 _KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
-_OURS = (*READ_TOOLS, *WRITE_TOOLS)
+_OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
 
-FRESH = 300.0
+TOOL_LIST_SECONDS = 300.0
 """Seconds that the bridge's list of tools is taken as true; a failed look holds for a tenth."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -102,7 +102,7 @@ class BridgeTable:
     def schema(self) -> TableSchema:
         target = {"table_id": self.id, "key": self.key, "computed": sorted(self.computed)}
         return TableSchema(
-            At("", self.id), self.title, key=Field("", self.key, "ID"), target=target
+            TableId("", self.id), self.title, key=Field("", self.key, "ID"), target=target
         )
 
 
@@ -112,7 +112,7 @@ class BridgeDriver(TableDriver):
 
     name = "nocodb-bridge"
     typed = False
-    recreated = RECREATED
+    recreated = RECREATED_NOTE
     refilled = ""
 
     def __init__(
@@ -121,7 +121,7 @@ class BridgeDriver(TableDriver):
         self._api = api
         self._base_id = base_id
         self._offered = offered
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
@@ -130,57 +130,63 @@ class BridgeDriver(TableDriver):
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Without asking: many a bridge cannot describe tables."""
         id, key = str(target["table_id"]), str(target.get("key", "Id"))
-        return TableSchema(At("", id), id, key=Field("", key, "ID"), target=target)
+        return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
-    async def table(self, id: str) -> BridgeTable:
+    async def describe_table(self, id: str) -> BridgeTable:
         """As the bridge describes it; else by its rows, and under its id. Raises BridgeError."""
         try:
-            told = await self._api.read("get_table", {"base_id": self._base_id, "table_id": id})
+            told = await self._api.call_with_retries(
+                "get_table", {"base_id": self._base_id, "table_id": id}
+            )
         except BridgeError:
             told = None
         columns = told.get("columns") if isinstance(told, dict) else None
         if not isinstance(columns, list) or not columns:
-            rows = _listed(await self._api.read("list_records", {"table_id": id, "limit": SAMPLE}))
+            rows = _list_rows(
+                await self._api.call_with_retries(
+                    "list_records", {"table_id": id, "limit": SAMPLE_ROWS}
+                )
+            )
             names = list(dict.fromkeys(name for row in rows for name in row))
             own = frozenset(name for name in names if name in _SYSTEM or name in _KEYS)
-            return BridgeTable(id, id, _key(names), frozenset(names), own)
+            return BridgeTable(id, id, _key_name(names), frozenset(names), own)
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         return BridgeTable(
-            id=id, title=str(told.get("title") or id), key=key or _key(named),
+            id=id, title=str(told.get("title") or id), key=key or _key_name(named),
             fields=frozenset(named), computed=frozenset(computed),
         )  # fmt: skip
 
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Snapshot]:
+    ) -> Mapping[str, RowImage]:
         """Whole, without what differs at each reading."""
-        found = await together(*(self._row(schema.at.table, id) for id in ids))
+        found = await together(*(self._fetch_row(schema.at.table, id) for id in ids))
         return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
 
-    def lost(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
+    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         return ToolError(
             "There is no row {ids} in that table.", code="not_found", ids=", ".join(ids[:5])
         )
 
-    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
+    async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """The last rows in the table's own order, in which new ones come last."""
         table = schema.at.table
-        page = await self._api.read("list_records", {"table_id": table, "limit": 1})
+        page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
         total = info.get("totalRows") if isinstance(info, dict) else None
-        offset = max(0, total - LAST) if isinstance(total, int) else 0
-        asked = {"table_id": table, "limit": LAST, "offset": offset}
-        rows = _listed(await self._api.read("list_records", asked))
-        return {_id_of(row, schema): row for row in reversed(rows)}
+        offset = max(0, total - MAX_NEWEST_ROWS) if isinstance(total, int) else 0
+        asked = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
+        rows = _list_rows(await self._api.call_with_retries("list_records", asked))
+        return {_row_id(row, schema): row for row in reversed(rows)}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         # The public bridge makes several rows of a list here; its bulk path is a 404.
         data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
-        result = await self._once("create_record", schema, record_data=data)
+        result = await self._write_once("create_record", schema, record_data=data)
         made = result if isinstance(result, list) else [result]
-        ids = [_id_of(one, schema) for one in made if isinstance(one, dict)]
+        ids = [_row_id(one, schema) for one in made if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
             raise WriteUnsure("The bridge did not say which rows it made.")
         return ids
@@ -188,58 +194,66 @@ class BridgeDriver(TableDriver):
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"
-            records = [{"id": _native(id), key: _native(id), **row} for id, row in rows.items()]
-            await self._once("bulk_update_records", schema, records=records)
+            records = [
+                {"id": _native_id(id), key: _native_id(id), **row} for id, row in rows.items()
+            ]
+            await self._write_once("bulk_update_records", schema, records=records)
         for id, row in rows.items() if len(rows) == 1 else ():
-            await self._once("update_record", schema, record_id=_native(id), record_data=dict(row))
+            await self._write_once(
+                "update_record", schema, record_id=_native_id(id), record_data=dict(row)
+            )
 
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         if len(ids) > 1:
-            await self._once("bulk_delete_records", schema, record_ids=[_native(id) for id in ids])
+            await self._write_once(
+                "bulk_delete_records", schema, record_ids=[_native_id(id) for id in ids]
+            )
         else:
-            await self._once("delete_record", schema, record_id=_native(ids[0]))
+            await self._write_once("delete_record", schema, record_id=_native_id(ids[0]))
 
-    def reads(self, wanted: Any, found: Any) -> bool:
-        return same(wanted, found)
+    def holds_value(self, wanted: Any, found: Any) -> bool:
+        return is_same_value(wanted, found)
 
-    def stands(self, before: Any, now: Any) -> bool:
+    def is_unchanged(self, before: Any, now: Any) -> bool:
         return bool(now == unsigned(before))
 
-    def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
+    def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """No links, nothing that NocoDB fills in."""
         computed = target.get("computed", ())
         return {
             name: value
-            for name, value in filled(before or {}).items()
+            for name, value in without_empty(before or {}).items()
             if name not in computed and not _is_link(value)
         } or None
 
-    async def _row(self, table: str, id: str) -> Snapshot | None:
+    async def _fetch_row(self, table: str, id: str) -> RowImage | None:
         async with self._gate:
             try:
-                row = await self._api.read("get_record", {"table_id": table, "record_id": id})
+                row = await self._api.call_with_retries(
+                    "get_record", {"table_id": table, "record_id": id}
+                )
             except BridgeError as error:
                 if error.code == "not_found":
                     return None
                 raise
         return unsigned(row) if isinstance(row, dict) and row else None
 
-    async def _once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
+    async def _write_once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
         try:
-            return await self._api.once(tool, {"table_id": schema.at.table, **args})
+            return await self._api.call_once(tool, {"table_id": schema.at.table, **args})
         except BridgeError as error:
             raise error.of_write() from None
 
 
 async def list_table_names(
     api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
-) -> Sequence[Named] | None:
+) -> Sequence[NamedTable] | None:
     """Return the tables of all bases, and of `base_id` where one is given. None where the bridge
     does not list all of them: the published one cannot with newer NocoDBs."""
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
         with suppress(BridgeError):
-            return _whole_list(await api.read(tool, args, timeout=timeout))
+            return _complete_list(await api.call_with_retries(tool, args, timeout=timeout))
         return None
 
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
@@ -248,10 +262,10 @@ async def list_table_names(
     if not pages or None in pages:
         return None
     tables = [table for page in pages for table in page or ()]
-    return [Named(str(table.get("id")), str(table.get("title"))) for table in tables]
+    return [NamedTable(str(table.get("id")), str(table.get("title"))) for table in tables]
 
 
-def _whole_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
+def _complete_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
     """Return the objects of a list; None where it is none, or only its first page."""
     info = result.get("pageInfo") if isinstance(result, dict) else None
     if isinstance(info, dict) and info.get("isLastPage") is False:
@@ -263,7 +277,7 @@ def _whole_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 @dataclass(slots=True)
-class BridgeHiding:
+class BridgeTableFilter:
     """Keeps closed tables from being read. A view's filters and sorts are asked for by the view
     alone, and no tool tells its table: those of views are read that `list_views` gave of a table
     which may be seen."""
@@ -279,11 +293,11 @@ class BridgeHiding:
         if not self.rules().hides_some:
             return
         if table := str(args.get("table_id", "")):
-            await self._check_table(table, _hidden())
+            await self._check_table(table, _no_such_table())
         if view := str(args.get("view_id", "")):
             if view not in self._views:
-                raise _hidden_view()
-            await self._check_table(self._views[view], _hidden_view())
+                raise _no_such_view()
+            await self._check_table(self._views[view], _no_such_view())
         if tool == "global_search":
             raise ToolError(
                 "Searching all tables at once is off here.",
@@ -292,16 +306,16 @@ class BridgeHiding:
 
     async def _check_table(self, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
-            self._titles[table] = (await self.tables.table(table)).title
+            self._titles[table] = (await self.tables.describe_table(table)).title
         if not self.rules().sees(self._titles[table], table):
             raise hidden
 
-    def shown(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
+    def remove_hidden(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """`result` without hidden tables. Raises ToolError where it is one."""
         if tool == "list_views":
             self._remember_views(str(args.get("table_id", "")), result)
-        if tool == "get_table" and isinstance(result, dict) and self._hides(result):
-            raise _hidden()
+        if tool == "get_table" and isinstance(result, dict) and self._is_hidden(result):
+            raise _no_such_table()
         if tool != "list_tables":
             return result
         tables = result.get("list") if isinstance(result, dict) else result
@@ -309,15 +323,15 @@ class BridgeHiding:
             if self.rules().hides_some:
                 raise _unreadable_list()
             return result
-        kept = [table for table in tables if not self._hides(table)]
+        kept = [table for table in tables if not self._is_hidden(table)]
         return {**result, "list": kept} if isinstance(result, dict) else kept
 
     def _remember_views(self, table: str, result: Any) -> None:
         if len(self._views) >= _MAX_VIEWS:
             self._views.clear()
-        self._views |= {str(view["id"]): table for view in _listed(result) if view.get("id")}
+        self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
 
-    def _hides(self, table: Any) -> bool:
+    def _is_hidden(self, table: Any) -> bool:
         if not isinstance(table, dict):
             seen = isinstance(table, str) and self.rules().sees(table)
             return self.rules().hides_some and not seen
@@ -349,12 +363,12 @@ class BridgeSource:
         self._driver = BridgeDriver(self.api, base_id, lambda: self._offered)
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
-        self._drafts = Drafts(self._driver)
+        self._drafts = DraftBuilder(self._driver)
         self._rules = rules
-        self._hiding = BridgeHiding(self._rules, self._driver)
+        self._hiding = BridgeTableFilter(self._rules, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._offered = READ_TOOLS
+        self._offered = BRIDGE_READ_TOOLS
         self._until = 0.0
         self._tool: ExecuteTool | None = None
 
@@ -363,15 +377,15 @@ class BridgeSource:
         offered = self._offered
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
-            self._until = self._clock() + FRESH / 10
+            self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
-                names = await self.api.tools()
-                self._until = self._clock() + FRESH
+                names = await self.api.list_tools()
+                self._until = self._clock() + TOOL_LIST_SECONDS
                 offered = tuple(each for each in _OURS if names is None or each in names)
         if self._tool is None or offered != self._offered:
             self._offered = offered
-            self._tool = self._made(self.nocodb_execute, _OURS)
-            self._tool.reading = self._made(self.nocodb_read, READ_TOOLS)
+            self._tool = self._build_tool(self.nocodb_execute, _OURS)
+            self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if offered else []
 
     async def nocodb_execute(
@@ -383,23 +397,23 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._permitted(tool, "write")
-        if known.touch != "write":
+        known = self._find_permitted(tool, "write")
+        if known.effect != "write":
             return await self.nocodb_read(tool, args)
         await self._hiding.check(tool, args)
         kind = next(each for each in _KINDS if each in tool)
-        asked = _asked(known, kind, args)
-        table = await self._driver.table(str(args["table_id"]))
+        asked = _parse_write(known, kind, args)
+        table = await self._driver.describe_table(str(args["table_id"]))
         schema = table.schema
         for data in asked.values() if isinstance(asked, dict) else asked:
             _check_fields(table, data)
         if not isinstance(asked, dict):
-            draft = await self._drafts.create(schema, [_cells(row) for row in asked], UTC)
+            draft = await self._drafts.draft_create(schema, [_cells(row) for row in asked], UTC)
         elif kind == "delete":
-            draft = await self._drafts.delete(schema, list(asked))
+            draft = await self._drafts.draft_delete(schema, list(asked))
         else:
             cells = {id: _cells(row) for id, row in asked.items()}
-            draft, _ = await self._drafts.update(schema, cells, UTC)
+            draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.propose(draft)
 
     async def nocodb_read(self, tool: str, args: Mapping[str, Any] = _NOTHING) -> object:
@@ -409,27 +423,31 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._permitted(tool, "read")
-        if self._base_id and "base_id" in known.names and not args.get("base_id"):
+        known = self._find_permitted(tool, "read")
+        if self._base_id and "base_id" in known.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
         for name, value in args.items():
-            if name.endswith("_id") and not ID.fullmatch(_text(value)):
+            if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(_id_text(value)):
                 raise ToolError(
                     "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
                 )
         await self._hiding.check(tool, args)
-        return _paged(redacted(self._hiding.shown(tool, args, await self.api.read(tool, args))))
+        return _fit_page(
+            redacted(
+                self._hiding.remove_hidden(tool, args, await self.api.call_with_retries(tool, args))
+            )
+        )
 
     async def health(self) -> Health:
         try:
-            names = await self.api.tools()
+            names = await self.api.list_tools()
             if names is None:
-                await self.api.alive()
+                await self.api.check_health()
         except BridgeError as error:
             return Health(self.name, "failing", error.words())
         if self._rules().names_tables:
             tables = await list_table_names(self.api, self._base_id)
-            if tables is not None and self._rules().unknown(names_of(tables)):
+            if tables is not None and self._rules().unknown(ids_and_titles(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))
@@ -437,13 +455,13 @@ class BridgeSource:
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    def _made(self, function: Function, names: Sequence[str]) -> ExecuteTool:
+    def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """The tool, as it tells of those of `names` that the bridge has."""
         offered = [each for each in self._offered if each in names]
-        writing = ", ".join(each for each in offered if each in WRITE_TOOLS)
+        writing = ", ".join(each for each in offered if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
-            tools="\n".join(f"- {CATALOGUE[name]}" for name in offered),
+            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in offered),
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
@@ -452,17 +470,17 @@ class BridgeSource:
             strict=False, description=description,
         )  # fmt: skip
 
-    def _permitted(self, tool: str, most: Touch) -> BridgeTool:
+    def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
         """Only a known name is ever sent: the public code would run any method of its own."""
-        known = CATALOGUE.get(tool)
+        known = BRIDGE_TOOLS.get(tool)
         if known is None:
             near = difflib.get_close_matches(tool, self._offered, 1)
-            hint = f"did you mean {CATALOGUE[near[0]]}?" if near else ", ".join(self._offered)
+            hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._offered)
             raise ToolError(
                 "The bridge has no tool of that name that may be used.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
-        if known.touch not in ("read", most):
+        if known.effect not in ("read", most):
             raise _not_offered(
                 "{tool} does more than may be done here through the bridge.", tool=tool
             )
@@ -474,7 +492,7 @@ class BridgeSource:
 class ExecuteTool(FunctionTool):
     """Its effect is that of the bridge's tool that is called."""
 
-    reading: Tool | None = None
+    read_only_tool: Tool | None = None
     """The same tool for who may only read."""
 
     def effect_of(self, arguments: str) -> Effect:
@@ -482,25 +500,25 @@ class ExecuteTool(FunctionTool):
             name = json.loads(arguments).get("tool")
         except (ValueError, AttributeError, RecursionError):
             return "read"
-        return "write" if isinstance(name, str) and name in WRITE_TOOLS else "read"
+        return "write" if isinstance(name, str) and name in BRIDGE_WRITE_TOOLS else "read"
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
         if "read" not in allowed:
             return None
-        return self if "propose" in allowed else self.reading
+        return self if "propose" in allowed else self.read_only_tool
 
 
-def _id_of(row: Mapping[str, Any], schema: TableSchema) -> str:
+def _row_id(row: Mapping[str, Any], schema: TableSchema) -> str:
     """ "" where it cannot be told."""
     key = schema.key.title if schema.key else "Id"
     return next((str(row[name]) for name in (key, *_KEYS) if row.get(name) is not None), "")
 
 
-def _key(names: Mapping[str, Any] | Sequence[str]) -> str:
+def _key_name(names: Mapping[str, Any] | Sequence[str]) -> str:
     return next((name for name in _KEYS if name in names), next(iter(names), "Id"))
 
 
-def _listed(page: Any) -> Sequence[Snapshot]:
+def _list_rows(page: Any) -> Sequence[RowImage]:
     rows = page.get("list") if isinstance(page, dict) else page
     listed = rows if isinstance(rows, list) else []
     return [unsigned(row) for row in listed if isinstance(row, dict)]
@@ -512,7 +530,7 @@ def _is_link(value: Any) -> bool:
     return any(isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each)
 
 
-def _native(id: str) -> int | str:
+def _native_id(id: str) -> int | str:
     return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id
 
 
@@ -520,11 +538,11 @@ def _describe_tools(names: Collection[str] | None) -> str:
     """For the operator; None: the bridge does not say which tools it has."""
     if names is None:
         return say("bridge; it does not tell its tools")
-    readable = len(set(names).intersection(READ_TOOLS))
+    readable = len(set(names).intersection(BRIDGE_READ_TOOLS))
     return say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
 
 
-def _hidden() -> ToolError:
+def _no_such_table() -> ToolError:
     return ToolError(
         "There is no such table.", code="not_found", hint="find tables with list_tables"
     )
@@ -538,7 +556,7 @@ def _unreadable_list() -> ToolError:
     )  # fmt: skip
 
 
-def _hidden_view() -> ToolError:
+def _no_such_view() -> ToolError:
     return ToolError(
         "There is no such view.", code="not_found", hint="find a table's views with list_views"
     )
@@ -549,12 +567,12 @@ def _not_offered(sentence: str, **values: object) -> ToolError:
     return ToolError(sentence, code="not_offered", hint=hint, **values)
 
 
-def _text(value: object) -> str:
+def _id_text(value: object) -> str:
     """A number is as good an id as its digits."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
-def _paged(result: Any) -> Any:
+def _fit_page(result: Any) -> Any:
     """`result` with as many whole rows as fit, and a sentence where some were cut."""
     page = {"list": result} if isinstance(result, list) else result
     if not isinstance(page, dict) or len(compact(result)) <= CAP:
@@ -574,58 +592,60 @@ def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
 
 
-def _asked(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Data] | list[Data]:
+def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Data] | list[Data]:
     """Rows by id, or the data of new ones. Raises ToolError with the tool's signature as hint."""
-    unknown = args.keys() - set(tool.names)
-    if unknown or not all(name in args for name in tool.names):
-        raise _misfit(tool, "its arguments do not fit")
-    if not ID.fullmatch(str(args["table_id"])):
-        raise _misfit(tool, "`table_id` is not an id")
+    unknown = args.keys() - set(tool.argument_names)
+    if unknown or not all(name in args for name in tool.argument_names):
+        raise _bad_call(tool, "its arguments do not fit")
+    if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
+        raise _bad_call(tool, "`table_id` is not an id")
     many = tool.name.startswith("bulk_")
     if kind == "create":
         given = args["records"] if many else args["record_data"]
         rows = given if isinstance(given, list) else [given]
         _check_count(tool, rows)
-        return [_data(tool, row) for row in rows]
+        return [_check_row_data(tool, row) for row in rows]
     if many:
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
-            raise _misfit(tool, "several rows are a list")
-        pairs = [_pair(tool, kind, one) for one in listed]
+            raise _bad_call(tool, "several rows are a list")
+        pairs = [_parse_row(tool, kind, one) for one in listed]
     else:
-        data = _data(tool, args["record_data"]) if kind == "update" else {}
-        pairs = [(_id(tool, args["record_id"]), data)]
+        data = _check_row_data(tool, args["record_data"]) if kind == "update" else {}
+        pairs = [(_check_row_id(tool, args["record_id"]), data)]
     _check_count(tool, pairs)
     if len(dict(pairs)) < len(pairs):
-        raise _misfit(tool, "a row stands in it twice")
+        raise _bad_call(tool, "a row stands in it twice")
     return dict(pairs)
 
 
-def _pair(tool: BridgeTool, kind: WriteKind, one: Any) -> tuple[str, Data]:
+def _parse_row(tool: BridgeTool, kind: WriteKind, one: Any) -> tuple[str, Data]:
     if kind == "delete":
-        return _id(tool, one.get("id", one.get("Id")) if isinstance(one, dict) else one), {}
-    data = _data(tool, one)
+        return _check_row_id(
+            tool, one.get("id", one.get("Id")) if isinstance(one, dict) else one
+        ), {}
+    data = _check_row_data(tool, one)
     key = "id" if "id" in data else "Id"
     rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-    return _id(tool, data.get(key)), _data(tool, rest)
+    return _check_row_id(tool, data.get(key)), _check_row_data(tool, rest)
 
 
-def _id(tool: BridgeTool, value: Any) -> str:
-    text = _text(value)
-    if not ID.fullmatch(text):
-        raise _misfit(tool, "a row's id is missing, or is none")
+def _check_row_id(tool: BridgeTool, value: Any) -> str:
+    text = _id_text(value)
+    if not BRIDGE_ID_PATTERN.fullmatch(text):
+        raise _bad_call(tool, "a row's id is missing, or is none")
     return text
 
 
-def _data(tool: BridgeTool, value: Any) -> Data:
+def _check_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
-        raise _misfit(tool, "a row's data is an object with at least one field")
+        raise _bad_call(tool, "a row's data is an object with at least one field")
     return value
 
 
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
-        raise _misfit(tool, "it names no row")
+        raise _bad_call(tool, "it names no row")
     if len(rows) > MOST_ROWS:
         raise ToolError(
             "That is {count} rows; at most {most} fit in one proposal.",
@@ -652,7 +672,7 @@ def _check_fields(table: BridgeTable, data: Data) -> None:
         )  # fmt: skip
 
 
-def _misfit(tool: BridgeTool, what: str) -> ToolError:
+def _bad_call(tool: BridgeTool, what: str) -> ToolError:
     return ToolError(
         "The call of {tool} cannot be: {what}.", code="bad_arguments", hint=str(tool),
         tool=tool.name, what=what,

@@ -34,7 +34,7 @@ _PYTHON_SIGNATURE = re.compile(
     r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
-Touch = Literal["read", "write", "comment", "schema", "private"]
+BridgeEffect = Literal["read", "write", "comment", "schema", "private"]
 """`write` changes rows; `comment` says something beside one; `schema` changes tables, bases, views,
 or who can see them; `private` would show or take what is not a table's: webhooks hold addresses
 with secrets, an upload reads a file of the bridge's own machine."""
@@ -45,11 +45,11 @@ class BridgeTool:
     """`arguments` as a signature's text, optional ones with their default."""
 
     name: str
-    touch: Touch
+    effect: BridgeEffect
     arguments: str = ""
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def argument_names(self) -> tuple[str, ...]:
         """Of the arguments."""
         return tuple(each.partition("=")[0] for each in self.arguments.split(", ") if each)
 
@@ -107,9 +107,9 @@ _TOOLS = (
     BridgeTool("upload_file", "private", "storage, file_path"),
 )
 
-CATALOGUE = {each.name: each for each in _TOOLS}
-READ_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "read")
-WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.touch == "write")
+BRIDGE_TOOLS = {each.name: each for each in _TOOLS}
+BRIDGE_READ_TOOLS = tuple(each.name for each in _TOOLS if each.effect == "read")
+BRIDGE_WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.effect == "write")
 
 
 class BridgeError(RemoteError):
@@ -121,7 +121,7 @@ class BridgeError(RemoteError):
     """
 
 
-def _detail(answer: HttpAnswer) -> str:
+def _error_detail(answer: HttpAnswer) -> str:
     """Return the bridge's own text for a failure; it begins with NocoDB's status, where it gives
     one."""
     body = answer.json
@@ -138,7 +138,7 @@ def _malformed_fields(answer: HttpAnswer) -> str:
 
 
 def _nocodb_status(answer: HttpAnswer) -> int:
-    found = _LEADING_STATUS.match(_detail(answer))
+    found = _LEADING_STATUS.match(_error_detail(answer))
     return int(found["status"]) if found else 0
 
 
@@ -147,17 +147,17 @@ def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
 
 
 def _does_not_reach_nocodb(answer: HttpAnswer) -> bool:
-    detail = _detail(answer)
+    detail = _error_detail(answer)
     return "Max retries exceeded" in detail or "ConnectionPool" in detail
 
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
     """Return what Python says of arguments that do not fit a tool; "" for other failures."""
-    found = _PYTHON_SIGNATURE.search(_detail(answer))
+    found = _PYTHON_SIGNATURE.search(_error_detail(answer))
     return withhold_secrets(found[1]) if found else ""
 
 
-ERRORS = ErrorTable(
+BRIDGE_ERRORS = ErrorTable(
     BridgeError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "bridge_down",
@@ -194,7 +194,7 @@ ERRORS = ErrorTable(
     on(HttpAnswer, when=lambda answer: bool(_wrong_arguments(answer))).raises(
         "bad_arguments", "The arguments do not fit {tool}.", hint=_wrong_arguments
     ),
-    on(HttpAnswer, when=lambda answer: "Unknown tool" in _detail(answer)).raises(
+    on(HttpAnswer, when=lambda answer: "Unknown tool" in _error_detail(answer)).raises(
         "unknown_tool", "This bridge does not know {tool}."
     ),
     on(HttpAnswer, when=_does_not_reach_nocodb).raises(
@@ -216,14 +216,14 @@ ERRORS = ErrorTable(
     ),
     on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
         "bad_arguments", "NocoDB does not accept the arguments of {tool}.",
-        hint=lambda answer: withhold_secrets(_detail(answer)),
+        hint=lambda answer: withhold_secrets(_error_detail(answer)),
     ),
     on(HttpAnswer, when=_nocodb_answered(429)).raises(
         "nocodb_busy", "NocoDB has too much to do. Please try again in half a minute."
     ),
     on(HttpAnswer).raises(
         "bridge_failed", "The bridge could not do {tool}.",
-        hint=lambda answer: withhold_secrets(_detail(answer)), outcome_unknown=True,
+        hint=lambda answer: withhold_secrets(_error_detail(answer)), outcome_unknown=True,
     ),
     on().raises(
         "bridge_unreadable",
@@ -234,17 +234,17 @@ ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain(error: HttpError, tool: str) -> BridgeError:
+def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
     """Return the error of a call of `tool`, in words and without addresses."""
-    problem = ERRORS.explain(error, tool=tool)
+    problem = BRIDGE_ERRORS.explain(error, tool=tool)
     if problem.code == "bad_arguments":
-        problem.hint = f"{CATALOGUE.get(tool, tool)}: {problem.hint}"
+        problem.hint = f"{BRIDGE_TOOLS.get(tool, tool)}: {problem.hint}"
     return problem
 
 
-def wait_of(error: HttpError, pause: float) -> float | None:
+def seconds_before_bridge_retry(error: HttpError, pause: float) -> float | None:
     """Return the seconds until a read may be repeated; None where it is not to be repeated."""
-    return pause if ERRORS.find(error).retry else None
+    return pause if BRIDGE_ERRORS.find(error).retry else None
 
 
 class BridgeApi:
@@ -267,7 +267,9 @@ class BridgeApi:
         self._http = http
         self._pauses = tuple(pauses)
 
-    async def read(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+    async def call_with_retries(
+        self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0
+    ) -> Any:
         """Return the result of a tool that changes nothing. Raises BridgeError.
 
         A connection that breaks, or a host that says the bridge is away, is tried twice more.
@@ -275,40 +277,40 @@ class BridgeApi:
         try:
             return await retry(
                 lambda: self._execute(tool, args, timeout), HttpError,
-                after_each(self._pauses, wait_of),
+                after_each(self._pauses, seconds_before_bridge_retry),
             )  # fmt: skip
         except HttpError as error:
-            raise explain(error, tool) from None
+            raise explain_bridge_error(error, tool) from None
 
-    async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+    async def call_once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
         """Return the result of a single attempt, as writes need it. Raises BridgeError."""
         try:
             return await self._execute(tool, args, timeout)
         except HttpError as error:
-            raise explain(error, tool) from None
+            raise explain_bridge_error(error, tool) from None
 
-    async def tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
+    async def list_tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
         """Return the names of the bridge's tools; None where it lists none. Raises BridgeError."""
         try:
             body = await self._get_json("/tools", timeout)
         except HttpAnswer as error:
             if error.status not in (404, 405):
-                raise explain(error, "tools") from None
+                raise explain_bridge_error(error, "tools") from None
             return None
         except HttpError as error:
-            raise explain(error, "tools") from None
+            raise explain_bridge_error(error, "tools") from None
         listed = body.get("tools") if isinstance(body, Mapping) else None
         if not isinstance(listed, list):
             return None
         names = [each.get("name") if isinstance(each, Mapping) else each for each in listed]
         return frozenset(name for name in names if isinstance(name, str))
 
-    async def alive(self, *, timeout: float = 3.0) -> None:
+    async def check_health(self, *, timeout: float = 3.0) -> None:
         """Raises BridgeError when the bridge does not answer its own health check."""
         try:
             await self._get_json("/health", timeout)
         except HttpError as error:
-            raise explain(error, "health") from None
+            raise explain_bridge_error(error, "health") from None
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
         call = {"tool": tool, "args": dict(args)}

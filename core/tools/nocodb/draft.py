@@ -18,12 +18,12 @@ from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext
 from core.ports.tools import Tool
 from core.tools.nocodb.api import NocoApi, NocoError
-from core.tools.nocodb.driver import Owned, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import Field, entered, filled, here, linked_ids
-from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
-from core.tools.nocodb.read import Reading, Wish, check_open
+from core.tools.nocodb.driver import LinkableRow, RowImage, TableDriver, TableSchema
+from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
+from core.tools.nocodb.filters import FILTER_GUIDE, Filter, Match, RowSelection
+from core.tools.nocodb.read import ColumnChoice, RowReader, check_not_withheld
 from core.tools.nocodb.rest import RestDriver
-from core.tools.nocodb.schema import Schemas, Table
+from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 
 _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
@@ -55,143 +55,149 @@ class RowChange:
     fields: Values
 
 
-class Drafts:
+class DraftBuilder:
     """Raises ToolError. What a driver without types is given goes as it came."""
 
     def __init__(self, driver: TableDriver) -> None:
         self._driver = driver
 
-    async def create(self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo) -> Draft:
+    async def draft_create(self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo) -> Draft:
         writes: list[RowWrite] = []
         for row in rows:
-            values: Snapshot = {}
+            values: RowImage = {}
             for field, value in row:
                 if not field.is_link:
-                    values[field.title] = self._entered(field, value, zone)
+                    values[field.title] = self._parse_value(field, value, zone)
                     continue
-                ids = ids_of(value)
-                if field.one and len(ids) > 1:
-                    raise _too_many(field)
-                owned = await self._owned(schema, field, ids)
+                ids = parse_row_ids(value)
+                if field.holds_one and len(ids) > 1:
+                    raise _single_link_error(field)
+                owned = await self._fetch_linkable(schema, field, ids)
                 # No other row may own what it leads to.
                 hint = "create the row without it, then move it with nocodb_link"
-                _check_free(owned.values(), hint)
+                _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]
-            after = filled(values) if self._driver.typed else values
+            after = without_empty(values) if self._driver.typed else values
             if not after:
-                raise _misfit("a new row has no value")
+                raise _bad_call("a new row has no value")
             writes.append(RowWrite(after=after))
-        return self._draft(schema, "create", writes)
+        return self._build_draft(schema, "create", writes)
 
-    async def update(
+    async def draft_update(
         self, schema: TableSchema, asked: Mapping[str, Cells], zone: tzinfo
     ) -> tuple[Draft, int]:
         """And how many rows are left out, because they hold what is asked for already."""
         titles = {field.title for cells in asked.values() for field, _ in cells}
-        snapshots = await self._existing(schema, list(asked), titles)
+        snapshots = await self._fetch_existing(schema, list(asked), titles)
         writes: list[RowWrite] = []
         unchanged = 0
         for id, cells in asked.items():
             snapshot, of_row = snapshots[id], list[RowWrite]()
-            after = {f.title: self._entered(f, v, zone) for f, v in cells if not f.is_link}
-            after = {n: v for n, v in after.items() if not self._driver.reads(v, snapshot.get(n))}
+            after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
+            after = {
+                n: v for n, v in after.items() if not self._driver.holds_value(v, snapshot.get(n))
+            }
             if after:
-                before = {f.title: here(f, snapshot.get(f.title), zone)
+                before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
                           for f, _ in cells if f.title in after}  # fmt: skip
-                of_row.append(RowWrite(id, {**schema.named(snapshot), **before}, after))
+                of_row.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, after))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
-                    wanted, stand = ids_of(value), linked_ids(snapshot.get(field.title))
+                    wanted, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
                     remove = sorted(stand - set(wanted))
-                    of_row += await self._linked(schema, id, field, wanted, remove, snapshot)
+                    of_row += await self._link_writes(schema, id, field, wanted, remove, snapshot)
             unchanged += not of_row
             writes += of_row
         if not writes:
             raise ToolError("Those rows hold these values already.", code="no_change")
-        return self._draft(schema, "update", writes), unchanged
+        return self._build_draft(schema, "update", writes), unchanged
 
-    async def delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
-        snapshots = await self._existing(schema, ids, None)
-        keep = filled if self._driver.typed else dict
+    async def draft_delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
+        snapshots = await self._fetch_existing(schema, ids, None)
+        keep = without_empty if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
-        return replace(self._draft(schema, "delete", writes), note=self._driver.recreated)
+        return replace(self._build_draft(schema, "delete", writes), note=self._driver.recreated)
 
-    async def link(
+    async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
     ) -> Draft:
-        snapshots = await self._existing(schema, [id], {field.title})
-        writes = await self._linked(schema, id, field, add, remove, snapshots[id])
+        snapshots = await self._fetch_existing(schema, [id], {field.title})
+        writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
             raise ToolError("Those links are so already.", code="no_change")
-        return self._draft(schema, "update", writes)
+        return self._build_draft(schema, "update", writes)
 
-    def _draft(self, schema: TableSchema, kind: WriteKind, writes: Sequence[RowWrite]) -> Draft:
+    def _build_draft(
+        self, schema: TableSchema, kind: WriteKind, writes: Sequence[RowWrite]
+    ) -> Draft:
         return Draft(self._driver.name, kind, schema.target, schema.title, tuple(writes))
 
-    def _entered(self, field: Field, value: object, zone: tzinfo) -> Any:
-        return entered(field, value, zone) if self._driver.typed else value
+    def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:
+        return parse_value(field, value, zone) if self._driver.typed else value
 
-    async def _existing(
+    async def _fetch_existing(
         self, schema: TableSchema, ids: Sequence[str], titles: set[str] | None
-    ) -> Mapping[str, Snapshot]:
+    ) -> Mapping[str, RowImage]:
         """Their images. Raises ToolError `not_found` where one is not there."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         found = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in found]:
-            raise self._driver.lost(schema, missing)
+            raise self._driver.missing_rows_error(schema, missing)
         return found
 
-    async def _linked(
+    async def _link_writes(
         self,
         schema: TableSchema,
         id: str,
         field: Field,
         add: Sequence[str],
         remove: Sequence[str],
-        snapshot: Snapshot,
+        snapshot: RowImage,
     ) -> Sequence[RowWrite]:
         """What a link of a row is to lead to more, and what no longer; each write is one call.
 
         Links that stand already, or that are not there, are passed over.
         """
         title = field.title
-        stand: list[Snapshot] = snapshot.get(title) or []
+        stand: list[RowImage] = snapshot.get(title) or []
         known = linked_ids(stand)
         add = [each for each in add if each not in known]
         removed = [one for one in stand if one["id"] in remove]
-        owned = await self._owned(schema, field, add)
+        owned = await self._fetch_linkable(schema, field, add)
         added = [owned[each].row for each in add]
-        named = schema.named(snapshot)
-        if field.one:  # the new one takes the place of the old
+        named = schema.display_cell(snapshot)
+        if field.holds_one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
-            _check_free(owned.values(), "only NocoDB itself can take it from there")
+            _check_unowned(owned.values(), "only NocoDB itself can take it from there")
             if len(added) > 1:
-                raise _too_many(field)
+                raise _single_link_error(field)
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        given: dict[str, list[Snapshot]] = {}  # what other rows give up, before it is linked here
+        given: dict[str, list[RowImage]] = {}  # what other rows give up, before it is linked here
         for one in owned.values():
             if one.owner is not None and one.owner["id"] != id:
                 given.setdefault(str(one.owner["id"]), []).append(one.row)
         names = [schema.name.title] if schema.name else []
         snapshots = await self._driver.rows(schema, list(given), names) if given else {}
         moved = [
-            RowWrite(owner, {**schema.named(snapshots.get(owner, {})), title: rows}, {title: []})
+            RowWrite(
+                owner, {**schema.display_cell(snapshots.get(owner, {})), title: rows}, {title: []}
+            )
             for owner, rows in given.items()
         ]
-        sides: list[tuple[list[Snapshot], list[Snapshot]]] = [(removed, []), ([], added)]
+        sides: list[tuple[list[RowImage], list[RowImage]]] = [(removed, []), ([], added)]
         return moved + [
             RowWrite(id, before={**named, title: old}, after={title: new})
             for old, new in sides
             if old or new
         ]
 
-    async def _owned(
+    async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
-    ) -> Mapping[str, Owned]:
+    ) -> Mapping[str, LinkableRow]:
         """Raises NocoError `not_found` where one is not there."""
-        found = await self._driver.owned(schema, field, ids) if ids else {}
+        found = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in found]:
             raise NocoError(
                 "There is no row {ids} in {table}.",
@@ -201,23 +207,23 @@ class Drafts:
         return found
 
 
-def ids_of(value: object) -> list[str]:
+def parse_row_ids(value: object) -> list[str]:
     """Ids as a model gives them: one, a list, or {"id": …}; each once, in their order."""
     each = value if isinstance(value, list | tuple) else [value] if value is not None else []
-    return list(dict.fromkeys(id_of(one) for one in each))
+    return list(dict.fromkeys(parse_row_id(one) for one in each))
 
 
-def id_of(value: object) -> str:
+def parse_row_id(value: object) -> str:
     told = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
     text = str(told).strip() if isinstance(told, str | int) and not isinstance(told, bool) else ""
     if not _ID.fullmatch(text):
-        raise _misfit("a row's id is missing, or is none; find ids with nocodb_query")
+        raise _bad_call("a row's id is missing, or is none; find ids with nocodb_query")
     return text
 
 
-def check_count(count: int) -> None:
+def check_row_count(count: int) -> None:
     if not count:
-        raise _misfit("it names no row")
+        raise _bad_call("it names no row")
     if count > MOST_ROWS:
         raise ToolError(
             "That is {count} rows; at most {most} fit in one proposal.",
@@ -225,14 +231,14 @@ def check_count(count: int) -> None:
         )  # fmt: skip
 
 
-def cells_of(table: Table, values: Mapping[str, Any]) -> Cells:
+def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
     """Raises for a field that is unknown, comes twice, or is NocoDB's own."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
-        raise _misfit("a row has no field")
+        raise _bad_call("a row has no field")
     if len({field.id for field, _ in fields}) < len(fields):
-        raise _misfit("a field comes twice in a row")
-    if own := [field.title for field, _ in fields if field.computed]:
+        raise _bad_call("a field comes twice in a row")
+    if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
             "NocoDB fills these fields itself: {names}.",
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
@@ -240,13 +246,13 @@ def cells_of(table: Table, values: Mapping[str, Any]) -> Cells:
     return fields
 
 
-class Writes:
+class WriteTools:
     """The functions that become tools."""
 
     def __init__(self, api: NocoApi, schemas: Schemas) -> None:
         self._schemas = schemas
-        self._reading = Reading(api)
-        self._drafts = Drafts(RestDriver(api))
+        self._reading = RowReader(api)
+        self._drafts = DraftBuilder(RestDriver(api))
 
     def tools(self) -> Sequence[Tool]:
         told = (
@@ -254,7 +260,7 @@ class Writes:
             (self.nocodb_update, False,
              "Propose new values for rows: either `changes`, each with a row's id and its new "
              "fields, or `filters` and what to `set` in every row that fits them. "
-             f"null clears a field. {_ENTRIES} {GUIDE} {_PROPOSES}"),
+             f"null clears a field. {_ENTRIES} {FILTER_GUIDE} {_PROPOSES}"),
             (self.nocodb_delete, True,
              "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
              f"and name the rows to go), or by `filters`. {_PROPOSES}"),
@@ -276,10 +282,12 @@ class Writes:
             table: its name
             rows: one object for each new row, values by field
         """
-        check_count(len(rows))
-        known = await self._table(table, (name for row in rows for name in row))
-        new = [cells_of(known, row) for row in rows]
-        return await ctx.propose(await self._drafts.create(TableSchema.of(known), new, _zone(ctx)))
+        check_row_count(len(rows))
+        known = await self._find_writable_table(table, (name for row in rows for name in row))
+        new = [parse_cells(known, row) for row in rows]
+        return await ctx.propose(
+            await self._drafts.draft_create(TableSchema.of(known), new, _zone(ctx))
+        )
 
     async def nocodb_update(
         self,
@@ -305,15 +313,19 @@ class Writes:
                 "table are never changed at once.", code="bad_arguments",
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
-        known = await self._table(table, [*names, *(set or ()), *(f.field for f in filters)])
+        known = await self._find_writable_table(
+            table, [*names, *(set or ()), *(f.field for f in filters)]
+        )
         if set:
-            ids = await self._fitting(ctx, known, filters, match)
-            asked = dict.fromkeys(ids, cells_of(known, set))
+            ids = await self._find_row_ids(ctx, known, filters, match)
+            asked = dict.fromkeys(ids, parse_cells(known, set))
         else:
-            ids = _once([change.id for change in changes])
-            asked = {id: cells_of(known, one.fields) for id, one in zip(ids, changes, strict=True)}
-        check_count(len(asked))
-        draft, unchanged = await self._drafts.update(TableSchema.of(known), asked, _zone(ctx))
+            ids = _check_unique([change.id for change in changes])
+            asked = {
+                id: parse_cells(known, one.fields) for id, one in zip(ids, changes, strict=True)
+            }
+        check_row_count(len(asked))
+        draft, unchanged = await self._drafts.draft_update(TableSchema.of(known), asked, _zone(ctx))
         outcome = await ctx.propose(draft)
         if not unchanged:
             return outcome
@@ -342,10 +354,10 @@ class Writes:
                 "deleted at once.",
                 code="bad_arguments",
             )
-        known = await self._table(table, [each.field for each in filters])
-        named = _once(ids) if ids else await self._fitting(ctx, known, filters, match)
-        check_count(len(named))
-        return await ctx.propose(await self._drafts.delete(TableSchema.of(known), named))
+        known = await self._find_writable_table(table, [each.field for each in filters])
+        named = _check_unique(ids) if ids else await self._find_row_ids(ctx, known, filters, match)
+        check_row_count(len(named))
+        return await ctx.propose(await self._drafts.draft_delete(TableSchema.of(known), named))
 
     async def nocodb_link(
         self,
@@ -365,27 +377,27 @@ class Writes:
             add: ids of rows in the other table to link
             remove: ids of rows in the other table to unlink
         """
-        known = await self._table(table, [link_field])
-        row, new, gone = id_of(id), ids_of(list(add)), ids_of(list(remove))
+        known = await self._find_writable_table(table, [link_field])
+        row, new, gone = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = known.field(link_field)
         if not field.is_link:
             raise ToolError(
                 "{field} is not a link.", code="bad_field", field=field.title,
                 hint=", ".join(each.title for each in known.links) or "this table has none",
             )  # fmt: skip
-        check_count(len(new) + len(gone))
+        check_row_count(len(new) + len(gone))
         if both := {*new} & {*gone}:
-            raise _misfit(f"row {min(both)} is both in `add` and in `remove`")
+            raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
         return await ctx.propose(
-            await self._drafts.link(TableSchema.of(known), row, field, new, gone)
+            await self._drafts.draft_link(TableSchema.of(known), row, field, new, gone)
         )
 
-    async def _table(self, name: str, fields: Iterable[str]) -> Table:
+    async def _find_writable_table(self, name: str, fields: Iterable[str]) -> TableDescription:
         """Raises where it, or what these fields link to, may only be read, or one is no field."""
         wanted = tuple(fields)
-        known = await self._schemas.table_now(name, wanted)
+        known = await self._schemas.describe_afresh(name, wanted)
         named = [known.field(each) for each in wanted]
-        touched = [(known.title, known.id), *((f.related_title, f.related) for f in named)]
+        touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
             if id and self._schemas.rules().closed(title, id):
                 raise ToolError(
@@ -395,23 +407,23 @@ class Writes:
                 )  # fmt: skip
         return known
 
-    async def _fitting(
-        self, ctx: ToolContext, table: Table, filters: Sequence[Filter], match: Match
+    async def _find_row_ids(
+        self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
     ) -> list[str]:
         """The ids of the rows that fit now: these are proposed on, whatever comes to fit later."""
         for each in filters:
-            check_open(table.field(each.field))
-        selection = Selection.of(table, filters, match, datetime.now(_zone(ctx)))
+            check_not_withheld(table.field(each.field))
+        selection = RowSelection.of(table, filters, match, datetime.now(_zone(ctx)))
         keys = tuple(each for each in table.fields if each.type == "ID")
-        found = await self._reading.every(selection, Wish(keys))
+        found = await self._reading.fetch_all(selection, ColumnChoice(keys))
         if not found.records:
             raise ToolError("No row fits those filters.", code="no_rows")
-        if not found.complete or found.total > MOST_ROWS:
-            check_count(max(found.total, MOST_ROWS + 1))
+        if not found.is_complete or found.total > MOST_ROWS:
+            check_row_count(max(found.total, MOST_ROWS + 1))
         return [record.id for record in found.records]
 
 
-def _check_free(rows: Iterable[Owned], hint: str) -> None:
+def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
     for one in rows:
         if one.owner is not None:
             raise ToolError(
@@ -421,17 +433,17 @@ def _check_free(rows: Iterable[Owned], hint: str) -> None:
             )  # fmt: skip
 
 
-def _too_many(field: Field) -> ToolError:
+def _single_link_error(field: Field) -> ToolError:
     return ToolError("The link {field} holds one row at most.", code="bad_value", field=field.title)
 
 
-def _misfit(why: str) -> ToolError:
+def _bad_call(why: str) -> ToolError:
     return ToolError("The call cannot be: {why}.", code="bad_arguments", why=why)
 
 
-def _once(ids: Sequence[Id]) -> list[str]:
+def _check_unique(ids: Sequence[Id]) -> list[str]:
     """Raises where a row comes twice: which of two changes is meant?"""
-    told = [id_of(id) for id in ids]
+    told = [parse_row_id(id) for id in ids]
     twice = sorted({id for id in told if told.count(id) > 1})
     if twice:
         raise ToolError(

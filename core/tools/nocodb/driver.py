@@ -13,16 +13,16 @@ from typing import Any
 
 from core.domain.changes import Draft, Row
 from core.domain.errors import ToolError
-from core.tools.nocodb.api import At
+from core.tools.nocodb.api import TableId
 from core.tools.nocodb.fieldtypes import Field
-from core.tools.nocodb.schema import Table
+from core.tools.nocodb.schema import TableDescription
 
-Snapshot = dict[str, Any]
-LAST = 100
+RowImage = dict[str, Any]
+MAX_NEWEST_ROWS = 100
 """The newest rows, among which a created one is looked for."""
-EXCLUSIVE = frozenset({"hm", "om", "oo"})
+EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner: to link it to another row takes it away there."""
-UNSEEN = "a link that is not shown here"
+CONCEALED_LINK = "a link that is not shown here"
 """Stands for the name of a link to a hidden table."""
 
 
@@ -35,7 +35,7 @@ class TableSchema:
     none that can be written. `target` is how a draft keeps it, to find and know it again.
     """
 
-    at: At
+    at: TableId
     title: str
     own: Mapping[str, Field] = field(default_factory=dict)
     links: Mapping[str, Field] = field(default_factory=dict)
@@ -44,8 +44,10 @@ class TableSchema:
     target: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: Table) -> TableSchema:
-        own = {each.title: each for each in table.fields if not each.computed and not each.is_link}
+    def of(cls, table: TableDescription) -> TableSchema:
+        own = {
+            each.title: each for each in table.fields if not each.is_computed and not each.is_link
+        }
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
         shown = table.display_field
@@ -53,10 +55,10 @@ class TableSchema:
             "base": table.base,
             "table_id": table.id,
             "key": key.title if key else "id",
-            "fields": {title: _print(each) for title, each in {**own, **links}.items()},
+            "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
             "links": sorted(links),
             "concealed": sorted(each.title for each in table.concealed),
-            "anew": [each.title for each in table.fields if each.of.anew],
+            "anew": [each.title for each in table.fields if each.field_type.differs_by_row],
         }
         name = shown if shown and shown.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)
@@ -65,7 +67,7 @@ class TableSchema:
     def fields(self) -> Mapping[str, Field]:
         return {**self.own, **self.links}
 
-    def named(self, snapshot: Snapshot) -> Snapshot:
+    def display_cell(self, snapshot: RowImage) -> RowImage:
         """The field that a row is told by: a card shows it, and a row renamed since is another."""
         title = self.name.title if self.name else ""
         return {title: snapshot[title]} if title in snapshot else {}
@@ -78,19 +80,19 @@ class TableSchema:
         )
         return replace(self, own=own, links=links)
 
-    def moved(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
+    def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
         """Those of these fields that are no longer as the draft knows them."""
         known, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
             for name in names
-            if name in known and (name not in fields or _print(fields[name]) != known[name])
+            if name in known and (name not in fields or _fingerprint(fields[name]) != known[name])
         )
 
-    def check(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
+    def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """That these fields are as the draft knows them. Raises ToolError `drift`."""
-        if moved := self.moved(target, names):
-            told = {UNSEEN if name in target["concealed"] else name for name in moved}
+        if moved := self.changed_fields(target, names):
+            told = {CONCEALED_LINK if name in target["concealed"] else name for name in moved}
             raise ToolError(
                 "The table {table} was changed since this was proposed ({names}). "
                 "Please ask for it again.",
@@ -98,18 +100,20 @@ class TableSchema:
             )  # fmt: skip
 
 
-def _print(field: Field) -> str:
+def _fingerprint(field: Field) -> str:
     """Changes when the field becomes another one, or takes other values."""
-    told = repr((field.id, field.title, field.type, field.options, field.relation, field.related))
+    told = repr(
+        (field.id, field.title, field.type, field.options, field.relation, field.related_id)
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class LinkableRow:
     """A row at the other end of a link; `owner` is the row that has it, None where none does."""
 
-    row: Snapshot
-    owner: Snapshot | None = None
+    row: RowImage
+    owner: RowImage | None = None
 
 
 class TableDriver(ABC):
@@ -140,15 +144,15 @@ class TableDriver(ABC):
     @abstractmethod
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Snapshot]:
+    ) -> Mapping[str, RowImage]:
         """By id, those that are there, with at least the fields in `names`; None for all."""
 
     @abstractmethod
-    def lost(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
+    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         """What is told where a draft names rows that are not there."""
 
     @abstractmethod
-    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
+    async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Some last rows by id, the newest first; links may lack."""
 
     @abstractmethod
@@ -163,15 +167,15 @@ class TableDriver(ABC):
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None: ...
 
     @abstractmethod
-    def reads(self, wanted: Any, found: Any) -> bool:
+    def holds_value(self, wanted: Any, found: Any) -> bool:
         """Whether a cell holds what was to be written."""
 
     @abstractmethod
-    def stands(self, before: Any, now: Any) -> bool:
+    def is_unchanged(self, before: Any, now: Any) -> bool:
         """Whether a cell is as it was."""
 
     @abstractmethod
-    def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
+    def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """What of a deleted row can be written again; None for nothing, so that it is left."""
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
@@ -190,8 +194,8 @@ class TableDriver(ABC):
         """Lead to more rows, or no longer to some."""
         raise NotImplementedError
 
-    async def owned(
+    async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
-    ) -> Mapping[str, Owned]:
+    ) -> Mapping[str, LinkableRow]:
         """The rows of these ids that `field` may lead to, by id; those that are not there lack."""
         raise NotImplementedError

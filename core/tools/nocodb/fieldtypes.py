@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from core.domain.errors import ToolError
 from core.text.text import clean, cut, one_line, plain, redacted
-from core.tools.nocodb.api import Record
+from core.tools.nocodb.api import NocoRecord
 
-CELL = 200
+MAX_CELL_CHARACTERS = 200
 """Characters of one cell that a model reads."""
-CUTS = (5, 25)
+LINK_CELL_LIMITS = (5, 25)
 """Rows at which a link cell ends without a sign that there are more: at 25 on NocoDB 0.301.3, at 5
 on its versions of 2026 (https://github.com/nocodb/nocodb/issues/13616)."""
 
@@ -66,137 +66,137 @@ class Field:
     title: str
     type: str
     options: tuple[str, ...] = ()
-    related: str = ""
+    related_id: str = ""
     related_title: str = ""
-    one: bool = False
-    via: str = ""
+    holds_one: bool = False
+    link_id: str = ""
     relation: str = ""
 
     @property
-    def of(self) -> FieldType:
-        return TYPES.get(self.type, _UNKNOWN)
+    def field_type(self) -> FieldType:
+        return FIELD_TYPES.get(self.type, _UNKNOWN)
 
     @property
     def kind(self) -> Kind:
-        return self.of.kind
+        return self.field_type.kind
 
     @property
     def is_link(self) -> bool:
-        return self.of.link
+        return self.field_type.link
 
     @property
     def is_time(self) -> bool:
         return self.kind in ("day", "moment")
 
     @property
-    def computed(self) -> bool:
+    def is_computed(self) -> bool:
         """NocoDB fills it by itself: it cannot be written. A link is not computed."""
-        return self.of.computed
+        return self.field_type.is_computed
 
 
-def truth(field: Field, value: object, zone: tzinfo | None = None) -> bool:
+def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     told = _TRUTH.get(str(value).strip().lower())
     if told is None:
-        raise misfit(field, "it is a checkbox: true or false")
+        raise value_error(field, "it is a checkbox: true or false")
     return told
 
 
-def text(field: Field, value: object, zone: tzinfo | None = None) -> str:
+def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise misfit(field, "it holds text")
+        raise value_error(field, "it holds text")
     told = str(value)
     if len(told) > _LONGEST:
-        raise misfit(field, f"at most {_LONGEST:,} characters fit")
+        raise value_error(field, f"at most {_LONGEST:,} characters fit")
     return told
 
 
-def _number(field: Field, value: object, zone: tzinfo | None = None) -> int | float:
+def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> int | float:
     told = str(value).strip()
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(told)):
-        raise misfit(field, "it holds numbers, written as 1234.5")
+        raise value_error(field, "it holds numbers, written as 1234.5")
     number = value if isinstance(value, int | float) else float(told) if "." in told else int(told)
     if abs(number) >= _EXACT:
-        raise misfit(field, "NocoDB would round so large a number")
+        raise value_error(field, "NocoDB would round so large a number")
     return number
 
 
-def _percent(field: Field, value: object, zone: tzinfo) -> int | float:
+def _parse_percent(field: Field, value: object, zone: tzinfo) -> int | float:
     told = value.strip().removesuffix("%") if isinstance(value, str) else value
-    return _number(field, told)
+    return _parse_number(field, told)
 
 
-def _whole(field: Field, value: object, zone: tzinfo | None = None) -> int:
-    number = _number(field, value)
+def _parse_whole(field: Field, value: object, zone: tzinfo | None = None) -> int:
+    number = _parse_number(field, value)
     if number != int(number):
-        raise misfit(field, "it holds whole numbers")
+        raise value_error(field, "it holds whole numbers")
     return int(number)
 
 
-def _rating(field: Field, value: object, zone: tzinfo) -> int:
-    stars = _whole(field, value)
+def _parse_rating(field: Field, value: object, zone: tzinfo) -> int:
+    stars = _parse_whole(field, value)
     if not 0 <= stars <= 10:
-        raise misfit(field, "it is a rating, from 0 to 10")
+        raise value_error(field, "it is a rating, from 0 to 10")
     return stars
 
 
-def _year(field: Field, value: object, zone: tzinfo) -> int:
-    year = _whole(field, value)
+def _parse_year(field: Field, value: object, zone: tzinfo) -> int:
+    year = _parse_whole(field, value)
     if not 1000 <= year <= 9999:
-        raise misfit(field, "it is a year of four digits")
+        raise value_error(field, "it is a year of four digits")
     return year
 
 
-def _length(field: Field, value: object, zone: tzinfo) -> int | float:
+def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     """Seconds; NocoDB reads 1:30 as hours and minutes."""
     told = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if told is None:
-        return _number(field, value)
+        return _parse_number(field, value)
     minutes = int(told["hours"]) * 60 + int(told["minutes"])
     return minutes * 60 + int(told["seconds"] or 0)
 
 
-def _day(field: Field, value: object, zone: tzinfo) -> str:
+def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _DAY.fullmatch(value.strip()):
         with suppress(ValueError):
             return date.fromisoformat(value.strip()).isoformat()
-    raise misfit(field, "it holds days, written as 2026-11-20")
+    raise value_error(field, "it holds days, written as 2026-11-20")
 
 
-def _moment(field: Field, value: object, zone: tzinfo) -> str:
+def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _MOMENT.fullmatch(value.strip()):
         with suppress(ValueError):
             told = datetime.fromisoformat(value.strip())
             return (told if told.tzinfo else told.replace(tzinfo=zone)).isoformat(" ")
-    raise misfit(field, "it holds moments, written as 2026-11-20 14:30")
+    raise value_error(field, "it holds moments, written as 2026-11-20 14:30")
 
 
-def _time(field: Field, value: object, zone: tzinfo) -> str:
+def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
     told = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
     if told:
         with suppress(ValueError):
             hour, minute, second = (int(part or 0) for part in told.group(1, 2, "second"))
             return time(hour, minute, second).isoformat()
-    raise misfit(field, "it holds times, written as 14:30")
+    raise value_error(field, "it holds times, written as 14:30")
 
 
-def _mail(field: Field, value: object, zone: tzinfo | None = None) -> str:
-    told = text(field, value).strip()
+def _parse_mail(field: Field, value: object, zone: tzinfo | None = None) -> str:
+    told = parse_text(field, value).strip()
     if not _MAIL.fullmatch(told):
-        raise misfit(field, "it holds mail addresses, written as ana@example.com")
+        raise value_error(field, "it holds mail addresses, written as ana@example.com")
     return told
 
 
-def _url(field: Field, value: object, zone: tzinfo) -> str:
-    told = text(field, value).strip()
+def _parse_url(field: Field, value: object, zone: tzinfo) -> str:
+    told = parse_text(field, value).strip()
     if not _URL.fullmatch(told):
-        raise misfit(field, "it holds a web address, written as https://example.com/page")
+        raise value_error(field, "it holds a web address, written as https://example.com/page")
     return told
 
 
-def option(field: Field, value: object, zone: tzinfo | None = None) -> str:
-    told = text(field, value)
+def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str:
+    told = parse_text(field, value)
     if told in field.options:
         return told
     near = [each for each in field.options if plain(each) == plain(told)]
@@ -210,36 +210,36 @@ def option(field: Field, value: object, zone: tzinfo | None = None) -> str:
     )  # fmt: skip
 
 
-def _options(field: Field, value: object, zone: tzinfo) -> list[str]:
+def _parse_options(field: Field, value: object, zone: tzinfo) -> list[str]:
     each: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
     stripped = [one.strip() if isinstance(one, str) else one for one in each]
-    return list(dict.fromkeys(option(field, one) for one in stripped))
+    return list(dict.fromkeys(parse_option(field, one) for one in stripped))
 
 
-def _people(field: Field, value: object, zone: tzinfo) -> list[str]:
+def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
     each: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
     told = [one.get("email") if isinstance(one, Mapping) else one for one in each]
-    return list(dict.fromkeys(_mail(field, one).lower() for one in told))
+    return list(dict.fromkeys(_parse_mail(field, one).lower() for one in told))
 
 
-def _json(field: Field, value: object, zone: tzinfo) -> str:
+def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
     """The text of it in one form."""
     try:
-        return _ordered(value)
+        return _sort_json(value)
     except (ValueError, RecursionError):
-        raise misfit(field, "it holds JSON") from None
+        raise value_error(field, "it holds JSON") from None
 
 
-def _ordered(value: object) -> str:
+def _sort_json(value: object) -> str:
     told = json.loads(value) if isinstance(value, str) else value
     return json.dumps(told, ensure_ascii=False, sort_keys=True)
 
 
-def _no_files(field: Field, value: object, zone: tzinfo) -> None:
-    raise misfit(field, "files cannot be written, only removed with null")
+def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
+    raise value_error(field, "files cannot be written, only removed with null")
 
 
-def misfit(field: Field, why: str) -> ToolError:
+def value_error(field: Field, why: str) -> ToolError:
     return ToolError(
         "That does not fit the field {field}: {why}.",
         code="bad_value", hint="ask the person where you are not sure",
@@ -247,7 +247,7 @@ def misfit(field: Field, why: str) -> ToolError:
     )  # fmt: skip
 
 
-def _as_it_is(cell: Any) -> Any:
+def _keep_value(cell: Any) -> Any:
     return cell
 
 
@@ -271,7 +271,7 @@ def _stored_options(cell: Any) -> Any:
 def _stored_json(cell: Any) -> Any:
     """NocoDB keeps the text as it came."""
     try:
-        return _ordered(cell)
+        return _sort_json(cell)
     except (ValueError, RecursionError):
         return str(cell)
 
@@ -297,92 +297,92 @@ class FieldType:
 
     word: str = ""
     kind: Kind = "words"
-    enter: Callable[[Field, object, tzinfo], Any] = text
-    stored: Callable[[Any], Any] = _as_it_is
-    sent: Callable[[Any], Any] = _as_it_is
+    parse: Callable[[Field, object, tzinfo], Any] = parse_text
+    normalise: Callable[[Any], Any] = _keep_value
+    to_nocodb: Callable[[Any], Any] = _keep_value
     total: Total = ""
     link: bool = False
     file: bool = False
-    computed: bool = False
-    anew: bool = False
+    is_computed: bool = False
+    differs_by_row: bool = False
     hidden: bool = False
-    figures: bool = False
+    may_hold_numbers: bool = False
 
 
-def _filled_in(kind: Kind = "words", word: str = "", **more: Any) -> FieldType:
-    return FieldType(word, kind, computed=True, **more)
+def _computed_type(kind: Kind = "words", word: str = "", **more: Any) -> FieldType:
+    return FieldType(word, kind, is_computed=True, **more)
 
 
 _UNKNOWN = FieldType()
-TYPES: Mapping[str, FieldType] = {
+FIELD_TYPES: Mapping[str, FieldType] = {
     "SingleLineText": FieldType("text"),
     "LongText": FieldType("longtext"),
     "PhoneNumber": FieldType("phone"),
-    "Email": FieldType(enter=_mail),
-    "URL": FieldType(enter=_url),
-    "JSON": FieldType(enter=_json, stored=_stored_json),
-    "SingleSelect": FieldType("select", enter=option),
-    "MultiSelect": FieldType("multiselect", "options", _options, _stored_options),
-    "User": FieldType("", "people", _people, _stored_people, _sent_people),
+    "Email": FieldType(parse=_parse_mail),
+    "URL": FieldType(parse=_parse_url),
+    "JSON": FieldType(parse=_parse_json, normalise=_stored_json),
+    "SingleSelect": FieldType("select", parse=parse_option),
+    "MultiSelect": FieldType("multiselect", "options", _parse_options, _stored_options),
+    "User": FieldType("", "people", _parse_people, _stored_people, _sent_people),
     "Collaborator": FieldType(kind="people"),
-    "Checkbox": FieldType(kind="check", enter=truth),
-    "Number": FieldType(kind="number", enter=_whole, total="exact"),
-    "Rating": FieldType(kind="number", enter=_rating, total="exact"),
-    "Year": FieldType(kind="number", enter=_year, total="exact"),
-    "Duration": FieldType(kind="number", enter=_length, total="exact"),
-    "Decimal": FieldType(kind="number", enter=_number, total="rounded"),
-    "Currency": FieldType(kind="number", enter=_number, total="rounded"),
-    "Percent": FieldType(kind="number", enter=_percent, total="rounded"),
-    "Date": FieldType(kind="day", enter=_day, total="time"),
-    "DateTime": FieldType("datetime", "moment", _moment, total="time"),
-    "Time": FieldType(kind="opaque", enter=_time, stored=_stored_time),
+    "Checkbox": FieldType(kind="check", parse=parse_checkbox),
+    "Number": FieldType(kind="number", parse=_parse_whole, total="exact"),
+    "Rating": FieldType(kind="number", parse=_parse_rating, total="exact"),
+    "Year": FieldType(kind="number", parse=_parse_year, total="exact"),
+    "Duration": FieldType(kind="number", parse=_parse_duration, total="exact"),
+    "Decimal": FieldType(kind="number", parse=_parse_number, total="rounded"),
+    "Currency": FieldType(kind="number", parse=_parse_number, total="rounded"),
+    "Percent": FieldType(kind="number", parse=_parse_percent, total="rounded"),
+    "Date": FieldType(kind="day", parse=_parse_day, total="time"),
+    "DateTime": FieldType("datetime", "moment", _parse_moment, total="time"),
+    "Time": FieldType(kind="opaque", parse=_parse_time, normalise=_stored_time),
     "GeoData": FieldType(kind="opaque"),
     "Geometry": FieldType(kind="opaque"),
-    "Attachment": FieldType("files", "opaque", _no_files, _stored_files, file=True),
+    "Attachment": FieldType("files", "opaque", _refuse_files, _stored_files, file=True),
     # A cell of the first holds rows, of the second how many they are; both are read and written by
     # `NocoApi.links`, `link`, `unlink`.
     "LinkToAnotherRecord": FieldType(link=True),
     "Links": FieldType(kind="number", link=True),
     # NocoDB fills these itself (https://nocodb.com/docs/product-docs/fields).
-    "ID": _filled_in("mixed", anew=True),
-    "UUID": _filled_in(anew=True),
-    "AutoNumber": _filled_in("number", anew=True, total="exact"),
-    "CreatedTime": _filled_in("moment", "datetime", anew=True),
-    "LastModifiedTime": _filled_in("moment", "datetime", anew=True),
-    "CreatedBy": _filled_in("people", anew=True),
-    "LastModifiedBy": _filled_in("people", anew=True),
-    "Formula": _filled_in("mixed", figures=True),
-    "Rollup": _filled_in("number"),
-    "Count": _filled_in("number"),
-    "Lookup": _filled_in(),
-    "QrCode": _filled_in("opaque"),
-    "Barcode": _filled_in("opaque"),
-    "Button": _filled_in("opaque"),
-    "Order": _filled_in(hidden=True),
-    "ForeignKey": _filled_in(hidden=True),
-    "Deleted": _filled_in(hidden=True),
+    "ID": _computed_type("mixed", anew=True),
+    "UUID": _computed_type(anew=True),
+    "AutoNumber": _computed_type("number", anew=True, total="exact"),
+    "CreatedTime": _computed_type("moment", "datetime", anew=True),
+    "LastModifiedTime": _computed_type("moment", "datetime", anew=True),
+    "CreatedBy": _computed_type("people", anew=True),
+    "LastModifiedBy": _computed_type("people", anew=True),
+    "Formula": _computed_type("mixed", figures=True),
+    "Rollup": _computed_type("number"),
+    "Count": _computed_type("number"),
+    "Lookup": _computed_type(),
+    "QrCode": _computed_type("opaque"),
+    "Barcode": _computed_type("opaque"),
+    "Button": _computed_type("opaque"),
+    "Order": _computed_type(hidden=True),
+    "ForeignKey": _computed_type(hidden=True),
+    "Deleted": _computed_type(hidden=True),
 }
 """By NocoDB's word for it; what is not here is text."""
 
 
-def entered(field: Field, value: object, zone: tzinfo) -> Any:
+def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
     """`value` as it is kept in a draft; moments without an offset are in `zone`.
 
     None clears the field. Raises ToolError, with what would fit as hint.
     """
     if value in _EMPTY and field.kind != "check":
         return None
-    return field.of.enter(field, value, zone)
+    return field.field_type.parse(field, value, zone)
 
 
-def stored(field: Field, cell: object) -> Any:
+def normalise_cell(field: Field, cell: object) -> Any:
     """A cell of NocoDB's in the form of `entered`; without what differs at each reading."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
-    return None if cell in _EMPTY else field.of.stored(cell)
+    return None if cell in _EMPTY else field.field_type.normalise(cell)
 
 
-def here(field: Field, value: Any, zone: tzinfo) -> Any:
+def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
     """A moment as it is where somebody reads it; all else as it is."""
     if field.kind == "moment" and isinstance(value, str):
         with suppress(ValueError):
@@ -391,7 +391,7 @@ def here(field: Field, value: Any, zone: tzinfo) -> Any:
     return value
 
 
-def same(wanted: Any, found: Any) -> bool:
+def is_same_value(wanted: Any, found: Any) -> bool:
     """Equal as JSON, or as the number, truth or moment that both of them write: a table may read
     "79" as 79, or a day as a moment."""
     if bool(wanted == found) or (wanted in _EMPTY and found in _EMPTY):
@@ -401,7 +401,7 @@ def same(wanted: Any, found: Any) -> bool:
         return one == other
     if not isinstance(wanted, str | int | float) or not isinstance(found, str | int | float):
         return False
-    numbers = number_of(wanted), number_of(found)
+    numbers = parse_number(wanted), parse_number(found)
     if None not in numbers:
         return numbers[0] == numbers[1]
     with suppress(ValueError):
@@ -412,10 +412,10 @@ def same(wanted: Any, found: Any) -> bool:
     return False
 
 
-def alike(one: Any, other: Any) -> bool:
+def is_same_entry(one: Any, other: Any) -> bool:
     """The same entry, both in the form of `entered`; in lists the order is nobody's matter."""
     if isinstance(one, list) and isinstance(other, list):
-        return sorted(map(_mark, one)) == sorted(map(_mark, other))
+        return sorted(map(_comparison_key, one)) == sorted(map(_comparison_key, other))
     if isinstance(one, str) and isinstance(other, str):
         if one == other:
             return True
@@ -423,10 +423,10 @@ def alike(one: Any, other: Any) -> bool:
             moments = datetime.fromisoformat(one), datetime.fromisoformat(other)
             return all(each.tzinfo for each in moments) and moments[0] == moments[1]
         return False
-    return same(one, other)
+    return is_same_value(one, other)
 
 
-def _mark(value: Any) -> str:
+def _comparison_key(value: Any) -> str:
     if isinstance(value, Mapping) and "id" in value:
         return str(value["id"])
     return json.dumps(value, sort_keys=True)
@@ -436,7 +436,7 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def filled(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is empty."""
     return {name: value for name, value in values.items() if value not in _EMPTY}
 
@@ -457,12 +457,12 @@ def counts_rows(field: Field) -> bool:
     return field.is_link and field.kind == "number"
 
 
-def may_lack(field: Field, cell: object) -> bool:
+def may_be_incomplete(field: Field, cell: object) -> bool:
     """Whether the row may link to more rows than a link cell of NocoDB's, a list, tells."""
-    return field.is_link and isinstance(cell, list) and len(cell) in CUTS
+    return field.is_link and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
 
-def number_of(cell: object) -> Decimal | None:
+def parse_number(cell: object) -> Decimal | None:
     """Exactly as it was written: a float's shortest form is what the table shows."""
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
         return None
@@ -473,7 +473,7 @@ def number_of(cell: object) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def moment_of(cell: object, zone: tzinfo | None) -> datetime | None:
+def parse_moment(cell: object, zone: tzinfo | None) -> datetime | None:
     """A date-time in `zone`; NocoDB tells them in UTC."""
     if not isinstance(cell, str):
         return None
@@ -483,7 +483,7 @@ def moment_of(cell: object, zone: tzinfo | None) -> datetime | None:
         return None
 
 
-def day_of(cell: object) -> date | None:
+def parse_day(cell: object) -> date | None:
     """A plain date, which belongs to no zone."""
     try:
         return date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
@@ -491,22 +491,22 @@ def day_of(cell: object) -> date | None:
         return None
 
 
-def texts_of(cell: object) -> tuple[str, ...]:
+def cell_texts(cell: object) -> tuple[str, ...]:
     """Every word that stands for the cell: its text, the titles of links, files, people."""
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):
-        return tuple(text for each in cell for text in texts_of(each))
+        return tuple(text for each in cell for text in cell_texts(each))
     if isinstance(cell, Mapping):
-        return (title_of(cell),)
+        return (cell_title(cell),)
     return (str(cell).lower() if isinstance(cell, bool) else str(cell),)
 
 
-def title_of(cell: Mapping[str, object]) -> str:
+def cell_title(cell: Mapping[str, object]) -> str:
     """Of a linked row ({"id", "fields": {display: value}}), a file, a person; never an address."""
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
-        named = next((text for value in fields.values() for text in texts_of(value)), "")
+        named = next((text for value in fields.values() for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
         if isinstance(told := cell.get(key), str) and told:
@@ -514,15 +514,18 @@ def title_of(cell: Mapping[str, object]) -> str:
     return str(cell.get("id", ""))
 
 
-def people_of(cell: object) -> tuple[str, ...]:
+def people_texts(cell: object) -> tuple[str, ...]:
     """Names and mail addresses: {"id", "email", "display_name"}, or a list of them."""
     each = cell if isinstance(cell, list) else [cell]
     told = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
     return tuple(text for text in told if isinstance(text, str) and text)
 
 
-def shown(
-    record: Record, fields: Iterable[Field], zone: tzinfo | None, longest: int = CELL
+def format_row(
+    record: NocoRecord,
+    fields: Iterable[Field],
+    zone: tzinfo | None,
+    max_characters: int = MAX_CELL_CHARACTERS,
 ) -> dict[str, Any]:
     """A row for a model: its id, then each field that is not empty; no addresses, no secrets.
 
@@ -533,38 +536,38 @@ def shown(
     for field in fields:
         cell = open_cells.get(field.title)
         if field.type != "ID" and not is_blank(field, cell):
-            title = line(field.title)
+            title = format_label(field.title)
             plain_cell = isinstance(cell, bool | int | float)
             row["id (field)" if title == "id" else title] = (
-                cell if plain_cell else cut(_text(field, cell, zone), longest)
+                cell if plain_cell else cut(_format_cell(field, cell, zone), max_characters)
             )
     return row
 
 
-def written(record: Record, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
+def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
     """A row for a spreadsheet: whole cells, as text."""
     open_cells = redacted(dict(record.fields))
     return [
-        record.id if field.type == "ID" else _text(field, open_cells.get(field.title), zone)
+        record.id if field.type == "ID" else _format_cell(field, open_cells.get(field.title), zone)
         for field in fields
     ]
 
 
-def line(text: str, longest: int = CELL) -> str:
+def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
     """A name or a label."""
-    return one_line(text, longest)
+    return one_line(text, max_characters)
 
 
-def told(moment: datetime) -> str:
+def format_moment(moment: datetime) -> str:
     """Without its zone, which stands beside."""
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
-def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
+def _format_cell(field: Field, cell: object, zone: tzinfo | None) -> str:
     """Links, files and people by their titles; moments in the zone of who reads.
 
     Links end in "…" where NocoDB may have left some out.
     """
-    if field.kind == "moment" and (moment := moment_of(cell, zone)):
-        return told(moment)
-    return clean(", ".join(texts_of(cell))) + (" …" if may_lack(field, cell) else "")
+    if field.kind == "moment" and (moment := parse_moment(cell, zone)):
+        return format_moment(moment)
+    return clean(", ".join(cell_texts(cell))) + (" …" if may_be_incomplete(field, cell) else "")

@@ -21,16 +21,16 @@ from core.domain.errors import ToolError
 from core.text.i18n import say
 from core.text.text import normalised, one_line, plain
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import Record
+from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
-from core.tools.nocodb.schema import Table
+from core.tools.nocodb.schema import TableDescription
 
-LONGEST_WHERE = 6_000
+MAX_WHERE_CHARACTERS = 6_000
 """Characters in an address, percent-encoded: Node takes 16 kB of headers by default
 (https://nodejs.org/api/cli.html#--max-http-header-sizesize), proxies 8 kB."""
 
 _QUOTES = "\"'"
-_BARE = re.compile(r"(?![ ])[\w .:@+/-]*[\w.]")
+_BARE_VALUE = re.compile(r"(?![ ])[\w .:@+/-]*[\w.]")
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
 """What they mean without quotes is not themselves."""
 
@@ -39,14 +39,14 @@ DATE_WORDS = (
     "next_month, this_quarter, last_quarter, next_quarter, this_year, last_year, next_year, "
     "last_N_days, next_N_days"
 )
-_MOST_DAYS = 3660
+_MAX_RELATIVE_DAYS = 3660
 """Days of a `last_N_days`."""
 
 _DAY = timedelta(days=1)
 _SHIFTS = {"last": -1, "this": 0, "next": 1}
 _NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
-_NAMED = re.compile(r"(last|this|next)_(week|month|quarter|year)")
-_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
+_NAMED_PERIOD = re.compile(r"(last|this|next)_(week|month|quarter|year)")
+_RELATIVE_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _MOMENT = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
@@ -59,14 +59,14 @@ _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
 _FORMS = (str.casefold, normalised)
-_UNSAID = re.compile(r"[%_\\\"]")
+_INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and what no quotes can hold beside another quote."""
 
-MOST_FILTERS = 20
+MAX_FILTERS = 20
 """Filters in one call."""
-MOST_VALUES = 100
+MAX_FILTER_VALUES = 100
 """Values of one filter."""
-LONGEST_VALUE = 2_000
+MAX_VALUE_CHARACTERS = 2_000
 """Characters."""
 
 _BLANK_OPS: tuple[Op, ...] = ("blank", "notblank")
@@ -79,7 +79,7 @@ _CHECK_OPS: tuple[Op, ...] = ("eq", "neq", *_BLANK_OPS)
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-GUIDE = (
+FILTER_GUIDE = (
     f"On dates a value is a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30) or "
     f"one of {DATE_WORDS}; eq means within it, between takes [first, last] and includes both; "
     "weeks begin on Monday; all in the asker's time zone. Links compare with titles of linked "
@@ -88,9 +88,9 @@ GUIDE = (
 )
 """What a tool's description says of filters."""
 
-LONGEST_TOLD = 60
+MAX_PHRASE_CHARACTERS = 60
 """Characters of a field's name or of a value in words."""
-_VALUES_TOLD = 5
+_MAX_VALUES_NAMED = 5
 
 _SENTENCES: dict[Op, str] = {
     "eq": "{field} is {value}",
@@ -126,7 +126,7 @@ Match = Literal["all", "any"]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class WhereClause:
     """`v2` says the same without quotes; None where that cannot be. Empty: every row.
 
     It is made of field ids and quoted values, and no value can end its own quotation. As seen on
@@ -141,26 +141,26 @@ class Where:
     v2: str | None = ""
 
     @property
-    def fits(self) -> bool:
-        return len(quote(self.v3)) <= LONGEST_WHERE
+    def is_sendable(self) -> bool:
+        return len(quote(self.v3)) <= MAX_WHERE_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """From `start`, included, to `end`, not included; both aware, in the zone of who asks."""
 
     start: datetime
     end: datetime
 
     @classmethod
-    def of(cls, text: str, now: datetime) -> Span:
+    def of(cls, text: str, now: datetime) -> TimeSpan:
         """`now` is aware and in the zone of who asks. Weeks begin on Monday (ISO 8601).
 
         `text` is one of `DATE_WORDS`, or a year, month, day or moment as ISO 8601 writes them; one
         without an offset is in that zone. `last_7_days` ends with today. Raises ToolError.
         """
         try:
-            span = _span(text.strip(), now)
+            span = _parse_span(text.strip(), now)
         except (ValueError, OverflowError):
             span = None
         if span is None or not 1 < span.start.year < span.end.year + 1 < 9999:
@@ -177,7 +177,7 @@ class Span:
         if self.start.time() != time() or self.end.time() != time():
             return self.start.isoformat(" ", "minutes")[: len("2026-11-20 09:30")]
         first, after = self.first_day, self.day_after
-        for length, of in ((4, year_of), (7, month_of)):
+        for length, of in ((4, year_start), (7, month_start)):
             if (first, after) == (of(first), of(first, 1)):
                 return first.isoformat()[:length]
         last = (after - _DAY).isoformat()
@@ -193,11 +193,11 @@ class Span:
         return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
-Operand = str | bool | Decimal | Span
+Operand = str | bool | Decimal | TimeSpan
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class FilterCondition:
     """`where` asks for every row that fits, and where it is not `exact` for more; None: for all.
 
     `holds` says of a cell what NocoDB would.
@@ -206,9 +206,9 @@ class Condition:
     field: Field
     op: Op
     operands: tuple[Operand, ...]
-    where: Where | None
-    exact: bool
-    holds: Callable[[object], bool]
+    where: WhereClause | None
+    is_exact: bool
+    matches: Callable[[object], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,123 +221,129 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RowSelection:
     """The rows of `table` that fit. NocoDB is asked for `where`; unless `exact`, that is more than
     is meant, and each row must be checked with `holds`."""
 
-    table: Table
-    conditions: tuple[Condition, ...] = ()
+    table: TableDescription
+    conditions: tuple[FilterCondition, ...] = ()
     match: Match = "all"
 
     @classmethod
-    def of(cls, table: Table, filters: Sequence[Filter], match: Match, now: datetime) -> Selection:
+    def of(
+        cls, table: TableDescription, filters: Sequence[Filter], match: Match, now: datetime
+    ) -> RowSelection:
         """`now` is in the zone of who asks. Raises ToolError, NocoError `unknown_field`."""
-        if len(filters) > MOST_FILTERS:
+        if len(filters) > MAX_FILTERS:
             raise ToolError(
                 "Those are {count} filters; at most {most} fit in one call.",
-                code="bad_filter", count=len(filters), most=MOST_FILTERS,
+                code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
-        made = [condition(table.field(each.field), each.op, each.value, now) for each in filters]
+        made = [
+            build_condition(table.field(each.field), each.op, each.value, now) for each in filters
+        ]
         return cls(table, tuple(made), match)
 
     @property
-    def where(self) -> Where:
+    def where(self) -> WhereClause:
         """Empty where there is no filter, and where it would be too long to send."""
-        whole = self._whole
-        return whole if whole.fits else Where()
+        whole = self._full_where
+        return whole if whole.is_sendable else WhereClause()
 
     @property
-    def exact(self) -> bool:
-        return all(each.exact for each in self.conditions) and self._whole.fits
+    def is_exact(self) -> bool:
+        return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
 
     @property
-    def checked(self) -> tuple[Field, ...]:
+    def checked_fields(self) -> tuple[Field, ...]:
         """The fields that `holds` looks at."""
-        return () if self.exact else tuple(dict.fromkeys(each.field for each in self.conditions))
+        return () if self.is_exact else tuple(dict.fromkeys(each.field for each in self.conditions))
 
-    def holds(self, row: Record) -> bool:
+    def matches(self, row: NocoRecord) -> bool:
         """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
-        if self.exact:
+        if self.is_exact:
             return True
         checks = (  # v3 tells a row's id beside its fields
-            each.holds(row.id if each.field.type == "ID" else row.fields.get(each.field.title))
+            each.matches(row.id if each.field.type == "ID" else row.fields.get(each.field.title))
             for each in self.conditions
         )
         return all(checks) if self.match == "all" else any(checks)
 
     @property
-    def _whole(self) -> Where:
-        parts = [each.where or Where() for each in self.conditions]
-        return every(parts) if self.match == "all" else either(parts)
+    def _full_where(self) -> WhereClause:
+        parts = [each.where or WhereClause() for each in self.conditions]
+        return all_of(parts) if self.match == "all" else any_of(parts)
 
 
-def clause(field: str, op: str, *values: str, word: str = "") -> Where:
+def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
     """`field` is an id; `word` stands before the values, as exactDate.
 
     Raises ValueError for a value that is not `sayable`.
     """
     head = [field, op, *([word] if word else [])]
     sayable_bare = all(
-        _BARE.fullmatch(value) and value.lower() not in _RESERVED for value in values
+        _BARE_VALUE.fullmatch(value) and value.lower() not in _RESERVED for value in values
     )
     bare = f"({','.join([*head, *values])})" if sayable_bare else None
-    return Where(f"({','.join([*head, *map(_quoted, values)])})", bare)
+    return WhereClause(f"({','.join([*head, *map(_quote_value, values)])})", bare)
 
 
-def sayable(values: Sequence[str]) -> bool:
+def can_quote(values: Sequence[str]) -> bool:
     """Whether each of them lacks one of the two quotes, and backslashes."""
-    return all(_mark(value) for value in values)
+    return all(_find_quote(value) for value in values)
 
 
-def every(parts: Sequence[Where]) -> Where:
-    return _joined(parts, "~and")
+def all_of(parts: Sequence[WhereClause]) -> WhereClause:
+    return _join_clauses(parts, "~and")
 
 
-def either(parts: Sequence[Where]) -> Where:
+def any_of(parts: Sequence[WhereClause]) -> WhereClause:
     """Empty when one of them is, which every row fits."""
-    return _joined(parts, "~or") if all(part.v3 for part in parts) else Where()
+    return _join_clauses(parts, "~or") if all(part.v3 for part in parts) else WhereClause()
 
 
-def month_of(day: date, later: int = 0) -> date:
+def month_start(day: date, later: int = 0) -> date:
     """The first day of its month, or of the one so many months later."""
-    return _month(day.year, day.month + later)
+    return _first_of_month(day.year, day.month + later)
 
 
-def year_of(day: date, later: int = 0) -> date:
-    return _month(day.year + later, 1)
+def year_start(day: date, later: int = 0) -> date:
+    return _first_of_month(day.year + later, 1)
 
 
-_BEGINNINGS: dict[str, Callable[[date, int], date]] = {
+_PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
     "week": lambda day, later: day - timedelta(days=day.weekday(), weeks=-later),
-    "month": month_of,
-    "quarter": lambda day, later: _month(day.year, (day.month - 1) // 3 * 3 + 1 + 3 * later),
-    "year": year_of,
+    "month": month_start,
+    "quarter": lambda day, later: _first_of_month(
+        day.year, (day.month - 1) // 3 * 3 + 1 + 3 * later
+    ),
+    "year": year_start,
 }
 
 
-def misfit(why: str) -> ToolError:
+def filter_error(why: str) -> ToolError:
     return ToolError("That filter does not fit: {why}.", code="bad_filter", why=why)
 
 
-def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Condition:
+def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime) -> FilterCondition:
     """Every date is a stretch of time: `gt` a month is after its end, `eq` is within it."""
-    spans = tuple(Span.of(str(each), now) for each in given)
-    span = Span(spans[0].start, spans[-1].end)
+    spans = tuple(TimeSpan.of(str(each), now) for each in given)
+    span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
         start, end = span.first_day.isoformat(), span.day_after.isoformat()
     else:
-        start, end = _utc(span.start), _utc(span.end)
-    before, until = (clause(field.id, "lt", at, word="exactDate") for at in (start, end))
-    since, after = (clause(field.id, "gte", at, word="exactDate") for at in (start, end))
-    inside = every([since, until])
-    outside = either([before, after, clause(field.id, "blank")])
+        start, end = _format_utc(span.start), _format_utc(span.end)
+    before, until = (build_clause(field.id, "lt", at, word="exactDate") for at in (start, end))
+    since, after = (build_clause(field.id, "gte", at, word="exactDate") for at in (start, end))
+    inside = all_of([since, until])
+    outside = any_of([before, after, build_clause(field.id, "blank")])
     wheres = {
         "eq": inside, "between": inside, "neq": outside,
         "gt": after, "gte": since, "lt": before, "lte": until,
     }  # fmt: skip
 
     def holds(cell: object) -> bool:
-        at = _sortable(field, cell)
+        at = _comparable_time(field, cell)
         if at is None:
             return op == "neq"
         within = start <= at < end
@@ -346,159 +352,159 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
             "gt": at >= end, "gte": at >= start, "lt": at < start, "lte": at < end,
         }[op]  # fmt: skip
 
-    return Condition(field, op, spans, wheres[op], True, holds)
+    return FilterCondition(field, op, spans, wheres[op], True, holds)
 
 
-def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
-    values = tuple(_word(field, op, each) for each in given)
+def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
+    values = tuple(_parse_text_operand(field, op, each) for each in given)
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
 
     def holds(cell: object) -> bool:
-        texts = fieldtypes.people_of(cell) if people else fieldtypes.texts_of(cell)
-        if fieldtypes.may_lack(field, cell):
-            raise misfit(f"rows link to more than I can look through in {field.title}")
+        texts = fieldtypes.people_texts(cell) if people else fieldtypes.cell_texts(cell)
+        if fieldtypes.may_be_incomplete(field, cell):
+            raise filter_error(f"rows link to more than I can look through in {field.title}")
         if wide:
             found = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
         else:
             found = any(text in values for text in texts)
         return found == (op not in ("neq", "not_contains"))
 
-    where, exact = _words_where(field, op, values, wide)
-    return Condition(field, op, values, where, exact, holds)
+    where, exact = _text_clause(field, op, values, wide)
+    return FilterCondition(field, op, values, where, exact, holds)
 
 
-def condition(field: Field, op: Op, value: Value, now: datetime) -> Condition:
+def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
     """`now` is in the zone of who asks: days and months begin there.
 
     Raises ToolError where the field cannot be asked that, or the value does not fit it.
     """
-    given = _given(op, value)
+    given = _check_values(op, value)
     if field.kind == "check":
-        return _of_check(field, _fitting(field, op, _CHECK_OPS), given)
+        return _checkbox_condition(field, _check_operator(field, op, _CHECK_OPS), given)
     if op in _BLANK_OPS or (given == [""] and op in ("eq", "neq")):
-        return _of_blank(field, op in ("blank", "eq"))
+        return _blank_condition(field, op in ("blank", "eq"))
     if field.kind == "opaque":
-        _fitting(field, op, _BLANK_OPS)
+        _check_operator(field, op, _BLANK_OPS)
     if field.is_time:
-        return of_dates(field, _fitting(field, op, _DATE_OPS), given, now)
-    if field.kind == "number" or _as_number(field, op, given):
-        return _of_number(field, _fitting(field, op, _NUMBER_OPS), given)
-    return of_words(field, _fitting(field, op, _WORD_OPS), given)
+        return date_condition(field, _check_operator(field, op, _DATE_OPS), given, now)
+    if field.kind == "number" or _compares_numbers(field, op, given):
+        return _number_condition(field, _check_operator(field, op, _NUMBER_OPS), given)
+    return text_condition(field, _check_operator(field, op, _WORD_OPS), given)
 
 
-def words(selection: Selection, locale: str) -> str:
+def describe_selection(selection: RowSelection, locale: str) -> str:
     """ "" where every row is meant. Names and values stand in it as they are, on one line."""
     joined = _AND if selection.match == "all" else _OR
     told = ""
     for each in selection.conditions:
-        one = _in_words(each, locale)
+        one = _describe_condition(each, locale)
         told = say(joined, locale, one=told, other=one) if told else one
     return told
 
 
-def _joined(parts: Sequence[Where], by: str) -> Where:
+def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
     said = [part for part in parts if part.v3]
     if len(said) < 2:
-        return said[0] if said else Where()
+        return said[0] if said else WhereClause()
     bare = [part.v2 for part in said if part.v2 is not None]
-    return Where(
+    return WhereClause(
         f"({by.join(part.v3 for part in said)})",
         f"({by.join(bare)})" if len(bare) == len(said) else None,
     )
 
 
-def _quoted(value: str) -> str:
-    mark = _mark(value)
+def _quote_value(value: str) -> str:
+    mark = _find_quote(value)
     if not mark:
         raise ValueError("a value that no quotes can hold")
     return f"{mark}{value}{mark}"
 
 
-def _mark(value: str) -> str:
+def _find_quote(value: str) -> str:
     """The quote that can hold it, "" for none."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
-def _span(text: str, now: datetime) -> Span | None:
+def _parse_span(text: str, now: datetime) -> TimeSpan | None:
     today, zone = now.date(), now.tzinfo
     if text in _NEAR:
         day = today + _NEAR[text] * _DAY
-        return _days(day, day + _DAY, zone)
-    if found := _NAMED.fullmatch(text):
-        shift, begin = _SHIFTS[found[1]], _BEGINNINGS[found[2]]
-        return _days(begin(today, shift), begin(today, shift + 1), zone)
-    if found := _DAYS.fullmatch(text):
+        return _span_of_days(day, day + _DAY, zone)
+    if found := _NAMED_PERIOD.fullmatch(text):
+        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
+        return _span_of_days(begin(today, shift), begin(today, shift + 1), zone)
+    if found := _RELATIVE_DAYS.fullmatch(text):
         count = int(found[2]) * _DAY
-        if not _DAY <= count <= _MOST_DAYS * _DAY:
+        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
             return None
         if found[1] == "last":
-            return _days(today + _DAY - count, today + _DAY, zone)
-        return _days(today, today + count, zone)
+            return _span_of_days(today + _DAY - count, today + _DAY, zone)
+        return _span_of_days(today, today + count, zone)
     if found := _DATE.fullmatch(text):
         year, month, nth = (int(part) if part else 0 for part in found.groups())
         first = date(year, month or 1, nth or 1)
-        after = first + _DAY if nth else month_of(first, 1) if month else year_of(first, 1)
-        return _days(first, after, zone)
+        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
+        return _span_of_days(first, after, zone)
     if found := _MOMENT.fullmatch(text):
         moment = datetime.fromisoformat(text)
         start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
         start = start.replace(microsecond=0)
-        return Span(start, start + timedelta(seconds=1 if found[1] else 60))
+        return TimeSpan(start, start + timedelta(seconds=1 if found[1] else 60))
     return None
 
 
-def _days(first: date, after: date, zone: tzinfo | None) -> Span:
+def _span_of_days(first: date, after: date, zone: tzinfo | None) -> TimeSpan:
     start, end = (datetime.combine(day, time(), zone) for day in (first, after))
-    return Span(start, end)
+    return TimeSpan(start, end)
 
 
-def _month(year: int, month: int) -> date:
+def _first_of_month(year: int, month: int) -> date:
     """Months before the first and after the twelfth belong to the years beside."""
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
 
 
-def _sortable(field: Field, cell: object) -> str | None:
+def _comparable_time(field: Field, cell: object) -> str | None:
     """A cell in the form that NocoDB compares, in which texts sort as times do."""
     if field.kind == "day":
-        day = fieldtypes.day_of(cell)
+        day = fieldtypes.parse_day(cell)
         return day.isoformat() if day else None
-    moment = fieldtypes.moment_of(cell, UTC)
-    return _utc(moment) if moment else None
+    moment = fieldtypes.parse_moment(cell, UTC)
+    return _format_utc(moment) if moment else None
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(" ", "seconds")
 
 
-def _words_where(
+def _text_clause(
     field: Field, op: Op, values: Sequence[str], wide: bool
-) -> tuple[Where | None, bool]:
+) -> tuple[WhereClause | None, bool]:
     """And whether it is exact."""
     if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
         return None, False
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
-    if sayable(values) and not (wide and any(map(_is_loose, values[0]))):
-        return clause(field.id, by[op], *values), True
+    if can_quote(values) and not (wide and any(map(_matches_loosely, values[0]))):
+        return build_clause(field.id, by[op], *values), True
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
-    pattern = "".join("%" if _is_loose(each) else each for each in values[0]).strip("%")
+    pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
     if field.kind == "options" or op not in ("eq", "contains") or not pattern:
         return None, False
-    return clause(field.id, "like", pattern), False
+    return build_clause(field.id, "like", pattern), False
 
 
-def _is_loose(letter: str) -> bool:
+def _matches_loosely(letter: str) -> bool:
     """What `like` may take otherwise than we: SQLite knows the case of ASCII's letters alone
     (https://www.sqlite.org/lang_expr.html#like)."""
     cased = not letter.isascii() and letter.lower() != letter.upper()
-    return cased or bool(_UNSAID.match(letter))
+    return cased or bool(_INEXACT_CHARACTERS.match(letter))
 
 
-def _word(field: Field, op: Op, value: object) -> str:
+def _parse_text_operand(field: Field, op: Op, value: object) -> str:
     """The value as text; for a select one of its options, whatever the case it was written in."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text and op != "in":
-        raise misfit(f"`{op}` of nothing fits everything; `blank` finds empty cells")
+        raise filter_error(f"`{op}` of nothing fits everything; `blank` finds empty cells")
     of_options = field.kind == "options" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
@@ -506,28 +512,28 @@ def _word(field: Field, op: Op, value: object) -> str:
         alike = [each for each in field.options if form(each) == form(text.strip())]
         if alike:
             break
-    return alike[0] if len(alike) == 1 else str(fieldtypes.option(field, text))
+    return alike[0] if len(alike) == 1 else str(fieldtypes.parse_option(field, text))
 
 
-def _given(op: Op, value: Value) -> list[str | int | float | bool]:
+def _check_values(op: Op, value: Value) -> list[str | int | float | bool]:
     """As many values as the operator takes."""
     given = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         return []
     if op == "between" and len(given) != 2:
-        raise misfit("`between` takes a list of two values, the first and the last")
+        raise filter_error("`between` takes a list of two values, the first and the last")
     if op not in ("between", "in") and len(given) != 1:
-        raise misfit(f"`{op}` takes one value; `in` takes a list, `blank` none")
-    if not 0 < len(given) <= MOST_VALUES:
-        raise misfit(f"`in` takes a list of 1 to {MOST_VALUES} values")
-    if any(len(str(each)) > LONGEST_VALUE for each in given):
-        raise misfit(f"a value has more than {LONGEST_VALUE} characters")
+        raise filter_error(f"`{op}` takes one value; `in` takes a list, `blank` none")
+    if not 0 < len(given) <= MAX_FILTER_VALUES:
+        raise filter_error(f"`in` takes a list of 1 to {MAX_FILTER_VALUES} values")
+    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in given):
+        raise filter_error(f"a value has more than {MAX_VALUE_CHARACTERS} characters")
     if any(_SURROGATE.search(str(each)) for each in given):
-        raise misfit("a value has half a character in it")
+        raise filter_error("a value has half a character in it")
     return given
 
 
-def _fitting(field: Field, op: Op, ops: Sequence[Op]) -> Op:
+def _check_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     if op in ops:
         return op
     raise ToolError(
@@ -537,41 +543,43 @@ def _fitting(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     )  # fmt: skip
 
 
-def _of_blank(field: Field, blank: bool) -> Condition:
+def _blank_condition(field: Field, blank: bool) -> FilterCondition:
     op: Op = "blank" if blank else "notblank"
-    where = clause(field.id, op)
+    where = build_clause(field.id, op)
     if fieldtypes.counts_rows(field):  # it is a number there, and never blank
-        where = clause(field.id, "eq" if blank else "gt", "0")
-    return Condition(
+        where = build_clause(field.id, "eq" if blank else "gt", "0")
+    return FilterCondition(
         field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == blank
     )
 
 
-def _of_check(field: Field, op: Op, given: Sequence[object]) -> Condition:
+def _checkbox_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
     if op in _BLANK_OPS:
         checked = op == "notblank"
     else:
         truth = _TRUTH.get(str(given[0]).strip().lower())
         if truth is None:
-            raise misfit(f"{field.title} is a checkbox: its value is true or false")
+            raise filter_error(f"{field.title} is a checkbox: its value is true or false")
         checked = truth == (op == "eq")
-    where = clause(field.id, "checked" if checked else "notchecked")
-    return Condition(field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked)
+    where = build_clause(field.id, "checked" if checked else "notchecked")
+    return FilterCondition(field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked)
 
 
-def _of_number(field: Field, op: Op, given: Sequence[object]) -> Condition:
-    found = [fieldtypes.number_of(each) for each in given]
+def _number_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
+    found = [fieldtypes.parse_number(each) for each in given]
     numbers = tuple(each for each in found if each is not None and abs(each.adjusted()) <= 30)
     if len(numbers) < len(given):
-        raise misfit(f"{field.title} holds numbers; write one as 1234.5")
+        raise filter_error(f"{field.title} holds numbers; write one as 1234.5")
     said = [format(each, "f") for each in numbers]
     if op == "between":
-        where = every([clause(field.id, "gte", said[0]), clause(field.id, "lte", said[1])])
+        where = all_of(
+            [build_clause(field.id, "gte", said[0]), build_clause(field.id, "lte", said[1])]
+        )
     else:
-        where = clause(field.id, op, *said)
+        where = build_clause(field.id, op, *said)
 
     def holds(cell: object) -> bool:
-        number, first, last = fieldtypes.number_of(cell), numbers[0], numbers[-1]
+        number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
         if number is None:
             return op == "neq"
         one = number in numbers
@@ -581,36 +589,36 @@ def _of_number(field: Field, op: Op, given: Sequence[object]) -> Condition:
             "lt": number < first, "lte": number <= first,
         }[op]  # fmt: skip
 
-    return Condition(field, op, numbers, where, True, holds)
+    return FilterCondition(field, op, numbers, where, True, holds)
 
 
-def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
+def _compares_numbers(field: Field, op: Op, given: Sequence[object]) -> bool:
     """What NocoDB does not tell of its formulas, whether they give numbers, the filter tells: "007"
     is text unless it is to be compared."""
-    if field.kind != "mixed" or any(fieldtypes.number_of(each) is None for each in given):
+    if field.kind != "mixed" or any(fieldtypes.parse_number(each) is None for each in given):
         return False
     texts = any(isinstance(each, str) for each in given)
-    return not field.of.figures or op in _ORDER_OPS[2:] or not texts
+    return not field.field_type.may_hold_numbers or op in _ORDER_OPS[2:] or not texts
 
 
-def _in_words(condition: Condition, locale: str) -> str:
-    field, operands = one_line(condition.field.title, LONGEST_TOLD), condition.operands
+def _describe_condition(condition: FilterCondition, locale: str) -> str:
+    field, operands = one_line(condition.field.title, MAX_PHRASE_CHARACTERS), condition.operands
     if not operands:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
         return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
-    dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
+    dates = isinstance(operands[0], TimeSpan) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
-    shown = [_operand_in_words(each) for each in operands[:_VALUES_TOLD]]
+    shown = [_describe_operand(each) for each in operands[:_MAX_VALUES_NAMED]]
     if condition.op == "between":
         return say(sentence, locale, field=field, value=shown[0], last=shown[1])
-    more = ["…"] if len(operands) > _VALUES_TOLD else []
+    more = ["…"] if len(operands) > _MAX_VALUES_NAMED else []
     return say(sentence, locale, field=field, value=", ".join([*shown, *more]))
 
 
-def _operand_in_words(operand: Operand) -> str:
-    if isinstance(operand, Span):
+def _describe_operand(operand: Operand) -> str:
+    if isinstance(operand, TimeSpan):
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f'"{one_line(str(operand), LONGEST_TOLD)}"'
+    return f'"{one_line(str(operand), MAX_PHRASE_CHARACTERS)}"'

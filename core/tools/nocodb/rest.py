@@ -14,29 +14,36 @@ from core.runtime.tasks import together
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
-    At,
     NocoApi,
     NocoError,
-    Record,
-    Sort,
+    NocoRecord,
+    SortField,
+    TableId,
 )
-from core.tools.nocodb.driver import EXCLUSIVE, LAST, Owned, Snapshot, TableDriver, TableSchema
+from core.tools.nocodb.driver import (
+    EXCLUSIVE_RELATIONS,
+    MAX_NEWEST_ROWS,
+    LinkableRow,
+    RowImage,
+    TableDriver,
+    TableSchema,
+)
 from core.tools.nocodb.fieldtypes import (
-    CUTS,
+    LINK_CELL_LIMITS,
     Field,
-    alike,
+    cell_title,
     counts_rows,
-    filled,
+    is_same_entry,
     linked_ids,
-    stored,
-    title_of,
+    normalise_cell,
+    without_empty,
 )
-from core.tools.nocodb.filters import clause
-from core.tools.nocodb.schema import table_of
+from core.tools.nocodb.filters import build_clause
+from core.tools.nocodb.schema import parse_table
 
-IDS = 50
+MAX_IDS_PER_READ = 50
 """Rows that are asked for in one call."""
-PATIENT = (0.3, 1.2, 3.0, 6.0, 10.0)
+APPLYING_PAUSES_SECONDS = (0.3, 1.2, 3.0, 6.0, 10.0)
 """Seconds between tries to read: a change that was begun sees a NocoDB that is restarted through.
 It takes 3 to 7 s to start (0.301.3)."""
 
@@ -69,73 +76,84 @@ class RestDriver(TableDriver):
         return 1 if alone else MAX_ROWS_PER_WRITE
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        at = At(str(target["base"]), str(target["table_id"]))
-        return TableSchema.of(table_of(at.base, await self._api.table(at), {}))
+        at = TableId(str(target["base"]), str(target["table_id"]))
+        return TableSchema.of(parse_table(at.base, await self._api.describe_table(at), {}))
 
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Snapshot]:
+    ) -> Mapping[str, RowImage]:
         wanted = [f for title, f in schema.fields.items() if names is None or title in names]
         asked = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
-        records: list[Record] = []
+        records: list[NocoRecord] = []
         if schema.key is None:
-            found = await together(*(self._record(schema, id, asked) for id in unique))
+            found = await together(*(self._find_record(schema, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:
-            for start in range(0, len(unique), IDS):
-                part = unique[start : start + IDS]
-                where = clause(schema.key.id, "in", *part).v3
-                page = await self._api.records(schema.at, fields=asked, where=where, size=len(part))
+            for start in range(0, len(unique), MAX_IDS_PER_READ):
+                part = unique[start : start + MAX_IDS_PER_READ]
+                where = build_clause(schema.key.id, "in", *part).v3
+                page = await self._api.fetch_page(
+                    schema.at, fields=asked, where=where, size=len(part)
+                )
                 records += page.records
-        snapshots = await together(*(self._snapshot(schema, record, wanted) for record in records))
+        snapshots = await together(
+            *(self._build_image(schema, record, wanted) for record in records)
+        )
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
-    def lost(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
+    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
         return NocoError(
             "There is no row {ids} in {table}.",
             code="not_found", hint="find ids with nocodb_query; propose it without these",
             ids=", ".join(ids[:10]), table=schema.title,
         )  # fmt: skip
 
-    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
-        sort = [Sort(schema.key.id if schema.key else "CreatedAt", "desc")]
+    async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
+        sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
         asked = [each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))]
-        page = await self._api.records(schema.at, fields=asked, sort=sort, size=LAST)
-        return {record.id: _values(schema.own.values(), record) for record in page.records}
+        page = await self._api.fetch_page(schema.at, fields=asked, sort=sort, size=MAX_NEWEST_ROWS)
+        return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         bodies = [
             {
-                title: schema.own[title].of.sent(value)
+                title: schema.own[title].field_type.to_nocodb(value)
                 for title, value in row.items()
-                if title in schema.own and not schema.own[title].of.file
+                if title in schema.own and not schema.own[title].field_type.file
             }
             for row in rows
         ]
-        return [one.id for one in await self._api.create(schema.at, bodies, by=by)]
+        return [one.id for one in await self._api.create_rows(schema.at, bodies, by=by)]
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         records = [
-            Record(id, {n: schema.own[n].of.sent(v) for n, v in row.items() if n in schema.own})
+            NocoRecord(
+                id,
+                {
+                    n: schema.own[n].field_type.to_nocodb(v)
+                    for n, v in row.items()
+                    if n in schema.own
+                },
+            )
             for id, row in rows.items()
         ]
-        await self._api.update(schema.at, records, by=by)
+        await self._api.update_rows(schema.at, records, by=by)
 
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
-        await self._api.delete(schema.at, ids, by=by)
+        await self._api.delete_rows(schema.at, ids, by=by)
 
-    def reads(self, wanted: Any, found: Any) -> bool:
-        return alike(wanted, found)
+    def holds_value(self, wanted: Any, found: Any) -> bool:
+        return is_same_entry(wanted, found)
 
-    def stands(self, before: Any, now: Any) -> bool:
-        return alike(before, now)
+    def is_unchanged(self, before: Any, now: Any) -> bool:
+        return is_same_entry(before, now)
 
-    def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row:
-        return filled(before or {})
+    def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row:
+        return without_empty(before or {})
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        await self._api.attach(
+        await self._api.set_attachments(
             schema.at, id, schema.key.title if schema.key else "Id", files, by=by
         )
 
@@ -149,32 +167,34 @@ class RestDriver(TableDriver):
         by: str,
     ) -> None:
         for start in range(0, len(add), MAX_LINKS_PER_WRITE):
-            await self._api.link(
+            await self._api.add_links(
                 schema.at, field.id, id, add[start : start + MAX_LINKS_PER_WRITE], by=by
             )
         if remove:
-            await self._api.unlink(schema.at, field.id, id, remove, by=by)
+            await self._api.remove_links(schema.at, field.id, id, remove, by=by)
 
-    async def owned(
+    async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
-    ) -> Mapping[str, Owned]:
-        other = await self.describe({"base": schema.at.base, "table_id": field.related})
+    ) -> Mapping[str, LinkableRow]:
+        other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         backs = [
             each
             for each in other.links.values()
-            if field.relation in EXCLUSIVE and each.related == schema.at.table and each.one
+            if field.relation in EXCLUSIVE_RELATIONS
+            and each.related_id == schema.at.table
+            and each.holds_one
         ]
         names = [*([other.name.title] if other.name else []), *(back.title for back in backs)]
-        owned: dict[str, Owned] = {}
+        owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
             title = str(snapshot.get(other.name.title) or id) if other.name else id
-            owner = await self._owner(schema, field, id, backs, snapshot)
-            owned[id] = Owned({"id": id, "title": title}, owner)
+            owner = await self._find_owner(schema, field, id, backs, snapshot)
+            owned[id] = LinkableRow({"id": id, "title": title}, owner)
         return owned
 
-    async def _owner(
-        self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: Snapshot
-    ) -> Snapshot | None:
+    async def _find_owner(
+        self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: RowImage
+    ) -> RowImage | None:
         """NocoDB does not tell which link is the other end of which: the row that is found must
         lead back."""
         for back in backs:
@@ -185,47 +205,49 @@ class RestDriver(TableDriver):
                     return dict(candidate)
         return None
 
-    async def _record(self, schema: TableSchema, id: str, asked: Sequence[str]) -> Record | None:
+    async def _find_record(
+        self, schema: TableSchema, id: str, asked: Sequence[str]
+    ) -> NocoRecord | None:
         try:
-            return await self._api.record(schema.at, id, fields=asked)
+            return await self._api.fetch_record(schema.at, id, fields=asked)
         except NocoError as error:
             if error.code == "not_found":
                 return None
             raise
 
-    async def _snapshot(
-        self, schema: TableSchema, record: Record, wanted: Sequence[Field]
-    ) -> Snapshot:
+    async def _build_image(
+        self, schema: TableSchema, record: NocoRecord, wanted: Sequence[Field]
+    ) -> RowImage:
         """Of a relation of one to one NocoDB 0.301.3 tells no rows in its list of links, only in
         the row's cell."""
-        snapshot = _values([each for each in wanted if not each.is_link], record)
+        snapshot = _stored_values([each for each in wanted if not each.is_link], record)
         for field in wanted:
             if field.is_link:
-                rows = _whole(field, record.fields.get(field.title))
+                rows = _complete_links(field, record.fields.get(field.title))
                 if rows is None:
-                    linked = await self._api.links(schema.at, field.id, record.id)
-                    rows = [_told({"id": each.id, "fields": each.fields}) for each in linked]
+                    linked = await self._api.fetch_linked_rows(schema.at, field.id, record.id)
+                    rows = [_linked_row({"id": each.id, "fields": each.fields}) for each in linked]
                 snapshot[field.title] = rows
         return snapshot
 
 
-def _values(own: Collection[Field], record: Record) -> Snapshot:
-    return {each.title: stored(each, record.fields.get(each.title)) for each in own}
+def _stored_values(own: Collection[Field], record: NocoRecord) -> RowImage:
+    return {each.title: normalise_cell(each, record.fields.get(each.title)) for each in own}
 
 
-def _whole(field: Field, cell: object) -> list[Snapshot] | None:
+def _complete_links(field: Field, cell: object) -> list[RowImage] | None:
     """The rows in a link cell, None where there may be more than it tells."""
-    if field.one and (cell is None or isinstance(cell, Mapping)):
-        return [_told(cell)] if cell else []
+    if field.holds_one and (cell is None or isinstance(cell, Mapping)):
+        return [_linked_row(cell)] if cell else []
     if counts_rows(field) and cell in (0, "0"):
         return []
-    if not isinstance(cell, list) or len(cell) >= min(CUTS):
+    if not isinstance(cell, list) or len(cell) >= min(LINK_CELL_LIMITS):
         return None
-    return [_told(each) for each in cell if isinstance(each, Mapping)]
+    return [_linked_row(each) for each in cell if isinstance(each, Mapping)]
 
 
-def _told(cell: Mapping[str, Any]) -> Snapshot:
-    return {"id": str(cell.get("id", "")), "title": title_of(cell)}
+def _linked_row(cell: Mapping[str, Any]) -> RowImage:
+    return {"id": str(cell.get("id", "")), "title": cell_title(cell)}
 
 
 def _holds_files(value: object) -> bool:

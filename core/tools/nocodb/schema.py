@@ -18,50 +18,58 @@ from typing import Any, Generic, Protocol, TypeVar
 from core.changes.approval import TableRules
 from core.runtime.tasks import together
 from core.text.text import clean, normalised, plain, whole
-from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, Record, unreadable
-from core.tools.nocodb.fieldtypes import Field, line
+from core.tools.nocodb.api import (
+    NamedTable,
+    NocoApi,
+    NocoBase,
+    NocoError,
+    NocoRecord,
+    TableId,
+    unreadable_answer,
+)
+from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool
 
-FRESH = 300.0
+DESCRIPTION_SECONDS = 300.0
 """Seconds that a description is taken as true."""
-RECENT = 5.0
+RECENT_DESCRIPTION_SECONDS = 5.0
 """Seconds within which an unknown name is no reason to ask anew."""
-VIEWS = 16
+MAX_VISIBLE_SETS = 16
 """Sets of tables that people may see, for each of which a description is kept."""
-LONGEST = 60
+MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model is shown."""
-CUT = "…"
+CUT_MARK = "…"
 """Ends a name that is longer."""
 UNKNOWN_TABLES = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
 """Where rules name tables that do not exist."""
-_NAMES = 30
+_MAX_SUGGESTED_NAMES = 30
 """Titles in a hint."""
-_TIMES = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
+_TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
 """Every table that NocoDB made has them, and takes their titles for ids."""
 
 T = TypeVar("T")
 
 
-class Fresh(Generic[T]):
+class CachedValue(Generic[T]):
     """Who comes while it is asked for waits for that answer; a failure is not kept."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
         self._ask = ask
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._kept: tuple[T, float] | None = None
+        self._lock = asyncio.Lock()
+        self._value: tuple[T, float] | None = None
 
     @property
     def age(self) -> float:
         """Seconds since it was asked for; without end where nothing is kept."""
-        return self._clock() - self._kept[1] if self._kept else float("inf")
+        return self._clock() - self._value[1] if self._value else float("inf")
 
     async def value(self) -> T:
-        async with self._turn:
-            if self._kept is None or self.age >= FRESH:
+        async with self._lock:
+            if self._value is None or self.age >= DESCRIPTION_SECONDS:
                 asked = self._clock()
-                self._kept = await self._ask(), asked
-            return self._kept[0]
+                self._value = await self._ask(), asked
+            return self._value[0]
 
 
 class _Titled(Protocol):
@@ -75,7 +83,7 @@ class _Titled(Protocol):
 Titled = TypeVar("Titled", bound=_Titled)
 
 
-def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
+def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     """The one whose id or title is `name`, else the only one whose title reads like it."""
     exact = name.strip()
     for each in among:
@@ -87,13 +95,13 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
         if alike:
             return alike[0] if len(alike) == 1 else None
     begun: list[Titled] = []
-    start = plain(exact).removesuffix(CUT)
+    start = plain(exact).removesuffix(CUT_MARK)
     if start not in ("", plain(exact)):  # it was cut
         begun = [each for each in among if plain(each.title).startswith(start)]
     return begun[0] if len(begun) == 1 else None
 
 
-def nearest(name: str, among: Iterable[_Titled]) -> str:
+def suggest_names(name: str, among: Iterable[_Titled]) -> str:
     """A hint: the titles that `name` may have meant, else all of them."""
     titles = [each.title for each in among]
     wanted = plain(name)
@@ -102,25 +110,29 @@ def nearest(name: str, among: Iterable[_Titled]) -> str:
         plains = {plain(title): title for title in titles}
         near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
     if near:
-        return f"did you mean {' or '.join(repr(shown(title)) for title in near)}?"
-    rest = len(titles) - _NAMES
-    told = ", ".join(map(shown, titles[:_NAMES]))
+        return f"did you mean {' or '.join(repr(format_title(title)) for title in near)}?"
+    rest = len(titles) - _MAX_SUGGESTED_NAMES
+    told = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
     return told + (f" and {rest} more" if rest > 0 else "")
 
 
-def names_of(tables: Iterable[Named]) -> set[str]:
+def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
     """Return the ids and titles of tables: a rule may name either."""
     return {name for table in tables for name in (table.id, table.title)}
 
 
-def shown(title: str) -> str:
+def format_title(title: str) -> str:
     """A title on one line."""
     told = " ".join(clean(title).split())
-    return told if len(told) <= LONGEST else told[: whole(told, LONGEST - 1)] + CUT
+    return (
+        told
+        if len(told) <= MAX_TITLE_CHARACTERS
+        else told[: whole(told, MAX_TITLE_CHARACTERS - 1)] + CUT_MARK
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableDescription:
     """`fields` are what may be seen, in NocoDB's order; `display` is the id of the field that
     stands for a row. `concealed` are links to hidden tables: never shown or asked for by name, but
     part of a row that is given back. NocoDB does not describe CreatedAt and UpdatedAt: they are
@@ -135,8 +147,8 @@ class Table:
     concealed: tuple[Field, ...] = ()
 
     @property
-    def at(self) -> At:
-        return At(self.base, self.id)
+    def at(self) -> TableId:
+        return TableId(self.base, self.id)
 
     @property
     def display_field(self) -> Field | None:
@@ -152,22 +164,22 @@ class Table:
 
         Raises NocoError `unknown_field`, with the nearest titles as hint.
         """
-        found = resolved(name, self.fields)
+        found = find_by_name(name, self.fields)
         if found is None:
             raise NocoError(
                 "The table {table} has no field {name!r}.",
-                code="unknown_field", hint=nearest(name, self.fields),
+                code="unknown_field", hint=suggest_names(name, self.fields),
                 table=self.title, name=name[:64],
             )  # fmt: skip
         return found
 
 
-def table_of(
+def parse_table(
     base: str,
     told: Mapping[str, Any],
-    seen: Mapping[str, Named],
+    seen: Mapping[str, NamedTable],
     foreign: Collection[str] = frozenset(),
-) -> Table:
+) -> TableDescription:
     """From NocoDB's own description; `seen` are the tables that are not hidden, by id, `foreign`
     the databases whose tables others made.
 
@@ -175,19 +187,19 @@ def table_of(
     """
     columns = told.get("fields")
     if not isinstance(columns, list) or not told.get("id"):
-        raise unreadable()
-    fields = [_field(column, seen) for column in columns if isinstance(column, Mapping)]
-    concealed = tuple(f for f in fields if f.is_link and f.related and f.related not in seen)
+        raise unreadable_answer()
+    fields = [_parse_field(column, seen) for column in columns if isinstance(column, Mapping)]
+    concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in seen)
     closed = {each.id for each in concealed}
     shown = [
         each
         for each in fields
-        if each.id not in closed and each.via not in closed and not each.of.hidden
+        if each.id not in closed and each.link_id not in closed and not each.field_type.hidden
     ]
     if told.get("source_id") not in foreign:
         titles = {each.title for each in shown}
-        shown += [Field(title, title, type) for title, type in _TIMES if title not in titles]
-    return Table(
+        shown += [Field(title, title, type) for title, type in _TIME_FIELDS if title not in titles]
+    return TableDescription(
         id=str(told["id"]),
         title=str(told.get("title") or told["id"]),
         base=base,
@@ -198,20 +210,22 @@ def table_of(
 
 
 @dataclass(slots=True)
-class _Described:
+class _RawDescription:
     """A table as NocoDB describes it."""
 
-    base: Base
+    base: NocoBase
     told: Mapping[str, Any]
-    _seen: dict[Sequence[Named], Table] = field(default_factory=dict)
+    _seen: dict[Sequence[NamedTable], TableDescription] = field(default_factory=dict)
 
-    def seen(self, names: Sequence[Named]) -> Table:
+    def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         """Among the tables of these names."""
         if names not in self._seen:
-            if len(self._seen) >= VIEWS:
+            if len(self._seen) >= MAX_VISIBLE_SETS:
                 self._seen.clear()
             by_id = {each.id: each for each in names}
-            self._seen[names] = table_of(self.base.id, self.told, by_id, self.base.foreign)
+            self._seen[names] = parse_table(
+                self.base.id, self.told, by_id, self.base.foreign_sources
+            )
         return self._seen[names]
 
 
@@ -235,84 +249,87 @@ class Schemas:
         self._base_id = base_id
         self.rules = rules
         self._clock = clock
-        self._drifts = api.drifts
+        self._drifts = api.drift_count
         self.drop()
 
-    async def base(self) -> Base:
+    async def find_base(self) -> NocoBase:
         """The one that is set, or the only one that the token sees."""
-        self._look()
+        self._drop_after_drift()
         return await self._base.value()
 
-    async def names(self) -> Sequence[Named]:
+    async def visible_tables(self) -> Sequence[NamedTable]:
         """Every table that the turn may know of, in NocoDB's order: id and title alone."""
-        every = await self.every_name()
+        every = await self.all_tables()
         return tuple(each for each in every if self.rules().sees(each.title, each.id))
 
-    async def every_name(self) -> Sequence[Named]:
+    async def all_tables(self) -> Sequence[NamedTable]:
         """Hidden ones too: what the operator's file is checked against, never told."""
-        self._look()
+        self._drop_after_drift()
         return await self._names.value()
 
-    async def table(self, name: str) -> Table:
+    async def describe_table(self, name: str) -> TableDescription:
         """By title, id, or a title that reads like it where only one does.
 
         Raises NocoError `unknown_table`, with the nearest titles as hint.
         """
-        found = resolved(name, await self.names())
+        found = find_by_name(name, await self.visible_tables())
         if found is None:
             self._drop_old(self._names)
-            found = resolved(name, await self.names())
+            found = find_by_name(name, await self.visible_tables())
         if found is None:
             raise NocoError(
                 "There is no table {name!r} here.",
-                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
+                code="unknown_table", hint=suggest_names(name, await self.visible_tables()),
+                name=name[:64],
             )  # fmt: skip
         return await self._describe(found)
 
-    async def tables(self) -> Sequence[Table]:
+    async def describe_all(self) -> Sequence[TableDescription]:
         """All that are not hidden, described: one call each where not known yet."""
-        return await together(*(self._describe(each) for each in await self.names()))
+        return await together(*(self._describe(each) for each in await self.visible_tables()))
 
-    async def table_with(self, name: str, fields: Iterable[str]) -> Table:
+    async def describe_with_fields(self, name: str, fields: Iterable[str]) -> TableDescription:
         """`table`, looked at anew where it lacks one of the fields and what we know is not recent.
 
         Raises NocoError `unknown_table`, `unknown_field`.
         """
         wanted = tuple(fields)
-        table = await self.table(name)
-        if any(resolved(each, table.fields) is None for each in wanted):
+        table = await self.describe_table(name)
+        if any(find_by_name(each, table.fields) is None for each in wanted):
             self._drop_old(self._tables.get(table.id))
-            table = await self.table(name)
+            table = await self.describe_table(name)
         for each in wanted:
             table.field(each)
         return table
 
-    async def table_now(self, name: str, fields: Iterable[str]) -> Table:
+    async def describe_afresh(self, name: str, fields: Iterable[str]) -> TableDescription:
         """`table_with`, as it is now: what is proposed stands on it. Raises as it does."""
-        table = await self.table(name)
+        table = await self.describe_table(name)
         self._drop_old(self._tables.get(table.id))
-        return await self.table_with(name, fields)
+        return await self.describe_with_fields(name, fields)
 
     def drop(self) -> None:
         """Ask anew from here on."""
-        self._base = Fresh(self._find_base, self._clock)
-        self._names = Fresh(self._list, self._clock)
-        self._tables: dict[str, Fresh[_Described]] = {}
+        self._base = CachedValue(self._fetch_base, self._clock)
+        self._names = CachedValue(self._fetch_tables, self._clock)
+        self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
-    async def _describe(self, named: Named) -> Table:
+    async def _describe(self, named: NamedTable) -> TableDescription:
         """As the turn may see it: what is kept is the same for all."""
-        self._look()
+        self._drop_after_drift()
         if named.id not in self._tables:
-            self._tables[named.id] = Fresh(functools.partial(self._ask, named), self._clock)
+            self._tables[named.id] = CachedValue(
+                functools.partial(self._fetch_description, named), self._clock
+            )
         described = await self._tables[named.id].value()
-        return described.seen(await self.names())
+        return described.visible_to(await self.visible_tables())
 
-    async def _find_base(self) -> Base:
-        bases = await self._api.bases()
+    async def _fetch_base(self) -> NocoBase:
+        bases = await self._api.list_bases()
         if self._base_id:
             found = next((each for each in bases if each.id == self._base_id), None)
             # A base can be open to a token without being in its list (shared, or by another role).
-            return found or Base(self._base_id, self._base_id)
+            return found or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
                 "NocoDB shows me no base. The operator must invite the token's user to one.",
@@ -327,25 +344,25 @@ class Schemas:
             )  # fmt: skip
         return bases[0]
 
-    async def _list(self) -> Sequence[Named]:
-        return await self._api.tables((await self.base()).id)
+    async def _fetch_tables(self) -> Sequence[NamedTable]:
+        return await self._api.list_tables((await self.find_base()).id)
 
-    async def _ask(self, named: Named) -> _Described:
-        base = await self.base()
-        return _Described(base, await self._api.table(At(base.id, named.id)))
+    async def _fetch_description(self, named: NamedTable) -> _RawDescription:
+        base = await self.find_base()
+        return _RawDescription(base, await self._api.describe_table(TableId(base.id, named.id)))
 
-    def _look(self) -> None:
+    def _drop_after_drift(self) -> None:
         """Whether NocoDB has told since that we were wrong."""
-        if self._api.drifts != self._drifts:
-            self._drifts = self._api.drifts
+        if self._api.drift_count != self._drifts:
+            self._drifts = self._api.drift_count
             self.drop()
 
-    def _drop_old(self, kept: Fresh[Any] | None) -> None:
-        if kept is None or kept.age > RECENT:
+    def _drop_old(self, kept: CachedValue[Any] | None) -> None:
+        if kept is None or kept.age > RECENT_DESCRIPTION_SECONDS:
             self.drop()
 
 
-def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
+def _parse_field(told: Mapping[str, Any], seen: Mapping[str, NamedTable]) -> Field:
     given = told.get("options")
     options = given if isinstance(given, Mapping) else {}
     choices = options.get("choices")
@@ -356,25 +373,25 @@ def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
         title=str(told.get("title") or ""),
         type=str(told.get("type") or ""),
         options=tuple(title for title in titles if isinstance(title, str)),
-        related=related,
+        related_id=related,
         related_title=seen[related].title if related in seen else "",
-        one=options.get("relation_type") in ("bt", "oo"),
-        via=str(options.get("related_field_id") or ""),
+        holds_one=options.get("relation_type") in ("bt", "oo"),
+        link_id=str(options.get("related_field_id") or ""),
         relation=str(options.get("relation_type") or ""),
     )
 
 
-SHORT = 200
+SHORT_OUTLINE_CHARACTERS = 200
 """Characters of a table among others."""
-LONG = 4_000
+LONG_OUTLINE_CHARACTERS = 4_000
 """Characters of a table that was asked for by name."""
-OPTIONS = 40
+MAX_OPTIONS_CHARACTERS = 40
 """Characters of the options of a select in a short outline."""
-FEW = 40
+MAX_OUTLINED_TABLES = 40
 """Tables that are told with their columns unasked, and names that stand in the description."""
-ASKED = 10
+MAX_TABLES_PER_CALL = 10
 """Tables in one call."""
-READ_ONLY = " (read only)"
+READ_ONLY_MARK = " (read only)"
 
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 """Types of the fields that every table has."""
@@ -387,18 +404,24 @@ names, as they are written. {writing}"""
 _UNKNOWN = "(ask for them)"
 
 
-def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> str:
+def format_outline(
+    table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS, *, read_only: bool = False
+) -> str:
     """`Customers [m…]: Name*:text, Status:select(Lead|Active), Value:decimal, Orders->Orders`.
 
     The field with * stands for a row. `Id`, and when a row was made and changed, are left out.
     `read_only` is told behind the id. Cut to whole fields, with a count of those that are missing.
     """
     told = [
-        _outlined(each, table.display, OPTIONS if longest == SHORT else longest)
+        _outline_field(
+            each,
+            table.display,
+            MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest,
+        )
         for each in table.fields
         if each.type not in _EVERYWHERE
     ]
-    head = f"{shown(table.title)} [{table.id}]{READ_ONLY if read_only else ''}: "
+    head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
     for kept in range(len(told), 0, -1):
         rest = len(told) - kept
         text = head + ", ".join(told[:kept]) + (f", and {rest} more" if rest else "")
@@ -407,11 +430,15 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
     return f"{head}{len(told)} fields"
 
 
-def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str) -> FunctionTool:
+def build_tables_tool(
+    schemas: Schemas, base: str, titles: Sequence[str], writing: str
+) -> FunctionTool:
     """As it tells of those tables; the same for the same words, so that prompts can be cached."""
 
-    def told(table: Table, longest: int = SHORT) -> str:
-        return outline(table, longest, read_only=schemas.rules().closed(table.title, table.id))
+    def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
+        return format_outline(
+            table, longest, read_only=schemas.rules().closed(table.title, table.id)
+        )
 
     async def nocodb_tables(tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
@@ -420,21 +447,23 @@ def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str
             tables: names of tables to see all columns of, at most 10; null for all tables in short
         """
         if tables:
-            asked = [await schemas.table(name) for name in tables[:ASKED]]
-            return "\n".join(told(table, LONG) for table in dict.fromkeys(asked))
-        names = await schemas.names()
+            asked = [await schemas.describe_table(name) for name in tables[:MAX_TABLES_PER_CALL]]
+            return "\n".join(
+                format_table(table, LONG_OUTLINE_CHARACTERS) for table in dict.fromkeys(asked)
+            )
+        names = await schemas.visible_tables()
         if not names:
             return "There are no tables in this base."
-        if len(names) <= FEW:
-            return "\n".join(map(told, await schemas.tables()))
-        listed = "\n".join(f"{shown(each.title)} [{each.id}]" for each in names)
+        if len(names) <= MAX_OUTLINED_TABLES:
+            return "\n".join(map(format_table, await schemas.describe_all()))
+        listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 
-    named = [shown(title) for title in titles[:FEW]]
-    if len(titles) > FEW:
-        named.append(f"and {len(titles) - FEW} more")
+    named = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
+    if len(titles) > MAX_OUTLINED_TABLES:
+        named.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
     description = _DESCRIPTION.format(
-        base=shown(base), tables=", ".join(named) or _UNKNOWN, writing=writing
+        base=format_title(base), tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
         nocodb_tables,
@@ -443,7 +472,7 @@ def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str
 
 
 def check_titles(
-    api: NocoApi, table: Table, asked: Iterable[Field], told: Sequence[Record]
+    api: NocoApi, table: TableDescription, asked: Iterable[Field], told: Sequence[NocoRecord]
 ) -> None:
     """Raises NocoError `renamed`, and has all descriptions asked anew, where a title that was asked
     for is missing and one has come that the table did not have.
@@ -453,7 +482,7 @@ def check_titles(
     titles = told[0].fields.keys() if told else set()
     known = {each.title for each in (*table.fields, *table.concealed)}
     if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
-        api.drifted()
+        api.record_drift()
         raise NocoError(
             "Fields of the table {table} were renamed a moment ago.",
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",
@@ -461,12 +490,12 @@ def check_titles(
         )  # fmt: skip
 
 
-def _outlined(field: Field, display: str, room: int) -> str:
-    name = shown(field.title) + ("*" if field.id == display else "")
+def _outline_field(field: Field, display: str, room: int) -> str:
+    name = format_title(field.title) + ("*" if field.id == display else "")
     if field.is_link:
-        return f"{name}->{shown(field.related_title)}"
-    kind = f"{name}:{field.of.word or field.type.lower()}"
-    told = [line(each, LONGEST) for each in field.options]
+        return f"{name}->{format_title(field.related_title)}"
+    kind = f"{name}:{field.field_type.word or field.type.lower()}"
+    told = [format_label(each, MAX_TITLE_CHARACTERS) for each in field.options]
     for kept in range(len(told), 0, -1):
         text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
         if len(text) <= room:

@@ -15,23 +15,23 @@ from core.ports.tools import Tool
 from core.rights.policy import held
 from core.runtime.tasks import together
 from core.text.i18n import plural, say
-from core.tools.nocodb.api import READ_PAUSES_SECONDS, Named, NocoApi, NocoError
-from core.tools.nocodb.draft import Writes
-from core.tools.nocodb.rest import PATIENT, RestDriver
+from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError
+from core.tools.nocodb.draft import WriteTools
+from core.tools.nocodb.rest import APPLYING_PAUSES_SECONDS, RestDriver
 from core.tools.nocodb.schema import (
+    MAX_VISIBLE_SETS,
     UNKNOWN_TABLES,
-    VIEWS,
     Schemas,
-    names_of,
-    shown,
-    tables_tool,
+    build_tables_tool,
+    format_title,
+    ids_and_titles,
 )
-from core.tools.nocodb.summarize import reading_tools
+from core.tools.nocodb.summarize import build_read_tools
 from core.tools.nocodb.write import TableWriter
 
-GLANCE = 30.0
+LOOK_INTERVAL_SECONDS = 30.0
 """Seconds between looks at whether the tables' names are still the same."""
-PATIENCE = 3.0
+NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
 """Seconds that a turn waits for such a look."""
 
 _ONLY_READ = ("viewer", "commenter")
@@ -42,7 +42,7 @@ _EXCEPT = " These tables can only be read: {tables}."
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class VisibleBase:
     """The base, its tables as they may be seen, and the role of the token's user there.
 
     `closed`: those that the operator's file keeps from being changed. `unknown`: names in that
@@ -52,15 +52,15 @@ class Sight:
     base: str = ""
     titles: tuple[str, ...] = ()
     role: str = ""
-    closed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    proposes: bool = True
+    read_only_titles: tuple[str, ...] = ()
+    unknown_names: tuple[str, ...] = ()
+    may_propose: bool = True
 
     @property
-    def only_read(self) -> bool:
+    def is_read_only(self) -> bool:
         return self.role in _ONLY_READ
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """For the operator."""
         tables = plural("base {base}: {count} table", "base {base}: {count} tables",
                         len(self.titles), base=self.base)  # fmt: skip
@@ -68,31 +68,33 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class BaseOverview:
     """The base, all of its tables, and the role of the token's user ("": it is not told)."""
 
     title: str = ""
-    every: tuple[Named, ...] = ()
+    all_tables: tuple[NamedTable, ...] = ()
     role: str = ""
 
-    def sight(self, rules: TableRules) -> Sight:
+    def visible_part(self, rules: TableRules) -> VisibleBase:
         """What the turn that runs may see of it."""
-        seen = [each for each in self.every if rules.sees(each.title, each.id)]
-        return Sight(
+        seen = [each for each in self.all_tables if rules.sees(each.title, each.id)]
+        return VisibleBase(
             base=self.title,
             titles=tuple(each.title for each in seen),
             role=self.role,
-            closed=tuple(each.title for each in seen if rules.closed(each.title, each.id)),
-            unknown=tuple(rules.unknown(names_of(self.every))),
-            proposes=held("propose"),
+            read_only_titles=tuple(
+                each.title for each in seen if rules.closed(each.title, each.id)
+            ),
+            unknown_names=tuple(rules.unknown(ids_and_titles(self.all_tables))),
+            may_propose=held("propose"),
         )
 
 
-async def look(api: NocoApi, schemas: Schemas) -> Known:
+async def fetch_overview(api: NocoApi, schemas: Schemas) -> BaseOverview:
     """Raises NocoError."""
-    own = await schemas.base()
-    every, role = await together(schemas.every_name(), _role(api, own.id))
-    return Known(own.title, tuple(every), role)
+    own = await schemas.find_base()
+    every, role = await together(schemas.all_tables(), _fetch_role(api, own.id))
+    return BaseOverview(own.title, tuple(every), role)
 
 
 class NocoSource:
@@ -114,62 +116,66 @@ class NocoSource:
         self._rules = rules
         self.api = NocoApi(url, token, http, pauses=pauses)
         self.schemas = Schemas(self.api, base_id, rules=rules, clock=clock)
-        self.rows = TableWriter(RestDriver(self.api.patient(PATIENT)))
+        self.rows = TableWriter(RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS)))
         """What does the writes that were approved."""
         self._clock = clock
-        self._reading = reading_tools(self.api, self.schemas)
-        self._writing = Writes(self.api, self.schemas).tools()
-        self._known = Known()
-        self._told: dict[Sight, Tool] = {}
+        self._reading = build_read_tools(self.api, self.schemas)
+        self._writing = WriteTools(self.api, self.schemas).tools()
+        self._overview = BaseOverview()
+        self._tables_tools: dict[VisibleBase, Tool] = {}
         self._until = 0.0
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while NocoDB is away: its errors then tell so, in words."""
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
-            self._until = self._clock() + GLANCE
+            self._until = self._clock() + LOOK_INTERVAL_SECONDS
             with suppress(NocoError, TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    self._known = await look(self.api, self.schemas)
-        sight = self._known.sight(self._rules())
-        writing = () if sight.only_read else self._writing
-        return [self._tables(sight), *self._reading, *writing]
+                async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
+                    self._overview = await fetch_overview(self.api, self.schemas)
+        sight = self._overview.visible_part(self._rules())
+        writing = () if sight.is_read_only else self._writing
+        return [self._tables_tool(sight), *self._reading, *writing]
 
     async def titles(self) -> Sequence[str]:
         """The names of the tables, as they were last seen."""
         await self.tools()
-        return self._known.sight(self._rules()).titles
+        return self._overview.visible_part(self._rules()).titles
 
     async def health(self) -> Health:
         try:
-            now = (await look(self.api, self.schemas)).sight(self._rules())
+            now = (await fetch_overview(self.api, self.schemas)).visible_part(self._rules())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
-        if now.unknown:
-            return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=now.words()))
-        return Health(self.name, "on", now.words())
+        if now.unknown_names:
+            return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=now.describe()))
+        return Health(self.name, "on", now.describe())
 
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    def _tables(self, sight: Sight) -> Tool:
+    def _tables_tool(self, sight: VisibleBase) -> Tool:
         """The tool that tells of them; the same one for the same sight."""
-        if sight not in self._told:
-            if len(self._told) >= VIEWS:
-                self._told.clear()
-            writing = _PROPOSES if sight.proposes else _MAY_NOT
-            if sight.only_read:
+        if sight not in self._tables_tools:
+            if len(self._tables_tools) >= MAX_VISIBLE_SETS:
+                self._tables_tools.clear()
+            writing = _PROPOSES if sight.may_propose else _MAY_NOT
+            if sight.is_read_only:
                 writing = _READS_ONLY.format(role=sight.role)
-            elif sight.closed and sight.proposes:
-                writing += _EXCEPT.format(tables=", ".join(shown(title) for title in sight.closed))
-            self._told[sight] = tables_tool(self.schemas, sight.base, sight.titles, writing)
-        return self._told[sight]
+            elif sight.read_only_titles and sight.may_propose:
+                writing += _EXCEPT.format(
+                    tables=", ".join(format_title(title) for title in sight.read_only_titles)
+                )
+            self._tables_tools[sight] = build_tables_tool(
+                self.schemas, sight.base, sight.titles, writing
+            )
+        return self._tables_tools[sight]
 
 
-async def _role(api: NocoApi, base: str) -> str:
+async def _fetch_role(api: NocoApi, base: str) -> str:
     """ "" where an older or newer NocoDB does not tell it."""
     try:
-        return await api.role(base)
+        return await api.fetch_role(base)
     except NocoError as error:
         if error.code in ("nocodb_missing", "bad_call", "nocodb_forbidden"):
             return ""

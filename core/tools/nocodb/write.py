@@ -16,8 +16,14 @@ import structlog
 
 from core.domain.changes import Change, Draft, RowWrite, Seen, Step
 from core.domain.errors import ToolError
-from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
+from core.tools.nocodb.driver import (
+    CONCEALED_LINK,
+    EXCLUSIVE_RELATIONS,
+    RowImage,
+    TableDriver,
+    TableSchema,
+)
+from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids
 
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
@@ -66,7 +72,9 @@ class TableWriter:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
             case "delete":
-                found = [self.driver.restorable(draft.target, one.write.before) for one in steps]
+                found = [
+                    self.driver.restorable_values(draft.target, one.write.before) for one in steps
+                ]
                 rows = [RowWrite(after=row) for row in found if row is not None]
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
@@ -89,10 +97,12 @@ class TableBatch:
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         if not draft.target.get(CELL_BY_CELL):
-            schema.check(draft.target, names)
+            schema.check_unchanged(draft.target, names)
         if draft.kind == "create":
             if not all(row.id for row in rows):
-                rows = self._find_created(await self._driver.newest(schema), rows, schema.links)
+                rows = self._find_created(
+                    await self._driver.fetch_newest(schema), rows, schema.links
+                )
             now = await self._driver.rows(schema, [row.id for row in rows if row.id])
             unseen = draft.target.get("concealed", ())
             return [
@@ -105,7 +115,7 @@ class TableBatch:
         now = await self._driver.rows(schema, [row.id for row in rows], wanted)
         if draft.kind == "delete":
             return [self._compare_delete(row, now.get(row.id)) for row in rows]
-        moved = schema.moved(draft.target, names)
+        moved = schema.changed_fields(draft.target, names)
         return [
             Seen("other", row, now.get(row.id), tuple(moved & set(_field_names(row))))
             if moved & set(_field_names(row))
@@ -120,7 +130,7 @@ class TableBatch:
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
-                schema = schema.without(schema.moved(draft.target, names))
+                schema = schema.without(schema.changed_fields(draft.target, names))
                 made = await self._driver.create(
                     schema, [row.after or {} for row in rows], draft.by
                 )
@@ -163,7 +173,7 @@ class TableBatch:
         A write of a link field either adds rows or removes them; where a link holds one row, adding
         replaces it.
         """
-        together: dict[str, Snapshot] = {}
+        together: dict[str, RowImage] = {}
         for row in rows:
             after = row.after or {}
             link = next((schema.links[title] for title in after if title in schema.links), None)
@@ -183,7 +193,7 @@ class TableBatch:
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
         """Return the ids of existing rows that no other row than `row` owns."""
-        found = await self._driver.owned(schema, field, ids)
+        found = await self._driver.fetch_linkable_rows(schema, field, ids)
         return [id for id in ids if id in found and (found[id].owner or {"id": row})["id"] == row]
 
     async def _check_owners(self, schema: TableSchema, seen: Seen) -> Seen:
@@ -192,13 +202,13 @@ class TableBatch:
         for title in after.keys() & schema.links.keys():
             field = schema.links[title]
             ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
-            if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE:
+            if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE_RELATIONS:
                 continue
             if len(await self._find_unowned(schema, field, ids, seen.write.id)) < len(ids):
                 return replace(seen, standing="other", differs=(title,))
         return seen
 
-    def _compare_update(self, schema: TableSchema, write: RowWrite, now: Snapshot | None) -> Seen:
+    def _compare_update(self, schema: TableSchema, write: RowWrite, now: RowImage | None) -> Seen:
         """Compare a row with its update. A typed field that already has its new value is no
         conflict.
 
@@ -206,7 +216,7 @@ class TableBatch:
         """
         if now is None:
             return Seen("other", write)
-        reads, stands = self._driver.reads, self._driver.stands
+        reads, stands = self._driver.holds_value, self._driver.is_unchanged
         before, after = dict(write.before or {}), dict(write.after or {})
         cells = {
             name: _relevant_rows(write, name, now.get(name), schema) for name in {**before, **after}
@@ -223,25 +233,25 @@ class TableBatch:
         ]
         return Seen("before" if known and not drifted else "other", write, now, missing)
 
-    def _compare_delete(self, write: RowWrite, now: Snapshot | None) -> Seen:
+    def _compare_delete(self, write: RowWrite, now: RowImage | None) -> Seen:
         """Compare a row with its image. With a typed driver, fields that the image lacks must be
         empty: otherwise an undo could not restore them."""
         if now is None:
             return Seen("after", write)
         before, typed = dict(write.before or {}), self._driver.typed
 
-        def drifted(name: str) -> bool:
+        def has_changed(name: str) -> bool:
             if name in before and (name in now or not typed):
-                return not self._driver.stands(before[name], now.get(name))
+                return not self._driver.is_unchanged(before[name], now.get(name))
             held = now.get(name, before.get(name))
             return not (held is None or held is False or held in ("", []))
 
         names = dict.fromkeys([*now, *before] if typed else before)
-        differs = tuple(filter(drifted, names))
+        differs = tuple(filter(has_changed, names))
         return Seen("other" if differs else "before", write, now, differs)
 
     def _compare_create(
-        self, write: RowWrite, now: Snapshot | None, unseen: Collection[str]
+        self, write: RowWrite, now: RowImage | None, unseen: Collection[str]
     ) -> Seen:
         """Compare a created row with its values. Missing linked rows are named, except in the
         fields `unseen`, which are hidden."""
@@ -249,16 +259,18 @@ class TableBatch:
             return Seen("other", write)
         after = dict(write.after or {})
         missing = {
-            n: value for n, value in after.items() if not self._driver.reads(value, now.get(n))
+            n: value
+            for n, value in after.items()
+            if not self._driver.holds_value(value, now.get(n))
         }
         differs = tuple(
-            UNSEEN if name in unseen else _describe_missing(name, value, now.get(name))
+            CONCEALED_LINK if name in unseen else _describe_missing(name, value, now.get(name))
             for name, value in missing.items()
         )
         return Seen("other" if missing else "after", write, now, differs)
 
     def _find_created(
-        self, newest: Mapping[str, Snapshot], rows: Sequence[RowWrite], links: Collection[str]
+        self, newest: Mapping[str, RowImage], rows: Sequence[RowWrite], links: Collection[str]
     ) -> Sequence[RowWrite]:
         """Look for rows that may have been created among the `newest`, and add the ids of those
         found. Links are not compared, because they are written after the row.
@@ -273,7 +285,9 @@ class TableBatch:
             likes = [
                 id
                 for id, one in newest.items()
-                if all(self._driver.reads(value, one.get(name)) for name, value in own.items())
+                if all(
+                    self._driver.holds_value(value, one.get(name)) for name, value in own.items()
+                )
             ]
             if row.id:
                 marked.append(row)
@@ -293,12 +307,12 @@ def _restore_cells(step: Step) -> Sequence[RowWrite]:
                           (step.write.before, step.write.after, step.now))  # fmt: skip
     links = {name for name, value in after.items() if _is_link(value) or _is_link(before.get(name))}
     stands = {name: now.get(name, new) for name, new in after.items() if name not in links}
-    ours = {name: value for name, value in stands.items() if alike(value, after[name])}
+    ours = {name: value for name, value in stands.items() if is_same_entry(value, after[name])}
     ours |= {name: after[name] for name in links}
     return [
         RowWrite(step.write.id, before={name: value}, after={name: before[name]})
         for name, value in ours.items()
-        if name in before and not alike(value, before[name])
+        if name in before and not is_same_entry(value, before[name])
     ]
 
 
@@ -319,12 +333,12 @@ def _is_link(value: Any) -> bool:
 
 
 def _is_file(schema: TableSchema, title: str) -> bool:
-    return title in schema.own and schema.own[title].of.file
+    return title in schema.own and schema.own[title].field_type.file
 
 
 def _relevant_rows(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
     """Return the cell; of a link to many rows, only the rows that the write names."""
-    if name not in schema.links or schema.links[name].one:
+    if name not in schema.links or schema.links[name].holds_one:
         return cell
     sides = (write.before or {}).get(name), (write.after or {}).get(name)
     ids = linked_ids(sides[0]) | linked_ids(sides[1])

@@ -26,7 +26,7 @@ from core.integrations.integration import (
 from core.integrations.settings import SettingsPart, Url, plain, setting
 from core.text.i18n import say
 from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
-from core.tools.stackspot.client import Agent, Result, StackSpot
+from core.tools.stackspot.client import Result, StackSpot, StackSpotAgent
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
 
@@ -106,8 +106,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run, any_slug=any_name)
 
-        def agents() -> Mapping[str, Agent]:
-            return {name: Agent(*told) for name, told in deps.config.known_agents.items()}
+        def agents() -> Mapping[str, StackSpotAgent]:
+            return {name: StackSpotAgent(*told) for name, told in deps.config.known_agents.items()}
 
         source = StackSpotSource(
             client, quick, listed=lambda: quick.everybodys, agents=agents, any_agent=any_name,

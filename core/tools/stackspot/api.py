@@ -37,11 +37,11 @@ from core.runtime.retry import retry
 from core.text.i18n import say
 from core.text.text import one_line
 
-REALM = "stackspot-freemium"
+DEFAULT_REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""
-AUTH_URL = "https://idm.stackspot.com"
-API_URL = "https://genai-code-buddy-api.stackspot.com"
-AGENT_URL = "https://genai-inference-app.stackspot.com"
+STACKSPOT_AUTH_URL = "https://idm.stackspot.com"
+STACKSPOT_API_URL = "https://genai-code-buddy-api.stackspot.com"
+STACKSPOT_AGENT_URL = "https://genai-inference-app.stackspot.com"
 
 RETRY_PAUSES_SECONDS = (0.5, 2.0, 5.0)
 """Pauses before the second, third and fourth attempt."""
@@ -50,7 +50,7 @@ BUSY_PAUSES_SECONDS = (2.0, 8.0, 20.0, 40.0)
 (https://ai.stackspot.com/docs/quick-commands/create-remote-qc), so they outlast one."""
 MAX_PAUSES_SECONDS = 90.0
 """All pauses of one request together; after that it fails."""
-MAX_RETRY_AFTER_SECONDS = 60.0
+STACKSPOT_MAX_WAIT_SECONDS = 60.0
 """A longer Retry-After counts as this."""
 TOKEN_MARGIN_SECONDS = 60.0
 """A token is replaced so long before it expires; a short-lived one after half its life."""
@@ -159,17 +159,17 @@ class MachineClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class StackSpotAccount:
     """A client's credentials in one realm. The portal calls the secret "client key"."""
 
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
-    realm: str = REALM
-    auth_url: str = AUTH_URL
+    realm: str = DEFAULT_REALM
+    auth_url: str = STACKSPOT_AUTH_URL
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StackSpotRequest:
     """One request to StackSpot. `subject` names what it is about, for error messages: a realm, a
     slug, an agent's id. `timeout` is in seconds.
     """
@@ -227,7 +227,7 @@ class StillRunning(StackSpotError):
         return f"{super().words(locale)} {say(_STILL_RUNNING, locale)}"
 
 
-def is_daily(answer: HttpAnswer) -> bool:
+def is_daily_limit(answer: HttpAnswer) -> bool:
     """Return whether a 429 is about a limit that no wait of ours outlasts.
 
     A daily limit says "Your limit is 100 requests in the last 1440 minutes".
@@ -238,7 +238,7 @@ def is_daily(answer: HttpAnswer) -> bool:
 
 
 _COMMON_ROWS = (
-    on(429, when=is_daily).raises("limit", _DAILY),
+    on(429, when=is_daily_limit).raises("limit", _DAILY),
     on(429).raises("busy", _BUSY, retry=True),
     on(*GATEWAY_STATUSES).raises("down", _FAILING, retry=True, outcome_unknown=True),
     on(408, SERVER_ERRORS).raises("down", _FAILING, retry=True),
@@ -265,7 +265,7 @@ def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     )
 
 
-ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
+STACKSPOT_ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
     "token": ErrorTable(
         StackSpotError,
         on(400, 401).raises("bad_credentials", _CREDENTIALS),
@@ -289,21 +289,25 @@ ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
 """By the kind of the request."""
 
 
-def explain(error: HttpError, request: Request) -> StackSpotError:
+def explain_stackspot_error(error: HttpError, request: StackSpotRequest) -> StackSpotError:
     """Return the error of `request` in words: without addresses, tokens, or anything that we
     sent."""
     values: dict[str, object] = {"subject": request.subject}
     if isinstance(error, HttpAnswer):
-        values |= {"status": error.status, "details": details_of(error), "after": wait_of(error)}
-    return ERRORS[request.kind].explain(error, **values)
+        values |= {
+            "status": error.status,
+            "details": error_details(error),
+            "after": seconds_to_wait(error),
+        }
+    return STACKSPOT_ERRORS[request.kind].explain(error, **values)
 
 
-def wait_of(answer: HttpAnswer) -> float:
+def seconds_to_wait(answer: HttpAnswer) -> float:
     """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 where it asks for none."""
-    return min(retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
+    return min(retry_after(answer.headers) or 0.0, STACKSPOT_MAX_WAIT_SECONDS)
 
 
-def details_of(answer: HttpAnswer) -> str:
+def error_details(answer: HttpAnswer) -> str:
     """Return status, code and details in one line, without addresses and tokens."""
     body = answer.json
     told = [f"status {answer.status}"]
@@ -313,18 +317,18 @@ def details_of(answer: HttpAnswer) -> str:
     return withhold_secrets(one_line(": ".join(told)))[:200]
 
 
-def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
+def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
     """Return the seconds until the next attempt, after `attempt` attempts failed; None to give up.
 
     A request that costs money is sent again only where it cannot have been taken: it never left, or
     StackSpot itself (and no gateway before it) said that it did not serve it.
     """
-    row = ERRORS[kind].find(error)
+    row = STACKSPOT_ERRORS[kind].find(error)
     least = 0.0
     if isinstance(error, HttpAnswer):
         if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
             return None
-        least = wait_of(error)
+        least = seconds_to_wait(error)
     pauses = BUSY_PAUSES_SECONDS if row.error == "busy" else RETRY_PAUSES_SECONDS
     return max(pauses[attempt - 1], least) if row.retry and attempt <= len(pauses) else None
 
@@ -332,12 +336,12 @@ def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
 class StackSpotApi:
     """A client of the API. All callers share the connections and the token."""
 
-    def __init__(self, account: Account, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, account: StackSpotAccount, http: HttpClient, clock: Clock) -> None:
         self._account = account
         self._http = http
         self._clock = clock
         self._token = ""
-        self._until = -math.inf
+        self._token_valid_until = -math.inf
         self._token_request: asyncio.Task[str] | None = None
 
     async def token(self) -> str:
@@ -345,48 +349,48 @@ class StackSpotApi:
 
         Raises StackSpotError.
         """
-        if self._token and self._clock.now() < self._until:
+        if self._token and self._clock.now() < self._token_valid_until:
             return self._token
         if self._token_request is None:
             self._token_request = asyncio.create_task(self._new_token())
             self._token_request.add_done_callback(self._forget_request)
         return await asyncio.shield(self._token_request)
 
-    async def repeat(self, request: Request) -> Any:
+    async def send_with_retries(self, request: StackSpotRequest) -> Any:
         """Return the answer's JSON, after several attempts if needed. Raises StackSpotError."""
         try:
             json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
             raise StackSpotError(_UNSENDABLE, code="bad_input", subject=request.subject) from None
-        return await self._send_with_retries(self._send_with_token, request)
+        return await self._retry_request(self._send_with_token, request)
 
-    async def once(self, request: Request) -> Any:
+    async def send_once(self, request: StackSpotRequest) -> Any:
         """Return the answer's JSON after one attempt. Raises StackSpotError."""
         try:
             return await self._send_with_token(request)
         except HttpError as error:
-            raise explain(error, request) from None
+            raise explain_stackspot_error(error, request) from None
 
     async def close(self) -> None:
         if self._token_request is not None:
             self._token_request.cancel()
             await asyncio.wait({self._token_request})
 
-    async def _send_with_retries(
-        self, send: Callable[[Request], Awaitable[Any]], request: Request
+    async def _retry_request(
+        self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
     ) -> Any:
         clock = self._clock
         try:
             return await retry(
                 lambda: send(request), HttpError,
-                lambda error, failed: pause_after(error, failed, request.kind),
+                lambda error, failed: seconds_before_retry(error, failed, request.kind),
                 altogether=MAX_PAUSES_SECONDS,
                 sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:
-            raise explain(error, request) from None
+            raise explain_stackspot_error(error, request) from None
 
-    async def _send_with_token(self, request: Request) -> Any:
+    async def _send_with_token(self, request: StackSpotRequest) -> Any:
         """Send with the token. A refused token is replaced once: it may have been revoked."""
         token = await self.token()
         try:
@@ -398,7 +402,7 @@ class StackSpotApi:
             self._token = ""
         return await self._send(request, await self.token())
 
-    async def _send(self, request: Request, token: str = "") -> Any:
+    async def _send(self, request: StackSpotRequest, token: str = "") -> Any:
         """Send once, and count it. Raises HttpError, whose text holds no secret of ours."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         outcome = "lost"
@@ -426,10 +430,10 @@ class StackSpotApi:
         form = {"grant_type": "client_credentials", "client_id": account.client_id,
                 "client_secret": account.client_secret}  # fmt: skip
         url = f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
-        request = Request("token", "POST", url, subject=repr(account.realm), form=form)
-        return str(await self._send_with_retries(self._request_token, request))
+        request = StackSpotRequest("token", "POST", url, subject=repr(account.realm), form=form)
+        return str(await self._retry_request(self._request_token, request))
 
-    async def _request_token(self, request: Request) -> str:
+    async def _request_token(self, request: StackSpotRequest) -> str:
         answer = await self._send(request)
         token = answer.get("access_token") if isinstance(answer, Mapping) else None
         fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
@@ -441,7 +445,9 @@ class StackSpotApi:
             lifetime = TOKEN_LIFETIME_SECONDS
         lifetime = lifetime if 0 < lifetime < math.inf else TOKEN_LIFETIME_SECONDS
         self._token = str(token)
-        self._until = self._clock.now() + lifetime - min(TOKEN_MARGIN_SECONDS, lifetime / 2)
+        self._token_valid_until = (
+            self._clock.now() + lifetime - min(TOKEN_MARGIN_SECONDS, lifetime / 2)
+        )
         return self._token
 
     def _forget_request(self, task: asyncio.Task[str]) -> None:
@@ -450,7 +456,7 @@ class StackSpotApi:
             task.exception()  # every waiter may have gone
 
 
-def ulid_of(*key: str) -> str:
+def derive_ulid(*key: str) -> str:
     """The ULID (https://github.com/ulid/spec) that belongs to `key`, and to no other key.
 
     StackSpot names its conversations so.

@@ -29,18 +29,18 @@ from core.commands.grammar import SLUG
 from core.runtime.retry import Backoff
 from core.text.text import clean, in_whole_characters, one_line
 from core.tools.stackspot.api import (
-    AGENT_URL,
-    API_URL,
-    AUTH_URL,
-    REALM,
-    Account,
+    DEFAULT_REALM,
+    STACKSPOT_AGENT_URL,
+    STACKSPOT_API_URL,
+    STACKSPOT_AUTH_URL,
     Clock,
     MachineClock,
-    Request,
+    StackSpotAccount,
     StackSpotApi,
     StackSpotError,
+    StackSpotRequest,
     StillRunning,
-    explain,
+    explain_stackspot_error,
 )
 
 _FENCE = re.compile(
@@ -57,7 +57,7 @@ _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class StackSpotAgent:
     """One that an operator named: `id` is StackSpot's, `title` for people."""
 
     id: str
@@ -74,7 +74,7 @@ class AgentAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RunStep:
     """`answer` is empty while there is none."""
 
     name: str
@@ -82,7 +82,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class RunStatus:
     """`state` is StackSpot's own word, in capitals; one that is not known means: go on waiting.
 
     `share` is how much is done, 0.0 to 1.0, None where that is not told.
@@ -91,17 +91,17 @@ class Status:
     execution: str
     state: str = ""
     share: float | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RunStep, ...] = ()
     result: str = ""
     slug: str = ""
     conversation: str = ""
 
     @property
-    def completed(self) -> bool:
+    def is_completed(self) -> bool:
         return self.state == "COMPLETED"
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """No reason is told with it."""
         return self.state in ("FAILURE", "FAILED")
 
@@ -118,7 +118,7 @@ class Status:
         return self.result if self.result.strip() else next(reversed(spoken), "")
 
 
-def read_status(execution: str, answer: Mapping[str, Any]) -> Status:
+def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
     """`answer` as a Status; what is missing or odd in it is left out."""
     progress, told = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
@@ -126,14 +126,14 @@ def read_status(execution: str, answer: Mapping[str, Any]) -> Status:
     share = progress.get("execution_percentage")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         share = None
-    return Status(
+    return RunStatus(
         execution=execution,
-        state=_text(progress.get("status")).strip().upper(),
+        state=_to_text(progress.get("status")).strip().upper(),
         share=share / 100 if share is not None and share > 1 else share,
-        steps=tuple(_step(each) for each in sorted(steps, key=_order)),
-        result=_text(answer.get("result")),
-        slug=_text(answer.get("quick_command_slug")),
-        conversation=_text(answer.get("conversation_id")),
+        steps=tuple(_parse_step(each) for each in sorted(steps, key=_step_order)),
+        result=_to_text(answer.get("result")),
+        slug=_to_text(answer.get("quick_command_slug")),
+        conversation=_to_text(answer.get("conversation_id")),
     )
 
 
@@ -148,10 +148,10 @@ class Result:
     @property
     def data(self) -> Any:
         """The JSON that the whole text is, bare or in a fence; None where it is none."""
-        return json_of(self.text)
+        return parse_json_text(self.text)
 
     @property
-    def bare(self) -> str:
+    def without_fence(self) -> str:
         """The text without a fence around JSON; code keeps its fence, for it tells the language."""
         block = _only_block(self.text)
         return block[1].strip() if block and self.data is not None else self.text
@@ -166,20 +166,20 @@ class Document:
     data: bytes
 
 
-def json_of(text: str) -> Any:
+def parse_json_text(text: str) -> Any:
     """Also where a model put a fence around it, or did not close that."""
     block = _only_block(text)
     if block is not None and block[0].lower() not in _JSON:
         return None
     try:
-        return json.loads(block[1] if block else text.strip(), parse_constant=_refused)
+        return json.loads(block[1] if block else text.strip(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
 
 
-def document_of(text: str, stem: str) -> Document:
+def build_document(text: str, stem: str) -> Document:
     """`text` as a file named for `stem`, of the kind that it is; a fence around it is left out."""
-    data = json_of(text)
+    data = parse_json_text(text)
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
         return Document(f"{stem}.json", "application/json", clean(laid_out).encode())
@@ -194,22 +194,22 @@ def is_agent_id(id: str) -> bool:
     return _AGENT_ID.fullmatch(id) is not None
 
 
-def _order(step: Mapping[str, Any]) -> float:
+def _step_order(step: Mapping[str, Any]) -> float:
     order = step.get("execution_order")
     return order if isinstance(order, int | float) else 0
 
 
-def _step(told: Mapping[str, Any]) -> Step:
+def _parse_step(told: Mapping[str, Any]) -> RunStep:
     result = told.get("step_result")
     if isinstance(result, Mapping):
-        found = (_text(result.get(name)) for name in ("answer", "json_data", "data"))
+        found = (_to_text(result.get(name)) for name in ("answer", "json_data", "data"))
         answer = next(filter(str.strip, found), "")
     else:
-        answer = _text(result)
-    return Step(one_line(_text(told.get("step_name")), 60), answer)
+        answer = _to_text(result)
+    return RunStep(one_line(_to_text(told.get("step_name")), 60), answer)
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     """A text as it is, None as nothing, all else as JSON."""
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
@@ -229,24 +229,24 @@ def _only_block(text: str) -> tuple[str, str] | None:
     return match["info"], "\n".join(lines)
 
 
-def _refused(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     """JSON has no NaN (RFC 8259, section 6), but Python reads it."""
     raise ValueError(constant)
 
 
-POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
+STACKSPOT_POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
 """Pauses between looks at a run."""
-MISSES = 10
+MAX_FAILED_POLLS = 10
 """Looks that may fail in a row, a minute or so, before the waiting is given up."""
-PATIENCE = 30.0
+POLL_TIMEOUT_SECONDS = 30.0
 """Seconds that one look may take; the last one before the deadline has LEAST."""
-LEAST = 5.0
-DEADLINE = 300.0
+MIN_POLL_TIMEOUT_SECONDS = 5.0
+RUN_DEADLINE_SECONDS = 300.0
 """Seconds that a run is waited for, where nothing else is set."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
-OnProgress = Callable[[Status], Awaitable[None]]
+OnProgress = Callable[[RunStatus], Awaitable[None]]
 """Told of each new state, share or step while a quick command runs."""
 
 
@@ -263,11 +263,11 @@ class StackSpot:
         client_id: str,
         client_secret: str,
         *,
-        realm: str = REALM,
-        auth_url: str = AUTH_URL,
-        api_url: str = API_URL,
-        agent_url: str = AGENT_URL,
-        deadline: float = DEADLINE,
+        realm: str = DEFAULT_REALM,
+        auth_url: str = STACKSPOT_AUTH_URL,
+        api_url: str = STACKSPOT_API_URL,
+        agent_url: str = STACKSPOT_AGENT_URL,
+        deadline: float = RUN_DEADLINE_SECONDS,
         http: HttpClient | None = None,
         proxies: Proxies | None = None,
         clock: Clock | None = None,
@@ -275,7 +275,7 @@ class StackSpot:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or MachineClock()
-        account = Account(client_id, client_secret, realm, auth_url)
+        account = StackSpotAccount(client_id, client_secret, realm, auth_url)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
         self._agents = f"{agent_url.rstrip('/')}/v1/agent"
@@ -311,31 +311,31 @@ class StackSpot:
                 "digits, - and _, and begins with a letter or digit.",
                 code="bad_slug", slug=repr(slug[:40]),
             )  # fmt: skip
-        request = Request(
+        request = StackSpotRequest(
             "create", "POST", f"{self._commands}/create-execution/{quote(slug, safe='')}",
             subject=slug, body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
         )  # fmt: skip
-        answer = await self._api.repeat(request)
+        answer = await self._api.send_with_retries(request)
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
-            raise explain(HttpUnreadable("no id"), request)
+            raise explain_stackspot_error(HttpUnreadable("no id"), request)
         return id
 
-    async def status(self, execution: str, *, timeout: float = PATIENCE) -> Status:
+    async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
         """How it stands now, from one look."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
-        request = Request(
+        request = StackSpotRequest(
             "status", "GET", f"{self._commands}/callback/{execution}", subject=execution,
             # Answers are cached on the way, as public clients found.
             params={"nocache": secrets.token_hex(8)},
             headers={"Cache-Control": "no-cache", "Pragma": "no-cache"}, timeout=timeout,
         )  # fmt: skip
-        answer = await self._api.once(request)
+        answer = await self._api.send_once(request)
         if not isinstance(answer, Mapping):
-            raise explain(HttpUnreadable("no object"), request)
-        return read_status(execution, answer)
+            raise explain_stackspot_error(HttpUnreadable("no object"), request)
+        return parse_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
         """Look at what was started until it has completed.
@@ -344,25 +344,27 @@ class StackSpot:
         StackSpot refuses to tell, or is away for too long.
         """
         end = self._clock.now() + self.deadline
-        pauses, least_pause, misses = iter(POLL_BACKOFF), 0.0, 0
+        pauses, least_pause, misses = iter(STACKSPOT_POLL_BACKOFF), 0.0, 0
         shown: tuple[str, float | None, str] = ("", None, "")
         while (left := end - self._clock.now()) > 0:
             pause = max(next(pauses), least_pause)
             await self._clock.sleep(min(pause * self._clock.jitter(), left))
             least_pause = 0.0
-            patience = min(PATIENCE, max(end - self._clock.now(), LEAST))
+            patience = min(
+                POLL_TIMEOUT_SECONDS, max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
+            )
             try:
                 status = await self.status(execution, timeout=patience)
             except StackSpotError as error:
                 misses += 1
-                if not error.passing or misses > MISSES:
+                if not error.passing or misses > MAX_FAILED_POLLS:
                     raise StillRunning(error, execution) from None
                 least_pause = error.after
                 continue
             misses = 0
-            if status.failed:
-                raise _failed(status)
-            if status.completed:
+            if status.has_failed:
+                raise _run_failed_error(status)
+            if status.is_completed:
                 return Result(status.answer, execution, status.conversation)
             told = (status.state, status.share, status.step)
             if on_progress is not None and told != shown:
@@ -386,14 +388,14 @@ class StackSpot:
             "return_ks_in_response": False,
             **({"conversation_id": conversation_id} if conversation_id else {}),
         }
-        request = Request(
+        request = StackSpotRequest(
             "agent", "POST", f"{self._agents}/{quote(agent, safe='')}/chat", subject=agent,
             body=body, timeout=self.deadline,
         )  # fmt: skip
-        answer = await self._api.repeat(request)
+        answer = await self._api.send_with_retries(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
-            raise explain(HttpUnreadable("no message"), request)
+            raise explain_stackspot_error(HttpUnreadable("no message"), request)
         told = answer.get("conversation_id")
         conversation = told if isinstance(told, str) and told else conversation_id
         return AgentAnswer(in_whole_characters(message), conversation)
@@ -415,7 +417,7 @@ class StackSpot:
         await self.close()
 
 
-def _failed(status: Status) -> StackSpotError:
+def _run_failed_error(status: RunStatus) -> StackSpotError:
     """StackSpot tells no reason; at which step it was helps a little."""
     sentence = "StackSpot reports that it failed ({state}), and gives no reason."
     if status.step:

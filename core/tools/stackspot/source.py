@@ -23,39 +23,39 @@ from core.rights.usage import Paid
 from core.runtime.tasks import Bounded
 from core.text.i18n import say
 from core.text.text import aside, clip, one_line
-from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
+from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
-    Agent,
     OnProgress,
+    RunStatus,
     StackSpot,
-    Status,
-    document_of,
+    StackSpotAgent,
+    build_document,
     is_agent_id,
 )
 from core.tools.tool import FunctionTool, outcome_of_error
 
-NAME = "stackspot"
-NAMING = 5.0
+STACKSPOT_NAME = "stackspot"
+NAMING_TIMEOUT_SECONDS = 5.0
 """Seconds that a beginning has left to be named when it is cancelled: its run goes on anyway."""
-MARGIN = 60.0
+RUN_MARGIN_SECONDS = 60.0
 """Seconds beyond a run's own deadline, for the requests before and after it."""
-LONG = 8_000
+FILE_FROM_CHARACTERS = 8_000
 """Characters from which the person gets a result as a file too, whatever the model says of it."""
-LONGEST = 200_000
+MAX_LEDGER_CHARACTERS = 200_000
 """Characters of a result that the ledger keeps."""
 NO_WAY_BACK = "What a quick command does cannot be taken back."
-_PATIENCE = 180.0
+_CALL_MARGIN_SECONDS = 180.0
 """Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
 _RUNNING = "is running the quick command…"
 _WAITING = "is waiting for StackSpot to begin…"
 _NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
-_PLAIN = "input"
+_FREE_TEXT_INPUT = "input"
 """What free text is called on a card."""
 
-_VIEWS = 16  # sets of commands and agents that people may use
-_MOST = 60
+_MAX_TOOL_SETS = 16  # sets of commands and agents that people may use
+_MAX_LISTED_COMMANDS = 60
 """Quick commands that the model is told of."""
-_LONGEST = 160
+_MAX_ABOUT_CHARACTERS = 160
 """Characters of what is told of each command and agent."""
 _COMMANDS = """\
 Run a StackSpot quick command: a ready-made AI recipe of the company, which costs and takes a \
@@ -82,26 +82,30 @@ _ANY_AGENT = "Any other agent may be asked by the id that the person gives."
 def describe_commands(commands: Sequence[QuickCommand]) -> str:
     """The description of `stackspot_quick_command`: one line for each command."""
     lines, asks = list[str](), ""
-    for command in commands[:_MOST]:
+    for command in commands[:_MAX_LISTED_COMMANDS]:
         inputs = []
         for name, about in command.inputs.items():
             choices = about.get("choices")
             told = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
             inputs.append(f"{name}{'' if about.get('required') else '?'}{told and f'={told}'}")
         line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
-        line += _about(command.title, command.description)
+        line += _describe_entry(command.title, command.description)
         if command.effect != "read":
             line, asks = line + _ASKS, _ASKING
         lines.append(line)
-    if len(commands) > _MOST:
-        lines.append(f"- and {len(commands) - _MOST} more, which the person may name")
+    if len(commands) > _MAX_LISTED_COMMANDS:
+        lines.append(
+            f"- and {len(commands) - _MAX_LISTED_COMMANDS} more, which the person may name"
+        )
     which = _LISTED.format(lines="\n".join(lines), asks=asks) if lines else _UNLISTED
     return _COMMANDS.format(which=which, result=_RESULT)
 
 
-def describe_agents(agents: Mapping[str, Agent], any_agent: bool) -> str:
+def describe_agents(agents: Mapping[str, StackSpotAgent], any_agent: bool) -> str:
     """The description of `stackspot_agent`: one line for each agent."""
-    lines = [f"- {name}{_about(each.title, each.description)}" for name, each in agents.items()]
+    lines = [
+        f"- {name}{_describe_entry(each.title, each.description)}" for name, each in agents.items()
+    ]
     return _AGENTS.format(lines="\n".join([*lines, *([_ANY_AGENT] if any_agent else [])]))
 
 
@@ -117,20 +121,20 @@ class StackSpotCommands:
         The execution's id is journalled before it is waited for. Where the context already has one,
         nothing is started: the run goes on from there. Who cancels it stops only the waiting.
         """
-        execution = ctx.handle or await self._begun(ctx, slug, input)
+        execution = ctx.handle or await self._start_run(ctx, slug, input)
 
-        async def on_progress(status: Status) -> None:
-            await ctx.doing(progress_of(status, ctx.locale))
+        async def on_progress(status: RunStatus) -> None:
+            await ctx.doing(describe_progress(status, ctx.locale))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
-        bare = await aside(lambda _: result.bare, result.text)
+        bare = await aside(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
 
-    async def _begun(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
+    async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
         """Its execution's id; who cancels it waits a little, so that what was begun is known."""
 
         async def begin() -> str:
-            conversation = conversation_of(ctx)
+            conversation = conversation_ulid(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
             await ctx.known_as(execution)
             return execution
@@ -139,19 +143,19 @@ class StackSpotCommands:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait({task}, timeout=NAMING)
+            await asyncio.wait({task}, timeout=NAMING_TIMEOUT_SECONDS)
             raise
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-def conversation_of(ctx: ToolContext, agent: str = "") -> str:
+def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
     """The ULID of a thread's conversation at StackSpot, with its commands or with one agent."""
-    return ulid_of("stackspot", ctx.thread.id, agent)
+    return derive_ulid("stackspot", ctx.thread.id, agent)
 
 
-def progress_of(status: Status, locale: str) -> str:
+def describe_progress(status: RunStatus, locale: str) -> str:
     """What a person sees meanwhile: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING, locale)
@@ -159,7 +163,7 @@ def progress_of(status: Status, locale: str) -> str:
     return f"{doing} {told}".strip()
 
 
-class Conversations:
+class AgentConversations:
     """The id is derived from thread and agent, so that it outlives a restart.
 
     A server that gives another one is followed, for the last thousand conversations.
@@ -171,7 +175,7 @@ class Conversations:
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """What the agent answers. Raises StackSpotError."""
-        ours = conversation_of(ctx, agent)
+        ours = conversation_ulid(ctx, agent)
         answer = await self._stackspot.ask_agent(
             agent, prompt, conversation_id=self._given.get(ours, ours)
         )
@@ -183,11 +187,11 @@ class Conversations:
 class StackSpotRuns:
     """The `Applier` port. Each draft is one run; the row's id is the execution's."""
 
-    name = NAME
+    name = STACKSPOT_NAME
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
-        self.patience = stackspot.deadline + MARGIN
+        self.patience = stackspot.deadline + RUN_MARGIN_SECONDS
 
     def batch(self, draft: Draft) -> int:
         return 1
@@ -208,29 +212,29 @@ class RunBatch:
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         """Waits for the end of what was begun; without an id nothing can be looked for."""
-        return [await self._seen(row) for row in rows]
+        return [await self._read_outcome(row) for row in rows]
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
         """`check`; `doing` is told each step and percentage."""
 
-        async def on_progress(status: Status) -> None:
-            await doing(progress_of(status, locale))
+        async def on_progress(status: RunStatus) -> None:
+            await doing(describe_progress(status, locale))
 
-        return [await self._seen(row, on_progress) for row in rows]
+        return [await self._read_outcome(row, on_progress) for row in rows]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
             execution = await self._stackspot.create(
-                str(target["slug"]), str(after[_PLAIN]) if target.get("plain") else after,
+                str(target["slug"]), str(after[_FREE_TEXT_INPUT]) if target.get("plain") else after,
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
             raise error.of_write() from None
         return [replace(row, id=execution)]
 
-    async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
+    async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
         if not row.id:
             return Seen("before", row)
         try:
@@ -239,17 +243,19 @@ class RunBatch:
             return Seen("other", row, words=str(error))
         except StackSpotError as error:
             return Seen("failed" if error.code == "failed" else "other", row, words=str(error))
-        return Seen("after", row, {"result": clip(result.text, LONGEST)})
+        return Seen("after", row, {"result": clip(result.text, MAX_LEDGER_CHARACTERS)})
 
 
-def draft_of(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
+def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     """The proposal to run `command` in the thread's conversation at StackSpot."""
     plain = isinstance(given, str)
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
-              "conversation": conversation_of(ctx), "key": "execution"}  # fmt: skip
-    row: Mapping[str, Any] = {_PLAIN: given} if isinstance(given, str) else given
+              "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
+    row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
     title, _ = command.told(ctx.locale)
-    return Draft(NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK)
+    return Draft(
+        STACKSPOT_NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK
+    )
 
 
 class StackSpotSource:
@@ -269,7 +275,7 @@ class StackSpotSource:
         commands: QuickCommands,
         *,
         listed: Callable[[], Sequence[QuickCommand]] = tuple,
-        agents: Callable[[], Mapping[str, Agent]] = dict,
+        agents: Callable[[], Mapping[str, StackSpotAgent]] = dict,
         any_agent: bool = False,
         asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
@@ -279,26 +285,26 @@ class StackSpotSource:
         self._agents = agents
         self._any_agent = any_agent
         self._asks_first = asks_first
-        self._conversations = Conversations(stackspot)
-        self._patience = stackspot.deadline + _PATIENCE
-        self._made: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
+        self._conversations = AgentConversations(stackspot)
+        self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
+        self._tool_sets: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while StackSpot is away: its errors then tell so, in words."""
         listed = tuple(each for each in self._listed() if held("command", each.slug))
         agents = self._known_agents()
         told = (describe_commands(listed), describe_agents(agents, self._any_agent))
-        if told not in self._made:
-            if len(self._made) >= _VIEWS:
-                self._made.clear()
-            self._made[told] = self._tools(listed, told)
-        running, asking = self._made[told]
+        if told not in self._tool_sets:
+            if len(self._tool_sets) >= _MAX_TOOL_SETS:
+                self._tool_sets.clear()
+            self._tool_sets[told] = self._build_tools(listed, told)
+        running, asking = self._tool_sets[told]
         return [running, asking] if agents or self._any_agent else [running]
 
-    def _known_agents(self) -> Mapping[str, Agent]:
+    def _known_agents(self) -> Mapping[str, StackSpotAgent]:
         return {name: each for name, each in self._agents().items() if held("agent", name)}
 
-    def _tools(
+    def _build_tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
     ) -> tuple[QuickCommandTool, FunctionTool]:
         running = QuickCommandTool.of(
@@ -307,12 +313,12 @@ class StackSpotSource:
         )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
         running.asks_first = self._asks_first
-        running.costs = running.paid
+        running.costs = running.estimate_cost
         asking = FunctionTool.of(
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
             description=told[1], patience=self._patience,
         )  # fmt: skip
-        asking.costs = lambda arguments: Paid("agents", _named(arguments, "agent"))
+        asking.costs = lambda arguments: Paid("agents", _text_argument(arguments, "agent"))
         return running, asking
 
     async def health(self) -> Health:
@@ -335,15 +341,15 @@ class StackSpotSource:
             input: a text, or an object with its inputs by name
         """
         if ctx.handle:
-            return await self._run(ctx, slug, input)
+            return await self._run_command(ctx, slug, input)
         try:
             found = await self._commands.find(ctx.asker, ctx.address, slug)
             given = check_inputs(found, input)
         except (BadInput, Refusal) as error:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
-            return await self._run(ctx, slug, given)
-        return await ctx.propose(draft_of(ctx, found, given))
+            return await self._run_command(ctx, slug, given)
+        return await ctx.propose(draft_run(ctx, found, given))
 
     async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
@@ -366,7 +372,7 @@ class StackSpotSource:
             return _error_outcome(error)
         return await _with_file(ctx, said, agent)
 
-    async def _run(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
+    async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
             outcome = await self._commands.run(ctx, slug, input)
         except StackSpotError as error:
@@ -382,29 +388,29 @@ class QuickCommandTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """A command marked as writing only proposes, as a write does."""
-        command = self.listed.get(_slug(arguments))
+        command = self.listed.get(_slug_argument(arguments))
         return "write" if command and command.effect == "write" else "spend"
 
     def only_proposes(self, arguments: str) -> bool:
-        return self.asks_first(_slug(arguments))
+        return self.asks_first(_slug_argument(arguments))
 
-    def paid(self, arguments: str) -> Paid | None:
+    def estimate_cost(self, arguments: str) -> Paid | None:
         """What is only proposed is paid for where it is approved."""
-        slug = _slug(arguments)
+        slug = _slug_argument(arguments)
         return None if self.asks_first(slug) else Paid("quick_commands", slug)
 
 
-def _about(title: str, description: str) -> str:
+def _describe_entry(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {one_line(words, _LONGEST)}" if words else ""
+    return f": {one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
 
 
-def _slug(arguments: str) -> str:
+def _slug_argument(arguments: str) -> str:
     """The slug that a call names; "" for none."""
-    return _named(arguments, "slug")
+    return _text_argument(arguments, "slug")
 
 
-def _named(arguments: str, name: str) -> str:
+def _text_argument(arguments: str, name: str) -> str:
     try:
         value = json.loads(arguments).get(name)
     except (ValueError, AttributeError, RecursionError):
@@ -420,8 +426,8 @@ def _error_outcome(error: StackSpotError) -> Outcome:
 
 async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
     """The text for the model, and of a long one a file for the person."""
-    if len(said) <= LONG or ctx.files is None:
+    if len(said) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", said)
-    document = await aside(lambda text: document_of(text, stem), said)
+    document = await aside(lambda text: build_document(text, stem), said)
     file = await ctx.files.keep(document.name, document.type, document.data)
     return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))

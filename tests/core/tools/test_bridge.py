@@ -15,8 +15,8 @@ from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
 from core.domain.records import Health
-from core.tools.nocodb.bridge import FRESH, BridgeSource
-from core.tools.nocodb.bridge_api import CATALOGUE, READ_TOOLS
+from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
+from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS
 from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
@@ -145,7 +145,7 @@ async def test_the_base_that_is_set_is_filled_in() -> None:
 
 async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
     bridge = FakeBridge()
-    changing = [each.name for each in CATALOGUE.values() if each.touch not in ("read", "write")]
+    changing = [each.name for each in BRIDGE_TOOLS.values() if each.effect not in ("read", "write")]
     assert {"create_table", "create_comment", "delete_base", "upload_file"} < set(changing)
     async with asking(bridge) as source:
         for tool in changing:
@@ -251,7 +251,7 @@ async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_h
     async with asking(bridge) as source:
         bridge.drop("after")
         with pytest.raises(ToolError) as caught:
-            await source.api.once("create_record", {"table_id": CUSTOMERS, "record_data": {}})
+            await source.api.call_once("create_record", {"table_id": CUSTOMERS, "record_data": {}})
         assert getattr(caught.value, "unsure", None) is True
     assert bridge.executed_tools == ["create_record"]
     assert len(bridge.api.rows[CUSTOMERS]) == 31
@@ -289,8 +289,8 @@ async def test_views_are_read_where_no_table_is_closed(tool: str) -> None:
 async def test_each_tool_that_reads_is_checked_by_a_table_or_a_view() -> None:
     """A new one in the catalogue must say what it reads from."""
     unchecked = {"list_bases", "get_base", "list_tables", "global_search"}
-    for name in READ_TOOLS:
-        names = CATALOGUE[name].names
+    for name in BRIDGE_READ_TOOLS:
+        names = BRIDGE_TOOLS[name].argument_names
         assert name in unchecked or {"table_id", "view_id"} & {*names}, name
 
 
@@ -298,7 +298,10 @@ async def test_a_bridge_that_hangs_is_given_up() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         bridge.hang()
-        clock, reading = LoopClock(), asyncio.create_task(source.api.read("list_bases", {}))
+        clock, reading = (
+            LoopClock(),
+            asyncio.create_task(source.api.call_with_retries("list_bases", {})),
+        )
         await bridge.wait_for_held_call()
         clock.skip(60.0)
         with pytest.raises(ToolError, match="did not answer in time"):
@@ -310,7 +313,7 @@ async def test_a_call_is_cancelled_with_its_turn() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         bridge.hang()
-        reading = asyncio.create_task(source.api.read("list_bases", {}))
+        reading = asyncio.create_task(source.api.call_with_retries("list_bases", {}))
         await bridge.wait_for_held_call()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -347,10 +350,10 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
     bridge, clock = FakeBridge(), Clock()
     async with asking(bridge, clock=clock) as source:
         first = await source.tools()
-        clock.now += FRESH / 2
+        clock.now += TOOL_LIST_SECONDS / 2
         assert await source.tools() == first
         assert bridge.listed == 1
-        clock.now += FRESH
+        clock.now += TOOL_LIST_SECONDS
         assert await source.tools() == first
         assert bridge.listed == 2
         assert await source.health() == Health("nocodb", "on", "bridge; of its 14 tools 8 read")
@@ -372,7 +375,7 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
         await bridge.start(port)
         await source.tools()
         assert bridge.listed == 0
-        clock.now += FRESH / 10
+        clock.now += TOOL_LIST_SECONDS / 10
         (made,) = await source.tools()
         assert "list_views" not in made.spec.description
         await bridge.stop()

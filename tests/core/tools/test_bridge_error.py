@@ -14,7 +14,7 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
 )
-from core.tools.nocodb.bridge_api import explain
+from core.tools.nocodb.bridge_api import explain_bridge_error
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"
 DOWN = "500: HTTPConnectionPool(host='db.example', port=80): Max retries exceeded with url: /x"
@@ -53,7 +53,7 @@ def answer(status: int, detail: object = None) -> HttpAnswer:
     ],
 )  # fmt: skip
 def test_each_answer_has_its_words(error: HttpError, code: str, unsure: bool) -> None:
-    told = explain(error, "get_base")
+    told = explain_bridge_error(error, "get_base")
     assert (told.code, told.unsure) == (code, unsure)
     assert str(told).endswith(".")
     assert "{" not in str(told)
@@ -61,10 +61,15 @@ def test_each_answer_has_its_words(error: HttpError, code: str, unsure: bool) ->
 
 
 def test_a_malformed_call_says_where() -> None:
-    assert explain(answer(422, FASTAPI), "get_base").hint == "['body', 'args']: Field required"
+    assert (
+        explain_bridge_error(answer(422, FASTAPI), "get_base").hint
+        == "['body', 'args']: Field required"
+    )
 
 
 def test_long_texts_and_tokens_do_not_pass() -> None:
-    told = explain(answer(500, "boom " + "a1" * 20 + " at https://db.example/x " + "b " * 900), "x")
+    told = explain_bridge_error(
+        answer(500, "boom " + "a1" * 20 + " at https://db.example/x " + "b " * 900), "x"
+    )
     assert told.hint.startswith("boom (withheld) at (address) b b")
     assert len(told.hint) == 300

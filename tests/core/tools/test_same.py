@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.tools.nocodb.fieldtypes import same
+from core.tools.nocodb.fieldtypes import is_same_value
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from core.tools.nocodb.fieldtypes import same
     ],
 )  # fmt: skip
 def test_the_same(wanted: Any, found: Any) -> None:
-    assert same(wanted, found)
+    assert is_same_value(wanted, found)
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_the_same(wanted: Any, found: Any) -> None:
     ],
 )  # fmt: skip
 def test_not_the_same(wanted: Any, found: Any) -> None:
-    assert not same(wanted, found)
+    assert not is_same_value(wanted, found)

@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.probe import prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
@@ -98,7 +98,7 @@ async def main() -> None:
     runtime = RuntimeFolder()
     try:
         sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        proof = await prove(sandbox, arguments.python)
+        proof = await prove_sandbox(sandbox, arguments.python)
         if not proof.holds:
             print(json.dumps({"blocked": proof.reason}))
             return

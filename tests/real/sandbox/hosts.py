@@ -19,18 +19,23 @@ from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
-    EQUAL,
     ERRNO,
+    JUMP_EQUAL,
     LOAD,
     NEW_NAMESPACES,
     NUMBER,
     RETURN,
-    Step,
+    FilterStep,
 )
 from core.tools.code.sandbox.inside.seccomp import load
-from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+from core.tools.code.sandbox.inside.syscalls import (
+    ARCHITECTURES,
+    CHECKED_CALLS,
+    REFUSED_CALLS,
+    parse_numbers,
+)
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import choose, prove
+from core.tools.code.sandbox.probe import choose_sandbox, prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Sandbox
 
@@ -41,21 +46,25 @@ def forbid_namespaces() -> None:
     """For this process and all that it starts."""
     machine = os.uname().machine
     column, _ = ARCHITECTURES[machine]
-    clone = numbers(CHECKED, column)["clone"]
-    unshare = numbers(REFUSED, column)["unshare"]
+    clone = parse_numbers(CHECKED_CALLS, column)["clone"]
+    unshare = parse_numbers(REFUSED_CALLS, column)["unshare"]
     refused, unknown = (
-        Step(RETURN, 0, 0, ERRNO | errno.EPERM),
-        Step(RETURN, 0, 0, ERRNO | errno.ENOSYS),
+        FilterStep(RETURN, 0, 0, ERRNO | errno.EPERM),
+        FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS),
     )
     load(
         machine,
         [
-            Step(LOAD, 0, 0, NUMBER),
-            *(Step(EQUAL, 0, 1, CLONE3), unknown),
-            *(Step(EQUAL, 0, 1, unshare), refused),
-            *(Step(EQUAL, 0, 4, clone), Step(LOAD, 0, 0, 16), Step(AND, 0, 0, NEW_NAMESPACES)),
-            *(Step(EQUAL, 1, 0, 0), refused),
-            Step(RETURN, 0, 0, ALLOW),
+            FilterStep(LOAD, 0, 0, NUMBER),
+            *(FilterStep(JUMP_EQUAL, 0, 1, CLONE3), unknown),
+            *(FilterStep(JUMP_EQUAL, 0, 1, unshare), refused),
+            *(
+                FilterStep(JUMP_EQUAL, 0, 4, clone),
+                FilterStep(LOAD, 0, 0, 16),
+                FilterStep(AND, 0, 0, NEW_NAMESPACES),
+            ),
+            *(FilterStep(JUMP_EQUAL, 1, 0, 0), refused),
+            FilterStep(RETURN, 0, 0, ALLOW),
         ],
     )
 
@@ -69,9 +78,9 @@ async def main() -> None:
         forbid_namespaces()
     runtime = RuntimeFolder()
     try:
-        choice = await choose(arguments.python, runtime)
+        choice = await choose_sandbox(arguments.python, runtime)
         both: tuple[Sandbox, ...] = (Bubblewrap(runtime), Landlock(runtime))
-        reasons = {each.name: (await prove(each, arguments.python)).reason for each in both}
+        reasons = {each.name: (await prove_sandbox(each, arguments.python)).reason for each in both}
     finally:
         runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""

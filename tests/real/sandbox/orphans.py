@@ -19,8 +19,8 @@ from pathlib import Path
 
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
-from core.tools.code.sandbox.runtime import PREFIX, RuntimeFolder
+from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.runtime import RUNTIME_PREFIX, RuntimeFolder
 from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.session import HANG_SECONDS, STUB, Stub
@@ -31,7 +31,7 @@ STARTED, BLOCKED = b"started\n", b"blocked: "
 async def bot(backend: str, python: Path) -> None:
     runtime = RuntimeFolder()
     sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
-    proof = await prove(sandbox, python)
+    proof = await prove_sandbox(sandbox, python)
     if not proof.holds:
         print(f"{BLOCKED.decode()}{proof.reason}", flush=True)
         runtime.close()
@@ -97,7 +97,7 @@ def _runs(pid: int) -> bool:
 
 def _folders() -> set[str]:
     """Those of this test: of our user, in the folder that the run was given."""
-    return {each.name for each in Path(tempfile.gettempdir()).glob(PREFIX + "*")}
+    return {each.name for each in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*")}
 
 
 if __name__ == "__main__":

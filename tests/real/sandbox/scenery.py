@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 from tests.real.sandbox.outside import Outside
 
 SECRET = "PONTE_ATTACK_SECRET"
@@ -24,7 +24,7 @@ LOWEST_PRIORITY = 19
 class Scenery:
     """A file, a folder, and servers that nobody may reach. `what` tells attacks of them."""
 
-    def __init__(self, folder: Path, port: int, python: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, port: int, python: Path, limits: SandboxLimits) -> None:
         self._folder = folder
         self._file = folder / "file"
         self._file.write_text(os.environ[SECRET])
@@ -69,7 +69,7 @@ class Scenery:
 
 
 @contextlib.asynccontextmanager
-async def scenery(python: Path, limits: Limits) -> AsyncIterator[Scenery]:
+async def scenery(python: Path, limits: SandboxLimits) -> AsyncIterator[Scenery]:
     folder = _folder()
     visitors: list[str] = []
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-from core.tools.code.sandbox.sandbox import Limits, MiB, Process, Sandbox
+from core.tools.code.sandbox.sandbox import MiB, Process, Sandbox, SandboxLimits
 from tests.real.sandbox.outside import Outside
 
 STUB = Path(__file__).parent / "stub.py"
-LIMITS = Limits(memory=256 * MiB, work=32 * MiB, temporary=16 * MiB, entries=2_000)
+LIMITS = SandboxLimits(memory=256 * MiB, work=32 * MiB, temporary=16 * MiB, entries=2_000)
 HANG_SECONDS = 60.0
 """No answer for so long counts as a hang, even on a busy machine."""
 
@@ -24,7 +24,7 @@ class Stub:
 
     @classmethod
     async def start(
-        cls, sandbox: Sandbox, python: Path, module: ModuleType, limits: Limits = LIMITS
+        cls, sandbox: Sandbox, python: Path, module: ModuleType, limits: SandboxLimits = LIMITS
     ) -> Self:
         stub = cls(await sandbox.start(STUB, python, limits))
         await stub.ask({"source": inspect.getsource(module)})

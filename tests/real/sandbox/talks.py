@@ -14,13 +14,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 from core.tools.code import session as sessions
-from core.tools.code.port import Ran
+from core.tools.code.port import RunResult
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.probe import prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import MiB, Sandbox
-from core.tools.code.session import Session
+from core.tools.code.session import KernelSession
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, left
 from tests.real.sandbox.scenery import Scenery, scenery
@@ -35,12 +35,12 @@ FILES, BYTES = 20, 32 * MiB
 
 async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
     """Return what of it did not hold, or ""."""
-    session = await Session.start(sandbox, python, LIMITS)
+    session = await KernelSession.start(sandbox, python, LIMITS)
     try:
         told = {**ctx.what, "secret": ""}
         async with asyncio.timeout(HANG_SECONDS):
             runs = [await session.run(f"{inspect.getsource(talk)}\n{name}({told!r})", ())]
-            if not runs[-1].lost:
+            if not runs[-1].is_state_lost:
                 runs += await _run_until_it_ends(session, "1 + 1")
         return _wrong(runs, ctx, session.alive)
     except TimeoutError:
@@ -49,25 +49,25 @@ async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
         await session.kill()
 
 
-async def _run_until_it_ends(session: Session, code: str) -> list[Ran]:
+async def _run_until_it_ends(session: KernelSession, code: str) -> list[RunResult]:
     """Run short code again where the machine was too busy to end it within `WALL`."""
-    runs = list[Ran]()
+    runs = list[RunResult]()
     while len(runs) < FOLLOWING_RUNS:
         runs.append(await session.run(code, ()))
-        if runs[-1].fault != "timeout" or runs[-1].lost:
+        if runs[-1].fault != "timeout" or runs[-1].is_state_lost:
             break
     return runs
 
 
-def _wrong(runs: Sequence[Ran], ctx: Scenery, alive: bool) -> str:
+def _wrong(runs: Sequence[RunResult], ctx: Scenery, alive: bool) -> str:
     ran, last = runs[0], runs[-1]
     if any(ctx.what["secret"] in repr(each) for each in runs):
         return "it showed the secret"
-    if len(ran.made) > FILES or sum(len(made.data) for made in ran.made) > BYTES:
-        return f"it made {len(ran.made)} files"
-    if not last.lost and (last.value, last.error) != ("2", ""):
+    if len(ran.output_files) > FILES or sum(len(made.data) for made in ran.output_files) > BYTES:
+        return f"it made {len(ran.output_files)} files"
+    if not last.is_state_lost and (last.value, last.error) != ("2", ""):
         return f"the next run came to {last!r}"[:300]
-    return "" if alive is not last.lost else f"alive: {alive}, lost: {last.lost}"
+    return "" if alive is not last.is_state_lost else f"alive: {alive}, lost: {last.is_state_lost}"
 
 
 async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
@@ -79,7 +79,7 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
             results[name] = await one(sandbox, python, name, ctx)
 
     async with scenery(python, LIMITS) as ctx:
-        other = await Session.start(sandbox, python, LIMITS)
+        other = await KernelSession.start(sandbox, python, LIMITS)
         secret = ctx.what["secret"]
         await other.run(f"secret = 'MARK{secret}'\nopen('secret.txt', 'w').write(secret)", ())
         with patch.multiple(sessions, WALL=WALL, GRACE=GRACE):
@@ -101,7 +101,7 @@ async def main() -> None:
     runtime = RuntimeFolder()
     try:
         sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        proof = await prove(sandbox, arguments.python)
+        proof = await prove_sandbox(sandbox, arguments.python)
         done = await every(sandbox, arguments.python, runtime) if proof.holds else {}
         print(json.dumps(done or {"blocked": proof.reason}))
     finally:

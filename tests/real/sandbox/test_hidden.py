@@ -58,19 +58,19 @@ def test_a_tree_without_them(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "link").symlink_to("/etc")
     hidden = (tmp_path / "a/b/hidden", tmp_path / "hidden", Path("/elsewhere"))
-    assert list(runtime.without(tmp_path, hidden)) == [
+    assert list(runtime.split_around(tmp_path, hidden)) == [
         (tmp_path, False),
         (tmp_path / "a", False),
         (tmp_path / "a/b", False),
         (tmp_path / "a/c", True),
         (tmp_path / "d", True),
     ]
-    assert list(runtime.without(tmp_path / "d", hidden)) == [(tmp_path / "d", True)]
+    assert list(runtime.split_around(tmp_path / "d", hidden)) == [(tmp_path / "d", True)]
 
 
 def test_the_standard_library_is_not_the_bots(monkeypatch: pytest.MonkeyPatch) -> None:
     standard = Path(sys.modules["json"].__file__ or "").parent.parent
     packages = standard / "site-packages"
     monkeypatch.setattr(sys, "path", [str(standard), str(packages), "/usr/share", "/nowhere"])
-    assert runtime.hidden([standard.parent]) == ((packages,) if packages.is_dir() else ())
-    assert runtime.hidden([Path("/usr")]) == (Path("/usr/share"),)
+    assert runtime.find_hidden([standard.parent]) == ((packages,) if packages.is_dir() else ())
+    assert runtime.find_hidden([Path("/usr")]) == (Path("/usr/share"),)

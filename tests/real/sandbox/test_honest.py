@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.port import Ran
+from core.tools.code.port import RunResult
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.probe import prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.session import Session
+from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
+from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.real.sandbox.pythons import sandbox_python
 
@@ -126,28 +126,30 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     sandboxed.require(request.param)
     runtime = RuntimeFolder()
     sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(runtime)
-    proof = await prove(sandbox, sandbox_python())
+    proof = await prove_sandbox(sandbox, sandbox_python())
     if not proof.holds:
         pytest.skip(f"blocked: {request.param}: {proof.reason}")
     yield sandbox
     runtime.close()
 
 
-async def run(sandbox: Sandbox, python: Path, *programs: str) -> list[Ran]:
+async def run(sandbox: Sandbox, python: Path, *programs: str) -> list[RunResult]:
     """Run all programs in one kernel, one after another."""
-    session = await Session.start(sandbox, python, Limits())
+    session = await KernelSession.start(sandbox, python, SandboxLimits())
     try:
         return [await session.run(code, ()) for code in programs]
     finally:
         await session.kill()
 
 
-async def find_failures(sandbox: Sandbox, python: Path, programs: dict[str, str]) -> dict[str, Ran]:
+async def find_failures(
+    sandbox: Sandbox, python: Path, programs: dict[str, str]
+) -> dict[str, RunResult]:
     ran = await run(sandbox, python, *programs.values())
     return {
         name: each
         for name, each in zip(programs, ran, strict=True)
-        if each.error or each.fault or not (each.value or each.printed or each.made)
+        if each.error or each.fault or not (each.value or each.printed or each.output_files)
     }
 
 

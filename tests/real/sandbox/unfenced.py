@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from core.tools.code.sandbox.process import Ends, Running, launch
-from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.process import ProgramEnds, RunningProgram, launch
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 from tests.real.sandbox.attacks import files, memory, network, processes, secrets, system
 from tests.real.sandbox.driver import batch
 from tests.real.sandbox.scenery import scenery
@@ -26,7 +26,7 @@ os.write(int(life), b"1")
 sys.argv = [kernel, frames]
 runpy.run_path(kernel, run_name="__main__")
 """
-LIMITS = Limits(memory=64 * MiB)
+LIMITS = SandboxLimits(memory=64 * MiB)
 """So much memory is taken where nothing forbids it."""
 
 HARMLESS = {
@@ -63,8 +63,10 @@ HARMLESS = {
 class Unfenced:
     name: Literal["landlock"] = "landlock"
 
-    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
-        def command(ends: Ends) -> list[str]:
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        def command(ends: ProgramEnds) -> list[str]:
             descriptors = (str(ends.frames), str(ends.life))
             return [str(python), "-I", "-B", "-u", "-c", PLAIN, str(kernel), *descriptors]
 

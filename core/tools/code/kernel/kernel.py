@@ -42,14 +42,18 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 
-MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
+KERNEL_MAX_OUTPUT_FILES, KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = (
+    20,
+    8 << 20,
+    32 << 20,
+)
 """What one run may hand out: files, bytes of one, bytes of all."""
 VALUE_CHARS, ERROR_CHARS = 20_000, 8_000
 CPU_SECONDS = 60
 """Processor time that one run and what it leaves running may take, over all threads."""
-FILES_SEEN = 10_000
+MAX_FILES_SEEN = 10_000
 """Entries of the work folder that are looked at."""
-FIGURES = "ponte_figures"
+FIGURES_MODULE = "ponte_figures"
 """`figures.py`, as it is called in the sandbox's environment."""
 
 # User code that changes builtins changes the module's dictionary. Functions look theirs up in the
@@ -77,19 +81,19 @@ class Frames:
         self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
-        plain = {key: _whole(each) for key, each in frame.items()}
-        self._all(self._pipe, json.dumps(plain).encode() + b"\n")
+        plain = {key: _replace_surrogates(each) for key, each in frame.items()}
+        self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
     def mark(self, run: str) -> None:
         """Say on stdout that nothing of that run follows."""
-        self._all(self._output, f"\0{run}\0".encode())
+        self._write_all(self._output, f"\0{run}\0".encode())
 
-    def mend(self) -> None:
+    def restore_output(self) -> None:
         """stdout and stderr, where user code closed them."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
-    def _all(self, pipe: int, data: bytes) -> None:
+    def _write_all(self, pipe: int, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[self._write(pipe, left) :]
@@ -119,7 +123,7 @@ class WorkFolder:
             return False
         return True
 
-    def changed(self) -> Iterator[tuple[str, str]]:
+    def list_changed(self) -> Iterator[tuple[str, str]]:
         """Name and path of each regular file that is new or other than before."""
         found = {}
         for path in self._walk():
@@ -135,7 +139,7 @@ class WorkFolder:
                 yield os.path.relpath(path, self.path).replace(os.sep, "_"), path
 
     def _walk(self) -> Iterator[str]:
-        left = FILES_SEEN
+        left = MAX_FILES_SEEN
         for folder, folders, files in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
             for name in sorted(files):
@@ -144,7 +148,7 @@ class WorkFolder:
                     yield os.path.join(folder, name)
 
 
-class Hand:
+class OutputSender:
     """Hands out what one run made, within the caps."""
 
     def __init__(self, frames: Frames) -> None:
@@ -152,26 +156,26 @@ class Hand:
         self._count = 0
         self._total = 0
 
-    def out(self, name: str, data: bytes) -> None:
-        if not self._refused(name, len(data)):
+    def send_file(self, name: str, data: bytes) -> None:
+        if not self._is_refused(name, len(data)):
             self._count += 1
             self._total += len(data)
             self._frames.send({"file": name, "data": base64.b64encode(data).decode()})
 
-    def out_of(self, name: str, path: str) -> None:
+    def send_file_at(self, name: str, path: str) -> None:
         # Not through a link, and not waiting for whoever opens the other end of a fifo.
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:  # it has just gone, or become a link
             return
         with open(handle, "rb") as file:
-            if not self._refused(name, os.fstat(handle).st_size):
-                self.out(name, file.read(MADE_BYTES + 1))
+            if not self._is_refused(name, os.fstat(handle).st_size):
+                self.send_file(name, file.read(KERNEL_MAX_OUTPUT_FILE_BYTES + 1))
 
-    def _refused(self, name: str, size: int) -> bool:
-        why = "many" if self._count >= MADE_COUNT else ""
-        why = why or ("large" if size > MADE_BYTES else "")
-        why = why or ("full" if self._total + size > MADE_TOTAL else "")
+    def _is_refused(self, name: str, size: int) -> bool:
+        why = "many" if self._count >= KERNEL_MAX_OUTPUT_FILES else ""
+        why = why or ("large" if size > KERNEL_MAX_OUTPUT_FILE_BYTES else "")
+        why = why or ("full" if self._total + size > KERNEL_MAX_OUTPUT_BYTES else "")
         if why:
             self._frames.send({"left": name, "why": why})
         return bool(why)
@@ -195,18 +199,18 @@ class Interpreter:
     def run(self, name: str, code: str) -> None:
         """Ends with the frame "done", whatever the code does."""
         _allow_cpu()
-        signal.signal(signal.SIGINT, self._interrupted)
-        value, error = self._caught(name, lambda: self._interpret(code))
-        self._mend()
-        hand = Hand(self._frames)
-        for part in (lambda: self._hand_files(hand), lambda: self._hand_figures(hand)):
-            _, broke = self._caught(name, part)
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        value, error = self._run_part(name, lambda: self._interpret(code))
+        self._restore_state()
+        hand = OutputSender(self._frames)
+        for part in (lambda: self._send_files(hand), lambda: self._send_figures(hand)):
+            _, broke = self._run_part(name, part)
             error = error or broke
-        self._mend()
+        self._restore_state()
         self._frames.mark(name)
         self._frames.send({"done": name, "value": value, "error": error})
 
-    def _caught(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
+    def _run_part(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
         """What it gives, and how it failed: one of the two is empty."""
         try:
             self.running = name
@@ -216,7 +220,7 @@ class Interpreter:
         except SystemExit as leaving:
             return "", f"SystemExit: {leaving.code}" if leaving.code else ""
         except BaseException as error:  # an interrupt too: this process goes on
-            return "", self._told(error)
+            return "", self._format_error(error)
         finally:
             self.running = ""
 
@@ -234,23 +238,23 @@ class Interpreter:
         value = _evaluate(compile(ast.Expression(last.value), source, "eval"), scope)
         return "" if value is None else _clip(repr(value), VALUE_CHARS)
 
-    def _hand_files(self, hand: Hand) -> str:
-        for name, path in self._work.changed():
-            hand.out_of(name, path)
+    def _send_files(self, hand: OutputSender) -> str:
+        for name, path in self._work.list_changed():
+            hand.send_file_at(name, path)
         return ""
 
-    def _hand_figures(self, hand: Hand) -> str:
+    def _send_figures(self, hand: OutputSender) -> str:
         if "matplotlib.pyplot" in sys.modules:
-            figures = importlib.import_module(FIGURES)
+            figures = importlib.import_module(FIGURES_MODULE)
             for number, picture in enumerate(figures.take(), 1):
-                hand.out(f"figure-{self._count}-{number}.png", picture)
+                hand.send_file(f"figure-{self._count}-{number}.png", picture)
         return ""
 
-    def _interrupted(self, number: int, frame: object) -> None:
+    def _on_interrupt(self, number: int, frame: object) -> None:
         if self.running:
             raise KeyboardInterrupt
 
-    def _mend(self) -> None:
+    def _restore_state(self) -> None:
         """Undo what a run may have done to what all runs stand on."""
         sys.settrace(None)
         sys.setprofile(None)
@@ -258,28 +262,28 @@ class Interpreter:
         vars(builtins).update(_PRISTINE)
         linecache.cache = self._lines
         sys.stdout = sys.stderr = self._stream
-        self._frames.mend()
+        self._frames.restore_output()
         try:
             self._stream.flush()
         except (OSError, ValueError):  # closed by user code
             self._stream = sys.stdout = sys.stderr = _stream(1)
 
-    def _told(self, error: BaseException) -> str:
+    def _format_error(self, error: BaseException) -> str:
         try:
             told = traceback.TracebackException.from_exception(error)
-            self._trim(told, set())
+            self._trim_traceback(told, set())
             return _clip("".join(told.format()).rstrip(), ERROR_CHARS)
         except BaseException:  # its own __str__ may raise anything
             return type(error).__name__
 
-    def _trim(self, told: traceback.TracebackException | None, seen: set[int]) -> None:
+    def _trim_traceback(self, told: traceback.TracebackException | None, seen: set[int]) -> None:
         """Leave the lines that the person's code holds, in what caused it too."""
         if told is None or id(told) in seen:
             return
         seen.add(id(told))
         told.stack[:] = [line for line in told.stack if line.filename in self._sources]
         for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
-            self._trim(other, seen)
+            self._trim_traceback(other, seen)
 
 
 def _display(*values: object) -> None:
@@ -292,7 +296,7 @@ def _stamp(entry: os.stat_result) -> Stamp:
     return entry.st_ino, entry.st_size, entry.st_mtime_ns
 
 
-def _whole(value: object) -> object:
+def _replace_surrogates(value: object) -> object:
     """A text without halves of surrogate pairs, as the names of files may hold them (PEP 383)."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
@@ -346,7 +350,7 @@ def _prepare_matplotlib() -> None:
         for name in os.listdir(ready):
             os.symlink(os.path.join(ready, name), os.path.join(folder, name))
         os.environ["MPLCONFIGDIR"] = folder
-        os.environ["MPLBACKEND"] = f"module://{FIGURES}"
+        os.environ["MPLBACKEND"] = f"module://{FIGURES_MODULE}"
 
 
 def _own(handle: int) -> int:

@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 from core.tools.code.sandbox import runtime as trees
-from core.tools.code.sandbox.limits import Entries, watch
-from core.tools.code.sandbox.process import Ends, Running, amounts, command, failing, launch
+from core.tools.code.sandbox.limits import EntryMeter, watch_limits
+from core.tools.code.sandbox.process import (
+    ProgramEnds,
+    RunningProgram,
+    as_sandbox_failure,
+    command,
+    launch,
+    limits_of,
+)
 from core.tools.code.sandbox.runtime import USERS, RuntimeFolder
-from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB
+from core.tools.code.sandbox.sandbox import KERNEL_ENVIRONMENT, MiB, SandboxLimits
 
-PROGRAM = Path("/ponte")
-INSIDE = 1000
+PROGRAM_FOLDER = Path("/ponte")
+USER_INSIDE = 1000
 """The user and group that the program sees itself as."""
 WORK, TEMPORARY, MEMORY = "/work", "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
-SHARED = 64 * MiB
+SHARED_MEMORY_BYTES = 64 * MiB
 
 _NAMESPACES = (
     "--unshare-all",
@@ -30,7 +37,7 @@ _NAMESPACES = (
     "--unshare-user",
     "--disable-userns",
     *("--cap-drop", "ALL"),
-    *("--uid", str(INSIDE), "--gid", str(INSIDE)),
+    *("--uid", str(USER_INSIDE), "--gid", str(USER_INSIDE)),
     *("--hostname", "sandbox"),
     # bwrap's own first process would be the same user's, without filter or limits, and /proc/1/mem
     # the door into it.
@@ -51,39 +58,41 @@ class Bubblewrap:
         self._runtime = runtime
         self._bwrap = bwrap
 
-    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
-        limits = limits or Limits()
-        with failing():
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        limits = limits or SandboxLimits()
+        with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
 
-                def of(ends: Ends) -> list[str]:
-                    inner = command(python, PROGRAM, ends, amounts(limits))
-                    files = arguments(program, python, limits)
+                def of(ends: ProgramEnds) -> list[str]:
+                    inner = command(python, PROGRAM_FOLDER, ends, limits_of(limits))
+                    files = mount_arguments(program, python, limits)
                     return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
 
                 running = await launch(of, environment={}, folder=Path("/"), user=user)
                 running.own(tidy.pop_all().aclose)
-            return await _held(running, limits)
+            return await _watch_entries(running, limits)
 
 
-async def _held(running: Running, limits: Limits) -> Running:
+async def _watch_entries(running: RunningProgram, limits: SandboxLimits) -> RunningProgram:
     """Its files are counted from outside, as bwrap's memories have a size and no count."""
     try:
-        child = _child(running.pid)
+        child = _find_child(running.pid)
         running.strike_first(os.pidfd_open(child))
-        entries = Entries(child, (MEMORY, TEMPORARY, WORK), limits.entries)
+        entries = EntryMeter(child, (MEMORY, TEMPORARY, WORK), limits.entries)
         await asyncio.to_thread(entries.too_much)
     except BaseException:
         await running.kill()
         raise
-    running.watch(asyncio.create_task(watch(running, entries), name="code-files"))
+    running.watch(asyncio.create_task(watch_limits(running, entries), name="code-files"))
     return running
 
 
-def _child(bwrap: int) -> int:
+def _find_child(bwrap: int) -> int:
     """The program's own process. Raises OSError where the machine does not tell.
 
     Ended first, it is collected by bwrap; an orphan would be left to process 1, which in a
@@ -95,27 +104,31 @@ def _child(bwrap: int) -> int:
     return int(children[0])
 
 
-def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:
+def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
     """The files that there are: what the interpreter reads, and three small memories to write."""
-    system, own = trees.system(), trees.of(python)
-    hidden = trees.hidden((*system, *own))
+    system, own = trees.system_folders(), trees.python_folders(python)
+    hidden = trees.find_hidden((*system, *own))
     for tree in system:
         yield from ("--ro-bind", str(tree), str(tree))
-    for link in trees.LINKS:
+    for link in trees.SYSTEM_LINKS:
         if link.is_symlink():
             yield from ("--symlink", str(link.readlink()), str(link))
         elif link.is_dir():
             yield from ("--ro-bind", str(link), str(link))
     yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for folder, size in ((MEMORY, SHARED), (TEMPORARY, limits.temporary), (WORK, limits.work)):
+    for folder, size in (
+        (MEMORY, SHARED_MEMORY_BYTES),
+        (TEMPORARY, limits.temporary),
+        (WORK, limits.work),
+    ):
         yield from ("--size", str(size), "--tmpfs", folder)
     for tree in own:
         yield from ("--ro-bind", str(tree), str(tree))
     for tree in hidden:
         yield from ("--size", "4096", "--tmpfs", str(tree), "--remount-ro", str(tree))
-    yield from ("--ro-bind", str(program), str(PROGRAM))
-    for name, value in {**ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
+    yield from ("--ro-bind", str(program), str(PROGRAM_FOLDER))
+    for name, value in {**KERNEL_ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
         yield from ("--setenv", name, value)
     # Both are memories of half the machine's, and writable, as bwrap makes them.
     yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK)

@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 from core.tools.code.sandbox import runtime as trees
-from core.tools.code.sandbox.inside.enter import Landlocked
-from core.tools.code.sandbox.limits import Disk, running_threads, watch
-from core.tools.code.sandbox.process import Ends, Running, amounts, command, failing, launch
+from core.tools.code.sandbox.inside.enter import LandlockPaths
+from core.tools.code.sandbox.limits import DiskMeter, running_threads, watch_limits
+from core.tools.code.sandbox.process import (
+    ProgramEnds,
+    RunningProgram,
+    as_sandbox_failure,
+    command,
+    launch,
+    limits_of,
+)
 from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
-from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits
+from core.tools.code.sandbox.sandbox import KERNEL_ENVIRONMENT, SandboxLimits
 
 _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
@@ -31,9 +38,11 @@ class Landlock:
     def __init__(self, runtime: RuntimeFolder) -> None:
         self._runtime = runtime
 
-    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
-        limits = limits or Limits()
-        with failing():
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        limits = limits or SandboxLimits()
+        with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
@@ -41,39 +50,44 @@ class Landlock:
                 session = await asyncio.to_thread(self._runtime.session, user)
                 tidy.push_async_callback(asyncio.to_thread, remove, session)
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
-                fence = await asyncio.to_thread(landlocked, program, python, session)
+                fence = await asyncio.to_thread(landlock_rules, program, python, session)
 
-                def of(ends: Ends) -> list[str]:
-                    return command(python, program, ends, amounts(limits, beside), fence)
+                def of(ends: ProgramEnds) -> list[str]:
+                    return command(python, program, ends, limits_of(limits, beside), fence)
 
                 running = await launch(
-                    of, environment=_environment(session), folder=session / "work", user=user
+                    of,
+                    environment=_environment_variables(session),
+                    folder=session / "work",
+                    user=user,
                 )
                 running.own(tidy.pop_all().aclose)
-            return await _measured(running, session, limits)
+            return await _watch_disk(running, session, limits)
 
 
-async def _measured(running: Running, session: Path, limits: Limits) -> Running:
+async def _watch_disk(
+    running: RunningProgram, session: Path, limits: SandboxLimits
+) -> RunningProgram:
     try:
         process = os.pidfd_open(running.pid)
     except BaseException:
         await running.kill()
         raise
     running.strike_first(process)
-    disk = Disk(session, running.pid, process, limits)
-    running.watch(asyncio.create_task(watch(running, disk), name="code-disk"))
+    disk = DiskMeter(session, running.pid, process, limits)
+    running.watch(asyncio.create_task(watch_limits(running, disk), name="code-disk"))
     return running
 
 
-def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
+def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     """Python opens the lists of file types where it sees them, and takes a refusal for an error.
 
     Blocking.
     """
-    roots = [*trees.system(), *trees.of(python), program]
-    hidden = trees.hidden(roots)
-    pieces = [piece for root in roots for piece in trees.without(root, hidden)]
-    read = [*(piece for piece, whole in pieces if whole), *trees.LINKS, trees.LOADER]
+    roots = [*trees.system_folders(), *trees.python_folders(python), program]
+    hidden = trees.find_hidden(roots)
+    pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
+    read = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
         "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
         "list": [str(piece) for piece, whole in pieces if not whole],
@@ -82,5 +96,5 @@ def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
     }
 
 
-def _environment(session: Path) -> dict[str, str]:
-    return {**ENVIRONMENT, "HOME": str(session / "work"), "TMPDIR": str(session / "tmp")}
+def _environment_variables(session: Path) -> dict[str, str]:
+    return {**KERNEL_ENVIRONMENT, "HOME": str(session / "work"), "TMPDIR": str(session / "tmp")}

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Protocol
 
 from core.text.i18n import say
-from core.tools.code.sandbox.process import Running
-from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.process import RunningProgram
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
-ENTRIES = "it made more than {count} files"
-_BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
-BYTES = "it wrote more than {size} MB"
-LOOKS, PAUSE = 20, 0.005
+TOO_MANY_FILES = "it made more than {count} files"
+_BLOCK_BYTES = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
+TOO_MANY_BYTES = "it wrote more than {size} MB"
+MAX_LOOKS, LOOK_PAUSE_SECONDS = 20, 0.005
 """How often it is looked at once it was told to stand still, and the seconds between two looks:
 every thread stops when it next leaves the kernel."""
-WATCH_PAUSE = 0.1
+WATCH_PAUSE_SECONDS = 0.1
 """Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""
 
 
@@ -37,7 +37,7 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class EntryMeter:
     """Files and folders in memories of the process `pid`, which their size does not limit."""
 
     pid: int
@@ -49,7 +49,7 @@ class Entries:
         for folder in self.folders:
             about = os.statvfs(f"/proc/{self.pid}/root{folder}")
             count += about.f_files - about.f_ffree
-        return say(ENTRIES, "en", count=self.most) if count > self.most else ""
+        return say(TOO_MANY_FILES, "en", count=self.most) if count > self.most else ""
 
 
 def running_threads() -> int:
@@ -63,7 +63,7 @@ def running_threads() -> int:
 
 
 @dataclass(slots=True)
-class _Held:
+class _DiskUse:
     """What one look found; `moved`: something went away before it could be counted."""
 
     count: int = 0
@@ -72,7 +72,7 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
+class DiskMeter:
     """What the process `pid` may keep below `folder`. Blocking.
 
     `process` is a file descriptor of that process, which is stopped for some milliseconds where
@@ -82,32 +82,34 @@ class Disk:
     folder: Path
     pid: int
     process: int
-    limits: Limits
+    limits: SandboxLimits
 
     def too_much(self) -> str:
-        held = self._held()
-        if held.moved and not self._over(held):
-            with self._standing_still():
-                for _ in range(LOOKS):
-                    held = self._held()
+        held = self._measure()
+        if held.moved and not self._find_excess(held):
+            with self._stopped_process():
+                for _ in range(MAX_LOOKS):
+                    held = self._measure()
                     if not held.moved:
                         break
-                    time.sleep(PAUSE)
-        return self._over(held) or self._over(_Held(self.limits.entries + held.moved))
+                    time.sleep(LOOK_PAUSE_SECONDS)
+        return self._find_excess(held) or self._find_excess(
+            _DiskUse(self.limits.entries + held.moved)
+        )
 
-    def _over(self, held: _Held) -> str:
+    def _find_excess(self, held: _DiskUse) -> str:
         most = self.limits.work + self.limits.temporary
         if held.count > self.limits.entries:
-            return say(ENTRIES, "en", count=self.limits.entries)
-        return say(BYTES, "en", size=most // MiB) if held.size > most else ""
+            return say(TOO_MANY_FILES, "en", count=self.limits.entries)
+        return say(TOO_MANY_BYTES, "en", size=most // MiB) if held.size > most else ""
 
-    def _held(self) -> _Held:
-        held = _Held()
+    def _measure(self) -> _DiskUse:
+        held = _DiskUse()
         self._count_named(held)
         self._count_removed(held)
         return held
 
-    def _count_named(self, held: _Held) -> None:
+    def _count_named(self, held: _DiskUse) -> None:
         waiting = [str(self.folder)]
         while waiting and held.count <= self.limits.entries:
             try:
@@ -119,18 +121,18 @@ class Disk:
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
                 held.count = self.limits.entries + 1
 
-    def _count_entry(self, entry: os.DirEntry[str], held: _Held, folders: list[str]) -> None:
+    def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
         try:
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             held.moved = True
             return
         held.count += 1
-        held.size += about.st_blocks * _BLOCK
+        held.size += about.st_blocks * _BLOCK_BYTES
         if stat.S_ISDIR(about.st_mode):
             folders.append(entry.path)
 
-    def _count_removed(self, held: _Held) -> None:
+    def _count_removed(self, held: _DiskUse) -> None:
         """Files without a name: those that are open, and those that are only mapped.
 
         How large a mapped one is cannot be asked without rights of root
@@ -147,10 +149,10 @@ class Disk:
                     continue
                 if stat.S_ISREG(about.st_mode) and not about.st_nlink:
                     opened.add(about.st_ino)
-                    held.size += about.st_blocks * _BLOCK
-            held.size += len(set(self._mapped()) - opened) * self.limits.file
+                    held.size += about.st_blocks * _BLOCK_BYTES
+            held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
 
-    def _mapped(self) -> Iterator[int]:
+    def _mapped_inodes(self) -> Iterator[int]:
         """The inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
         below = f"{self.folder.resolve()}/"
         with open(f"/proc/{self.pid}/maps", errors="replace") as maps:
@@ -161,7 +163,7 @@ class Disk:
                     yield int(fields[4])
 
     @contextlib.contextmanager
-    def _standing_still(self) -> Iterator[None]:
+    def _stopped_process(self) -> Iterator[None]:
         with contextlib.suppress(OSError):  # it has ended
             signal.pidfd_send_signal(self.process, signal.SIGSTOP)
         try:
@@ -171,7 +173,7 @@ class Disk:
                 signal.pidfd_send_signal(self.process, signal.SIGCONT)
 
 
-async def watch(running: Running, meter: Meter) -> None:
+async def watch_limits(running: RunningProgram, meter: Meter) -> None:
     while running.returncode is None:
         try:
             if too_much := await asyncio.to_thread(meter.too_much):
@@ -179,4 +181,4 @@ async def watch(running: Running, meter: Meter) -> None:
                 return
         except OSError:  # it has just ended
             return
-        await asyncio.sleep(WATCH_PAUSE)
+        await asyncio.sleep(WATCH_PAUSE_SECONDS)

@@ -23,20 +23,20 @@ from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
-    DISHONEST,
-    MUTE,
     NO_LANDLOCK,
     NO_TABLE,
     NOT_LINUX,
-    Limits,
+    PROBE_ESCAPED,
+    PROBE_SILENT,
     Process,
     Sandbox,
     SandboxFailed,
-    worded,
+    SandboxLimits,
+    explain_start_failure,
 )
 
-PROGRAM = Path(checks.__file__)
-PATIENCE = 20.0
+PROBE_PROGRAM = Path(checks.__file__)
+PROBE_TIMEOUT_SECONDS = 20.0
 """Seconds for all checks; they take some 50 ms."""
 
 BUBBLEWRAP = "bubblewrap: every check held"
@@ -55,27 +55,29 @@ class Proof:
         return not self.reason
 
 
-async def prove(sandbox: Sandbox, python: Path, limits: Limits | None = None) -> Proof:
+async def prove_sandbox(
+    sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None
+) -> Proof:
     """Never raises for what the machine lacks: the reason tells it."""
-    limits = limits or Limits()
-    outside = await asyncio.to_thread(_prepare, limits)
+    limits = limits or SandboxLimits()
+    outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
-        process = await sandbox.start(PROGRAM, python, limits)
+        process = await sandbox.start(PROBE_PROGRAM, python, limits)
     except SandboxFailed as failed:
-        return Proof(worded(failed.cause))
+        return Proof(explain_start_failure(failed.cause))
     else:
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await _judge(process, outside)
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                return await _judge_answer(process, outside)
         except (TimeoutError, ValueError, OSError):
-            return Proof(say(MUTE, "en"))
+            return Proof(say(PROBE_SILENT, "en"))
         finally:
             await process.kill()
     finally:
         await asyncio.to_thread(shutil.rmtree, outside["folder"], ignore_errors=True)
 
 
-async def _judge(process: Process, outside: Outside) -> Proof:
+async def _judge_answer(process: Process, outside: Outside) -> Proof:
     process.stdin.write(json.dumps(outside).encode() + b"\n")
     printed = await process.output.readline()
     came = json.loads(await process.frames.readline())
@@ -84,12 +86,12 @@ async def _judge(process: Process, outside: Outside) -> Proof:
         or not isinstance(came, dict)
         or came.keys() != CHECKS.keys()
     ):
-        return Proof(say(MUTE, "en"))
+        return Proof(say(PROBE_SILENT, "en"))
     broken = [str(what) for what in came.values() if what]
-    return Proof(say(DISHONEST, "en", what=", ".join(broken)) if broken else "")
+    return Proof(say(PROBE_ESCAPED, "en", what=", ".join(broken)) if broken else "")
 
 
-def _prepare(limits: Limits) -> Outside:
+def _prepare_outside(limits: SandboxLimits) -> Outside:
     """A file and a folder that anybody may write to, for a moment, but for the sandbox."""
     folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
     folder.chmod(0o777)
@@ -105,30 +107,36 @@ def _prepare(limits: Limits) -> Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SandboxChoice:
     """`sandbox` is None where none holds; `words` say which and why, for `status` and doctor."""
 
     sandbox: Sandbox | None
     words: str
 
 
-async def choose(python: Path, runtime: RuntimeFolder, limits: Limits | None = None) -> Choice:
+async def choose_sandbox(
+    python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
+) -> SandboxChoice:
     """Prove them in turn, each by starting it. Tens of milliseconds; not remembered."""
-    if reason := _unfit():
-        return Choice(None, reason)
+    if reason := _find_obstacle():
+        return SandboxChoice(None, reason)
     bubblewrap = Bubblewrap(runtime)
-    proof = await prove(bubblewrap, python, limits)
+    proof = await prove_sandbox(bubblewrap, python, limits)
     if proof.holds:
-        return Choice(bubblewrap, say(BUBBLEWRAP, "en"))
+        return SandboxChoice(bubblewrap, say(BUBBLEWRAP, "en"))
     version = ruleset.version()
     landlock = Landlock(runtime)
-    reason = (await prove(landlock, python, limits)).reason if version else say(NO_LANDLOCK, "en")
+    reason = (
+        (await prove_sandbox(landlock, python, limits)).reason
+        if version
+        else say(NO_LANDLOCK, "en")
+    )
     if not reason:
-        return Choice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))
-    return Choice(None, say(NEITHER, "en", bubblewrap=proof.reason, landlock=reason))
+        return SandboxChoice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))
+    return SandboxChoice(None, say(NEITHER, "en", bubblewrap=proof.reason, landlock=reason))
 
 
-def _unfit() -> str:
+def _find_obstacle() -> str:
     """Why this machine cannot have one at all, or ""."""
     if sys.platform != "linux":
         return say(NOT_LINUX, "en", system=sys.platform)

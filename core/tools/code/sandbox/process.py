@@ -16,26 +16,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.text.i18n import say
-from core.tools.code.sandbox.inside import START
-from core.tools.code.sandbox.inside.enter import READY, Configuration, Landlocked
-from core.tools.code.sandbox.inside.limits import Amounts
-from core.tools.code.sandbox.runtime import KERNEL
-from core.tools.code.sandbox.sandbox import FRAME, Limits, SandboxFailed
+from core.tools.code.sandbox.inside import START_PROGRAM
+from core.tools.code.sandbox.inside.enter import FENCED_BYTE, Configuration, LandlockPaths
+from core.tools.code.sandbox.inside.limits import ProcessLimits
+from core.tools.code.sandbox.runtime import KERNEL_FILE
+from core.tools.code.sandbox.sandbox import MAX_FRAME_BYTES, SandboxFailed, SandboxLimits
 
 _SMALL = 64 * 1024
-LAST = 0.05
+LAST_OUTPUT_SECONDS = 0.05
 """Seconds for the last words to come out of the pipes; a flood that nobody reads is cut off."""
-PATIENCE = 10.0
+START_TIMEOUT_SECONDS = 10.0
 """Seconds from the start until the program must be held in."""
-FOLLOWS = 1.0
+FOLLOW_SECONDS = 1.0
 """Seconds in which bubblewrap ends after the program in it."""
-SAID = 2000
+MAX_FAILURE_BYTES = 2000
 """Bytes that are kept of what a program said that did not start."""
-SILENT = "it ended without a word"
-LATE = "it did not start in {seconds:.0f} s"
+ENDED_SILENTLY = "it ended without a word"
+NOT_STARTED_IN_TIME = "it did not start in {seconds:.0f} s"
 
 
-class Ends(NamedTuple):
+class ProgramEnds(NamedTuple):
     """File descriptors for the program's side, closed here once it has them."""
 
     stdin: int
@@ -44,22 +44,22 @@ class Ends(NamedTuple):
     life: int
 
 
-Command = Callable[[Ends], Sequence[str]]
+Command = Callable[[ProgramEnds], Sequence[str]]
 Tidy = Callable[[], Awaitable[None]]
 
 
-class Pipes:
+class ProgramPipes:
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
         self._reading: list[_Reading] = []
 
-    async def open(self) -> Ends:
+    async def open(self) -> ProgramEnds:
         """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
         self.stdin, stdin = await self._writer()
         self.output, output = await self._reader(_SMALL)
-        self.frames, frames = await self._reader(FRAME)
+        self.frames, frames = await self._reader(MAX_FRAME_BYTES)
         self.life, life = await self._reader(_SMALL)
-        return Ends(stdin, output, frames, life)
+        return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
         for each in self._transports:
@@ -68,7 +68,7 @@ class Pipes:
     async def end(self) -> None:
         """Close them after the program's end; what it said last can still be read from ours."""
         ends = [asyncio.ensure_future(each.ended.wait()) for each in self._reading]
-        _, late = await asyncio.wait(ends, timeout=LAST)
+        _, late = await asyncio.wait(ends, timeout=LAST_OUTPUT_SECONDS)
         for each in late:
             each.cancel()
         self.close()
@@ -103,7 +103,7 @@ class _Reading(asyncio.StreamReaderProtocol):
         self.ended.set()
 
 
-def amounts(limits: Limits, beside: int = 0) -> Amounts:
+def limits_of(limits: SandboxLimits, beside: int = 0) -> ProcessLimits:
     """`beside`: the threads that its user runs elsewhere, as the kernel counts them together."""
     return {
         "memory": limits.memory,
@@ -115,31 +115,44 @@ def amounts(limits: Limits, beside: int = 0) -> Amounts:
 
 
 def command(
-    python: Path, program: Path, ends: Ends, imposed: Amounts, landlock: Landlocked | None = None
+    python: Path,
+    program: Path,
+    ends: ProgramEnds,
+    imposed: ProcessLimits,
+    landlock: LandlockPaths | None = None,
 ) -> list[str]:
     """Run `program / KERNEL`; `-I` keeps the environment and the folder out of its modules.
 
     Under Landlock the program watches over its parent, the bot; elsewhere bubblewrap does.
     """
     configuration: Configuration = {
-        "kernel": str(program / KERNEL),
+        "kernel": str(program / KERNEL_FILE),
         "frames": ends.frames,
         "life": ends.life,
         "parent": os.getpid() if landlock else 0,
         "limits": imposed,
         "landlock": landlock,
     }
-    return [str(python), "-I", "-B", "-u", "-c", START, str(program), json.dumps(configuration)]
+    return [
+        str(python),
+        "-I",
+        "-B",
+        "-u",
+        "-c",
+        START_PROGRAM,
+        str(program),
+        json.dumps(configuration),
+    ]
 
 
-class Running:
+class RunningProgram:
     """Implements Process.
 
     Its pipe for life tells two things: one byte says that the program is fenced, its end that no
     process holds it any more, so that nothing of the program is left.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, pipes: Pipes) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
         self.overran = ""
         self.stdin = pipes.stdin
         self.frames = pipes.frames
@@ -158,10 +171,10 @@ class Running:
     @property
     def returncode(self) -> int | None:
         code = self._process.returncode
-        return code if code is None else _told(code)
+        return code if code is None else _signal_code(code)
 
     async def wait(self) -> int:
-        return _told(await self._process.wait())
+        return _signal_code(await self._process.wait())
 
     def own(self, tidy: Tidy) -> None:
         """What is to be done after its end."""
@@ -188,13 +201,13 @@ class Running:
     async def ready(self) -> None:
         """Raises SandboxFailed with what the program said instead."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                if await self._pipes.life.read(len(READY)) == READY:
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                if await self._pipes.life.read(len(FENCED_BYTE)) == FENCED_BYTE:
                     return
-                words = (await self.output.read(SAID)).decode(errors="replace").strip()
+                words = (await self.output.read(MAX_FAILURE_BYTES)).decode(errors="replace").strip()
         except TimeoutError:
-            words = say(LATE, "en", seconds=PATIENCE)
-        raise SandboxFailed(words or say(SILENT, "en"))
+            words = say(NOT_STARTED_IN_TIME, "en", seconds=START_TIMEOUT_SECONDS)
+        raise SandboxFailed(words or say(ENDED_SILENTLY, "en"))
 
     async def _end(self) -> None:
         if self._watch is not None:
@@ -205,7 +218,7 @@ class Running:
             await self._follow()
             os.close(self._first)
         await self._process.wait()
-        while await self._pipes.life.read(SAID):
+        while await self._pipes.life.read(MAX_FAILURE_BYTES):
             pass
         await self._pipes.end()
         if self._tidy is not None:
@@ -213,7 +226,7 @@ class Running:
 
     async def _follow(self) -> None:
         try:
-            async with asyncio.timeout(FOLLOWS):
+            async with asyncio.timeout(FOLLOW_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
@@ -230,13 +243,13 @@ class Running:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _told(code: int) -> int:
+def _signal_code(code: int) -> int:
     """As shells do, bubblewrap ends with 128 and the signal's number where one ended its child."""
     return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
 @contextlib.contextmanager
-def failing() -> Iterator[None]:
+def as_sandbox_failure() -> Iterator[None]:
     """What the machine refuses is why no kernel could be started."""
     try:
         yield
@@ -270,12 +283,12 @@ async def start_program(
 
 async def launch(
     command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
-) -> Running:
+) -> RunningProgram:
     """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
 
     Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
     """
-    pipes = Pipes()
+    pipes = ProgramPipes()
     ends = await pipes.open()
     try:
         process = await start_program(
@@ -295,7 +308,7 @@ async def launch(
     finally:
         for end in ends:
             os.close(end)
-    running = Running(process, pipes)
+    running = RunningProgram(process, pipes)
     try:
         await running.ready()
     except BaseException:

@@ -27,28 +27,30 @@ from core.tools.code.sandbox import inside
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 # Not all of /usr: programs of one's own are often put into /usr/src/app, settings and all.
-SYSTEM = tuple(
+SYSTEM_FOLDERS = tuple(
     Path("/usr", each)
     for each in (
         *("bin", "lib", "lib32", "lib64", "libx32", "share"),
         *("local/bin", "local/lib", "local/lib64", "local/share"),
     )
 )
-LINKS = tuple(Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
+SYSTEM_LINKS = tuple(
+    Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+)
 LOADER = Path("/etc/ld.so.cache")
 """Where the loader finds libraries outside its standard folders; names of libraries alone."""
 # https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
-FIRST, COUNT = 60800, 128
-TAKEN = "128 kernels run already"
-PREFIX = "ponte-code-"
-KERNEL = "kernel.py"
+FIRST_UID, UID_COUNT = 60800, 128
+NO_FREE_UID = "128 kernels run already"
+RUNTIME_PREFIX = "ponte-code-"
+KERNEL_FILE = "kernel.py"
 
 
-def system() -> tuple[Path, ...]:
-    return tuple(each for each in SYSTEM if each.is_dir())
+def system_folders() -> tuple[Path, ...]:
+    return tuple(each for each in SYSTEM_FOLDERS if each.is_dir())
 
 
-def of(python: Path) -> tuple[Path, ...]:
+def python_folders(python: Path) -> tuple[Path, ...]:
     """The environment of `python` (`…/bin/python`) and its base, where they lie elsewhere."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
@@ -56,7 +58,7 @@ def of(python: Path) -> tuple[Path, ...]:
     return tuple(each for each in wanted if not each.is_relative_to("/usr"))
 
 
-def hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
+def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     """Where the bot's own modules lie within `trees`: they are nobody's business inside."""
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     ours = {
@@ -68,7 +70,7 @@ def hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(sorted(inside))
 
 
-def without(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     """`tree` in pieces that hold nothing hidden; True: the piece is whole, False: names alone."""
     within = [each for each in hidden if _is_below(each, tree)]
     if not within:
@@ -78,7 +80,7 @@ def without(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     for child in sorted(tree.iterdir()):
         # What a link leads to is in a tree itself, or is not wanted.
         if child not in within and not child.is_symlink():
-            yield from without(child, within)
+            yield from split_around(child, within)
 
 
 def _is_below(path: Path, tree: Path) -> bool:
@@ -105,12 +107,12 @@ class Users:
         """None where the bot is no root: then the kernel is the bot's own user."""
         if os.geteuid() != 0:
             return None
-        for turn in range(COUNT):
-            number = FIRST + (self.first + turn) % COUNT
+        for turn in range(UID_COUNT):
+            number = FIRST_UID + (self.first + turn) % UID_COUNT
             if number not in self._taken:
                 self._taken.add(number)
                 return number
-        raise SandboxFailed(TAKEN)
+        raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
         self._taken.discard(number or 0)
@@ -131,15 +133,15 @@ class RuntimeFolder:
     def program(self, kernel: Path) -> Path:
         """A folder with the file `kernel.py` and the package `inside`."""
         with self._making:
-            runtime = self._made()
+            runtime = self._make_folder()
             if kernel not in self._programs:
-                self._programs[kernel] = _copied(kernel, runtime)
+                self._programs[kernel] = _copy_program(kernel, runtime)
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
         """A new folder with `work` and `tmp` in it, for `owner` alone; None: the bot's user."""
         with self._making:
-            runtime = self._made()
+            runtime = self._make_folder()
         folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
         for each in (folder, folder / "work", folder / "tmp"):
             each.mkdir(mode=0o700, exist_ok=True)
@@ -161,13 +163,13 @@ class RuntimeFolder:
         self._folder = None
         self._programs.clear()
 
-    def _made(self) -> Path:
+    def _make_folder(self) -> Path:
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()
-            new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+            new = Path(tempfile.mkdtemp(prefix=f".{RUNTIME_PREFIX}"))
             new.chmod(0o711)
-            self._lock = _locked(new)
+            self._lock = _lock_folder(new)
             # Under its name, where others sweep, only once it is locked.
             self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
@@ -180,18 +182,18 @@ def remove(folder: Path) -> None:
     """
     moved = itertools.count()
     with os.scandir(folder) as top:
-        waiting = [_cleared(entry, folder) for entry in top]
+        waiting = [_remove_or_move(entry, folder) for entry in top]
     while waiting:
         here = waiting.pop()
         if here is None:
             continue
         with os.scandir(here) as entries:
-            waiting += [_cleared(each, folder, f".{next(moved)}.moved") for each in entries]
+            waiting += [_remove_or_move(each, folder, f".{next(moved)}.moved") for each in entries]
         here.rmdir()
     folder.rmdir()
 
 
-def _cleared(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
+def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
     """None: it was no folder and is gone; else where the folder now is."""
     if not entry.is_dir(follow_symlinks=False):
         os.unlink(entry.path)
@@ -201,16 +203,16 @@ def _cleared(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
 
 def sweep() -> None:
     """Remove what bots of this user left that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+    for folder in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*"):
         with contextlib.suppress(OSError):
             about = folder.lstat()
             if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
-                lock = _locked(folder)
+                lock = _lock_folder(folder)
                 remove(folder)
                 os.close(lock)
 
 
-def _locked(folder: Path) -> int:
+def _lock_folder(folder: Path) -> int:
     """Raises BlockingIOError where a living process holds it.
 
     systemd-tmpfiles keeps its hands off a folder that is locked like this (tmpfiles.d(5)).
@@ -224,10 +226,10 @@ def _locked(folder: Path) -> int:
     return lock
 
 
-def _copied(kernel: Path, runtime: Path) -> Path:
+def _copy_program(kernel: Path, runtime: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
     (folder / "inside").mkdir()
-    shutil.copyfile(kernel, folder / KERNEL)
+    shutil.copyfile(kernel, folder / KERNEL_FILE)
     for file in Path(inside.__file__).parent.glob("*.py"):
         shutil.copyfile(file, folder / "inside" / file.name)
     _open_to_all(folder)

@@ -31,8 +31,8 @@ NO_TABLE = "no filter is known for this processor ({machine}): x86_64 and aarch6
 NO_LANDLOCK = (
     "this Linux has no Landlock (5.13 or later, with `landlock` in /sys/kernel/security/lsm)"
 )
-DISHONEST = "it did not hold: the probe {what}"
-MUTE = "the probe ended without an answer"
+PROBE_ESCAPED = "it did not hold: the probe {what}"
+PROBE_SILENT = "the probe ended without an answer"
 
 _NAMESPACES = (
     "this machine lets no ordinary user make namespaces: "
@@ -63,7 +63,7 @@ _RECOGNISED = (
 
 MiB = 1024 * 1024
 
-FRAME = 16 * MiB
+MAX_FRAME_BYTES = 16 * MiB
 """Bytes that a line of `Process.frames` can have; `readline` raises ValueError for a longer one."""
 
 NOT_STARTED = (
@@ -71,7 +71,7 @@ NOT_STARTED = (
     "The operator finds the reason in `status`."
 )
 
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -84,7 +84,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 """What the kernel program finds in its environment, beside HOME and TMPDIR."""
 
 
-def worded(cause: str) -> str:
+def explain_start_failure(cause: str) -> str:
     """The operator's words for what a program said that did not start.
 
     bubblewrap's: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
@@ -97,7 +97,7 @@ def worded(cause: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """What one kernel may use in its whole life. Sizes in bytes, `cpu` in seconds.
 
     `memory` is a total, as no second process can be made and no memory be had beside it.
@@ -157,7 +157,9 @@ class Sandbox(Protocol):
     @property
     def name(self) -> Literal["bubblewrap", "landlock"]: ...
 
-    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Process:
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> Process:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
 
         `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's

@@ -4,4 +4,4 @@ This folder, and nothing else of Ponte's, can be read from inside the sandbox. I
 interpreter of the sandbox's own environment, as `python -I -c START folder configuration`.
 """
 
-START = "import sys; sys.path.insert(0, sys.argv[1]); from inside.enter import main; main()"
+START_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from inside.enter import main; main()"

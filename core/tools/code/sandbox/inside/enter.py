@@ -15,10 +15,10 @@ from typing import TypedDict
 
 from . import kernel_calls, limits, ruleset, seccomp
 
-READY = b"1"
+FENCED_BYTE = b"1"
 
 
-class Landlocked(TypedDict):
+class LandlockPaths(TypedDict):
     """What Landlock leaves: paths to read, to see the names in, to do all in; files to write."""
 
     read: list[str]
@@ -37,8 +37,8 @@ class Configuration(TypedDict):
     frames: int
     life: int
     parent: int
-    limits: limits.Amounts
-    landlock: Landlocked | None
+    limits: limits.ProcessLimits
+    landlock: LandlockPaths | None
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     sys.path.remove(sys.argv[1])
     sys.argv = [configuration["kernel"], str(configuration["frames"])]
     fence(configuration)
-    os.write(configuration["life"], READY)
+    os.write(configuration["life"], FENCED_BYTE)
     runpy.run_path(configuration["kernel"], run_name="__main__")
 
 
@@ -59,7 +59,7 @@ def fence(configuration: Configuration) -> None:
         if os.getppid() != configuration["parent"]:
             raise ProcessLookupError("the bot has ended")
     limits.yield_to_others()
-    limits.impose(configuration["limits"])
+    limits.impose_limits(configuration["limits"])
     if configuration["landlock"] is not None:
         ruleset.restrict(**configuration["landlock"])
     seccomp.install()

@@ -10,9 +10,17 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from .syscalls import ALLOWED, ARCHITECTURES, CHECKED, IDLE, REFUSED, UNSUPPORTED, numbers
+from .syscalls import (
+    ALLOWED_CALLS,
+    ARCHITECTURES,
+    CHECKED_CALLS,
+    IGNORED_CALLS,
+    REFUSED_CALLS,
+    UNSUPPORTED_CALLS,
+    parse_numbers,
+)
 
-LOAD, EQUAL, AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+LOAD, JUMP_EQUAL, JUMP_AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 KILL = 0x8000_0000  # SECCOMP_RET_KILL_PROCESS
 ERRNO = 0x0005_0000
 ALLOW = 0x7FFF_0000
@@ -25,7 +33,7 @@ CLONE_THREAD, CLONE_FILES = 0x0001_0000, 0x400
 CLOSE_RANGE_CLOEXEC = 4
 NEW_NAMESPACES = 0x7E02_0000
 O_TRUNC, O_ACCMODE = 0o1000, 0o3
-OWNER = 0o700
+OWNER_BITS = 0o700
 
 # F_DUPFD to F_SETFL, F_GETLK, F_OFD_GETLK, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN and
 # F_SETSIG, which have the kernel send any signal to any process of the same user.
@@ -41,68 +49,72 @@ class UnknownMachine(Exception):
     """There is no table of system calls for this processor, so nothing may run here."""
 
 
-class Step(NamedTuple):
+class FilterStep(NamedTuple):
     code: int
     if_true: int
     if_false: int
     value: int
 
 
-def program(machine: str, pid: int) -> list[Step]:
+def build_filter(machine: str, pid: int) -> list[FilterStep]:
     """The filter for the process `pid` on `machine` (`uname -m`). Raises UnknownMachine."""
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
     column, architecture = ARCHITECTURES[machine]
     steps = [
-        Step(LOAD, 0, 0, ARCHITECTURE),
-        *_unless(EQUAL, architecture, KILL),
-        Step(LOAD, 0, 0, NUMBER),
-        Step(AT_LEAST, 0, 1, X32),
-        Step(RETURN, 0, 0, ERRNO | errno.ENOSYS),
+        FilterStep(LOAD, 0, 0, ARCHITECTURE),
+        *_return_unless(JUMP_EQUAL, architecture, KILL),
+        FilterStep(LOAD, 0, 0, NUMBER),
+        FilterStep(JUMP_AT_LEAST, 0, 1, X32),
+        FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS),
     ]
-    for table, answer in _PLAIN:
-        for number in numbers(table, column).values():
-            steps += [Step(EQUAL, 0, 1, number), Step(RETURN, 0, 0, answer)]
-    for name, number in numbers(CHECKED, column).items():
-        block = _check(name, pid)
-        steps += [Step(EQUAL, 0, len(block), number), *block]
+    for table, answer in _ANSWER_BY_TABLE:
+        for number in parse_numbers(table, column).values():
+            steps += [FilterStep(JUMP_EQUAL, 0, 1, number), FilterStep(RETURN, 0, 0, answer)]
+    for name, number in parse_numbers(CHECKED_CALLS, column).items():
+        block = _check_arguments(name, pid)
+        steps += [FilterStep(JUMP_EQUAL, 0, len(block), number), *block]
     # glibc asks for threads with clone3 first and takes ENOSYS for "use clone": its flags lie in
     # memory, where a filter cannot see them.
-    return [*steps, Step(RETURN, 0, 0, ERRNO | errno.ENOSYS)]
+    return [*steps, FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS)]
 
 
-_PLAIN = (
-    (ALLOWED, ALLOW),
-    (REFUSED, ERRNO | errno.EPERM),
-    (IDLE, ERRNO),
-    (UNSUPPORTED, ERRNO | errno.ENOTSUP),
+_ANSWER_BY_TABLE = (
+    (ALLOWED_CALLS, ALLOW),
+    (REFUSED_CALLS, ERRNO | errno.EPERM),
+    (IGNORED_CALLS, ERRNO),
+    (UNSUPPORTED_CALLS, ERRNO | errno.ENOTSUP),
 )
 
 
-def _check(name: str, pid: int) -> list[Step]:
+def _check_arguments(name: str, pid: int) -> list[FilterStep]:
     """What decides a call by its arguments; ends in a return whatever they are."""
     match name:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.
             return [
                 # Both access modes that do not write: to read, and 3, which is neither (open(2)).
-                *_masked(2 if name == "openat" else 1, O_TRUNC | O_ACCMODE),
-                *_if(O_TRUNC, ERRNO | errno.EPERM),
-                *_if(O_TRUNC | O_ACCMODE, ERRNO | errno.EPERM),
-                Step(RETURN, 0, 0, ALLOW),
+                *_masked_argument(2 if name == "openat" else 1, O_TRUNC | O_ACCMODE),
+                *_return_if(O_TRUNC, ERRNO | errno.EPERM),
+                *_return_if(O_TRUNC | O_ACCMODE, ERRNO | errno.EPERM),
+                FilterStep(RETURN, 0, 0, ALLOW),
             ]
         case "mkdir" | "mkdirat":
             # So that no folder arises that its own owner, who has to remove it, cannot enter.
-            return _allow_if(_masked(2 if name == "mkdirat" else 1, OWNER), (OWNER,), errno.EPERM)
+            return _allow_if(
+                _masked_argument(2 if name == "mkdirat" else 1, OWNER_BITS),
+                (OWNER_BITS,),
+                errno.EPERM,
+            )
         case "clone":
             # A thread, and one that shares the open files: RLIMIT_NOFILE counts each table alone,
             # and /proc shows whoever measures the disk one of them.
             thread = CLONE_THREAD | CLONE_FILES
-            return _allow_if(_masked(0, thread | NEW_NAMESPACES), (thread,), errno.EPERM)
+            return _allow_if(_masked_argument(0, thread | NEW_NAMESPACES), (thread,), errno.EPERM)
         case "close_range":
             return _allow_if(_argument(2), (0, CLOSE_RANGE_CLOEXEC), errno.EPERM)
         case "fcntl":
-            free = [step for lock in LOCKS for step in _if(lock, ERRNO)]
+            free = [step for lock in LOCKS for step in _return_if(lock, ERRNO)]
             return _allow_if([*_argument(1), *free], FCNTL, errno.EPERM)
         case "ioctl":
             return _allow_if(_argument(1), IOCTL, errno.ENOTTY)
@@ -114,25 +126,25 @@ def _check(name: str, pid: int) -> list[Step]:
             return _allow_if(_argument(0), (pid,), errno.EPERM)
 
 
-def _argument(index: int) -> list[Step]:
+def _argument(index: int) -> list[FilterStep]:
     """The low half of an argument: all of these are 32 bits wide for the kernel."""
-    return [Step(LOAD, 0, 0, 16 + 8 * index)]
+    return [FilterStep(LOAD, 0, 0, 16 + 8 * index)]
 
 
-def _masked(index: int, mask: int) -> list[Step]:
-    return [*_argument(index), Step(AND, 0, 0, mask)]
+def _masked_argument(index: int, mask: int) -> list[FilterStep]:
+    return [*_argument(index), FilterStep(AND, 0, 0, mask)]
 
 
-def _if(value: int, answer: int) -> list[Step]:
-    return [Step(EQUAL, 0, 1, value), Step(RETURN, 0, 0, answer)]
+def _return_if(value: int, answer: int) -> list[FilterStep]:
+    return [FilterStep(JUMP_EQUAL, 0, 1, value), FilterStep(RETURN, 0, 0, answer)]
 
 
-def _unless(comparison: int, value: int, answer: int) -> list[Step]:
-    return [Step(comparison, 1, 0, value), Step(RETURN, 0, 0, answer)]
+def _return_unless(comparison: int, value: int, answer: int) -> list[FilterStep]:
+    return [FilterStep(comparison, 1, 0, value), FilterStep(RETURN, 0, 0, answer)]
 
 
-def _allow_if(load: list[Step], values: tuple[int, ...], error: int) -> list[Step]:
+def _allow_if(load: list[FilterStep], values: tuple[int, ...], error: int) -> list[FilterStep]:
     steps = list(load)
     for value in values:
-        steps += _if(value, ALLOW)
-    return [*steps, Step(RETURN, 0, 0, ERRNO | error)]
+        steps += _return_if(value, ALLOW)
+    return [*steps, FilterStep(RETURN, 0, 0, ERRNO | error)]

@@ -13,7 +13,7 @@ from typing import TypedDict
 RLIMIT_SIGPENDING = 11  # include/uapi/asm-generic/resource.h; Python does not name it
 
 
-class Amounts(TypedDict):
+class ProcessLimits(TypedDict):
     """Sizes in bytes, `cpu` in seconds. `threads` counts all of this user's processes."""
 
     memory: int
@@ -23,7 +23,7 @@ class Amounts(TypedDict):
     threads: int
 
 
-def impose(amounts: Amounts) -> None:
+def impose_limits(amounts: ProcessLimits) -> None:
     """Raises OSError or ValueError where one cannot be set."""
     for kind, amount in (
         (resource.RLIMIT_AS, amounts["memory"]),

@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 
-from .filter import Step, program
+from .filter import FilterStep, build_filter
 from .kernel_calls import PR_SET_NO_NEW_PRIVS, call, prctl
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}
@@ -33,10 +33,10 @@ def install() -> None:
     Raises OSError where the kernel has no filters, UnknownMachine for a processor without a table.
     """
     machine = os.uname().machine
-    load(machine, program(machine, os.getpid()))
+    load(machine, build_filter(machine, os.getpid()))
 
 
-def load(machine: str, steps: Sequence[Step]) -> None:
+def load(machine: str, steps: Sequence[FilterStep]) -> None:
     array = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     whole = _Program(len(steps), array)
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -16,7 +16,7 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 """By `uname -m`: the column of the tables, and how the kernel names that kind of call."""
 
 
-def numbers(table: str, column: int) -> dict[str, int]:
+def parse_numbers(table: str, column: int) -> dict[str, int]:
     """Name and number of each call of `table` that there is on the machine of `column`."""
     found = {}
     for entry in table.split():
@@ -27,7 +27,7 @@ def numbers(table: str, column: int) -> dict[str, int]:
     return found
 
 
-ALLOWED = """
+ALLOWED_CALLS = """
     read=0/63 write=1/64 readv=19/65 writev=20/66 pread64=17/67 pwrite64=18/68 preadv=295/69
     pwritev=296/70 preadv2=327/286 pwritev2=328/287 creat=85/- close=3/57
     lseek=8/62 stat=4/- fstat=5/80 lstat=6/- newfstatat=262/79 statx=332/291 access=21/-
@@ -60,7 +60,7 @@ ALLOWED = """
 """
 """What a program that computes, draws and reads and writes its own files needs."""
 
-REFUSED = """
+REFUSED_CALLS = """
     fork=57/- vfork=58/- execve=59/221 execveat=322/281 socket=41/198 socketpair=53/199
     bind=49/200 connect=42/203 listen=50/201 accept=43/202 accept4=288/242 sendto=44/206
     recvfrom=45/207 sendmsg=46/211 recvmsg=47/212 sendmmsg=307/269 recvmmsg=299/243
@@ -97,7 +97,7 @@ REFUSED = """
 system, or hold memory that no limit counts. What is in no list gets ENOSYS, also what is not known
 yet."""
 
-IDLE = """
+IGNORED_CALLS = """
     chmod=90/- fchmod=91/52 fchmodat=268/53 fchmodat2=452/452 utime=132/- utimes=235/-
     utimensat=280/88 futimesat=261/- umask=95/166
 """
@@ -105,7 +105,7 @@ IDLE = """
 (https://docs.kernel.org/userspace-api/landlock.html, "Current limitations"), and copying files
 asks for them."""
 
-UNSUPPORTED = """
+UNSUPPORTED_CALLS = """
     setxattr=188/5 lsetxattr=189/6 fsetxattr=190/7 getxattr=191/8 lgetxattr=192/9
     fgetxattr=193/10 listxattr=194/11 llistxattr=195/12 flistxattr=196/13 removexattr=197/14
     lremovexattr=198/15 fremovexattr=199/16 fallocate=285/47
@@ -113,7 +113,7 @@ UNSUPPORTED = """
 """ENOTSUP: extended attributes, which `shutil` takes for an answer, and disk that is taken in one
 call, faster than anybody measures and past RLIMIT_FSIZE; posix_fallocate(3) then writes it."""
 
-CHECKED = """
+CHECKED_CALLS = """
     open=2/- openat=257/56 mkdir=83/- mkdirat=258/34 clone=56/220 fcntl=72/25 ioctl=16/29
     prctl=157/167 kill=62/129 tgkill=234/131 prlimit64=302/261 close_range=436/436
 """
