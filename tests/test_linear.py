@@ -31,7 +31,7 @@ from core.domain.errors import PonteError
 from core.text import markdown, text
 from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.text.text import redacted
-from core.tools.code import hosted
+from core.tools.code import hosted_prompt, hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
 
@@ -119,9 +119,9 @@ FUNCTIONS: dict[str, Work] = {
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
-    "hosted: links": lambda said: hosted._LINK.sub("", said),
-    "hosted: failed": hosted._TRACEBACK.search,
-    "hosted: fenced": hosted._FENCED_CODE.fullmatch,
+    "hosted: links": lambda said: hosted_response._LINK.sub("", said),
+    "hosted: failed": hosted_response._TRACEBACK.search,
+    "hosted: fenced": hosted_prompt._FENCED_CODE.fullmatch,
     "stackspot: json": parse_json_text,
 }
 AT_MOST_ONE_POST = ("slack: plain", "slack: content", "slack: plainly")

@@ -6,7 +6,8 @@ import pytest
 
 from core.clients.openai import Client, Place
 from core.domain.errors import ToolError
-from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.hosted_prompt import MAX_CODE_CHARACTERS
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
 from tests.fakes.openai import Script, hostile

@@ -12,8 +12,8 @@ from core.tools.code.hosted import (
     REQUEST_INSTRUCTIONS,
     VERBATIM_INSTRUCTIONS,
     CodeInterpreter,
-    without_container_links,
 )
+from core.tools.code.hosted_response import without_container_links
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 

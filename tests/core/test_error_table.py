@@ -11,7 +11,7 @@ from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, Remo
 from core.clients.openai import Fault
 from core.domain.errors import NoQuota
 from core.models import model_server as server
-from core.tools.code import hosted
+from core.tools.code.hosted_errors import HOSTED_ERRORS
 from core.tools.nocodb import api, bridge_api
 from core.tools.stackspot import api as stackspot
 
@@ -20,7 +20,7 @@ TABLES: list[ErrorTable[Any]] = [
     api.NOCODB_ERRORS,
     bridge_api.BRIDGE_ERRORS,
 ]
-TABLES_OF_FAULTS: list[ErrorTable[Any]] = [hosted.HOSTED_ERRORS, server.MODEL_ERRORS]
+TABLES_OF_FAULTS: list[ErrorTable[Any]] = [HOSTED_ERRORS, server.MODEL_ERRORS]
 
 
 def answer(status: int, body: str = "") -> HttpAnswer:

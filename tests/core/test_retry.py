@@ -23,7 +23,7 @@ PERIODIC = {
 """Loops that do something every few seconds, and go on after a failure."""
 POLLS = {
     "core/models/conversations_api.py": {"fetch_response"},
-    "core/tools/code/hosted.py": {"poll_response"},
+    "core/tools/code/hosted_response.py": {"poll_response"},
     "core/tools/stackspot/client.py": {"wait"},
 }
 """Loops that ask whether something has ended."""

@@ -1,0 +1,248 @@
+"""Containers at OpenAI: their creation and deletion, and the exchange of files with them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import mimetypes
+import posixpath
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from core.clients.openai import Client, Fault, Json
+from core.domain.errors import NotFound
+from core.observability import metrics
+from core.rights.usage import CONTAINER, CONTAINER_SESSION
+from core.text.text import file_name
+from core.tools.code.hosted_response import HostedExecution
+from core.tools.code.port import (
+    MAX_OUTPUT_BYTES,
+    MAX_OUTPUT_FILE_BYTES,
+    MAX_OUTPUT_FILES,
+    InputFile,
+    OutputFile,
+    detect_type,
+)
+
+log = structlog.get_logger("code")
+
+CONTAINERS_PATH = "/containers"
+CONTAINER_IDLE_MINUTES = 20
+"""After so long without use OpenAI ends a container (its guide to the code interpreter)."""
+
+_PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=\s]+)")
+
+
+class OutputCollection:
+    """The same picture comes as a file and as an output: the first one stays."""
+
+    def __init__(self) -> None:
+        self.made: list[OutputFile] = []
+        self.left_out: list[str] = []
+        self._total = 0
+
+    def has_room(self, name: str) -> bool:
+        if len(self.made) < MAX_OUTPUT_FILES:
+            return True
+        self._leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
+        return False
+
+    def add_file(self, name: str, data: bytes | None) -> None:
+        """None: it is larger than `MADE_BYTES`."""
+        if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
+            self._leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
+        elif data in [made.data for made in self.made]:
+            return
+        elif self._total + len(data) > MAX_OUTPUT_BYTES:
+            self._leave_out(name, f"the files of one run may have {MAX_OUTPUT_BYTES >> 20} MiB")
+        else:
+            self._total += len(data)
+            self.made.append(OutputFile(name, detect_type(name, data), data))
+
+    def add_unavailable(self, name: str) -> None:
+        self._leave_out(name, "OpenAI did not hand it out")
+
+    def add_picture(self, number: int, url: str) -> None:
+        """Only one that the answer itself holds (pydantic-ai issue 2391): no address is opened."""
+        found = _PICTURE.fullmatch(url)
+        name = f"figure-{number}.{found[1] if found else 'png'}"
+        if found is None:
+            if not any(made.type.startswith("image/") for made in self.made):
+                self._leave_out(name, "it is only an address")
+        elif self.has_room(name):
+            try:
+                self.add_file(name, base64.b64decode(found[2]))
+            except binascii.Error:
+                self._leave_out(name, "it cannot be read")
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self.left_out.append(f"{name[:100]!r} was not taken: {why}")
+
+
+@dataclass(slots=True)
+class Container:
+    """One that is there. `used`, and until when it is `paid`, are seconds of our own clock.
+
+    `put` holds ids and names of files that we put there, `made` names and digests of those that
+    came from there, `seen` the server's ids of all that are known. `ran`: something lives in it.
+    """
+
+    id: str
+    used: float
+    paid: float = 0.0
+    ran: bool = False
+    put: set[tuple[str, str]] = field(default_factory=set)
+    made: set[tuple[str, bytes]] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+
+    def charge_session(self, now: float, price: float = CONTAINER) -> float:
+        """US dollars that using it now adds: a session, when the last one is over."""
+        if now < self.paid:
+            return 0.0
+        self.paid = now + CONTAINER_SESSION
+        return price
+
+
+class ContainerClient:
+    """The client belongs to whoever gave it. `clock` counts seconds."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self.now = clock
+        self._deletions: set[asyncio.Task[None]] = set()
+
+    async def make(self) -> Container:
+        """A new one, empty; its code reaches no network. Raises Fault."""
+        body: Json = {
+            "name": "ponte",
+            "expires_after": {"anchor": "last_active_at", "minutes": CONTAINER_IDLE_MINUTES},
+            "memory_limit": "1g",
+            "network_policy": {"type": "disabled"},
+        }
+        made = await self._client.call_with_retries(
+            lambda: self._client.post(CONTAINERS_PATH, body)
+        )
+        metrics.code_containers.inc()
+        log.info("container made", container=str(made.get("id")))
+        return Container(str(made["id"]), self.now(), paid=self.now())
+
+    def assume_alive(self, id: str) -> Container:
+        """One that an earlier process used; it may have expired since."""
+        return Container(id, self.now(), self.now() + CONTAINER_SESSION, ran=True)
+
+    async def find(self, id: str) -> Container | None:
+        """The one that an earlier process made; None where it is gone. Raises Fault."""
+        container = self.assume_alive(id)
+        try:
+            told = await self._client.get(f"{CONTAINERS_PATH}/{id}")
+            if told.get("status") in ("expired", "deleted"):
+                return None
+            await self._list_files(container)
+        except Fault as fault:
+            if not fault.container_gone:
+                raise
+            return None
+        return container
+
+    async def upload_missing(
+        self, container: Container, given: Sequence[InputFile]
+    ) -> Sequence[str]:
+        """Upload what is not there yet, once for a container; words for what is gone.
+
+        Raises Fault.
+        """
+        left_out = []
+        for file in given:
+            if (file.id, file.name) in container.put:
+                continue
+            try:
+                data = await file.read()
+            except NotFound:
+                left_out.append(f"{file.name!r} is gone and was not put into the work folder")
+                continue
+            if (file.name, await _digest(data)) not in container.made:
+                kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+                await self._client.upload(container.id, file.name, kind, data)
+            container.put.add((file.id, file.name))
+        return left_out
+
+    async def fetch_outputs(
+        self, container: Container, execution: HostedExecution, *, since: int = 0
+    ) -> OutputCollection:
+        """Every file and picture that the run left.
+
+        `since`, in the server's seconds: only files made then or later are this run's.
+        """
+        taken = OutputCollection()
+        new = {id: name for id, name in execution.cited.items() if id}
+        try:
+            before = set(container.seen)
+            for file in await self._list_files(container):
+                fresh = str(file["id"]) not in before and int(file.get("created_at") or 0) >= since
+                if fresh and file.get("source") == "assistant":
+                    name = posixpath.basename(str(file.get("path") or "").rstrip("/"))
+                    new.setdefault(str(file["id"]), name or "file")
+        except Fault as fault:
+            log.warning("files not listed", fault=str(fault), container=container.id)
+        for id, name in new.items():
+            if taken.has_room(name):
+                await self._fetch(container, id, name, taken)
+        for made in taken.made:
+            container.made.add((file_name(made.name), await _digest(made.data)))
+        for number, url in enumerate(execution.pictures, 1):
+            taken.add_picture(number, url)
+        return taken
+
+    async def delete(self, id: str) -> None:
+        """What cannot be deleted now expires by itself, and is erased with its thread."""
+        try:
+            await self._client.delete(f"{CONTAINERS_PATH}/{id}")
+        except Fault as fault:
+            if not fault.container_gone:
+                log.warning("container not deleted", fault=str(fault), container=id)
+
+    def discard(self, id: str) -> asyncio.Task[None]:
+        """Delete it in the background: nothing in it goes on."""
+        task = asyncio.create_task(self.delete(id))
+        self._deletions.add(task)
+        task.add_done_callback(self._deletions.discard)
+        return task
+
+    async def close(self) -> None:
+        """Wait for what is being deleted; the others stay for the next process."""
+        await asyncio.gather(*self._deletions, return_exceptions=True)
+
+    async def _fetch(
+        self, container: Container, id: str, name: str, taken: OutputCollection
+    ) -> None:
+        """openai-python issue 2466: a file may be listed and yet not be had."""
+        try:
+            taken.add_file(
+                name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
+            )
+        except Fault as fault:
+            log.warning("file not fetched", fault=str(fault), container=container.id)
+            taken.add_unavailable(name)
+
+    async def _list_files(self, container: Container) -> Sequence[Json]:
+        """All that lie in it; from then on they are known. Raises Fault."""
+        files: list[Json] = []
+        query: dict[str, object] = {"limit": 100, "order": "asc"}
+        while True:
+            page = await self._client.get(f"{CONTAINERS_PATH}/{container.id}/files", query)
+            files += (file for file in page.get("data") or () if file.get("id"))
+            if not page.get("has_more") or not files:
+                break
+            query["after"] = files[-1]["id"]
+        container.seen.update(str(file["id"]) for file in files)
+        return files
+
+
+async def _digest(data: bytes) -> bytes:
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()

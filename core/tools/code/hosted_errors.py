@@ -1,0 +1,92 @@
+"""The errors of Python runs at OpenAI: one table from faults to sentences."""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+
+from core.clients.error_table import ErrorTable, on
+from core.clients.http import RemoteError
+from core.clients.openai import Fault
+from core.domain.errors import NoQuota, RateLimited, ToolError, WrongKey
+from core.tools.code.hosted_response import HostedExecution
+
+log = structlog.get_logger("code")
+
+HOSTED_DEFAULT_WAIT_SECONDS = 20.0
+"""Seconds that a person is told to wait where the server names none."""
+SERVER_ERROR_CODES = (
+    "no_key",
+    "wrong_key",
+    "no_quota",
+    "unknown_model",
+    "no_containers",
+    "unfit_model",
+)
+"""Errors that say something of the server and not of one run."""
+UNKNOWN_CODE_MODEL = (
+    "The model {model!r} is not known to the server. The operator must set PONTE_CODE_MODEL."
+)
+NO_CONTAINERS = (
+    "The model's server has no containers to run code in. The operator must set PONTE_CODE to "
+    "local, or to off."
+)
+UNFIT_MODEL = (
+    "The model {model!r} cannot run code. The operator must set PONTE_CODE_MODEL to another."
+)
+POLICY_REFUSAL = "OpenAI refuses to run this code: it is against its usage policies."
+RUN_UNKNOWN = "OpenAI did not answer to the end, so it is not known whether the code ran."
+SERVER_DOWN = "OpenAI cannot run code just now. Nothing ran; try again in a minute."
+RUN_REFUSED = "OpenAI refused to run the code ({reason}). Please tell the operator."
+NO_DETOUR = "do not try to get around it"
+DECLINED = "The model declined to run this code."
+NOT_RUN = "The model did not run the code. Please ask again."
+CODE_CUT = "The code is too long to be run there in one piece. Please run it in smaller ones."
+
+
+def _names_tools(fault: Fault) -> bool:
+    return fault.param.startswith(("tools", "tool_choice"))
+
+
+HOSTED_ERRORS = ErrorTable(
+    RemoteError,
+    on(when=lambda fault: fault.quota).raises("no_quota", NoQuota.sentence),
+    on(when=lambda fault: fault.no_model).raises("unknown_model", UNKNOWN_CODE_MODEL),
+    on(when=lambda fault: fault.policy).raises("refused", POLICY_REFUSAL, hint=NO_DETOUR),
+    on(401, 403).raises("wrong_key", WrongKey.sentence),
+    on(when=lambda fault: fault.rate_limited).raises(
+        "rate_limited", RateLimited.sentence,
+        values=lambda fault: {"seconds": math.ceil(fault.wait or HOSTED_DEFAULT_WAIT_SECONDS)},
+    ),
+    on(404, 405, 501).raises("no_containers", NO_CONTAINERS),
+    on(400, when=_names_tools).raises("unfit_model", UNFIT_MODEL),
+    on("lost", "excess").raises(
+        "unknown", RUN_UNKNOWN, hint="do not repeat it by yourself", outcome_unknown=True
+    ),
+    on("refused", when=lambda fault: fault.status < 500).raises(
+        "refused", RUN_REFUSED,
+        values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
+    ),
+    on().raises("model_down", SERVER_DOWN),
+)  # fmt: skip
+
+
+def explain_hosted_fault(fault: Fault, model: str) -> ToolError:
+    """Return the error for the model and the person, and log the fault."""
+    log.warning("code not run", fault=str(fault), request=fault.request)
+    return HOSTED_ERRORS.explain(fault, model=model)
+
+
+def explain_no_run(execution: HostedExecution) -> ToolError | None:
+    """Return the error of an answer for which no code ran; None where some did."""
+    if execution.codes:
+        return None
+    if execution.ended == "content_filter":
+        return ToolError(POLICY_REFUSAL, code="refused", hint=NO_DETOUR)
+    if execution.ended:
+        return ToolError(CODE_CUT, code="too_long")
+    said = (execution.refusal or execution.text)[:500]
+    if execution.refusal:
+        return ToolError(DECLINED, code="refused", hint=said)
+    return ToolError(NOT_RUN, code="not_run", hint=said)

@@ -1,0 +1,59 @@
+"""What a hosted run is asked to do: code that runs exactly as written, or a request in words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.domain.errors import ToolError
+from core.text import i18n
+from core.text.text import without_towers
+
+MAX_CODE_CHARACTERS = 60_000
+"""Characters of code: the model must write each of them again."""
+_FENCED_CODE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
+NO_PROMPT = "There is no code to run. Write Python code, or what it is to do."
+CODE_TOO_LONG = "That code is too long to be run: {size} characters, and at most {limit} can be."
+
+
+@dataclass(frozen=True, slots=True)
+class CodePrompt:
+    """`text` is code out of its fence, to run as it stands where `verbatim`, or a request."""
+
+    text: str
+    verbatim: bool = True
+
+    @classmethod
+    def of(cls, said: object, *, words: bool = False) -> CodePrompt:
+        """`words`: what is not Python is a request. Raises ToolError for nothing, or too much."""
+        text = said if isinstance(said, str) else ""
+        found = _FENCED_CODE.fullmatch(text)
+        text = found[1] if found else text
+        if not text.strip():
+            raise ToolError(NO_PROMPT, code="no_code")
+        if len(text) > MAX_CODE_CHARACTERS:
+            size, limit = i18n.number(len(text)), i18n.number(MAX_CODE_CHARACTERS)
+            raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
+        if not words or found:
+            return cls(text)
+        if without_towers(text) != text:  # the parser puts the marks of a name in their order
+            return cls(text, verbatim=False)
+        try:
+            ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return cls(text, verbatim=False)
+        return cls(text)
+
+    def find_changed_code(self, codes: Sequence[str]) -> str:
+        """What ran, where it is not what was asked for; blanks at the ends of lines do not count.
+
+        "" also where the server does not say what ran.
+        """
+
+        def plain(code: str) -> str:
+            return "\n".join(line.rstrip() for line in code.strip("\n").splitlines())
+
+        same = len(codes) == 1 and plain(codes[0]) in (plain(self.text), "")
+        return "\n\n".join(codes) if self.verbatim and not same else ""

@@ -1,0 +1,172 @@
+"""One run as a Responses call: it is sent, followed to its last state, and parsed.
+
+A run whose stream breaks is polled by its id, so that it is never paid for twice.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from core.clients.openai import Client, Fault, Json
+from core.domain.messages import Usage
+from core.rights.usage import usage_of
+from core.runtime.retry import Backoff
+
+CODE_RESPONSES_PATH = "/responses"
+OUTPUTS_FIELD = "code_interpreter_call.outputs"
+FINAL_EVENTS = (
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+)
+POLL_BACKOFF = Backoff(1.0, longest=5.0)
+"""Pauses between requests for a response that is not finished."""
+_LINK = re.compile(r"!?\[(?P<label>[^\[\]\n]*)\]\(\s*<?sandbox:[^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)")
+_BARE_LINK = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
+# A traceback as Python prints it, and as IPython does, which also shows errors of syntax bare.
+_TRACEBACK = re.compile(
+    r"^(?:-{20,}\n[\w.]+ +Traceback \(most recent call last\)|Traceback \(most recent call last\):)"
+    r"|^ *(?:Cell In ?\[\d+\]|File \".*\"), line \d+\n(?:.*\n){1,4}(?:Syntax|Indentation|Tab)Error",
+    re.MULTILINE,
+)
+
+
+async def ask_for_response(
+    client: Client, body: Json, on_id: Callable[[str], Awaitable[None]]
+) -> Json:
+    """Return the response to `body`. `known` gets its id before anything else is waited for.
+
+    Asked again only where it was surely not begun. Raises Fault; `lost` where nobody knows
+    whether it ran.
+    """
+
+    async def open_stream() -> tuple[Json, AsyncGenerator[Json, None]]:
+        events = client.stream(CODE_RESPONSES_PATH, {**body, "stream": True})
+        first = await anext(events, None)
+        if first is None:
+            raise Fault("lost")
+        return first, events
+
+    first, events = await client.call_with_retries(open_stream)
+    name = ""
+    try:
+        async with aclosing(events):
+            event: Json | None = first
+            while event is not None:
+                response = event.get("response")
+                if not name and isinstance(response, dict) and response.get("id"):
+                    name = str(response["id"])
+                    await on_id(name)
+                if event.get("type") in FINAL_EVENTS:
+                    return _check_final(response or {})
+                if event.get("type") == "error":
+                    raise Fault("broken", body=event)
+                event = await anext(events, None)
+    except Fault as fault:
+        if fault.kind != "lost" or not name:
+            raise
+    if not name:
+        raise Fault("lost")
+    return await poll_response(client, name)
+
+
+async def poll_response(client: Client, name: str) -> Json:
+    """Return the response of that id once it is final, however long that takes. Raises Fault."""
+    pauses = iter(POLL_BACKOFF)
+    while True:
+        try:
+            answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include": [OUTPUTS_FIELD]})
+        except Fault as fault:
+            if fault.status != 404:
+                raise
+            raise Fault("lost") from None
+        if answer.get("status") not in ("queued", "in_progress"):
+            return _check_final(answer)
+        await client.sleep(next(pauses))
+
+
+@dataclass(frozen=True, slots=True)
+class HostedExecution:
+    """One response. `codes` are what ran, "" where the server does not say; `at` in its seconds.
+
+    `text` is the model's own words, without links into the container, `ended` why they end early.
+    """
+
+    id: str
+    at: int
+    codes: tuple[str, ...] = ()
+    container: str = ""
+    logs: str = ""
+    pictures: tuple[str, ...] = ()
+    cited: Mapping[str, str] = field(default_factory=dict)
+    """The container's files that the answer names: id to name."""
+    text: str = ""
+    refusal: str = ""
+    ended: str = ""
+    broken: bool = False
+    """A run did not come to its end there."""
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    """The name under which the server answered."""
+
+    @property
+    def text_before_error(self) -> str:
+        """What the code printed before it failed, or all of it."""
+        return self.logs[: self._error_position()]
+
+    @property
+    def error(self) -> str:
+        return self.logs[self._error_position() :]
+
+    def _error_position(self) -> int:
+        starts = [found.start() for found in _TRACEBACK.finditer(self.logs)]
+        return starts[-1] if starts else len(self.logs)
+
+
+def parse_execution(response: Json) -> HostedExecution:
+    """`response` is the JSON of one whose status is final."""
+    items = [item for item in response.get("output") or () if isinstance(item, dict)]
+    calls = [item for item in items if item.get("type") == "code_interpreter_call"]
+    messages = [item for item in items if item.get("type") == "message"]
+    outputs = [out for call in calls for out in call.get("outputs") or ()]
+    told = [part for item in messages for part in item.get("content") or ()]
+    parts = [part for part in told if isinstance(part, dict)]
+    notes = [note for part in parts for note in part.get("annotations") or ()]
+    texts = [str(part["text"]) for part in parts if part.get("type") == "output_text"]
+    reason = (response.get("incomplete_details") or {}).get("reason")
+    return HostedExecution(
+        id=str(response.get("id", "")),
+        at=int(response.get("created_at") or 0),
+        codes=tuple(str(call.get("code") or "") for call in calls),
+        container=next((str(call.get("container_id") or "") for call in calls), ""),
+        logs="".join(str(out.get("logs") or "") for out in outputs if out.get("type") == "logs"),
+        pictures=tuple(str(out.get("url")) for out in outputs if out.get("type") == "image"),
+        cited={
+            str(note.get("file_id", "")): str(note.get("filename", ""))
+            for note in notes
+            if note.get("type") == "container_file_citation"
+        },
+        text=without_container_links("\n\n".join(texts)).strip(),
+        refusal="".join(str(part.get("refusal") or "") for part in parts),
+        ended=str(reason or "") if response.get("status") == "incomplete" else "",
+        broken=any(call.get("status") in ("failed", "incomplete") for call in calls),
+        usage=usage_of(response),
+        model=str(response.get("model") or ""),
+    )
+
+
+def without_container_links(text: str) -> str:
+    """`text` without links into a container, which nobody can follow: what they say stays."""
+    text = _LINK.sub(lambda found: found["label"], text)
+    return _BARE_LINK.sub(lambda found: posixpath.basename(found["path"]), text)
+
+
+def _check_final(response: Json) -> Json:
+    if response.get("status") in ("failed", "cancelled"):
+        raise Fault("broken", body=response.get("error") or {"code": response["status"]})
+    return response
