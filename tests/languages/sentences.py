@@ -59,7 +59,7 @@ MODEL = frozenset(
         "PROPOSED", "QUOTED", "REQUEST_INSTRUCTIONS", "UNTRUSTED_CELLS_NOTE",
         "VERBATIM_INSTRUCTIONS",
         "_ANY_AGENT", "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT", "_PROPOSED",
-         "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
+        "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
     }
 )  # fmt: skip
 """Constants that a model is told, and no person."""

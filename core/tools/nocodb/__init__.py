@@ -1,4 +1,4 @@
-"""NocoDB: over its REST API (v3 for rows and schema, v2 where there is no v3), or a bridge's."""
+"""NocoDB tables, over NocoDB's REST API (v3 for rows and schema, v2 for the rest) or a bridge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
-    """What stands in a browser's address bar is NocoDB's own: `/dashboard/#/nc/…`, `/#/…`."""
+    """Return NocoDB's origin, or the URL of a bridge. Accept addresses copied from a browser's
+    address bar."""
     value = SecretStr(with_scheme(plain(value)))
     parts = url_parts(plain(value), "https", "http")
     path = parts.path.rstrip("/")
@@ -41,6 +42,8 @@ def _origin_or_bridge(value: SecretStr) -> SecretStr:
 
 
 class NocodbSettings(SettingsPart):
+    """The settings of NocoDB, read from the environment."""
+
     nocodb_url: Annotated[SecretStr, AfterValidator(_origin_or_bridge)] | None = setting(
         None, "NocoDB's origin, or the URL of a bridge, which ends in /execute"
     )
@@ -49,7 +52,7 @@ class NocodbSettings(SettingsPart):
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
+        """Return which driver the settings choose. A bridge may need no token, NocoDB itself does."""
         if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
@@ -67,11 +70,14 @@ _NOT_CHECKED = (
 
 
 class NocodbIntegration(ToolIntegration[NocodbSettings]):
+    """Builds and checks the NocoDB tools."""
+
     name = "nocodb"
     settings = NocodbSettings
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
     def summary(self, own: NocodbSettings, shared: Shared) -> Health:
+        """Return the line about NocoDB on the start screen. Asks no server."""
         if own.nocodb == "bridge":
             return Health("nocodb", "on", "over the bridge")
         if own.nocodb == "rest":
@@ -81,6 +87,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return Health("nocodb", "off", "set NOCODB_URL")
 
     def build(self, deps: Dependencies[NocodbSettings], quick: QuickRegistry) -> Tools | None:
+        """Return the tools and the applier of approved writes, or None if NocoDB is off."""
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
@@ -95,7 +102,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return Tools(source, [source.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorFile) -> RuleNames:
-        """Where NocoDB is off: those of both ways to speak with it."""
+        """Return the names of tools that rules may use. If NocoDB is off, those of both drivers."""
         match own.nocodb:
             case "rest":
                 return {"tool": _REST_TOOLS}
@@ -105,6 +112,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                 return {"tool": _REST_TOOLS | _BRIDGE_TOOLS}
 
     async def check(self, deps: Dependencies[NocodbSettings]) -> Sequence[Health]:
+        """Ask NocoDB or the bridge. Raise PonteError if it fails or a rule names no table."""
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
@@ -142,7 +150,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 def _check_names(
     deps: Dependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[NamedTable]
 ) -> None:
-    """Raise PonteError where rules are for tables that do not exist."""
+    """Raise PonteError if rules name tables that do not exist."""
     if unknown:
         raise PonteError(
             "{path} has rules for tables that are not there, which protect nothing: {names}",
@@ -152,7 +160,7 @@ def _check_names(
 
 
 def _name_with_suggestion(name: str, tables: Sequence[NamedTable]) -> str:
-    """`name`, with the title of the table that is most like it."""
+    """Return `name` with the title of the most similar table."""
     near = difflib.get_close_matches(name, [table.title for table in tables], 1)
     return say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
 

@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TableId:
-    """A table, by the ids of its base and its own."""
+    """A table, by its own id and the id of its base."""
 
     base: str
     table: str
@@ -80,7 +80,7 @@ class TableId:
 
 @dataclass(frozen=True, slots=True)
 class NamedTable:
-    """A table as the list of them tells it."""
+    """A table as the list of tables describes it."""
 
     id: str
     title: str
@@ -88,7 +88,7 @@ class NamedTable:
 
 @dataclass(frozen=True, slots=True)
 class NocoBase:
-    """`foreign` are the ids of its databases that NocoDB did not make."""
+    """A base. `foreign_sources` holds the ids of its databases that NocoDB did not create."""
 
     id: str
     title: str
@@ -97,7 +97,10 @@ class NocoBase:
 
 @dataclass(frozen=True, slots=True)
 class NocoRecord:
-    """A row: `fields` by title. The rows in a link cell are cut at 25: `NocoApi.links` has all."""
+    """A row, with `fields` by title.
+
+    NocoDB cuts the rows in a link cell at 25. `NocoApi.fetch_linked_rows` returns all of them.
+    """
 
     id: str
     fields: Json
@@ -105,7 +108,7 @@ class NocoRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """`more`: another page follows. How many rows there are in all, `NocoApi.count` tells."""
+    """A page of rows, and whether another page follows. `NocoApi.count_rows` returns the total."""
 
     records: tuple[NocoRecord, ...]
     has_more: bool = False
@@ -113,7 +116,7 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class SortField:
-    """`field` is an id or a title."""
+    """A field to sort by, by id or title, and its direction."""
 
     field: str
     direction: Literal["asc", "desc"] = "asc"
@@ -121,7 +124,10 @@ class SortField:
 
 @dataclass(frozen=True, slots=True)
 class FieldAggregate:
-    """`field` is an id (a title gives nothing, without a word); `type` as sum, avg, min, max."""
+    """An aggregate that NocoDB computes: sum, avg, min, max and the like.
+
+    `field` must be an id: for a title, NocoDB returns nothing and reports no error.
+    """
 
     field: str
     type: str
@@ -291,20 +297,26 @@ def explain_nocodb_error(error: HttpError) -> NocoError:
 
 
 def unreadable_answer() -> NocoError:
+    """Return the error for an answer that is not as documented."""
     return explain_nocodb_error(HttpUnreadable("not as documented"))
 
 
 def seconds_before_read_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds until a read may be repeated: `pause`, or what NocoDB asks for. None where
-    it is not to be repeated."""
+    """Return the seconds until a read may be repeated, or None if it must not be.
+
+    NocoDB's own Retry-After counts, and `pause` otherwise.
+    """
     if isinstance(error, HttpAnswer) and error.status == 429:
         return seconds_before_write_retry(error, pause)
     return pause if NOCODB_ERRORS.find(error).retry else None
 
 
 def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds to wait where NocoDB was too busy to do anything, so that a write may be
-    sent again. None where it is not to be sent again."""
+    """Return the seconds until a write may be repeated, or None if it must not be.
+
+    A write is repeated only after a 429: then NocoDB did nothing. After any other failure it may
+    have written the rows.
+    """
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
     seconds = seconds_to_wait(error)
@@ -312,14 +324,14 @@ def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
 
 
 def require_object(answer: object) -> Json:
-    """Return `told` if it is a JSON object. Raises NocoError otherwise."""
+    """Return `answer` if it is a JSON object. Raise NocoError otherwise."""
     if not isinstance(answer, Mapping):
         raise unreadable_answer()
     return answer
 
 
 def parse_record(answer: object) -> NocoRecord:
-    """{"id", "fields"}."""
+    """Return the row in {"id", "fields"}. Raise NocoError."""
     one = require_object(answer)
     fields = one.get("fields")
     if one.get("id") is None:
@@ -328,7 +340,7 @@ def parse_record(answer: object) -> NocoRecord:
 
 
 def parse_page(answer: object) -> RecordPage:
-    """{"records": […], "next": address or null}."""
+    """Return the page in {"records": […], "next": address or null}. Raise NocoError."""
     answer = require_object(answer)
     return RecordPage(
         tuple(map(parse_record, _object_list(answer, "records"))), has_more=bool(answer.get("next"))
@@ -336,12 +348,12 @@ def parse_page(answer: object) -> RecordPage:
 
 
 class NocoApi:
-    """`url` is NocoDB's origin, `token` an API token, which acts as its user.
+    """A client of NocoDB's HTTP API. `token` is an API token, which acts as its user.
 
-    What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. What reads is asked again where NocoDB is down, busy or failing. What writes
-    is sent once, and again only where NocoDB said that it is too busy, and so did nothing. `by`
-    names who asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
+    Reads raise NocoError, and are repeated if NocoDB is down, busy or failing. Writes raise
+    NocoError if nothing was written, and WriteUnsure if something may have been. They are repeated
+    only after a 429. `by` names who asked, as "slack:U123": NocoDB stores it in its own audit of
+    rows.
     """
 
     def __init__(
@@ -368,11 +380,11 @@ class NocoApi:
 
     @property
     def drift_count(self) -> int:
-        """How often NocoDB said that a table or field that we named is not there."""
+        """How often NocoDB said that a table or field in our request does not exist."""
         return self._drifts.total()
 
     def record_drift(self, reason: str = "") -> None:
-        """`reason` is NocoDB's code, "" where it was seen without NocoDB saying so."""
+        """Count a schema change. `reason` is NocoDB's code, or "" if Ponte noticed it itself."""
         self._drifts[reason] += 1
 
     def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
@@ -382,7 +394,7 @@ class NocoApi:
         return other
 
     async def list_bases(self) -> Sequence[NocoBase]:
-        """Return the bases that the token's user sees."""
+        """Return the bases that the token's user sees. Raise NocoError."""
         found = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
@@ -395,9 +407,9 @@ class NocoApi:
         return found
 
     async def fetch_role(self, base: str) -> str:
-        """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.
+        """Return the role of the token's user in that base, or "". Raise NocoError.
 
-        v1, because nothing newer tells it.
+        Roles are owner, creator, editor, commenter and viewer. Only v1 of the API returns them.
         """
         me = await self._read("/api/v1/auth/user/me", {"base_id": base})
         roles = me.get("base_roles")
@@ -405,6 +417,7 @@ class NocoApi:
         return next((str(role) for role, has in held.items() if has), "")
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
+        """Return the tables of a base. Raise NocoError."""
         told = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
             NamedTable(str(one.get("id") or ""), str(one.get("title") or ""))
@@ -412,7 +425,7 @@ class NocoApi:
         ]
 
     async def describe_table(self, at: TableId) -> Json:
-        """Return NocoDB's description of a table; `core.tools.nocodb.schema` reads it."""
+        """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise NocoError."""
         return await self._read(
             f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
         )
@@ -427,9 +440,10 @@ class NocoApi:
         page: int = 1,
         size: int = 25,
     ) -> RecordPage:
-        """Rows of one page (the first is 1); `fields` by id or title, none for all of them.
+        """Return one page of rows; the first page is 1. Raise NocoError.
 
-        Behind the last page raises NocoError `bad_page`.
+        `fields` holds ids or titles, and is empty for all fields. A page after the last one raises
+        NocoError `bad_page`.
         """
         asked = {"page": str(page), "pageSize": str(min(size, MAX_PAGE_ROWS))}
         if fields:
@@ -442,12 +456,12 @@ class NocoApi:
         return parse_page(await self._read(f"{_data_path(at)}/records", asked))
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
-        """Raises NocoError `not_found`."""
+        """Return one row. Raise NocoError `not_found`."""
         asked = {"fields": ",".join(fields)} if fields else {}
         return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", asked))
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
-        """Return how many rows match `where`; "" matches all rows."""
+        """Return how many rows match `where`; "" matches all rows. Raise NocoError."""
         asked = {"where": where} if where else {}
         count = (await self._read(f"{_data_path(at)}/count", asked)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
@@ -457,11 +471,11 @@ class NocoApi:
     async def fetch_aggregates(
         self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
     ) -> Json:
-        """By the field's title; a second one of the same field by "<field id>:1", and so on.
+        """Return aggregates by the field's title. Raise NocoError.
 
-        This is v2, which knows no quotes in `where`: with them NocoDB 0.301.3 gives the wrong
-        figure without a word (of all rows, or 0), so they raise ValueError here. Fields there are
-        ids, values plain: (cxyz,eq,Lead).
+        A second aggregate of one field has the key "<field id>:1", and so on. This is v2, whose
+        filters know no quotes: with quotes, NocoDB 0.301.3 computes a wrong figure and reports no
+        error, so they raise ValueError here. Fields are ids and values are plain: (cxyz,eq,Lead).
         """
         if set(where) & {'"', "'"}:
             raise ValueError("v2 knows no quotes in a filter")
@@ -471,9 +485,9 @@ class NocoApi:
         return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", asked)
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
-        """All rows that a link field (by id) of a row leads to, to the last page.
+        """Return all rows that a link field (by id) of a row links to. Raise NocoError.
 
-        Their `fields` hold their display field alone. Raises NocoError `not_found` for the row.
+        Their `fields` hold only their display field. A missing row raises NocoError `not_found`.
         """
         found: list[NocoRecord] = []
         while True:
@@ -490,9 +504,9 @@ class NocoApi:
     async def create_rows(
         self, at: TableId, rows: Sequence[Json], *, by: str = ""
     ) -> Sequence[NocoRecord]:
-        """Make up to 10 rows of values by field; gives them back whole, in their order.
+        """Create up to 10 rows and return them whole, in their order. Raise NocoError, WriteUnsure.
 
-        NocoDB ignores fields that it does not know. A link field takes [{"id": …}].
+        NocoDB ignores unknown fields. A link field takes [{"id": …}].
         """
         body = [{"fields": dict(row)} for row in _check_size(rows, MAX_ROWS_PER_WRITE)]
         return await self._write_rows("POST", at, body, by)
@@ -500,9 +514,11 @@ class NocoApi:
     async def update_rows(
         self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
     ) -> Sequence[NocoRecord]:
-        """Write the `fields` of up to 10 rows; gives them back whole, as they then are.
+        """Write the `fields` of up to 10 rows and return the rows whole. Raise NocoError,
+        WriteUnsure.
 
-        One id that is not there refuses all of them. Link fields go by `link` and `unlink`.
+        One missing id fails the whole call. Link fields are written by `add_links` and
+        `remove_links`.
         """
         body = [
             {"id": row.id, "fields": dict(row.fields)}
@@ -511,9 +527,10 @@ class NocoApi:
         return await self._write_rows("PATCH", at, body, by)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
-        """Up to 10 rows. One id that is not there refuses all of them.
+        """Delete up to 10 rows. Raise NocoError, WriteUnsure.
 
-        On SQLite the next new row may get the id of a deleted last one.
+        One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
+        last row.
         """
         await self._write(
             "DELETE", f"{_data_path(at)}/records", _id_objects(ids, MAX_ROWS_PER_WRITE), by
@@ -522,7 +539,7 @@ class NocoApi:
     async def add_links(
         self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
-        """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
+        """Add up to 100 rows to a link field (by id) of a row. Adding a row twice does no harm."""
         await self._write(
             "POST", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
         )
@@ -530,7 +547,7 @@ class NocoApi:
     async def remove_links(
         self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
-        """Up to 100; those that are not linked are passed over."""
+        """Remove up to 100 rows from a link field. Rows that are not linked are ignored."""
         await self._write(
             "DELETE", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
         )
@@ -538,10 +555,10 @@ class NocoApi:
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """Let attachment fields of a row hold files that NocoDB has, as they were once read.
+        """Set attachment fields of a row to files that NocoDB already stores.
 
-        `key` is the title of the field with the id. v2: v3 takes no file that the row does not
-        hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
+        `key` is the title of the id field. This is v2, because v3 accepts only files that the row
+        already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
         """
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
@@ -618,7 +635,7 @@ def _links_path(at: TableId, field: str, row: str) -> str:
 
 
 def _quote_step(id: str) -> str:
-    """Return the text as one step of a path, with its dots quoted: clients follow "." and ".."."""
+    """Return the text as one step of a path. Dots are quoted, because clients resolve "." and ".."."""
     return quote(id, safe="").replace(".", "%2E") or "%20"
 
 
@@ -627,7 +644,7 @@ def _id_objects(ids: Sequence[str], most: int) -> Sequence[Json]:
 
 
 def _check_size(rows: Sequence[T], most: int) -> Sequence[T]:
-    """Raises ValueError for too many rows: the caller makes the batches."""
+    """Return the rows. Raise ValueError for too many: the caller must split them into batches."""
     if not 0 < len(rows) <= most:
         raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")
     return rows

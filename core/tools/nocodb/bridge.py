@@ -1,7 +1,7 @@
-"""NocoDB through the bridge: one tool, `nocodb_execute`, and the driver for what was approved.
+"""NocoDB through a bridge: the tool `nocodb_execute`, and the driver of approved writes.
 
-It reads at once; writes it proposes. Unknown fields are ignored by NocoDB without a word, and a
-bridge often cannot tell a table's title, so a rule by id is the sure one.
+Reads run at once, writes are proposed. NocoDB ignores unknown fields without an error. A bridge
+often does not know a table's title, so rules should name tables by id.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
 SAMPLE_ROWS = 25
-"""Rows whose fields tell those of a table that the bridge does not describe."""
+"""Rows whose keys describe a table that the bridge does not describe."""
 MAX_PARALLEL_BRIDGE_CALLS = 4
 """Calls under way at the same time."""
 LISTING_TIMEOUT_SECONDS = 3.0
-"""For each call that lists bases or tables, where names of rules are checked."""
+"""Timeout of each call that lists bases or tables to check the names in rules."""
 _MAX_VIEWS = 10_000
-"""Views whose tables are remembered."""
+"""Views for which the table is remembered."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -68,7 +68,7 @@ _KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
 
 TOOL_LIST_SECONDS = 300.0
-"""Seconds that the bridge's list of tools is taken as true; a failed look holds for a tenth."""
+"""How long the bridge's list of tools is cached; a failed request counts for a tenth."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -90,7 +90,7 @@ Data = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BridgeTable:
-    """`fields` is empty where neither the bridge nor any row tells them."""
+    """A table of a bridge. `fields` is empty if neither the bridge nor any row names them."""
 
     id: str
     title: str
@@ -100,6 +100,7 @@ class BridgeTable:
 
     @property
     def schema(self) -> TableSchema:
+        """Return the table as drafts and the driver need it."""
         target = {"table_id": self.id, "key": self.key, "computed": sorted(self.computed)}
         return TableSchema(
             TableId("", self.id), self.title, key=Field("", self.key, "ID"), target=target
@@ -107,8 +108,11 @@ class BridgeTable:
 
 
 class BridgeDriver(TableDriver):
-    """The public bridge updates and deletes nothing (its paths are 404 in NocoDB): that is tried,
-    and told. `offered` are the names of the bridge's tools, as far as is known."""
+    """The `TableDriver` of a bridge.
+
+    The public bridge fails to update and delete (its paths are 404 in NocoDB); the person sees that
+    error. `offered` returns the names of the bridge's known tools.
+    """
 
     name = "nocodb-bridge"
     typed = False
@@ -124,16 +128,17 @@ class BridgeDriver(TableDriver):
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
+        """Return 10 if the bridge has the bulk tool, otherwise 1."""
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
         return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Without asking: many a bridge cannot describe tables."""
+        """Return the table without a request, because many bridges cannot describe tables."""
         id, key = str(target["table_id"]), str(target.get("key", "Id"))
         return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
     async def describe_table(self, id: str) -> BridgeTable:
-        """As the bridge describes it; else by its rows, and under its id. Raises BridgeError."""
+        """Return a table as the bridge describes it, else as its rows suggest. Raise BridgeError."""
         try:
             told = await self._api.call_with_retries(
                 "get_table", {"base_id": self._base_id, "table_id": id}
@@ -161,7 +166,7 @@ class BridgeDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Whole, without what differs at each reading."""
+        """Return whole rows by id, without signed addresses, which differ at each reading."""
         found = await together(*(self._fetch_row(schema.at.table, id) for id in ids))
         return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
 
@@ -171,7 +176,7 @@ class BridgeDriver(TableDriver):
         )
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """The last rows in the table's own order, in which new ones come last."""
+        """Return the last rows in the table's own order, in which new rows come last."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
@@ -218,7 +223,7 @@ class BridgeDriver(TableDriver):
         return bool(now == unsigned(before))
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """No links, nothing that NocoDB fills in."""
+        """Return the values without links and without fields that NocoDB fills."""
         computed = target.get("computed", ())
         return {
             name: value
@@ -248,8 +253,11 @@ class BridgeDriver(TableDriver):
 async def list_table_names(
     api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
 ) -> Sequence[NamedTable] | None:
-    """Return the tables of all bases, and of `base_id` where one is given. None where the bridge
-    does not list all of them: the published one cannot with newer NocoDBs."""
+    """Return the tables of all bases and of `base_id`, or None if the bridge does not list all of
+    them.
+
+    The published bridge cannot list tables of newer NocoDB versions.
+    """
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
         with suppress(BridgeError):
@@ -266,7 +274,7 @@ async def list_table_names(
 
 
 def _complete_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
-    """Return the objects of a list; None where it is none, or only its first page."""
+    """Return the objects of a list, or None if it is not a list or only its first page."""
     info = result.get("pageInfo") if isinstance(result, dict) else None
     if isinstance(info, dict) and info.get("isLastPage") is False:
         return None
@@ -278,9 +286,11 @@ def _complete_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
 
 @dataclass(slots=True)
 class BridgeTableFilter:
-    """Keeps closed tables from being read. A view's filters and sorts are asked for by the view
-    alone, and no tool tells its table: those of views are read that `list_views` gave of a table
-    which may be seen."""
+    """Keeps hidden tables from being read through the bridge.
+
+    A view's filters and sorts are requested by the view's id alone, and no tool returns its table.
+    So only views that `list_views` returned for a visible table may be read.
+    """
 
     rules: Callable[[], TableRules]
     tables: BridgeDriver
@@ -289,7 +299,10 @@ class BridgeTableFilter:
     """A view's id → its table's."""
 
     async def check(self, tool: str, args: Mapping[str, Any]) -> None:
-        """Raises ToolError, which does not tell whether there is such a table, and BridgeError."""
+        """Raise ToolError if the call would read a hidden table or view. Raise BridgeError.
+
+        The error does not reveal whether that table exists.
+        """
         if not self.rules().hides_some:
             return
         if table := str(args.get("table_id", "")):
@@ -311,7 +324,7 @@ class BridgeTableFilter:
             raise hidden
 
     def remove_hidden(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
-        """`result` without hidden tables. Raises ToolError where it is one."""
+        """Return `result` without hidden tables. Raise ToolError if it is one."""
         if tool == "list_views":
             self._remember_views(str(args.get("table_id", "")), result)
         if tool == "get_table" and isinstance(result, dict) and self._is_hidden(result):
@@ -341,9 +354,9 @@ class BridgeTableFilter:
 
 
 class BridgeSource:
-    """`base_id` fills the argument of that name where the model leaves it out.
+    """The tools of a bridge. `base_id` is used where the model leaves it out.
 
-    The HTTP client belongs to whoever gave it.
+    The caller owns the HTTP client and closes it.
     """
 
     name = "nocodb"
@@ -373,7 +386,7 @@ class BridgeSource:
         self._tool: ExecuteTool | None = None
 
     async def tools(self) -> Sequence[Tool]:
-        """Offered also while the bridge is away: its errors then tell so, in words."""
+        """Return the tools, also while the bridge is down: a call then explains the failure."""
         offered = self._offered
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
@@ -439,6 +452,7 @@ class BridgeSource:
         )
 
     async def health(self) -> Health:
+        """Return the bridge's state."""
         try:
             names = await self.api.list_tools()
             if names is None:
@@ -453,10 +467,10 @@ class BridgeSource:
         return Health(self.name, "on", _describe_tools(names))
 
     async def close(self) -> None:
-        """Nothing is held open here."""
+        """Do nothing: the source holds nothing open."""
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
-        """The tool, as it tells of those of `names` that the bridge has."""
+        """Return the tool, with a description of those of `names` that the bridge offers."""
         offered = [each for each in self._offered if each in names]
         writing = ", ".join(each for each in offered if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
@@ -471,7 +485,10 @@ class BridgeSource:
         )  # fmt: skip
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
-        """Only a known name is ever sent: the public code would run any method of its own."""
+        """Return the tool's entry. Raise ToolError for an unknown or forbidden tool.
+
+        Only known names are ever sent: the public code would run any of its own methods by name.
+        """
         known = BRIDGE_TOOLS.get(tool)
         if known is None:
             near = difflib.get_close_matches(tool, self._offered, 1)
@@ -490,12 +507,13 @@ class BridgeSource:
 
 
 class ExecuteTool(FunctionTool):
-    """Its effect is that of the bridge's tool that is called."""
+    """The tool `nocodb_execute`. Its effect depends on the bridge's tool that is called."""
 
     read_only_tool: Tool | None = None
-    """The same tool for who may only read."""
+    """The tool for people who may only read."""
 
     def effect_of(self, arguments: str) -> Effect:
+        """Return the effect of a call with these JSON arguments."""
         try:
             name = json.loads(arguments).get("tool")
         except (ValueError, AttributeError, RecursionError):
@@ -503,13 +521,14 @@ class ExecuteTool(FunctionTool):
         return "write" if isinstance(name, str) and name in BRIDGE_WRITE_TOOLS else "read"
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
+        """Return the tool that a person with these rights may use, or None."""
         if "read" not in allowed:
             return None
         return self if "propose" in allowed else self.read_only_tool
 
 
 def _row_id(row: Mapping[str, Any], schema: TableSchema) -> str:
-    """ "" where it cannot be told."""
+    """Return a row's id, or "" if it has none."""
     key = schema.key.title if schema.key else "Id"
     return next((str(row[name]) for name in (key, *_KEYS) if row.get(name) is not None), "")
 
@@ -525,7 +544,7 @@ def _list_rows(page: Any) -> Sequence[RowImage]:
 
 
 def _is_link(value: Any) -> bool:
-    """An attachment has a path or a url; any other object is a row of another table."""
+    """Return whether a value is a link. A file has a path or url; any other object is a linked row."""
     each = value if isinstance(value, list) else [value]
     return any(isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each)
 
@@ -535,7 +554,7 @@ def _native_id(id: str) -> int | str:
 
 
 def _describe_tools(names: Collection[str] | None) -> str:
-    """For the operator; None: the bridge does not say which tools it has."""
+    """Return a line for the operator. None means that the bridge does not list its tools."""
     if names is None:
         return say("bridge; it does not tell its tools")
     readable = len(set(names).intersection(BRIDGE_READ_TOOLS))
@@ -568,12 +587,12 @@ def _not_offered(sentence: str, **values: object) -> ToolError:
 
 
 def _id_text(value: object) -> str:
-    """A number is as good an id as its digits."""
+    """Return an id as text; a number is accepted too. "" for anything else."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _fit_page(result: Any) -> Any:
-    """`result` with as many whole rows as fit, and a sentence where some were cut."""
+    """Return `result` with as many whole rows as fit, and a sentence if some were cut."""
     page = {"list": result} if isinstance(result, list) else result
     if not isinstance(page, dict) or len(compact(result)) <= CAP:
         return result
@@ -593,7 +612,8 @@ def _cells(data: Data) -> Cells:
 
 
 def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Data] | list[Data]:
-    """Rows by id, or the data of new ones. Raises ToolError with the tool's signature as hint."""
+    """Return rows by id, or the values of new rows. Raise ToolError with the tool's signature as
+    hint."""
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
         raise _bad_call(tool, "its arguments do not fit")
@@ -654,7 +674,8 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
 
 
 def _check_fields(table: BridgeTable, data: Data) -> None:
-    """NocoDB ignores an unknown field without a word; names are case-sensitive."""
+    """Raise ToolError for unknown or computed fields. NocoDB ignores unknown fields without an
+    error."""
     known = table.fields
     unknown = next((name for name in data if known and name not in known), None)
     if unknown is not None:

@@ -35,14 +35,16 @@ _PYTHON_SIGNATURE = re.compile(
 )
 
 BridgeEffect = Literal["read", "write", "comment", "schema", "private"]
-"""`write` changes rows; `comment` says something beside one; `schema` changes tables, bases, views,
-or who can see them; `private` would show or take what is not a table's: webhooks hold addresses
-with secrets, an upload reads a file of the bridge's own machine."""
+"""What a tool of the bridge does. `write` changes rows, `comment` adds or changes a comment.
+
+`schema` changes tables, bases or views, or who can see them. `private` exposes more than tables:
+webhooks contain addresses with secrets, and an upload reads a file of the bridge's machine.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeTool:
-    """`arguments` as a signature's text, optional ones with their default."""
+    """A tool of the bridge. `arguments` is a signature; optional arguments have a default."""
 
     name: str
     effect: BridgeEffect
@@ -50,7 +52,7 @@ class BridgeTool:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        """Of the arguments."""
+        """Return the names of the arguments."""
         return tuple(each.partition("=")[0] for each in self.arguments.split(", ") if each)
 
     def __str__(self) -> str:
@@ -113,11 +115,11 @@ BRIDGE_WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.effect == "write
 
 
 class BridgeError(RemoteError):
-    """The bridge, or the NocoDB behind it, did not do it.
+    """A failure of the bridge or of the NocoDB behind it.
 
-    It tells every failure of its own as status 500 with `{"detail": text}`, whatever it was: "404:
-    404 Client Error: Not Found for url: …", "400: Unknown tool: x", or a Python TypeError's text. A
-    malformed body is 422 with a list. Texts are from outside and may hold addresses.
+    The bridge answers every failure with status 500 and `{"detail": text}`: "404: 404 Client Error:
+    Not Found for url: …", "400: Unknown tool: x", or the text of a Python TypeError. A malformed
+    body is 422 with a list. These texts are untrusted and can contain addresses.
     """
 
 
@@ -248,9 +250,10 @@ def seconds_before_bridge_retry(error: HttpError, pause: float) -> float | None:
 
 
 class BridgeApi:
-    """`url` ends in /execute and is a secret: the public code asks nobody who they are.
+    """A client of a bridge. `url` ends in /execute and is a secret, because the public code has no
+    login.
 
-    `token` is sent as a bearer, for copies that do ask.
+    `token` is sent as a bearer token, for copies of the bridge that check one.
     """
 
     def __init__(
@@ -270,9 +273,9 @@ class BridgeApi:
     async def call_with_retries(
         self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0
     ) -> Any:
-        """Return the result of a tool that changes nothing. Raises BridgeError.
+        """Return the result of a tool that changes nothing. Raise BridgeError.
 
-        A connection that breaks, or a host that says the bridge is away, is tried twice more.
+        The call is repeated twice after a broken connection or an answer that the bridge is down.
         """
         try:
             return await retry(
@@ -283,14 +286,14 @@ class BridgeApi:
             raise explain_bridge_error(error, tool) from None
 
     async def call_once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """Return the result of a single attempt, as writes need it. Raises BridgeError."""
+        """Return the result of a single attempt, as writes need it. Raise BridgeError."""
         try:
             return await self._execute(tool, args, timeout)
         except HttpError as error:
             raise explain_bridge_error(error, tool) from None
 
     async def list_tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """Return the names of the bridge's tools; None where it lists none. Raises BridgeError."""
+        """Return the names of the bridge's tools, or None if it lists none. Raise BridgeError."""
         try:
             body = await self._get_json("/tools", timeout)
         except HttpAnswer as error:
@@ -306,7 +309,7 @@ class BridgeApi:
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
-        """Raises BridgeError when the bridge does not answer its own health check."""
+        """Raise BridgeError if the bridge does not answer its own health check."""
         try:
             await self._get_json("/health", timeout)
         except HttpError as error:

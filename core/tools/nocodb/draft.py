@@ -1,7 +1,7 @@
-"""From a model's call of a writing tool to a draft: which rows, how they are now, what they become.
+"""Write tools of NocoDB: from a model's call to a draft with the rows before and after.
 
-Nothing is written here. What NocoDB would ignore, guess or refuse is told before a person is asked,
-and of links nothing moves that no card shows.
+Nothing is written here. Values that NocoDB would ignore, guess or refuse are rejected before a
+person is asked. A draft moves no link that its card does not show.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENTRIES = (
 _DOING = "is preparing a change…"
 
 Cells = Sequence[tuple[Field, Any]]
-"""New values of a row."""
+"""New values of one row, by field."""
 
 Id = str | int
 Values = Mapping[str, Any]
@@ -49,19 +49,20 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """New values of one row, by field."""
+    """The id and the new values of one row, as the model gives them."""
 
     id: Id
     fields: Values
 
 
 class DraftBuilder:
-    """Raises ToolError. What a driver without types is given goes as it came."""
+    """Builds drafts of changes. Raises ToolError. An untyped driver gets values unchanged."""
 
     def __init__(self, driver: TableDriver) -> None:
         self._driver = driver
 
     async def draft_create(self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo) -> Draft:
+        """Return a draft that creates these rows."""
         writes: list[RowWrite] = []
         for row in rows:
             values: RowImage = {}
@@ -86,7 +87,7 @@ class DraftBuilder:
     async def draft_update(
         self, schema: TableSchema, asked: Mapping[str, Cells], zone: tzinfo
     ) -> tuple[Draft, int]:
-        """And how many rows are left out, because they hold what is asked for already."""
+        """Return a draft that updates these rows, and how many rows need no change."""
         titles = {field.title for cells in asked.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(asked), titles)
         writes: list[RowWrite] = []
@@ -113,6 +114,7 @@ class DraftBuilder:
         return self._build_draft(schema, "update", writes), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
+        """Return a draft that deletes these rows."""
         snapshots = await self._fetch_existing(schema, ids, None)
         keep = without_empty if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
@@ -121,6 +123,7 @@ class DraftBuilder:
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
     ) -> Draft:
+        """Return a draft that adds rows to a link field and removes others."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
@@ -138,7 +141,7 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Sequence[str], titles: set[str] | None
     ) -> Mapping[str, RowImage]:
-        """Their images. Raises ToolError `not_found` where one is not there."""
+        """Return the rows' images. Raise ToolError `not_found` if one is missing."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         found = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in found]:
@@ -154,9 +157,9 @@ class DraftBuilder:
         remove: Sequence[str],
         snapshot: RowImage,
     ) -> Sequence[RowWrite]:
-        """What a link of a row is to lead to more, and what no longer; each write is one call.
+        """Return the writes for one link field of a row; each is one call.
 
-        Links that stand already, or that are not there, are passed over.
+        Existing links are not added again, and missing ones are not removed.
         """
         title = field.title
         stand: list[RowImage] = snapshot.get(title) or []
@@ -196,7 +199,7 @@ class DraftBuilder:
     async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
     ) -> Mapping[str, LinkableRow]:
-        """Raises NocoError `not_found` where one is not there."""
+        """Return the rows to link by id. Raise NocoError `not_found` if one is missing."""
         found = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in found]:
             raise NocoError(
@@ -208,12 +211,13 @@ class DraftBuilder:
 
 
 def parse_row_ids(value: object) -> list[str]:
-    """Ids as a model gives them: one, a list, or {"id": …}; each once, in their order."""
+    """Return the ids in a model's argument: one id, a list, or {"id": …}. Duplicates are removed."""
     each = value if isinstance(value, list | tuple) else [value] if value is not None else []
     return list(dict.fromkeys(parse_row_id(one) for one in each))
 
 
 def parse_row_id(value: object) -> str:
+    """Return the id in a model's argument. Raise ToolError."""
     told = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
     text = str(told).strip() if isinstance(told, str | int) and not isinstance(told, bool) else ""
     if not _ID.fullmatch(text):
@@ -222,6 +226,7 @@ def parse_row_id(value: object) -> str:
 
 
 def check_row_count(count: int) -> None:
+    """Raise ToolError for no rows, or for more rows than one proposal may have."""
     if not count:
         raise _bad_call("it names no row")
     if count > MOST_ROWS:
@@ -232,7 +237,7 @@ def check_row_count(count: int) -> None:
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
-    """Raises for a field that is unknown, comes twice, or is NocoDB's own."""
+    """Return the fields and values of a row. Raise for an unknown, repeated or computed field."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
         raise _bad_call("a row has no field")
@@ -247,7 +252,7 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
 
 
 class WriteTools:
-    """The functions that become tools."""
+    """The methods that become the write tools of NocoDB."""
 
     def __init__(self, api: NocoApi, schemas: Schemas) -> None:
         self._schemas = schemas
@@ -255,6 +260,7 @@ class WriteTools:
         self._drafts = DraftBuilder(RestDriver(api))
 
     def tools(self) -> Sequence[Tool]:
+        """Return the write tools."""
         told = (
             (self.nocodb_create, False, f"Propose new rows in a table. {_ENTRIES} {_PROPOSES}"),
             (self.nocodb_update, False,
@@ -393,7 +399,7 @@ class WriteTools:
         )
 
     async def _find_writable_table(self, name: str, fields: Iterable[str]) -> TableDescription:
-        """Raises where it, or what these fields link to, may only be read, or one is no field."""
+        """Return the table, described afresh. Raise if it or a linked table is read-only."""
         wanted = tuple(fields)
         known = await self._schemas.describe_afresh(name, wanted)
         named = [known.field(each) for each in wanted]
@@ -410,7 +416,7 @@ class WriteTools:
     async def _find_row_ids(
         self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
     ) -> list[str]:
-        """The ids of the rows that fit now: these are proposed on, whatever comes to fit later."""
+        """Return the ids of the rows that match now. The draft names these rows and no later ones."""
         for each in filters:
             check_not_withheld(table.field(each.field))
         selection = RowSelection.of(table, filters, match, datetime.now(_zone(ctx)))
@@ -442,7 +448,7 @@ def _bad_call(why: str) -> ToolError:
 
 
 def _check_unique(ids: Sequence[Id]) -> list[str]:
-    """Raises where a row comes twice: which of two changes is meant?"""
+    """Return the ids. Raise ToolError if one comes twice, because its changes would be ambiguous."""
     told = [parse_row_id(id) for id in ids]
     twice = sorted({id for id in told if told.count(id) > 1})
     if twice:

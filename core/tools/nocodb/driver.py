@@ -1,6 +1,7 @@
-"""A system that holds tables, as writes see it: one driver each for NocoDB and for the bridge.
+"""The interface through which approved writes reach tables: one driver for NocoDB, one for the
+bridge.
 
-A row's image has its values by the titles of their fields, links as [{"id", "title"}], all of them.
+A row image maps the titles of fields to values. Links are complete lists of [{"id", "title"}].
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from core.tools.nocodb.schema import TableDescription
 
 RowImage = dict[str, Any]
 MAX_NEWEST_ROWS = 100
-"""The newest rows, among which a created one is looked for."""
+"""The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
-"""Relations in which a linked row has one owner: to link it to another row takes it away there."""
+"""Relations in which a linked row has one owner. Linking it to another row removes it there."""
 CONCEALED_LINK = "a link that is not shown here"
-"""Stands for the name of a link to a hidden table."""
+"""Replaces the name of a link to a hidden table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,19 @@ class TableSchema:
 
     @property
     def fields(self) -> Mapping[str, Field]:
+        """Return all fields by title: the table's own and its links."""
         return {**self.own, **self.links}
 
     def display_cell(self, snapshot: RowImage) -> RowImage:
-        """The field that a row is told by: a card shows it, and a row renamed since is another."""
+        """Return the cell that names the row on a card, as {title: value}.
+
+        It is part of the comparison, so a row that was renamed since counts as another row.
+        """
         title = self.name.title if self.name else ""
         return {title: snapshot[title]} if title in snapshot else {}
 
     def without(self, names: Collection[str]) -> TableSchema:
-        """The same, without these fields."""
+        """Return the schema without these fields."""
         own, links = (
             {title: each for title, each in side.items() if title not in names}
             for side in (self.own, self.links)
@@ -81,7 +86,7 @@ class TableSchema:
         return replace(self, own=own, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-        """Those of these fields that are no longer as the draft knows them."""
+        """Return those of these fields that differ from the draft's description."""
         known, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
@@ -90,7 +95,7 @@ class TableSchema:
         )
 
     def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
-        """That these fields are as the draft knows them. Raises ToolError `drift`."""
+        """Raise ToolError `drift` if one of these fields differs from the draft's description."""
         if moved := self.changed_fields(target, names):
             told = {CONCEALED_LINK if name in target["concealed"] else name for name in moved}
             raise ToolError(
@@ -101,7 +106,7 @@ class TableSchema:
 
 
 def _fingerprint(field: Field) -> str:
-    """Changes when the field becomes another one, or takes other values."""
+    """Return a hash that changes when the field is replaced or accepts other values."""
     told = repr(
         (field.id, field.title, field.type, field.options, field.relation, field.related_id)
     )
@@ -110,19 +115,21 @@ def _fingerprint(field: Field) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LinkableRow:
-    """A row at the other end of a link; `owner` is the row that has it, None where none does."""
+    """A row at the other end of a link. `owner` is the row that it belongs to, if any."""
 
     row: RowImage
     owner: RowImage | None = None
 
 
 class TableDriver(ABC):
-    """What reads raises ToolError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. Each write is one call, made once. `by` names who asked, as "slack:U123".
+    """Reads and writes the rows of one system. Each write is one call, made once.
 
-    `typed`: fields are described, and images are whole and in the form of `fieldtypes.entered`. A
-    system that is not typed has no links and no files to write: `attach`, `link` and `owned` are
-    never called of it, and it need not have them.
+    Reads raise ToolError. Writes raise ToolError if nothing was written, and WriteUnsure if
+    something may have been. `by` names who asked, as "slack:U123".
+
+    `typed`: fields are described, and images are whole and in the form of `fieldtypes.parse_value`.
+    An untyped system has no links and no files to write, so it needs no `attach`, `link` and
+    `fetch_linkable_rows`.
     """
 
     name: str
@@ -135,51 +142,53 @@ class TableDriver(ABC):
 
     @abstractmethod
     def batch(self, draft: Draft) -> int:
-        """Rows that one call writes."""
+        """Return how many rows one call writes."""
 
     @abstractmethod
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """The table of a draft as it is at this moment, hidden links and all."""
+        """Return the table of a draft as it is now, including concealed links."""
 
     @abstractmethod
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """By id, those that are there, with at least the fields in `names`; None for all."""
+        """Return the existing rows by id, with at least the fields in `names`; None means all
+        fields."""
 
     @abstractmethod
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
-        """What is told where a draft names rows that are not there."""
+        """Return the error for a draft that names missing rows."""
 
     @abstractmethod
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Some last rows by id, the newest first; links may lack."""
+        """Return the newest rows by id, the newest first. Links may be missing."""
 
     @abstractmethod
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
-        """The ids of the new rows. Links and files come later."""
+        """Create rows and return their ids. Links and files are written afterwards."""
 
     @abstractmethod
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
-        """Values by field by id; files can only be removed."""
+        """Write values by field and id. Files can only be removed."""
 
     @abstractmethod
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None: ...
+    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+        """Delete rows."""
 
     @abstractmethod
     def holds_value(self, wanted: Any, found: Any) -> bool:
-        """Whether a cell holds what was to be written."""
+        """Return whether a cell holds the value that was to be written."""
 
     @abstractmethod
     def is_unchanged(self, before: Any, now: Any) -> bool:
-        """Whether a cell is as it was."""
+        """Return whether a cell still has its old value."""
 
     @abstractmethod
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """What of a deleted row can be written again; None for nothing, so that it is left."""
+        """Return the values of a deleted row that can be written again; None for no values."""
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        """Files that the system has."""
+        """Set attachment fields to files that the system already stores."""
         raise NotImplementedError
 
     async def link(
@@ -191,11 +200,11 @@ class TableDriver(ABC):
         remove: Sequence[str],
         by: str,
     ) -> None:
-        """Lead to more rows, or no longer to some."""
+        """Add rows to a link field and remove others."""
         raise NotImplementedError
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
     ) -> Mapping[str, LinkableRow]:
-        """The rows of these ids that `field` may lead to, by id; those that are not there lack."""
+        """Return the existing rows of these ids that `field` may link to, by id."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
-"""NocoDB's field types, one row of `TYPES` for each: how cells are read, shown, compared, filtered,
-summed and written.
+"""NocoDB's field types, one row of `FIELD_TYPES` each: how cells are read, shown, compared,
+filtered, summed and written.
 
-NocoDB 0.301.3 checks little, and guesses: "03/04/2026" becomes March 4, "2026-13-40" February 9
-of the next year, "25:99" a time on the next day, 9 a rating, "notmail" a mail address. So what is
-written is checked here.
+NocoDB 0.301.3 checks little and guesses: "03/04/2026" becomes March 4, "2026-13-40" February 9 of
+the next year, "25:99" a time on the next day, 9 a rating, "notmail" a mail address. So Ponte checks
+every value that it writes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from core.tools.nocodb.api import NocoRecord
 MAX_CELL_CHARACTERS = 200
 """Characters of one cell that a model reads."""
 LINK_CELL_LIMITS = (5, 25)
-"""Rows at which a link cell ends without a sign that there are more: at 25 on NocoDB 0.301.3, at 5
-on its versions of 2026 (https://github.com/nocodb/nocodb/issues/13616)."""
+"""Rows at which NocoDB cuts a link cell without a sign: 25 on 0.301.3, 5 on the versions of 2026
+(https://github.com/nocodb/nocodb/issues/13616)."""
 
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -39,7 +39,7 @@ _LENGTH = re.compile(r"(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(:(?P<seconds>[0-5
 _MAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+")
 _URL = re.compile(r"(https?://)?[^\s/:@][^\s/:@.]*\.[^\s]+|https?://[^\s]+", re.IGNORECASE)
 _EXACT = 2**53
-"""Whole numbers from here on come back rounded: JSON has doubles."""
+"""From here on whole numbers are rounded, because JSON numbers are doubles."""
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _EMPTY: tuple[object, ...] = (None, "", [])
@@ -47,19 +47,19 @@ _FILE = ("path", "url", "title", "mimetype", "size")
 _PERSON = ("display_name", "email")
 
 Kind = Literal["words", "options", "people", "number", "mixed", "day", "moment", "check", "opaque"]
-"""How cells are compared. `mixed`: numbers or text, as they come. `opaque`: only empty or not."""
+"""How cells are compared. `mixed`: numbers or text. `opaque`: only empty or not."""
 Total = Literal["", "exact", "rounded", "time"]
-"""What NocoDB's own aggregates make of a column: nothing, exact sums, floats, first and last."""
+"""The aggregates that NocoDB computes of a column: none, exact sums, floats, first and last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`type` is NocoDB's own word (SingleLineText, Decimal, SingleSelect …).
+    """A column. `type` is NocoDB's name of its type (SingleLineText, Decimal, SingleSelect …).
 
-    `options`: the titles that a select takes (NocoDB compares them with their case). `related`:
-    the id of the table that a link leads to, `related_title` its name. `relation` is NocoDB's word
-    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a
-    lookup or rollup looks through.
+    `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
+    and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
+    (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
+    that a lookup or rollup uses.
     """
 
     id: str
@@ -74,27 +74,33 @@ class Field:
 
     @property
     def field_type(self) -> FieldType:
+        """The properties of the field's type."""
         return FIELD_TYPES.get(self.type, _UNKNOWN)
 
     @property
     def kind(self) -> Kind:
+        """How cells of this field are compared."""
         return self.field_type.kind
 
     @property
     def is_link(self) -> bool:
+        """Whether the field links to rows."""
         return self.field_type.link
 
     @property
     def is_time(self) -> bool:
+        """Whether the field holds days or moments."""
         return self.kind in ("day", "moment")
 
     @property
     def is_computed(self) -> bool:
-        """NocoDB fills it by itself: it cannot be written. A link is not computed."""
+        """Whether NocoDB fills the field itself, so that it cannot be written. A link is not
+        computed."""
         return self.field_type.is_computed
 
 
 def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> bool:
+    """Return a checkbox's value. Raise ToolError."""
     if value is None or isinstance(value, bool):
         return bool(value)
     told = _TRUTH.get(str(value).strip().lower())
@@ -104,6 +110,7 @@ def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> b
 
 
 def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
+    """Return a text field's value. Raise ToolError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise value_error(field, "it holds text")
     told = str(value)
@@ -149,7 +156,7 @@ def _parse_year(field: Field, value: object, zone: tzinfo) -> int:
 
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
-    """Seconds; NocoDB reads 1:30 as hours and minutes."""
+    """Return seconds. NocoDB reads 1:30 as hours and minutes."""
     told = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if told is None:
         return _parse_number(field, value)
@@ -196,6 +203,7 @@ def _parse_url(field: Field, value: object, zone: tzinfo) -> str:
 
 
 def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str:
+    """Return an option of a select. Raise ToolError with the most similar options as hint."""
     told = parse_text(field, value)
     if told in field.options:
         return told
@@ -223,7 +231,7 @@ def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
 
 
 def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
-    """The text of it in one form."""
+    """Return the value's JSON text with sorted keys."""
     try:
         return _sort_json(value)
     except (ValueError, RecursionError):
@@ -240,6 +248,7 @@ def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
 
 
 def value_error(field: Field, why: str) -> ToolError:
+    """Return the error for a value that the field cannot hold."""
     return ToolError(
         "That does not fit the field {field}: {why}.",
         code="bad_value", hint="ask the person where you are not sure",
@@ -252,7 +261,7 @@ def _keep_value(cell: Any) -> Any:
 
 
 def _stored_files(cell: Any) -> Any:
-    """Without what differs at each reading."""
+    """Return files without the keys that differ at each reading."""
     if not isinstance(cell, list):
         return cell
     return [{key: one[key] for key in _FILE if key in one} for one in cell if isinstance(one, dict)]
@@ -269,7 +278,7 @@ def _stored_options(cell: Any) -> Any:
 
 
 def _stored_json(cell: Any) -> Any:
-    """NocoDB keeps the text as it came."""
+    """Return JSON text with sorted keys. NocoDB stores the text as it was written."""
     try:
         return _sort_json(cell)
     except (ValueError, RecursionError):
@@ -287,12 +296,12 @@ def _sent_people(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """One of NocoDB's types of columns.
+    """The properties of one NocoDB field type.
 
-    `word` names it in a table's outline ("": NocoDB's own word in small letters). `enter` checks a
-    value that is to be written and gives the form that drafts keep, `stored` gives a cell of
-    NocoDB's in that form, `sent` turns it into what NocoDB takes. `computed`: NocoDB fills it by
-    itself, `anew`: differently for each row. `figures`: it is summed though it may hold text.
+    `word` names it in a table's outline; "" means NocoDB's name in lower case. `parse` checks a
+    value to write and returns the form that drafts store. `normalise` converts a cell of NocoDB's
+    to that form, `to_nocodb` converts back. `is_computed`: NocoDB fills it. `differs_by_row`: with
+    a new value for each row. `may_hold_numbers`: it can be summed though it may hold text.
     """
 
     word: str = ""
@@ -362,13 +371,13 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "ForeignKey": _computed_type(hidden=True),
     "Deleted": _computed_type(hidden=True),
 }
-"""By NocoDB's word for it; what is not here is text."""
+"""Field types by NocoDB's name. A type that is not listed is text."""
 
 
 def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
-    """`value` as it is kept in a draft; moments without an offset are in `zone`.
+    """Return `value` in the form that drafts store. Moments without an offset are in `zone`.
 
-    None clears the field. Raises ToolError, with what would fit as hint.
+    None clears the field. Raise ToolError with an acceptable form as hint.
     """
     if value in _EMPTY and field.kind != "check":
         return None
@@ -376,14 +385,14 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
 
 def normalise_cell(field: Field, cell: object) -> Any:
-    """A cell of NocoDB's in the form of `entered`; without what differs at each reading."""
+    """Return a cell of NocoDB's in the form of `parse_value`, without what differs at each reading."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
     return None if cell in _EMPTY else field.field_type.normalise(cell)
 
 
 def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
-    """A moment as it is where somebody reads it; all else as it is."""
+    """Return a moment in `zone`; any other value unchanged."""
     if field.kind == "moment" and isinstance(value, str):
         with suppress(ValueError):
             moment = datetime.fromisoformat(value)
@@ -392,8 +401,10 @@ def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
 
 
 def is_same_value(wanted: Any, found: Any) -> bool:
-    """Equal as JSON, or as the number, truth or moment that both of them write: a table may read
-    "79" as 79, or a day as a moment."""
+    """Return whether two values are equal as JSON, or as numbers, truth values or moments.
+
+    A table may return "79" as 79, or a day as a moment.
+    """
     if bool(wanted == found) or (wanted in _EMPTY and found in _EMPTY):
         return True
     if isinstance(wanted, bool) or isinstance(found, bool):
@@ -413,7 +424,8 @@ def is_same_value(wanted: Any, found: Any) -> bool:
 
 
 def is_same_entry(one: Any, other: Any) -> bool:
-    """The same entry, both in the form of `entered`; in lists the order is nobody's matter."""
+    """Return whether two values in the form of `parse_value` are equal. Lists are compared without
+    order."""
     if isinstance(one, list) and isinstance(other, list):
         return sorted(map(_comparison_key, one)) == sorted(map(_comparison_key, other))
     if isinstance(one, str) and isinstance(other, str):
@@ -437,33 +449,35 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is empty."""
+    """Return the values that are not empty."""
     return {name: value for name, value in values.items() if value not in _EMPTY}
 
 
 def linked_ids(cell: object) -> frozenset[str]:
-    """Of a link in a draft: [{"id", "title"}]."""
+    """Return the ids in a draft's link value: [{"id", "title"}]."""
     each = cell if isinstance(cell, list) else []
     return frozenset(str(one["id"]) for one in each if isinstance(one, dict) and "id" in one)
 
 
 def is_blank(field: Field, cell: object) -> bool:
-    """As NocoDB sees it; a link that only counts its rows is blank at none."""
+    """Return whether NocoDB treats the cell as blank. A link that only counts its rows is blank at
+    0."""
     return cell in (*_EMPTY, {}) or (counts_rows(field) and cell == 0)
 
 
 def counts_rows(field: Field) -> bool:
-    """A link whose cell is a number."""
+    """Return whether the field is a link whose cell is a number."""
     return field.is_link and field.kind == "number"
 
 
 def may_be_incomplete(field: Field, cell: object) -> bool:
-    """Whether the row may link to more rows than a link cell of NocoDB's, a list, tells."""
+    """Return whether the row may link to more rows than the cell lists."""
     return field.is_link and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
 
 def parse_number(cell: object) -> Decimal | None:
-    """Exactly as it was written: a float's shortest form is what the table shows."""
+    """Return a cell as an exact number, or None. A float counts by its shortest form, which tables
+    show."""
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
         return None
     try:
@@ -474,7 +488,7 @@ def parse_number(cell: object) -> Decimal | None:
 
 
 def parse_moment(cell: object, zone: tzinfo | None) -> datetime | None:
-    """A date-time in `zone`; NocoDB tells them in UTC."""
+    """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC."""
     if not isinstance(cell, str):
         return None
     try:
@@ -484,7 +498,7 @@ def parse_moment(cell: object, zone: tzinfo | None) -> datetime | None:
 
 
 def parse_day(cell: object) -> date | None:
-    """A plain date, which belongs to no zone."""
+    """Return a cell as a date, which has no time zone, or None."""
     try:
         return date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
     except ValueError:
@@ -492,7 +506,7 @@ def parse_day(cell: object) -> date | None:
 
 
 def cell_texts(cell: object) -> tuple[str, ...]:
-    """Every word that stands for the cell: its text, the titles of links, files, people."""
+    """Return all texts that represent the cell: its text, or the titles of links, files and people."""
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):
@@ -503,7 +517,10 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
-    """Of a linked row ({"id", "fields": {display: value}}), a file, a person; never an address."""
+    """Return the title of a linked row, a file or a person; never an address.
+
+    A linked row is {"id", "fields": {display: value}}.
+    """
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
         named = next((text for value in fields.values() for text in cell_texts(value)), "")
@@ -515,7 +532,8 @@ def cell_title(cell: Mapping[str, object]) -> str:
 
 
 def people_texts(cell: object) -> tuple[str, ...]:
-    """Names and mail addresses: {"id", "email", "display_name"}, or a list of them."""
+    """Return names and mail addresses in a cell: {"id", "email", "display_name"}, or a list of
+    them."""
     each = cell if isinstance(cell, list) else [cell]
     told = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
     return tuple(text for text in told if isinstance(text, str) and text)
@@ -527,9 +545,10 @@ def format_row(
     zone: tzinfo | None,
     max_characters: int = MAX_CELL_CHARACTERS,
 ) -> dict[str, Any]:
-    """A row for a model: its id, then each field that is not empty; no addresses, no secrets.
+    """Return a row for a model: its id, then each field that is not empty, without addresses and
+    secrets.
 
-    A field that is itself called "id" goes by "id (field)".
+    A field that is itself called "id" gets the key "id (field)".
     """
     row: dict[str, Any] = {"id": record.id}
     open_cells = redacted(dict(record.fields))
@@ -545,7 +564,7 @@ def format_row(
 
 
 def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
-    """A row for a spreadsheet: whole cells, as text."""
+    """Return a row for a spreadsheet: whole cells as text."""
     open_cells = redacted(dict(record.fields))
     return [
         record.id if field.type == "ID" else _format_cell(field, open_cells.get(field.title), zone)
@@ -554,19 +573,19 @@ def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | N
 
 
 def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
-    """A name or a label."""
+    """Return a name or label on one line."""
     return one_line(text, max_characters)
 
 
 def format_moment(moment: datetime) -> str:
-    """Without its zone, which stands beside."""
+    """Return a moment without its zone, which is shown beside it."""
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
 def _format_cell(field: Field, cell: object, zone: tzinfo | None) -> str:
-    """Links, files and people by their titles; moments in the zone of who reads.
+    """Return a cell as text: links, files and people by title, moments in `zone`.
 
-    Links end in "…" where NocoDB may have left some out.
+    A link ends in "…" if NocoDB may have left rows out.
     """
     if field.kind == "moment" and (moment := parse_moment(cell, zone)):
         return format_moment(moment)

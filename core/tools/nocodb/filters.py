@@ -1,8 +1,8 @@
-"""Which rows are meant: a model's filters, checked against the schema, as NocoDB's `where`.
+"""A model's filters: checked against the schema and translated to NocoDB's `where`.
 
-NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, `like`
-takes % and _ for wildcards, and É and é are two letters to some databases. Then it is asked for
-more, and the cells are checked here.
+NocoDB cannot express every filter exactly. A value may not hold both kinds of quotes or a
+backslash. `like` treats % and _ as wildcards. Some databases distinguish É from é. In these cases
+Ponte asks for more rows and checks the cells itself.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription
 
 MAX_WHERE_CHARACTERS = 6_000
-"""Characters in an address, percent-encoded: Node takes 16 kB of headers by default
-(https://nodejs.org/api/cli.html#--max-http-header-sizesize), proxies 8 kB."""
+"""Characters of a filter in an address, percent-encoded.
+
+Node accepts 16 kB of headers by default
+(https://nodejs.org/api/cli.html#--max-http-header-sizesize), proxies 8 kB.
+"""
 
 _QUOTES = "\"'"
 _BARE_VALUE = re.compile(r"(?![ ])[\w .:@+/-]*[\w.]")
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
-"""What they mean without quotes is not themselves."""
+"""Words that have another meaning in NocoDB's filters without quotes."""
 
 DATE_WORDS = (
     "today, yesterday, tomorrow, this_week, last_week, next_week, this_month, last_month, "
@@ -40,7 +43,7 @@ DATE_WORDS = (
     "last_N_days, next_N_days"
 )
 _MAX_RELATIVE_DAYS = 3660
-"""Days of a `last_N_days`."""
+"""The largest N of `last_N_days`."""
 
 _DAY = timedelta(days=1)
 _SHIFTS = {"last": -1, "this": 0, "next": 1}
@@ -60,14 +63,14 @@ _BY_OPTION: Mapping[str, str] = {
 }  # fmt: skip
 _FORMS = (str.casefold, normalised)
 _INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
-"""Wildcards of `like`, and what no quotes can hold beside another quote."""
+"""Wildcards of `like`, and characters that cannot be quoted."""
 
 MAX_FILTERS = 20
 """Filters in one call."""
 MAX_FILTER_VALUES = 100
 """Values of one filter."""
 MAX_VALUE_CHARACTERS = 2_000
-"""Characters."""
+"""Characters of one value."""
 
 _BLANK_OPS: tuple[Op, ...] = ("blank", "notblank")
 _WORD_OPS: tuple[Op, ...] = ("eq", "neq", "contains", "not_contains", "in", *_BLANK_OPS)
@@ -86,10 +89,10 @@ FILTER_GUIDE = (
     "rows. contains ignores case; in takes a list; checkboxes take true or false; blank and "
     "notblank take null."
 )
-"""What a tool's description says of filters."""
+"""What the descriptions of tools say about filters."""
 
 MAX_PHRASE_CHARACTERS = 60
-"""Characters of a field's name or of a value in words."""
+"""Characters of a field's name or a value in a sentence."""
 _MAX_VALUES_NAMED = 5
 
 _SENTENCES: dict[Op, str] = {
@@ -127,14 +130,15 @@ Match = Literal["all", "any"]
 
 @dataclass(frozen=True, slots=True)
 class WhereClause:
-    """`v2` says the same without quotes; None where that cannot be. Empty: every row.
+    """A filter in NocoDB's syntax; an empty one matches every row.
 
-    It is made of field ids and quoted values, and no value can end its own quotation. As seen on
-    NocoDB 0.301.3, v3 takes a value between " or ', in which the other quote, commas, parentheses,
-    line breaks and words as null or ~and are plain text. A backslash is as well, unless a quote
-    follows it and another one comes later: then the value goes on until that one. So no value with
-    a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does not know
-    without a word. `~not` before a group is ignored too, so it is not used.
+    `v2` is the same filter without quotes, or None if that is impossible. The filter consists of
+    field ids and quoted values, and no value can end its own quotation. On NocoDB 0.301.3, v3
+    accepts a value between " or ', in which the other quote, commas, parentheses, line breaks and
+    words like null or ~and are plain text. A backslash is plain too, unless a quote follows it and
+    another one comes later: then the value continues until that one. So no value with a backslash
+    is sent. v2 (aggregates) knows no quotes and ignores unknown fields. `~not` before a group is
+    ignored too, so it is not used.
     """
 
     v3: str = ""
@@ -142,22 +146,24 @@ class WhereClause:
 
     @property
     def is_sendable(self) -> bool:
+        """Return whether the filter is short enough for an address."""
         return len(quote(self.v3)) <= MAX_WHERE_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """From `start`, included, to `end`, not included; both aware, in the zone of who asks."""
+    """A span of time from `start` (included) to `end` (excluded), both aware, in the asker's zone."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def of(cls, text: str, now: datetime) -> TimeSpan:
-        """`now` is aware and in the zone of who asks. Weeks begin on Monday (ISO 8601).
+        """Return the span that a text describes. Raise ToolError.
 
-        `text` is one of `DATE_WORDS`, or a year, month, day or moment as ISO 8601 writes them; one
-        without an offset is in that zone. `last_7_days` ends with today. Raises ToolError.
+        `text` is one of `DATE_WORDS`, or a year, month, day or moment in ISO 8601. `now` is aware
+        and in the asker's zone, which also applies to moments without an offset. Weeks begin on
+        Monday (ISO 8601). `last_7_days` ends with today.
         """
         try:
             span = _parse_span(text.strip(), now)
@@ -173,7 +179,7 @@ class TimeSpan:
         return span
 
     def __str__(self) -> str:
-        """Its year, month, day or minute, else its first and last day."""
+        """Return the year, month, day or minute, else the first and the last day."""
         if self.start.time() != time() or self.end.time() != time():
             return self.start.isoformat(" ", "minutes")[: len("2026-11-20 09:30")]
         first, after = self.first_day, self.day_after
@@ -185,11 +191,12 @@ class TimeSpan:
 
     @property
     def first_day(self) -> date:
+        """The first day of the span."""
         return self.start.date()
 
     @property
     def day_after(self) -> date:
-        """The first day that is not in it."""
+        """The first day after the span."""
         return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
@@ -198,9 +205,10 @@ Operand = str | bool | Decimal | TimeSpan
 
 @dataclass(frozen=True, slots=True)
 class FilterCondition:
-    """`where` asks for every row that fits, and where it is not `exact` for more; None: for all.
+    """One checked condition.
 
-    `holds` says of a cell what NocoDB would.
+    `where` finds every matching row, and more rows if it is not `is_exact`; None finds all rows.
+    `matches` says whether NocoDB would consider a cell a match.
     """
 
     field: Field
@@ -213,7 +221,7 @@ class FilterCondition:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on one field."""
+    """One condition on one field, as the model gives it."""
 
     field: Annotated[str, pydantic.Field(description="the field's name")]
     op: Op
@@ -222,8 +230,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class RowSelection:
-    """The rows of `table` that fit. NocoDB is asked for `where`; unless `exact`, that is more than
-    is meant, and each row must be checked with `holds`."""
+    """The rows of `table` that match all or any conditions.
+
+    NocoDB gets `where`. Unless `is_exact`, it returns too many rows, and each must be checked with
+    `matches`.
+    """
 
     table: TableDescription
     conditions: tuple[FilterCondition, ...] = ()
@@ -233,7 +244,10 @@ class RowSelection:
     def of(
         cls, table: TableDescription, filters: Sequence[Filter], match: Match, now: datetime
     ) -> RowSelection:
-        """`now` is in the zone of who asks. Raises ToolError, NocoError `unknown_field`."""
+        """Return the selection for a model's filters. Raise ToolError, NocoError `unknown_field`.
+
+        `now` is in the asker's zone.
+        """
         if len(filters) > MAX_FILTERS:
             raise ToolError(
                 "Those are {count} filters; at most {most} fit in one call.",
@@ -246,21 +260,22 @@ class RowSelection:
 
     @property
     def where(self) -> WhereClause:
-        """Empty where there is no filter, and where it would be too long to send."""
+        """The filter to send. Empty if there are no filters, or if it would be too long."""
         whole = self._full_where
         return whole if whole.is_sendable else WhereClause()
 
     @property
     def is_exact(self) -> bool:
+        """Whether NocoDB returns exactly the matching rows."""
         return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
 
     @property
     def checked_fields(self) -> tuple[Field, ...]:
-        """The fields that `holds` looks at."""
+        """The fields that `matches` reads."""
         return () if self.is_exact else tuple(dict.fromkeys(each.field for each in self.conditions))
 
     def matches(self, row: NocoRecord) -> bool:
-        """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
+        """Return whether a row with the fields in `checked_fields` matches. Raise ToolError."""
         if self.is_exact:
             return True
         checks = (  # v3 tells a row's id beside its fields
@@ -276,9 +291,9 @@ class RowSelection:
 
 
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
-    """`field` is an id; `word` stands before the values, as exactDate.
+    """Return a filter for one field, by id. `word` comes before the values, as in exactDate.
 
-    Raises ValueError for a value that is not `sayable`.
+    Raise ValueError for a value that cannot be quoted (see `can_quote`).
     """
     head = [field, op, *([word] if word else [])]
     sayable_bare = all(
@@ -289,25 +304,28 @@ def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClau
 
 
 def can_quote(values: Sequence[str]) -> bool:
-    """Whether each of them lacks one of the two quotes, and backslashes."""
+    """Return whether each value lacks backslashes and at least one of the two quotes."""
     return all(_find_quote(value) for value in values)
 
 
 def all_of(parts: Sequence[WhereClause]) -> WhereClause:
+    """Join filters with "and"."""
     return _join_clauses(parts, "~and")
 
 
 def any_of(parts: Sequence[WhereClause]) -> WhereClause:
-    """Empty when one of them is, which every row fits."""
+    """Join filters with "or". The result is empty if one is empty, because that one matches every
+    row."""
     return _join_clauses(parts, "~or") if all(part.v3 for part in parts) else WhereClause()
 
 
 def month_start(day: date, later: int = 0) -> date:
-    """The first day of its month, or of the one so many months later."""
+    """Return the first day of the month, or of the month `later` months after it."""
     return _first_of_month(day.year, day.month + later)
 
 
 def year_start(day: date, later: int = 0) -> date:
+    """Return the first day of the year, or of the year `later` years after it."""
     return _first_of_month(day.year + later, 1)
 
 
@@ -322,11 +340,13 @@ _PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
 
 
 def filter_error(why: str) -> ToolError:
+    """Return the error for a filter that is not valid."""
     return ToolError("That filter does not fit: {why}.", code="bad_filter", why=why)
 
 
 def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime) -> FilterCondition:
-    """Every date is a stretch of time: `gt` a month is after its end, `eq` is within it."""
+    """Return a condition on dates. Every date is a span: `gt` a month is after its end, `eq` within
+    it."""
     spans = tuple(TimeSpan.of(str(each), now) for each in given)
     span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
@@ -356,6 +376,7 @@ def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime)
 
 
 def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
+    """Return a condition on texts, options, people or links. Raise ToolError."""
     values = tuple(_parse_text_operand(field, op, each) for each in given)
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
@@ -375,10 +396,7 @@ def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondi
 
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
-    """`now` is in the zone of who asks: days and months begin there.
-
-    Raises ToolError where the field cannot be asked that, or the value does not fit it.
-    """
+    """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError."""
     given = _check_values(op, value)
     if field.kind == "check":
         return _checkbox_condition(field, _check_operator(field, op, _CHECK_OPS), given)
@@ -394,7 +412,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
 
 
 def describe_selection(selection: RowSelection, locale: str) -> str:
-    """ "" where every row is meant. Names and values stand in it as they are, on one line."""
+    """Return the filters in words on one line, or "" if every row matches."""
     joined = _AND if selection.match == "all" else _OR
     told = ""
     for each in selection.conditions:
@@ -422,7 +440,7 @@ def _quote_value(value: str) -> str:
 
 
 def _find_quote(value: str) -> str:
-    """The quote that can hold it, "" for none."""
+    """Return the quote that can enclose the value, or ""."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
@@ -460,12 +478,12 @@ def _span_of_days(first: date, after: date, zone: tzinfo | None) -> TimeSpan:
 
 
 def _first_of_month(year: int, month: int) -> date:
-    """Months before the first and after the twelfth belong to the years beside."""
+    """Return the first day of a month. Months below 1 and above 12 belong to other years."""
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
 
 
 def _comparable_time(field: Field, cell: object) -> str | None:
-    """A cell in the form that NocoDB compares, in which texts sort as times do."""
+    """Return a cell in the form that NocoDB compares, in which texts sort like times."""
     if field.kind == "day":
         day = fieldtypes.parse_day(cell)
         return day.isoformat() if day else None
@@ -480,7 +498,7 @@ def _format_utc(moment: datetime) -> str:
 def _text_clause(
     field: Field, op: Op, values: Sequence[str], wide: bool
 ) -> tuple[WhereClause | None, bool]:
-    """And whether it is exact."""
+    """Return the filter for texts, and whether it is exact."""
     if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
         return None, False
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
@@ -494,14 +512,16 @@ def _text_clause(
 
 
 def _matches_loosely(letter: str) -> bool:
-    """What `like` may take otherwise than we: SQLite knows the case of ASCII's letters alone
-    (https://www.sqlite.org/lang_expr.html#like)."""
+    """Return whether `like` may treat a character differently.
+
+    SQLite ignores case only for ASCII letters (https://www.sqlite.org/lang_expr.html#like).
+    """
     cased = not letter.isascii() and letter.lower() != letter.upper()
     return cased or bool(_INEXACT_CHARACTERS.match(letter))
 
 
 def _parse_text_operand(field: Field, op: Op, value: object) -> str:
-    """The value as text; for a select one of its options, whatever the case it was written in."""
+    """Return a value as text; for a select, one of its options in any case."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text and op != "in":
         raise filter_error(f"`{op}` of nothing fits everything; `blank` finds empty cells")
@@ -516,7 +536,7 @@ def _parse_text_operand(field: Field, op: Op, value: object) -> str:
 
 
 def _check_values(op: Op, value: Value) -> list[str | int | float | bool]:
-    """As many values as the operator takes."""
+    """Return the values of a filter. Raise ToolError if the operator takes another number of them."""
     given = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         return []
@@ -593,8 +613,11 @@ def _number_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCo
 
 
 def _compares_numbers(field: Field, op: Op, given: Sequence[object]) -> bool:
-    """What NocoDB does not tell of its formulas, whether they give numbers, the filter tells: "007"
-    is text unless it is to be compared."""
+    """Return whether a formula is compared as a number.
+
+    NocoDB does not say whether a formula returns numbers, so the filter decides: "007" is text
+    unless the operator orders values.
+    """
     if field.kind != "mixed" or any(fieldtypes.parse_number(each) is None for each in given):
         return False
     texts = any(isinstance(each, str) for each in given)

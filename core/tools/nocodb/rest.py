@@ -1,7 +1,7 @@
-"""The driver for NocoDB itself.
+"""The driver for NocoDB's REST API.
 
-In a relation of one to many (and of one to one) a row has one owner. NocoDB takes it from there
-without a word when it is linked to another row, so owners are looked up first, and told.
+In a one-to-many or one-to-one relation, a row has one owner. If it is linked to another row, NocoDB
+removes it from its owner without an error. So owners are looked up first, and shown on the card.
 """
 
 from __future__ import annotations
@@ -42,13 +42,17 @@ from core.tools.nocodb.filters import build_clause
 from core.tools.nocodb.schema import parse_table
 
 MAX_IDS_PER_READ = 50
-"""Rows that are asked for in one call."""
+"""Rows that one call asks for by id."""
 APPLYING_PAUSES_SECONDS = (0.3, 1.2, 3.0, 6.0, 10.0)
-"""Seconds between tries to read: a change that was begun sees a NocoDB that is restarted through.
-It takes 3 to 7 s to start (0.301.3)."""
+"""Pauses between attempts of a read while a change is applied.
+
+They outlast a restart of NocoDB, which takes 3 to 7 s (0.301.3).
+"""
 
 
 class RestDriver(TableDriver):
+    """The `TableDriver` of NocoDB."""
+
     name = "nocodb"
     typed = True
     recreated = (
@@ -64,7 +68,7 @@ class RestDriver(TableDriver):
         self._api = api
 
     def batch(self, draft: Draft) -> int:
-        """Ten, or one where a row takes more than one call, or another one."""
+        """Return 10, or 1 if a row needs several calls (links, files)."""
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("links", ()))
@@ -195,8 +199,10 @@ class RestDriver(TableDriver):
     async def _find_owner(
         self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: RowImage
     ) -> RowImage | None:
-        """NocoDB does not tell which link is the other end of which: the row that is found must
-        lead back."""
+        """Return the row that owns the row `id`, or None.
+
+        NocoDB does not say which link is the other end of which, so a candidate must link back.
+        """
         for back in backs:
             for candidate in snapshot.get(back.title) or ():
                 owner = str(candidate["id"])
@@ -218,8 +224,11 @@ class RestDriver(TableDriver):
     async def _build_image(
         self, schema: TableSchema, record: NocoRecord, wanted: Sequence[Field]
     ) -> RowImage:
-        """Of a relation of one to one NocoDB 0.301.3 tells no rows in its list of links, only in
-        the row's cell."""
+        """Return a row's image with all its links.
+
+        In a one-to-one relation, NocoDB 0.301.3 lists no rows under the link; only the row's cell
+        has them.
+        """
         snapshot = _stored_values([each for each in wanted if not each.is_link], record)
         for field in wanted:
             if field.is_link:
@@ -236,7 +245,7 @@ def _stored_values(own: Collection[Field], record: NocoRecord) -> RowImage:
 
 
 def _complete_links(field: Field, cell: object) -> list[RowImage] | None:
-    """The rows in a link cell, None where there may be more than it tells."""
+    """Return the rows in a link cell, or None if the cell may not hold all of them."""
     if field.holds_one and (cell is None or isinstance(cell, Mapping)):
         return [_linked_row(cell)] if cell else []
     if counts_rows(field) and cell in (0, "0"):

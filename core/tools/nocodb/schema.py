@@ -1,8 +1,7 @@
-"""The base's tables and their fields, as NocoDB describes them; asked once, kept for minutes.
+"""The base's tables and fields as NocoDB describes them; cached for minutes. Also `nocodb_tables`.
 
-A model repeats names as it was shown them, on one line and cut, and as people write them, without
-accents or in another case: each becomes a table or a field, or is told what it may have meant.
-`nocodb_tables` tells a model each of them in a line or two.
+Models repeat names on one line and cut, and people write them without accents or in another case.
+Each such name is resolved to a table or field, or answered with the most similar names.
 """
 
 from __future__ import annotations
@@ -31,27 +30,28 @@ from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0
-"""Seconds that a description is taken as true."""
+"""How long a description is cached."""
 RECENT_DESCRIPTION_SECONDS = 5.0
-"""Seconds within which an unknown name is no reason to ask anew."""
+"""Age below which an unknown name does not cause a new request."""
 MAX_VISIBLE_SETS = 16
-"""Sets of tables that people may see, for each of which a description is kept."""
+"""Sets of visible tables for which a description is cached."""
 MAX_TITLE_CHARACTERS = 60
-"""Characters of a name that a model is shown."""
+"""Characters of a name that a model reads."""
 CUT_MARK = "…"
-"""Ends a name that is longer."""
+"""Ends a name that was cut."""
 UNKNOWN_TABLES = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
-"""Where rules name tables that do not exist."""
+"""Shown if rules name tables that do not exist."""
 _MAX_SUGGESTED_NAMES = 30
 """Titles in a hint."""
 _TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
-"""Every table that NocoDB made has them, and takes their titles for ids."""
+"""Fields that every table of NocoDB's own has, and their types. Their titles serve as ids."""
 
 T = TypeVar("T")
 
 
 class CachedValue(Generic[T]):
-    """Who comes while it is asked for waits for that answer; a failure is not kept."""
+    """A value that is fetched once and cached. Concurrent callers share one request; a failure is
+    not cached."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
         self._ask = ask
@@ -61,10 +61,11 @@ class CachedValue(Generic[T]):
 
     @property
     def age(self) -> float:
-        """Seconds since it was asked for; without end where nothing is kept."""
+        """Seconds since the value was requested; infinite if there is none."""
         return self._clock() - self._value[1] if self._value else float("inf")
 
     async def value(self) -> T:
+        """Return the value, requested anew if it is too old."""
         async with self._lock:
             if self._value is None or self.age >= DESCRIPTION_SECONDS:
                 asked = self._clock()
@@ -84,7 +85,8 @@ Titled = TypeVar("Titled", bound=_Titled)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """The one whose id or title is `name`, else the only one whose title reads like it."""
+    """Return the item whose id or title is `name`, else the only one with a similar title, else
+    None."""
     exact = name.strip()
     for each in among:
         if exact in (each.id, each.title):
@@ -102,7 +104,7 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
 
 
 def suggest_names(name: str, among: Iterable[_Titled]) -> str:
-    """A hint: the titles that `name` may have meant, else all of them."""
+    """Return a hint: the titles most similar to `name`, or all titles."""
     titles = [each.title for each in among]
     wanted = plain(name)
     near = [title for title in titles if plain(title) == wanted]
@@ -122,7 +124,7 @@ def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
 
 
 def format_title(title: str) -> str:
-    """A title on one line."""
+    """Return a title on one line, cut to `MAX_TITLE_CHARACTERS`."""
     told = " ".join(clean(title).split())
     return (
         told
@@ -133,10 +135,11 @@ def format_title(title: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableDescription:
-    """`fields` are what may be seen, in NocoDB's order; `display` is the id of the field that
-    stands for a row. `concealed` are links to hidden tables: never shown or asked for by name, but
-    part of a row that is given back. NocoDB does not describe CreatedAt and UpdatedAt: they are
-    added, with their title as id, to tables that it made.
+    """A table with its visible fields in NocoDB's order.
+
+    `display` is the id of the field that names a row. `concealed` holds links to hidden tables:
+    never shown or accepted by name, but part of a row that is restored. NocoDB does not describe
+    CreatedAt and UpdatedAt. They are added to tables that NocoDB created, with their titles as ids.
     """
 
     id: str
@@ -148,22 +151,21 @@ class TableDescription:
 
     @property
     def at(self) -> TableId:
+        """The table's ids."""
         return TableId(self.base, self.id)
 
     @property
     def display_field(self) -> Field | None:
+        """The field that names a row, or None."""
         return next((each for each in self.fields if each.id == self.display), None)
 
     @property
     def links(self) -> tuple[Field, ...]:
-        """Those that may be seen."""
+        """The visible link fields."""
         return tuple(each for each in self.fields if each.is_link)
 
     def field(self, name: str) -> Field:
-        """By title, id, or a title that reads like it where only one does.
-
-        Raises NocoError `unknown_field`, with the nearest titles as hint.
-        """
+        """Return a field by id, title or similar title. Raise NocoError `unknown_field`."""
         found = find_by_name(name, self.fields)
         if found is None:
             raise NocoError(
@@ -180,10 +182,10 @@ def parse_table(
     seen: Mapping[str, NamedTable],
     foreign: Collection[str] = frozenset(),
 ) -> TableDescription:
-    """From NocoDB's own description; `seen` are the tables that are not hidden, by id, `foreign`
-    the databases whose tables others made.
+    """Return a table from NocoDB's description. Raise NocoError.
 
-    Links to hidden tables, and lookups through them, are not among its fields. Raises NocoError.
+    `seen` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
+    create. Links to hidden tables, and lookups through them, are not among the fields.
     """
     columns = told.get("fields")
     if not isinstance(columns, list) or not told.get("id"):
@@ -211,14 +213,14 @@ def parse_table(
 
 @dataclass(slots=True)
 class _RawDescription:
-    """A table as NocoDB describes it."""
+    """A table's JSON description, and its parsed forms by visible tables."""
 
     base: NocoBase
     told: Mapping[str, Any]
     _seen: dict[Sequence[NamedTable], TableDescription] = field(default_factory=dict)
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
-        """Among the tables of these names."""
+        """Return the table for somebody who may see these tables."""
         if names not in self._seen:
             if len(self._seen) >= MAX_VISIBLE_SETS:
                 self._seen.clear()
@@ -230,11 +232,11 @@ class _RawDescription:
 
 
 class Schemas:
-    """The tables of one base, each described when it is first asked for.
+    """The tables of one base, each described at its first use. Raises NocoError.
 
-    A hidden table is as one that is not there: it is in no list, no name finds it, and links to it
-    are no fields. Everything raises NocoError. When NocoDB says that something is not there that
-    was here (`NocoApi.drifts`), all is asked anew.
+    A hidden table does not exist here: it is in no list, no name finds it, and links to it are no
+    fields. If NocoDB says that a known table or field is missing (`NocoApi.drift_count`), the cache
+    is dropped.
     """
 
     def __init__(
@@ -253,25 +255,22 @@ class Schemas:
         self.drop()
 
     async def find_base(self) -> NocoBase:
-        """The one that is set, or the only one that the token sees."""
+        """Return the configured base, or the only one that the token sees."""
         self._drop_after_drift()
         return await self._base.value()
 
     async def visible_tables(self) -> Sequence[NamedTable]:
-        """Every table that the turn may know of, in NocoDB's order: id and title alone."""
+        """Return the tables that this turn may see, in NocoDB's order."""
         every = await self.all_tables()
         return tuple(each for each in every if self.rules().sees(each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
-        """Hidden ones too: what the operator's file is checked against, never told."""
+        """Return all tables, hidden ones too. Only rules are checked against it; never show it."""
         self._drop_after_drift()
         return await self._names.value()
 
     async def describe_table(self, name: str) -> TableDescription:
-        """By title, id, or a title that reads like it where only one does.
-
-        Raises NocoError `unknown_table`, with the nearest titles as hint.
-        """
+        """Return a table by id, title or similar title. Raise NocoError `unknown_table`."""
         found = find_by_name(name, await self.visible_tables())
         if found is None:
             self._drop_old(self._names)
@@ -285,13 +284,13 @@ class Schemas:
         return await self._describe(found)
 
     async def describe_all(self) -> Sequence[TableDescription]:
-        """All that are not hidden, described: one call each where not known yet."""
+        """Return all visible tables, described with one call each if not cached."""
         return await together(*(self._describe(each) for each in await self.visible_tables()))
 
     async def describe_with_fields(self, name: str, fields: Iterable[str]) -> TableDescription:
-        """`table`, looked at anew where it lacks one of the fields and what we know is not recent.
+        """Return a table that has these fields; it is read again if it lacks one.
 
-        Raises NocoError `unknown_table`, `unknown_field`.
+        Raise NocoError `unknown_table`, `unknown_field`.
         """
         wanted = tuple(fields)
         table = await self.describe_table(name)
@@ -303,19 +302,19 @@ class Schemas:
         return table
 
     async def describe_afresh(self, name: str, fields: Iterable[str]) -> TableDescription:
-        """`table_with`, as it is now: what is proposed stands on it. Raises as it does."""
+        """Return a table as it is now, because a draft depends on it. Raise NocoError."""
         table = await self.describe_table(name)
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(name, fields)
 
     def drop(self) -> None:
-        """Ask anew from here on."""
+        """Drop the cache."""
         self._base = CachedValue(self._fetch_base, self._clock)
         self._names = CachedValue(self._fetch_tables, self._clock)
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
     async def _describe(self, named: NamedTable) -> TableDescription:
-        """As the turn may see it: what is kept is the same for all."""
+        """Return a table as this turn may see it. All turns share the cached description."""
         self._drop_after_drift()
         if named.id not in self._tables:
             self._tables[named.id] = CachedValue(
@@ -352,7 +351,7 @@ class Schemas:
         return _RawDescription(base, await self._api.describe_table(TableId(base.id, named.id)))
 
     def _drop_after_drift(self) -> None:
-        """Whether NocoDB has told since that we were wrong."""
+        """Drop the cache if NocoDB reported a missing table or field since."""
         if self._api.drift_count != self._drifts:
             self._drifts = self._api.drift_count
             self.drop()
@@ -382,13 +381,13 @@ def _parse_field(told: Mapping[str, Any], seen: Mapping[str, NamedTable]) -> Fie
 
 
 SHORT_OUTLINE_CHARACTERS = 200
-"""Characters of a table among others."""
+"""Characters of one table in a list of tables."""
 LONG_OUTLINE_CHARACTERS = 4_000
-"""Characters of a table that was asked for by name."""
+"""Characters of a table that was requested by name."""
 MAX_OPTIONS_CHARACTERS = 40
-"""Characters of the options of a select in a short outline."""
+"""Characters of a select's options in a short outline."""
 MAX_OUTLINED_TABLES = 40
-"""Tables that are told with their columns unasked, and names that stand in the description."""
+"""Up to this number, all tables are listed with columns, and named in the description."""
 MAX_TABLES_PER_CALL = 10
 """Tables in one call."""
 READ_ONLY_MARK = " (read only)"
@@ -407,10 +406,10 @@ _UNKNOWN = "(ask for them)"
 def format_outline(
     table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS, *, read_only: bool = False
 ) -> str:
-    """`Customers [m…]: Name*:text, Status:select(Lead|Active), Value:decimal, Orders->Orders`.
+    """Return `Customers [m…]: Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
-    The field with * stands for a row. `Id`, and when a row was made and changed, are left out.
-    `read_only` is told behind the id. Cut to whole fields, with a count of those that are missing.
+    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
+    after the id. The outline is cut to whole fields, with the number of missing ones.
     """
     told = [
         _outline_field(
@@ -433,7 +432,7 @@ def format_outline(
 def build_tables_tool(
     schemas: Schemas, base: str, titles: Sequence[str], writing: str
 ) -> FunctionTool:
-    """As it tells of those tables; the same for the same words, so that prompts can be cached."""
+    """Return `nocodb_tables`. Equal descriptions stay equal, so that prompts can be cached."""
 
     def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
         return format_outline(
@@ -474,10 +473,10 @@ def build_tables_tool(
 def check_titles(
     api: NocoApi, table: TableDescription, asked: Iterable[Field], told: Sequence[NocoRecord]
 ) -> None:
-    """Raises NocoError `renamed`, and has all descriptions asked anew, where a title that was asked
-    for is missing and one has come that the table did not have.
+    """Raise NocoError `renamed` and drop the cache if a field was renamed in the meantime.
 
-    Fields are asked for by id, which stays; NocoDB answers by title, and tells of no new name.
+    Fields are requested by id, which never changes. NocoDB answers by title and does not report a
+    new name. So a missing title together with an unknown one means a rename.
     """
     titles = told[0].fields.keys() if told else set()
     known = {each.title for each in (*table.fields, *table.concealed)}

@@ -1,4 +1,4 @@
-"""NocoDB over REST as a source of tools: what reads, what proposes, and how it is."""
+"""The NocoDB tools over REST, and the state of the connection."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from core.tools.nocodb.summarize import build_read_tools
 from core.tools.nocodb.write import TableWriter
 
 LOOK_INTERVAL_SECONDS = 30.0
-"""Seconds between looks at whether the tables' names are still the same."""
+"""Seconds between requests for the tables' names."""
 NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
-"""Seconds that a turn waits for such a look."""
+"""Seconds that a turn waits for such a request."""
 
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."
@@ -43,10 +43,10 @@ _EXCEPT = " These tables can only be read: {tables}."
 
 @dataclass(frozen=True, slots=True)
 class VisibleBase:
-    """The base, its tables as they may be seen, and the role of the token's user there.
+    """The base as one turn may see it: visible tables and the role of the token's user.
 
-    `closed`: those that the operator's file keeps from being changed. `unknown`: names in that
-    file that no table goes by. `proposes`: whether who asks may propose any change.
+    `read_only_titles`: tables that the operator's file protects from changes. `unknown_names`:
+    names in that file that match no table. `may_propose`: whether the asker may propose changes.
     """
 
     base: str = ""
@@ -58,10 +58,11 @@ class VisibleBase:
 
     @property
     def is_read_only(self) -> bool:
+        """Whether the token's user may change nothing."""
         return self.role in _ONLY_READ
 
     def describe(self) -> str:
-        """For the operator."""
+        """Return a line for the operator."""
         tables = plural("base {base}: {count} table", "base {base}: {count} tables",
                         len(self.titles), base=self.base)  # fmt: skip
         return f"{tables}; {say('role {role}', role=self.role)}" if self.role else tables
@@ -69,14 +70,14 @@ class VisibleBase:
 
 @dataclass(frozen=True, slots=True)
 class BaseOverview:
-    """The base, all of its tables, and the role of the token's user ("": it is not told)."""
+    """The base, all its tables, and the role of the token's user, or "" if it is unknown."""
 
     title: str = ""
     all_tables: tuple[NamedTable, ...] = ()
     role: str = ""
 
     def visible_part(self, rules: TableRules) -> VisibleBase:
-        """What the turn that runs may see of it."""
+        """Return what the current turn may see."""
         seen = [each for each in self.all_tables if rules.sees(each.title, each.id)]
         return VisibleBase(
             base=self.title,
@@ -91,14 +92,14 @@ class BaseOverview:
 
 
 async def fetch_overview(api: NocoApi, schemas: Schemas) -> BaseOverview:
-    """Raises NocoError."""
+    """Return the overview of the base. Raise NocoError."""
     own = await schemas.find_base()
     every, role = await together(schemas.all_tables(), _fetch_role(api, own.id))
     return BaseOverview(own.title, tuple(every), role)
 
 
 class NocoSource:
-    """`url` is NocoDB's origin. The HTTP client belongs to whoever gave it."""
+    """The NocoDB tools. `url` is NocoDB's origin. The caller owns the HTTP client and closes it."""
 
     name = "nocodb"
 
@@ -126,7 +127,7 @@ class NocoSource:
         self._until = 0.0
 
     async def tools(self) -> Sequence[Tool]:
-        """Offered also while NocoDB is away: its errors then tell so, in words."""
+        """Return the tools, also while NocoDB is down: a call then explains the failure."""
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
             self._until = self._clock() + LOOK_INTERVAL_SECONDS
@@ -138,11 +139,12 @@ class NocoSource:
         return [self._tables_tool(sight), *self._reading, *writing]
 
     async def titles(self) -> Sequence[str]:
-        """The names of the tables, as they were last seen."""
+        """Return the titles of the visible tables, as last read."""
         await self.tools()
         return self._overview.visible_part(self._rules()).titles
 
     async def health(self) -> Health:
+        """Return NocoDB's state."""
         try:
             now = (await fetch_overview(self.api, self.schemas)).visible_part(self._rules())
         except NocoError as error:
@@ -152,10 +154,10 @@ class NocoSource:
         return Health(self.name, "on", now.describe())
 
     async def close(self) -> None:
-        """Nothing is held open here."""
+        """Do nothing: the source holds nothing open."""
 
     def _tables_tool(self, sight: VisibleBase) -> Tool:
-        """The tool that tells of them; the same one for the same sight."""
+        """Return the tool that lists tables; the same object for the same visible base."""
         if sight not in self._tables_tools:
             if len(self._tables_tools) >= MAX_VISIBLE_SETS:
                 self._tables_tools.clear()
@@ -173,7 +175,7 @@ class NocoSource:
 
 
 async def _fetch_role(api: NocoApi, base: str) -> str:
-    """ "" where an older or newer NocoDB does not tell it."""
+    """Return the role, or "" if this NocoDB version does not tell it."""
     try:
         return await api.fetch_role(base)
     except NocoError as error:

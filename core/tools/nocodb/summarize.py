@@ -1,6 +1,6 @@
-"""`nocodb_summarize`: counts, sums and the like over the rows that fit, whole or by group.
+"""`nocodb_summarize`: counts, sums and similar figures over matching rows, in all or by group.
 
-Figures are worked out here, in decimal arithmetic, or by NocoDB, so that no row needs to be read.
+Code computes the figures, in decimal arithmetic, or NocoDB does, so that the model needs no rows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ANY_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "unique")
 _DATE_FNS: tuple[Fn, ...] = (*_ANY_FNS, "min", "max")
 _NUMBER_FNS: tuple[Fn, ...] = (*_DATE_FNS, "sum", "avg", "median")
 _DIGITS = 50
-"""Those with which figures are worked out."""
+"""Digits of the decimal arithmetic."""
 _PLACES = 2
 """Decimal places that an average has beyond those of its numbers."""
 _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
@@ -58,7 +58,7 @@ _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
 
 _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
-"""That a float holds for sure (IEEE 754)."""
+"""Digits that a float represents exactly (IEEE 754)."""
 
 _QUERY = (
     "Gives total (how many fit) and a page of rows, each with its id; long cells are cut. For "
@@ -73,7 +73,7 @@ _SUMMARY = (
 
 Fn = Literal["count", "filled", "empty", "unique", "sum", "avg", "min", "max", "median"]
 Figure = Decimal | str | None
-"""A number, a date in words, or nothing where no cell is filled."""
+"""A number, a date as text, or None if no cell is filled."""
 
 Bucket = Literal["day", "week", "month", "quarter", "year"]
 
@@ -82,7 +82,7 @@ Wanted = tuple[Field, Fn]
 
 @dataclass(frozen=True, slots=True)
 class RequestedFigure:
-    """One figure over one field."""
+    """One figure over one field, as the model asks for it."""
 
     field: str
     fn: Fn
@@ -90,17 +90,17 @@ class RequestedFigure:
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """`whole` are the figures over all rows; `groups` the rows of each, by label."""
+    """Figures. `whole` holds those over all rows, `groups` the rows of each group by label."""
 
     rows: SelectedRows
     whole: Sequence[Figure]
     groups: dict[str, list[NocoRecord]] = field(default_factory=dict)
     is_rounded: bool = False
-    """NocoDB added them up, maybe in floats."""
+    """Whether NocoDB added the numbers, possibly as floats."""
 
 
 def check_function(field: Field, fn: Fn) -> Fn:
-    """Raises ToolError where the field has no such figure."""
+    """Return the function. Raise ToolError if the field has no such figure."""
     known = _ANY_FNS
     if field.kind == "number" or field.field_type.may_hold_numbers:
         known = _NUMBER_FNS
@@ -116,7 +116,7 @@ def check_function(field: Field, fn: Fn) -> Fn:
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
-    """`column` holds the field's cell of every row."""
+    """Return a figure. `column` holds the field's cell of every row."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
     match fn:
         case "count":
@@ -133,7 +133,7 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
-    """0 for the sum of none, None for all else."""
+    """Return a figure of numbers. The sum of none is 0, any other figure of none is None."""
     with decimal.localcontext(prec=_DIGITS):
         if fn == "sum":
             return sum(numbers, Decimal())
@@ -152,6 +152,7 @@ def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
 
 
 def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
+    """Return the average of `count` numbers, with two more decimal places than they have."""
     with decimal.localcontext(prec=_DIGITS):
         return (total / count).quantize(Decimal(1).scaleb(-places - _PLACES))
 
@@ -159,10 +160,10 @@ def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
 def group_records(
     records: Sequence[NocoRecord], field: Field, bucket: Bucket | None, zone: tzinfo | None
 ) -> dict[str, list[NocoRecord]]:
-    """Rows by label: times in their order, all else by how many rows, the most first.
+    """Return rows by label: times in order, other labels by number of rows, the largest first.
 
-    A row with several options, links or people stands in each of their groups. Moments fall on the
-    day that it was in `zone`. Raises ToolError for a `bucket` of what is no date.
+    A row with several options, links or people is in each of their groups. Moments are assigned to
+    their day in `zone`. Raise ToolError if `bucket` is given for a field without dates.
     """
     dated = field.is_time
     if bucket and not dated:
@@ -185,7 +186,7 @@ def group_records(
 
 
 def can_aggregate(selection: RowSelection, wanted: Sequence[Wanted], *, exact: bool) -> bool:
-    """Whether NocoDB can tell all of it. `exact`: without a float in between."""
+    """Return whether NocoDB can compute all figures. `exact`: without floats."""
     if not selection.is_exact or selection.where.v2 is None:
         return False
     return all(_can_aggregate_field(field, fn, exact) for field, fn in wanted)
@@ -194,11 +195,12 @@ def can_aggregate(selection: RowSelection, wanted: Sequence[Wanted], *, exact: b
 async def fetch_figures(
     api: NocoApi, selection: RowSelection, wanted: Sequence[Wanted], zone: tzinfo | None
 ) -> Sequence[Figure] | None:
-    """In the order of `wanted`, each of which must be `there`; None where NocoDB tells nothing.
+    """Return the figures in the order of `wanted`, computed by NocoDB, or None if it returns none.
 
-    Seen on 0.301.3: aggregates come by title, a second one of the same field as "<id>:1"; the least
-    of no numbers is 0; the median counts empty cells; one wrong field empties the whole answer, and
-    one in `where` is ignored, so the same `where` must be asked of v3 too, which refuses it.
+    On 0.301.3, aggregates have the field's title as key, and a second one of a field "<id>:1". The
+    minimum of no numbers is 0. The median counts empty cells. One wrong field empties the whole
+    answer. An unknown field in `where` is ignored, so the caller must send the same `where` to v3,
+    which refuses it.
     """
     types = ((each, type) for each, fn in wanted for type in (_aggregate_type(each, fn), _FILLED))
     asked = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
@@ -217,7 +219,7 @@ async def fetch_figures(
 
 
 class SummarizeTool:
-    """The function that becomes a tool."""
+    """The method that becomes a tool."""
 
     def __init__(self, query: QueryTools) -> None:
         self._query = query
@@ -264,7 +266,7 @@ class SummarizeTool:
     async def _summarize_remotely(
         self, asked: TableQuestion, wanted: Sequence[Wanted]
     ) -> RowSummary | None:
-        """Without reading rows, where that is exact or there are too many to read.
+        """Return NocoDB's figures if they are exact, or if there are too many rows to read.
 
         The count comes first: it refuses a filter that the aggregates would ignore.
         """
@@ -286,7 +288,7 @@ def build_read_tools(
     clock: Callable[[], float] = time.time,
     most: int = MAX_ROWS_READ,
 ) -> Sequence[Tool]:
-    """`nocodb_query`, `nocodb_summarize`, `nocodb_get`: at most `most` rows are read by a call."""
+    """Return `nocodb_query`, `nocodb_summarize` and `nocodb_get`. A call reads up to `most` rows."""
     query = QueryTools(api, schemas, RowReader(api, max_rows=most), clock)
     summarize = SummarizeTool(query)
     return (
@@ -415,7 +417,7 @@ def _format_figures(wanted: Sequence[Wanted], figures: Sequence[Figure]) -> dict
 
 
 def _format_figure(figure: Figure) -> object:
-    """A whole number as one, any other by its digits: a JSON float would round it."""
+    """Return a whole number as int, any other number as text, because a JSON float would round it."""
     if not isinstance(figure, Decimal):
         return figure
     whole = figure == figure.to_integral_value() and figure.adjusted() < 15

@@ -43,9 +43,11 @@ class TableWriter:
         self.name = driver.name
 
     def batch(self, draft: Draft) -> int:
+        """Return how many rows one call writes."""
         return self.driver.batch(draft)
 
     def open(self, draft: Draft) -> TableBatch:
+        """Return the batch that applies a draft."""
         return TableBatch(self.driver, draft)
 
     def revert(self, change: Change) -> Draft:
@@ -126,6 +128,7 @@ class TableBatch:
         ]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Write rows and return them, with the ids of created rows. Raise ToolError, WriteUnsure."""
         draft, schema = self._draft, await self._read_schema()
         match draft.kind:
             case "create":
