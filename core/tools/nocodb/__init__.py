@@ -52,7 +52,8 @@ class NocodbSettings(SettingsPart):
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """Return which driver the settings choose. A bridge may need no token, NocoDB itself does."""
+        """Return which driver the settings choose. A bridge may need no token, NocoDB itself
+        does."""
         if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"

@@ -425,7 +425,8 @@ class NocoApi:
         ]
 
     async def describe_table(self, at: TableId) -> Json:
-        """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise NocoError."""
+        """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise
+        NocoError."""
         return await self._read(
             f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
         )
@@ -635,7 +636,8 @@ def _links_path(at: TableId, field: str, row: str) -> str:
 
 
 def _quote_step(id: str) -> str:
-    """Return the text as one step of a path. Dots are quoted, because clients resolve "." and ".."."""
+    """Return the text as one step of a path. Dots are quoted, because clients resolve "." and
+    ".."."""
     return quote(id, safe="").replace(".", "%2E") or "%20"
 
 

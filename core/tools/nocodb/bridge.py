@@ -138,7 +138,8 @@ class BridgeDriver(TableDriver):
         return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
     async def describe_table(self, id: str) -> BridgeTable:
-        """Return a table as the bridge describes it, else as its rows suggest. Raise BridgeError."""
+        """Return a table as the bridge describes it, else as its rows suggest. Raise
+        BridgeError."""
         try:
             told = await self._api.call_with_retries(
                 "get_table", {"base_id": self._base_id, "table_id": id}
@@ -544,7 +545,8 @@ def _list_rows(page: Any) -> Sequence[RowImage]:
 
 
 def _is_link(value: Any) -> bool:
-    """Return whether a value is a link. A file has a path or url; any other object is a linked row."""
+    """Return whether a value is a link. A file has a path or url; any other object is a linked
+    row."""
     each = value if isinstance(value, list) else [value]
     return any(isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each)
 

@@ -211,7 +211,8 @@ class DraftBuilder:
 
 
 def parse_row_ids(value: object) -> list[str]:
-    """Return the ids in a model's argument: one id, a list, or {"id": …}. Duplicates are removed."""
+    """Return the ids in a model's argument: one id, a list, or {"id": …}. Duplicates are
+    removed."""
     each = value if isinstance(value, list | tuple) else [value] if value is not None else []
     return list(dict.fromkeys(parse_row_id(one) for one in each))
 
@@ -416,7 +417,8 @@ class WriteTools:
     async def _find_row_ids(
         self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
     ) -> list[str]:
-        """Return the ids of the rows that match now. The draft names these rows and no later ones."""
+        """Return the ids of the rows that match now. The draft names these rows and no later
+        ones."""
         for each in filters:
             check_not_withheld(table.field(each.field))
         selection = RowSelection.of(table, filters, match, datetime.now(_zone(ctx)))
@@ -448,7 +450,8 @@ def _bad_call(why: str) -> ToolError:
 
 
 def _check_unique(ids: Sequence[Id]) -> list[str]:
-    """Return the ids. Raise ToolError if one comes twice, because its changes would be ambiguous."""
+    """Return the ids. Raise ToolError if one comes twice, because its changes would be
+    ambiguous."""
     told = [parse_row_id(id) for id in ids]
     twice = sorted({id for id in told if told.count(id) > 1})
     if twice:

@@ -385,7 +385,8 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
 
 def normalise_cell(field: Field, cell: object) -> Any:
-    """Return a cell of NocoDB's in the form of `parse_value`, without what differs at each reading."""
+    """Return a cell of NocoDB's in the form of `parse_value`, without what differs at each
+    reading."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
     return None if cell in _EMPTY else field.field_type.normalise(cell)
@@ -506,7 +507,8 @@ def parse_day(cell: object) -> date | None:
 
 
 def cell_texts(cell: object) -> tuple[str, ...]:
-    """Return all texts that represent the cell: its text, or the titles of links, files and people."""
+    """Return all texts that represent the cell: its text, or the titles of links, files and
+    people."""
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):

@@ -152,7 +152,8 @@ class WhereClause:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """A span of time from `start` (included) to `end` (excluded), both aware, in the asker's zone."""
+    """A span of time from `start` (included) to `end` (excluded), both aware, in the asker's
+    zone."""
 
     start: datetime
     end: datetime
@@ -536,7 +537,8 @@ def _parse_text_operand(field: Field, op: Op, value: object) -> str:
 
 
 def _check_values(op: Op, value: Value) -> list[str | int | float | bool]:
-    """Return the values of a filter. Raise ToolError if the operator takes another number of them."""
+    """Return the values of a filter. Raise ToolError if the operator takes another number of
+    them."""
     given = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         return []

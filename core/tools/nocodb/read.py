@@ -386,7 +386,8 @@ def _describe_time(now: datetime, locale: str) -> dict[str, str]:
 
 
 def _nocodb_link(origin: str, table: TableDescription, row: str = "") -> str:
-    """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router, 0.301.3)."""
+    """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
+    0.301.3)."""
     step = "/".join(quote(each, safe="") for each in ("nc", table.base, table.id))
     opened = f"?rowId={quote(row, safe='')}" if row else ""
     return f"[NocoDB]({origin}/dashboard/#/{step}{opened})"

@@ -288,7 +288,8 @@ def build_read_tools(
     clock: Callable[[], float] = time.time,
     most: int = MAX_ROWS_READ,
 ) -> Sequence[Tool]:
-    """Return `nocodb_query`, `nocodb_summarize` and `nocodb_get`. A call reads up to `most` rows."""
+    """Return `nocodb_query`, `nocodb_summarize` and `nocodb_get`. A call reads up to `most`
+    rows."""
     query = QueryTools(api, schemas, RowReader(api, max_rows=most), clock)
     summarize = SummarizeTool(query)
     return (
@@ -417,7 +418,8 @@ def _format_figures(wanted: Sequence[Wanted], figures: Sequence[Figure]) -> dict
 
 
 def _format_figure(figure: Figure) -> object:
-    """Return a whole number as int, any other number as text, because a JSON float would round it."""
+    """Return a whole number as int, any other number as text, because a JSON float would round
+    it."""
     if not isinstance(figure, Decimal):
         return figure
     whole = figure == figure.to_integral_value() and figure.adjusted() < 15

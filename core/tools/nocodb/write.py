@@ -128,7 +128,8 @@ class TableBatch:
         ]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write rows and return them, with the ids of created rows. Raise ToolError, WriteUnsure."""
+        """Write rows and return them, with the ids of created rows. Raise ToolError,
+        WriteUnsure."""
         draft, schema = self._draft, await self._read_schema()
         match draft.kind:
             case "create":

@@ -1,4 +1,4 @@
-"""StackSpot AI: quick commands and agents; `StackSpot` also stands alone."""
+"""StackSpot AI: quick commands and agents. The class `StackSpot` can also be used alone."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "Sti
 
 
 class StackSpotSettings(SettingsPart):
+    """The settings of StackSpot, read from the environment."""
+
     stackspot_client_id: str | None = setting(None, "StackSpot's client id")
     stackspot_client_secret: SecretStr | None = setting(None, "StackSpot's client key")
     stackspot_realm: str = setting(
@@ -57,10 +59,11 @@ class StackSpotSettings(SettingsPart):
 
     @property
     def stackspot(self) -> bool:
-        """Whether there are credentials for it."""
+        """Whether the credentials are set."""
         return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
+        """Return a client with these settings."""
         return StackSpot(
             self.stackspot_client_id or "", plain(self.stackspot_client_secret),
             realm=self.stackspot_realm, auth_url=self.stackspot_auth_url,
@@ -70,6 +73,8 @@ class StackSpotSettings(SettingsPart):
 
 
 class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
+    """Builds and checks the StackSpot tools."""
+
     name = "stackspot"
     settings = StackSpotSettings
     sent_to: ClassVar = {
@@ -78,6 +83,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     }
 
     def summary(self, own: StackSpotSettings, shared: Shared) -> Health:
+        """Return the line about StackSpot on the start screen. Sends nothing."""
         pair = (own.stackspot_client_id, own.stackspot_client_secret)
         if all(pair):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
@@ -87,6 +93,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
     def safety(self, own: StackSpotSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        """Yield a finding if commands that nobody listed may run."""
         if own.stackspot and own.stackspot_unknown == "allow":
             words = "quick commands and agents that ponte.toml does not name may run: {name}"
             yield Finding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
@@ -97,6 +104,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         quick: QuickRegistry,
         clock: Clock | None = None,
     ) -> Tools | None:
+        """Return the tools, or None without credentials. Connect the typed commands."""
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         any_name = deps.own.stackspot_unknown == "allow"
@@ -116,12 +124,15 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return Tools(source, [StackSpotRuns(client)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorFile) -> RuleNames:
+        """Return the names of tools, commands and agents that rules may use; None allows any
+        name."""
         tools = ("stackspot_quick_command", "stackspot_agent")
         if own.stackspot_unknown == "allow":
             return {"tool": tools, "command": None, "agent": None}
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: Dependencies[StackSpotSettings]) -> Sequence[Health]:
+        """Request a token. Raise PonteError if StackSpot gives none."""
         client, config = deps.own.client(deps.http), deps.config
         try:
             async with asyncio.timeout(PATIENCE):

@@ -38,7 +38,7 @@ from core.text.i18n import say
 from core.text.text import one_line
 
 DEFAULT_REALM = "stackspot-freemium"
-"""The realm of accounts without a contract; a company's is the slug that its portal shows."""
+"""The realm of accounts without a contract. A company's portal shows the slug of its own realm."""
 STACKSPOT_AUTH_URL = "https://idm.stackspot.com"
 STACKSPOT_API_URL = "https://genai-code-buddy-api.stackspot.com"
 STACKSPOT_AGENT_URL = "https://genai-inference-app.stackspot.com"
@@ -134,19 +134,21 @@ Kind = Literal["token", "create", "status", "agent"]
 
 
 class Clock(Protocol):
-    """The time that passes while StackSpot works; tests bring one of their own."""
+    """The time that passes while StackSpot works. Tests use a clock of their own."""
 
     def now(self) -> float:
-        """Seconds since whenever; they only grow."""
+        """Return monotonic seconds."""
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
 
     def jitter(self) -> float:
-        """A factor of 1 or a little more, so that many who wait do not come back together."""
+        """Return a factor of 1 or a little more, so that many waiting clients do not return
+        together."""
 
 
 class MachineClock:
-    """A `Clock` that really waits."""
+    """A `Clock` that waits in real time."""
 
     def now(self) -> float:
         return time.monotonic()
@@ -170,8 +172,9 @@ class StackSpotAccount:
 
 @dataclass(frozen=True, slots=True)
 class StackSpotRequest:
-    """One request to StackSpot. `subject` names what it is about, for error messages: a realm, a
-    slug, an agent's id. `timeout` is in seconds.
+    """One request. `subject` names its topic in error messages: a realm, a slug or an agent's id.
+
+    `timeout` is in seconds.
     """
 
     kind: Kind
@@ -210,7 +213,7 @@ class StackSpotError(RemoteError):
 
 
 class StillRunning(StackSpotError):
-    """Waiting came to an end before the run did, because of `cause`: StackSpot may still finish it.
+    """Ponte stopped waiting for a run, because of `cause`. StackSpot may still finish it.
 
     `execution` is the run's id.
     """
@@ -228,7 +231,7 @@ class StillRunning(StackSpotError):
 
 
 def is_daily_limit(answer: HttpAnswer) -> bool:
-    """Return whether a 429 is about a limit that no wait of ours outlasts.
+    """Return whether a 429 is about a limit that outlasts all our waiting.
 
     A daily limit says "Your limit is 100 requests in the last 1440 minutes".
     """
@@ -303,12 +306,12 @@ def explain_stackspot_error(error: HttpError, request: StackSpotRequest) -> Stac
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 where it asks for none."""
+    """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 if it asks for none."""
     return min(retry_after(answer.headers) or 0.0, STACKSPOT_MAX_WAIT_SECONDS)
 
 
 def error_details(answer: HttpAnswer) -> str:
-    """Return status, code and details in one line, without addresses and tokens."""
+    """Return status, code and details on one line, without addresses and tokens."""
     body = answer.json
     told = [f"status {answer.status}"]
     if isinstance(body, Mapping):
@@ -318,10 +321,10 @@ def error_details(answer: HttpAnswer) -> str:
 
 
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
-    """Return the seconds until the next attempt, after `attempt` attempts failed; None to give up.
+    """Return the seconds until the next attempt after `attempt` failures, or None to give up.
 
-    A request that costs money is sent again only where it cannot have been taken: it never left, or
-    StackSpot itself (and no gateway before it) said that it did not serve it.
+    A request that costs money is repeated only if it cannot have been accepted: it was never sent,
+    or StackSpot itself (and no gateway before it) said that it did not serve it.
     """
     row = STACKSPOT_ERRORS[kind].find(error)
     least = 0.0
@@ -357,7 +360,7 @@ class StackSpotApi:
         return await asyncio.shield(self._token_request)
 
     async def send_with_retries(self, request: StackSpotRequest) -> Any:
-        """Return the answer's JSON, after several attempts if needed. Raises StackSpotError."""
+        """Return the answer's JSON, after several attempts if needed. Raise StackSpotError."""
         try:
             json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
@@ -365,13 +368,14 @@ class StackSpotApi:
         return await self._retry_request(self._send_with_token, request)
 
     async def send_once(self, request: StackSpotRequest) -> Any:
-        """Return the answer's JSON after one attempt. Raises StackSpotError."""
+        """Return the answer's JSON after one attempt. Raise StackSpotError."""
         try:
             return await self._send_with_token(request)
         except HttpError as error:
             raise explain_stackspot_error(error, request) from None
 
     async def close(self) -> None:
+        """Cancel a token request that is under way."""
         if self._token_request is not None:
             self._token_request.cancel()
             await asyncio.wait({self._token_request})
@@ -457,9 +461,10 @@ class StackSpotApi:
 
 
 def derive_ulid(*key: str) -> str:
-    """The ULID (https://github.com/ulid/spec) that belongs to `key`, and to no other key.
+    """Return the ULID (https://github.com/ulid/spec) derived from `key`; another key gives another
+    one.
 
-    StackSpot names its conversations so.
+    StackSpot names conversations by ULIDs.
     """
     digest = hashlib.sha256("\0".join(key).encode()).digest()[:10]
     number = _ULID_TIME << 80 | int.from_bytes(digest)

@@ -58,7 +58,7 @@ _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class StackSpotAgent:
-    """One that an operator named: `id` is StackSpot's, `title` for people."""
+    """An agent that the operator listed: `id` is StackSpot's, `title` is for people."""
 
     id: str
     title: str = ""
@@ -67,7 +67,7 @@ class StackSpotAgent:
 
 @dataclass(frozen=True, slots=True)
 class AgentAnswer:
-    """`text` is Markdown, as an agent writes it; `conversation` is the id to go on with."""
+    """An agent's answer: `text` is Markdown, `conversation` is the id for the next question."""
 
     text: str
     conversation: str = ""
@@ -75,7 +75,7 @@ class AgentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """`answer` is empty while there is none."""
+    """A step of a run. `answer` is empty until the step has one."""
 
     name: str
     answer: str = ""
@@ -83,9 +83,10 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """`state` is StackSpot's own word, in capitals; one that is not known means: go on waiting.
+    """The state of a run. `state` is StackSpot's own word in capitals; an unknown one means: keep
+    waiting.
 
-    `share` is how much is done, 0.0 to 1.0, None where that is not told.
+    `share` is the completed part from 0.0 to 1.0, or None if StackSpot does not tell it.
     """
 
     execution: str
@@ -98,28 +99,29 @@ class RunStatus:
 
     @property
     def is_completed(self) -> bool:
+        """Whether the run ended with a result."""
         return self.state == "COMPLETED"
 
     @property
     def has_failed(self) -> bool:
-        """No reason is told with it."""
+        """Whether the run failed. StackSpot gives no reason."""
         return self.state in ("FAILURE", "FAILED")
 
     @property
     def step(self) -> str:
-        """The name of the step that runs: the first without an answer, else the last."""
+        """The name of the running step: the first without an answer, else the last."""
         waiting = [step.name for step in self.steps if not step.answer]
         return next(iter(waiting), self.steps[-1].name if self.steps else "")
 
     @property
     def answer(self) -> str:
-        """The result, else what the last step that answered said."""
+        """The result, or the answer of the last step that has one."""
         spoken = [step.answer for step in self.steps if step.answer]
         return self.result if self.result.strip() else next(reversed(spoken), "")
 
 
 def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
-    """`answer` as a Status; what is missing or odd in it is left out."""
+    """Return a status from StackSpot's JSON. Missing and malformed parts are left out."""
     progress, told = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
     steps = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
@@ -139,7 +141,7 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`text` is as StackSpot gave it; `execution` and `conversation` are its ids."""
+    """A run's result: `text` is unchanged, `execution` and `conversation` are StackSpot's ids."""
 
     text: str
     execution: str = ""
@@ -147,19 +149,19 @@ class Result:
 
     @property
     def data(self) -> Any:
-        """The JSON that the whole text is, bare or in a fence; None where it is none."""
+        """The JSON that the whole text consists of, bare or in a fence; None otherwise."""
         return parse_json_text(self.text)
 
     @property
     def without_fence(self) -> str:
-        """The text without a fence around JSON; code keeps its fence, for it tells the language."""
+        """The text without a fence around JSON. Code keeps its fence, which names the language."""
         block = _only_block(self.text)
         return block[1].strip() if block and self.data is not None else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A result as a file: `data` in UTF-8."""
+    """A result as a file; `data` is UTF-8."""
 
     name: str
     type: str
@@ -167,7 +169,7 @@ class Document:
 
 
 def parse_json_text(text: str) -> Any:
-    """Also where a model put a fence around it, or did not close that."""
+    """Return the JSON in a text, also inside a fence that may be unclosed; None otherwise."""
     block = _only_block(text)
     if block is not None and block[0].lower() not in _JSON:
         return None
@@ -178,7 +180,7 @@ def parse_json_text(text: str) -> Any:
 
 
 def build_document(text: str, stem: str) -> Document:
-    """`text` as a file named for `stem`, of the kind that it is; a fence around it is left out."""
+    """Return `text` as a file of the matching type, named after `stem`, without its fence."""
     data = parse_json_text(text)
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
@@ -191,6 +193,7 @@ def build_document(text: str, stem: str) -> Document:
 
 
 def is_agent_id(id: str) -> bool:
+    """Return whether a text has the form of an agent's id."""
     return _AGENT_ID.fullmatch(id) is not None
 
 
@@ -210,14 +213,14 @@ def _parse_step(told: Mapping[str, Any]) -> RunStep:
 
 
 def _to_text(value: object) -> str:
-    """A text as it is, None as nothing, all else as JSON."""
+    """Return a text unchanged, None as "", and any other value as JSON."""
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
     return in_whole_characters(json.dumps(value, ensure_ascii=False))
 
 
 def _only_block(text: str) -> tuple[str, str] | None:
-    """Info and body where the whole text is one fenced block, closed or not."""
+    """Return info and body if the whole text is one fenced block, closed or not."""
     match = _FENCE.fullmatch(text.strip())
     if match is None:
         return None
@@ -230,31 +233,31 @@ def _only_block(text: str) -> tuple[str, str] | None:
 
 
 def _refuse_constant(constant: str) -> None:
-    """JSON has no NaN (RFC 8259, section 6), but Python reads it."""
+    """Raise ValueError: JSON has no NaN (RFC 8259, section 6), but Python parses it."""
     raise ValueError(constant)
 
 
 STACKSPOT_POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
 """Pauses between looks at a run."""
 MAX_FAILED_POLLS = 10
-"""Looks that may fail in a row, a minute or so, before the waiting is given up."""
+"""Requests for the status that may fail in a row, for about a minute."""
 POLL_TIMEOUT_SECONDS = 30.0
-"""Seconds that one look may take; the last one before the deadline has LEAST."""
+"""Timeout of one status request; the last one before the deadline gets at least the minimum."""
 MIN_POLL_TIMEOUT_SECONDS = 5.0
 RUN_DEADLINE_SECONDS = 300.0
-"""Seconds that a run is waited for, where nothing else is set."""
+"""Seconds to wait for a run if nothing else is set."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 OnProgress = Callable[[RunStatus], Awaitable[None]]
-"""Told of each new state, share or step while a quick command runs."""
+"""Called with each new state, share or step while a quick command runs."""
 
 
 class StackSpot:
-    """Any number of runs at once share its connections and its token.
+    """A client of StackSpot AI. All runs share its connections and its token.
 
-    `http` belongs to whoever gave it; without one it makes its own, through `proxies`, and closes
-    it. `deadline` is in seconds, for one run and for one agent's answer. Every method raises
+    The caller owns `http`. Without one, the client makes its own, through `proxies`, and closes it.
+    `deadline` is in seconds, for one run and for one agent's answer. Every method raises
     `StackSpotError`.
     """
 
@@ -282,7 +285,7 @@ class StackSpot:
         self.deadline = deadline
 
     async def check(self) -> None:
-        """Get a token, or find that the one at hand is still good."""
+        """Get a token, or check that the current one is still valid."""
         await self._api.token()
 
     async def run(
@@ -293,17 +296,17 @@ class StackSpot:
         conversation_id: str = "",
         on_progress: OnProgress | None = None,
     ) -> Result:
-        """Start a quick command and wait for what it says; `conversation_id` is a ULID."""
+        """Start a quick command and return its result. `conversation_id` is a ULID."""
         execution = await self.create(slug, input, conversation_id=conversation_id)
         return await self.wait(execution, on_progress=on_progress)
 
     async def create(
         self, slug: str, input: str | Mapping[str, Any] = "", *, conversation_id: str = ""
     ) -> str:
-        """Start a quick command; gives the execution's id.
+        """Start a quick command and return the execution's id.
 
-        It is a spend: where the answer is lost, the error's code is "unknown", and nothing is
-        started a second time.
+        It costs money: if the answer is lost, the error's code is "unknown", and nothing is started
+        again.
         """
         if not re.fullmatch(SLUG, slug):
             raise StackSpotError(
@@ -323,7 +326,7 @@ class StackSpot:
         return id
 
     async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
-        """How it stands now, from one look."""
+        """Return the run's state now, from one request."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(
@@ -338,10 +341,10 @@ class StackSpot:
         return parse_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
-        """Look at what was started until it has completed.
+        """Wait until a run has completed, and return its result.
 
-        Raises code "failed" when it failed; a StillRunning where the deadline has passed,
-        StackSpot refuses to tell, or is away for too long.
+        Raise code "failed" if it failed, and StillRunning after the deadline, a refusal or too many
+        failures.
         """
         end = self._clock.now() + self.deadline
         pauses, least_pause, misses = iter(STACKSPOT_POLL_BACKOFF), 0.0, 0
@@ -377,7 +380,7 @@ class StackSpot:
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
-        """One question to an agent, in a conversation that goes on; it is a spend, as `create`."""
+        """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
         if not is_agent_id(agent):
             raise StackSpotError("{agent} is no agent's id.", code="bad_agent", agent=agent[:40])
         body = {
@@ -401,6 +404,7 @@ class StackSpot:
         return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:
+        """Close the client, and the HTTP client if it is its own."""
         await self._api.close()
         if self._own_http:
             await self._http.close()
@@ -418,7 +422,7 @@ class StackSpot:
 
 
 def _run_failed_error(status: RunStatus) -> StackSpotError:
-    """StackSpot tells no reason; at which step it was helps a little."""
+    """Return the error for a failed run. StackSpot gives no reason, so it names the step."""
     sentence = "StackSpot reports that it failed ({state}), and gives no reason."
     if status.step:
         sentence = (

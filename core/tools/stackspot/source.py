@@ -1,7 +1,6 @@
-"""StackSpot for the model: `stackspot_quick_command` and `stackspot_agent`.
+"""StackSpot's tools for the model: `stackspot_quick_command` and `stackspot_agent`.
 
-Runs quick commands for people too, and those that a model wanted and a person approved: once, with
-progress, also after a crash.
+The same code runs typed quick commands and approved ones: once, with progress, also after a crash.
 """
 
 from __future__ import annotations
@@ -36,27 +35,27 @@ from core.tools.tool import FunctionTool, outcome_of_error
 
 STACKSPOT_NAME = "stackspot"
 NAMING_TIMEOUT_SECONDS = 5.0
-"""Seconds that a beginning has left to be named when it is cancelled: its run goes on anyway."""
+"""How long a cancelled start may still take to journal its id. Its run continues anyway."""
 RUN_MARGIN_SECONDS = 60.0
 """Seconds beyond a run's own deadline, for the requests before and after it."""
 FILE_FROM_CHARACTERS = 8_000
-"""Characters from which the person gets a result as a file too, whatever the model says of it."""
+"""Length from which the person also gets a result as a file."""
 MAX_LEDGER_CHARACTERS = 200_000
-"""Characters of a result that the ledger keeps."""
+"""Characters of a result that the ledger stores."""
 NO_WAY_BACK = "What a quick command does cannot be taken back."
 _CALL_MARGIN_SECONDS = 180.0
-"""Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
+"""Seconds that a call may take besides the run: a token, attempts to start, pauses."""
 _RUNNING = "is running the quick command…"
 _WAITING = "is waiting for StackSpot to begin…"
 _NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
 _FREE_TEXT_INPUT = "input"
-"""What free text is called on a card."""
+"""The name of free text on a card."""
 
 _MAX_TOOL_SETS = 16  # sets of commands and agents that people may use
 _MAX_LISTED_COMMANDS = 60
-"""Quick commands that the model is told of."""
+"""Quick commands that the tool's description lists."""
 _MAX_ABOUT_CHARACTERS = 160
-"""Characters of what is told of each command and agent."""
+"""Characters that the description says about each command and agent."""
 _COMMANDS = """\
 Run a StackSpot quick command: a ready-made AI recipe of the company, which costs and takes a \
 while. {which} {result}"""
@@ -80,7 +79,7 @@ _ANY_AGENT = "Any other agent may be asked by the id that the person gives."
 
 
 def describe_commands(commands: Sequence[QuickCommand]) -> str:
-    """The description of `stackspot_quick_command`: one line for each command."""
+    """Return the description of `stackspot_quick_command`: one line for each command."""
     lines, asks = list[str](), ""
     for command in commands[:_MAX_LISTED_COMMANDS]:
         inputs = []
@@ -102,7 +101,7 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
 
 
 def describe_agents(agents: Mapping[str, StackSpotAgent], any_agent: bool) -> str:
-    """The description of `stackspot_agent`: one line for each agent."""
+    """Return the description of `stackspot_agent`: one line for each agent."""
     lines = [
         f"- {name}{_describe_entry(each.title, each.description)}" for name, each in agents.items()
     ]
@@ -110,16 +109,16 @@ def describe_agents(agents: Mapping[str, StackSpotAgent], any_agent: bool) -> st
 
 
 class StackSpotCommands:
-    """What the `QuickCommands` port needs of StackSpot: it runs, whoever may."""
+    """Runs quick commands for the `QuickCommands` port, which checks the rights."""
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
-        """The result as it is, or its JSON out of a fence. Raises StackSpotError.
+        """Run a command and return its result, JSON without its fence. Raise StackSpotError.
 
-        The execution's id is journalled before it is waited for. Where the context already has one,
-        nothing is started: the run goes on from there. Who cancels it stops only the waiting.
+        The execution's id is journalled before waiting. If the context already has one, the run
+        continues from there. Cancelling stops only the waiting.
         """
         execution = ctx.handle or await self._start_run(ctx, slug, input)
 
@@ -131,7 +130,10 @@ class StackSpotCommands:
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
 
     async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
-        """Its execution's id; who cancels it waits a little, so that what was begun is known."""
+        """Start a run and return its id.
+
+        If it is cancelled, it waits a little, so that a run that was started is also journalled.
+        """
 
         async def begin() -> str:
             conversation = conversation_ulid(ctx)
@@ -151,12 +153,12 @@ class StackSpotCommands:
 
 
 def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
-    """The ULID of a thread's conversation at StackSpot, with its commands or with one agent."""
+    """Return the ULID of a thread's conversation, with quick commands or with one agent."""
     return derive_ulid("stackspot", ctx.thread.id, agent)
 
 
 def describe_progress(status: RunStatus, locale: str) -> str:
-    """What a person sees meanwhile: "is running the quick command… 42 % · Summarise"."""
+    """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING, locale)
     told = " · ".join(each for each in (share, status.step) if each)
@@ -164,9 +166,10 @@ def describe_progress(status: RunStatus, locale: str) -> str:
 
 
 class AgentConversations:
-    """The id is derived from thread and agent, so that it outlives a restart.
+    """The conversations of threads with agents.
 
-    A server that gives another one is followed, for the last thousand conversations.
+    An id is derived from thread and agent, so it survives a restart. If the server answers with
+    another id, that one is used, for the last thousand conversations.
     """
 
     def __init__(self, stackspot: StackSpot) -> None:
@@ -174,7 +177,7 @@ class AgentConversations:
         self._given: Bounded[str, str] = Bounded(1_000)
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
-        """What the agent answers. Raises StackSpotError."""
+        """Return the agent's answer. Raise StackSpotError."""
         ours = conversation_ulid(ctx, agent)
         answer = await self._stackspot.ask_agent(
             agent, prompt, conversation_id=self._given.get(ours, ours)
@@ -185,7 +188,7 @@ class AgentConversations:
 
 
 class StackSpotRuns:
-    """The `Applier` port. Each draft is one run; the row's id is the execution's."""
+    """The `Applier` port. Each draft is one run, and the row's id is the execution's."""
 
     name = STACKSPOT_NAME
 
@@ -194,12 +197,15 @@ class StackSpotRuns:
         self.patience = stackspot.deadline + RUN_MARGIN_SECONDS
 
     def batch(self, draft: Draft) -> int:
+        """Return 1: each run is a batch."""
         return 1
 
     def open(self, draft: Draft) -> RunBatch:
+        """Return the batch that runs a draft."""
         return RunBatch(self._stackspot, draft)
 
     def revert(self, change: Change) -> Draft:
+        """Raise ToolError: a run cannot be undone."""
         raise ToolError(NO_WAY_BACK)
 
 
@@ -211,11 +217,11 @@ class RunBatch:
         self._draft = draft
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """Waits for the end of what was begun; without an id nothing can be looked for."""
+        """Wait for the end of a started run. Without an id there is nothing to look for."""
         return [await self._read_outcome(row) for row in rows]
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
-        """`check`; `doing` is told each step and percentage."""
+        """Like `check`, and report each step and percentage to `doing`."""
 
         async def on_progress(status: RunStatus) -> None:
             await doing(describe_progress(status, locale))
@@ -223,6 +229,8 @@ class RunBatch:
         return [await self._read_outcome(row, on_progress) for row in rows]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Start the run and return its row with the execution's id. Raise ToolError,
+        WriteUnsure."""
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
@@ -247,7 +255,7 @@ class RunBatch:
 
 
 def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
-    """The proposal to run `command` in the thread's conversation at StackSpot."""
+    """Return the proposal to run `command` in the thread's conversation at StackSpot."""
     plain = isinstance(given, str)
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
@@ -259,12 +267,11 @@ def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
 
 
 class StackSpotSource:
-    """`commands` decides what may run and runs it; `listed` is what models are told of, as far as
-    the turn may run it.
+    """The StackSpot tools.
 
-    `agents` are those of the operator, by name; with `any_agent` any well-formed id is one too.
-    `asks_first` says of a slug whether nothing of it runs before a person approves it.
-    The client belongs to whoever gave it.
+    `commands` checks and runs commands; `listed` returns those that models are told about. `agents`
+    are the operator's, by name; with `any_agent` any well-formed id is accepted. `asks_first`
+    returns whether a person must approve a slug. The caller owns the client.
     """
 
     name = "stackspot"
@@ -290,7 +297,7 @@ class StackSpotSource:
         self._tool_sets: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
 
     async def tools(self) -> Sequence[Tool]:
-        """Offered also while StackSpot is away: its errors then tell so, in words."""
+        """Return the tools, also while StackSpot is down: a call then explains the failure."""
         listed = tuple(each for each in self._listed() if held("command", each.slug))
         agents = self._known_agents()
         told = (describe_commands(listed), describe_agents(agents, self._any_agent))
@@ -322,6 +329,7 @@ class StackSpotSource:
         return running, asking
 
     async def health(self) -> Health:
+        """Return StackSpot's state."""
         try:
             await self._stackspot.check()
         except StackSpotError as error:
@@ -329,7 +337,7 @@ class StackSpotSource:
         return Health(self.name, "on")
 
     async def close(self) -> None:
-        """Nothing is held open here."""
+        """Do nothing: the source holds nothing open."""
 
     async def stackspot_quick_command(
         self, ctx: ToolContext, slug: str, input: Inputs = ""
@@ -381,21 +389,22 @@ class StackSpotSource:
 
 
 class QuickCommandTool(FunctionTool):
-    """Its effect is that of the command that is called."""
+    """The tool `stackspot_quick_command`. Its effect is that of the command it runs."""
 
     listed: Mapping[str, QuickCommand]
     asks_first: Callable[[str], bool]
 
     def effect_of(self, arguments: str) -> Effect:
-        """A command marked as writing only proposes, as a write does."""
+        """Return the effect of a call. A command marked as writing is only proposed."""
         command = self.listed.get(_slug_argument(arguments))
         return "write" if command and command.effect == "write" else "spend"
 
     def only_proposes(self, arguments: str) -> bool:
+        """Return whether the call needs an approval."""
         return self.asks_first(_slug_argument(arguments))
 
     def estimate_cost(self, arguments: str) -> Paid | None:
-        """What is only proposed is paid for where it is approved."""
+        """Return what the call costs. A proposed command is paid for when it is approved."""
         slug = _slug_argument(arguments)
         return None if self.asks_first(slug) else Paid("quick_commands", slug)
 
@@ -406,7 +415,7 @@ def _describe_entry(title: str, description: str) -> str:
 
 
 def _slug_argument(arguments: str) -> str:
-    """The slug that a call names; "" for none."""
+    """Return the slug in a call's JSON arguments, or ""."""
     return _text_argument(arguments, "slug")
 
 
@@ -419,13 +428,14 @@ def _text_argument(arguments: str, name: str) -> str:
 
 
 def _error_outcome(error: StackSpotError) -> Outcome:
-    """Where it is not known what happened, the model must not take it for a plain failure."""
+    """Return an outcome for an error. An unknown outcome must not look like a plain failure to the
+    model."""
     outcome = outcome_of_error(error)
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
 async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
-    """The text for the model, and of a long one a file for the person."""
+    """Return the text for the model, and a long one also as a file for the person."""
     if len(said) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", said)
     document = await aside(lambda text: build_document(text, stem), said)
