@@ -26,6 +26,7 @@ from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 from adapters.discord import REMEMBERED
 from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
 from core.chat.participants import Participants
+from core.clients.error_table import ErrorTable, on
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.records import Member, MemberPlace
@@ -146,7 +147,7 @@ class TokenOver(PonteError):
 class Later(PlatformBusy):
     """Refused only for now, in Discord's own words."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, *, reason: str) -> None:
         super().__init__(AGAIN)
         self.reason = reason
 
@@ -192,7 +193,7 @@ async def attempt(
         except IN_DOUBT:
             raise
         except discord.HTTPException as refused:
-            raise refusal(refused) from refused
+            raise DISCORD_ERRORS.explain(refused) from refused
 
     return await retry(once, IN_DOUBT, after_each(CALL_PAUSES_SECONDS if repeat else ()))
 
@@ -229,18 +230,26 @@ def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
     return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
 
-def refusal(error: discord.HTTPException) -> PonteError:
-    """What Discord's refusal means for the post: gone, not now, or never."""
-    if error.code == UNKNOWN_MESSAGE:
-        return PostRemoved()
-    if error.code in OVER:
-        return TokenOver()
-    if error.code in TOO_LARGE or error.status == 413:
-        return FilesTooLarge()
-    reason = f"Discord {error.status}/{error.code}: {error.text}"[:200]
-    if error.code in PASSING or (not error.code and error.status in IN_FRONT):
-        return Later(reason)
-    return Undeliverable(reason=reason)
+def has_code(*codes: int) -> Callable[[discord.HTTPException], bool]:
+    """Return a condition on a refusal: Discord's code is one of these; 0 means that it has none."""
+    return lambda refused: refused.code in codes
+
+
+def _reason_values(refused: discord.HTTPException) -> Mapping[str, object]:
+    return {"reason": f"Discord {refused.status}/{refused.code}: {refused.text}"[:200]}
+
+
+DISCORD_ERRORS = ErrorTable(
+    PonteError,
+    on(when=has_code(UNKNOWN_MESSAGE)).raises(PostRemoved),
+    on(when=has_code(*OVER)).raises(TokenOver),
+    on(when=has_code(*TOO_LARGE)).raises(FilesTooLarge),
+    on(413).raises(FilesTooLarge),
+    on(when=has_code(*PASSING)).raises(Later, values=_reason_values),
+    on(*IN_FRONT, when=has_code(0)).raises(Later, values=_reason_values),
+    on().raises(Undeliverable, values=_reason_values),
+)
+"""What a refused call means for the post: it is gone, it must wait, or it can never be made."""
 
 
 def intents(message_content: bool) -> discord.Intents:
@@ -624,7 +633,7 @@ async def people(client: discord.Client, names: Collection[str]) -> Sequence[Per
             log.info("an approver is not known", user=id, why=str(nobody))
             continue
         except IN_DOUBT as doubt:
-            raise Later(type(doubt).__name__) from doubt
+            raise Later(reason=type(doubt).__name__) from doubt
         if not user.bot:
             found.append(Person(PLATFORM, id, name=user.display_name))
     return found

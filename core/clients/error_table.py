@@ -10,7 +10,8 @@ ERRORS = ErrorTable(
 )
 
 The first row that matches counts, so that a special case stands above the general one. The last row
-has no condition. A failure is an `HttpError` or a `core.clients.openai.Fault`.
+has no condition. A failure is an `HttpError`, a `core.clients.openai.Fault`, or an error of a
+platform's SDK with a `status`.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class ErrorTable(Generic[E]):
         if row.values:
             values |= row.values(failure)
         if not isinstance(row.error, str):
-            return cast(E, row.error(row.sentence, **values))
+            sentence = (row.sentence,) if row.sentence else ()
+            return cast(E, row.error(*sentence, **values))
         unknown = row.outcome_unknown
         make: Callable[..., E] = self._error
         return make(

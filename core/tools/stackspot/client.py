@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from core.clients.http import HttpClient, HttpUnreadable, Proxies
 from core.commands.grammar import SLUG
+from core.runtime.retry import Backoff
 from core.text.text import clean, in_whole_characters, one_line
 from core.tools.stackspot.api import (
     AGENT_URL,
@@ -233,10 +234,8 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
-FIRST = 1.0
-"""Seconds before the first look; each next pause is longer by GROWTH, up to LONGEST."""
-GROWTH = 1.5
-LONGEST = 8.0
+POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
+"""Pauses between looks at a run."""
 MISSES = 10
 """Looks that may fail in a row, a minute or so, before the waiting is given up."""
 PATIENCE = 30.0
@@ -345,11 +344,12 @@ class StackSpot:
         StackSpot refuses to tell, or is away for too long.
         """
         end = self._clock.now() + self.deadline
-        pause, misses = FIRST, 0
+        pauses, least_pause, misses = iter(POLL_BACKOFF), 0.0, 0
         shown: tuple[str, float | None, str] = ("", None, "")
         while (left := end - self._clock.now()) > 0:
+            pause = max(next(pauses), least_pause)
             await self._clock.sleep(min(pause * self._clock.jitter(), left))
-            pause = min(pause * GROWTH, LONGEST)
+            least_pause = 0.0
             patience = min(PATIENCE, max(end - self._clock.now(), LEAST))
             try:
                 status = await self.status(execution, timeout=patience)
@@ -357,7 +357,7 @@ class StackSpot:
                 misses += 1
                 if not error.passing or misses > MISSES:
                     raise StillRunning(error, execution) from None
-                pause = max(pause, error.after)
+                least_pause = error.after
                 continue
             misses = 0
             if status.failed:
