@@ -5,7 +5,7 @@ sees every call of a function of ours, in every thread, from the event until its
 flow runs once before it is counted, so that imports, catalogues and people are known.
 
 - files: files of `bot`, `adapters` and `core` in which a function was called.
-- calls: calls of their functions. Comprehensions and methods that dataclasses generate are left out.
+- calls: calls of their functions, without comprehensions and methods that dataclasses generate.
 - returns: how often the next call is in another file which a call was in before. A reader who
   follows the flow goes back to a file so often.
 - commits: commits of `ponte.db` and `threads.db`.
@@ -36,11 +36,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
+from unittest import mock
 
 import structlog
 from pydantic import SecretStr
 
-from bot.config import LiveConfig
+from bot.config import Config
 from core.commands import grammar
 from core.rights import policy
 from core.text import i18n
@@ -53,12 +54,14 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = tuple(f"{ROOT / name}{os.sep}" for name in ("bot", "adapters", "core"))
 SETTLE_SECONDS = 0.5
 """How long records and redrawn cards are waited for, before a flow and once its answer is seen."""
+LANGUAGE_CHOSEN = "language chosen"
+"""Sentences that are written in the language that is set already do not count."""
 DECISIONS: dict[str, Callable[..., object]] = {
     "text parsed": grammar.parse,
-    "verdicts": policy.AccessPolicy._decide,
-    "rules compared": policy._covers,
-    "channel settings": LiveConfig.channel,
-    "language chosen": i18n.nearest,
+    "verdicts": policy.AccessPolicy.decide,
+    "rules compared": policy.Rule.says,
+    "channel settings": Config._merge_channels,
+    LANGUAGE_CHOSEN: i18n.nearest,
 }
 CSV = ("sales.csv", "text/csv", b"month,total\nJan,20\nFeb,22\n")
 PNG = b"\x89PNG\r\n\x1a\n a plot"
@@ -102,9 +105,9 @@ class Recorder:
         code = frame.f_code
         if not code.co_filename.startswith(FOLDERS) or not self._is_first_entry(frame):
             return
-        if decision := self._decisions.get(code):
-            if not (decision == "language chosen" and _is_same_file(frame.f_back, code)):
-                self.trace.decisions[decision] += 1
+        decision = self._decisions.get(code)
+        if decision and not (decision == LANGUAGE_CHOSEN and _is_same_file(frame.f_back, code)):
+            self.trace.decisions[decision] += 1
         if not code.co_name.startswith("<") or code.co_name == "<lambda>":
             file = str(Path(code.co_filename).relative_to(ROOT))
             self.trace.calls.append((file, code.co_qualname))
@@ -138,15 +141,17 @@ class Recorder:
             self.on_fsync()
             fsync(file)
 
-        sqlite3.connect, os.fsync = watched_connect, counted_fsync  # type: ignore[assignment]
         threading.setprofile(self.on_event)
         sys.setprofile(self.on_event)
         try:
-            yield
+            with (
+                mock.patch.object(sqlite3, "connect", watched_connect),
+                mock.patch.object(os, "fsync", counted_fsync),
+            ):
+                yield
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
-            sqlite3.connect, os.fsync = connect, fsync
+            threading.setprofile(None)
 
     async def measure(self, flow: Awaitable[object]) -> Trace:
         await asyncio.sleep(SETTLE_SECONDS)
@@ -193,7 +198,9 @@ class Stage:
     def script_code(self) -> None:
         call = Script(calls=(("run_python", json.dumps({"code": CODE})),), match="plot this")
         self.team.openai.say(call, "Here is the plot.")
-        self.team.openai.runs(Script(text="done", runs=(Run(logs="", files=(("sales.png", PNG),)),)))
+        self.team.openai.runs(
+            Script(text="done", runs=(Run(logs="", files=(("sales.png", PNG),)),))
+        )
 
 
 @asynccontextmanager
@@ -206,7 +213,9 @@ async def stage(home: Path, *, tools: bool) -> AsyncIterator[Stage]:
             "slack_app_token": SecretStr(slack.app_token), "ponte_web": "off",
             "ponte_allow": frozenset({f"slack:{alice.id}"}),
         }  # fmt: skip
-        settings |= {"ponte_code": "hosted"} if tools else {"nocodb_url": None, "nocodb_token": None}
+        settings |= (
+            {"ponte_code": "hosted"} if tools else {"nocodb_url": None, "nocodb_token": None}
+        )
         async with team.open(**settings):
             await slack.deliveries.connected()
             yield Stage(slack, team, alice, slack.channel("general", alice))
