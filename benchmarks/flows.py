@@ -48,7 +48,7 @@ from core.text import i18n
 from tests.dialogues.office import PAID, ZONE, Office, office
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
-from tests.fakes.slack import FakeSlack, Place, Post, Someone
+from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = tuple(f"{ROOT / name}{os.sep}" for name in ("bot", "adapters", "core"))
@@ -172,14 +172,14 @@ class Stage:
 
     slack: FakeSlack
     team: Office
-    alice: Someone
-    place: Place
+    alice: SlackPerson
+    place: SlackChannel
     card: Post | None = None
     """The newest proposal's."""
 
     async def mention(self, text: str, *files: tuple[str, str, bytes]) -> Post:
         said = self.slack.say(self.alice, self.place, f"{self.slack.bot} {text}", files=files)
-        return await self.slack.answer(said)
+        return await self.slack.wait_for_answer(said)
 
     async def propose(self) -> None:
         self.card = await self.mention(PAID)
@@ -188,12 +188,12 @@ class Stage:
         card = self.card
         assert card
         self.slack.click(self.alice, card, "Approve")
-        await self.slack.until(lambda: "Done." in card.shown)
+        await self.slack.wait_until(lambda: "Done." in card.visible_text)
 
     async def run_code(self) -> None:
         await self.mention("plot this by month", CSV)
         shared = self.slack.workspace.files.values
-        await self.slack.until(lambda: any(file.name == "sales.png" for file in shared()))
+        await self.slack.wait_until(lambda: any(file.name == "sales.png" for file in shared()))
 
     def script_code(self) -> None:
         call = Script(calls=(("run_python", json.dumps({"code": CODE})),), match="plot this")
@@ -217,7 +217,7 @@ async def stage(home: Path, *, tools: bool) -> AsyncIterator[Stage]:
             {"ponte_code": "hosted"} if tools else {"nocodb_url": None, "nocodb_token": None}
         )
         async with team.open(**settings):
-            await slack.deliveries.connected()
+            await slack.deliveries.wait_until_connected()
             yield Stage(slack, team, alice, slack.channel("general", alice))
 
 
