@@ -28,7 +28,7 @@ from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import set_scene
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 
 COLD, WARM, PLOTS, KERNELS = 15, 200, 10, 8
 PLOT = "plt.figure(); plt.plot([1, 3, 2]); plt.title('t'); plt.xlabel('x')"
@@ -58,7 +58,7 @@ class Caller:
 
     async def call(self, thread: str, code: str) -> Outcome:
         (tool,) = await self._source.tools()
-        ctx = set_scene(SceneFolder())
+        ctx = set_scene(MemoryContextFiles())
         ctx = replace(ctx, thread=replace(ctx.thread, id=thread))
         outcome = await tool.run(ctx, json.dumps({"code": code}))
         assert outcome.status == "ok", outcome.text

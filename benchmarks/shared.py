@@ -28,7 +28,7 @@ from benchmarks import process
 from benchmarks.engine import NullReply, engine
 from bot.engine import Engine, Stores
 from core.domain.messages import Message
-from tests.fakes.choices import choices, message
+from tests.fakes.choices import make_choices, make_message
 from tests.fakes.models import EchoModel
 from tests.real.postgres import Postgres, postgres
 
@@ -58,7 +58,7 @@ async def on(
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
         stores = await Stores.shared(url, works=works)
-        opened = await Engine.open(Path(folder), choices(model), stores)
+        opened = await Engine.open(Path(folder), make_choices(model), stores)
         opened.replies["web"] = lambda to, posts: NullReply()
         opened.start()
         try:
@@ -91,7 +91,7 @@ async def work(url: str) -> None:
 
 
 def said(count: int, name: str) -> list[Message]:
-    return [message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
+    return [make_message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
 
 
 async def accepted(opened: Engine, name: str) -> tuple[list[float], float]:
@@ -120,7 +120,7 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
     took = []
     for number in range(count):
         began = time.perf_counter()
-        receipt = await opened.inbox.accept(message("hello", f"{name}{number}", f"S{number}"))
+        receipt = await opened.inbox.accept(make_message("hello", f"{name}{number}", f"S{number}"))
         await opened.inbox.answer_of(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
@@ -133,7 +133,7 @@ async def handed_over(url: str) -> list[float]:
     async with on(url, model=model) as opened:
         lines = [
             [
-                await opened.inbox.accept(message("hello", f"h{c}-{n}", f"H{c}"))
+                await opened.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
                 for n in range(QUEUED)
             ]
             for c in range(40)

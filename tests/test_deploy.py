@@ -16,7 +16,7 @@ import uvicorn
 
 from adapters.web.adapter import CAP
 from adapters.web.requests import FORM_BODY
-from adapters.web.stream import BEAT
+from adapters.web.stream import KEEP_ALIVE_SECONDS
 from bot.cli import cli
 from bot.settings import Settings
 from core.observability.metrics import exposition
@@ -143,7 +143,7 @@ def test_the_proxies_take_what_ponte_takes_and_wait_as_long() -> None:
     told = {file.partition("larger than the ")[2].split(" that")[0] for file in (NGINX, CADDY)}
     assert told == {f"{in_bytes(most) // 1024 // 1024} MiB"}
     silences = re.findall(r"proxy_read_timeout (\S+);", NGINX)
-    assert in_seconds(silences[0]) > 10 * BEAT
+    assert in_seconds(silences[0]) > 10 * KEEP_ALIVE_SECONDS
     kept = re.findall(r"keepalive(?:_timeout)? (\d+s)", NGINX + CADDY)
     assert len(kept) == 2
     assert max(map(in_seconds, kept)) < uvicorn.Config("app").timeout_keep_alive

@@ -91,7 +91,7 @@ class Discord(ChatIntegration[DiscordSettings]):
 
     async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
         own = deps.own
-        name = "adapters.discord.connection"
+        name = "adapters.discord.adapter"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
         adapter: ChatPlatform = discord.DiscordAdapter(
             plain(own.discord_token),

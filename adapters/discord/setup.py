@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import discord
 
 from adapters.discord.client import IN_DOUBT, intents
-from adapters.discord.connection import ASK_MENU, DEAF, INTENT_REFUSED, LOGIN_REFUSED, aim
+from adapters.discord.commands import ASK_MENU
+from adapters.discord.connection import (
+    INTENT_REFUSED,
+    LOGIN_REFUSED,
+    MENTIONS_ONLY,
+    set_sdk_addresses,
+)
 from core.clients.http import Proxies
 from core.domain.records import Health
 from core.text.i18n import say
@@ -34,7 +40,7 @@ async def check(
 ) -> Sequence[Health]:  # fmt: skip
     """Each setting against the live service, over REST alone: no gateway session is begun.
     `everything`: the places in which all that people say is for Ponte."""
-    aim(api_url, gateway_url)
+    set_sdk_addresses(api_url, gateway_url)
     client = discord.Client(intents=intents(message_content), proxy=proxies.for_url(api_url))
     try:
         async with client:
@@ -44,7 +50,7 @@ async def check(
                 words = say("answer_everything in {places}", places=", ".join(everything))
                 found.append(Health("discord channels", "on", words))
             elif everything:
-                found.append(Health("discord channels", "failing", say(DEAF)))
+                found.append(Health("discord channels", "failing", say(MENTIONS_ONLY)))
             return found
     except discord.LoginFailure:
         return [Health("discord token", "failing", say(LOGIN_REFUSED))]

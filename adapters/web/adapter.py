@@ -187,7 +187,7 @@ Json = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Live:
+class LiveTurn:
     """A turn as it stands: `seq` is 0 while another process alone knows it.
 
     With `cards` it is the news that cards of an ended turn stand otherwise now, and nothing else.
@@ -203,32 +203,32 @@ class Live:
     version: int = 0
 
     @property
-    def ended(self) -> bool:
+    def is_ended(self) -> bool:
         return self.answer is not None or self.error is not None or bool(self.cards)
 
 
 @dataclass(slots=True)
-class Channel:
+class LiveConversation:
     """One conversation's live turns and followers."""
 
-    lives: dict[str, Live] = field(default_factory=dict)
+    turns: dict[str, LiveTurn] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
     version: int = 0
     evicted: int = 0
 
 
 class Follower:
-    """One open stream, of `visitor`: `changed` gives the turns that moved since the last call."""
+    """One open stream of `visitor`, in a conversation."""
 
-    def __init__(self, channel: Channel, visitor: Visitor | None = None) -> None:
+    def __init__(self, channel: LiveConversation, visitor: Visitor | None = None) -> None:
         self.visitor = visitor
-        self.seen = 0
-        self.behind = False
+        self.seen_version = 0
+        self.has_missed_turns = False
         self.closed = False
         self._channel = channel
         self._moved = asyncio.Event()
         self._urgent = asyncio.Event()
-        if channel.lives:
+        if channel.turns:
             self._moved.set()
 
     def wake(self, urgent: bool) -> None:
@@ -236,24 +236,28 @@ class Follower:
         if urgent:
             self._urgent.set()
 
-    def end(self) -> None:
+    def close(self) -> None:
         self.closed = True
         self.wake(urgent=True)
 
-    async def changed(self) -> list[Live]:
-        """Waits for news; none once `closed`. `behind`: some turns have ended unseen."""
+    async def next_changes(self) -> list[LiveTurn]:
+        """Wait for changes and return the turns that changed since the last call.
+
+        The list is empty once the follower is `closed`. `has_missed_turns` then says whether some
+        turns ended unseen and were dropped from memory.
+        """
         await self._moved.wait()
         self._moved.clear()
         self._urgent.clear()
         if self.closed:
             return []
-        news = [live for live in self._channel.lives.values() if live.version > self.seen]
-        self.behind = self.seen < self._channel.evicted
-        self.seen = self._channel.version
+        news = [live for live in self._channel.turns.values() if live.version > self.seen_version]
+        self.has_missed_turns = self.seen_version < self._channel.evicted
+        self.seen_version = self._channel.version
         return news
 
     async def pause(self, seconds: float) -> None:
-        """Lets news pile up for a moment, unless a turn ends."""
+        """Wait so that several changes become one event, but no longer than until a turn ends."""
         try:
             async with asyncio.timeout(seconds):
                 await self._urgent.wait()
@@ -289,7 +293,7 @@ class Hub:
             ("progress", self._progressed), ("asked", self._asked), ("cards", self._redrawn),
         ):  # fmt: skip
             self._peers.on(word, heard)
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, LiveConversation] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}
         self._streams = 0
         self._closed = False
@@ -305,7 +309,7 @@ class Hub:
     def follow(self, conversation: str, visitor: Visitor | None = None) -> Iterator[Follower]:
         """Until the visitor may come in no more. Raises TooManyStreams, Stopping after `close`."""
         self.check_room()
-        channel = self._channels.setdefault(conversation, Channel())
+        channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
         channel.followers.add(follower)
         if visitor and visitor.can_end:
@@ -334,7 +338,7 @@ class Hub:
                         continue
                     for one in self._followers:
                         if one.visitor == visitor:
-                            one.end()
+                            one.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._due.wait()
@@ -348,7 +352,7 @@ class Hub:
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
-        live = channel.lives.setdefault(message.turn, Live(message.turn))
+        live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
         if not live.seq:
             live.seq, live.message = seq, message
             self._moved(channel, live)
@@ -357,8 +361,8 @@ class Hub:
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
 
     def show(self, conversation: str, turn: str, progress: Progress) -> None:
-        channel = self._channels.setdefault(conversation, Channel())
-        live = channel.lives.setdefault(turn, Live(turn))
+        channel = self._channels.setdefault(conversation, LiveConversation())
+        live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
         self._moved(channel, live)
 
@@ -376,9 +380,9 @@ class Hub:
 
     async def _progressed(self, turn: str) -> None:
         for conversation, channel in list(self._channels.items()):
-            if channel.followers and turn in channel.lives and turn not in self._told:
+            if channel.followers and turn in channel.turns and turn not in self._told:
                 progress = await self._peers.shown(turn)
-                if progress and turn in channel.lives and not channel.lives[turn].ended:
+                if progress and turn in channel.turns and not channel.turns[turn].is_ended:
                     self.show(conversation, turn, progress)
 
     async def _asked(self, turn: str) -> None:
@@ -399,8 +403,8 @@ class Hub:
         channel = self._channels.get(conversation)
         if channel is None:
             return
-        live = channel.lives.setdefault(turn, Live(turn))
-        if not live.ended:
+        live = channel.turns.setdefault(turn, LiveTurn(turn))
+        if not live.is_ended:
             if isinstance(outcome, Answer):
                 live.answer = outcome
             else:
@@ -412,7 +416,7 @@ class Hub:
         """Cards of an ended turn stand otherwise now."""
         channel = self._channels.get(conversation)
         if channel is not None and cards:
-            live = channel.lives.setdefault(f"{turn} cards", Live(turn))
+            live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
             live.cards = tuple(cards)
             self._moved(channel, live)
             self._tidy(conversation, channel)
@@ -421,38 +425,40 @@ class Hub:
         """End every stream and wait for the hub's own tasks."""
         self._closed = True
         for follower in self._followers:
-            follower.end()
+            follower.close()
         watches = [*self._watches.values(), *([self._looking] if self._looking else [])]
         for task in watches:
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
 
-    async def _await_answer(self, conversation: str, live: Live) -> None:
+    async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
         try:
             outcome: Answer | PonteError = await self._answer_of(live.seq)
         except PonteError as error:
             outcome = error
         self.finish(conversation, live.turn, outcome)
 
-    def _moved(self, channel: Channel, live: Live) -> None:
+    def _moved(self, channel: LiveConversation, live: LiveTurn) -> None:
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
-            follower.wake(urgent=live.ended)
+            follower.wake(urgent=live.is_ended)
 
-    def _tidy(self, conversation: str, channel: Channel) -> None:
+    def _tidy(self, conversation: str, channel: LiveConversation) -> None:
         """Drop ended turns that everybody saw, and the oldest beyond `KEPT`."""
-        seen = min((follower.seen for follower in channel.followers), default=channel.version)
-        ended = [key for key, live in channel.lives.items() if live.ended]
+        seen = min(
+            (follower.seen_version for follower in channel.followers), default=channel.version
+        )
+        ended = [key for key, live in channel.turns.items() if live.is_ended]
         surplus = len(ended) - KEPT
         for number, key in enumerate(ended):
-            live = channel.lives[key]
+            live = channel.turns[key]
             if live.version <= seen:
-                del channel.lives[key]
+                del channel.turns[key]
             elif number < surplus:
                 channel.evicted = max(channel.evicted, live.version)
-                del channel.lives[key]
-        if not channel.followers and not channel.lives:
+                del channel.turns[key]
+        if not channel.followers and not channel.turns:
             self._channels.pop(conversation, None)
 
 

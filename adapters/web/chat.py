@@ -29,11 +29,11 @@ from adapters.web.requests import (
     EventStream,
     Upload,
     locale_of,
-    manner_of,
     read_json,
+    view_options,
     visitor_of,
 )
-from adapters.web.stream import answer_json, turn_events
+from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
 from core.domain.records import FINAL_STATES, QuickCommand, Receipt, Shown
@@ -160,12 +160,13 @@ class Chat:
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
-            manner = manner_of(request, self._site)
-            events = turn_events(self._site, follower, receipt, said.address.channel, manner)
-            return EventStream(events, stack.pop_all())
+            options = view_options(request, self._site)
+            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.waiting)
+            events = TurnEvents(self._site, receipt.turn, writer)
+            return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _answered(self, request: Request, answer: Answer, said: Message) -> Response:
-        html = await render(answer.text) if manner_of(request, self._site).html else None
+        html = await render(answer.text) if view_options(request, self._site).html else None
         body = answer_json(answer, said.address.channel, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSED:
             body["error"] = {"code": answer.code, "message": answer.text}

@@ -17,7 +17,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,10 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from adapters.web import dialects, requests
-from adapters.web.adapter import Follower, Json, Site
+from adapters.web.adapter import Json, Site
 from adapters.web.dialects import RESPONSE, Completion, Dialect, Head
 from adapters.web.errors import (
     STATUS,
@@ -57,11 +56,11 @@ from adapters.web.requests import (
     read_json,
     visitor_of,
 )
-from adapters.web.stream import PACE, news_of
+from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
 from core.changes.cards import differences
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
-from core.domain.messages import ONCE, Answer, Card, Message, Person, Quote
+from core.domain.messages import ONCE, Answer, Card, Message, Person, Progress, Quote
 from core.domain.records import Receipt
 from core.rights.policy import DEFAULT_RULE
 from core.text.i18n import say
@@ -73,8 +72,8 @@ MODEL = "ponte"
 """What is asked where no other model may be chosen."""
 BODY = JSON_BODY + 2 * FILE * 4 // 3
 """Bytes of a request, its files in base64."""
-SOON = 2.0
-"""Seconds in which a stream's turn may still be refused with a status of its own."""
+EARLY_FAILURE_SECONDS = 2.0
+"""How long a stream waits before it answers 200: a turn that fails until then gets a status."""
 DECIDING = ("approve", "deny", "undo")
 """Commands that are for the page: a program may write words that nobody has read."""
 WISHES = ("system", "developer")
@@ -221,27 +220,45 @@ async def _nothing() -> None:
     return None
 
 
-class TurnStream(EventStream):
-    """`left` is awaited where the client is gone before it was `told` the end."""
+class CompatibleWriter:
+    """Writes one turn as the events of one of OpenAI's two APIs, which is `dialect`.
 
-    def __init__(
-        self,
-        events: AsyncIterator[bytes],
-        held: ExitStack,
-        told: asyncio.Event,
-        left: Callable[[], Awaitable[object]],
-    ) -> None:
-        super().__init__(events, held)
-        self._told = told
-        self._left = left
+    Text that was sent cannot be taken back. If the text is replaced, nothing more is sent until the
+    answer is complete; then all of it is sent after an empty line.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            if not self._told.is_set():
-                with suppress(PonteError):
-                    await self._left()
+    interval_seconds = FRAME_INTERVAL_SECONDS
+
+    def __init__(self, site: Site, taken: Taken, dialect: Dialect) -> None:
+        self._site = site
+        self._taken = taken
+        self._dialect = dialect
+        self._text = ""
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
+        return
+        yield
+
+    async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        text = progress.text
+        if text and text != self._text and text.startswith(self._text):
+            for event in self._dialect.grows(text[len(self._text) :]):
+                yield event
+            self._text = text
+
+    async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        if isinstance(outcome, PonteError) or _failure(outcome):
+            for event in self._dialect.fails(_error(outcome)[1]):
+                yield event
+            return
+        text, sent = text_with_links(outcome, self._taken), self._text
+        rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
+        for event in self._dialect.grows(rest) if rest else ():
+            yield event
+        usage = await self._site.journal.used(self._taken.receipt.seq)
+        for event in self._dialect.ends(sent + rest, usage, outcome.status == "stopped"):
+            yield event
 
 
 class InFlight:
@@ -462,95 +479,45 @@ class Compatible:
         if failure := _failure(told):
             return failure
         usage = await self._site.journal.used(taken.receipt.seq)
-        text = self._told(told, taken)
+        text = text_with_links(told, taken)
         return JSONResponse(dialect.whole(text, usage, told.status == "stopped"))
 
     async def _stream(
         self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
     ) -> Response:
-        """What is refused at once is told by its status, before anything is streamed. What is
-        `held` for the request goes over to the stream."""
+        """Stream the turn, or return its failure with an HTTP status if it fails at once.
+
+        The stream takes over what the request holds in `held`.
+        """
         key, hub = taken.said.address.conversation, self._site.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, taken.receipt.seq, taken.said)
-            growing = self._growing(follower, taken.receipt)
-            first = asyncio.ensure_future(anext(growing, None))
-            done, _ = await asyncio.wait({first}, timeout=SOON)
-            if done and (failure := _failure(first.result())):
+            writer = CompatibleWriter(self._site, taken, dialect)
+            turn = TurnEvents(self._site, taken.receipt.turn, writer)
+            events = stream_events(follower, turn)
+            opening = list(dialect.begins())  # numbered, so they are made before the first event
+            first = asyncio.ensure_future(anext(events, b""))
+            await asyncio.wait({first}, timeout=EARLY_FAILURE_SECONDS)
+            if failure := _failure(turn.outcome):
                 return failure
-            told = asyncio.Event()
-            events = self._events(first, growing, taken, dialect, told)
+
+            async def all_events() -> AsyncIterator[bytes]:
+                for event in opening:
+                    yield event
+                if event := await first:
+                    yield event
+                async for event in events:
+                    yield event
+
+            async def on_close() -> None:
+                first.cancel()
+                # A client that disconnects early does not want the answer any more.
+                if not (turn.has_ended or follower.closed):
+                    await taken.left()
+
             stack.push(held.pop_all())
-            return TurnStream(events, stack.pop_all(), told, taken.left)
-
-    async def _growing(
-        self, follower: Follower, receipt: Receipt
-    ) -> AsyncIterator[str | Answer | PonteError]:
-        """The text so far, each time that there is more ("" after a silence), and at last what the
-        turn ended in; it ends without that where the server closes."""
-        seen = ""
-        async for news in news_of(follower):
-            if news is None:
-                yield ""
-            mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
-            live = next(mine, None)
-            outcome = (live.answer or live.error) if live else None
-            if follower.behind and outcome is None:
-                outcome = (await self._site.journal.turn_of(receipt.turn)).answer
-            if outcome is not None:
-                yield outcome
-                return
-            if live is not None and live.progress.text not in ("", seen):
-                seen = live.progress.text
-                yield seen
-            await follower.pause(PACE)
-
-    async def _events(
-        self,
-        first: asyncio.Future[str | Answer | PonteError | None],
-        growing: AsyncIterator[str | Answer | PonteError],
-        taken: Taken,
-        dialect: Dialect,
-        told: asyncio.Event,
-    ) -> AsyncIterator[bytes]:
-        """What was sent cannot be taken back: text that does not go on from it waits for the end,
-        and is then told whole. `told` is set when there is no more to wait for."""
-        for event in dialect.begins():
-            yield event
-        sent = ""
-        step = await first
-        while step is not None:
-            if not isinstance(step, str):
-                told.set()
-            if isinstance(step, Answer) and not _failure(step):
-                text = self._told(step, taken)
-                rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
-                for event in dialect.grows(rest) if rest else ():
-                    yield event
-                usage = await self._site.journal.used(taken.receipt.seq)
-                for event in dialect.ends(sent + rest, usage, step.status == "stopped"):
-                    yield event
-                return
-            if not isinstance(step, str):
-                for event in dialect.fails(_error(step)[1]):
-                    yield event
-                return
-            if not step:
-                yield b": still here\n\n"
-            elif step.startswith(sent):
-                for event in dialect.grows(step[len(sent) :]):
-                    yield event
-                sent = step
-            step = await anext(growing, None)
-        told.set()
-
-    def _told(self, answer: Answer, taken: Taken) -> str:
-        """The answer as text, with the addresses of what stands beside it."""
-        origin = taken.page.partition("/#")[0]
-        lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
-        cards = [carded(card, taken.page, taken.said.locale) for card in answer.cards]
-        return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
+            return EventStream(all_events(), stack.pop_all(), on_close)
 
     def _page(self, request: Request, said: Message) -> str:
         """Where a person reads that turn; "" where there is no page."""
@@ -576,8 +543,16 @@ class Compatible:
             raise NoSuchModel(model=clean(name)[:60], param="model")
 
 
-def carded(card: Card, page: str, locale: str) -> str:
-    """A card as text: what would be done, and where a person decides on it."""
+def text_with_links(answer: Answer, taken: Taken) -> str:
+    """Return the answer as text, with its cards as text and the addresses of its files."""
+    origin = taken.page.partition("/#")[0]
+    lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
+    cards = [card_text(card, taken.page, taken.said.locale) for card in answer.cards]
+    return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
+
+
+def card_text(card: Card, page: str, locale: str) -> str:
+    """Return a card as text: what would be done, and the page on which a person decides."""
     rows = [f"- {each}" for row in card.rows for each in differences(row)]
     head = f"**{one_line(card.title)}** ({say(card.state, locale)})"
     body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))

@@ -29,20 +29,20 @@ from adapters.web.requests import (
     Body,
     EventStream,
     locale_of,
-    manner_of,
     message,
     read_json,
+    view_options,
     visit_of,
     visitor_of,
 )
 from adapters.web.stream import (
-    Cursor,
-    Following,
+    ConversationEvents,
+    ReadCursor,
     answer_json,
     card_json,
-    cursor_of,
     message_json,
-    with_cards,
+    replace_cards,
+    stream_events,
 )
 from core.commands.grammar import TRANSLATED
 from core.domain.errors import NotFound
@@ -173,13 +173,13 @@ class Conversations:
         key = address.conversation
         shown = await self._site.journal.shown(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
-        html = manner_of(request, self._site).html
+        html = view_options(request, self._site).html
         rendered = await asyncio.to_thread(_rendered, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
             messages.append(message_json(one.message, one.seq, one.at, one.state))
             if one.answer is not None:
-                answer = with_cards(one.answer, changed)
+                answer = replace_cards(one.answer, changed)
                 messages.append(_answer(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: card_json(card) for id, card in changed.items()}
@@ -188,7 +188,7 @@ class Conversations:
                 "conversation": address.channel,
                 "messages": messages,
                 "cards": list(cards.values()),
-                "cursor": str(cursor_of(shown)),
+                "cursor": str(ReadCursor.after(shown)),
             }
         )
 
@@ -199,12 +199,12 @@ class Conversations:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
-        manner = manner_of(request, self._site)
-        following = Following(self._site, address, Cursor.read(last), manner)
+        options = view_options(request, self._site)
+        events = ConversationEvents(self._site, address, ReadCursor.parse(last), options)
         with ExitStack() as stack:
             follow = self._site.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
-            return EventStream(following.events(follower), stack.pop_all())
+            return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def file(self, request: Request) -> Response:
         """A file's bytes."""

@@ -8,8 +8,8 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -35,7 +35,7 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from adapters.web.stream import Manner
+from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import Attachment, Message, Person, ReplyTo, turn_id
 from core.domain.records import Receipt, Shown
@@ -112,17 +112,32 @@ class Upload:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events; `held` is closed when the stream ends or the client has gone."""
+    """A response of server-sent events.
 
-    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
+    When the stream has ended or the client has disconnected, `held` is closed, then `on_close` is
+    awaited. `on_close` may raise a PonteError, which is ignored: nobody is there to read it.
+    """
+
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        held: ExitStack,
+        on_close: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._held = held
+        self._on_close = on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await super().__call__(scope, receive, send)
+        try:
+            with self._held:
+                await super().__call__(scope, receive, send)
+        finally:
+            if self._on_close is not None:
+                with suppress(PonteError):
+                    await self._on_close()
 
 
 class Guard:
@@ -311,9 +326,9 @@ def refusal(error: PonteError, locale: str, path: str = "") -> JSONResponse:
     return JSONResponse(body, status, headers)
 
 
-def manner_of(request: Request, site: Site) -> Manner:
-    """`?html=1` asks for the rendered text next to the plain one."""
-    return Manner(request.query_params.get("html") == "1", locale_of(request, site))
+def view_options(request: Request, site: Site) -> ViewOptions:
+    """Return the options of this client. `?html=1` asks for rendered text next to the plain one."""
+    return ViewOptions(request.query_params.get("html") == "1", locale_of(request, site))
 
 
 def locale_of(request: Request, site: Site) -> str:

@@ -1,5 +1,8 @@
-"""Server-sent events (HTML standard): one turn for a script (`POST /chat`), one conversation for
-every tab; messages, answers, cards and files as JSON.
+"""Event streams (server-sent events of the HTML standard), and the JSON in them.
+
+`stream_events` is the loop of every stream. `ConversationEvents` sends a conversation to a tab,
+`TurnEvents` one turn to a script. A writer gives the events their format: `PageWriter` here, and
+`CompatibleWriter` in `compatible.py` for OpenAI's two APIs.
 """
 
 from __future__ import annotations
@@ -10,42 +13,218 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
-from adapters.web.adapter import Follower, Json, Live, Site
+from adapters.web.adapter import Follower, Json, LiveTurn, Site
 from adapters.web.render import GrowingHtml, render
 from core.commands import grammar
 from core.domain.errors import BadInput, NotFound, PonteError
-from core.domain.messages import Address, Answer, Attachment, Card, File, Message
-from core.domain.records import FINAL_STATES, Receipt, Shown
+from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Progress
+from core.domain.records import FINAL_STATES, Shown
 from core.text.i18n import say
 
-BEAT = 15.0
-"""Seconds of silence before a comment is sent, so that no proxy closes the stream."""
-PACE = 0.03
-"""Seconds between two frames of growing text: a person reads no faster."""
-HTML_PACE = 0.1
-"""The same at least, where each is rendered too."""
-RETRY = b"retry: 500\n\n"
-"""Milliseconds that a browser waits before it comes back; Chromium's own 3 s are long."""
-RESETTING = ("new", "forget")
-"""Commands that leave another transcript than before."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Seconds of silence after which a comment is sent, so that no proxy closes the stream."""
+FRAME_INTERVAL_SECONDS = 0.03
+"""Shortest time between two events of growing text: a person reads no faster."""
+HTML_FRAME_INTERVAL_SECONDS = 0.1
+"""Shortest time between two events of growing text that also contain rendered HTML."""
+RECONNECT_FRAME = b"retry: 500\n\n"
+"""Tells a browser to reconnect after 500 ms. Chromium waits 3 s otherwise."""
+KEEP_ALIVE_FRAME = b": still here\n\n"
+TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
+"""Commands after which the conversation has another transcript."""
 _CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How a client wants to be told: `html` next to each text, words in its locale."""
+class ViewOptions:
+    """The options of a client: rendered HTML next to each text, and the locale of sentences."""
 
     html: bool = False
     locale: str = "en"
 
 
-class Cursor:
-    """How far a tab has read: what `id:` of an event says and `Last-Event-ID` gives back.
+class EventSource(Protocol):
+    """The events of one open stream. `stream_events` decides when they are asked for."""
 
-    `12+14` means: every turn up to seq 12 that had an answer, and 14 too (13 still runs; a decision
-    overtakes the turn before it). It holds no secret and works in any process, also after a
-    restart.
+    @property
+    def interval_seconds(self) -> float:
+        """Shortest time between two calls of `on_changes`."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream has nothing more to send."""
+        ...
+
+    def begin(self) -> AsyncIterator[bytes]:
+        """Yield the events that open the stream."""
+        ...
+
+    def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        """Yield the events for `turns`, which have changed since the last call.
+
+        `missed` says that some turns ended between two calls; the journal has them.
+        """
+        ...
+
+
+async def stream_events(follower: Follower, source: EventSource) -> AsyncIterator[bytes]:
+    """Yield the events of `source` until it or the follower ends, and keep-alives in between.
+
+    Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
+    """
+    async for event in source.begin():
+        yield event
+    while not source.has_ended:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                turns = await follower.next_changes()
+        except TimeoutError:
+            yield KEEP_ALIVE_FRAME
+            turns = []
+        if follower.closed:
+            return
+        async for event in source.on_changes(turns, follower.has_missed_turns):
+            yield event
+        if not source.has_ended:
+            await follower.pause(source.interval_seconds)
+
+
+class TurnWriter(Protocol):
+    """Writes one turn as events in the format of its client."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """Shortest time between two events of growing text."""
+        ...
+
+    def begin(self) -> AsyncIterator[bytes]:
+        """Yield the events that come before anything is known of the answer."""
+        ...
+
+    def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        """Yield what is new in `progress` since the last call."""
+        ...
+
+    def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        """Yield the rest of the text and the events that end the turn."""
+        ...
+
+
+class TurnEvents:
+    """The stream of one turn until its end, written by `writer`."""
+
+    def __init__(self, site: Site, turn: str, writer: TurnWriter) -> None:
+        self._site = site
+        self._turn = turn
+        self._writer = writer
+        self.outcome: Answer | PonteError | None = None
+        """How the turn ended; None while it runs. It is set before the last events are written."""
+
+    @property
+    def interval_seconds(self) -> float:
+        return self._writer.interval_seconds
+
+    @property
+    def has_ended(self) -> bool:
+        return self.outcome is not None
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        async for event in self._writer.begin():
+            yield event
+
+    async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        changed = (live for live in turns if live.turn == self._turn and not live.cards)
+        live = next(changed, None)
+        self.outcome = (live.answer or live.error) if live else None
+        if missed and self.outcome is None:
+            self.outcome = (await self._site.journal.turn_of(self._turn)).answer
+        if self.outcome is not None:
+            async for event in self._writer.write_outcome(self.outcome):
+                yield event
+        elif live is not None:
+            async for event in self._writer.write_progress(live.progress):
+                yield event
+
+
+class PageWriter:
+    """Writes one turn as the page's events: `progress`, `delta`, `card`, `file`, `done`, `error`.
+
+    It remembers what it has written, so that each call yields only what is new.
+    """
+
+    def __init__(
+        self, turn: str, conversation: str, options: ViewOptions, turns_before: int = 0
+    ) -> None:
+        """`turns_before` is the number of turns of this conversation that run first."""
+        self._turn = turn
+        self._conversation = conversation
+        self._options = options
+        self._turns_before = turns_before
+        self._text = ""
+        self._activity = ""
+        self._html = GrowingHtml()
+        self.interval_seconds = FRAME_INTERVAL_SECONDS
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        count, text = self._turns_before, ""
+        if count:
+            text = say("Before this: {count}.", self._options.locale, count=count)
+        yield format_event("progress", {"turn": self._turn, "text": text})
+
+    async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        if progress.doing != self._activity:
+            self._activity = progress.doing
+            yield format_event("progress", {"turn": self._turn, "text": progress.doing})
+        if progress.text != self._text:
+            yield format_event("delta", await self._text_change(progress.text))
+
+    async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        # A script puts the pieces together, so the last one completes the text of the answer.
+        if isinstance(outcome, Answer) and outcome.text != self._text:
+            yield format_event("delta", await self._text_change(outcome.text))
+        async for event in self.write_end(outcome):
+            yield event
+
+    async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
+        """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
+        if isinstance(outcome, PonteError):
+            error = error_json(outcome, self._turn, self._options.locale)
+            yield format_event("error", error, id)
+            return
+        for card in outcome.cards:
+            yield format_event("card", card_json(card) | {"turn": self._turn})
+        for file in outcome.files:
+            yield format_event("file", file_json(file) | {"turn": self._turn})
+        html = await render(outcome.text) if self._options.html else None
+        body = answer_json(outcome, self._conversation, self._turn, html)
+        yield format_event("done", body, id)
+
+    async def _text_change(self, text: str) -> Json:
+        """Return what was added to the text. `reset` is set if the new text replaces the old."""
+        is_continued = text.startswith(self._text)
+        data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
+        if not is_continued:
+            data["reset"] = True
+        self._text = text
+        if self._options.html:
+            # Rendering takes time that grows with the text: it may use an eighth of it.
+            began = time.perf_counter()
+            data["html"] = await self._html.of(text)
+            self.interval_seconds = max(
+                HTML_FRAME_INTERVAL_SECONDS, 8 * (time.perf_counter() - began)
+            )
+        return data
+
+
+class ReadCursor:
+    """The position up to which a tab has read: the `id:` of events and `Last-Event-ID`.
+
+    `12+14` means that the tab has seen the end of every turn up to seq 12, and of 14. Turn 13 still
+    runs: a decision overtakes the turn before it. A cursor holds no secret, and any process can
+    read it, also after a restart.
     """
 
     def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
@@ -54,22 +233,33 @@ class Cursor:
         self._open: set[int] = set()
 
     @classmethod
-    def read(cls, text: str) -> Cursor | None:
-        """None for what is no cursor of ours."""
+    def parse(cls, text: str) -> ReadCursor | None:
+        """Return the cursor that `text` stands for, or None if it is not one."""
         if not _CURSOR.fullmatch(text):
             return None
         base, *beyond = (int(number) for number in text.split("+"))
         return cls(base, frozenset(beyond))
 
-    def ended(self, seq: int) -> bool:
-        """Whether this turn's end was shown."""
+    @classmethod
+    def after(cls, entries: Sequence[Shown]) -> ReadCursor:
+        """Return the cursor of a tab that has read all of `entries`."""
+        cursor = cls()
+        for entry in entries:
+            if _is_over(entry):
+                cursor.mark_ended(entry.seq)
+            else:
+                cursor.mark_running(entry.seq)
+        return cursor
+
+    def has_seen(self, seq: int) -> bool:
+        """Return whether the end of this turn was sent."""
         return seq in self._ended or (seq <= self._base and seq not in self._open)
 
-    def open(self, seq: int) -> None:
-        if not self.ended(seq):
+    def mark_running(self, seq: int) -> None:
+        if not self.has_seen(seq):
             self._open.add(seq)
 
-    def end(self, seq: int) -> None:
+    def mark_ended(self, seq: int) -> None:
         self._open.discard(seq)
         self._ended.add(seq)
 
@@ -80,199 +270,118 @@ class Cursor:
         return "+".join(map(str, [base, *beyond[-200:]]))
 
 
-class Telling:
-    """What one client has been told of one turn, and what there is to tell now."""
+class ConversationEvents:
+    """The stream of one tab: what it missed since its cursor, then every turn as it happens.
 
-    def __init__(self, turn: str, conversation: str, manner: Manner) -> None:
-        self._turn = turn
-        self._conversation = conversation
-        self._manner = manner
-        self._text = ""
-        self._doing = ""
-        self._html = GrowingHtml()
-        self.pace = PACE
+    A tab without a cursor starts now: turns that have already ended are not sent.
+    """
 
-    async def growth(self, live: Live) -> AsyncIterator[bytes]:
-        progress = live.progress
-        if progress.doing != self._doing:
-            self._doing = progress.doing
-            yield frame("progress", {"turn": self._turn, "text": progress.doing})
-        if progress.text != self._text:
-            yield frame("delta", await self._delta(progress.text))
+    interval_seconds = FRAME_INTERVAL_SECONDS
+    has_ended = False
 
-    async def end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
-        if isinstance(outcome, PonteError):
-            yield frame("error", error_json(outcome, self._turn, self._manner.locale), id)
-            return
-        for card in outcome.cards:
-            yield frame("card", card_json(card) | {"turn": self._turn})
-        for file in outcome.files:
-            yield frame("file", file_json(file) | {"turn": self._turn})
-        html = await render(outcome.text) if self._manner.html else None
-        yield frame("done", answer_json(outcome, self._conversation, self._turn, html), id)
-
-    async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
-        """What was not told of its text yet, so that the pieces are the whole answer."""
-        if answer.text != self._text:
-            yield frame("delta", await self._delta(answer.text))
-
-    async def _delta(self, text: str) -> Json:
-        """What was added; `reset` where the text does not continue what was told before."""
-        goes_on = text.startswith(self._text)
-        data: Json = {"turn": self._turn, "text": text[len(self._text) :] if goes_on else text}
-        if not goes_on:
-            data["reset"] = True
-        self._text = text
-        if self._manner.html:
-            began = time.perf_counter()
-            data["html"] = await self._html.of(text)
-            self.pace = max(HTML_PACE, 8 * (time.perf_counter() - began))
-        return data
-
-
-class Following:
-    """One tab's stream of a conversation: what it missed since its cursor, then what comes."""
-
-    def __init__(self, site: Site, address: Address, cursor: Cursor | None, manner: Manner):
+    def __init__(
+        self, site: Site, address: Address, cursor: ReadCursor | None, options: ViewOptions
+    ) -> None:
         self._site = site
         self._conversation = address.channel
         self._key = address.conversation
-        self._fresh = cursor is None
-        self._cursor = cursor or Cursor()
-        self._manner = manner
-        self._tellings: dict[str, Telling] = {}
+        self._skips_ended = cursor is None
+        self._cursor = cursor or ReadCursor()
+        self._options = options
+        self._writers: dict[str, PageWriter] = {}
 
-    async def events(self, follower: Follower) -> AsyncIterator[bytes]:
-        yield RETRY
-        async for piece in self._catch_up():
-            yield piece
-        yield frame("ready", {"conversation": self._conversation}, str(self._cursor))
-        async for news in news_of(follower):
-            if news is None:
-                yield b": still here\n\n"
-            if follower.behind:
-                async for piece in self._catch_up():
-                    yield piece
-            for live in news or ():
-                async for piece in self._tell(live):
-                    yield piece
-            paces = [telling.pace for telling in self._tellings.values()]
-            await follower.pause(max(paces, default=PACE))
+    async def begin(self) -> AsyncIterator[bytes]:
+        yield RECONNECT_FRAME
+        async for event in self._catch_up():
+            yield event
+        ready = {"conversation": self._conversation}
+        yield format_event("ready", ready, str(self._cursor))
+
+    async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        if missed:
+            async for event in self._catch_up():
+                yield event
+        for live in turns:
+            async for event in self._write_turn(live):
+                yield event
+        intervals = (writer.interval_seconds for writer in self._writers.values())
+        self.interval_seconds = max(intervals, default=FRAME_INTERVAL_SECONDS)
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
-        """From the journal. A tab without a cursor starts now: what ended before is not told."""
-        shown = await self._site.journal.shown(self._key)
-        for one in shown:
-            if one.answer is not None or one.state in FINAL_STATES:
-                if self._fresh:
-                    self._cursor.end(one.seq)
-                elif not self._cursor.ended(one.seq):
-                    async for piece in self._whole(one):
-                        yield piece
-            elif one.turn not in self._tellings:
-                self._cursor.open(one.seq)
-                self._site.hub.watch(self._key, one.seq, one.message)
-        self._fresh = False
+        """Yield from the journal the turns that ended unseen, and watch those that run."""
+        for entry in await self._site.journal.shown(self._key):
+            if _is_over(entry):
+                if self._skips_ended:
+                    self._cursor.mark_ended(entry.seq)
+                elif not self._cursor.has_seen(entry.seq):
+                    async for event in self._write_ended_turn(entry):
+                        yield event
+            elif entry.turn not in self._writers:
+                self._cursor.mark_running(entry.seq)
+                self._site.hub.watch(self._key, entry.seq, entry.message)
+        self._skips_ended = False
 
-    async def _whole(self, one: Shown) -> AsyncIterator[bytes]:
-        if one.turn not in self._tellings:
-            yield frame("message", message_json(one.message, one.seq, one.at, one.state))
-        self._cursor.end(one.seq)
-        telling = self._tellings.pop(one.turn, None) or self._telling(one.turn)
-        if one.answer is not None:
-            async for piece in telling.end(one.answer, str(self._cursor)):
-                yield piece
+    async def _write_ended_turn(self, entry: Shown) -> AsyncIterator[bytes]:
+        if entry.turn not in self._writers:
+            message = message_json(entry.message, entry.seq, entry.at, entry.state)
+            yield format_event("message", message)
+        self._cursor.mark_ended(entry.seq)
+        writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
+        if entry.answer is not None:
+            async for event in writer.write_end(entry.answer, str(self._cursor)):
+                yield event
 
-    async def _tell(self, live: Live) -> AsyncIterator[bytes]:
+    async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
         for card in live.cards:
-            yield frame("card", card_json(card) | {"turn": live.turn})
+            yield format_event("card", card_json(card) | {"turn": live.turn})
         if live.cards:
             return
-        await self._identify(live)
-        if live.message is None or self._cursor.ended(live.seq):
-            return
-        self._cursor.open(live.seq)
-        if live.turn not in self._tellings:
-            self._tellings[live.turn] = self._telling(live.turn)
-            yield frame("message", message_json(live.message, live.seq, live.message.sent_at))
-        telling = self._tellings[live.turn]
-        if outcome := live.answer or live.error:
-            del self._tellings[live.turn]
-            self._cursor.end(live.seq)
-            async for piece in telling.end(outcome, str(self._cursor)):
-                yield piece
-            if resets(live.message):
-                yield frame("reset", {"conversation": self._conversation})
-            return
-        async for piece in telling.growth(live):
-            yield piece
-
-    async def _identify(self, live: Live) -> None:
-        """Another process took that message in; the journal knows it."""
-        if live.message is None:
+        if live.message is None:  # another process accepted it; the journal has its message
             try:
-                shown = await self._site.journal.turn_of(live.turn)
+                entry = await self._site.journal.turn_of(live.turn)
             except NotFound:
                 return
-            live.seq, live.message = shown.seq, shown.message
-
-    def _telling(self, turn: str) -> Telling:
-        return Telling(turn, self._conversation, self._manner)
-
-
-async def turn_events(
-    site: Site, follower: Follower, receipt: Receipt, conversation: str, manner: Manner
-) -> AsyncIterator[bytes]:
-    """One turn until its end; the stream ends with `done` or `error`."""
-    telling = Telling(receipt.turn, conversation, manner)
-    waiting = say("Before this: {count}.", manner.locale, count=receipt.waiting)
-    text = waiting if receipt.waiting else ""
-    yield frame("progress", {"turn": receipt.turn, "text": text})
-    async for news in news_of(follower):
-        if news is None:
-            yield b": still here\n\n"
-        mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
-        live = next(mine, None)
-        outcome = (live.answer or live.error) if live else None
-        if follower.behind and outcome is None:
-            outcome = (await site.journal.turn_of(receipt.turn)).answer
-        if isinstance(outcome, Answer):
-            async for piece in telling.rest(outcome):
-                yield piece
-        if outcome is not None:
-            async for piece in telling.end(outcome):
-                yield piece
+            live.seq, live.message = entry.seq, entry.message
+        if self._cursor.has_seen(live.seq):
             return
-        if live is not None:
-            async for piece in telling.growth(live):
-                yield piece
-        await follower.pause(telling.pace)
+        self._cursor.mark_running(live.seq)
+        if live.turn not in self._writers:
+            self._writers[live.turn] = self._new_writer(live.turn)
+            message = message_json(live.message, live.seq, live.message.sent_at)
+            yield format_event("message", message)
+        writer = self._writers[live.turn]
+        if outcome := live.answer or live.error:
+            del self._writers[live.turn]
+            self._cursor.mark_ended(live.seq)
+            async for event in writer.write_end(outcome, str(self._cursor)):
+                yield event
+            if resets_transcript(live.message):
+                yield format_event("reset", {"conversation": self._conversation})
+            return
+        async for event in writer.write_progress(live.progress):
+            yield event
+
+    def _new_writer(self, turn: str) -> PageWriter:
+        return PageWriter(turn, self._conversation, self._options)
 
 
-def cursor_of(shown: Sequence[Shown]) -> Cursor:
-    """The cursor of who has read all this."""
-    cursor = Cursor()
-    for one in shown:
-        if one.answer is not None or one.state in FINAL_STATES:
-            cursor.end(one.seq)
-        else:
-            cursor.open(one.seq)
-    return cursor
+def _is_over(entry: Shown) -> bool:
+    return entry.answer is not None or entry.state in FINAL_STATES
 
 
-def resets(message: Message) -> bool:
-    """Whether that message, once done, leaves another transcript than before."""
+def resets_transcript(message: Message) -> bool:
+    """Return whether the turn of this message replaces or empties the transcript."""
     try:
         command = grammar.parse(message.text, message.locale)
     except BadInput:
         return False
-    return bool(message.replaces) or (command is not None and command.name in RESETTING)
+    return bool(message.replaces) or (
+        command is not None and command.name in TRANSCRIPT_RESETTING_COMMANDS
+    )
 
 
-def frame(event: str, data: Json, id: str = "") -> bytes:
-    """One event: `event`, `id`, `data`, one empty line. JSON text holds no line break, so one
-    `data:` line is enough.
-    """
+def format_event(event: str, data: Json, id: str = "") -> bytes:
+    """Return one server-sent event. JSON contains no line break, so one `data:` line is enough."""
     head = f"id: {id}\n" if id else ""
     return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
         errors="replace"
@@ -284,9 +393,9 @@ def file_json(file: File) -> Json:
 
 
 def attachment_json(attachment: Attachment) -> Json:
-    """A file that the person sent; without `url` while its bytes are not there."""
-    shown: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
-    return shown | {"url": f"/files/{attachment.file}"} if attachment.file else shown
+    """Return a file that the person sent. `url` is missing while its bytes are not stored."""
+    body: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
+    return body | {"url": f"/files/{attachment.file}"} if attachment.file else body
 
 
 def card_json(card: Card) -> Json:
@@ -294,7 +403,7 @@ def card_json(card: Card) -> Json:
 
 
 def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
-    """The body of `POST /chat` and of the event `done`; `html` where the page asked for it."""
+    """Return the body of `POST /chat` and of the event `done`, with `html` if it is given."""
     body: Json = {
         "response": answer.text,
         "conversation": conversation,
@@ -311,9 +420,9 @@ def answer_json(answer: Answer, conversation: str, turn: str, html: str | None =
 
 
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
-    """What a person said: `at` in seconds since the epoch, `state` of its turn.
+    """Return a person's message with the `state` of its turn. `at` is in seconds since the epoch.
 
-    `event_key` is the client's own: a tab knows by it what it has already shown.
+    `event_key` is the one that the client sent: a tab recognizes a message that it already shows.
     """
     return {
         "role": "user",
@@ -321,7 +430,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "event_key": message.event_key.partition(":")[2],
         "seq": seq,
         "text": message.text,
-        "files": [attachment_json(one) for one in message.attachments],
+        "files": [attachment_json(attachment) for attachment in message.attachments],
         "clicked": message.clicked,
         "replaces": message.replaces,
         "at": at,
@@ -333,20 +442,6 @@ def error_json(error: PonteError, turn: str, locale: str) -> Json:
     return {"code": error.code, "message": error.words(locale), "turn": turn}
 
 
-def with_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
-    """Its cards as they stand now: `changed` holds by id what came after."""
+def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
+    """Return `answer` with its cards in their present state, which `changed` holds by their ids."""
     return replace(answer, cards=tuple(changed.get(card.id, card) for card in answer.cards))
-
-
-async def news_of(follower: Follower) -> AsyncIterator[list[Live] | None]:
-    """Batches of turns that moved; None where nothing did for `BEAT` seconds."""
-    while True:
-        try:
-            async with asyncio.timeout(BEAT):
-                news = await follower.changed()
-        except TimeoutError:
-            yield None
-            continue
-        if follower.closed:
-            return
-        yield news

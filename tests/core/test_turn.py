@@ -34,7 +34,7 @@ from core.ports.tools import Model, Tool
 from core.rights.allowances import Allowance
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import choices, message, spends
+from tests.fakes.choices import make_choices, make_message, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -125,7 +125,7 @@ ALLOWANCES = (
 async def _bot(
     home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = ()
 ) -> AsyncIterator[tuple[Engine, Watched]]:
-    chosen = choices(model, [Tools(*tools)], spending=spends(allowances=allowances))
+    chosen = make_choices(model, [Tools(*tools)], spending=make_spending(allowances=allowances))
     engine, reply = await Engine.open(home, chosen), Watched()
     engine.replies["web"] = lambda to, posts: reply
     engine.start()
@@ -135,7 +135,7 @@ async def _bot(
 
 
 async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
-    receipt = await engine.inbox.accept(message(text, key))
+    receipt = await engine.inbox.accept(make_message(text, key))
     return await engine.inbox.answer_of(receipt.seq)
 
 
@@ -240,7 +240,7 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
                 yield event
 
     async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
-        await engine.inbox.accept(message("go", "k1"))
+        await engine.inbox.accept(make_message("go", "k1"))
         await reached.wait()
         await engine.drain(0)
     async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
@@ -324,7 +324,7 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
     call = _call("act")
     async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
         await engine.drain(0)
-        receipt = await engine.inbox.accept(message("go", "k1"))
+        receipt = await engine.inbox.accept(make_message("go", "k1"))
         turn = await engine.journal.begin(receipt.seq)
         assert turn
         await engine.journal.heard(turn, [Item("message", role="user", text="go")])
@@ -351,7 +351,7 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         await engine.drain(0)
         said = "run python 1 + 1"
-        turn = await engine.journal.begin((await engine.inbox.accept(message(said, "k1"))).seq)
+        turn = await engine.journal.begin((await engine.inbox.accept(make_message(said, "k1"))).seq)
         assert turn
         await engine.journal.heard(turn, [Item("message", role="user", text=said)])
         await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "demo"))
@@ -375,7 +375,7 @@ async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Pat
 
     model = Scripted(_then([Completed((_call("write"),))], [_said("unreachable")]))
     async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
-        receipt = await engine.inbox.accept(message("go", "k1"))
+        receipt = await engine.inbox.accept(make_message("go", "k1"))
         await begun.wait()
         await engine.inbox.cancel(receipt.seq)
         go_on.set()

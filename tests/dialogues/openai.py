@@ -15,7 +15,7 @@ from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
 WITHOUT: dict[Level, set[str]] = {
@@ -56,7 +56,7 @@ async def served(
     made = ServedModel(
         Client(Place(key, fake.base_url), sleep=no_pause),
         Options(
-            model=model, secret=b"a secret of the tests", silence=silence, prices=always(priced)
+            model=model, secret=b"a secret of the tests", silence=silence, prices=supplier(priced)
         ),
         level=level,
         read=read,

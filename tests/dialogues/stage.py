@@ -24,7 +24,7 @@ from core.rights.policy import AccessPolicy
 from core.rights.usage import Prices
 from core.store.budget import Caps, uncapped
 from core.store.inbox import Intake
-from tests.fakes.choices import ANA, choices, message, spends
+from tests.fakes.choices import ANA, make_choices, make_message, make_spending
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -40,7 +40,7 @@ class Stage:
     async def says(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> tuple[Message, Receipt]:
-        one = message(text, f"k{next(self._numbers)}", channel, person, shared)
+        one = make_message(text, f"k{next(self._numbers)}", channel, person, shared)
         return one, await self.engine.inbox.accept(one)
 
     async def said(
@@ -98,8 +98,8 @@ class Theatre:
         prices: Prices | None = None,
         intake: Intake | None = None,
     ) -> AsyncIterator[Stage]:
-        spending = spends(caps, allowed, prices, intake)
-        made = choices(model, sources, policy, appliers, rules=rules, spending=spending)
+        spending = make_spending(caps, allowed, prices, intake)
+        made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
         approval = replace(made.approval, one=one_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(

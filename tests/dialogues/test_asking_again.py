@@ -12,7 +12,7 @@ from tests.dialogues.decisions import ADA, bot, proposed
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_model_threads import last_heard
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
@@ -21,7 +21,7 @@ levels = pytest.mark.parametrize("level", list(WITHOUT))
 
 
 async def again(stage: Stage, old: Message, text: str, key: str) -> Answer:
-    return await stage.asks(replace(message(text, key), replaces=old.turn))
+    return await stage.asks(replace(make_message(text, key), replaces=old.turn))
 
 
 @levels

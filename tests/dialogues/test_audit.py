@@ -18,7 +18,7 @@ from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import allow_list, capped
+from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.quick_commands import RegisteredCommands
@@ -192,7 +192,7 @@ async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> N
 
 
 async def test_who_is_over_an_allowance_is_refused(theatre: Theatre) -> None:
-    async with theatre.open(policy=ALLOWED, caps=capped(1)) as stage:
+    async with theatre.open(policy=ALLOWED, caps=fixed_caps(1)) as stage:
         for key in ("k1", "k2"):
             await stage.asks(on_slack("hello", key))
         (line,) = await lines(stage)

@@ -49,7 +49,7 @@ async def rows() -> list[dict[str, str]]:
 
 
 def calls_of_model(fake: FakeOpenAI) -> int:
-    return len(fake.asked("/responses")) + len(fake.asked("/chat/completions"))
+    return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
 async def spent(stage: Stage) -> tuple[int, int, int]:
@@ -146,7 +146,7 @@ async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) ->
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
     async with served(theatre, fake, [Source(look, rows)], level="chat") as stage:
         assert (await stage.said("look")).text == "Done."
-    outputs = [m["content"] for m in fake.asked("/chat/completions")[-1]["messages"]
+    outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
     assert f"no {LOST}" in outputs[0]
     assert f"Ada {LOST}" in outputs[1]
@@ -163,7 +163,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
             assert (await stage.said("list them")).text == "It failed."
-    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert f"no such thing {LOST}" in told
     assert calls_of_model(fake) == 2
 
@@ -219,7 +219,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with served(theatre, fake, [Source(buy)], level="chat") as stage:
         assert (await stage.said("buy it")).text == "It is not known."
-    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)
 

@@ -12,13 +12,13 @@ import discord
 import pytest
 import simcord
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from core.commands import grammar
 from core.domain.messages import Answer, Card
 from core.integrations.integration import Alone, ChatPorts
 from core.store.database import Database, SqliteDatabase
 from core.store.schema import MIGRATIONS
-from tests.fakes.choices import QuietBoard, allow_list
+from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
 
@@ -47,7 +47,7 @@ class Stage:
                 unused,
                 unused,
                 MemoryFiles(),
-                QuietBoard(),
+                EmptyStatusBoard(),
                 allow_list(frozenset({"*"})),
                 unused,
                 peers=Alone(self.database),

@@ -6,7 +6,7 @@ from core.domain.messages import File, Person
 from core.domain.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import Theatre
-from tests.fakes.choices import allow_list, capped
+from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.quick_commands import RegisteredCommands
 
 OUTSIDER = Person("slack", "U7", "T7", "Olga")
@@ -71,7 +71,7 @@ async def test_its_result_may_hold_files_or_be_a_failure(theatre: Theatre) -> No
 
 
 async def test_it_counts_as_a_turn_of_the_day(theatre: Theatre) -> None:
-    async with theatre.open(quick=RegisteredCommands(), caps=capped(1)) as stage:
+    async with theatre.open(quick=RegisteredCommands(), caps=fixed_caps(1)) as stage:
         assert (await stage.said("quick-command echo")).status == "done"
         assert (await stage.said("quick-command echo")).code == "too_many"
 

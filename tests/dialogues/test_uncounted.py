@@ -20,7 +20,7 @@ from core.tools.code.source import CodeSource
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, settled
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -144,7 +144,7 @@ async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIte
 
     client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
     source = CodeSource(
-        HostedBackend(client, Choice(prices=always(prices), seconds=HOSTED_RUN_SECONDS))
+        HostedBackend(client, Choice(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
     )
     async with served(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
         yield stage
@@ -207,7 +207,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
     async with hosted(theatre, fake, prices) as stage:
         _, receipt = await stage.says("one?")
         if outcome.fail == "hang":
-            await fake.failed()
+            await fake.wait_for_failures()
             LoopClock().skip(HOSTED_RUN_SECONDS)
         await stage.answered(receipt)
         ((_, money),) = await settled(stage)

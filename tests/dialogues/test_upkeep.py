@@ -17,7 +17,7 @@ from core.domain.messages import ONCE, Address
 from core.domain.records import ALL_OVER, Area, Remote
 from core.store.database import Connection
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import ANA, choices
+from tests.fakes.choices import ANA, make_choices
 from tests.fakes.models import EchoModel
 
 
@@ -155,7 +155,7 @@ def _gone_by(connection: Connection) -> int:
 
 async def test_status_says_after_how_many_days(theatre: Theatre) -> None:
     kept = Retention(30, lambda: {"web": 1})
-    async with theatre.play(replace(choices(), retention=kept)) as stage:
+    async with theatre.play(replace(make_choices(), retention=kept)) as stage:
         told = await stage.said("status")
         assert "What nobody here uses for 1 day is forgotten." in told.text
 

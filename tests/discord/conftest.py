@@ -9,7 +9,7 @@ from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
 PAUSES = {
@@ -23,10 +23,10 @@ PAUSES = {
     "core.chat.presence.SOON": 0.02,
 }
 DEADLINES = {
-    "adapters.discord.connection.CHOICES_PATIENCE": 60.0,
-    "adapters.discord.connection.LOOKUP_PATIENCE": 60.0,
-    "adapters.discord.connection.RIGHTS": 60.0,
-    "adapters.discord.connection.STORED": 60.0,
+    "adapters.discord.commands.AUTOCOMPLETE_SECONDS": 60.0,
+    "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
+    "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
+    "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,
     "adapters.discord.surface.THREAD_DEADLINE": 60.0,
 }
 
@@ -58,7 +58,7 @@ async def discord() -> AsyncIterator[FakeDiscord]:
 
 
 @pytest.fixture
-def ana(discord: FakeDiscord) -> Somebody:
+def ana(discord: FakeDiscord) -> DiscordPerson:
     return discord.user("Ana")
 
 

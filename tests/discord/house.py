@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine, Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (
@@ -24,7 +24,7 @@ from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 
@@ -101,12 +101,12 @@ class House:
     def give(self, name: str, data: bytes, allow: str = "*") -> None:
         """A tool that makes this file, for those whom `allow` names."""
         self.policy = allow_list(frozenset({allow}))
-        self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
+        self.choices = make_choices(self.model, [Drawer(self, name, data)], self.policy)
 
     async def open(self, **options: Any) -> House:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
-        given = self.choices or choices(self.model, policy=self.policy)
+        given = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.inbox.accept
@@ -157,8 +157,8 @@ class House:
 
     async def stored(self, text: str) -> None:
         """Until a message with this text is in the inbox."""
-        await self.discord.until(lambda: text in self.taken)
+        await self.discord.wait_until(lambda: text in self.taken)
 
     async def ready(self) -> None:
         """Until the commands are registered."""
-        await self.discord.until(lambda: self.discord.rest.commands)
+        await self.discord.wait_until(lambda: self.discord.rest.commands)

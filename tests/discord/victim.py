@@ -13,13 +13,13 @@ import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
 from core.chat.participants import OwnWay
 from core.domain.messages import Item
 from core.domain.records import Ask, Completed, Delta, ModelEvent
 from core.integrations.integration import ChatPorts
-from tests.fakes.choices import choices
+from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
 LONG = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
@@ -49,7 +49,7 @@ async def main(
     own = OwnWay(answer_everything=True, threads=False) if flat else OwnWay()
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    given = choices(Model(hold))
+    given = make_choices(Model(hold))
     engine = await Engine.open(home, given)
     adapter = DiscordAdapter(
         token,

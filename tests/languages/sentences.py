@@ -26,8 +26,10 @@ LAZY = {
         "GUEST", "GUEST_DECIDES", "LABELS", "NAME_TOO_LONG", "REASONS", "RULED", "SENTENCES",
         "UNKNOWN", "WORDS",
     },
-    "adapters/discord/connection.py": {
-        "ASK", "ASK_MENU", "CHANGE", "FILE", "INPUT", "PROMPT", "QUICK", "SLUG", "UNDO",
+    "adapters/discord/commands.py": {
+        "ASK_DESCRIPTION", "ASK_MENU", "CHANGE_DESCRIPTION", "FILE_DESCRIPTION",
+        "INPUT_DESCRIPTION", "PROMPT_DESCRIPTION", "QUICK_DESCRIPTION", "SLUG_DESCRIPTION",
+        "UNDO_DESCRIPTION", "WORD_DESCRIPTIONS",
     },
     "adapters/slack/__init__.py": {"RIGHTS"},
     "adapters/slack/render.py": {"_MAY"},

@@ -8,7 +8,7 @@ import string
 import pytest
 from babel.messages.catalog import Catalog, Message
 
-from adapters.discord import connection
+from adapters.discord import commands
 from adapters.slack.setup import manifest
 from core.commands.grammar import TRANSLATED, parse
 from core.text.i18n import LANGUAGE, LOCALES, catalogue, say
@@ -149,9 +149,11 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
     """Discord: a command's description has 100 characters, a form's title 45 (docs: application
     commands, modals); Slack: a modal's title, its buttons and a shortcut's name 24, an app's
     description 140 (docs.slack.dev: views, manifests)."""
-    descriptions = [connection.ASK, connection.PROMPT, connection.FILE, connection.QUICK,
-                    connection.SLUG, connection.INPUT, connection.UNDO, connection.CHANGE,
-                    *connection.WORDS.values()]  # fmt: skip
+    descriptions = [commands.ASK_DESCRIPTION, commands.PROMPT_DESCRIPTION,
+                    commands.FILE_DESCRIPTION, commands.QUICK_DESCRIPTION,
+                    commands.SLUG_DESCRIPTION, commands.INPUT_DESCRIPTION,
+                    commands.UNDO_DESCRIPTION, commands.CHANGE_DESCRIPTION,
+                    *commands.WORD_DESCRIPTIONS.values()]  # fmt: skip
     assert [text for text in descriptions if len(say(text, locale)) > 100] == []
     short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")
     assert [text for text in short if len(say(text, locale)) > 24] == []

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from adapters.discord.connection import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.surface import ChatSurface
 from bot import cli
 from core.store import jobs, notifications, processes, procrastinate_adapter

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine, Stores
@@ -15,8 +15,8 @@ from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
 from core.rights.policy import AccessPolicy
-from tests.fakes.choices import choices
-from tests.fakes.slack import FakeSlack, Json, Place, Someone
+from tests.fakes.choices import make_choices
+from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Workplace:
 
     slack: FakeSlack
     bot: Bot
-    alice: Someone
-    bob: Someone
-    general: Place
-    dm: Place
+    alice: SlackPerson
+    bob: SlackPerson
+    general: SlackChannel
+    dm: SlackChannel
     home: Path
     setting: Setting
     stack: AsyncExitStack
@@ -88,7 +88,7 @@ async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator
 @asynccontextmanager
 async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterator[Bot]:
     """A bot that is connected and runs turns; drained and closed at the end."""
-    chosen = setting.chosen or choices(setting.model)
+    chosen = setting.chosen or make_choices(setting.model)
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
     stores = await Stores.shared(setting.postgres) if setting.postgres else None
@@ -102,7 +102,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     try:
         await adapter.start()
         if not setting.http:
-            await slack.deliveries.connected()
+            await slack.deliveries.wait_until_connected()
         yield Bot(engine, adapter)
     finally:
         await adapter.stop_intake()

@@ -64,7 +64,9 @@ async def show(house: House, turn: Turn, text: str) -> None:
     channels = house.web._hub._channels
     while True:
         (channel,) = channels.values()
-        if channel.followers and all(each.seen == channel.version for each in channel.followers):
+        if channel.followers and all(
+            each.seen_version == channel.version for each in channel.followers
+        ):
             return
         await asyncio.sleep(0)
 

@@ -1,0 +1,204 @@
+"""Discord's slash commands and the message menu: their definitions, registration, autocomplete.
+
+The SDK parses a command's options and calls the handler in `interactions.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import discord
+import structlog
+from discord import app_commands
+
+from adapters.discord.client import IN_DOUBT, Interaction, State
+from adapters.discord.interactions import DiscordHandlers
+from core.text.i18n import LOCALES, nearest, say
+
+log = structlog.get_logger("discord")
+
+# interactions/application-commands.mdx: #autocomplete, and of a name or value
+# #application-command-object-application-command-option-choice-structure.
+MAX_CHOICES, MAX_CHOICE_CHARACTERS = 25, 100
+AUTOCOMPLETE_SECONDS = 2.0
+"""How long an autocomplete may take, of the 3 seconds that every interaction has
+(interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
+
+ASK_DESCRIPTION = "Ask Ponte something"
+ASK_MENU = "Ask Ponte"
+PROMPT_DESCRIPTION = "What do you want to know? Leave it out to write several lines."
+FILE_DESCRIPTION = "A file to go with it"
+QUICK_DESCRIPTION = "Run a quick command"
+SLUG_DESCRIPTION = "Which quick command"
+INPUT_DESCRIPTION = "Its text, or key=value …; leave it out to write several lines"
+UNDO_DESCRIPTION = "Undo a change"
+CHANGE_DESCRIPTION = "Which change"
+WORD_DESCRIPTIONS = {
+    "new": "Start a fresh conversation",
+    "status": "What is connected, and how it is",
+    "stop": "Stop what Ponte is doing here",
+    "usage": "What was used today",
+}
+"""Descriptions of the commands that take no options."""
+
+FindChoices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
+"""Returns the choices for the text typed so far, as (shown name, value)."""
+
+
+class Translations(app_commands.Translator):
+    """Translates descriptions with our catalogues. Names of commands stay as they are, because
+    people tell each other what to type."""
+
+    async def translate(
+        self,
+        string: app_commands.locale_str,
+        locale: discord.Locale,
+        context: app_commands.TranslationContextTypes,
+    ) -> str | None:
+        # Discord knows pt-BR and fr; en is what the commands say themselves.
+        if locale.value not in LOCALES or string.message.islower():
+            return None
+        translated = say(string.message, nearest(locale.value))
+        return translated if translated != string.message else None
+
+
+def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands.CommandTree[Any]:
+    """Return all commands, for servers and for people who installed the app for themselves."""
+    tree: app_commands.CommandTree[Any] = app_commands.CommandTree(
+        client,
+        allowed_contexts=app_commands.AppCommandContext(
+            guild=True, dm_channel=True, private_channel=True
+        ),
+        allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+    )
+    tree.error(report_failure)
+    words = (
+        _make_word(handlers, word, description) for word, description in WORD_DESCRIPTIONS.items()
+    )
+    for command in (_make_ask(handlers), _make_quick(handlers), _make_undo(handlers), *words):
+        tree.add_command(command)
+    tree.add_command(_make_menu(handlers))
+    return tree
+
+
+async def report_failure(interaction: Interaction, error: Exception) -> None:
+    """Log the failure of a command or click, and tell the person about it."""
+    cause = getattr(error, "original", error)
+    log.error("command broke", why=type(cause).__name__, exc_info=cause)
+    words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
+    if not interaction.response.is_done():
+        with suppress(discord.DiscordException, *IN_DOUBT):
+            await interaction.response.send_message(words, ephemeral=True)
+
+
+async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
+    """Return the commands and their translations as Discord takes them, in a fixed order."""
+    translator = tree.translator
+    if translator is None:
+        return [command.to_dict(tree) for command in tree.get_commands()]
+    return [
+        await command.get_translated_payload(tree, translator) for command in tree.get_commands()
+    ]
+
+
+async def register(tree: app_commands.CommandTree[Any], application: int, state: State) -> bool:
+    """Register all commands with one PUT if they have changed. Return whether Discord took them.
+
+    A refusal is logged, and tried again at the next start only: an app may create 200 commands a
+    day (interactions/application-commands.mdx#registering).
+    """
+    body = json.dumps(await make_payload(tree), sort_keys=True)
+    digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
+    if digest == state.commands:
+        return False
+    try:
+        await tree.sync()
+    except (discord.DiscordException, *IN_DOUBT) as error:
+        log.warning("commands not registered", why=str(error)[:300])
+        return False
+    state.commands = digest
+    await state.flush()
+    log.info("commands registered", count=len(tree.get_commands()))
+    return True
+
+
+def _make_ask(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
+    async def ask(
+        interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
+    ) -> None:
+        await handlers.ask(interaction, prompt, file)
+
+    app_commands.describe(prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION)(ask)
+    return app_commands.Command(name="ask", description=ASK_DESCRIPTION, callback=ask)
+
+
+def _make_quick(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
+    async def quick(
+        interaction: Interaction,
+        slug: app_commands.Range[str, 1, 100],
+        input: str = "",
+        file: discord.Attachment | None = None,
+    ) -> None:
+        await handlers.run_quick_command(interaction, slug, input, file)
+
+    app_commands.describe(slug=SLUG_DESCRIPTION, input=INPUT_DESCRIPTION, file=FILE_DESCRIPTION)(
+        quick
+    )
+    command: app_commands.Command[Any, Any, None]
+    command = app_commands.Command(
+        name="quick-command", description=QUICK_DESCRIPTION, callback=quick
+    )
+    command.autocomplete("slug")(_autocomplete(handlers.find_slugs))
+    return command
+
+
+def _make_undo(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
+    async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
+        await handlers.undo(interaction, change)
+
+    app_commands.describe(change=CHANGE_DESCRIPTION)(undo)
+    command: app_commands.Command[Any, Any, None]
+    command = app_commands.Command(name="undo", description=UNDO_DESCRIPTION, callback=undo)
+    command.autocomplete("change")(_autocomplete(handlers.find_undoable))
+    return command
+
+
+def _make_word(
+    handlers: DiscordHandlers, word: str, description: str
+) -> app_commands.Command[Any, Any, None]:
+    async def callback(interaction: Interaction) -> None:
+        await handlers.run_word(interaction, word)
+
+    return app_commands.Command(name=word, description=description, callback=callback)
+
+
+def _make_menu(handlers: DiscordHandlers) -> app_commands.ContextMenu:
+    async def ask_about(interaction: Interaction, message: discord.Message) -> None:
+        await handlers.ask_about(interaction, message)
+
+    return app_commands.ContextMenu(name=ASK_MENU, callback=ask_about)
+
+
+def _autocomplete(
+    find_choices: FindChoices,
+) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
+    async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        try:
+            async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
+                found = await find_choices(interaction, typed)
+        except Exception as error:
+            # Discord takes an empty list. A late or broken one looks like a failure of the app.
+            log.warning("no choices", why=type(error).__name__)
+            return []
+        return [
+            app_commands.Choice(name=name[:MAX_CHOICE_CHARACTERS] or value, value=value)
+            for name, value in found[:MAX_CHOICES]
+            if value and len(value) <= MAX_CHOICE_CHARACTERS
+        ]
+
+    return complete

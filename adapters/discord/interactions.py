@@ -1,0 +1,333 @@
+"""Commands, clicks and filled-in forms on Discord, and the right answer to each.
+
+`DiscordInteraction` is one interaction as `core.chat.interactions` handles it. `DiscordHandlers`
+turns each command, button and form into the words that a person could have typed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import discord
+import structlog
+
+from adapters.discord import events, render
+from adapters.discord.client import (
+    ALREADY_ACKNOWLEDGED,
+    IN_DOUBT,
+    TOKEN_LIFE,
+    UNKNOWN_INTERACTION,
+    Acks,
+    Interaction,
+    Roles,
+    State,
+    Token,
+)
+from adapters.discord.events import Locations, person_of
+from adapters.discord.files import files_of, given_file
+from adapters.discord.render import (
+    ABOUT_ID,
+    ASK_ID,
+    INPUT_FIELD,
+    PROMPT_FIELD,
+    QUICK_ID,
+    QUOTE_FIELD,
+    about_form,
+    ask_form,
+    filled_in,
+    quick_form,
+)
+from core.chat.files import Downloads
+from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
+from core.commands import grammar
+from core.commands.grammar import Command
+from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.records import Receipt
+from core.ports.conversations import StatusBoard
+from core.runtime.tasks import Tasks
+from core.text.i18n import nearest
+
+log = structlog.get_logger("discord")
+
+DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS = 0.5, 1.8
+"""How long rights may take, and by when an interaction must be stored. Discord wants the
+acknowledgement within 3 seconds (receiving-and-responding.mdx#responding-to-an-interaction); more
+than one of them is left for the network."""
+QUICK_COMMAND_LOOKUP_SECONDS = 0.5
+"""How long the look-up of a quick command may delay the form that asks for its inputs."""
+PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
+"""Commands whose answer only the person sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionParts:
+    """The parts of the adapter that each interaction works with."""
+
+    locations: Locations
+    roles: Roles
+    acks: Acks
+    downloads: Downloads
+    tasks: Tasks
+
+
+class DiscordInteraction:
+    """The port `ChatInteraction` for one command, click or form of Discord.
+
+    `asker` owns the conversation that a click is about, if it is not the person who clicked.
+    """
+
+    def __init__(self, parts: InteractionParts, interaction: Interaction, asker: int = 0) -> None:
+        self._parts = parts
+        self._interaction = interaction
+        self._asker = asker
+        self._is_click = interaction.type is discord.InteractionType.component
+        self._message: Message | None = None
+
+    @property
+    def limits(self) -> InteractionLimits:
+        return InteractionLimits(DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS)
+
+    @property
+    def person(self) -> Person:
+        return person_of(self._interaction.user)
+
+    @property
+    def address(self) -> Address:
+        locations = self._parts.locations
+        location = locations.of_interaction(self._interaction)
+        return locations.aliased(location, self._interaction.user.id)
+
+    @property
+    def locale(self) -> str:
+        return locale_of(self._interaction)
+
+    async def learn_about_person(self) -> None:
+        """Take in the roles that the interaction carries, so that nothing needs to be asked."""
+        await self._parts.roles.saw(self._interaction.user)
+
+    async def make_message(self, request: InteractionRequest) -> Message:
+        """Return the message, and let its answer wait for the acknowledgement."""
+        interaction, locations = self._interaction, self._parts.locations
+        kind: Literal["click", "command"] = "click" if self._is_click else "command"
+        token = Token.of(interaction, kind, request.is_private)
+        source = str(interaction.message.id) if self._is_click and interaction.message else ""
+        self._message = events.from_interaction(
+            interaction,
+            locations.of_interaction(interaction),
+            locations,
+            request.text,
+            token.text(),
+            time.time() + TOKEN_LIFE,
+            source=source,
+            asker=self._asker,
+            clicked=self._is_click,
+            context=request.context,
+            files=request.files,
+        )
+        self._parts.acks.expect(self._message.turn)
+        return self._message
+
+    async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
+        """Defer the answer. After a late acknowledgement the answer goes to the channel."""
+        if not receipt.fresh:
+            return False
+        is_acknowledged = True
+        try:
+            await self._interaction.response.defer(
+                thinking=not self._is_click, ephemeral=request.is_private
+            )
+        except discord.HTTPException as refused:
+            is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
+            if refused.code != UNKNOWN_INTERACTION:
+                log.warning("not acked", why=f"{refused.status}/{refused.code}")
+        except IN_DOUBT as error:
+            # Discord may have taken it: the first edit of the answer shows whether it did.
+            log.info("ack in doubt", why=type(error).__name__)
+        self._parts.acks.settle(receipt.turn, is_acknowledged)
+        if self._message is not None and self._message.attachments:
+            self._parts.tasks.start(self._parts.downloads.all_of(self._message))
+        return is_acknowledged
+
+    async def notify(self, words: str) -> None:
+        """Answer the interaction with words that only the person sees."""
+        if self._message is not None:
+            self._parts.acks.settle(self._message.turn, False)
+        try:
+            await self._interaction.response.send_message(words, ephemeral=True)
+        except (discord.DiscordException, *IN_DOUBT) as error:
+            log.info("not told", why=type(error).__name__)
+
+
+class DiscordHandlers:
+    """Handles each command, click and filled-in form."""
+
+    def __init__(
+        self, interactions: Interactions, parts: InteractionParts, board: StatusBoard, state: State
+    ) -> None:
+        self._interactions = interactions
+        self._parts = parts
+        self._board = board
+        self._state = state
+
+    async def handle(self, interaction: Interaction) -> None:
+        """Handle a click or a filled-in form. The SDK's command tree handles commands."""
+        data: Mapping[str, Any] = interaction.data or {}
+        id = str(data.get("custom_id", ""))
+        if interaction.type is discord.InteractionType.component:
+            await self._handle_click(interaction, id)
+        elif interaction.type is discord.InteractionType.modal_submit:
+            await self._handle_form(interaction, id)
+
+    async def ask(
+        self, interaction: Interaction, prompt: str, file: discord.Attachment | None
+    ) -> None:
+        """Handle `/ask`. Without a prompt and a file, a form asks for several lines."""
+        if not prompt and file is None:
+            await self._show_form(interaction, ask_form(locale_of(interaction)))
+        else:
+            await self._submit(interaction, InteractionRequest(prompt, files=_as_files(file)))
+
+    async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
+        """Handle *Apps → Ask Ponte* in the menu of a message.
+
+        Discord sends the message's files with this interaction only, so they are remembered until
+        the form comes back. A form field has no room for them.
+        """
+        me = interaction.client.user.id if interaction.client.user else 0
+        files = files_of(message)
+        if files:
+            self._state.asked[str(message.id)] = [asdict(file) for file in files]
+            await self._state.flush()
+        text = events.quote_of(message, me).text
+        names = [file.name for file in files]
+        form = about_form(text, message.id if files else 0, names, locale_of(interaction))
+        await self._show_form(interaction, form)
+
+    async def run_quick_command(
+        self, interaction: Interaction, slug: str, input: str, file: discord.Attachment | None
+    ) -> None:
+        """Handle `/quick-command`. Without input, a form asks for the inputs that it takes."""
+        if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
+            known = await self._interactions.find_quick_commands(
+                DiscordInteraction(self._parts, interaction), QUICK_COMMAND_LOOKUP_SECONDS
+            )
+            command = next((each for each in known if each.slug == slug), None)
+            if command is None or command.inputs:
+                form = quick_form(slug, command, locale_of(interaction))
+                await self._show_form(interaction, form)
+                return
+        text = _quick_command_text(slug, input)
+        await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
+
+    async def run_word(self, interaction: Interaction, word: str) -> None:
+        """Handle a command without options, such as `/status`."""
+        request = InteractionRequest(word, is_private=word in PRIVATE_WORDS)
+        await self._submit(interaction, request)
+
+    async def undo(self, interaction: Interaction, change: str) -> None:
+        """Handle `/undo`."""
+        await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
+
+    async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
+        """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
+        typed, locale = typed.lower(), locale_of(interaction)
+        user = DiscordInteraction(self._parts, interaction)
+        known = await self._board.commands(user.person, user.address)
+        titles = [(command.slug, command.told(locale)[0]) for command in known]
+        return [
+            (f"{slug} – {title}" if title else slug, slug)
+            for slug, title in titles
+            if typed in slug or typed in title.lower()
+        ]
+
+    async def find_undoable(
+        self, interaction: Interaction, typed: str
+    ) -> Sequence[tuple[str, str]]:
+        """Return the changes of this conversation that can be undone, as (shown, id)."""
+        typed = typed.lower()
+        conversation = DiscordInteraction(self._parts, interaction).address.conversation
+        return [
+            (f"{card.id} – {card.title}", card.id)
+            for card in await self._board.changes(conversation)
+            if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
+        ]
+
+    async def _submit(
+        self, interaction: Interaction, request: InteractionRequest, asker: int = 0
+    ) -> bool:
+        user = DiscordInteraction(self._parts, interaction, asker)
+        return await self._interactions.submit(user, request)
+
+    async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
+        """A form must be the first response to an interaction, so nothing is sent before it."""
+
+        async def show() -> str:
+            await interaction.response.send_modal(form)
+            return ""
+
+        await self._interactions.show_form(DiscordInteraction(self._parts, interaction), show)
+
+    async def _handle_form(self, interaction: Interaction, id: str) -> None:
+        values = filled_in(interaction)
+        prompt = values.get(PROMPT_FIELD, "")
+        if id == ASK_ID:
+            await self._submit(interaction, InteractionRequest(prompt))
+        elif found := ABOUT_ID.fullmatch(id):
+            files, reference = self._recall_files(interaction, found["message"])
+            quoted = values.get(QUOTE_FIELD, "") or ("[no words, but files]" if reference else "")
+            quote = Quote("the message asked about", quoted, reference=reference)
+            context = (quote,) if quoted else ()
+            await self._submit(
+                interaction, InteractionRequest(prompt, context=context, files=files)
+            )
+        elif found := QUICK_ID.fullmatch(id):
+            text = _quick_command_text(found["slug"], values.get(INPUT_FIELD, ""))
+            if found["named"]:
+                inputs = {name: value for name, value in values.items() if value}
+                text = grammar.typed(Command("quick-command", slug=found["slug"], input=inputs))
+            await self._submit(interaction, InteractionRequest(text, "spend"))
+
+    def _recall_files(
+        self, interaction: Interaction, message: str | None
+    ) -> tuple[tuple[Attachment, ...], str]:
+        """Return the files of the message that a form is about. If they are not remembered any
+        more, return the reference by which the turn can fetch them again."""
+        if not message:
+            return (), ""
+        files = self._state.asked.get(message)
+        if files is None:
+            return (), f"{interaction.channel_id}/{message}"
+        return tuple(Attachment(**file) for file in files), ""
+
+    async def _handle_click(self, interaction: Interaction, id: str) -> None:
+        """Handle a button of ours. Ids that we do not make ourselves are ignored."""
+        if interaction.message is None:
+            return
+        if found := render.ID.fullmatch(id):
+            request = InteractionRequest(f"{found['action']} {found['card']}")
+            await self._submit(interaction, request)
+            return
+        found = render.STOP.fullmatch(id)
+        request = InteractionRequest("stop")
+        if found and await self._submit(interaction, request, int(found["asker"])):
+            # The post may not grow any more, so nothing else would take the button away.
+            view = render.without_stop(interaction.message)
+            with suppress(discord.HTTPException, *IN_DOUBT):
+                await interaction.edit_original_response(view=view)
+
+
+def locale_of(interaction: Interaction) -> str:
+    """Return the language of the person's client, or the nearest one that we have."""
+    return nearest(str(interaction.locale))
+
+
+def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:
+    return () if file is None else (given_file(file),)
+
+
+def _quick_command_text(slug: str, input: str) -> str:
+    return f"quick-command {slug} {input}".strip()
