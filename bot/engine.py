@@ -216,7 +216,7 @@ class Engine:
         self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = Changes(
-            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
+            ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
             approval=choices.approval, audit=self.audit, moved=self._moved.set,
             clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
             labels=self._labels,
