@@ -66,7 +66,7 @@ async def test_what_is_amended_while_it_waits(worker: Theatre) -> None:
         await gate.reached.wait()
         said, receipt = await server.says("wrong")
         gone, withdrawn = await server.says("never mind")
-        amend = server.engine.inbox.amend
+        amend = server.engine.records.inbox.amend
         assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
         await amend(gone.event_key, None)
         gate.open.set()
