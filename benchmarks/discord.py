@@ -147,7 +147,7 @@ async def running(
             await bot.wait()
 
 
-async def crowded(module: str, model: str) -> tuple[float, float]:
+async def measure_crowd(module: str, model: str) -> tuple[float, float]:
     """`new_s` and `back_s`. Discord tells of 30 members a second."""
     async with FakeDiscord() as discord:
         discord.faults.limit_members(30, 1.0)
@@ -159,7 +159,7 @@ async def crowded(module: str, model: str) -> tuple[float, float]:
             return await run.crowd(people), await run.crowd(people)
 
 
-async def measured(module: str, quick: bool) -> Figures:
+async def measure(module: str, quick: bool) -> Figures:
     async with fake(0.0) as model:
         async with FakeDiscord() as discord, running(discord, module, model) as (run, ready):
             idle = process.resident(run.pid) / 2**20
@@ -167,7 +167,7 @@ async def measured(module: str, quick: bool) -> Figures:
             serial = await run.serial(50 if quick else 300)
             bursts = [await run.burst(60) for _ in range(1 if quick else 5)]
             took, cpu = (statistics.median(figures) for figures in zip(*bursts, strict=True))
-        crowds = await crowded(module, model)
+        crowds = await measure_crowd(module, model)
         return Figures(ready, idle, statistics.median(serial), took, cpu, *crowds)
 
 
@@ -175,7 +175,7 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     """Prints a row for each figure; returns the ratios."""
 
     async def figures(module: str) -> dict[str, float]:
-        return asdict(await measured(module, quick))
+        return asdict(await measure(module, quick))
 
     return await compared(BARE, figures, AIMS, rounds)
 

@@ -91,11 +91,11 @@ class Run:
     async def answered(self, said: Sequence[Post]) -> None:
         left = list(said)
 
-        def done() -> bool:
+        def all_are_answered() -> bool:
             left[:] = [post for post in left if not self.slack.finished_answers(post)]
             return not left
 
-        await self.slack.wait_until(done, 120)
+        await self.slack.wait_until(all_are_answered, 120)
 
     async def crowd(self, where: Sequence[tuple[SlackPerson, SlackChannel]]) -> float:
         """Seconds until everybody is answered who writes at once, each where they are alone."""
@@ -106,7 +106,7 @@ class Run:
         ]
         asked = {post.channel: post.ts for post in said}
 
-        def done() -> bool:
+        def all_are_answered() -> bool:
             """In one look at all posts, since looking must not hold up the double."""
             return asked.keys() <= {
                 post.channel
@@ -115,7 +115,7 @@ class Run:
                 and not self.slack.is_in_progress(post)
             }  # fmt: skip
 
-        await self.slack.wait_until(done, 180)
+        await self.slack.wait_until(all_are_answered, 180)
         took = time.monotonic() - began
         if any(self.slack.ephemeral_posts(place.id) for _, place in where):
             raise RuntimeError("somebody was refused")
@@ -201,7 +201,7 @@ async def running_on(
             await bot.wait()
 
 
-async def measured(module: str, quick: bool) -> Figures:
+async def measure(module: str, quick: bool) -> Figures:
     async with fake(0.0) as quickly, fake(1.0) as slowly:
         async with running(module, quickly) as (run, ready):
             await asyncio.sleep(1)
@@ -214,11 +214,11 @@ async def measured(module: str, quick: bool) -> Figures:
         async with running(module, slowly) as (run, _):
             await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
             hundred = await run.at_once(100, 100)
-        crowds = await crowded(module, quickly)
+        crowds = await measure_crowd(module, quickly)
         return Figures(ready, idle, p50, p99, cpu, serial, slowest, burst, hundred, *crowds)
 
 
-async def crowded(module: str, model: str) -> tuple[float, float, float, float]:
+async def measure_crowd(module: str, model: str) -> tuple[float, float, float, float]:
     """`new_s`, `back_s`, `new_direct_s`, `crowd_s`."""
     async with FakeSlack() as slack:
         people = [slack.person(f"Member {n}") for n in range(CROWD + DIRECT + MANY)]
@@ -239,7 +239,7 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     """Prints a row for each figure; returns the ratios."""
 
     async def figures(module: str) -> dict[str, float]:
-        return asdict(await measured(module, quick))
+        return asdict(await measure(module, quick))
 
     return await compared(BARE, figures, AIMS, rounds)
 

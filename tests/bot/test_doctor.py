@@ -284,10 +284,10 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
 async def test_a_look_that_breaks_is_a_line_like_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise RuntimeError("with a secret in it")
 
-    monkeypatch.setattr(type(MODEL), "check", broken)
+    monkeypatch.setattr(type(MODEL), "check", raise_error)
     told = await doctor(tmp_path, openai_api_key="sk-right")
     assert (told.code, told.parts["model"]) == (
         1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",

@@ -53,8 +53,8 @@ class Drawer:
 
 
 @pytest.fixture
-def drawer(embedded: Embedded) -> Drawer:
-    return Drawer(embedded)
+def drawer(database_engine: Embedded) -> Drawer:
+    return Drawer(database_engine)
 
 
 @pytest.fixture

@@ -166,19 +166,19 @@ async def test_a_place_that_nobody_serves_now_waits_for_one_who_does(engine: Eng
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_handler_that_raises_is_tried_again_in_its_place(embedded: Embedded) -> None:
-    worker = Worker(embedded, broken=3).start()
+async def test_a_handler_that_raises_is_tried_again_in_its_place(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, broken=3).start()
     for text in ("first", "second", "third"):
-        await embedded.inbox.accept(says(text))
+        await database_engine.inbox.accept(says(text))
     await worker.until_ended(3)
     assert worker.said == ["first"] * 4 + ["second", "third"]
 
 
-async def test_what_is_put_off_holds_up_nobody_else(embedded: Embedded) -> None:
-    worker = Worker(embedded, broken=1).start()
-    first = await embedded.inbox.accept(says("first"))
+async def test_what_is_put_off_holds_up_nobody_else(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, broken=1).start()
+    first = await database_engine.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)
-    other = await embedded.inbox.accept(says("elsewhere", "C2"))
+    other = await database_engine.inbox.accept(says("elsewhere", "C2"))
     await worker.until_ended(1)
     assert worker.ended == [other.seq]
 
@@ -202,12 +202,12 @@ async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
     assert (await heir.inbox.answer_of(seq)).text == "re: hello"
 
 
-async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(embedded: Embedded) -> None:
-    seq = (await embedded.inbox.accept(says("hello"))).seq
-    turn = await embedded.journal.begin(seq)
+async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(database_engine: Embedded) -> None:
+    seq = (await database_engine.inbox.accept(says("hello"))).seq
+    turn = await database_engine.journal.begin(seq)
     assert turn
-    await embedded.journal.ended(turn, "removed")
-    answer = await embedded.inbox.answer_of(seq)
+    await database_engine.journal.ended(turn, "removed")
+    answer = await database_engine.inbox.answer_of(seq)
     assert (answer.text, answer.status) == ("", "stopped")
 
 

@@ -33,14 +33,14 @@ ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "
 
 
 @pytest.fixture
-async def ledger(embedded: Embedded) -> Ledger:
+async def ledger(database_engine: Embedded) -> Ledger:
     """Every ledger passes the same suite; a new one is added here."""
-    return SqlLedger(embedded.database)
+    return SqlLedger(database_engine.database)
 
 
 @pytest.fixture
-async def outbox(embedded: Embedded) -> Outbox:
-    return SqlOutbox(embedded.database)
+async def outbox(database_engine: Embedded) -> Outbox:
+    return SqlOutbox(database_engine.database)
 
 
 def draft(*rows: RowWrite) -> Draft:
@@ -188,33 +188,33 @@ async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
     assert await ledger.undrawn() == []
 
 
-async def test_what_a_broken_event_left(ledger: Ledger, embedded: Embedded) -> None:
-    event = (await embedded.inbox.accept(says("approve abcde2"))).seq
+async def test_what_a_broken_event_left(ledger: Ledger, database_engine: Embedded) -> None:
+    event = (await database_engine.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
     assert await ledger.abandoned() == []
-    await embedded.end(event)
+    await database_engine.end(event)
     assert [one.id for one in await ledger.abandoned()] == [change.id]
 
 
-async def test_a_note_waits_for_the_threads_next_turn(ledger: Ledger, embedded: Embedded) -> None:
-    turn = await talk(embedded, "hello")
+async def test_a_note_waits_for_the_threads_next_turn(ledger: Ledger, database_engine: Embedded) -> None:
+    turn = await talk(database_engine, "hello")
     for number, note in enumerate(("first", "second")):
         asked = replace(proposal(f"c{number}"), thread=turn.thread)
         await ledger.close((await ledger.propose(asked)).id, "denied", ANA, note, 150.0)
-    await talk(embedded, "and now")
-    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    await talk(database_engine, "and now")
+    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
     assert texts.index("first") < texts.index("second") < texts.index("and now")
-    await talk(embedded, "again")
-    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    await talk(database_engine, "again")
+    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
     assert texts.count("first") == 1
 
 
-async def test_forgetting(ledger: Ledger, embedded: Embedded) -> None:
-    turn = await talk(embedded, "hello")
+async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
+    turn = await talk(database_engine, "hello")
     asked = replace(proposal("w"), thread=turn.thread)
     waiting, ended = await ledger.propose(asked), await done(ledger)
     applying = await ledger.claim((await open_(ledger, "c3")).id, 9, ANA, 150.0)
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     assert (await ledger.get(waiting.id)).state == "withdrawn"
     after = await ledger.get(ended.id)
     assert (after.state, after.forgotten, after.proposal.asker.name) == ("done", True, "")
@@ -282,17 +282,17 @@ async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None
 
 
 async def test_approvals_are_forgotten_and_go_with_their_change(
-    ledger: Ledger, embedded: Embedded
+    ledger: Ledger, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await ledger.consent(change.id, Consent(BOB, HERE, 150.0))
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     (consent,) = (await ledger.get(change.id)).consents
     assert (consent.person.key, consent.person.name) == (BOB.key, "")
     await ledger.purge(9e12)
     with pytest.raises(NotFound):
         await ledger.get(change.id)
-    rows = await embedded.database.read(
+    rows = await database_engine.database.read(
         lambda c: c.execute("SELECT count(*) AS n FROM consents").fetchone()
     )
     assert rows["n"] == 0
@@ -345,13 +345,13 @@ async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -
 
 
 async def test_what_is_forgotten_keeps_no_words(
-    ledger: Ledger, outbox: Outbox, embedded: Embedded
+    ledger: Ledger, outbox: Outbox, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await outbox.tell(change.id, "asked", [copy(change), copy(change, ANA)])
     one = replace(copy(change), text="Ana asks", state="posted", post="D1:7")
     await outbox.put(one)
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     assert await outbox.unposted() == [], "what was not begun is not posted"
     (left,) = await outbox.outdated()
     assert (left.text, left.person.name, left.post) == ("", "", "D1:7")

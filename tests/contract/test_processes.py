@@ -206,7 +206,7 @@ async def _with_kernel(engine: Shared, worker: Worker) -> str:
     return thread
 
 
-def _named(engine: Shared) -> Worker:
+def _start_named_worker(engine: Shared) -> Worker:
     """One that also takes what is handed to it by name."""
     engine.jobs.kernels(engine.home)
     return Worker(engine).start("web")
@@ -214,9 +214,9 @@ def _named(engine: Shared) -> Worker:
 
 async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
     ours, theirs = two
-    here = _named(ours)
+    here = _start_named_worker(ours)
     thread = await _with_kernel(ours, here)
-    there = _named(theirs)
+    there = _start_named_worker(theirs)
     for number in range(9):
         last = await theirs.inbox.accept(says(f"{number}"))
     await ours.inbox.answer_of(last.seq)
@@ -227,12 +227,12 @@ async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
 
 async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two) -> None:
     ours, theirs = two
-    thread = await _with_kernel(ours, _named(ours))
+    thread = await _with_kernel(ours, _start_named_worker(ours))
     busy = Worker(ours, held=True)
     ours.jobs._handler = busy.handle
     await ours.inbox.accept(says("think"))
     await busy.until_begun(1)
-    there = _named(theirs)
+    there = _start_named_worker(theirs)
     waits = await theirs.inbox.accept(says("next"))
     heir = await ours.killed()
     assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
@@ -245,7 +245,7 @@ async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two
 
 async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
     ours, theirs = two
-    thread = await _with_kernel(ours, _named(ours))
+    thread = await _with_kernel(ours, _start_named_worker(ours))
     dropped = asyncio.Queue[str]()
     ours.jobs.on("kernel", dropped.put)
     await theirs.jobs.kernels(theirs.home).forget(thread)
@@ -259,7 +259,7 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
     receipt = await ours.inbox.accept(says("hello"))
     await ours.inbox.answer_of(receipt.seq)
 
-    async def left() -> int:
+    async def count_jobs() -> int:
         return await ours.database.read(
             lambda c: int(
                 c.execute(
@@ -268,7 +268,7 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
             )
         )
 
-    while await left():
+    while await count_jobs():
         await ours.jobs.sweep()
 
 

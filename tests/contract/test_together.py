@@ -25,8 +25,8 @@ ROUNDS = 12
 
 
 @pytest.fixture
-async def two(embedded: Embedded) -> tuple[Embedded, Embedded]:
-    return embedded, await embedded.beside()
+async def two(database_engine: Embedded) -> tuple[Embedded, Embedded]:
+    return database_engine, await database_engine.beside()
 
 
 Two = tuple[Embedded, Embedded]

@@ -51,11 +51,11 @@ class Counter:
             patch.setattr(module, name, self._counted(getattr(module, name)))
 
     def _counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(said: str, *rest: Any) -> Any:
+        def count_and_work(said: str, *rest: Any) -> Any:
             self.read += len(said)
             return work(said, *rest)
 
-        return counted
+        return count_and_work
 
     def grow(self, whole: str) -> None:
         growing, cleaning = Growing(), GrowingText()

@@ -48,7 +48,7 @@ def _once(name: str = "order") -> Scripted:
     return Scripted(script)
 
 
-async def _asked(engine: Engine, one: Message) -> Answer:
+async def _ask(engine: Engine, one: Message) -> Answer:
     receipt = await engine.inbox.accept(one)
     return await engine.inbox.answer_of(receipt.seq)
 
@@ -71,11 +71,11 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
         one = await _with_file(engine, make_message("go", "k1"), "a.csv", b"1")
-        answer = await _asked(engine, one)
+        answer = await _ask(engine, one)
         assert [file.name for file in answer.files] == ["made-1.txt"]
-        await _asked(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
-        await _asked(engine, make_message("new", "k3"))
-        await _asked(engine, make_message("go", "k4"))
+        await _ask(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
+        await _ask(engine, make_message("new", "k3"))
+        await _ask(engine, make_message("go", "k4"))
     first, second, fresh = given
     assert first == [("a.csv", b"1")]
     assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
@@ -92,7 +92,7 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
     model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
 
 
@@ -104,7 +104,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
     model = Scripted(_then([Completed((_call("look"),))], [_said("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "The model gave an empty answer. Please ask again."
 
 
@@ -125,7 +125,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         await waiting.wait()
         await engine.drain(0)  # does not wait for what goes on elsewhere
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "run-7 has ended"
     assert handles == ["", "run-7"]
 
@@ -170,9 +170,9 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     model = _Eraser()
     async with _bot(tmp_path, model, _spending(act)) as (engine, _):
-        await _asked(engine, make_message("go", "k1"))
-        await _asked(engine, make_message("go", "k2"))
-        await _asked(engine, make_message("forget", "k3"))
+        await _ask(engine, make_message("go", "k1"))
+        await _ask(engine, make_message("go", "k2"))
+        await _ask(engine, make_message("forget", "k3"))
         assert await model.erased.get() == Remote("container", "cntr_1")
     assert seen == ["", "cntr_1"]
 

@@ -419,7 +419,7 @@ async def test_a_plain_turn_is_five_commits(
     commits, recorder = list[list[str]](), Recorder()
     commit = SqliteDatabase._commit
 
-    def counted(database: SqliteDatabase, batch: list[Any]) -> None:
+    def commit_and_record(database: SqliteDatabase, batch: list[Any]) -> None:
         works = [str(write.work) for write in batch]
         upkeep = (".purge.", ".orphans", ".sweep", ".lapse")  # what is deleted after each start
         if not all(any(name in work for name in upkeep) for work in works):
@@ -429,7 +429,7 @@ async def test_a_plain_turn_is_five_commits(
     async with _bot(tmp_path, EchoModel(), allowances=allowed) as (engine, _):
         engine.replies["web"] = lambda to, posts: PostedReply(Slow(recorder, to), posts, to.turn)
         await _answer(engine)  # what is tidied up at the start comes with it
-        monkeypatch.setattr(SqliteDatabase, "_commit", counted)
+        monkeypatch.setattr(SqliteDatabase, "_commit", commit_and_record)
         await _answer(engine, "again", "k2")
         monkeypatch.setattr(SqliteDatabase, "_commit", commit)
     assert recorder.visible("k2") == ["You said: again"]

@@ -248,24 +248,24 @@ async def test_who_approved_is_checked_again_after_a_restart(
     """The process was killed after the last approval, before anything was written."""
     table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
 
-    async def killed(change: Change, doing: object = None) -> None:
+    async def drain_at_once(change: Change, doing: object = None) -> None:
         begun.set()
         raise Draining
 
-    def named(*approvers: str) -> TableRules:
+    def approver_rules(*approvers: str) -> TableRules:
         return TableRules({"people": TableRule("ask", frozenset(approvers), approvals)})
 
-    async with bot(theatre, table, policy=rights(), rules=named("slack:S1")) as stage:
+    async with bot(theatre, table, policy=rights(), rules=approver_rules("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         if approvals > 1:
             await says(stage, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
-            patch.setattr(stage.engine.changes.applying, "run", killed)
+            patch.setattr(stage.engine.changes.applying, "run", drain_at_once)
             receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k3", CHIEF))
             await begun.wait()
         assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
-    async with bot(theatre, table, policy=rights(), rules=named(*left)) as stage:
+    async with bot(theatre, table, policy=rights(), rules=approver_rules(*left)) as stage:
         refused = await stage.answered(receipt)
         assert refused.code == "forbidden"
         assert (await stage.engine.changes.ledger.get(card.id)).state == "open"

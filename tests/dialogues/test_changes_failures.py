@@ -12,7 +12,7 @@ from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable
 
 
-async def approved(stage: Stage, tool: str, **arguments: Any) -> str:
+async def propose_and_approve(stage: Stage, tool: str, **arguments: Any) -> str:
     card = await proposed(stage, tool, **arguments)
     return summary(await stage.said(f"approve {card.id}"))
 
@@ -51,7 +51,7 @@ async def test_one_batch_of_several_is_refused(theatre: Theatre) -> None:
 async def test_a_field_that_the_table_ignores_without_a_word(theatre: Theatre) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        told = await approved(stage, "table_create", rows=[{"Name": "Ada", "Colour": "red"}])
+        told = await propose_and_approve(stage, "table_create", rows=[{"Name": "Ada", "Colour": "red"}])
     assert "what was written to Colour does not stand there: 1." in told
     assert table.rows == {"1": {"Name": "Ada"}}
 
@@ -70,7 +70,7 @@ async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     table.faults.lose = ["after"]
     async with bot(theatre, table) as stage:
-        assert "Done." in await approved(stage, tool, **arguments)
+        assert "Done." in await propose_and_approve(stage, tool, **arguments)
     assert len(table.applied) == 1, "and not repeated"
 
 
@@ -78,7 +78,7 @@ async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: Theatre
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
     async with bot(theatre, table) as stage:
-        told = await approved(stage, "table_create", rows=[ADA])
+        told = await propose_and_approve(stage, "table_create", rows=[ADA])
     assert "Not known whether it happened: 1 of the new rows. Please look" in told
     assert table.rows == {"1": ADA}
     assert table.applied == [("create", 1)]
@@ -94,11 +94,11 @@ async def test_any_other_is_repeated_once_when_it_has_not_happened(
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
     async with bot(theatre, table) as stage:
-        assert "Done." in await approved(stage, tool, **arguments)
+        assert "Done." in await propose_and_approve(stage, tool, **arguments)
         assert len(table.applied) == 2
         table.faults.lose = ["before", "before"]
         table.rows["2"] = dict(ADA)
-        told = await approved(stage, "table_update", rows={"2": {"Name": "X"}})
+        told = await propose_and_approve(stage, "table_update", rows={"2": {"Name": "X"}})
         assert "Not known whether it happened: 2." in told
     assert len(table.applied) == 4
 
@@ -107,7 +107,7 @@ async def test_a_table_that_cannot_be_read_is_not_written(theatre: Theatre) -> N
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         table.faults.unread = 1
-        told = await approved(stage, "table_update", rows={"1": {"Name": "X"}})
+        told = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
     assert "could not be read again, so nothing was written. The table does not answer." in told
     assert table.applied == []
 
@@ -116,7 +116,7 @@ async def test_a_tool_that_breaks_in_the_middle(theatre: Theatre) -> None:
     table = MemoryTable()
     table.faults.breaks = 1
     async with bot(theatre, table) as stage:
-        assert "Not known whether it happened" in await approved(stage, "table_create", rows=[ADA])
+        assert "Not known whether it happened" in await propose_and_approve(stage, "table_create", rows=[ADA])
 
 
 async def test_two_changes_of_one_row_come_one_after_the_other(theatre: Theatre) -> None:

@@ -14,7 +14,7 @@ from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable
 
 
-async def done(stage: Stage, tool: str, **arguments: Any) -> str:
+async def propose_and_approve(stage: Stage, tool: str, **arguments: Any) -> str:
     card = await proposed(stage, tool, **arguments)
     assert "Done." in (await stage.said(f"approve {card.id}")).text
     return card.id
@@ -39,7 +39,7 @@ async def test_each_kind_of_change(
     before = {"1": dict(ADA), "2": dict(BRUNO)}
     table = MemoryTable(before.copy())
     async with bot(theatre, table) as stage:
-        id = await done(stage, tool, **arguments)
+        id = await propose_and_approve(stage, tool, **arguments)
         assert len(table.rows) == after
         assert table.rows != {"1": ADA, "2": BRUNO}
         undo_of(await stage.said(f"undo {id}"))
@@ -52,7 +52,7 @@ async def test_only_for_seven_days(theatre: Theatre) -> None:
     """Also before the upkeep comes by, and after it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}})
+        id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
         theatre.clock.now += UNDO_LIFETIME
         words = "It was kept for 7 days to be undone; that time is over."
         assert (await stage.said(f"undo {id}")).text == words
@@ -67,7 +67,7 @@ async def test_only_for_seven_days(theatre: Theatre) -> None:
 async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}})
+        id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
         undo = undo_of(await stage.said(f"undo {id}"))
         assert undo != id
         assert table.rows["1"]["Name"] == "Ada"
@@ -79,7 +79,7 @@ async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:
 async def test_a_second_undo_says_what_the_first_one_did(theatre: Theatre) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_create", rows=[ADA])
+        id = await propose_and_approve(stage, "table_create", rows=[ADA])
         undo = undo_of(await stage.said(f"undo {id}"))
         calls = list(table.applied)
         again = await stage.said(f"undo {id}")
@@ -90,7 +90,7 @@ async def test_a_second_undo_says_what_the_first_one_did(theatre: Theatre) -> No
 async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
+        id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
         table.rows["2"]["Name"] = "somebody's own"
         undone = await stage.said(f"undo {id}")
         assert "Partly done: 1 of 2 rows." in undone.text
@@ -104,7 +104,7 @@ async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
 async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: Theatre) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_create", rows=[ADA])
+        id = await propose_and_approve(stage, "table_create", rows=[ADA])
         table.faults.refuse = 1
         failed = await stage.said(f"undo {id}")
         assert f"Nothing was taken back: `{id}` is as it was." in failed.text
@@ -126,7 +126,7 @@ async def test_there_is_nothing_to_undo(theatre: Theatre) -> None:
 async def test_forgotten_rows_cannot_be_brought_back(theatre: Theatre, tmp_path: Path) -> None:
     table = MemoryTable({"1": {"Name": "Secret Person"}})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_delete", ids=["1"])
+        id = await propose_and_approve(stage, "table_delete", ids=["1"])
         open_ = await proposed(stage, "table_create", rows=[{"Name": "Another Secret"}])
         await stage.said("forget")
         told = await stage.said(f"undo {id}")

@@ -26,11 +26,11 @@ def calls(code: str, **more: object) -> Script:
     return Script(calls=(("run_python", json.dumps({"code": code})),), **more)  # type: ignore[arg-type]  # a script's own fields
 
 
-def plotted() -> Script:
+def plot_script() -> Script:
     return Script(text="done", runs=(Run(logs="", files=(("sales.png", PNG),)),))
 
 
-def heard(fake: FakeOpenAI) -> str:
+def last_input(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
     return str(fake.request_bodies("/responses")[-1]["input"])
 
@@ -38,7 +38,7 @@ def heard(fake: FakeOpenAI) -> str:
 async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls("plot('sales.csv')"), "Here is the plot.")
-        fake.runs(plotted())
+        fake.runs(plot_script())
         answer = await ponte.said("Plot sales by month.", sales_csv=SALES)
         assert answer["response"] == "Here is the plot."
         plot, code = answer["files"]
@@ -54,7 +54,7 @@ async def test_variables_live_on_between_questions(tmp_path: Path, fake: FakeOpe
         fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.")
         await ponte.said("x is 20")
         assert (await ponte.said("and one more?"))["response"] == "21."
-        assert "21" in heard(fake)
+        assert "21" in last_input(fake)
         assert fake.containers.created == 1
 
 
@@ -68,7 +68,7 @@ async def test_lost_variables_are_told_and_files_put_back(tmp_path: Path, fake: 
             "Still 42.\n\n_Python began anew, because it was idle for 20 minutes: variables from "
             "before are gone, and the files of this conversation were put back._"
         )
-        assert "variables from before are gone" in heard(fake)
+        assert "variables from before are gone" in last_input(fake)
         assert fake.containers.created == 2
 
 
@@ -78,7 +78,7 @@ async def test_the_next_process_goes_on_in_the_container(tmp_path: Path, fake: F
         await ponte.said("x is 20")
     async with whole(tmp_path, fake) as ponte:
         assert (await ponte.said("and one more?"))["response"] == "21."
-        assert "21" in heard(fake)
+        assert "21" in last_input(fake)
     assert fake.containers.created == 1
 
 
@@ -145,7 +145,7 @@ async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> 
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
+def run_handles(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     """The ids of runs, each as soon as it is journalled."""
     handles, journalled = asyncio.Queue[str](), SqlJournal.call_known
 
@@ -158,7 +158,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
 
 
 async def test_a_run_that_outlives_the_process_is_taken_up(
-    tmp_path: Path, fake: FakeOpenAI, known: asyncio.Queue[str]
+    tmp_path: Path, fake: FakeOpenAI, run_handles: asyncio.Queue[str]
 ) -> None:
     """SIGTERM in mid-run: the next process tells what came of it, and nothing ran twice."""
     fake.say(calls("n = 0\nprint('began')"), "Zero.", calls("n += 1\nprint(n)"), "One.")
@@ -168,14 +168,14 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
         asked = {"message": "one more", "conversation": "c1", "event_key": "again"}
         running = asyncio.create_task(ponte.web.post("/chat", json=asked))
         await fake.wait_for_failures()
-        await known.get()
-        assert await known.get() == list(fake.responses)[-1]
+        await run_handles.get()
+        assert await run_handles.get() == list(fake.responses)[-1]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     async with whole(tmp_path, fake) as ponte:
         answer = (await ponte.web.post("/chat", json=asked)).json()
         assert (answer["status"], answer["response"]) == ("done", "One.")
-        assert "'output': '1'" in heard(fake)
+        assert "'output': '1'" in last_input(fake)
     assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
 
 
@@ -218,7 +218,7 @@ async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
         async with whole(tmp_path, fake, **settings):
             await slack.deliveries.wait_until_connected()
             fake.say(calls("plot('sales.csv')"), "Here is the plot.")
-            fake.runs(plotted())
+            fake.runs(plot_script())
             csv = ("sales.csv", "text/csv", SALES)
             said = slack.say(alice, general, f"{slack.bot} plot this", files=[csv])
             await slack.wait_until(lambda: files_in(slack, general.id, said.ts))

@@ -22,7 +22,7 @@ async def ponte(tmp_path: Path, fake: FakeOpenAI) -> AsyncIterator[Whole]:
         yield ponte
 
 
-def heard(fake: FakeOpenAI) -> str:
+def last_input(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
     return str(fake.request_bodies("/responses")[-1]["input"])
 
@@ -35,7 +35,7 @@ async def test_a_table_goes_in_and_a_plot_comes_out(ponte: Whole, fake: FakeOpen
     assert (plot["type"], code["type"]) == ("image/png", "text/x-python")
     assert (await ponte.file(plot)).startswith(PNG)
     assert (await ponte.file(code)).decode() == PLOT
-    assert f"[The person has: {plot['name']}]" in heard(fake)
+    assert f"[The person has: {plot['name']}]" in last_input(fake)
 
 
 async def test_variables_and_files_live_on_between_questions(
@@ -45,7 +45,7 @@ async def test_variables_and_files_live_on_between_questions(
     await ponte.said("Read this", sales_csv=SALES)
     fake.say(calls("int(sales.total.sum())"), "73 in all.")
     assert (await ponte.said("How much in all?"))["response"] == "73 in all."
-    assert "'output': '73'" in heard(fake)
+    assert "'output': '73'" in last_input(fake)
 
 
 async def test_a_code_block_alone_just_runs(ponte: Whole, fake: FakeOpenAI) -> None:
@@ -63,7 +63,7 @@ async def test_a_code_block_and_the_model_share_one_state(ponte: Whole, fake: Fa
     await ponte.said("```python\nrate = 0.23\n```")
     fake.say(calls("rate * 100"), "23 %.")
     assert (await ponte.said("Which rate?"))["response"] == "23 %."
-    assert "'output': '23.0'" in heard(fake)
+    assert "'output': '23.0'" in last_input(fake)
 
 
 async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
@@ -76,8 +76,8 @@ async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
         fake.say(calls("print(open('sales.csv').readline())\nsales"), "It is gone.")
         answer = await ponte.said("What was it?")
         assert answer["response"].startswith("It is gone.\n\n_Python began anew, because I was")
-        assert "month,total" in heard(fake)
-        assert "NameError: name" in heard(fake)
+        assert "month,total" in last_input(fake)
+        assert "NameError: name" in last_input(fake)
         assert answer["files"] == []
 
 

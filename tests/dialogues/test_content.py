@@ -111,14 +111,14 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 ) -> None:
     whole = events.output_of
 
-    def torn(*given: Any) -> list[dict[str, Any]]:
+    def break_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         for item in items:
             if item["type"] == "reasoning":
                 item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
         return items
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", torn)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
     fake.say(Script(text="Hello", reasoning=True))
     async with served(theatre, fake, level="responses") as stage:
         assert (await stage.said("hello")).text == "Hello"
@@ -288,11 +288,11 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
 
-    def nested(*given: Any) -> list[dict[str, Any]]:
+    def deepen_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", nested)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
     fake.say(Script(text="Hello", reasoning=True), "Well again.")
     async with served(theatre, fake, level="responses") as stage:
         answer = await stage.said("hello")

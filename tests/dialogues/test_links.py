@@ -95,7 +95,7 @@ def live(links: Sequence[str]) -> list[str]:
     return [link for link in links if not link.startswith("https://example.com/x")]
 
 
-def shown(theatre: Theatre) -> list[str]:
+def recorded_links(theatre: Theatre) -> list[str]:
     """What any version of any post would have linked."""
     return [link for post in theatre.recorder.posts for text in post.texts
             for link in linkers.piece(text)]  # fmt: skip
@@ -145,7 +145,7 @@ async def test_every_later_turn_is_checked(
         assert live(links) == []
         assert OURS in "".join(links)
         assert EVIL in answer.text
-    assert live(shown(theatre)) == [] or outside is of_somebody_else
+    assert live(recorded_links(theatre)) == [] or outside is of_somebody_else
 
 
 async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> None:
@@ -153,7 +153,7 @@ async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> No
         await looked(stage)
         await with_a_file(stage)
         await with_a_quote(stage)
-    assert live(shown(theatre)) == []
+    assert live(recorded_links(theatre)) == []
 
 
 async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theatre) -> None:
@@ -215,7 +215,7 @@ def pieces() -> list[str]:
     return [TEXT[at : at + 7] for at in range(0, len(TEXT), 7)]
 
 
-def linked(posts: Sequence[Post]) -> list[str]:
+def live_links(posts: Sequence[Post]) -> list[str]:
     return live([link for post in posts for link in post.linked])
 
 
@@ -254,7 +254,7 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
         )
         posts = w.slack.workspace.by_bot(place.id)
         assert any(post.streamed for post in posts) is (where == "dm")
-        assert linked(posts) == []
+        assert live_links(posts) == []
         assert all("evil" in post.visible_text for post in posts)
 
 
@@ -267,7 +267,7 @@ async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
         answer = await w.slack.wait_for_answer(said)
         assert OURS in answer.visible_text
-        assert linked([answer]) == []
+        assert live_links([answer]) == []
 
 
 async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
         said = w.slack.say(w.alice, w.dm, "what is this?", attachments=hung)
         answer = await w.slack.wait_for_answer(said)
         assert f"`{EVIL}`" in answer.visible_text
-        assert linked([answer]) == []
+        assert live_links([answer]) == []
 
 
 # -- Discord ---------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) 
 # -- the page and the HTTP API ---------------------------------------------------------------
 
 
-async def told(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
+async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
     name = ""
     async for line in lines:
         field, _, value = line.partition(": ")
@@ -333,7 +333,7 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
             "POST", "/chat?html=1", json=asked, headers={"Accept": "text/event-stream"}
         )
         async with stream as response:
-            async for name, data in told(response.aiter_lines()):
+            async for name, data in parse_events(response.aiter_lines()):
                 if name == "delta":
                     text = data["text"] if data.get("reset") else text + data["text"]
                     steps, html = steps + 1, data["html"]

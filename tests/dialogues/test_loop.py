@@ -31,12 +31,12 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     took: list[tuple[float, str]] = []
     run: Callable[[events.Handle], None] = events.Handle._run
 
-    def timed(handle: events.Handle) -> None:
+    def run_timed(handle: events.Handle) -> None:
         begun = time.thread_time()
         run(handle)
         took.append((time.thread_time() - begun, repr(handle)))
 
-    monkeypatch.setattr(events.Handle, "_run", timed)
+    monkeypatch.setattr(events.Handle, "_run", run_timed)
     return took
 
 
@@ -86,7 +86,7 @@ async def test_sqlite_is_never_called_on_the_loop(
     assert threading.get_ident() not in threads
 
 
-async def watched(home: Path) -> list[str]:
+async def files_opened_on_loop(home: Path) -> list[str]:
     """What is imported and which files are opened on the loop while Ponte works."""
     here, seen = threading.get_ident(), list[str]()
 

@@ -56,10 +56,10 @@ async def test_also_when_another_process_goes_on(theatre: Theatre, level: Level)
 
 
 def test_a_note_belongs_to_the_turn_after_it() -> None:
-    def said(text: str, name: str = "Ana") -> Item:
+    def user_item(text: str, name: str = "Ana") -> Item:
         return Item("message", role="user", text=text, name=name)
 
     answer = Item("message", role="assistant", text="yes")
-    thread = [said("one"), answer, said("first", NOTE), said("second", NOTE), said("two"), answer]
+    thread = [user_item("one"), answer, user_item("first", NOTE), user_item("second", NOTE), user_item("two"), answer]
     assert starts(thread) == [0, 2]
     assert answered(thread) == thread

@@ -29,7 +29,7 @@ class Revoking(FakeNocoDB):
 
 
 @asynccontextmanager
-async def opened(theatre: Theatre, nocodb: FakeNocoDB) -> AsyncIterator[Stage]:
+async def open_stage(theatre: Theatre, nocodb: FakeNocoDB) -> AsyncIterator[Stage]:
     async with nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with theatre.open(EchoModel(), [source], appliers=[source.rows]) as stage:
@@ -42,7 +42,7 @@ async def calls(stage: Stage, tool: str, **arguments: Any) -> Answer:
 
 async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Theatre) -> None:
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
-    async with opened(theatre, Revoking()) as stage:
+    async with open_stage(theatre, Revoking()) as stage:
         (card,) = (await calls(stage, "update", changes=changes)).cards
         told = (await stage.said(f"approve {card.id}")).text
         assert "Partly done: 10 of 12 rows." in told
@@ -55,7 +55,7 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: The
 
 async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: Theatre) -> None:
     with capture_logs() as lines:
-        async with opened(theatre, nocodb := FakeNocoDB()) as stage:
+        async with open_stage(theatre, nocodb := FakeNocoDB()) as stage:
             await calls(stage, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
             (card,) = (await calls(stage, "update", filters=[
                 {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},

@@ -68,12 +68,12 @@ class Bought:
         self.done: list[str] = []
 
     def _tool(self, name: str, effect: Effect) -> Tool:
-        async def called() -> str:
+        async def run_tool() -> str:
             """Do it."""
             self.done.append(name)
             return "done"
 
-        return FunctionTool.of(called, effect=effect, doing="…", name=name)
+        return FunctionTool.of(run_tool, effect=effect, doing="…", name=name)
 
     async def tools(self) -> Sequence[Tool]:
         return [self._tool("pay", "spend"), self._tool("run_python", "code")]

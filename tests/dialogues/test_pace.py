@@ -27,13 +27,13 @@ async def test_an_answer_that_waits_for_its_channels_pace(
     waits, free = asyncio.Event(), asyncio.Event()
     post = Recorder.post
 
-    async def paced(self: Recorder, channel: str, source: str, key: str, text: str) -> str:
+    async def post_slowly(self: Recorder, channel: str, source: str, key: str, text: str) -> str:
         if channel.endswith("C1"):
             waits.set()
             await free.wait()
         return await post(self, channel, source, key, text)
 
-    monkeypatch.setattr(Recorder, "post", paced)
+    monkeypatch.setattr(Recorder, "post", post_slowly)
     async with theatre.open() as stage:
         only_one_works(stage)
         _, first = await stage.says("one", "C1")

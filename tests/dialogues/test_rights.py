@@ -67,7 +67,7 @@ async def calls(
     return await stage.asks(on_slack(text, key, person, channel=channel))
 
 
-def told(tools: tuple[ToolSpec, ...]) -> str:
+def tool_descriptions(tools: tuple[ToolSpec, ...]) -> str:
     return "\n".join(tool.description for tool in tools)
 
 
@@ -86,10 +86,10 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
         linked = await calls(stage, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
-        assert "Tables: Customers, Readings." in told(model.asks[-1].tools)
+        assert "Tables: Customers, Readings." in tool_descriptions(model.asks[-1].tools)
         elsewhere = await calls(stage, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
         assert "Order 12" in elsewhere.text
-        assert "Tables: Customers, Orders, Readings." in told(model.asks[-1].tools)
+        assert "Tables: Customers, Orders, Readings." in tool_descriptions(model.asks[-1].tools)
 
 
 async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_who_may_see_one_table_sees_no_other(theatre: Theatre, tmp_path: P
         assert [card.state for card in made.cards] == ["open"]
         no = await calls(stage, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
         assert "There is no table 'Orders' here." in no.text
-        assert "Tables: Customers." in told(model.asks[-1].tools)
+        assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
 
 TOOLS = """

@@ -66,20 +66,20 @@ async def test_what_is_offered(theatre: Theatre, person: Person) -> None:
     policy, model = open_to_all(), EchoModel()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy, model) as stage:
 
-        async def offered(key: str) -> set[str]:
+        async def offered_tools(key: str) -> set[str]:
             await stage.asks(said(person, "hello", key))
             return {tool.name for tool in model.asks[-1].tools}
 
-        everything = await offered("k0")
+        everything = await offered_tools("k0")
         assert {"table_read", "table_update", "table_delete"} <= everything
         for number, right in enumerate((*READING, *WRITING), 1):
             policy.rule_book = supplier(without(person, right))
-            there = await offered(f"k{number}")
+            there = await offered_tools(f"k{number}")
             gone = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
             assert (gone in there) == (right == "propose:People"), right
             policy.rule_book = lambda: RuleBook()
-            assert await offered(f"r{number}") == everything, "after the next reload"
+            assert await offered_tools(f"r{number}") == everything, "after the next reload"
 
 
 @pytest.mark.parametrize("right", [*READING, *WRITING])

@@ -64,7 +64,7 @@ class Team:
         await self.w.slack.wait_until(true)
 
 
-def decided(*posts: Post) -> bool:
+def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
     return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.visible_text
                for post in posts)  # fmt: skip
@@ -101,7 +101,7 @@ async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Pa
         assert "Alice asked for this in \\#general" in carol.visible_text
         assert list(carol.buttons) == list(card.buttons) == ["Approve", "Deny"]
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert t.table.rows == {}
         for post in (card, carol, dora):
             assert "Approved by Carol" in post.visible_text
@@ -115,7 +115,7 @@ async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert all(" Bob." in post.visible_text for post in (card, carol, dora))
     assert t.table.applied == []
 
@@ -131,7 +131,7 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         assert t.table.applied == []
         await t.w.restart()
         typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), dora_says(dora))
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(typed)).visible_text
         assert "Approved by Carol, Dora" in carol.visible_text
     assert t.table.rows == {}
@@ -150,7 +150,7 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(tmp_path: Path) ->
         gate.release()
         (carol,) = await t.copies("Carol")
         await t.w.slack.click(t.people["Carol"], carol, "Deny").acked.wait()
-        await t.until(lambda: decided(card, carol))
+        await t.until(lambda: are_decided(card, carol))
         assert len(t.told("Carol")) == 1
 
 
@@ -180,7 +180,7 @@ async def test_who_cannot_be_written_to_keeps_nobody_waiting(tmp_path: Path) -> 
         (copy,) = [*t.told("Carol"), *t.told("Dora")]
         who = t.people["Carol" if t.told("Carol") else "Dora"]
         await t.w.slack.click(who, copy, "Approve").acked.wait()
-        await t.until(lambda: decided(card, copy))
+        await t.until(lambda: are_decided(card, copy))
 
 
 async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
         await t.w.restart()
         await t.passes(3600)
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
-        await t.until(lambda: decided(carol, dora))
+        await t.until(lambda: are_decided(carol, dora))
         assert len(t.told("Carol")) == len(t.told("Dora")) == 2
 
 
@@ -240,7 +240,7 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         line = there.by_bot(card.channel)[1]
         assert (line.thread_ts, "has expired" in line.visible_text) == (card.thread_ts, True)
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         await t.w.restart()
         await t.passes(60)
         said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")

@@ -48,12 +48,12 @@ def letters(text: str) -> str:
     return re.sub(r"[\s\u2060`]", "", text)
 
 
-def shown(posts: list[Post]) -> str:
+def visible_letters(posts: list[Post]) -> str:
     return letters("".join(post.visible_text for post in posts))
 
 
 async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
-    await w.slack.wait_until(lambda: shown(w.slack.finished_answers(said)) == letters(text))
+    await w.slack.wait_until(lambda: visible_letters(w.slack.finished_answers(said)) == letters(text))
     return w.slack.finished_answers(said)
 
 
@@ -162,5 +162,5 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
             await w.slack.wait_until(lambda: w.slack.api.calls[first])
         model.finish()
         await w.slack.wait_until(
-            lambda: sorted(shown(w.slack.finished_answers(said))) == sorted(letters(text)), 30
+            lambda: sorted(visible_letters(w.slack.finished_answers(said))) == sorted(letters(text)), 30
         )

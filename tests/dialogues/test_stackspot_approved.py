@@ -31,7 +31,7 @@ async def bot(theatre: Theatre) -> AsyncIterator[Bot]:
         assert fake.refused == []
 
 
-async def approved(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) -> int:
+async def approve_run(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) -> int:
     """The seq of the approval whose run is waited for now."""
     (card,) = (await stage.said(asks("translate-all", input))).cards
     _, receipt = await stage.says(f"approve {card.id}")
@@ -63,7 +63,7 @@ async def answer(stage: Stage, seq: int) -> Answer:
 async def test_stop_leaves_it(bot: Bot) -> None:
     model = EchoModel()
     async with bot.open(model) as stage:
-        seq = await approved(stage, bot)
+        seq = await approve_run(stage, bot)
         assert (await stage.said("stop")).text == "Stopped."
         assert (await answer(stage, seq)).text == (
             "Approved by Ana. It is not known what came of it. "
@@ -80,7 +80,7 @@ async def test_stop_leaves_it(bot: Bot) -> None:
 
 async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as stage:
-        seq = await approved(stage, bot)
+        seq = await approve_run(stage, bot)
         assert await stage.engine.inbox.cancel(seq)
         left = await answer(stage, seq)
         assert (left.status, LEFT in left.text) == ("done", True), left.text
@@ -88,7 +88,7 @@ async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
 
 async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
     async with bot.open() as stage:
-        first = await approved(stage, bot, "one")
+        first = await approve_run(stage, bot, "one")
         (other,) = (await stage.said(asks("close-month", "two"))).cards
         _, second = await stage.says(f"approve {other.id}")
         await bot.stackspot.wait_for_requests("create", 2)
@@ -99,7 +99,7 @@ async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
 
 async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
     async with bot.open() as stage:
-        first = await approved(stage, bot, "one")
+        first = await approve_run(stage, bot, "one")
         (card,) = (await stage.said(asks("translate-all", "two"))).cards
         _, second = await stage.says(f"approve {card.id}")
         await waits(stage, second.seq)

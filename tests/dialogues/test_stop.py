@@ -31,7 +31,7 @@ class Gate:
         await self.open.wait()
 
 
-async def _begun(stage: Stage, gate: Gate, text: str = "long work", shared: bool = False) -> int:
+async def _begin_turn(stage: Stage, gate: Gate, text: str = "long work", shared: bool = False) -> int:
     gate.reached.clear()
     _, receipt = await stage.says(text, shared=shared)
     await gate.reached.wait()
@@ -41,7 +41,7 @@ async def _begun(stage: Stage, gate: Gate, text: str = "long work", shared: bool
 async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
-        seq = await _begun(stage, gate)
+        seq = await _begin_turn(stage, gate)
         _, next_ = await stage.says("next")
         assert (await stage.said("stop")).text == "Stopped."
         stopped = await stage.engine.inbox.answer_of(seq)
@@ -55,7 +55,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theat
     gate = Gate()
     policy = allow_list(admins=frozenset())
     async with theatre.open(EchoModel(gate=gate), policy=policy) as stage:
-        seq = await _begun(stage, gate, shared=True)
+        seq = await _begin_turn(stage, gate, shared=True)
         refused = await stage.said("stop", person=BO, shared=True)
         assert (refused.status, refused.private) == ("failed", True)
         assert (await stage.said("stop", shared=True)).text == "Stopped."
@@ -65,7 +65,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theat
 async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
-        await _begun(stage, gate)
+        await _begin_turn(stage, gate)
         queued, receipt = await stage.says("first wording")
         edited = replace(queued, text="second wording", sent_at=5)
         assert await stage.engine.inbox.amend(queued.event_key, edited) == "unstarted"
@@ -80,7 +80,7 @@ async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None
     gate = Gate()
     model = EchoModel(gate=gate)
     async with theatre.open(model) as stage:
-        await _begun(stage, gate)
+        await _begin_turn(stage, gate)
         queued, _ = await stage.says("a secret")
         assert await stage.engine.inbox.amend(queued.event_key, None) == "unstarted"
         gate.open.set()
@@ -129,7 +129,7 @@ async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> No
         gate.open.set()
         await stage.said("my name is Rumpelstiltskin")
         gate.open.clear()
-        await _begun(stage, gate, "Rumpelstiltskin again")
+        await _begin_turn(stage, gate, "Rumpelstiltskin again")
         queued, _ = await stage.says("still Rumpelstiltskin")
         forgotten = await stage.said("forget")
         assert forgotten.text.startswith("Forgotten: 3 messages of this conversation.")

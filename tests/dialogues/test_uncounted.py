@@ -136,7 +136,7 @@ HOSTED_RUN_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIterator[Stage]:
+async def hosted_stage(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIterator[Stage]:
     """With Python in containers of a server that is not OpenAI's."""
 
     async def no_pause(_: float) -> None:
@@ -163,7 +163,7 @@ async def test_a_containers_price_is_counted_on_every_server(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS, ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED, times=2))
-    async with hosted(theatre, fake, prices) as stage:
+    async with hosted_stage(theatre, fake, prices) as stage:
         assert (await stage.said("one?")).text == "One."
         ((_, first),) = await settled(stage)
         assert (await stage.said("again?")).text == "One."
@@ -180,7 +180,7 @@ async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_noth
     prices = Prices({"gpt-6-luna": CHEAP}, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED))
-    async with hosted(theatre, fake, prices) as stage:
+    async with hosted_stage(theatre, fake, prices) as stage:
         await stage.said("one?")
         ((_, money),) = await settled(stage)
     assert money == TWO_ROUNDS + COST[1]
@@ -204,7 +204,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(outcome)
-    async with hosted(theatre, fake, prices) as stage:
+    async with hosted_stage(theatre, fake, prices) as stage:
         _, receipt = await stage.says("one?")
         if outcome.fail == "hang":
             await fake.wait_for_failures()
@@ -222,7 +222,7 @@ async def test_a_run_that_the_server_refused_costs_nothing(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(status=400, code="invalid_prompt"))
-    async with hosted(theatre, fake, prices) as stage:
+    async with hosted_stage(theatre, fake, prices) as stage:
         await stage.said("one?")
         ((_, money),) = await settled(stage)
     assert money == TWO_ROUNDS

@@ -33,7 +33,7 @@ class Tty(io.StringIO):
         return True
 
 
-async def typed(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
+async def run_terminal(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
     asked = io.StringIO(text)
     assert await chat.chat(home / "ponte.sock", "en", asked, out, home.parent / "saved") == code
     return out.getvalue()
@@ -52,7 +52,7 @@ async def test_a_pipe_gets_what_the_model_wrote(
 ) -> None:
     fake.say(text, text)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await typed(tmp_path / "home", f"look @{orders}\nand again\n", io.StringIO())
+        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", io.StringIO())
     assert out == f"{text}\n{text}\n"
 
 
@@ -61,7 +61,7 @@ async def test_a_terminal_breaks_the_address_that_it_would_link(
 ) -> None:
     fake.say(f"{NAMES}\n\n{JSON}\n\n{CODE}", LINKED)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await typed(tmp_path / "home", f"look @{orders}\nand again\n", Tty())
+        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", Tty())
     shown = _ANSI.sub("", out)
     for words in (NAMES, JSON, "df.to_csv('report.csv')", "os.path.join(a.b, 'c.d')"):
         assert words in shown
@@ -76,7 +76,7 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         page = ponte.app.page()
         for out, code in ((io.StringIO(), 0), (Tty(), 1)):  # the second answer fails
-            shown = await typed(tmp_path / "home", f"look @{orders}\nstatus\nusage\n", out, code)
+            shown = await run_terminal(tmp_path / "home", f"look @{orders}\nstatus\nusage\n", out, code)
             assert page in shown
             assert fake.base_url in shown or "openai" not in shown
             assert "[.]" not in shown
@@ -117,12 +117,12 @@ async def test_a_long_answer_is_cleaned_once_as_it_grows(
     read = 0
     clean = text_module.clean
 
-    def counted(said: str) -> str:
+    def clean_and_count(said: str) -> str:
         nonlocal read
         read += len(said)
         return clean(said)
 
-    monkeypatch.setattr(text_module, "clean", counted)
+    monkeypatch.setattr(text_module, "clean", clean_and_count)
     reads = []
     author = Author()
     async with theatre.open(author, [Source()]) as stage:

@@ -95,7 +95,7 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
     """The narrowest that is written; longer than elsewhere, too."""
     model = EchoModel()
 
-    async def left(stage: Stage) -> set[str]:
+    async def remaining_conversations(stage: Stage) -> set[str]:
         journal = stage.engine.journal
         return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.shown(f"web:{c}")}
 
@@ -104,11 +104,11 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
             await stage.said("old", channel=channel)
             await _grow_old(stage, channel, days=10)
         await _upkeep(stage, model, 0, web_C1=11, web=0).once()
-        assert await left(stage) == {"C1", "C1:t1", "C2", "C10"}
+        assert await remaining_conversations(stage) == {"C1", "C1:t1", "C2", "C10"}
         await _upkeep(stage, model, 0, web_C1=9).once()
-        assert await left(stage) == {"C2", "C10"}, "C10 is no thread of C1"
+        assert await remaining_conversations(stage) == {"C2", "C10"}, "C10 is no thread of C1"
         await _upkeep(stage, model, 1, web_C2=11, web=9).once()
-        assert await left(stage) == {"C2"}
+        assert await remaining_conversations(stage) == {"C2"}
         kept = Retention(30, lambda: {"web": 20, "web:W:C2": 5})
         places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
         assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
@@ -134,12 +134,12 @@ async def test_what_was_one_request_s_is_gone_after_a_day(theatre: Theatre) -> N
         rows = await stage.engine._stores.database.write(_gone_by)
         assert rows == 1
         await _upkeep(stage, model, days=0).once()
-        kept = await stage.engine._stores.database.read(_kept)
+        kept = await stage.engine._stores.database.read(_stored_conversations)
         assert kept == {f"web:{ONCE}b", "web:C1"}
     assert Retention(30).of(Address("web", once)) == 1
 
 
-def _kept(connection: Connection) -> set[str]:
+def _stored_conversations(connection: Connection) -> set[str]:
     """The conversations of which any row is left."""
     tables = ("conversations", "threads", "inbox")
     each = " UNION ".join(f"SELECT conversation FROM {table}" for table in tables)

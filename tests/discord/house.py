@@ -111,13 +111,13 @@ class House:
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.inbox.accept
 
-        async def accepted(message: Message) -> Receipt:
+        async def accept_and_record(message: Message) -> Receipt:
             receipt = await accept(message)
             self.taken.append(message.text)
             await self.discord.world.notify()
             return receipt
 
-        self.engine.inbox.accept = accepted  # type: ignore[method-assign]
+        self.engine.inbox.accept = accept_and_record  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
             ChatPorts(

@@ -186,11 +186,11 @@ async def test_a_quick_command_without_its_input_asks_for_it(
 async def test_a_command_that_breaks_is_answered_too(
     open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise RuntimeError("the registry")
 
     assert open_house.choices is not None
-    monkeypatch.setattr(open_house.choices.board, "commands", broken)
+    monkeypatch.setattr(open_house.choices.board, "commands", raise_error)
     assert await ana.autocomplete("quick-command", "slug", slug="a") == []
     exchange = await ana.slash("quick-command", slug="summary")
     await exchange.wait_for_answer()

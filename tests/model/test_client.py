@@ -154,16 +154,16 @@ async def test_faults_show_no_key_and_no_message(client: Client, fake: FakeOpenA
     ],
 )
 async def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert (await answered(429, headers)).wait == seconds
+    assert (await request_fault(429, headers)).wait == seconds
 
 
 async def test_retry_after_a_date() -> None:
-    wait = (await answered(429, {"retry-after": formatdate(time.time() + 30)})).wait
+    wait = (await request_fault(429, {"retry-after": formatdate(time.time() + 30)})).wait
     assert wait is not None
     assert 25 < wait <= 31
 
 
-async def answered(status: int, headers: dict[str, str]) -> Fault:
+async def request_fault(status: int, headers: dict[str, str]) -> Fault:
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers=headers)
 

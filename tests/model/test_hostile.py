@@ -141,13 +141,13 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
     """What nobody heard yet does not pile up here."""
     sent = 0
 
-    async def counted(chat: bool):  # type: ignore[no-untyped-def]
+    async def count_and_send(chat: bool):  # type: ignore[no-untyped-def]
         nonlocal sent
         async for piece in hostile.endless_words(chat):
             sent += len(piece)
             yield piece
 
-    fake.hostile = hostile.streams(counted)
+    fake.hostile = hostile.streams(count_and_send)
     talk = Talk(await make("conversations"))
     talk.begin("hello")
     events = talk.events()

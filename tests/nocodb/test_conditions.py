@@ -15,7 +15,7 @@ from core.tools.nocodb.summarize import Fn, average, figure, of_numbers, there, 
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 
-def made(field: str, op: Op, value: Value) -> Condition:
+def make_condition(field: str, op: Op, value: Value) -> Condition:
     return condition(DEALS.field(field), op, value, NOW)
 
 
@@ -28,7 +28,7 @@ def made(field: str, op: Op, value: Value) -> Condition:
     ],
 )  # fmt: skip
 def test_numbers(op: Op, value: Value, fits: str) -> None:
-    holds = made("Value", op, value).holds
+    holds = make_condition("Value", op, value).holds
     assert " ".join(str(cell) for cell in (4, 5, 6, None) if holds(cell)) == fits
 
 
@@ -44,9 +44,9 @@ def test_numbers(op: Op, value: Value, fits: str) -> None:
 )  # fmt: skip
 def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
     days = ("2026-10-31", "2026-11-01", "2026-11-30", "2026-12-01")
-    holds = made("Due", op, value).holds
+    holds = make_condition("Due", op, value).holds
     assert " ".join(str(day)[-5:] for day in (*days, None) if holds(day)) == fits
-    holds = made("Seen", op, value).holds  # a minute before midnight in Paris, told in UTC
+    holds = make_condition("Seen", op, value).holds  # a minute before midnight in Paris, told in UTC
     moments = {f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day
                for day in days}  # fmt: skip
     told = [day[-5:] for moment, day in moments.items() if holds(moment)]
@@ -84,7 +84,7 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
 def test_a_cell_is_compared_as_its_type_is(
     field: str, op: Op, value: Value, cell: object, fits: bool
 ) -> None:
-    assert made(field, op, value).holds(cell) == fits
+    assert make_condition(field, op, value).holds(cell) == fits
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_all_and_any() -> None:
 )  # fmt: skip
 def test_too_few_and_too_many_values(op: Op, value: Value) -> None:
     with pytest.raises(ToolError):
-        made("Value", op, value)
+        make_condition("Value", op, value)
 
 
 def test_as_many_values_as_fit() -> None:
-    assert made("Value", "in", list(range(100))).holds(99)
-    assert made("Name", "eq", "x" * 2000).holds("x" * 2000)
-    assert made("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
+    assert make_condition("Value", "in", list(range(100))).holds(99)
+    assert make_condition("Name", "eq", "x" * 2000).holds("x" * 2000)
+    assert make_condition("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
     with pytest.raises(ToolError):
-        made("Value", "eq", f"1{'0' * 31}")
+        make_condition("Value", "eq", f"1{'0' * 31}")
 
 
 @pytest.mark.parametrize(

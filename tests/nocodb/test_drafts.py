@@ -32,7 +32,7 @@ def sides(draft: Draft) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str
     return [(row.id, row.before, row.after) for row in draft.rows]
 
 
-def told(linked: Any) -> list[str]:
+def link_labels(linked: Any) -> list[str]:
     return [f"{one['id']} {one['title']}" for one in linked]
 
 
@@ -172,7 +172,7 @@ async def test_links_come_and_go_by_writes_of_their_own(desk: Desk) -> None:
     assert going.before == {"Name": "Customer 01", "Orders": [{"id": "2", "title": "Order 02"}]}
     assert going.after == {"Orders": []}
     assert coming.before == {"Name": "Customer 01", "Orders": []}
-    assert told((coming.after or {})["Orders"]) == ["7 Order 07"]
+    assert link_labels((coming.after or {})["Orders"]) == ["7 Order 07"]
     assert draft.touched == 1
     refused = await desk.refused(
         "nocodb_link", table="Customers", id=1, link_field="Orders", add=[1, 2]
@@ -189,8 +189,8 @@ async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: Desk) -> No
     )
     given, taken = draft.rows
     assert (given.id, given.after) == ("1", {"Orders": []})
-    assert told((given.before or {})["Orders"]) == ["1 Order 01"]
-    assert told((taken.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
+    assert link_labels((given.before or {})["Orders"]) == ["1 Order 01"]
+    assert link_labels((taken.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
     refused = await desk.refused(
         "nocodb_create", table="Customers", rows=[{"Name": "C", "Orders": [1]}]
     )
@@ -209,8 +209,8 @@ async def test_a_link_among_the_fields_is_set_whole(desk: Desk) -> None:
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": 2}}]
     )
     ((_, before, after),) = sides(draft)
-    assert told((before or {})["Customers"]) == ["1 Customer 01"]
-    assert told((after or {})["Customers"]) == ["2 Customer 02"]
+    assert link_labels((before or {})["Customers"]) == ["1 Customer 01"]
+    assert link_labels((after or {})["Customers"]) == ["2 Customer 02"]
     refused = await desk.refused(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": [2, 3]}}]
     )

@@ -76,9 +76,9 @@ async def test_sales_by_status(reader: Reader) -> None:
         status: sum(Decimal(str(row["Value"])) for row in CUSTOMERS if row["Status"] == status)
         for status in ("Lead", "Active", "Lost")
     }
-    assert told["all"] == {"sum of Value": _shown(sum(sums.values()))}
+    assert told["all"] == {"sum of Value": _display_total(sum(sums.values()))}
     assert {row["Status"]: (row["rows"], row["sum of Value"]) for row in told["rows"]} == {
-        status: (10, _shown(total)) for status, total in sums.items()
+        status: (10, _display_total(total)) for status, total in sums.items()
     }
 
 
@@ -155,7 +155,7 @@ async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: Http
     assert [call.path for call in fake.calls if call.path.endswith("/aggregate")]
 
 
-def _shown(total: Decimal | int) -> int | str:
+def _display_total(total: Decimal | int) -> int | str:
     return int(total) if total == int(total) else str(total)
 
 

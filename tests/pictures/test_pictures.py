@@ -28,7 +28,7 @@ async def drawings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ma
         yield {picture.name: picture.drawing async for picture in played(made, looking)}
 
 
-def shown() -> list[tuple[Path, str, Path]]:
+def documented_pictures() -> list[tuple[Path, str, Path]]:
     """(document, what is told of the picture, its path) of each."""
     return [
         (document, found["told"], (document.parent / found["path"]).resolve())
@@ -57,14 +57,14 @@ def test_each_picture_is_the_one_that_was_taken_with_its_record() -> None:
 
 
 def test_documents_show_pictures_that_are_there_and_say_what_is_in_them() -> None:
-    for document, told, path in shown():
+    for document, told, path in documented_pictures():
         assert path.parent == FOLDER, f"{document.name}: {path}"
         assert path.stem in names(), f"{document.name}: {path.name} is taken by no scene"
         assert len(told.split()) >= 4, f"{document.name}: {path.name}: say what is in it"
 
 
 def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
-    assert {path.stem for _, _, path in shown()} == set(names())
+    assert {path.stem for _, _, path in documented_pictures()} == set(names())
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.webp" for name in names()}
 
 

@@ -43,11 +43,11 @@ AWKWARD = (
 _RANDOM = random.Random(20261120)
 
 
-def _drawn() -> str:
+def _random_text() -> str:
     return "".join(_RANDOM.choices("\"'\\%_,()~ aand|\n", k=_RANDOM.randint(1, 12)))
 
 
-VALUES = tuple(dict.fromkeys([*AWKWARD, *(_drawn() for _ in range(40))]))
+VALUES = tuple(dict.fromkeys([*AWKWARD, *(_random_text() for _ in range(40))]))
 
 
 @dataclass(frozen=True)

@@ -202,13 +202,13 @@ def home_of(home: Path) -> Json:
     for path in sorted(p for p in home.rglob("*") if p.is_file() and p.name not in UNSEEN):
         name = str(path.relative_to(home))
         if path.suffix == ".db":
-            databases[name] = _dumped(path)
+            databases[name] = _dump_database(path)
         elif not path.name.endswith(("-wal", "-shm")):
             files[name] = _text(path.read_bytes())
     return {"files": files, "databases": databases}
 
 
-def _dumped(path: Path) -> Json:
+def _dump_database(path: Path) -> Json:
     with closing(sqlite3.connect(path)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         return {"version": version, "sql": list(connection.iterdump())}
@@ -385,11 +385,11 @@ def _put_openai(record: Json, team: Office) -> None:
 
 def _plain(one: Any) -> Json:
     """A dataclass as JSON takes it: sets sorted, bytes as text."""
-    found: Json = json.loads(json.dumps(asdict(one), default=_told))
+    found: Json = json.loads(json.dumps(asdict(one), default=_to_plain_json))
     return found
 
 
-def _told(value: object) -> object:
+def _to_plain_json(value: object) -> object:
     return _text(value) if isinstance(value, bytes) else sorted(value)  # type: ignore[call-overload]  # a set
 
 

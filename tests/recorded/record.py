@@ -37,7 +37,7 @@ CHANGES = {"open", "denied", "expired", "withdrawn", "applying", "done", "partia
            "undone"}  # fmt: skip
 
 
-def paid(order: int) -> str:
+def pay_request(order: int) -> str:
     return f"Mark order {order} as paid, please"
 
 
@@ -46,7 +46,7 @@ def scripts(team_scripts: Callable[..., None]) -> None:
     changes = [
         Script(calls=(("nocodb_update", json.dumps(
             {"table": "Orders", "changes": [{"id": order, "fields": {"Amount": 1000 + order}}]}
-        )),), match=paid(order), times=0)
+        )),), match=pay_request(order), times=0)
         for order in range(1, 61)
     ]  # fmt: skip
     two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
@@ -138,10 +138,10 @@ def states(home: Path, table: str) -> set[str]:
 async def first(day: Day) -> None:
     """Proposals that nobody decides within their 24 hours."""
     await day.asks("Good morning")
-    await day.slack_card("expired", paid(1))
-    await day.discord_card("expired", paid(2))
+    await day.slack_card("expired", pay_request(1))
+    await day.discord_card("expired", pay_request(2))
     (await day.here.page.post("/login", json={"token": TOKEN})).raise_for_status()
-    await day.page_card("expired", paid(3))
+    await day.page_card("expired", pay_request(3))
     shown = await day.here.page.get("/conversations/work")
     day.names["page cursor"] = shown.json()["cursor"]
 
@@ -153,26 +153,26 @@ async def second(day: Day) -> None:
     await day.asks(FAILS)
     await files(day)
     for number, name in enumerate(("approve", "deny", "applying"), 11):
-        await day.slack_card(name, paid(number))
+        await day.slack_card(name, pay_request(number))
     await day.slack_card("admin", DUPLICATES)
-    await day.decides(await day.slack_card("undo", paid(14)), "Approve", "Done.")
-    undone = await day.slack_card("undone", paid(15))
+    await day.decides(await day.slack_card("undo", pay_request(14)), "Approve", "Done.")
+    undone = await day.slack_card("undone", pay_request(15))
     await day.decides(undone, "Approve", "Done.")
     await day.decides(undone, "Undo", "taken back")
-    await day.decides(await day.slack_card("denied", paid(16)), "Deny", "Denied")
-    for name, text, order in (("failed", paid(17), 17), ("partial", TWO, 42)):
+    await day.decides(await day.slack_card("denied", pay_request(16)), "Deny", "Denied")
+    for name, text, order in (("failed", pay_request(17), 17), ("partial", TWO, 42)):
         card = await day.slack_card(name, text)
         here.team.table("Orders").update(order, {"Amount": 1})
         here.slack.click(here.person("Alice"), card, "Approve")
         await here.slack.wait_until(lambda card=card: "Approve" not in card.buttons)  # type: ignore[misc]
-    await day.on_page(paid(18), "gone")
+    await day.on_page(pay_request(18), "gone")
     await day.on_page("forget", "gone")
     for number, name in enumerate(("approve", "deny", "race"), 21):
-        await day.discord_card(name, paid(number))
-    await day.clicks(await day.discord_card("undo", paid(24)), "Approve", "Done.")
+        await day.discord_card(name, pay_request(number))
+    await day.clicks(await day.discord_card("undo", pay_request(24)), "Approve", "Done.")
     for number, name in enumerate(("approve", "deny"), 31):
-        await day.page_card(name, paid(number))
-    await day.on_card(await day.page_card("undo", paid(33)), "approve")
+        await day.page_card(name, pay_request(number))
+    await day.on_card(await day.page_card("undo", pay_request(33)), "approve")
     await forms(day)
 
 
@@ -182,15 +182,15 @@ async def files(day: Day) -> None:
     card = await day.asks(ATTACHED, ("new.csv", "text/csv", CSV))
     day.names["slack file"] = [card.channel, card.ts]
     await day.asks(EVERYTHING)
-    await here.slack.wait_until(lambda: _shared(here, "Readings.csv"))
+    await here.slack.wait_until(lambda: _is_shared(here, "Readings.csv"))
     here.team.openai.runs(Script(text="done", runs=(Plot(logs="", files=(("sales.png", PNG),)),)))
     await day.asks(PLOT)
-    await here.slack.wait_until(lambda: _shared(here, "sales.png"))
+    await here.slack.wait_until(lambda: _is_shared(here, "sales.png"))
     plotted = await day.on_page(EVERYTHING)
     day.names["page file"] = plotted["files"][0]["url"]
 
 
-def _shared(here: House, name: str) -> bool:
+def _is_shared(here: House, name: str) -> bool:
     return any(file.name == name and file.shared for file in here.slack.workspace.files.values())
 
 

@@ -93,7 +93,7 @@ def then(record: Json) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def found(
+async def reopen_home(
     record: Json, home: Path, *scripts: Script, database: str = ""
 ) -> AsyncIterator[Found]:
     """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
@@ -113,7 +113,7 @@ async def found(
 
 @pytest.fixture
 async def here(record: Json, then: None, tmp_path: Path, database: str) -> AsyncIterator[Found]:
-    async with found(record, tmp_path / "home", database=database) as here:
+    async with reopen_home(record, tmp_path / "home", database=database) as here:
         yield here
 
 
@@ -136,11 +136,11 @@ async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
     assert here.said("posting") == [f"You said: {HELD}"]
     assert here.said("streaming") == [f"You said: {TRICKLES}, Bea"]
     await here.exchange("running").wait_until(lambda e: e.text == "explain: a bridge")
-    await slack.wait_until(lambda: any("explain: a tunnel" in p.visible_text for p in _shown(here)))
+    await slack.wait_until(lambda: any("explain: a tunnel" in p.visible_text for p in _visible_posts(here)))
     assert here.stackspot.count("create") == 0, "what ran is waited for, and not begun again"
     await slack.wait_until(lambda: "Approved by Alice. Done." in here.post("applying").visible_text)
     assert (here.amount(13), here.team.writes()) == (1013, ["PATCH"])
-    assert sum("Anybody there?" in post.visible_text for post in _shown(here)) == 1
+    assert sum("Anybody there?" in post.visible_text for post in _visible_posts(here)) == 1
     other = (await here.page.get("/conversations/other")).json()["messages"]
     assert [one["text"] for one in other] == [f"{HANGS}, page", f"You said: {HANGS}, page"]
 
@@ -180,8 +180,8 @@ async def test_the_forms_on_slack(here: Found) -> None:
     slack.submit(
         alice, quick, {"slug": "explain", "input": quick["blocks"][1]["element"]["initial_value"]}
     )
-    await slack.wait_until(lambda: any("explain: a form" in p.visible_text for p in _shown(here)))
-    await slack.wait_until(lambda: any("daily-summary: {" in p.visible_text for p in _shown(here)))
+    await slack.wait_until(lambda: any("explain: a form" in p.visible_text for p in _visible_posts(here)))
+    await slack.wait_until(lambda: any("daily-summary: {" in p.visible_text for p in _visible_posts(here)))
     assert here.stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
     pointed = here.post("pointed")
     await slack.wait_until(lambda: len(slack.finished_answers(pointed)) == 2)
@@ -232,7 +232,7 @@ async def test_the_forms_on_discord(here: Found) -> None:
 async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> None:
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
-    async with found(record, tmp_path / "home", words, thinks, database=database) as here:
+    async with reopen_home(record, tmp_path / "home", words, thinks, database=database) as here:
         await here.slack.wait_until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
         growing = here.message("streaming")
         await (await here.somebody("Bea").click(growing, "Stop")).wait_for_ack()
@@ -296,7 +296,7 @@ def _turns(here: House) -> list[tuple[int, str]]:
     return here.rows("SELECT seq, state FROM inbox")
 
 
-def _shown(here: House) -> list[Post]:
+def _visible_posts(here: House) -> list[Post]:
     return here.slack.workspace.by_bot(here.place.id) + _private(here)
 
 

@@ -297,11 +297,11 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     writes = list[int]()
     put = town.rows.put
 
-    async def counted(platform: str, told: list[Member]) -> frozenset[str]:
+    async def put_and_count(platform: str, told: list[Member]) -> frozenset[str]:
         writes.append(len(told))
         return await put(platform, told)
 
-    monkeypatch.setattr(town.rows, "put", counted)
+    monkeypatch.setattr(town.rows, "put", put_and_count)
     for n in range(50):
         town.now += 10
         town.alice.status = f"in a meeting {n}"

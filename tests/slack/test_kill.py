@@ -69,7 +69,7 @@ def texts(slack: FakeSlack, said: Post) -> list[str]:
     return [answer.visible_text for answer in slack.finished_answers(said)]
 
 
-async def told(slack: FakeSlack, said: Post, *questions: str) -> None:
+async def wait_for_story(slack: FakeSlack, said: Post, *questions: str) -> None:
     """Until the whole answers stand there, in however many posts, in order, and nothing else."""
     whole = " ".join("".join(story(question)) for question in questions).split()
     await slack.wait_until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
@@ -110,7 +110,7 @@ async def test_after_the_effect_and_before_its_record(
     if looking:
         await victim.died()
         await victim.start()
-    await told(slack, said, question)
+    await wait_for_story(slack, said, question)
 
 
 async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) -> None:
@@ -166,7 +166,7 @@ async def test_in_the_middle_of_a_stream(
     said = slack.say(alice, dm, "tell 120")
     await victim.died()
     await victim.start()
-    await told(slack, said, "tell 120")
+    await wait_for_story(slack, said, "tell 120")
     assert len(slack.workspace.by_bot(dm.id)) == 1
 
 
@@ -179,7 +179,7 @@ async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim)
     await victim.died()
     slack.deliveries.on_ack = lambda delivery: None
     await victim.start()
-    await told(slack, said, "hello")
+    await wait_for_story(slack, said, "hello")
 
 
 async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Victim) -> None:
@@ -218,4 +218,4 @@ async def more_calls(slack: FakeSlack, count: int) -> None:
 
 async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[str]]]) -> None:
     for _, root, asked in said:
-        await told(slack, root, *asked)
+        await wait_for_story(slack, root, *asked)

@@ -184,12 +184,12 @@ async def test_requests_are_counted_by_what_came_of_them(
     fake.answer("create", 503)
     fake.fail("status", Trouble("reset"))
     labels = [("create", "answered"), ("create", "503"), ("status", "HttpDown"), ("token", "lost")]
-    before = [_counted(*each) for each in labels]
+    before = [_count_requests(*each) for each in labels]
     await stackspot.run("echo", "a")
-    counted = [_counted(*each) - old for each, old in zip(labels, before, strict=True)]
+    counted = [_count_requests(*each) - old for each, old in zip(labels, before, strict=True)]
     assert counted == [1, 1, 1, 0]
 
 
-def _counted(kind: str, outcome: str) -> float:
+def _count_requests(kind: str, outcome: str) -> float:
     labels = {"kind": kind, "outcome": outcome}
     return metrics.registry.get_sample_value("ponte_stackspot_requests_total", labels) or 0

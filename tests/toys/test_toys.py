@@ -97,10 +97,10 @@ class Hall:
         await self.board.pin("ana", f"@ponte {question}", about=self._last.id if self._last else "")
 
     async def reads(self, letters: str) -> Sequence[str]:
-        def met() -> bool:
+        def has_all_letters() -> bool:
             return test_chat_platforms.letters_of("".join(self.board.shown)) == letters
 
-        await self.until(met)
+        await self.until(has_all_letters)
         return self.board.shown
 
     async def until(self, met: Callable[[], object]) -> None:

@@ -29,7 +29,7 @@ def expressions() -> Iterator[str]:
         yield from (target["expr"] for target in panel.get("targets", ()))
 
 
-def known() -> set[str]:
+def known_sample_names() -> set[str]:
     """Every name under which a sample can be asked for."""
     names = {"up", "process_max_fds"}
     for family in metrics.registry.collect():
@@ -45,7 +45,7 @@ def known() -> set[str]:
 def test_what_is_asked_for_is_told(expression: str) -> None:
     asked = set(re.findall(r"\b(?:ponte|process|python)_\w+|\bup\b", expression))
     assert asked
-    assert asked <= known()
+    assert asked <= known_sample_names()
     labels = set(re.findall(r'(\w+)=~?"|(\w+)!="', expression))
     grouped = re.findall(r"by \(([\w, ]+)\)", expression)
     told = {label for pair in labels for label in pair if label}

@@ -439,10 +439,10 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     began, ended, rest, gone = (asyncio.Event() for _ in range(4))
     how = ""
 
-    async def left() -> None:
+    async def set_gone() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_nothing", left)
+    monkeypatch.setattr(compatible, "_nothing", set_gone)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how

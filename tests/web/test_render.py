@@ -110,12 +110,12 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     )
     rendered = 0
 
-    async def counted(piece: str) -> str:
+    async def render_and_count(piece: str) -> str:
         nonlocal rendered
         rendered += len(piece)
         return to_html(piece)
 
-    monkeypatch.setattr("adapters.web.render.render", counted)
+    monkeypatch.setattr("adapters.web.render.render", render_and_count)
     growing = GrowingHtml()
     for end in range(10, len(text), 10):
         assert await growing.of(text[:end]) == to_html(text[:end])
