@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compared, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ class Run:
     def people(self, number: int) -> list[DiscordPerson]:
         return [self.discord.user(f"Person {n}") for n in range(number)]
 
-    async def asked(self, who: DiscordPerson, text: str) -> float:
+    async def measure_answer_ms(self, who: DiscordPerson, text: str) -> float:
         """Milliseconds until the answer stands."""
         began = time.perf_counter()
         await who.say(text)
@@ -82,7 +82,7 @@ class Run:
 
     async def serial(self, messages: int) -> list[float]:
         (ana,) = self.people(1)
-        return [await self.asked(ana, f"serial {n}") for n in range(messages)]
+        return [await self.measure_answer_ms(ana, f"serial {n}") for n in range(messages)]
 
     async def burst(self, people: int) -> tuple[float, float]:
         """Seconds for all, and milliseconds of the bot's CPU for each."""
@@ -177,7 +177,7 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     async def figures(module: str) -> dict[str, float]:
         return asdict(await measure(module, quick))
 
-    return await compared(BARE, figures, AIMS, rounds)
+    return await compare_bots(BARE, figures, AIMS, rounds)
 
 
 if __name__ == "__main__":

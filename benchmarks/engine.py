@@ -71,14 +71,16 @@ async def acceptance() -> None:
     """Light load: one event at a time. The floor is one synchronous INSERT + COMMIT, FULL."""
     async with engine() as opened:
         ours = [
-            await _measure_seconds(opened.inbox.accept(make_message("hello", f"k{n}"))) for n in range(500)
+            await _measure_seconds(opened.inbox.accept(make_message("hello", f"k{n}")))
+            for n in range(500)
         ]
     floor = await asyncio.to_thread(_bare_inserts, 500)
     _line("accept, one at a time, p50", _p(ours, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
     _line("accept, one at a time, p99", _p(ours, 99) * 1e3, _p(floor, 99) * 1e3, "ms")
     async with engine() as opened:
         tasks = [
-            _measure_seconds(opened.inbox.accept(make_message("hello", f"k{n}", f"C{n}"))) for n in range(200)
+            _measure_seconds(opened.inbox.accept(make_message("hello", f"k{n}", f"C{n}")))
+            for n in range(200)
         ]
         at_once = await asyncio.gather(*tasks)
     _line("accept, 200 at once, p50", _p(at_once, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
@@ -144,7 +146,10 @@ async def thread_map() -> None:
             path = Path(folder) / "threads.db"
             opened = await FileThreadMap.open(path)
             await asyncio.to_thread(_fill, path, size)
-            puts = [await _measure_seconds(opened.put(Thread(f"slack:T1:C{n}", "x"))) for n in range(300)]
+            puts = [
+                await _measure_seconds(opened.put(Thread(f"slack:T1:C{n}", "x")))
+                for n in range(300)
+            ]
             gets = [await _measure_seconds(opened.get(f"slack:T2:C{n}")) for n in range(300)]
             await opened.close()
         floor = await asyncio.to_thread(_bare_inserts, 300)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compared, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 
@@ -47,7 +47,7 @@ async def measure(module: str) -> Mapping[str, float]:
 
 
 async def main(rounds: int = ROUNDS) -> dict[str, float]:
-    return await compared(BARE, measure, AIMS, rounds)
+    return await compare_bots(BARE, measure, AIMS, rounds)
 
 
 if __name__ == "__main__":

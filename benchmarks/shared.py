@@ -110,7 +110,9 @@ async def measure_accept(opened: Engine, name: str) -> tuple[list[float], float]
 async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
-    receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in make_messages(count, name)))
+    receipts = await asyncio.gather(
+        *(opened.inbox.accept(one) for one in make_messages(count, name))
+    )
     await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 

@@ -111,7 +111,9 @@ async def main() -> None:
     turn = statistics.median([await _turns() for _ in range(ROUNDS)])
     figures = {"counting": _alone(_record_turn_metrics), "spans that nobody wants": _alone(_spans)}
     if importlib.util.find_spec("opentelemetry"):
-        figures["spans that are exported"] = statistics.median(_measure_export() for _ in range(ROUNDS))
+        figures["spans that are exported"] = statistics.median(
+            _measure_export() for _ in range(ROUNDS)
+        )
     sys.stdout.write(f"a turn's CPU {turn * 1e6:.0f} µs\n")
     for what, cost in figures.items():
         sys.stdout.write(f"{what:<28} {cost * 1e6:>7.1f} µs  ratio {cost / turn:>7.4f}\n")

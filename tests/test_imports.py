@@ -89,7 +89,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
     )
 
 
-def test_there_are_sources() -> None:
+def test_the_product_has_sources() -> None:
     assert {"bot/settings.py", "core/ports/conversations.py"} <= set(sources())
 
 

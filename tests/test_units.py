@@ -76,10 +76,12 @@ def test_systemd_knows_every_line(installed_units: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "most"), [("ponte.service", 35), ("ponte-backup.service", 10)])
-def test_how_far_they_are_closed(installed_units: Path, name: str, most: int) -> None:
+def test_units_stay_below_their_exposure(installed_units: Path, name: str, most: int) -> None:
     """In tenths of systemd's measure of exposure, of which ten is no wall at all."""
     security = ("security", "--offline=yes", f"--threshold={most}")
-    assert "Overall exposure level" in systemd_analyze(*security, f"./{name}", folder=installed_units)
+    assert "Overall exposure level" in systemd_analyze(
+        *security, f"./{name}", folder=installed_units
+    )
 
 
 def test_what_they_run_is_there() -> None:

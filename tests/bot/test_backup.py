@@ -83,7 +83,9 @@ def read_backup(path: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> None:
     path, other = tmp_path / "kept.tar.gz", tmp_path / "other"
-    before = {name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)}
+    before = {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    }
     unknown = [name for name in before if not KEPT.fullmatch(name) and not LEFT_OUT.fullmatch(name)]
     assert unknown == [], "a new file of the home is in the backup, or is said not to be"
     assert ponte_with_home("backup", str(path)).code == 0
@@ -102,11 +104,13 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     *lines, last = (ponte_with_home.home / "audit.log").read_text().splitlines()
     assert len(lines) == before["audit.log"].count(b"\n"), "they are told in today's words"
     assert '"event": "restored"' in last
-    modes = {path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_file()}
-    assert modes == {0o600}
-    assert {path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_dir()} == {
-        0o700
+    modes = {
+        path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_file()
     }
+    assert modes == {0o600}
+    assert {
+        path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_dir()
+    } == {0o700}
     for table in ("items", "files", "usage", "conversations", "posts"):
         count = f"SELECT count(*) FROM {table}"
         assert rows(ponte_with_home.home, count) == rows(other, count), table
@@ -117,7 +121,9 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     ponte_with_home: Shell, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "kept.tar.gz")
-    under_way = rows(ponte_with_home.home, f"SELECT seq FROM inbox WHERE state IN {OPEN} ORDER BY seq")
+    under_way = rows(
+        ponte_with_home.home, f"SELECT seq FROM inbox WHERE state IN {OPEN} ORDER BY seq"
+    )
     proposed = rows(ponte_with_home.home, "SELECT id FROM changes WHERE state = 'open'")
     posts = rows(ponte_with_home.home, "SELECT count(*) FROM posts")
     assert len(under_way) > 5
@@ -144,7 +150,9 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert not any('"token": "' in message for message in rows(home, "SELECT message FROM inbox"))
 
 
-def test_what_was_under_way_goes_on_where_nothing_ran_since(ponte_with_home: Shell, tmp_path: Path) -> None:
+def test_what_was_under_way_goes_on_where_nothing_ran_since(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = str(tmp_path / "kept.tar.gz")
     states = "SELECT state FROM inbox ORDER BY seq"
     before = rows(ponte_with_home.home, states)
@@ -158,13 +166,17 @@ def test_what_was_under_way_goes_on_where_nothing_ran_since(ponte_with_home: She
     assert "was made while Ponte ran" in ponte_with_home.err
 
 
-def test_discord_is_not_asked_for_what_was_said_meanwhile(ponte_with_home: Shell, tmp_path: Path) -> None:
+def test_discord_is_not_asked_for_what_was_said_meanwhile(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = str(tmp_path / "kept.tar.gz")
     before = json.loads((ponte_with_home.home / "discord.json").read_text())
     assert before["seen"]
     ponte_with_home("backup", path)
     ponte_with_home("restore", "--replace", path)
-    (stored,) = rows(ponte_with_home.home, "SELECT data FROM remembered WHERE name = 'discord.json'")
+    (stored,) = rows(
+        ponte_with_home.home, "SELECT data FROM remembered WHERE name = 'discord.json'"
+    )
     after = json.loads(stored)
     assert not (ponte_with_home.home / "discord.json").exists()
     assert all(one["last"] > before["seen"][id]["last"] for id, one in after["seen"].items())
@@ -177,10 +189,16 @@ def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
     path = str(tmp_path / "kept.tar.gz")
     ponte_with_home("backup", path)
     (ponte_with_home.home / "web-token").write_text("another one than that of the backup\n")
-    before = {name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)}
+    before = {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    }
     assert ponte_with_home("restore", path).code == 1
-    assert ponte_with_home.err.endswith("add --replace: what is there is laid aside, and not deleted.\n")
-    assert {name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)} == before
+    assert ponte_with_home.err.endswith(
+        "add --replace: what is there is laid aside, and not deleted.\n"
+    )
+    assert {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    } == before
     assert ponte_with_home("restore", "--replace", path).code == 0
     (aside,) = ponte_with_home.home.glob("replaced-*")
     assert f"The former home lies in {aside}" in ponte_with_home.out
@@ -196,7 +214,9 @@ def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) ->
     ponte_with_home("backup", path)
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("restore", "--replace", path).code == 1
-    assert ponte_with_home.err.startswith(f"Another Ponte (process {os.getpid()}) already uses {ponte_with_home.home}.")
+    assert ponte_with_home.err.startswith(
+        f"Another Ponte (process {os.getpid()}) already uses {ponte_with_home.home}."
+    )
 
 
 def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]) -> None:
@@ -428,7 +448,9 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
     assert not any(name.endswith(id) for name in held)
 
 
-def test_bytes_that_are_lost_are_told_and_stop_nothing(ponte_with_home: Shell, tmp_path: Path) -> None:
+def test_bytes_that_are_lost_are_told_and_stop_nothing(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = tmp_path / "kept.tar.gz"
     id = rows(ponte_with_home.home, "SELECT id FROM files")[0]
     (ponte_with_home.home / "files" / id[:2] / id).unlink()
@@ -447,9 +469,13 @@ def test_without_room_nothing_is_begun(
     usage = type(shutil.disk_usage(tmp_path))(1 << 30, 1 << 30, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert ponte_with_home("backup", str(path)).code == 1
-    assert ponte_with_home.err.startswith(f"There is no room for a backup in {ponte_with_home.home}: it takes ")
+    assert ponte_with_home.err.startswith(
+        f"There is no room for a backup in {ponte_with_home.home}: it takes "
+    )
     assert ponte_with_home("restore", "--replace", str(path)).code == 1
-    assert ponte_with_home.err.startswith(f"There is no room for a restored home in {ponte_with_home.home}: it takes ")
+    assert ponte_with_home.err.startswith(
+        f"There is no room for a restored home in {ponte_with_home.home}: it takes "
+    )
     assert path.read_bytes() == whole
     assert names(ponte_with_home.home) - {"ponte.lock"} == before
 
@@ -510,7 +536,7 @@ def quiet_umask() -> Iterator[None]:
     os.umask(mask)
 
 
-def test_a_pack_is_what_it_tells(tmp_path: Path) -> None:
+def test_packing_fails_if_a_file_is_shorter_than_its_manifest_says(tmp_path: Path) -> None:
     (tmp_path / "web-token").write_text("x")
     wrong = Manifest(FORMAT, "0", 1, "", True, {}, {"web-token": Member(5, "")})
     with pytest.raises(OSError, match="unexpected end of data"):

@@ -38,7 +38,7 @@ def holder(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_it_is_made_private(tmp_path: Path) -> None:
+def test_a_new_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "deep" / "home")
     with home.take():
         assert home.path.stat().st_mode & 0o777 == 0o700

@@ -74,7 +74,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
 
 
 @pytest.mark.parametrize(("name", "why"), [("Ana", "cannot be a name"), ("owner", "`ponte link`")])
-def test_what_nobody_can_be_called(ponte: Shell, name: str, why: str) -> None:
+def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str, why: str) -> None:
     assert (ponte("people", "add", name).code, ponte.out) == (1, "")
     assert why in ponte.err
 

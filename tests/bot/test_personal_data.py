@@ -92,7 +92,9 @@ def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) ->
     assert set(list_people(ponte)) <= {"terminal:owner", "web:owner"}, "who typed all of this"
 
 
-def test_of_a_recorded_home_all_of_one_person_is_exported(recorded_ponte: Shell, tmp_path: Path) -> None:
+def test_of_a_recorded_home_all_of_one_person_is_exported(
+    recorded_ponte: Shell, tmp_path: Path
+) -> None:
     ponte = recorded_ponte
     people = list_people(ponte)
     person = max(people, key=lambda key: people[key]["files"])
@@ -238,7 +240,9 @@ def test_a_list_for_people(recorded_ponte: Shell) -> None:
     assert {line.split()[6] for line in lines} == found.keys()
 
 
-def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(recorded_ponte: Shell) -> None:
+def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
+    recorded_ponte: Shell,
+) -> None:
     """Also somebody who never wrote; a keyed hash of their id is all that is left."""
     ponte = recorded_ponte
     assert ponte("person", "list").code == 0

@@ -32,7 +32,7 @@ def make_start(text: str, folder: Path) -> Start:
     return Start(settings, read_config(path), Home(folder / "home"))
 
 
-def test_there_are_three() -> None:
+def test_the_document_has_its_three_examples() -> None:
     assert list(EXAMPLES) == [
         "A small team", "A company with guests", "A public Discord server",
     ]  # fmt: skip

@@ -30,7 +30,7 @@ def finding_texts(level: str, home: Path, config: Config | None = None, /, **giv
     return "\n".join(one.words for one in find_all(home, config, **given) if one.level == level)
 
 
-def test_a_place_is_no_admin(tmp_path: Path) -> None:
+def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert finding_texts("note", home, ponte_admins="slack:U1,slack:T1,slack:C1") == (
         "PONTE_ADMINS: slack:C1, slack:T1 are workspaces or channels, which makes nobody an admin"
@@ -213,7 +213,9 @@ def test_caps_are_told(tmp_path: Path, given: dict[str, str], level: str, words:
     assert words in finding_texts(level, tmp_path / "home", **given)
 
 
-def test_only_what_is_unsafe_fails(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_only_for_unsafe_settings(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PONTE_CODE", "off")
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     assert ponte("doctor").code == 0, ponte.out

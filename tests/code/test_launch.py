@@ -29,7 +29,7 @@ time.sleep(600)
 """
 
 
-async def test_what_it_began_ends_with_it(tmp_path: Path) -> None:
+async def test_children_of_a_program_end_with_it(tmp_path: Path) -> None:
     told = tmp_path / "child"
     os.mkfifo(told)
 

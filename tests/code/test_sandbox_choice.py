@@ -67,7 +67,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     await backend.close()
 
 
-async def test_none_rather_than_a_weaker_one(
+async def test_no_sandbox_is_chosen_if_each_proof_fails(
     proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proof_results |= {"bubblewrap": "not installed", "landlock": "it did not hold"}

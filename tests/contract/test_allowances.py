@@ -39,18 +39,18 @@ def budget_of(engine: Embedded, *rules: Allowance) -> CountingBudget:
     )
 
 
-async def asked(engine: Embedded, person: Person = ANA, channel: str = "") -> Turn:
+async def begin_turn(engine: Embedded, person: Person = ANA, channel: str = "") -> Turn:
     message = replace(says("hello", channel=channel or person.id), author=person)
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
-async def heard(engine: Embedded, budget: CountingBudget, turn: Turn) -> Grant | None:
+async def record_question(engine: Embedded, budget: CountingBudget, turn: Turn) -> Grant | None:
     reserve = await budget.reserving(turn, budget.model_call(1, "m", 100))
     await engine.journal.heard(turn, [HELLO], reserve)
     return reserve.grant
 
 
-async def answered(engine: Embedded, turn: Turn, usage: Usage, number: int = 1) -> None:
+async def record_answer(engine: Embedded, turn: Turn, usage: Usage, number: int = 1) -> None:
     priced = replace(usage, cost=PRICES.cost("m", usage))
     await engine.journal.answered(turn, Answer("hi"), Spoken(number, (SAID,), priced, "m"))
 
@@ -80,13 +80,13 @@ async def books(engine: Embedded) -> Books:
 
 async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embedded) -> None:
     budget = budget_of(database_engine, *EVERY)
-    turn = await asked(database_engine)
-    grant = await heard(database_engine, budget, turn)
+    turn = await begin_turn(database_engine)
+    grant = await record_question(database_engine, budget, turn)
     assert grant
     counters, held, *_ = await books(database_engine)
     assert held == 1
     assert set(counters.values()) == {(grant.bound.tokens, grant.bound.money)}
-    await answered(database_engine, turn, Usage(1000, 400, 50, 20))
+    await record_answer(database_engine, turn, Usage(1000, 400, 50, 20))
     counters, held, usage, spendings = await books(database_engine)
     money = round((600 * 1.0 + 400 * 0.1 + 50 * 4.0) / 10**6 * NANO)
     assert (held, usage, spendings) == (0, (1050, money), (1050, money))
@@ -95,9 +95,9 @@ async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embed
 
 async def test_a_refusal_leaves_nothing(database_engine: Embedded) -> None:
     budget = budget_of(database_engine, *EVERY, Allowance("each workspace", tokens=500))
-    turn = await asked(database_engine)
+    turn = await begin_turn(database_engine)
     with pytest.raises(OverAllowance):
-        await heard(database_engine, budget, turn)
+        await record_question(database_engine, budget, turn)
     assert await books(database_engine) == ({}, 0, (0, 0), (0, 0))
     assert await database_engine.journal.transcript(turn.thread) == []
 
@@ -110,9 +110,9 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
     rule = Allowance("everybody", tokens=110_000)
     two = (database_engine, await database_engine.beside())
     budgets = [budget_of(each, rule, *EVERY) for each in two]
-    turns = [await asked(database_engine, Person("web", f"p{n}")) for n in range(100)]
+    turns = [await begin_turn(database_engine, Person("web", f"p{n}")) for n in range(100)]
     found = await asyncio.gather(
-        *(heard(two[n % 2], budgets[n % 2], turn) for n, turn in enumerate(turns)),
+        *(record_question(two[n % 2], budgets[n % 2], turn) for n, turn in enumerate(turns)),
         return_exceptions=True,
     )
     grants = [each for each in found if isinstance(each, Grant)]
@@ -120,7 +120,7 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
     assert 110_000 - LEAST_OUTPUT * 2 < sum(grant.bound.tokens for grant in grants) <= 110_000
     went = [turn for turn, each in zip(turns, found, strict=True) if isinstance(each, Grant)]
     used = [Usage(grant.input, 0, grant.output) for grant in grants]
-    await asyncio.gather(*(answered(two[n % 2], turn, used[n]) for n, turn in enumerate(went)))
+    await asyncio.gather(*(record_answer(two[n % 2], turn, used[n]) for n, turn in enumerate(went)))
     counters, open_holds, usage, spendings = await books(database_engine)
     assert open_holds == 0
     assert usage == spendings
@@ -130,9 +130,12 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
 
 async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine: Embedded) -> None:
     budget = budget_of(database_engine, *EVERY)
-    lost, goes_on = await asked(database_engine), await asked(database_engine, channel="C2")
-    grants = [await heard(database_engine, budget, turn) for turn in (lost, goes_on)]
-    heir = await database_engine.killed()
+    lost, goes_on = (
+        await begin_turn(database_engine),
+        await begin_turn(database_engine, channel="C2"),
+    )
+    grants = [await record_question(database_engine, budget, turn) for turn in (lost, goes_on)]
+    heir = await database_engine.kill()
     budget = budget_of(heir, *EVERY)
     await heir.journal.ended(await again(heir, lost.seq), "removed")
     assert await budget.settle_left() == 1, "the other one goes on"
@@ -141,7 +144,7 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     second = await budget.pay(resumed, budget.model_call(1, "m", 100))
     assert second
     assert second.part == "r1.2"
-    await answered(heir, resumed, Usage(100, 0, 10))
+    await record_answer(heir, resumed, Usage(100, 0, 10))
     counters, held, usage, spendings = await books(heir)
     bounds = sum(grant.bound.tokens for grant in grants if grant)
     assert (held, usage) == (0, spendings)
@@ -151,7 +154,7 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
 
 async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: Embedded) -> None:
     budget = budget_of(database_engine, Allowance("each person", money=NANO // 2))
-    turn = await asked(database_engine)
+    turn = await begin_turn(database_engine)
     await budget.reserve(turn)
     for _ in range(2):
         await budget.pay_run(turn, "c1", Paid("quick_commands", "fix"))
@@ -159,7 +162,9 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: 
     with pytest.raises(OverAllowance, match=r"what is left of it, \$0.00, is not enough"):
         await budget.pay_run(turn, "c3", Paid("quick_commands", "fix"))
     await budget.give_back(turn, "call:c2")
-    await database_engine.journal.call_started(turn, Call("c1", "stackspot_quick_command", "{}", "spend"))
+    await database_engine.journal.call_started(
+        turn, Call("c1", "stackspot_quick_command", "{}", "spend")
+    )
     outcome = Outcome("ok", "4", usage=Usage(cost=0.25), paid="quick-command fix")
     for _ in range(2):
         await database_engine.journal.call_ended(turn, "c1", outcome)
@@ -174,23 +179,23 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: 
 async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: Embedded) -> None:
     budget = budget_of(database_engine)
     for person in (ANA, Person("web", "bob")):
-        turn = await asked(database_engine, person)
-        assert await heard(database_engine, budget, turn) is None
-        await answered(database_engine, turn, Usage(1000, 0, 50))
+        turn = await begin_turn(database_engine, person)
+        assert await record_question(database_engine, budget, turn) is None
+        await record_answer(database_engine, turn, Usage(1000, 0, 50))
     rules = (
         Allowance("each person", "month", tokens=10**6),
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),
         Allowance("everybody", "month", tokens=10**6),
     )
     budget.allowances = supplier(rules)
-    turn = await asked(database_engine)
+    turn = await begin_turn(database_engine)
     standing = await budget.standing(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
     assert {of: (s.turns, s.tokens) for of, s in counted.items()} == {
         "each person": (1, 1050), "each channel": (1, 1050), "everybody": (2, 2100),
     }  # fmt: skip
-    await heard(database_engine, budget, turn)
-    await answered(database_engine, turn, Usage(10, 0, 5))
+    await record_question(database_engine, budget, turn)
+    await record_answer(database_engine, turn, Usage(10, 0, 5))
     counters, _, usage, _ = await books(database_engine)
     assert counters[rules[2].key] == usage
     assert usage[0] == 2115
@@ -199,8 +204,8 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: 
 async def test_a_notice_is_claimed_once(database_engine: Embedded) -> None:
     two = (database_engine, await database_engine.beside())
     budgets = [budget_of(each, EVERY[0]) for each in two]
-    turn = await asked(database_engine)
-    grant = await heard(database_engine, budgets[0], turn)
+    turn = await begin_turn(database_engine)
+    grant = await record_question(database_engine, budgets[0], turn)
     assert grant
     claims = await asyncio.gather(*(b.claim_notice(grant.counts[0], 1) for b in budgets * 3))
     assert claims.count(True) == 1
@@ -232,9 +237,9 @@ async def test_the_books_agree_whatever_happens(
     for step, which, size in steps:
         turn = open_turns.get(which)
         if turn is None:
-            turn = await asked(database_engine, channel=f"C{random.Random(size).random()}")
+            turn = await begin_turn(database_engine, channel=f"C{random.Random(size).random()}")
             try:
-                await heard(database_engine, budget, turn)
+                await record_question(database_engine, budget, turn)
             except OverAllowance:
                 await database_engine.journal.ended(turn, "failed")
                 continue
@@ -244,7 +249,9 @@ async def test_the_books_agree_whatever_happens(
                 case "pay":
                     await budget.pay(turn, budget.model_call(1 + size % 2, "m", size))
                 case "answer":
-                    await answered(database_engine, turn, Usage(size // 8, size // 16, size // 32))
+                    await record_answer(
+                        database_engine, turn, Usage(size // 8, size // 16, size // 32)
+                    )
                     del open_turns[which]
                     await database_engine.journal.ended(turn, "done")
                 case "call":

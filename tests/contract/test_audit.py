@@ -55,7 +55,7 @@ async def test_what_is_written_is_read_page_by_page(
     await log.close()
 
 
-async def test_two_at_once_make_one_pseudonym(database_engine: Embedded) -> None:
+async def test_two_processes_make_one_pseudonym_for_a_person(database_engine: Embedded) -> None:
     keys = SqlKeys((await database_engine.beside()).database)
     both = (SqlKeys(database_engine.database), keys)
     found = await asyncio.gather(*(both[n % 2].of([ANA.key, BIA.key]) for n in range(8)))
@@ -64,7 +64,7 @@ async def test_two_at_once_make_one_pseudonym(database_engine: Embedded) -> None
     assert {key: name for name, key in (await keys.people()).items()} == found[0]
 
 
-async def test_who_is_forgotten_stands_nowhere(database_engine: Embedded) -> None:
+async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedded) -> None:
     log = log_of(database_engine)
     await log.tell("one", ANA, HERE)
     await log.tell("two", BIA, HERE)
@@ -132,7 +132,9 @@ async def test_old_lines_name_people_no_longer(
     assert not await database_engine.holds(ANA.key)
 
 
-async def test_old_lines_go(database_engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_lines_are_purged(
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of which all is old goes whole; of the others the beginning."""
     monkeypatch.setattr(audit, "LOOKED_AT", 3)
     moment = datetime(2026, 11, 1, tzinfo=UTC)

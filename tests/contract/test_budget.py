@@ -52,7 +52,7 @@ async def test_a_turn_counts_once_however_often_it_resumes(database_engine: Embe
     turn = await begin_turn(database_engine)
     for _ in range(2):
         await make_budget(database_engine, own=1).reserve(turn)
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     await make_budget(heir, own=1).reserve(await again(heir, turn.seq))
     assert (await make_budget(heir).usage()).turns == 1
 
@@ -131,7 +131,9 @@ async def test_what_was_used_is_still_counted_after_forgetting(database_engine: 
 
 async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = CountingBudget(database_engine.database, choices.fixed_caps(2, 0), LISBON, one_person)
+    counting = CountingBudget(
+        database_engine.database, choices.fixed_caps(2, 0), LISBON, one_person
+    )
     for person in (page, terminal):
         await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget):

@@ -104,7 +104,9 @@ class DiscordRoom:
         def has_all_letters(seen: list[Payload]) -> bool:
             return letters_of("".join(m["content"] for m in seen)) == letters
 
-        return [m["content"] for m in await self._ana.wait_for_messages(has_all_letters, self._channel)]
+        return [
+            m["content"] for m in await self._ana.wait_for_messages(has_all_letters, self._channel)
+        ]
 
 
 def letters_of(text: str) -> str:
@@ -144,7 +146,7 @@ async def test_what_a_question_points_at_is_quoted_once_and_as_data(room: Room) 
     assert question.text == "is that so?"
 
 
-async def test_its_files_come_with_it(room: Room) -> None:
+async def test_files_of_a_quoted_message_reach_the_model(room: Room) -> None:
     await room.bob_says("the orders", [CSV])
     await room.ana_asks("who has not paid?")
     await room.reads(letters_of("You said: who has not paid?"))

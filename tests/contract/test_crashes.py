@@ -75,7 +75,7 @@ class Lives:
             if not life.dead.is_set():
                 return
             done.cancel()
-            self.engine = await self.engine.killed()
+            self.engine = await self.engine.kill()
         raise AssertionError(f"{most} processes were not enough")
 
     async def _until_over(self, seqs: Sequence[int]) -> None:
@@ -83,7 +83,7 @@ class Lives:
             await self.engine.inbox.answer_of(seq)
 
     @property
-    def ended(self) -> Sequence[int]:
+    def ended_turns(self) -> Sequence[int]:
         return [seq for life in self.all for seq in life.ended]
 
     @property
@@ -98,11 +98,13 @@ async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
         life = Life(engine, lambda *_: True)
         life.start("web")
         await life.dead.wait()
-        engine = await engine.killed()
+        engine = await engine.kill()
     return engine, receipt.seq
 
 
-async def test_a_poisonous_message_costs_nobody_else_their_answer(database_engine: Embedded) -> None:
+async def test_a_poisonous_message_costs_nobody_else_their_answer(
+    database_engine: Embedded,
+) -> None:
     seqs = []
     for number in range(41):
         text = "poison" if number == 17 else f"hello {number}"
@@ -163,12 +165,12 @@ async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
     turn = await database_engine.journal.begin(receipt.seq)
     assert turn
     await database_engine.journal.answered(turn, Answer("42"))
-    database_engine = await database_engine.killed()
+    database_engine = await database_engine.kill()
     lives = Lives(database_engine, lambda _, text: text == "poison")
     hello = await database_engine.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], CRASHES + DEATHS_ALONE)
     # The process may be killed after the other turn ended and before this test saw it.
-    assert set(lives.ended) <= {hello.seq}
+    assert set(lives.ended_turns) <= {hello.seq}
     assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
     later = await lives.engine.inbox.accept(says("and now?"))
@@ -182,7 +184,7 @@ async def test_an_apology_that_ends_the_process_is_given_up_too(database_engine:
     hello = await database_engine.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], 12)
     # The process may be killed after the other turn ended and before this test saw it.
-    assert set(lives.ended) <= {hello.seq}
+    assert set(lives.ended_turns) <= {hello.seq}
     assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
 

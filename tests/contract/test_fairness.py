@@ -68,7 +68,9 @@ async def position(engine: Embedded, seq: int) -> int:
 
 async def test_a_flood_delays_each_other_person_by_one_message(database_engine: Embedded) -> None:
     flood = [says("Ana", "C1") for _ in range(5)]
-    said = await order(database_engine, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
+    said = await order(
+        database_engine, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1")
+    )
     assert said == [
         "Ana in C1", "Bob in C2", "Cleo in C3", "Dan in C1",
         "Ana in C1", "Ana in C1", "Ana in C1", "Ana in C1",
@@ -76,7 +78,9 @@ async def test_a_flood_delays_each_other_person_by_one_message(database_engine: 
 
 
 async def test_a_flood_over_many_channels_delays_nobody_more(database_engine: Embedded) -> None:
-    said = await order(database_engine, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
+    said = await order(
+        database_engine, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9")
+    )
     assert said[:2] == ["Ana in C0", "Bob in C9"]
     assert said[2:] == [f"Ana in C{n}" for n in range(1, 5)]
 
@@ -103,24 +107,34 @@ async def test_who_writes_while_a_flood_is_answered_is_next(database_engine: Emb
     assert worker.began == [*flood[:4], late]
 
 
-async def test_newcomers_overtake_who_has_more_to_say_only_so_often(database_engine: Embedded) -> None:
+async def test_newcomers_overtake_who_has_more_to_say_only_so_often(
+    database_engine: Embedded,
+) -> None:
     places_of(database_engine).total = 1
     worker = Worker(database_engine, held=True).start("web")
     _, waits = await accept(database_engine, says("Ana", "C1"), says("Ana", "C1"))
     await worker.until_begun(1)
     new = await accept(database_engine, *(says(f"P{n}", f"D{n}") for n in range(OVERTAKEN + 2)))
-    before = [seq for seq in new if await position(database_engine, seq) < await position(database_engine, waits)]
+    before = [
+        seq
+        for seq in new
+        if await position(database_engine, seq) < await position(database_engine, waits)
+    ]
     assert before == list(new[:OVERTAKEN])
 
 
-async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(database_engine: Embedded) -> None:
+async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(
+    database_engine: Embedded,
+) -> None:
     flood = [says("Ana", "C1", thread=False) for _ in range(3)]
     both = [says("Bob", "C1", thread=False), says("Ana", "C1", thread=False)]
     said = await order(database_engine, *flood, *both)
     assert said == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
 
 
-async def test_one_person_has_so_many_turns_under_way_in_a_channel(database_engine: Embedded) -> None:
+async def test_one_person_has_so_many_turns_under_way_in_a_channel(
+    database_engine: Embedded,
+) -> None:
     """Those that only wait for the channel's pace count, too: they hold no place."""
     worker = Worker(database_engine, held=True).start("web")
     flood = await accept(database_engine, *(says("Ana", "C1") for _ in range(PERSON_TURNS + 5)))

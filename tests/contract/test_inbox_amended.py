@@ -39,7 +39,7 @@ async def test_an_edit_that_comes_too_late_is_kept_all_the_same(engine: Engine) 
     await worker.until_begun(1)
     assert await engine.inbox.amend(helo.event_key, replace(helo, text="hello")) == "started"
     assert worker.said == ["helo"]
-    worker = Worker(await engine.killed()).start()
+    worker = Worker(await engine.kill()).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]
 
@@ -154,7 +154,9 @@ async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
     await asyncio.gather(*(delete_at_start(number) for number in range(60)))
 
 
-async def test_a_token_does_not_outlive_a_message_that_never_runs(database_engine: Embedded) -> None:
+async def test_a_token_does_not_outlive_a_message_that_never_runs(
+    database_engine: Embedded,
+) -> None:
     for withdraw in ("deleted", "stopped"):
         hello = says("hello")
         hello = replace(hello, reply_to=replace(hello.reply_to, token="secret-of-slack"))

@@ -130,7 +130,7 @@ async def test_a_drain_lets_turns_finish_and_starts_none(engine: Engine) -> None
     await draining
     assert (worker.ended, worker.cut, worker.began) == ([first], [], [first])
     late = await engine.inbox.accept(says("late"))
-    heir = Worker(await engine.killed()).start()
+    heir = Worker(await engine.kill()).start()
     await heir.until_ended(2)
     assert heir.ended == [second, late.seq]
 
@@ -142,7 +142,7 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
     await engine.inbox.drain(0)
     assert sorted(worker.cut) == seqs[:4]
     assert not any(engine.inbox.stopped(seq) for seq in seqs)
-    heir = Worker(await engine.killed()).start()
+    heir = Worker(await engine.kill()).start()
     await heir.until_ended(12)
     assert sorted(heir.ended) == seqs
     for channel in range(4):
@@ -162,6 +162,6 @@ async def test_a_drain_takes_no_decision_up(database_engine: Embedded) -> None:
     await database_engine.inbox.drain(0)
     stop = await database_engine.inbox.accept(says("stop"))
     assert worker.began == []
-    heir = Worker(await database_engine.killed()).start()
+    heir = Worker(await database_engine.kill()).start()
     await heir.until_ended(1)
     assert heir.ended == [stop.seq]

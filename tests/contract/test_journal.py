@@ -29,7 +29,7 @@ SAID = Item("message", role="assistant", text="hi")
 USAGE = Usage(input=10, output=2, cost=0.01)
 
 
-async def begun(engine: Embedded, text: str = "hello", channel: str = "C1") -> Turn:
+async def begin_turn(engine: Embedded, text: str = "hello", channel: str = "C1") -> Turn:
     receipt = await engine.inbox.accept(says(text, channel))
     return await again(engine, receipt.seq)
 
@@ -49,17 +49,19 @@ async def rows(engine: Embedded) -> dict[str, list[dict[str, object]]]:
 
 
 async def test_only_a_new_process_is_a_new_attempt(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     assert (turn.attempt, turn.state) == (1, "running")
     assert (await again(database_engine, turn.seq)).attempt == 1
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     assert (await again(heir, turn.seq)).attempt == 2
     assert (await again(heir, turn.seq)).attempt == 2
-    assert (await again(await heir.killed(), turn.seq)).attempt == 3
+    assert (await again(await heir.kill(), turn.seq)).attempt == 3
 
 
-async def test_a_thread_keeps_that_something_from_outside_is_in_it(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+async def test_a_thread_keeps_that_something_from_outside_is_in_it(
+    database_engine: Embedded,
+) -> None:
+    turn = await begin_turn(database_engine)
     journal, ana = database_engine.journal, turn.message.author.key
     await journal.heard(turn, [replace(HELLO, text="see https://mine.test")])
     assert await journal.provenance(turn.thread, ana, turn.seq) == Provenance(
@@ -67,7 +69,7 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(database_engi
     )
     assert await journal.provenance(turn.thread, "web:somebody", turn.seq) == Provenance(True)
     await journal.call_started(turn, CALL)
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     assert (await heir.journal.provenance(turn.thread, ana, turn.seq)).outside
     fresh = await heir.journal.new_thread(turn.message.address.conversation)
     assert await heir.journal.provenance(fresh.id, ana, turn.seq) == Provenance(False)
@@ -76,7 +78,7 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(database_engi
 
 @pytest.mark.parametrize("files", [False, True])
 async def test_a_file_or_a_quote_is_from_outside(database_engine: Embedded, files: bool) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     brought = (Attachment("a.csv", "text/csv", 3),) if files else ()
     quoted = () if files else (Quote("Bo", "look"),)
     told = replace(turn.message, attachments=brought, context=quoted)
@@ -121,17 +123,17 @@ async def test_a_begin_whose_caller_left_counts_once(database_engine: Embedded) 
     assert (await again(database_engine, receipt.seq)).attempt == 1
 
 
-async def test_what_is_put_back_was_not_attempted(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+async def test_a_turn_that_is_put_back_does_not_count_an_attempt(database_engine: Embedded) -> None:
+    turn = await begin_turn(database_engine)
     await database_engine.journal.heard(turn, [HELLO])
     await database_engine.journal.put_back(turn)
     assert (await database_engine.journal.turn_of(turn.id)).state == "new"
-    resumed = await again(await database_engine.killed(), turn.seq)
+    resumed = await again(await database_engine.kill(), turn.seq)
     assert (resumed.attempt, resumed.items) == (1, (HELLO,))
 
 
-async def test_what_is_over_does_not_begin(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+async def test_an_ended_turn_does_not_begin_again(database_engine: Embedded) -> None:
+    turn = await begin_turn(database_engine)
     await database_engine.journal.answered(turn, Answer("hi"))
     await database_engine.journal.ended(turn, "done")
     assert await database_engine.journal.begin(turn.seq) is None
@@ -139,7 +141,7 @@ async def test_what_is_over_does_not_begin(database_engine: Embedded) -> None:
 
 
 async def test_the_next_process_finds_everything(database_engine: Embedded) -> None:
-    turn, journal = await begun(database_engine), database_engine.journal
+    turn, journal = await begin_turn(database_engine), database_engine.journal
     await journal.heard(turn, [HELLO])
     await journal.round_began(turn, 1, "resp_1")
     await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
@@ -148,7 +150,7 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
     await journal.round_began(turn, 2, "resp_2")
     await journal.posting(turn, 1, "k1")
     await journal.posted(turn, 1, "p1")
-    found = await again(await database_engine.killed(), turn.seq)
+    found = await again(await database_engine.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
     assert found == replace(
         turn, attempt=2, rounds=(Round(1, "resp_1", True), Round(2, "resp_2")),
@@ -158,19 +160,19 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
 
 
 async def test_an_answer_is_final_and_its_posting_follows(database_engine: Embedded) -> None:
-    turn, answer = await begun(database_engine), Answer("hi you", parts=("hi", "you"))
+    turn, answer = await begin_turn(database_engine), Answer("hi you", parts=("hi", "you"))
     await database_engine.journal.posting(turn, 1, "k1")
     assert (await again(database_engine, turn.seq)).state == "running"
     await database_engine.journal.answered(turn, answer)
     assert (await again(database_engine, turn.seq)).state == "answered"
     await database_engine.journal.posting(turn, 2, "k2")
     await database_engine.journal.answered(turn, Answer("no, wait"))
-    found = await again(await database_engine.killed(), turn.seq)
+    found = await again(await database_engine.kill(), turn.seq)
     assert (found.state, found.answer) == ("posting", answer)
 
 
 async def test_a_turn_that_answers_leaves_no_call_open(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     await database_engine.journal.heard(turn, [HELLO])
     await database_engine.journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
     await database_engine.journal.call_started(turn, CALL)
@@ -182,14 +184,14 @@ async def test_a_turn_that_answers_leaves_no_call_open(database_engine: Embedded
 
 
 async def test_what_was_heard_is_written_once(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     for _ in range(2):
         await database_engine.journal.heard(turn, [HELLO])
     assert (await again(database_engine, turn.seq)).items == (HELLO,)
 
 
 async def test_a_round_is_written_once(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     await database_engine.budget.reserve(turn)
     for _ in range(2):
         await database_engine.journal.items(turn, Spoken(1, (SAID,), USAGE, "m"))
@@ -200,7 +202,7 @@ async def test_a_round_is_written_once(database_engine: Embedded) -> None:
 
 
 async def test_the_first_outcome_of_a_call_stands(database_engine: Embedded) -> None:
-    turn, journal = await begun(database_engine), database_engine.journal
+    turn, journal = await begin_turn(database_engine), database_engine.journal
     await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
     await journal.call_started(turn, CALL)
     await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
@@ -212,7 +214,7 @@ async def test_the_first_outcome_of_a_call_stands(database_engine: Embedded) -> 
 
 
 async def test_a_removed_post_stays_removed(database_engine: Embedded) -> None:
-    turn, journal = await begun(database_engine), database_engine.journal
+    turn, journal = await begin_turn(database_engine), database_engine.journal
     await journal.posting(turn, 1, "k1")
     await journal.posted(turn, 1, "p1")
     assert await journal.seq_of_post("p1") == turn.seq
@@ -223,7 +225,7 @@ async def test_a_removed_post_stays_removed(database_engine: Embedded) -> None:
 
 
 async def test_a_post_that_is_known_is_not_in_doubt_again(database_engine: Embedded) -> None:
-    turn, journal = await begun(database_engine), database_engine.journal
+    turn, journal = await begin_turn(database_engine), database_engine.journal
     await journal.posting(turn, 1, "k1")
     await journal.posted(turn, 1, "p1")
     await journal.posting(turn, 1, "k1")
@@ -244,17 +246,21 @@ async def test_an_end_erases_the_token_and_keeps_a_late_edit(database_engine: Em
 
 async def test_what_could_not_be_posted_is_told_once(database_engine: Embedded) -> None:
     for reason in ("dm_closed", "channel_gone"):
-        await database_engine.journal.ended(await begun(database_engine), "undeliverable", reason)
-    assert (await begun(database_engine, channel="elsewhere")).undelivered == ""
-    turn = await begun(database_engine)
+        await database_engine.journal.ended(
+            await begin_turn(database_engine), "undeliverable", reason
+        )
+    assert (await begin_turn(database_engine, channel="elsewhere")).undelivered == ""
+    turn = await begin_turn(database_engine)
     assert turn.undelivered == "channel_gone"
-    assert (await again(database_engine, turn.seq)).undelivered == "channel_gone", "it was not told yet"
+    assert (await again(database_engine, turn.seq)).undelivered == "channel_gone", (
+        "it was not told yet"
+    )
     await database_engine.journal.answered(turn, Answer("told"))
-    assert (await begun(database_engine)).undelivered == ""
+    assert (await begin_turn(database_engine)).undelivered == ""
 
 
 async def test_who_asked_and_what_is_unknown(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     assert await database_engine.journal.author(turn.seq) == turn.message.author.key
     assert await database_engine.journal.author(4711) == ""
     assert await database_engine.journal.seq_of_post("p1") is None
@@ -278,22 +284,22 @@ WRITES: dict[str, Write] = {
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 async def test_an_older_attempt_writes_nothing(database_engine: Embedded, write: Write) -> None:
-    turn = await begun(database_engine)
-    heir = await database_engine.killed()
+    turn = await begin_turn(database_engine)
+    heir = await database_engine.kill()
     await again(heir, turn.seq)
     await assert_superseded(heir, turn, write)
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 async def test_a_forgotten_turn_writes_nothing(database_engine: Embedded, write: Write) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     await database_engine.journal.forget(turn.message.address.conversation)
     await assert_superseded(database_engine, turn, write)
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 async def test_a_turn_that_ended_writes_nothing(database_engine: Embedded, write: Write) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     await database_engine.journal.ended(turn, "removed")
     await assert_superseded(database_engine, turn, write)
 
@@ -306,7 +312,7 @@ async def assert_superseded(engine: Embedded, turn: Turn, write: Write) -> None:
 
 
 async def test_a_post_of_a_forgotten_turn_is_still_recorded(database_engine: Embedded) -> None:
-    turn, journal = await begun(database_engine), database_engine.journal
+    turn, journal = await begin_turn(database_engine), database_engine.journal
     for number in (1, 2):
         await journal.posting(turn, number, f"k{number}")
     await journal.forget(turn.message.address.conversation)
@@ -337,7 +343,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
     async def whole() -> int:
         nonlocal steps
         steps = 0
-        turn = await begun(sqlite)
+        turn = await begin_turn(sqlite)
         journal, ana = sqlite.journal, turn.message.author.key
         await journal.provenance(turn.thread, ana, turn.seq)
         await journal.heard(turn, [HELLO], await budget.reserving(turn))

@@ -17,7 +17,7 @@ from core.store.database import Connection
 from core.store.tables import TABLES
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import again, begun
+from tests.contract.test_journal import again, begin_turn
 from tests.contract.test_journal_threads import ANA, BOB, talk
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
@@ -54,7 +54,7 @@ async def test_nothing_of_what_was_said_is_left(database_engine: Embedded) -> No
 
 
 async def test_a_new_generation_begins(database_engine: Embedded) -> None:
-    old = await begun(database_engine)
+    old = await begin_turn(database_engine)
     forgot = await database_engine.journal.forget("web:C1")
     assert (forgot.generation, forgot.running) == (1, (old.seq,))
     thread = await database_engine.journal.thread("web:C1")
@@ -81,14 +81,18 @@ async def test_a_forgotten_event_is_still_known(database_engine: Embedded) -> No
     await database_engine.journal.forget("web:C1")
     again_ = await database_engine.inbox.accept(hello)
     assert (again_.seq, again_.fresh) == (first.seq, False)
-    assert await database_engine.inbox.amend(hello.event_key, replace(hello, sent_at=9.0)) == "unknown"
+    assert (
+        await database_engine.inbox.amend(hello.event_key, replace(hello, sent_at=9.0)) == "unknown"
+    )
 
 
 async def test_the_command_itself_goes_on(database_engine: Embedded) -> None:
     forget = says("forget")
     turn = await again(database_engine, (await database_engine.inbox.accept(forget)).seq)
     await database_engine.journal.forget("web:C1")
-    await database_engine.inbox.amend(forget.event_key, replace(forget, text="no, do not", sent_at=9.0))
+    await database_engine.inbox.amend(
+        forget.event_key, replace(forget, text="no, do not", sent_at=9.0)
+    )
     await database_engine.journal.answered(turn, Answer("Forgotten."))
     await database_engine.journal.ended(turn, "done")
     assert (await database_engine.journal.turn_of(turn.id)).state == "done"
@@ -102,7 +106,9 @@ async def test_the_conversation_starts_from_nothing(database_engine: Embedded) -
     assert await database_engine.journal.owner("web:C1") == ""
 
 
-async def test_older_threads_go_too_also_where_their_rows_were_purged(database_engine: Embedded) -> None:
+async def test_older_threads_go_too_also_where_their_rows_were_purged(
+    database_engine: Embedded,
+) -> None:
     old = await talk(database_engine, TOPIC)
     await database_engine.journal.new_thread("web:C1")
     await talk(database_engine, "two")
@@ -114,8 +120,8 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(database_e
 
 
 async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begun(database_engine)
-    elsewhere = await begun(database_engine, channel="C2")
+    journal, turn = database_engine.journal, await begin_turn(database_engine)
+    elsewhere = await begin_turn(database_engine, channel="C2")
     await journal.remote(turn.thread, Remote("conversation", "conv_1"))
     await journal.round_began(turn, 1, "resp_1")
     await journal.round_began(turn, 1, "resp_1")
@@ -131,7 +137,7 @@ async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded
 
 
 async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begun(database_engine)
+    journal, turn = database_engine.journal, await begin_turn(database_engine)
     await journal.forget("web:C1")
     await journal.remote(turn.thread, Remote("conversation", "conv_1"))
     with pytest.raises(Superseded):
@@ -146,7 +152,7 @@ async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) ->
 
 
 async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begun(database_engine)
+    journal, turn = database_engine.journal, await begin_turn(database_engine)
     stubborn, easy = Remote("conversation", "conv_1"), Remote("response", "resp_1")
     for remote in (stubborn, easy):
         await journal.remote(turn.thread, remote)
@@ -156,8 +162,8 @@ async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded
     await journal.erased(easy, done=True)
     for _ in range(threads.MAX_TRIES - 2):
         await journal.erased(stubborn, done=False)
-    assert await (await database_engine.killed()).journal.to_erase() == [stubborn]
-    heir = await database_engine.killed()
+    assert await (await database_engine.kill()).journal.to_erase() == [stubborn]
+    heir = await database_engine.kill()
     await heir.journal.erased(stubborn, done=False)
     assert await heir.journal.to_erase() == []
 
@@ -245,7 +251,9 @@ async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     await heir.close()
 
 
-async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(database_engine: Embedded) -> None:
+async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(
+    database_engine: Embedded,
+) -> None:
     journal, spare = database_engine.journal, Remote("conversation", "c1")
     await journal.remote("", spare)
     thread = await journal.thread("web:C1")

@@ -11,7 +11,7 @@ from core.domain.messages import Answer, Item, Person, Usage
 from core.domain.records import Call, Outcome, Spoken, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import again, begun
+from tests.contract.test_journal import again, begin_turn
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 
@@ -34,7 +34,7 @@ async def test_a_conversation_has_one_thread_until_a_new_one(database_engine: Em
     assert (await journal.thread("web:C1")).id == first.id
     second = await journal.new_thread("web:C1")
     assert second.id != first.id
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     assert (await heir.journal.thread("web:C1")).id == second.id
     assert (await heir.journal.thread("web:C2")).id not in (first.id, second.id)
 
@@ -51,7 +51,9 @@ async def test_a_transcript_is_what_was_said_in_order(database_engine: Embedded)
     assert before == entries[:2]
 
 
-async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(database_engine: Embedded) -> None:
+async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(
+    database_engine: Embedded,
+) -> None:
     old = await talk(database_engine, "one")
     new = await database_engine.journal.new_thread("web:C1")
     assert await database_engine.journal.transcript(new.id) == []
@@ -61,9 +63,9 @@ async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(database_eng
 
 
 async def test_a_turn_that_resumes_stays_in_its_thread(database_engine: Embedded) -> None:
-    turn = await begun(database_engine)
+    turn = await begin_turn(database_engine)
     await database_engine.journal.new_thread("web:C1")
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     assert (await again(heir, turn.seq)).thread == turn.thread
 
 
@@ -160,7 +162,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Emb
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
     known = await journal.provenance(new.thread, ANA.key, new.seq)
     assert known.since == kept.seq
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     resumed = await again(heir, new.seq)
     assert resumed.attempt == 2
     assert [one.turn for one in await heir.journal.shown("web:C1")] == [kept.id, new.id]
@@ -177,7 +179,7 @@ async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: 
 
 async def test_what_was_paid_for_stays_beside_the_new_turn(database_engine: Embedded) -> None:
     journal = database_engine.journal
-    old = await begun(database_engine, "run it")
+    old = await begin_turn(database_engine, "run it")
     old = replace(old, message=replace(old.message))
     await journal.heard(old, [Item("message", role="user", text="run it")])
     await journal.call_started(old, Call("c1", "quick", "{}", "spend"))

@@ -59,7 +59,9 @@ async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
     await people.saw("web:nobody", "2026-11-21")
 
 
-async def test_a_token_stands_nowhere(database_engine: Embedded, people: SqlPageAccounts) -> None:
+async def test_a_token_is_stored_only_as_a_hash(
+    database_engine: Embedded, people: SqlPageAccounts
+) -> None:
     token = new_token()
     await people.add("web:ana", hashed(token))
     assert len(token) >= 43
@@ -74,7 +76,9 @@ async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
     assert not await people.is_session_ended("two")
 
 
-async def test_an_ended_session_is_dropped_when_it_would_have_ended(database_engine: Embedded) -> None:
+async def test_an_ended_session_is_dropped_when_it_would_have_ended(
+    database_engine: Embedded,
+) -> None:
     people = SqlPageAccounts(database_engine.database)
     await people.end_session("old", time.time() - 1)
     await people.end_session("new", time.time() + 60)
@@ -174,7 +178,7 @@ async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> N
 @pytest.mark.parametrize(
     "name", ["", "Ana", "-ana", ".a", "a b", "a:b", "a@b", "é", "a" * 33, "ana\n", None, ["ana"]]
 )
-async def test_what_is_no_name(sqlite: Embedded, name: object) -> None:
+async def test_invalid_names_are_refused(sqlite: Embedded, name: object) -> None:
     for act in ("people/add", "people/renew", "people/remove"):
         with pytest.raises(WrongName):
             await make_service(sqlite).acts(lambda: "")[act]({"person": name})

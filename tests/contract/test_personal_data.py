@@ -422,7 +422,9 @@ async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
 
 
 async def test_a_turn_under_way_can_write_nothing_any_more(database_engine: Embedded) -> None:
-    turn = await again(database_engine, (await database_engine.inbox.accept(says("aub", ANA, CHANNEL))).seq)
+    turn = await again(
+        database_engine, (await database_engine.inbox.accept(says("aub", ANA, CHANNEL))).seq
+    )
     await talk(database_engine, "hello", BEA, CHANNEL)
     await forget(database_engine, ANA.key)
     with pytest.raises(Superseded):
@@ -449,10 +451,10 @@ async def test_again_after_a_crash_ends_it(team: Team) -> None:
     engine, persons = team.engine, persons_of(team.engine)
     who = await persons.find(ANA.key)
     await engine.journal.forget(f"slack:T1:{DIRECT}")
-    heir = await engine.killed()
+    heir = await engine.kill()
     assert (await persons_of(heir).find(ANA.key)).key == who.key
     await persons_of(heir).erase(who)
-    last = await heir.killed()
+    last = await heir.kill()
     assert (await persons_of(last).find(ANA.key)).key == who.key, "by her lines of the audit log"
     await forget(last, ANA.key)
     left = await everything(last)
@@ -479,7 +481,11 @@ def test_what_platforms_remember() -> None:
 async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
     database_engine: Embedded,
 ) -> None:
-    peers = database_engine.jobs if isinstance(database_engine, Shared) else Alone(database_engine.database)
+    peers = (
+        database_engine.jobs
+        if isinstance(database_engine, Shared)
+        else Alone(database_engine.database)
+    )
     state = State(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):

@@ -112,7 +112,7 @@ async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None
     doomed = Worker(ours, held=True).start()
     receipts = [await theirs.inbox.accept(says(f"{n}")) for n in range(3)]
     await doomed.until_begun(1)
-    heir = await ours.killed()
+    heir = await ours.kill()
     worker = Worker(theirs).start()
     answers = [await heir.inbox.answer_of(receipt.seq) for receipt in receipts]
     assert [answer.text for answer in answers] == ["re: 0", "re: 1", "re: 2"]
@@ -126,7 +126,7 @@ async def test_a_decision_of_a_dead_process_is_taken_over_too(two: Two) -> None:
     doomed = Worker(ours, held=True).start()
     receipt = await theirs.inbox.accept(says("help"))
     await doomed.until_begun(1)
-    heir = await ours.killed()
+    heir = await ours.kill()
     Worker(theirs).start()
     assert (await heir.inbox.answer_of(receipt.seq)).text == "re: help"
 
@@ -138,7 +138,7 @@ async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two
     receipt = await theirs.inbox.accept(says("one"))
     await doomed.until_begun(1)
     await ours.end(receipt.seq, "one")
-    heir = await ours.killed()
+    heir = await ours.kill()
     Worker(theirs).start()
     second = await heir.inbox.accept(says("two"))
     assert (await heir.inbox.answer_of(second.seq)).text == "re: two"
@@ -234,7 +234,7 @@ async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two
     await busy.until_begun(1)
     there = _start_named_worker(theirs)
     waits = await theirs.inbox.accept(says("next"))
-    heir = await ours.killed()
+    heir = await ours.kill()
     assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
     assert there.said == ["think", "next"]
     places = theirs.jobs.kernels(theirs.home)
@@ -287,7 +287,7 @@ async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
     assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
 
 
-async def test_what_was_forgotten_leaves_the_tables(two: Two) -> None:
+async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
     """Also the dead rows; what may hold it still is said."""
     ours, _ = two
     Worker(ours).start()

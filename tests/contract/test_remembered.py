@@ -69,7 +69,7 @@ async def test_changes_that_are_flushed_together_share_a_write(
 async def test_it_is_there_after_a_restart(database_engine: Embedded) -> None:
     data = {"languages": {"7": "fr"}, "commands": "abc"}
     await state(database_engine, lambda: data).flush()
-    heir = await database_engine.killed()
+    heir = await database_engine.kill()
     assert await state(heir, dict).read() == data
 
 

@@ -18,7 +18,7 @@ from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode
 from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import again, begun
+from tests.contract.test_journal import again, begin_turn
 from tests.fakes.choices import make_message
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
@@ -258,7 +258,7 @@ async def test_a_post_whose_record_was_refused_is_found_again(
 
 
 async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:
-    recorder, turn = Recorder(), await begun(database_engine)
+    recorder, turn = Recorder(), await begin_turn(database_engine)
     surface = RecordingSurface(recorder, turn.message.reply_to)
     await database_engine.journal.posting(turn, 1, "k1")
     await database_engine.journal.posted(turn, 1, await surface.post(1, "k1", "my secr", None))

@@ -167,7 +167,9 @@ async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) ->
         await FileThreadMap.open(path)
 
 
-async def test_a_map_that_is_deleted_loses_nothing(database_engine: Embedded, tmp_path: Path) -> None:
+async def test_a_map_that_is_deleted_loses_nothing(
+    database_engine: Embedded, tmp_path: Path
+) -> None:
     path = tmp_path / "threads.db"
     journal, threads = database_engine.journal, await FileThreadMap.open(path)
     turn = await talk(database_engine, "hello")

@@ -19,7 +19,9 @@ HALF, LOST = "\ud83d", "\N{REPLACEMENT CHARACTER}"
 HALVES = (HALF, "\ude00", f"a{HALF}", f"{HALF}b", f"\ude00{HALF}", "\udfff\ud800")
 
 
-async def test_halves_of_characters_are_replaced_wherever_they_come_in(database_engine: Embedded) -> None:
+async def test_halves_of_characters_are_replaced_wherever_they_come_in(
+    database_engine: Embedded,
+) -> None:
     """A platform's event, a model's answer, a call, its outcome, a post's id."""
     bare = says(f"hello {HALF}", channel=f"C{HALF}")
     ana = Person("web", f"ana{HALF}", name=f"Ana {HALF}")
@@ -53,7 +55,9 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(database_
     await database_engine.journal.mark(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, ({"before": {HALF: HALF}, "after": {}},))
     said = Spoken(2, (Item("message", "assistant", HALF),), Usage(1), "m")
-    await database_engine.journal.answered(turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}")
+    await database_engine.journal.answered(
+        turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"
+    )
     await database_engine.journal.posted(turn, 1, f"post{HALF}")
     assert await database_engine.journal.seq_of_post(f"post{HALF}") == receipt.seq
     (found,) = [one for one in (await database_engine.journal.begin(receipt.seq),) if one]
@@ -74,13 +78,17 @@ async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) 
         receipt = await database_engine.inbox.accept(says(text, channel=f"C{n}"))
         turn = await database_engine.journal.begin(receipt.seq)
         assert turn
-        items = await database_engine.journal.heard(turn, [Item("message", "user", turn.message.text)])
+        items = await database_engine.journal.heard(
+            turn, [Item("message", "user", turn.message.text)]
+        )
         assert items[0].text == turn.message.text
         items[0].text.encode()
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30, 10**400])
-async def test_a_number_that_no_column_takes_is_unstorable(database_engine: Embedded, number: int) -> None:
+async def test_a_number_that_no_column_takes_is_unstorable(
+    database_engine: Embedded, number: int
+) -> None:
     def write(connection: Connection) -> None:
         connection.execute(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
@@ -115,7 +123,13 @@ async def test_many_rows_at_once_are_stored_once_each(database_engine: Embedded)
         found = connection.execute("SELECT person FROM counters ORDER BY turns").fetchall()
         return [row["person"] for row in found]
 
-    assert await database_engine.database.write(write) == ["ana0", "ana1", "ana2", f"ana{LOST}", "ana4"]
+    assert await database_engine.database.write(write) == [
+        "ana0",
+        "ana1",
+        "ana2",
+        f"ana{LOST}",
+        "ana4",
+    ]
 
 
 def nest_lists(levels: int) -> object:
@@ -129,7 +143,9 @@ def nest_lists(levels: int) -> object:
 async def test_what_is_stored_can_be_read_again(database_engine: Embedded, levels: int) -> None:
     """JSON may be nested so deeply that it can be written and not be read: its conversation would
     never get an answer again."""
-    turn = await database_engine.journal.begin((await database_engine.inbox.accept(says("hello"))).seq)
+    turn = await database_engine.journal.begin(
+        (await database_engine.inbox.accept(says("hello"))).seq
+    )
     assert turn
     deep = Item("opaque", raw={"item": nest_lists(levels)})
     text = Item("message", "assistant", "[" * 1000 + '{"' * 1000)

@@ -115,7 +115,9 @@ def link_entries(*names: str) -> list[dict[str, str]]:
 def test_links_read_as_what_comes_and_what_goes() -> None:
     rows = [
         RowWrite("7", {"Name": "Ada", "Orders": link_entries("Order 9")}, {"Orders": []}),
-        RowWrite("7", {"Name": "Ada", "Orders": []}, {"Orders": link_entries("Order 1", "Order 2")}),
+        RowWrite(
+            "7", {"Name": "Ada", "Orders": []}, {"Orders": link_entries("Order 1", "Order 2")}
+        ),
     ]
     one = change("update", *rows)
     target = {"key": "Id", "links": {"Orders": "c1"}}

@@ -143,7 +143,15 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
         raise MemoryError
 
     results = await together(
-        database, note("a"), half, note("b"), wrong, note("c"), note("a"), raise_memory_error, note("d")
+        database,
+        note("a"),
+        half,
+        note("b"),
+        wrong,
+        note("c"),
+        note("a"),
+        raise_memory_error,
+        note("d"),
     )
     kinds = [type(result) for result in results]
     assert kinds == [str, ValueError, str, sqlite3.OperationalError,

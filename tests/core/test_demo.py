@@ -262,7 +262,7 @@ async def test_the_same_round_asked_again_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "null", "[1]", "text", '{"list": 1}', '{"list": [1, null]}'])
-async def test_any_outcome_is_taken(odd: str) -> None:
+async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
     value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
     answers = dict.fromkeys(("list_bases", "list_tables", "list_records", "get_record"), value)
     chat = Chat(DemoModel, [execute(answers)])

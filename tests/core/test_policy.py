@@ -46,7 +46,9 @@ SHELL = Address("terminal", "c")
 MEMBER = frozenset({"chat", "read", "code", "spend"})
 
 
-async def allowed_actions(policy: AccessPolicy, person: Person, address: Address) -> frozenset[Action]:
+async def allowed_actions(
+    policy: AccessPolicy, person: Person, address: Address
+) -> frozenset[Action]:
     return frozenset([a for a in ALL if (await policy.may(person, address, a)).allowed])
 
 
@@ -90,7 +92,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("person", "address", "allow", "admins", "may"), TABLE)
-async def test_the_lists(
+async def test_allow_and_admin_lists_decide_the_rights(
     person: Person, address: Address, allow: str, admins: str, may: frozenset[Action]
 ) -> None:
     policy = allow_list(frozenset(allow.split(",")), frozenset(admins.split(",")))
@@ -382,7 +384,7 @@ NAMES_OF_ALL = [
 
 
 @pytest.mark.parametrize(("name", "person", "address", "gives", "denies"), NAMES_OF_ALL)
-async def test_whom_a_name_means(
+async def test_a_name_in_a_rule_covers_these_people(
     name: str, person: Person, address: Address, gives: bool, denies: bool
 ) -> None:
     """What it gives is for members alone; what it denies or limits holds for guests, too."""
@@ -456,7 +458,9 @@ async def test_only_what_a_place_allows_can_be_done_there(
 
 
 async def test_what_a_place_allows_is_given_to_nobody() -> None:
-    policy = policy_with_rules(channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))})
+    policy = policy_with_rules(
+        channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))}
+    )
     for right in ("approve", "administer"):
         assert not (await policy.may(ANA, CHANNEL, right)).allowed
 
@@ -487,16 +491,16 @@ class Register:
     def __init__(self, age: float) -> None:
         self.age = age
 
-    async def _told(self, max_age: float) -> None:
+    async def _answer_late(self, max_age: float) -> None:
         if self.age > max_age:
             await asyncio.Event().wait()
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return person.id == "U2"
 
     async def groups(self, person: Person, max_age: float) -> frozenset[str] | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return frozenset({"S5"})
 
 

@@ -24,7 +24,7 @@ from core.domain.records import (
     ToolContext,
 )
 from core.tools.tool import FunctionTool
-from tests.core.test_turn import Scripted, _bot, _call, _said, _then
+from tests.core.test_turn import Scripted, _bot, _call, _completed_with, _then
 from tests.fakes.choices import ANA, make_message
 
 Act = Callable[[ToolContext], Awaitable[Outcome]]
@@ -43,7 +43,9 @@ def _once(name: str = "order") -> Scripted:
 
     def script(ask: Ask) -> Sequence[ModelEvent]:
         last = ask.input[-1]
-        return [_said(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        return (
+            [_completed_with(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        )
 
     return Scripted(script)
 
@@ -89,7 +91,9 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
         """Looks."""
         return Outcome("ok", "rows", sources=next(lines))
 
-    model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
+    model = Scripted(
+        _then([Completed((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
+    )
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
@@ -101,7 +105,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         """Looks."""
         return Outcome("ok", "rows", sources=("_Orders_",))
 
-    model = Scripted(_then([Completed((_call("look"),))], [_said("")]))
+    model = Scripted(_then([Completed((_call("look"),))], [_completed_with("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
@@ -178,7 +182,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
-    async with _bot(tmp_path, Scripted(lambda ask: [_said("ok")])) as (engine, _):
+    async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
         await engine.drain(0)
         receipt = await engine.inbox.accept(make_message("go", "k1"))
         turn = await engine.journal.begin(receipt.seq)

@@ -130,7 +130,7 @@ def test_a_tower_of_marks_is_cut_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\n \t\n"])
-def test_nothing_is_no_part(text: str) -> None:
+def test_blank_text_has_no_parts(text: str) -> None:
     assert split(text, 100) == ()
 
 

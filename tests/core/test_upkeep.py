@@ -22,7 +22,7 @@ from core.store.files import FolderBytes, SqlFiles
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
-from tests.contract.test_ledger import done
+from tests.contract.test_ledger import finish_change
 from tests.fakes.models import EchoModel
 
 STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
@@ -127,7 +127,7 @@ async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
 
 async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> None:
     ledger = SqlLedger(house.engine.database)
-    change = await done(ledger)
+    change = await finish_change(ledger)
     house.clock.now = 160.0 + UNDO_LIFETIME
     await house.upkeep().once()
     assert (await ledger.get(change.id)).steps == change.steps

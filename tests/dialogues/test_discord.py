@@ -96,7 +96,7 @@ def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
-async def test_a_dm(stage: Stage) -> None:
+async def test_a_direct_message_is_answered(stage: Stage) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("hello")
@@ -157,7 +157,7 @@ async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: Stage) -> No
         assert bot_messages(env, channel) == ["You said: is that so?"]
 
 
-async def test_ask(stage: Stage) -> None:
+async def test_the_slash_command_ask_is_answered(stage: Stage) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         result = await ana.slash("ask", prompt="hello")

@@ -135,7 +135,7 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     assert len(team.own(team.cleo.dm)) == 2
 
 
-async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
+async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> None:
     assert team.channel.guild is not None
     team.channel.guild.members.add(team.cleo.id)
     card = await team.asks()

@@ -50,7 +50,7 @@ class Server:
         )
         return next(message for message in seen if met(message))
 
-    async def refused(self, someone: DiscordPerson, card: Payload) -> str:
+    async def refused_click(self, someone: DiscordPerson, card: Payload) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
         click = await someone.click(card, "Approve")
         await click.wait_until(lambda click: click.followups)
@@ -116,7 +116,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert words(card).startswith("Change a row in Orders\nAsked by Ana. Rows: 12.")
         assert "Paid: ~~false~~ → true" in words(card)
         assert "Expires <t:" in words(card)
-        assert "somebody else's" in await here.refused(here.bo, card)
+        assert "somebody else's" in await here.refused_click(here.bo, card)
         assert orders[12]["Paid"] is False
         second = await here.ana.click(card, "Approve")
         await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
@@ -132,7 +132,7 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
         card = await here.asks(DUPLICATES, has_embeds)
         assert words(card).startswith("Delete 2 rows in Customers\n")
         assert "An admin of this bot must approve it." in words(card)
-        assert "only an admin" in await here.refused(here.ana, card)
+        assert "only an admin" in await here.refused_click(here.ana, card)
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()
 
@@ -140,7 +140,7 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
 async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
         card = await here.asks(ATTACHED, has_embeds, ("new.csv", CSV))
-        assert "Bruno,Lead" in here.team.heard()
+        assert "Bruno,Lead" in here.team.model_input()
         assert words(card).startswith("Create 3 rows in Customers\n")
         await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING, lambda message: message["attachments"])

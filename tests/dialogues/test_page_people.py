@@ -31,7 +31,7 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
 
 
 async def says(stage: Stage, text: str, person: Person, clicked: bool = False) -> Answer:
-    return await stage.asks(on_page(text, person, clicked))
+    return await stage.ask_message(on_page(text, person, clicked))
 
 
 async def propose(stage: Stage, text: str, person: Person) -> str:

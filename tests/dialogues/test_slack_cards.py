@@ -20,7 +20,9 @@ CARD = Card(
 
 
 @asynccontextmanager
-async def answered_workplace(home: Path, answer: Answer) -> AsyncIterator[tuple[Workplace, WatchedInbox, Post]]:
+async def answered_workplace(
+    home: Path, answer: Answer
+) -> AsyncIterator[tuple[Workplace, WatchedInbox, Post]]:
     """Alice asked in #general and got `answer`."""
     inbox = WatchedInbox()
     async with workplace(home, Setting(inbox=inbox.over)) as w:

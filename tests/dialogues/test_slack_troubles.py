@@ -93,7 +93,7 @@ async def test_every_event_is_acknowledged_also_those_nobody_asked_for(tmp_path:
         assert [d.attempts for d in w.slack.deliveries.all] == [1] * 5
 
 
-async def test_who_we_are_is_asked_once(tmp_path: Path) -> None:
+async def test_the_identity_of_the_bot_is_asked_once(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         places = [w.slack.channel(str(number), w.alice) for number in range(20)]
         await ask_and_check_answers(w, places, 60)
@@ -149,7 +149,9 @@ PASSING = [
 
 @pytest.mark.usefixtures("growing")
 @pytest.mark.parametrize(("method", "error"), PASSING)
-async def test_what_passes_is_waited_for(tmp_path: Path, method: str, error: str) -> None:
+async def test_a_passing_error_is_retried_until_the_answer_is_posted(
+    tmp_path: Path, method: str, error: str
+) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, error, 3)

@@ -62,7 +62,9 @@ async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
         reply = mention_bot(w, "quick-command explain", root)
         assert (await w.slack.wait_for_answer(reply)).visible_text == "explain: The build is red"
         png = ("a.png", "image/png", b"\x89PNG\0")
-        refused = await w.slack.wait_for_answer(mention_bot(w, "quick-command explain", files=[png]))
+        refused = await w.slack.wait_for_answer(
+            mention_bot(w, "quick-command explain", files=[png])
+        )
         assert "`a.png` is not a text file" in refused.visible_text
 
 

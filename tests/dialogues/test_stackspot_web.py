@@ -61,7 +61,9 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
 
 
-async def test_progress_and_result(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+async def test_a_quick_command_streams_its_progress_and_result(
+    client: httpx.AsyncClient, stackspot: FakeStackSpot
+) -> None:
     stackspot.held = True
     stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     asked = {"message": "quick-command explain a bridge"}

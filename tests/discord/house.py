@@ -155,7 +155,7 @@ class House:
         await self.adapter.close()
         await self.engine.close()
 
-    async def stored(self, text: str) -> None:
+    async def wait_until_stored(self, text: str) -> None:
         """Until a message with this text is in the inbox."""
         await self.discord.wait_until(lambda: text in self.taken)
 

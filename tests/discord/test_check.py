@@ -8,14 +8,16 @@ from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord
 
 
-async def check_discord(discord: FakeDiscord, message_content: bool = False) -> dict[str, tuple[str, str]]:
+async def check_discord(
+    discord: FakeDiscord, message_content: bool = False
+) -> dict[str, tuple[str, str]]:
     found = await check(
         discord.token, discord.api_url, discord.gateway_url, message_content, Proxies()
     )
     return {health.name: (health.state, health.words) for health in found}
 
 
-async def test_all_is_well(discord: FakeDiscord, house: House) -> None:
+async def test_a_correct_setup_passes_every_check(discord: FakeDiscord, house: House) -> None:
     await house.open()
     await house.ready()
     found = await check_discord(discord)

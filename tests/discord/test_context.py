@@ -256,7 +256,10 @@ async def thread(
 
 
 async def test_what_was_said_before_in_the_thread_is_read(
-    house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -273,7 +276,10 @@ async def test_what_was_said_before_in_the_thread_is_read(
 
 
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
-    house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     plot = await bob.say("look", location, files=[PNG])
@@ -283,7 +289,10 @@ async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
 
 
 async def test_only_what_is_new_is_read_again(
-    house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -304,7 +313,10 @@ async def test_only_what_is_new_is_read_again(
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
-    house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -316,7 +328,10 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
-    house_with_content: House, thread: tuple[Channel, Payload], bob: DiscordPerson, ana: DiscordPerson
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    bob: DiscordPerson,
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     for number in range(40):
@@ -347,7 +362,10 @@ async def test_without_the_intent_the_model_is_told_that_there_is_more(
 
 
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
-    discord: FakeDiscord, house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson
+    discord: FakeDiscord,
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     discord.refuse("GET", f"/channels/{location.id}/messages", 403, 50001)
@@ -356,7 +374,10 @@ async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said
 
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
-    discord: FakeDiscord, house_with_content: House, thread: tuple[Channel, Payload], ana: DiscordPerson
+    discord: FakeDiscord,
+    house_with_content: House,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     clock = LoopClock()

@@ -188,7 +188,7 @@ async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
     assert "DISCORD_TOKEN" in (await house.adapter.health()).words
 
 
-async def test_a_deaf_socket_is_noticed(
+async def test_a_connection_without_frames_is_failing(
     discord: FakeDiscord, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()

@@ -56,7 +56,9 @@ async def test_ask_is_acked_first_and_answered_in_place(
     assert not exchange.followups
 
 
-async def test_the_commands_of_the_house(discord: FakeDiscord, open_house: House) -> None:
+async def test_the_registered_commands_are_those_of_ponte(
+    discord: FakeDiscord, open_house: House
+) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
     words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
     assert set(names) == words

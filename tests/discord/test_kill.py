@@ -27,7 +27,7 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
     return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
-async def test_in_the_middle_of_a_turn(
+async def test_a_turn_that_was_killed_is_answered_after_the_restart(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson
 ) -> None:
     await bot.start("--hold")
@@ -143,7 +143,7 @@ async def test_sigterm_lets_a_turn_finish(
 
 
 @pytest.mark.parametrize("call", [1, 2, 4, 6])
-async def test_at_any_call(
+async def test_a_kill_after_any_call_loses_and_repeats_no_answer(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson, call: int
 ) -> None:
     """Six people write at once, and the process dies as its nth call had its effect."""

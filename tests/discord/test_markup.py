@@ -21,12 +21,14 @@ def test_what_discord_knows_stays() -> None:
     assert render_text(text) == text
 
 
-def test_small_headings_and_rules() -> None:
+def test_small_headings_become_bold_and_rules_disappear() -> None:
     assert render_text("#### Small ####\n---\nafter") == "**Small**\n\nafter"
 
 
 def test_links_say_where_they_lead_and_show_no_preview() -> None:
-    assert render_text("see [the docs](https://a.example/x)") == "see the docs (<https://a.example/x>)"
+    assert (
+        render_text("see [the docs](https://a.example/x)") == "see the docs (<https://a.example/x>)"
+    )
     assert render_text("![plot](https://a.example/p.png)") == "plot (<https://a.example/p.png>)"
     assert render_text("https://a.example/x.") == "<https://a.example/x>."
     assert render_text("<https://a.example>") == "<https://a.example>"
@@ -40,7 +42,7 @@ def test_mentions_and_commands_are_inert_outside_code() -> None:
     assert render_text("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
 
 
-def test_tasks() -> None:
+def test_task_lists_become_boxes() -> None:
     assert render_text("- [ ] buy\n- [x] done") == "- ☐ buy\n- ☑ done"
 
 
@@ -98,7 +100,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
 
 
 @given(st.text(max_size=9000), st.integers(1, MOST_PARTS))
-def test_every_part_fits(markdown: str, most: int) -> None:
+def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
     made = pages(markdown, "en", most)
     assert 1 <= len(made.parts) <= most
     assert all(len(part) <= LIMIT for part in made.parts)

@@ -65,7 +65,9 @@ def test_nothing_is_loaded_from_elsewhere(built_site: Path, pages: dict[str, Pag
     assert not re.search(r"fetch|import|http", script)
 
 
-def test_the_search_finds_headings_by_their_address(built_site: Path, pages: dict[str, Page]) -> None:
+def test_the_search_finds_headings_by_their_address(
+    built_site: Path, pages: dict[str, Page]
+) -> None:
     text = (built_site / "index.js").read_text("utf-8")
     rows = json.loads(text.removeprefix("const INDEX = ").rstrip(";\n"))
     found = {heading: address for address, _, heading, words in rows if "ponte doctor" in words}

@@ -102,14 +102,14 @@ class Sources:
 
 
 @functools.cache
-def parsed() -> Sources:
+def parse_sources() -> Sources:
     return Sources()
 
 
 @functools.cache
 def sentences() -> dict[Key, set[str]]:
     """Sentence (or singular and plural) → the files that say it."""
-    sources, found = parsed(), dict[Key, set[str]]()
+    sources, found = parse_sources(), dict[Key, set[str]]()
     for path, tree in sources.trees.items():
         sources.file, model = path, {*_to_the_model(tree)} - {*_helps(tree)}
         for help in _helps(tree):

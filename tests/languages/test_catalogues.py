@@ -69,7 +69,9 @@ def test_every_sentence_stands_in_it_and_no_other(read_catalogue: Catalog) -> No
 
 
 def test_every_sentence_is_translated(read_catalogue: Catalog) -> None:
-    assert [id for id, one in ids(read_catalogue).items() if not one.string or not all(one.string)] == []
+    assert [
+        id for id, one in ids(read_catalogue).items() if not one.string or not all(one.string)
+    ] == []
     assert not any(message.fuzzy for message in read_catalogue if message.id)
 
 
@@ -99,7 +101,7 @@ def test_names_of_settings_and_code_stay(read_catalogue: Catalog) -> None:
     assert [pair for pair in pairs(read_catalogue) if names(pair[0]) != names(pair[1])] == []
 
 
-def test_one_term_for_one_thing(read_catalogue: Catalog, language: str) -> None:
+def test_each_term_is_translated_by_one_word(read_catalogue: Catalog, language: str) -> None:
     wrong = [
         (term, english, told)
         for english, told in pairs(read_catalogue)

@@ -100,7 +100,7 @@ async def test_a_response_that_still_runs_is_waited_for(
         fake.responses[response["id"]] = response
 
     model = await make(sleep=finish)
-    talk = talk.restarted(model)
+    talk = talk.restart(model)
     talk.transcript = talk.transcript[:1]
     completed = await talk.round(response=response["id"])
     assert completed.items[0].text == "You said: hello"
@@ -114,7 +114,7 @@ async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -
     talk.begin("Which tables?")
     completed = await talk.round()
     talk.keep(Item(kind="output", call_id=completed.items[0].call_id, text="two tables"))
-    talk = talk.restarted(await make())
+    talk = talk.restart(await make())
     completed = await talk.round()
     assert completed.items[0].text == "Two."
     assert len(fake.conversations) == 1

@@ -101,7 +101,9 @@ async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Lev
 
 
 @every_level
-async def test_comments_are_silence(make: Make, fake: FakeOpenAI, level: Level) -> None:
+async def test_endless_comments_count_as_silence(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
     begun = asyncio.Event()
 
     async def comments(chat: bool) -> AsyncIterator[bytes]:

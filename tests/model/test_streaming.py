@@ -98,7 +98,7 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
 
 @pytest.mark.parametrize("fail", ["lost", "drop"])
 @pytest.mark.parametrize("left", ["commit", "nothing"])
-async def test_nor_later_in_the_thread(
+async def test_a_lost_stream_is_completed_later_in_a_thread(
     make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
 ) -> None:
     talk = Talk(await make("conversations"))

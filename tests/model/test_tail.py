@@ -64,7 +64,9 @@ OLD = [user("a"), bot("b")]
          Plan(send=(user("c"),))),
     ],
 )  # fmt: skip
-def test_plans(transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None) -> None:
+def test_a_tail_becomes_a_plan(
+    transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None
+) -> None:
     assert reconcile(transcript, tail, asked=False, whole=True) == plan
 
 
@@ -94,7 +96,7 @@ TURNS = strategies.lists(strategies.integers(0, 2), min_size=1, max_size=40)
 
 
 @given(TURNS, strategies.data())
-def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.DataObject) -> None:
+def test_only_missing_items_are_sent(calls: list[int], data: strategies.DataObject) -> None:
     """Wherever a conversation stops, its rest is told, and nothing of it twice."""
     transcript: list[Item] = []
     for turn, count in enumerate(calls):
@@ -117,7 +119,7 @@ def test_names_in_company_do_not_matter() -> None:
                      asked=False, whole=True) == Plan(send=(user("e"),))  # fmt: skip
 
 
-def test_pairs() -> None:
+def test_calls_are_paired_with_outputs() -> None:
     assert paired([user("a"), CALL, user("b"), OUTPUT]) == [
         user("a"), CALL, Item(kind="output", call_id="c1", text=LOST), user("b"),
     ]  # fmt: skip

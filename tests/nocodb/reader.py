@@ -38,7 +38,9 @@ class Reader:
         return told
 
     async def query(self, table: str, *filters: tuple[str, str, object], **args: object) -> Any:
-        return await self.call("nocodb_query", table=table, filters=_filter_arguments(filters), **args)
+        return await self.call(
+            "nocodb_query", table=table, filters=_filter_arguments(filters), **args
+        )
 
     async def ids(self, table: str, *filters: tuple[str, str, object], **args: object) -> list[int]:
         """Of all rows that fit, up to 50, by id."""
@@ -56,7 +58,11 @@ class Reader:
     ) -> Any:
         asked = [{"field": name, "fn": fn} for name, fn in aggregates]
         return await self.call(
-            "nocodb_summarize", table=table, filters=_filter_arguments(where), aggregates=asked, **args
+            "nocodb_summarize",
+            table=table,
+            filters=_filter_arguments(where),
+            aggregates=asked,
+            **args,
         )
 
 

@@ -144,7 +144,7 @@ async def test_what_is_checked_here_is_counted_honestly(reader: Reader) -> None:
     assert (told["total"], [row["Value"] for row in told["rows"]]) == (5, [1196, 1197, 1198])
 
 
-async def test_a_cap_is_told(place: Place) -> None:
+async def test_an_answer_says_that_only_the_first_rows_were_read(place: Place) -> None:
     reader = Reader(place.api(), place.schemas(), most=1_100)
     filters = (("Label", "not_contains", "_"),)
     told = await reader.query("Readings", *filters, limit=1)

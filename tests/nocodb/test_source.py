@@ -131,7 +131,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
         await call_tool(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])
 
 
-async def test_how_it_is(place: Place) -> None:
+async def test_health_names_the_base_and_the_role(place: Place) -> None:
     source = NocoSource(place.url, place.token, place.http, base_id=place.base)
     health = await source.health()
     assert (health.state, health.words) == ("on", "base CRM: 3 tables; role owner")

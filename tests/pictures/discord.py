@@ -52,7 +52,8 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
 
 def _embed(embed: Json) -> Json:
     return {
-        "title": embed.get("title", ""), "description": _replace_moments(embed.get("description", "")),
+        "title": embed.get("title", ""),
+        "description": _replace_moments(embed.get("description", "")),
         "colour": f"#{embed.get('color', 0):06x}",
         "footer": embed.get("footer", {}).get("text", ""),
     }  # fmt: skip

@@ -248,14 +248,14 @@ SCENES: tuple[Scene, ...] = (
 )  # fmt: skip
 
 
-async def played(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
+async def play_scenes(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
     """All pictures, each as soon as it is there, settled; `names`: of these scenes alone."""
     for number, scene in enumerate(SCENES):
         if names and scene.__name__ not in names:
             continue
         studio.clock.move_to(MOMENT + number * APART)
         async for picture in scene(studio, camera):
-            drawing = studio.settled(picture.drawing)
+            drawing = studio.normalize(picture.drawing)
             yield Picture(picture.name, drawing, picture.files, picture.taken)
 
 
@@ -332,7 +332,7 @@ class Sitting:
     def drawing(self, title: str) -> Json:
         screen = Screen(COLUMNS)
         screen.write(self.terminal.written)
-        lines = screen.shown()
+        lines = screen.styled_lines()
         while lines and "".join(part["text"] for part in lines[-1]).strip() in ("", "You:"):
             lines.pop()  # the next prompt may be there already
         return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.pictures import camera
 from tests.pictures.record import FOLDER, ROOT, Json, digest, names, record
-from tests.pictures.scenes import played
+from tests.pictures.scenes import play_scenes
 from tests.pictures.studio import studio
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -25,7 +25,7 @@ async def drawings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ma
     """All scenes, played anew; nothing is photographed."""
     folder: Path = tmp_path_factory.mktemp("studio")
     async with studio(folder) as made, camera.camera(develops=False) as looking:
-        yield {picture.name: picture.drawing async for picture in played(made, looking)}
+        yield {picture.name: picture.drawing async for picture in play_scenes(made, looking)}
 
 
 def documented_pictures() -> list[tuple[Path, str, Path]]:
@@ -68,7 +68,7 @@ def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.webp" for name in names()}
 
 
-def test_all_of_them_are_small() -> None:
+def test_all_pictures_together_stay_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST
 
 

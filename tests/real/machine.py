@@ -37,7 +37,9 @@ def mortal(number: int, moment: str) -> None:
     """Die at that transaction."""
     transact, count = PostgresDatabase._transact, 0
 
-    def transact_and_count(self: Any, work: Callable[[Connection], Any], *, reads: bool = False) -> Any:
+    def transact_and_count(
+        self: Any, work: Callable[[Connection], Any], *, reads: bool = False
+    ) -> Any:
         nonlocal count
         where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
         if reads or where not in OF_TURNS:

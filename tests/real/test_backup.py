@@ -59,7 +59,7 @@ def column(home: Path, statement: str) -> list[str]:
         return [row[0] for row in connection.execute(statement)]
 
 
-async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> None:
+async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_path: Path) -> None:
     acked: list[list[str]] = [[] for _ in range(LANES)]
     over = asyncio.Event()
 

@@ -130,7 +130,7 @@ class BridgeRows:
         self._rows = bridge.api.rows[CUSTOMERS]
 
     @property
-    def ended(self) -> int:
+    def finished_call_count(self) -> int:
         return len(self._bridge.calls)
 
     async def until(self, calls: int) -> None:
@@ -139,7 +139,7 @@ class BridgeRows:
     def names(self) -> Mapping[str, str]:
         return {str(row["Id"]): row["Name"] for row in self._rows}
 
-    def created(self) -> Counter[str]:
+    def created_rows(self) -> Counter[str]:
         done = [
             call for call in self._bridge.calls if call.tool == "create_record" and call.succeeded
         ]
@@ -159,7 +159,7 @@ class BridgeRows:
         return "nocodb_execute", {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
 
 
-async def test_storm(ctx: ToolContext) -> None:
+async def test_random_kills_during_writes_leave_no_wrong_row(ctx: ToolContext) -> None:
     storm = Storm(BridgeRows(ctx.bridge), ctx.victim, ctx.people, ())
     await storm.blow(KILLS)
     await storm.check()

@@ -14,7 +14,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
-from tests.real.books import unbalanced
+from tests.real.books import find_imbalances
 from tests.real.conftest import ToolContext
 
 COMMITS = 7
@@ -135,7 +135,7 @@ async def test_at_each_commit_of_a_plain_turn(
         await ctx.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.people.say(one))
-            await ctx.victim.died()
+            await ctx.victim.wait_for_exit()
             await ctx.victim.start("--model", fake.base_url)
         assert (await ctx.people.answer(one)).text == f"You said: hello {number}"
         assert ctx.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
@@ -144,5 +144,5 @@ async def test_at_each_commit_of_a_plain_turn(
     kept = {id for (id,) in database.execute("SELECT id FROM remotes")}
     assert {id for id, said in fake.conversations.items() if said.items} <= kept
     assert len(ctx.recorder.posts) == COMMITS
-    assert unbalanced(lambda sql: database.execute(sql).fetchall()) == []
+    assert find_imbalances(lambda sql: database.execute(sql).fetchall()) == []
     assert len(database.execute("SELECT * FROM usage").fetchall()) == COMMITS

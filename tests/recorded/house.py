@@ -45,13 +45,13 @@ TOKEN = "the-token-of-the-recorded-page-0123456789"
 UNSEEN = ("ponte.lock", "ponte.sock")
 
 
-def kept(schema: int) -> Path:
+def home_path(schema: int) -> Path:
     """Where the recorded home of that schema stands."""
     return FOLDER / f"home-{schema}.json.gz"
 
 
 def read(schema: int) -> Json:
-    found: Json = json.loads(gzip.decompress(kept(schema).read_bytes()))
+    found: Json = json.loads(gzip.decompress(home_path(schema).read_bytes()))
     return found
 
 
@@ -164,7 +164,7 @@ async def house(home: Path) -> AsyncIterator[House]:
             yield House(team, slack, discord, stackspot, page)
 
 
-def taken(house: House, at: float) -> Json:
+def record_state(house: House, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
         "at": at, "home": home_of(house.team.home), "origins": house.origins,
@@ -357,7 +357,7 @@ def _put_nocodb(record: Json, team: Office) -> None:
         one.relations[down.id] = many.relations[up.id] = made
 
 
-def answered(team: Office) -> Json:
+def record_model_server(team: Office) -> Json:
     """What the model's server has, once it has seen that its caller is gone."""
     fake = team.openai
     containers = []

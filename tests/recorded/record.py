@@ -24,7 +24,15 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
-from tests.recorded.house import TOKEN, House, Json, answered, house, kept, taken
+from tests.recorded.house import (
+    TOKEN,
+    House,
+    Json,
+    home_path,
+    house,
+    record_model_server,
+    record_state,
+)
 
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n a plot"
@@ -226,11 +234,11 @@ async def power_cut(day: Day) -> Json:
     await bea.delete(grown)
     said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
     day.names["slack hanging"] = [said.channel, said.ts]
-    await slack.wait_until(lambda: HANGS in here.team.heard())
+    await slack.wait_until(lambda: HANGS in here.team.model_input())
     queued = slack.say(alice, here.place, f"{slack.bot} And then?", thread=said)
     day.names["slack queued"] = [queued.channel, queued.ts]
     stopped = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
-    await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.model_input())
     slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=stopped)
     await slack.wait_until(
         lambda: any("Stopped" in post.visible_text for post in slack.finished_answers(stopped))
@@ -245,16 +253,16 @@ async def power_cut(day: Day) -> Json:
     day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
     gone = await ana.say(f"{HANGS}, Ana")
     day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
-    await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.model_input())
     day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
-    await slack.wait_until(lambda: f"{HANGS}, page" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, page" in here.team.model_input())
     await ana.delete(await ana.say("Never mind"))
     await slack.wait_until(lambda: "withdrawn" in states(home, "inbox"))
     await tools_and_posts(day)
     await slack.wait_until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
     assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
     assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
-    return taken(here, datetime.now(UTC).timestamp())
+    return record_state(here, datetime.now(UTC).timestamp())
 
 
 async def tools_and_posts(day: Day) -> None:
@@ -288,7 +296,7 @@ async def _undeliverable(day: Day) -> None:
     slack, alice = day.here.slack, day.here.person("Alice")
     old = slack.channel("old", alice)
     slack.say(alice, old, f"{slack.bot} {SLOWLY}")
-    await slack.wait_until(lambda: SLOWLY in day.here.team.heard())
+    await slack.wait_until(lambda: SLOWLY in day.here.team.model_input())
     old.archived = True
     await slack.wait_until(lambda: "undeliverable" in states(day.here.team.home, "inbox"))
     old.archived = False
@@ -309,7 +317,7 @@ async def record(folder: Path) -> Json:
             if day.asking is not None:
                 with suppress(httpx.HTTPError):
                     await day.asking
-            return found | {"names": day.names, "openai": answered(here.team)}
+            return found | {"names": day.names, "openai": record_model_server(here.team)}
 
 
 def main() -> None:
@@ -320,8 +328,8 @@ def main() -> None:
         each["version"] for name, each in found["home"]["databases"].items() if name == "ponte.db"
     }
     text = json.dumps(found, ensure_ascii=False, sort_keys=True)
-    kept(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-    print(kept(version), kept(version).stat().st_size)
+    home_path(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(home_path(version), home_path(version).stat().st_size)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ class Town:
         self.slack, self.now = slack, 1_000_000.0
         self.alice = slack.person("Alice")
         self.rows = SqlDirectory(database, lambda name: f"hash of {name}"[::-1])
-        self.started()
+        self.make_directory()
 
-    def started(self) -> Directory:
+    def make_directory(self) -> Directory:
         """Another process, which knows what is in the rows."""
         self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
         self.directory = Directory(self.api, self.rows, clock=lambda: self.now)
@@ -50,7 +50,7 @@ class Town:
 
     async def restart(self) -> None:
         await self.close()
-        await self.started().open()
+        await self.make_directory().open()
 
     async def list(self) -> None:
         await self.directory._list_everybody()

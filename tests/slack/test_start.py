@@ -68,7 +68,9 @@ async def test_a_slack_that_does_not_answer_holds_up_nobody(
             assert (await bot.slack.health()).state == "on"
 
 
-async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_without_frames_is_failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with workplace(tmp_path) as w:
         assert (await w.bot.slack.health()).state == "on"
         now = time.time()

@@ -103,7 +103,7 @@ async def test_a_pipe_whose_message_failed_exits_1(house: House, tmp_path: Path)
 
 
 @pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
-async def test_words_that_end_it(house: House, word: str) -> None:
+async def test_these_words_end_the_session(house: House, word: str) -> None:
     code, out = await run_piped(house, f"one\n{word}\nnever asked\n")
     assert (code, out) == (0, "You said: one\n")
 

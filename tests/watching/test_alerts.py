@@ -68,7 +68,7 @@ def test_each_alert_is_tried() -> None:
     assert sorted(tried) == sorted(alert.name for alert in tables.alerts())
 
 
-def test_the_board_is_whole() -> None:
+def test_the_dashboard_has_distinct_panels_on_its_grid() -> None:
     panels: list[dict[str, Any]] = BOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 20
     places = [tuple(panel["gridPos"][side] for side in "xywh") for panel in panels]

@@ -89,8 +89,8 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(PricedModel()) as stage:
-        one, receipt = await stage.says(f'call nope {{"what": "{SECRET}"}}')
-        await stage.answered(receipt)
+        one, receipt = await stage.send(f'call nope {{"what": "{SECRET}"}}')
+        await stage.wait_for_answer(receipt)
     spans = span_exporter.get_finished_spans()
     names = [span.name for span in spans]
     asked = [span for span in spans if span.name == "chat echo"]
@@ -128,8 +128,8 @@ async def test_nobody_s_words_or_names_stand_in_it(
     theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel()) as stage:
-        await stage.said(SECRET)
-        await stage.said(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
+        await stage.ask(SECRET)
+        await stage.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
     told = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
     assert told.count("invoke_agent Ponte") == 2
     for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
@@ -138,7 +138,7 @@ async def test_nobody_s_words_or_names_stand_in_it(
 
 async def test_a_failure_is_its_code(theatre: Theatre, span_exporter: InMemorySpanExporter) -> None:
     async with theatre.open(BrokenModel()) as stage:
-        await stage.said("hello")
+        await stage.ask("hello")
     for name in ("chat echo", "invoke_agent Ponte"):
         span = by_name(span_exporter)[name]
         assert facts(span)["error.type"] == "model_down"
@@ -159,12 +159,12 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 
     slow = EchoModel(gate=never)
     async with theatre.open(slow) as stage:
-        one, receipt = await stage.says("hello")
+        one, receipt = await stage.send("hello")
         await slow.until(1)
     first = [span.name for span in span_exporter.get_finished_spans()]
     assert sorted(first) == ["chat echo", "queue"]  # its root is for whoever ends it
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.answered(receipt)).status == "done"
+        assert (await stage.wait_for_answer(receipt)).status == "done"
     spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
@@ -179,9 +179,9 @@ async def test_turns_beside_each_other_do_not_mix(
     theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel(delay=0.01)) as stage:
-        said = [await stage.says("hello", channel=f"C{n}") for n in range(5)]
+        said = [await stage.send("hello", channel=f"C{n}") for n in range(5)]
         for _, receipt in said:
-            await stage.answered(receipt)
+            await stage.wait_for_answer(receipt)
     for one, _ in said:
         all = span_exporter.get_finished_spans()
         own = [span for span in all if trace_of(span) == tracing.trace_of(one.turn)]
@@ -192,7 +192,7 @@ async def test_turns_beside_each_other_do_not_mix(
 
 async def test_without_a_recorder_there_is_nothing(theatre: Theatre) -> None:
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.said("hello")).status == "done"
+        assert (await stage.ask("hello")).status == "done"
     with tracing.Span("queue") as span:
         span.note("a", 1)
         span.fail("b")

@@ -41,7 +41,7 @@ async def public_house() -> AsyncIterator[House]:
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
      "localhost, evil", "[::1", "localhost:x"],
 )  # fmt: skip
-async def test_another_name_is_refused(client: httpx.AsyncClient, host: str) -> None:
+async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host: str) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
     said = await client.get("/", headers={"Host": host})
     if said.status_code != 400:  # h11 itself refuses what is no Host at all
@@ -196,7 +196,7 @@ class Guesses:
         return "in"
 
 
-async def test_who_guesses_must_wait() -> None:
+async def test_guessed_tokens_are_limited() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
     assert [await auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES

@@ -38,7 +38,9 @@ def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -
     assert titled(replace(first, attachments=(file,))) == title
 
 
-async def test_the_list(house: House, client: httpx.AsyncClient) -> None:
+async def test_conversations_are_listed_newest_first(
+    house: House, client: httpx.AsyncClient
+) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
     await post_message(client, "about apples", "a")
     await post_message(client, "about pears", "b")

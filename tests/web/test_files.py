@@ -74,7 +74,9 @@ async def test_a_full_disk_refuses_the_file(house: House, client: httpx.AsyncCli
     assert not house.rows
 
 
-async def store_file(house: House, name: str, kind: str, data: bytes, where: str = "web:main") -> File:
+async def store_file(
+    house: House, name: str, kind: str, data: bytes, where: str = "web:main"
+) -> File:
     return await house.files.put("e", name, kind, data, OWNER, where)
 
 
@@ -96,7 +98,9 @@ async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
-async def test_all_else_is_a_download(house: House, client: httpx.AsyncClient, kind: str) -> None:
+async def test_active_file_types_are_downloads(
+    house: House, client: httpx.AsyncClient, kind: str
+) -> None:
     file = await store_file(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
     said = await client.get(f"/files/{file.id}")
     assert said.headers["content-type"] == "application/octet-stream"

@@ -83,7 +83,9 @@ async def test_every_route_is_in_the_table_and_nothing_else(house: House) -> Non
 
 
 async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
-    async def answer_empty(headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    async def answer_empty(
+        headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
     house.extra["/slack/events"] = Mounted(answer_empty)

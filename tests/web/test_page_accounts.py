@@ -154,7 +154,9 @@ def bare_site() -> Any:
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
-async def test_strangers_and_who_was_removed_get_nothing(inhabited_house: Inhabited, who: str) -> None:
+async def test_strangers_and_who_was_removed_get_nothing(
+    inhabited_house: Inhabited, who: str
+) -> None:
     rows = len(inhabited_house.house.rows)
     for route, ask in ROUTES.items():
         said = await ask(inhabited_house.clients[who], inhabited_house.theirs)
@@ -168,7 +170,7 @@ async def test_strangers_and_who_was_removed_get_nothing(inhabited_house: Inhabi
     assert len(inhabited_house.house.rows) == rows
 
 
-async def test_people_have_what_is_theirs(inhabited_house: Inhabited) -> None:
+async def test_a_person_reaches_only_their_own_data(inhabited_house: Inhabited) -> None:
     for route, ask in ROUTES.items():
         said = await ask(inhabited_house.clients["ana"], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
@@ -181,7 +183,9 @@ async def test_people_have_what_is_theirs(inhabited_house: Inhabited) -> None:
 
 
 @pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
-async def test_the_owner_has_the_rest(inhabited_house: Inhabited, admins: frozenset[str]) -> None:
+async def test_the_owner_reaches_the_operators_routes(
+    inhabited_house: Inhabited, admins: frozenset[str]
+) -> None:
     inhabited_house.house.web._site.policy = allow_list(admins=admins)
     for route, ask in ROUTES.items():
         said = await ask(inhabited_house.clients["owner"], inhabited_house.theirs)
@@ -225,7 +229,9 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited_house: In
     assert [one["text"] for one in kept] == ["a secret", "You said: a secret"]
 
 
-async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited_house: Inhabited) -> None:
+async def test_lists_searches_names_and_forgetting_are_one_s_own(
+    inhabited_house: Inhabited,
+) -> None:
     ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     await ana.patch("/conversations/work", json={"title": "Ana's", "pinned": True})
     for name, title in (("ana", "Ana's"), ("bia", "of bia"), ("owner", "of owner")):
@@ -274,7 +280,9 @@ async def test_one_key_is_one_turn_for_each_person(inhabited_house: Inhabited) -
         )
         assert said.json()["response"] == f"You said: {name} {key}"
     for name, key in asked:
-        again = await inhabited_house.clients[name].post("/chat", json={"message": "?", "event_key": key})
+        again = await inhabited_house.clients[name].post(
+            "/chat", json={"message": "?", "event_key": key}
+        )
         assert again.json()["response"] == f"You said: {name} {key}"
     shown = (await inhabited_house.clients["ana"].get("/conversations/main")).json()["messages"]
     assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"

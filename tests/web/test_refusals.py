@@ -92,11 +92,11 @@ async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient,
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/"])
-async def test_what_is_not_there(client: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
     assert error_of(await client.get(path)) == (404, "not_found")
 
 
-async def test_another_method(client: httpx.AsyncClient) -> None:
+async def test_another_method_is_not_allowed(client: httpx.AsyncClient) -> None:
     said = await client.get("/chat")
     assert error_of(said) == (405, "method_not_allowed")
     assert said.headers["allow"] == "POST"

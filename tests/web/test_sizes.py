@@ -145,7 +145,10 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: Ho
     many = {f"x{n}": 0 for n in range(FIELDS)}
     assert (await post_and_read_error(house, asking(**many)))[0] == 400
     line = {**HELLO, **many}
-    assert f"more than {FIELDS} fields" in (await post_and_read_error(house, asking(messages=[line])))[1]
+    assert (
+        f"more than {FIELDS} fields"
+        in (await post_and_read_error(house, asking(messages=[line])))[1]
+    )
     told = (await post_and_read_error(house, asking(messages=[HELLO] * (MESSAGES + 1))))[1]
     assert f"a list of more than {MESSAGES} entries" in told
     parts = [{"type": "text", "text": "a"}] * (MESSAGES + 1)
@@ -188,7 +191,7 @@ class Held:
         await self.go.wait()
         return Answer("So far, so good.")
 
-    async def begun(self, count: int) -> None:
+    async def wait_for_begun(self, count: int) -> None:
         """Until so many more have begun."""
         for _ in range(count):
             await self._begun.get()
@@ -211,12 +214,12 @@ async def test_so_many_requests_of_one_person_are_under_way(
     body = {"messages": [HELLO], "stream": stream}
     async with house.client() as web, house.person(house.people.add("ana")) as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
-        await held_model.begun(2)
+        await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
         assert (third.status_code, third.headers["Retry-After"]) == (429, "1")
         assert third.json()["error"]["type"] == "rate_limit_error"
         hers = asyncio.create_task(ana.post(PATH, json=body))
-        await held_model.begun(1)
+        await held_model.wait_for_begun(1)
         held_model.go.set()
         assert [each.status_code for each in await asyncio.gather(*asked, hers)] == [200] * 3
         assert gate._count == {}
@@ -286,7 +289,7 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
             asked = asyncio.create_task(
                 web.post(PATH, content=body, headers={"Content-Type": "application/json"})
             )
-            await held_model.begun(1)
+            await held_model.wait_for_begun(1)
             assert tracemalloc.get_traced_memory()[1] > 40 * MiB
             while tracemalloc.get_traced_memory()[0] > 4 * MiB:  # noqa: ASYNC110
                 await asyncio.sleep(0)  # what handed the message on returns a moment later

@@ -70,7 +70,9 @@ def post(house: House, length: int) -> str:
     return "\r\n".join([*lines, "", ""])
 
 
-async def final_answer(house: House, clock: LoopClock, seconds: float, first: str, drops: str) -> str:
+async def final_answer(
+    house: House, clock: LoopClock, seconds: float, first: str, drops: str
+) -> str:
     """What who sends `first` at once, and then `drops`, is told in the end; a deadline of `seconds`
     passes in 20 steps. A byte on its way to a socket that is closed resets the connection, and may
     take the answer with it: then once more."""
@@ -95,7 +97,9 @@ async def test_a_head_that_does_not_come(house: House, clock: LoopClock) -> None
 
 async def test_a_second_head_that_does_not_come(house: House, clock: LoopClock) -> None:
     first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    said = await final_answer(house, clock, server.HEAD, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000)
+    said = await final_answer(
+        house, clock, server.HEAD, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
+    )
     assert said.startswith("HTTP/1.1 408 ")
 
 

@@ -277,7 +277,9 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
         shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
         assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
         rules = TableRules({"Customers": TableRule("hidden")})
-        assert await error_of_call(source, tool, view_id=CUSTOMERS_VIEW) == closed, "closed meanwhile"
+        assert await error_of_call(source, tool, view_id=CUSTOMERS_VIEW) == closed, (
+            "closed meanwhile"
+        )
 
 
 @pytest.mark.parametrize("tool", ["list_filters", "list_sorts"])

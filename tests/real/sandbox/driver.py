@@ -78,11 +78,11 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
             for name in endings.ENDS:
                 group.create_task(end_session(name, ctx))
         results[OUTSIDE] = ctx.harm()
-    results[LEFT] = left(runtime)
+    results[LEFT] = find_leftovers(runtime)
     return results
 
 
-def left(runtime: RuntimeFolder) -> str:
+def find_leftovers(runtime: RuntimeFolder) -> str:
     """Whoever is still in this PID namespace and is neither this process nor its parents."""
     kept = {1, os.getpid(), os.getppid()}
     found = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]

@@ -30,7 +30,7 @@ async def open_commands(house: House, page: Page, *commands: QuickCommand) -> No
     await page.get_by_role("button", name="Quick commands").click()
 
 
-async def test_there_is_no_button_without_commands(house: House, page: Page) -> None:
+async def test_the_button_is_hidden_without_quick_commands(house: House, page: Page) -> None:
     await expect(page.locator("#tries button")).to_have_count(3)
     await expect(page.locator("#quick")).to_be_hidden()
 
@@ -88,7 +88,9 @@ async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
     assert house.rows == {}
 
 
-async def test_in_the_readers_language(house: House, browser: Browser) -> None:
+async def test_quick_commands_are_in_the_language_of_the_browser(
+    house: House, browser: Browser
+) -> None:
     house.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()

@@ -213,7 +213,9 @@ def mount_memory(outside: Outside) -> str:
 
 
 def mount_writable(outside: Outside) -> str:
-    return _describe_success(libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew")
+    return _describe_success(
+        libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew"
+    )
 
 
 def unmount(outside: Outside) -> str:

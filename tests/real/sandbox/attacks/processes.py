@@ -335,7 +335,9 @@ def priority_of_all(outside: Outside) -> str:
 
 
 def priority_of_disk(outside: Outside) -> str:
-    return _describe_success(libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk")
+    return _describe_success(
+        libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk"
+    )
 
 
 def processor_of_bot(outside: Outside) -> str:
@@ -359,7 +361,9 @@ def _clone(flags: int) -> str:
 def _vector(number: int, pid: int) -> str:
     buffer = ctypes.create_string_buffer(8)
     piece = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)
-    return _describe_success(libc.syscall(number, pid, piece, 1, piece, 1, 0), "reached memory of another")
+    return _describe_success(
+        libc.syscall(number, pid, piece, 1, piece, 1, 0), "reached memory of another"
+    )
 
 
 def _describe_success(result: int, what: str) -> str:

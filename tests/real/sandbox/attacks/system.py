@@ -25,7 +25,9 @@ def performance_events(outside: Outside) -> str:
 
 
 def rings(outside: Outside) -> str:
-    return _call_kernel(425, 1, ctypes.create_string_buffer(120)) or _call_kernel(427, 0, 0, None, 0)
+    return _call_kernel(425, 1, ctypes.create_string_buffer(120)) or _call_kernel(
+        427, 0, 0, None, 0
+    )
 
 
 def keys(outside: Outside) -> str:
@@ -76,7 +78,9 @@ def kernel_log(outside: Outside) -> str:
 
 
 def kernel_module(outside: Outside) -> str:
-    return _call_kernel(175 if INTEL else 105, b"", 0, b"") or _call_kernel(313 if INTEL else 273, 0, b"", 0)
+    return _call_kernel(175 if INTEL else 105, b"", 0, b"") or _call_kernel(
+        313 if INTEL else 273, 0, b"", 0
+    )
 
 
 def other_kernel(outside: Outside) -> str:
@@ -107,7 +111,9 @@ def hang_up(outside: Outside) -> str:
 
 
 def another_filter(outside: Outside) -> str:
-    return _call_kernel(317 if INTEL else 277, 1, 0, None) or _call_kernel(157 if INTEL else 167, 22, 1)
+    return _call_kernel(317 if INTEL else 277, 1, 0, None) or _call_kernel(
+        157 if INTEL else 167, 22, 1
+    )
 
 
 def another_ruleset(outside: Outside) -> str:
@@ -144,13 +150,17 @@ def splice_pages(outside: Outside) -> str:
 
 
 def tee_pages(outside: Outside) -> str:
-    return _call_kernel(276 if INTEL else 77, 0, 1, 1, 0) or _call_kernel(278 if INTEL else 75, 1, None, 0, 0)
+    return _call_kernel(276 if INTEL else 77, 0, 1, 1, 0) or _call_kernel(
+        278 if INTEL else 75, 1, None, 0, 0
+    )
 
 
 def read_ahead_of_time(outside: Outside) -> str:
     """Which pages of a file others read: a way to listen."""
     page = ctypes.c_char.from_buffer(mmap.mmap(-1, 4096))
-    return _call_kernel(27 if INTEL else 232, ctypes.byref(page), 4096, ctypes.create_string_buffer(1))
+    return _call_kernel(
+        27 if INTEL else 232, ctypes.byref(page), 4096, ctypes.create_string_buffer(1)
+    )
 
 
 def _call_kernel(number: int, *arguments: Any) -> str:
