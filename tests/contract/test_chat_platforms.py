@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from adapters.discord.adapter import DiscordAdapter
-from adapters.slack.connection import SlackAdapter
+from adapters.slack.adapter import SlackAdapter
 from core.domain.messages import Address, Person
 from core.domain.records import Ask
 from tests.discord.house import House, Speaker

@@ -206,7 +206,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -222,7 +222,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
     )
     model = EchoModel()
     tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]

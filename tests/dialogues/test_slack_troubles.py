@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.connection import PING
+from adapters.slack.connection import PING_SECONDS
 from core.domain.messages import turn_id
 from core.domain.records import Ask
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -63,8 +63,8 @@ async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
     async with workplace(tmp_path) as w:
         w.slack.say(w.alice, w.dm, "warm up")
         w.slack.deliveries.drop()
-        await run_ready()  # until the break is noticed; it is looked for once in PING seconds
-        LoopClock().skip(PING)
+        await run_ready()  # until the break is noticed; it is looked for once in PING_SECONDS
+        LoopClock().skip(PING_SECONDS)
         await ask_and_check_answers(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
         await w.slack.deliveries.refresh()
         await ask_and_check_answers(w, [w.slack.dm(w.alice) for _ in range(4)], 8)

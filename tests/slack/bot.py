@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine, Stores

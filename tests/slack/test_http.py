@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from adapters.slack.connection import SlackAdapter
+from adapters.slack.adapter import SlackAdapter
 from tests.fakes.slack.delivery import sign
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import WatchedInbox

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import connection
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack import adapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.setup import SCOPES, check
 from bot.engine import Engine
@@ -59,7 +59,7 @@ async def test_without_either_way_in_it_is_not_made(tmp_path: Path) -> None:
 async def test_a_slack_that_does_not_answer_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 0.05)
+    monkeypatch.setattr(adapter, "SLACK_START_SECONDS", 0.05)
     async with FakeSlack() as slack:
         slack.api.faults.add("auth.test", "503", 1)
         async with running(slack, tmp_path, Setting(http=True)) as bot:
@@ -74,7 +74,7 @@ async def test_a_connection_without_frames_is_failing(
     async with workplace(tmp_path) as w:
         assert (await w.bot.slack.health()).state == "on"
         now = time.time()
-        monkeypatch.setattr("adapters.slack.connection.time.time", lambda: now + 100)
+        monkeypatch.setattr("adapters.slack.adapter.time.time", lambda: now + 100)
         health = await w.bot.slack.health()
         assert (health.state, "no frame came" in health.words) == ("failing", True)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.surface import ChatSurface
 from bot.engine import Engine
