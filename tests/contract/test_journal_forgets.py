@@ -243,11 +243,11 @@ async def test_a_spare_conversation_is_its_first_threads(database_engine: Embedd
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     left = Remote("conversation", "c1")
     engine = await Engine.open(tmp_path, make_choices(EchoModel()))
-    await engine.journal.remote("", left)
-    assert await engine.journal.to_erase() == []
+    await engine.records.journal.remote("", left)
+    assert await engine.records.journal.to_erase() == []
     await engine.close()
     heir = await Engine.open(tmp_path, make_choices(EchoModel()))
-    assert await heir.journal.to_erase() == [left]
+    assert await heir.records.journal.to_erase() == [left]
     await heir.close()
 
 

@@ -59,7 +59,7 @@ async def read_counters(stage: Stage) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await stage.engine.budget._database.read(read)
+    return await stage.engine.records.budget._database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:
@@ -79,7 +79,7 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
         for text in ("hello", "again"):
             assert (await stage.ask(text)).text.endswith(text)
         ((tokens, money),) = await read_counters(stage)
-        spent = (await stage.engine.budget.usage()).usage
+        spent = (await stage.engine.records.budget.usage()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
@@ -115,8 +115,8 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
         assert await read_counters(stage) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
-        stage.engine.budget.allowances = tuple  # ponte.toml was changed
-        assert (await stage.ask("hello")).text == "You said: hello"
+        stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
+        assert (await stage.ask("hello")).text == "You ask: hello"
 
 
 async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
@@ -197,7 +197,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert (await stage.ask("two")).text == "You said: two"
         ((after, _),) = await read_counters(stage)
         assert after > tokens + MOST_OUTPUT, "the lost one counts as its bound"
-        spent = (await stage.engine.budget.usage()).usage
+        spent = (await stage.engine.records.budget.usage()).usage
         assert spent.input + spent.output == after
 
 

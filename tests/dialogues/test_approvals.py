@@ -261,7 +261,9 @@ async def test_who_approved_is_checked_again_after_a_restart(
             await says(stage, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
             patch.setattr(stage.engine.changes.applying, "run", drain_at_once)
-            receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k3", CHIEF))
+            receipt = await stage.engine.records.inbox.accept(
+                on_slack(f"approve {card.id}", "k3", CHIEF)
+            )
             await begun.wait()
         assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)

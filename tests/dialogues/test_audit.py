@@ -61,7 +61,7 @@ WORK = 'call work {"secret": "hunter2"}'
 
 
 async def lines(stage: Stage, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await stage.engine.audit.read(**wanted)
+    found, after = await stage.engine.records.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
@@ -73,7 +73,7 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
 
 def operators(stage: Stage) -> Threads:
     engine = stage.engine
-    return Threads(engine.journal, engine.commands, lambda: "", {}, engine.audit)
+    return Threads(engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit)
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
@@ -89,7 +89,7 @@ async def test_a_tool_that_costs_is_a_run(theatre: Theatre, effect: Effect, runs
 async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
     machine = Machine("code", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
         await stage.ask_message(on_slack("stop", "k2"))
         await stage.wait_for_answer(receipt)
@@ -100,9 +100,9 @@ async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
 async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> None:
     machine = Machine("spend", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        stage.engine.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
+        stage.engine.records.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
@@ -242,6 +242,6 @@ async def test_what_is_forgotten_by_a_person_is_told(theatre: Theatre) -> None:
 async def test_what_was_noted_last_is_there_after_a_stop(theatre: Theatre) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
         for number in range(20):
-            stage.engine.audit.note("run", MEMBER, tool=f"t{number}")
+            stage.engine.records.audit.note("run", MEMBER, tool=f"t{number}")
     async with theatre.open(policy=ALLOWED) as stage:
         assert [line["tool"] for line in await lines(stage)] == [f"t{n}" for n in range(20)]

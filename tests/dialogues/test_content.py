@@ -60,7 +60,7 @@ async def read_budget(stage: Stage) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
 
-    return await stage.engine.budget._database.read(read)
+    return await stage.engine.records.budget._database.read(read)
 
 
 @every_level
@@ -204,7 +204,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
     async with open_served_stage(theatre, fake, level=level) as stage:
-        assert await stage.wait_for_answer(await stage.engine.inbox.accept(one)) == answer
+        assert await stage.wait_for_answer(await stage.engine.records.inbox.accept(one)) == answer
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
@@ -246,7 +246,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
-        journal = stage.engine.journal
+        journal = stage.engine.records.journal
         name = "items" if calls else "answered"
         write = getattr(journal, name)
 
@@ -334,7 +334,7 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_served_stage(theatre, fake, level="chat") as stage:
-        journal = stage.engine.journal
+        journal = stage.engine.records.journal
         answered = journal.answered
 
         async def refuse(turn: Turn, *given: Any) -> None:

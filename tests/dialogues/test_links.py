@@ -108,7 +108,7 @@ async def ask_for_tool_text(stage: Stage) -> None:
 async def with_a_file(stage: Stage) -> None:
     engine = stage.engine
     one = make_message("what is this?", "file", "C1")
-    kept = await engine.files.put(
+    kept = await engine.records.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
     await stage.ask_message(
@@ -204,7 +204,7 @@ async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> Non
         reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
     )  # fmt: skip
     async with theatre.open(Author(), profile=HOSTS) as stage:
-        stage.engine.replies["terminal"] = stage.engine.replies["web"]
+        stage.engine.platforms.replies["terminal"] = stage.engine.platforms.replies["web"]
         answer = await stage.ask_message(at_terminal)
     assert live(linkers.terminal(answer.text)) == []
     assert "https[:]//evil[.]test/?q=secret" in answer.text

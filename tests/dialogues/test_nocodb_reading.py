@@ -98,7 +98,7 @@ async def test_all_rows_as_a_file(theatre: Theatre) -> None:
     async with open_stage(theatre, EchoModel()) as stage:
         answer = await stage.ask('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
-        _, data = await stage.engine.files.get(file.id)
+        _, data = await stage.engine.records.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
         assert source(answer) == ("Readings", "1,200", "1,200")

@@ -81,10 +81,10 @@ async def test_one_that_was_interrupted_is_not_run_again(theatre: Theatre) -> No
     async with theatre.open(quick=quick) as stage:
         await stage.engine.drain(0)
         _, receipt = await stage.send("quick-command echo hi")
-        turn = await stage.engine.journal.begin(receipt.seq)
+        turn = await stage.engine.records.journal.begin(receipt.seq)
         assert turn
         call = Call("quick-command", "echo", "hi", "spend")
-        await stage.engine.journal.call_started(turn, call)
+        await stage.engine.records.journal.call_started(turn, call)
     async with theatre.open(quick=quick) as stage:
         answer = await stage.wait_for_answer(receipt)
         assert (answer.status, "not known whether" in answer.text) == ("failed", True)

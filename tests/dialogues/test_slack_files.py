@@ -22,7 +22,7 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         files = model.asks[0].input[-1].files
         assert [(file.name, file.type) for file in files] == [CSV[:2], HTML[:2]]
-        _, data = await w.bot.engine.files.get(files[0].id)
+        _, data = await w.bot.engine.records.files.get(files[0].id)
         assert data == CSV[2]
         assert len(w.slack.finished_answers(said)) == 1
 
@@ -62,7 +62,7 @@ async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
 
 
 async def store_files(w: Workplace, *names: str) -> tuple[File, ...]:
-    put = w.bot.engine.files.put
+    put = w.bot.engine.records.files.put
     owner = Person("slack", w.alice.id)
     return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
 

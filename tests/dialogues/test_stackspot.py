@@ -27,7 +27,7 @@ def bot(theatre: Theatre, stackspot: FakeStackSpot) -> Bot:
 async def with_file(stage: Stage, text: str, name: str, data: bytes, key: str) -> Answer:
     said = make_message(text, key)
     where = said.address.conversation
-    file = await stage.engine.files.put(key, name, "text/plain", data, said.author, where)
+    file = await stage.engine.records.files.put(key, name, "text/plain", data, said.author, where)
     attached = Attachment(name, file.type, file.size, file.id)
     return await stage.ask_message(replace(said, attachments=(attached,)))
 
@@ -54,7 +54,7 @@ async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
         long = await stage.ask("quick-command explain b")
         assert "20,000 characters" in long.text
         assert [file.name for file in long.files] == ["explain.md"]
-        _, data = await stage.engine.files.get(long.files[0].id)
+        _, data = await stage.engine.records.files.get(long.files[0].id)
         assert data == (b"word " * 4000)
         assert "no result" in (await stage.ask("quick-command explain c")).text
 
@@ -271,7 +271,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
     async with bot.open(model, spending=make_spending(allowances=allowed, prices=prices)) as stage:
-        budget = stage.engine.budget
+        budget = stage.engine.records.budget
         await stage.ask("quick-command explain x")
         assert (await budget.usage()).usage.cost == pytest.approx(0.2)
         said, receipt = await stage.send(asks("translate-all", "two"), "C2")

@@ -57,7 +57,7 @@ async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
 
 
 async def answer(stage: Stage, seq: int) -> Answer:
-    return await stage.engine.inbox.answer_of(seq)
+    return await stage.engine.records.inbox.answer_of(seq)
 
 
 async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
@@ -81,7 +81,7 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
 async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as stage:
         seq = await approve_run(stage, bot)
-        assert await stage.engine.inbox.cancel(seq)
+        assert await stage.engine.records.inbox.cancel(seq)
         left = await answer(stage, seq)
         assert (left.status, LEFT in left.text) == ("done", True), left.text
 
@@ -124,8 +124,10 @@ async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
 
 async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
-        (card,) = (await stage.ask_message(on_slack(asks("translate-all"), "k1", MEMBER))).cards
-        receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k2", MEMBER))
+        (card,) = (await stage.asks(on_slack(ask_message("translate-all"), "k1", MEMBER))).cards
+        receipt = await stage.engine.records.inbox.accept(
+            on_slack(f"approve {card.id}", "k2", MEMBER)
+        )
         await bot.stackspot.wait_for_requests("status", 2)
         refused = await stage.ask_message(in_the_thread("stop", "k3", STRANGER))
         assert refused.code == "forbidden"
@@ -141,7 +143,7 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
     """As if the process had died beside the proposing: before it, or just after it."""
     bot.config = Config() if slug == "unlisted" else bot.config
     async with bot.open() as stage:
-        place: object = stage.engine.journal if after else stage.engine.changes.ledger
+        place: object = stage.engine.records.journal if after else stage.engine.changes.ledger
         name = "call_ended" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 

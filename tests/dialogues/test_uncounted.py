@@ -78,7 +78,7 @@ async def test_money_only_ever_goes_down(theatre: Theatre, fake: FakeOpenAI, lev
             assert (await stage.ask("hello", channel=f"C{n}")).status == "done"
             ((_, money),) = await read_counters(stage)
             spent.append(money)
-        used = (await stage.engine.budget.usage()).usage
+        used = (await stage.engine.records.budget.usage()).usage
     output = round(MOST_OUTPUT * PRICES.models["gpt-6-luna"].output * NANO / 10**6)
     steps = [after - before for before, after in itertools.pairwise(spent)]
     assert all(output < step < 2 * output for step in steps), steps
@@ -92,14 +92,16 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with open_served_stage(theatre, fake, prices=PRICES, level=level) as stage:
         await stage.ask("hello")
-        spent = await stage.engine.budget.usage()
+        spent = await stage.engine.records.budget.usage()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
         await stage.ask("hello", channel="C2")
-        assert (await stage.engine.budget.usage()).estimates == 1
-        rows = {by: await stage.engine.budget.report(by) for by in ("person", "model", "day")}
+        assert (await stage.engine.records.budget.usage()).estimates == 1
+        rows = {
+            by: await stage.engine.records.budget.report(by) for by in ("person", "model", "day")
+        }
     assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
 
 
@@ -172,7 +174,7 @@ async def test_a_containers_price_is_counted_on_every_server(
         ((_, first),) = await read_counters(stage)
         assert (await stage.ask("again?")).text == "One."
         ((_, second),) = await read_counters(stage)
-        (row,) = await stage.engine.budget.report("tool")
+        (row,) = await stage.engine.records.budget.report("tool")
     assert first == TWO_ROUNDS + COST[1] + NANO // 4
     assert second == 2 * (TWO_ROUNDS + COST[1]) + NANO // 4, "the session goes on"
     assert (row["name"], row["cost"]) == ("container", pytest.approx(2 * COST[1] / NANO + 0.25))
@@ -215,7 +217,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
             LoopClock().skip(HOSTED_RUN_SECONDS)
         await stage.wait_for_answer(receipt)
         ((_, money),) = await read_counters(stage)
-        assert (await stage.engine.budget.usage()).estimates == 1
+        assert (await stage.engine.records.budget.usage()).estimates == 1
     held = CHEAP.most(READ_MOST, SAID_MOST) + NANO // 4
     assert held <= money - TWO_ROUNDS < held + NANO // 1000
 

@@ -55,7 +55,7 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     around, question = newest_input(house_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
-    assert (await house_with_content.engine.files.get(question.files[1].id))[1] == CSV[1]
+    assert (await house_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
 
 
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(

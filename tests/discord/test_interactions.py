@@ -90,7 +90,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Disco
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
-    ((line,), _) = await house.engine.audit.read()
+    ((line,), _) = await house.engine.records.audit.read()
     assert (line["event"], line["right"]) == ("refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
@@ -102,7 +102,7 @@ async def test_what_cannot_be_stored_is_said_at_once(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(open_house.engine.inbox, "accept", stuck)
+    monkeypatch.setattr(open_house.engine.records.inbox, "accept", stuck)
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -116,7 +116,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
 ) -> None:
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
-    disk = asyncio.create_task(open_house.engine._stores.database.write(lambda _: full.wait()))
+    disk = asyncio.create_task(open_house.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert "could not store" in exchange.text
@@ -266,7 +266,7 @@ async def test_a_file_comes_with_a_command(open_house: House, ana: DiscordPerson
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_house.model.asks[0].input[-1].files
-    assert await open_house.engine.files.get(file.id) == (file, b"a,b")
+    assert await open_house.engine.records.files.get(file.id) == (file, b"a,b")
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(

@@ -207,7 +207,7 @@ async def test_what_cannot_be_stored_is_said_and_not_answered(
 ) -> None:
     await house.open()
     with monkeypatch.context() as full:
-        full.setattr(house.engine.inbox, "accept", refuse)
+        full.setattr(house.engine.records.inbox, "accept", refuse)
         await ana.say("hello")
         await ana.wait_for_text("I could not store your message")
     await ana.say("again")
