@@ -124,7 +124,7 @@ async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
 
 async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
-        (card,) = (await stage.asks(on_slack(ask_message("translate-all"), "k1", MEMBER))).cards
+        (card,) = (await stage.ask_message(on_slack(asks("translate-all"), "k1", MEMBER))).cards
         receipt = await stage.engine.records.inbox.accept(
             on_slack(f"approve {card.id}", "k2", MEMBER)
         )
