@@ -27,7 +27,7 @@ WITHOUT: dict[Level, set[str]] = {
 
 
 @asynccontextmanager
-async def served(
+async def open_served_stage(
     theatre: Theatre,
     fake: FakeOpenAI,
     sources: Sequence[ToolSource] = (),

@@ -111,13 +111,13 @@ class House:
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.records.inbox.accept
 
-        async def accepted(message: Message) -> Receipt:
+        async def accept_and_record(message: Message) -> Receipt:
             receipt = await accept(message)
             self.taken.append(message.text)
             await self.discord.world.notify()
             return receipt
 
-        self.engine.records.inbox.accept = accepted  # type: ignore[method-assign]
+        self.engine.records.inbox.accept = accept_and_record  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
             ChatPorts(
@@ -155,7 +155,7 @@ class House:
         await self.adapter.close()
         await self.engine.close()
 
-    async def stored(self, text: str) -> None:
+    async def wait_until_stored(self, text: str) -> None:
         """Until a message with this text is in the inbox."""
         await self.discord.wait_until(lambda: text in self.taken)
 

@@ -56,7 +56,9 @@ async def test_ask_is_acked_first_and_answered_in_place(
     assert not exchange.followups
 
 
-async def test_the_commands_of_the_house(discord: FakeDiscord, open_house: House) -> None:
+async def test_the_registered_commands_are_those_of_ponte(
+    discord: FakeDiscord, open_house: House
+) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
     words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
     assert set(names) == words
@@ -186,11 +188,11 @@ async def test_a_quick_command_without_its_input_asks_for_it(
 async def test_a_command_that_breaks_is_answered_too(
     open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise RuntimeError("the registry")
 
     assert open_house.choices is not None
-    monkeypatch.setattr(open_house.choices.board, "commands", broken)
+    monkeypatch.setattr(open_house.choices.board, "commands", raise_error)
     assert await ana.autocomplete("quick-command", "slug", slug="a") == []
     exchange = await ana.slash("quick-command", slug="summary")
     await exchange.wait_for_answer()
