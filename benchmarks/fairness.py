@@ -92,7 +92,7 @@ class SlackScene:
         }
         posts = self._slack.workspace.posts
 
-        def answered() -> Collection[Hashable]:
+        def answered_channels() -> Collection[Hashable]:
             return {
                 post.channel
                 for post in posts.values()
@@ -100,7 +100,7 @@ class SlackScene:
                 and not self._slack.is_in_progress(post)
             }  # fmt: skip
 
-        return await until_answered(self._slack.wait_until, asked, answered)
+        return await until_answered(self._slack.wait_until, asked, answered_channels)
 
 
 class DiscordScene:
@@ -118,7 +118,7 @@ class DiscordScene:
         world = self._discord.world
         before = {one.dm.id: len(world.messages_by(world.me.id, one.dm.id)) for one in self._others}
 
-        def answered() -> Collection[Hashable]:
+        def answered_channels() -> Collection[Hashable]:
             return [
                 place for place, count in before.items()
                 if any(
@@ -128,7 +128,7 @@ class DiscordScene:
             ]  # fmt: skip
 
         asking = asyncio.gather(*(one.say("hello") for one in self._others))
-        took = await until_answered(self._discord.wait_until, before, answered)
+        took = await until_answered(self._discord.wait_until, before, answered_channels)
         await asking
         return took
 
@@ -230,7 +230,7 @@ PLATFORMS: dict[str, Callable[[str, dict[str, str]], Opened]] = {
 }  # fmt: skip
 
 
-async def measured(opened: Opened) -> tuple[float, float]:
+async def measure(opened: Opened) -> tuple[float, float]:
     """Return the median milliseconds to an answer without the flood, and with it."""
     async with opened as scene:
         await scene.ask()  # everybody is known then, and each client is connected
@@ -258,7 +258,7 @@ async def main(
                             more = {"PONTE_GRACE": "0", "PONTE_DAILY_TURNS": "0/0"}
                             if engine == "Postgres":
                                 more["DATABASE_URL"] = server.url(server.database())
-                            runs.append(await measured(PLATFORMS[platform](model, more)))
+                            runs.append(await measure(PLATFORMS[platform](model, more)))
                         ratios = sorted(flooded / alone for alone, flooded in runs)
                         name = f"{platform}, {engine}, model {seconds:.0f} s"
                         found[name] = statistics.median(ratios)

@@ -31,7 +31,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.real.nocodb import server
-from tests.real.nocodb.seed import seeded
+from tests.real.nocodb.seed import seed_server
 
 Call = Callable[[], Awaitable[object]]
 
@@ -53,7 +53,7 @@ class Place:
 async def nocodb() -> AsyncIterator[Place]:
     if not server.missing():
         with tempfile.TemporaryDirectory() as folder, server.nocodb(Path(folder)) as url:
-            real = await asyncio.to_thread(seeded, url, Path(folder))
+            real = await asyncio.to_thread(seed_server, url, Path(folder))
             yield Place("a real NocoDB", url, real.editor, real.crm.id)
         return
     process = await asyncio.create_subprocess_exec(
@@ -100,7 +100,9 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             nonlocal number
             number += 1
             asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.inbox.answer_of((await opened.inbox.accept(asked)).seq)
+            answer = await opened.records.inbox.answer_of(
+                (await opened.records.inbox.accept(asked)).seq
+            )
             assert "Source: Orders" in answer.text
 
         floor, *ours = await medians(by_hand, lambda: tool.run(ctx(), QUERY), turn)

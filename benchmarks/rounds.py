@@ -20,7 +20,7 @@ def environment(home: str, model: str, **more: str) -> Mapping[str, str]:
     }  # fmt: skip
 
 
-async def compared(
+async def compare_bots(
     bare: str, measured: Measured, aims: Mapping[str, float], rounds: int
 ) -> dict[str, float]:
     """Print a row for each figure of `aims`: medians, the ratio and its spread over the rounds, and

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from core.clients.http import Proxies
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
@@ -32,27 +32,27 @@ PYTHON = Path("python")
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """By a sandbox's name: why it does not hold, "" where it does."""
     held = {"bubblewrap": "", "landlock": ""}
 
     async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> Proof:
         return Proof(held[sandbox.name])
 
-    monkeypatch.setattr(probe, "prove_sandbox", prove)
+    monkeypatch.setattr(probe, "prove", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
     return held
 
 
-async def test_bubblewrap_first(held: dict[str, str]) -> None:
+async def test_bubblewrap_first(proof_results: dict[str, str]) -> None:
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
     assert chosen.words == "bubblewrap: every check held"
 
 
-async def test_landlock_next_and_why(held: dict[str, str]) -> None:
-    held["bubblewrap"] = "it is not installed"
+async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
+    proof_results["bubblewrap"] = "it is not installed"
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
@@ -61,11 +61,11 @@ async def test_landlock_next_and_why(held: dict[str, str]) -> None:
 async def test_a_root_that_cannot_become_another_user_reads_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def asked(path: str) -> asyncio.subprocess.Process:
+    async def refuse_start(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(environment, "_start_version_check", asked)
-    kernels = Kernels(KernelMarks(tmp_path), SandboxLimits(), 1)
+    monkeypatch.setattr(environment, "_asked", refuse_start)
+    kernels = Kernels(KernelRows(None), SandboxLimits(), 1)
     backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
     assert not await backend.is_available()
     health = await backend.health()
@@ -73,10 +73,10 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     await backend.close()
 
 
-async def test_none_rather_than_a_weaker_one(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+async def test_no_sandbox_is_chosen_if_each_proof_fails(
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
+    proof_results |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
@@ -87,7 +87,7 @@ async def test_none_rather_than_a_weaker_one(
 
 
 async def test_none_on_another_system(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
@@ -98,7 +98,7 @@ async def test_none_on_another_system(
 
 
 async def test_none_on_an_unknown_processor(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Uname:
         machine = "riscv64"

@@ -67,12 +67,12 @@ class SlackCrowd:
     async def all_answered(self) -> None:
         workspace = self._w.slack.workspace
 
-        def answered() -> bool:
+        def has_all_answers() -> bool:
             ours = [post for post in workspace.posts.values() if post.bot_id]
             done = {post.channel for post in ours if post.stream is None}
             return {post.channel for post in self._said} <= done
 
-        await self._w.slack.wait_until(answered, SECONDS)
+        await self._w.slack.wait_until(has_all_answers, SECONDS)
         self.check()
 
     def check(self) -> None:

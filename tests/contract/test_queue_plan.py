@@ -38,7 +38,7 @@ async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
         yield opened
 
 
-async def fetched(connection: Connection) -> tuple[int, int | None]:
+async def fetch_job(connection: Connection) -> tuple[int, int | None]:
     """Pages that one fetch reads, and the `seq` of the job that it gave out."""
     query = procrastinate_adapter.FETCH % {"queues": "ARRAY['slack']", "worker_id": "1"}
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
@@ -58,7 +58,7 @@ async def test_a_fetch_reads_little_of_a_long_queue(
     if statistics == "right":
         await connection.execute("ANALYZE procrastinate_jobs")
     for number in range(1, 20):
-        read, seq = await fetched(connection)
+        read, seq = await fetch_job(connection)
         assert seq == number, "the oldest comes first"
         assert read < MOST_PAGES, f"fetch {number}"
 
@@ -116,7 +116,7 @@ async def test_a_message_is_lined_up_and_ended_without_a_look_at_the_others(
 
 async def test_a_fetch_of_an_empty_queue_reads_next_to_nothing(connection: Connection) -> None:
     for _ in range(3):
-        read, seq = await fetched(connection)
+        read, seq = await fetch_job(connection)
         assert seq is None
         assert read < MOST_PAGES
 
@@ -129,5 +129,5 @@ async def test_the_plan_outlives_an_upgrade_of_procrastinate(connection: Connect
     await connection.execute(f"CREATE OR REPLACE FUNCTION {found[1]}".encode())
     await connection.execute(FILL, (WAITING, WAITING))
     for number in range(1, 4):
-        read, seq = await fetched(connection)
+        read, seq = await fetch_job(connection)
         assert (seq, read < MOST_PAGES) == (number, True)

@@ -35,7 +35,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def kill(self) -> None:
         """The process dies; the next one opens the same folder."""
-        self.engine = self.run(self.engine.killed())
+        self.engine = self.run(self.engine.kill())
 
     def teardown(self) -> None:
         self.run(self._first.close())

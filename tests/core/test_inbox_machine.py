@@ -157,7 +157,7 @@ class InboxMachine(EngineMachine):
             assert (await asked).text == text
 
 
-def test_whatever_happens_to_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "TURN_BACKOFF", Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
     monkeypatch.setattr(inbox, "CRASHES", 10**6)

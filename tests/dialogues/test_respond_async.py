@@ -41,7 +41,7 @@ async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> 
     """The cap is counted when the turn begins, which may be later."""
     async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_daily_turns="1/0") as ponte:
         fake.say("Hello.")
-        await ponte.said("one", conversation="main")
+        await ponte.ask("one", conversation="main")
         accepted = await later(ponte, "two")
         assert accepted.status_code == 202
         again = await ponte.web.post("/chat", json={"message": "x"})

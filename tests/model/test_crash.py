@@ -20,7 +20,7 @@ from tests.model.talk import Talk
 LONG = "A long answer in many pieces, one after the other."
 
 
-async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
+async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
     """Ask in a process that is killed once words came; what it journalled lives on."""
     process = await forker.start(
         "tests.model.victim", fake.base_url, talk.transcript[-1][1].text,
@@ -47,7 +47,7 @@ async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect
     talk = Talk(await make())
     fake.say(Script(text=LONG, fail="hang", on_disconnect=left))
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
     assert completed.items == (Item(kind="message", role="assistant", text=LONG),)
     assert completed.usage.output > 0
@@ -65,7 +65,7 @@ async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeO
     talk = Talk(await make())
     fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"), "Again.")
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
     assert completed.items[0].text == "Again."
     assert len(fake.conversations) == 1
@@ -78,7 +78,7 @@ async def test_kill_in_mid_stream_and_the_thread_record_is_lost_too(
     talk = Talk(await make())
     fake.say(Script(text=LONG, fail="hang"))
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     remote, talk.thread = talk.thread.remote, Thread("web:c", "T1")
     await talk.round(response=talk.response)
     assert talk.thread.remote == remote
@@ -100,7 +100,7 @@ async def test_a_response_that_still_runs_is_waited_for(
         fake.responses[response["id"]] = response
 
     model = await make(sleep=finish)
-    talk = talk.restarted(model)
+    talk = talk.restart(model)
     talk.transcript = talk.transcript[:1]
     completed = await talk.round(response=response["id"])
     assert completed.items[0].text == "You said: hello"
@@ -114,7 +114,7 @@ async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -
     talk.begin("Which tables?")
     completed = await talk.round()
     talk.keep(Item(kind="output", call_id=completed.items[0].call_id, text="two tables"))
-    talk = talk.restarted(await make())
+    talk = talk.restart(await make())
     completed = await talk.round()
     assert completed.items[0].text == "Two."
     assert len(fake.conversations) == 1

@@ -21,7 +21,7 @@ every_level = pytest.mark.parametrize("level", LEVELS)
 own_history = pytest.mark.parametrize("level", ["responses", "chat"])
 
 
-def asked(fake: FakeOpenAI) -> int:
+def count_requests(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
@@ -46,7 +46,7 @@ async def test_an_error_in_mid_stream_is_asked_again(
     fake.say(Script(text="Half an ans", fail=fail, on_disconnect="nothing"), LONG)
     assert await talk.say("Tell me.") == LONG
     assert talk.text == LONG, "what was shown of the broken answer is void"
-    assert asked(fake) == 2
+    assert count_requests(fake) == 2
 
 
 @every_level
@@ -57,7 +57,7 @@ async def test_a_server_that_always_breaks_is_down(
     fake.say(Script(text=LONG, fail="error_event", times=0))
     with pytest.raises(ModelDown):
         await talk.say("Tell me.")
-    assert asked(fake) == 3
+    assert count_requests(fake) == 3
 
 
 @pytest.mark.parametrize("fail", ["drop", "no_terminal"])
@@ -69,7 +69,7 @@ async def test_a_dropped_answer_is_taken_from_the_server(
     talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text="Bye.", match="thanks"))
     assert await talk.say("Tell me.") == LONG
-    assert asked(fake) == 1
+    assert count_requests(fake) == 1
     assert await talk.say("thanks") == "Bye."
     (conversation,) = fake.conversations.values()
     said = [item["content"][-1]["text"] for item in conversation.items]
@@ -93,19 +93,19 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
     talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail="lost"), "A second answer.")
     assert await talk.say("Tell me.") == LONG
-    assert asked(fake) == 1
+    assert count_requests(fake) == 1
 
 
 @pytest.mark.parametrize("fail", ["lost", "drop"])
 @pytest.mark.parametrize("left", ["commit", "nothing"])
-async def test_nor_later_in_the_thread(
+async def test_a_lost_stream_is_completed_later_in_a_thread(
     make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
 ) -> None:
     talk = Talk(await make("conversations"))
     await talk.say("hello")
     fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text=LONG, match="Tell"))
     assert await talk.say("Tell me.") == LONG
-    assert asked(fake) == (2 if left == "commit" else 3)
+    assert count_requests(fake) == (2 if left == "commit" else 3)
     (conversation,) = fake.conversations.values()
     assert len(conversation.items) == 4
 
@@ -122,7 +122,7 @@ async def test_a_create_that_was_lost_on_its_way_is_repeated(make: Make, fake: F
     talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail="lost", on_disconnect="nothing"), "Now it came.")
     assert await talk.say("Tell me.") == "Now it came."
-    assert asked(fake) == 2
+    assert count_requests(fake) == 2
 
 
 @own_history
@@ -136,7 +136,7 @@ async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
     fake.say(Script(text=LONG, fail=fail, times=0))
     with pytest.raises(ModelDown):
         await talk.say("And now?")
-    assert asked(fake) == 4
+    assert count_requests(fake) == 4
 
 
 @every_level

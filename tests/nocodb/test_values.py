@@ -22,7 +22,7 @@ from core.tools.nocodb.read import (
 )
 from core.tools.nocodb.schema import TableDescription
 from core.tools.nocodb.summarize import Fn, compute_figure, group_records
-from tests.nocodb.tables import DEALS, NOW, PARIS, selected
+from tests.nocodb.tables import DEALS, NOW, PARIS, make_selection
 
 ANA = Person("slack", "U1")
 ROW = NocoRecord(
@@ -114,7 +114,9 @@ def test_a_file_is_named_after_its_table() -> None:
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
-    asked = TableQuestion(selected(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
+    asked = TableQuestion(
+        make_selection(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com"
+    )
     line = asked.describe_source(SelectedRows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
@@ -124,7 +126,7 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
 
 def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
-    asked = TableQuestion(selected(("Name", "eq", evil)), NOW, "en", "https://n")
+    asked = TableQuestion(make_selection(("Name", "eq", evil)), NOW, "en", "https://n")
     line = asked.describe_source(SelectedRows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
@@ -158,7 +160,7 @@ def test_a_float_would_lose_a_cent() -> None:
     )
 
 
-def test_no_numbers_have_no_mean() -> None:
+def test_the_mean_of_no_numbers_is_empty() -> None:
     assert compute_figure(VALUE, "sum", [None], PARIS) == 0
     assert [compute_figure(VALUE, fn, [None], PARIS) for fn in ("avg", "min", "max", "median")] == [
         None, None, None, None,

@@ -173,7 +173,7 @@ class Studio:
         """Draw the cards of changes that moved, from the stored answers."""
         await self.app.engine.redraw.once()
 
-    def settled(self, drawing: Any) -> Any:
+    def normalize(self, drawing: Any) -> Any:
         """Without what differs from one run to the next: ids that are drawn by lot, ports."""
         text = json.dumps(drawing, ensure_ascii=False)
         text = text.replace(self.nocodb.origin, "https://nocodb.example.com")

@@ -14,7 +14,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
-from tests.real.books import unbalanced
+from tests.real.books import find_imbalances
 from tests.real.conftest import ToolContext
 
 COMMITS = 7
@@ -29,7 +29,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
         yield fake
 
 
-def asked(fake: FakeOpenAI) -> list[str]:
+def last_item_kinds(fake: FakeOpenAI) -> list[str]:
     """What each question ended in: the kind of its last item. Probes are none."""
     bodies = fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")
     told = [body.get("input") or body["messages"] for body in bodies if "stream" in body]
@@ -49,7 +49,7 @@ async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeO
     await ctx.victim.start("--model", fake.base_url)
     assert (await ctx.people.answer(one)).text == LONG
     assert ctx.recorder.visible("k1") == [LONG]
-    assert asked(fake) == ["message"]
+    assert last_item_kinds(fake) == ["message"]
     thanks = make_message("thanks", "k2")
     await ctx.people.say(thanks)
     assert (await ctx.people.answer(thanks)).text == "You said: thanks"
@@ -105,7 +105,7 @@ async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: se
     await ctx.victim.start("--model", fake.base_url)
     assert (await ctx.people.answer(one)).text == "It is Ada Almeida."
     assert ctx.recorder.visible("k1") == ["It is Ada Almeida."]
-    assert len(asked(fake)) == 2
+    assert len(last_item_kinds(fake)) == 2
     assert len(fake.conversations) == (not without)
 
 
@@ -121,7 +121,7 @@ async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None
 
     await ctx.victim.start("--model", fake.base_url)
     assert (await ctx.people.answer(one)).text == LONG
-    assert asked(fake) == ["message"]
+    assert last_item_kinds(fake) == ["message"]
 
 
 @pytest.mark.parametrize("moment", ["before", "inside", "after"])
@@ -135,7 +135,7 @@ async def test_at_each_commit_of_a_plain_turn(
         await ctx.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.people.say(one))
-            await ctx.victim.died()
+            await ctx.victim.wait_for_exit()
             await ctx.victim.start("--model", fake.base_url)
         assert (await ctx.people.answer(one)).text == f"You said: hello {number}"
         assert ctx.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
@@ -144,5 +144,5 @@ async def test_at_each_commit_of_a_plain_turn(
     kept = {id for (id,) in database.execute("SELECT id FROM remotes")}
     assert {id for id, said in fake.conversations.items() if said.items} <= kept
     assert len(ctx.recorder.posts) == COMMITS
-    assert unbalanced(lambda sql: database.execute(sql).fetchall()) == []
+    assert find_imbalances(lambda sql: database.execute(sql).fetchall()) == []
     assert len(database.execute("SELECT * FROM usage").fetchall()) == COMMITS

@@ -93,7 +93,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         from core.tools.code.sandbox.sandbox import SandboxLimits
 
         limits, home = SandboxLimits(), deps.home.path
-        kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, max_kernels(limits))
+        kernels = Kernels(deps.peers.kernels(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
             PythonEnvironment(folder or environments_folder(home), deps.shared.proxies),

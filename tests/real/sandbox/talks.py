@@ -22,7 +22,7 @@ from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import MiB, Sandbox
 from core.tools.code.session import KernelSession
 from tests.real.sandbox.attacks import talk
-from tests.real.sandbox.driver import OUTSIDE, attacks, left
+from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers
 from tests.real.sandbox.scenery import Scenery, scenery
 from tests.real.sandbox.session import HANG_SECONDS, LIMITS
 
@@ -89,7 +89,7 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
         still = await other.run("open('secret.txt').read() == secret", ())
         await other.kill()
         results["the other conversation"] = "" if still.value == "True" else repr(still)
-        results[OUTSIDE] = ctx.harm() or left(runtime)
+        results[OUTSIDE] = ctx.harm() or find_leftovers(runtime)
     return results
 
 
