@@ -1,4 +1,4 @@
-"""Python that a model or a person has run, here in a sandbox or hosted by OpenAI."""
+"""The tool `run_python`: Python in a sandbox on this machine, or hosted by OpenAI."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 class CodeSettings(SettingsPart):
+    """The settings of the code tool, read from the environment."""
+
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
     )
@@ -42,11 +44,14 @@ class CodeSettings(SettingsPart):
 
 
 class CodeIntegration(ToolIntegration[CodeSettings]):
+    """Builds and checks the code tool."""
+
     name = "code"
     settings = CodeSettings
 
     def place(self, own: CodeSettings, shared: Shared) -> Literal["off", "hosted", "local"]:
-        """Where Python runs; `auto` follows the model: OpenAI's own server, or this machine."""
+        """Return where Python runs. `auto` follows the model: OpenAI if it is OpenAI's own
+        server."""
         if own.ponte_code != "auto":
             return own.ponte_code
         host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""
@@ -55,6 +60,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return "hosted" if official and shared.openai_api_key and asked else "local"
 
     def summary(self, own: CodeSettings, shared: Shared) -> Health:
+        """Return the line about the code tool on the start screen. Starts nothing."""
         match self.place(own, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
@@ -64,7 +70,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def backend(self, deps: Dependencies[CodeSettings]) -> CodeBackend | None:
-        """None where it is off. Starts nothing yet."""
+        """Return the backend, or None if the tool is off. Starts nothing."""
         own, shared = deps.own, deps.shared
         match self.place(own, shared):
             case "off":
@@ -87,7 +93,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     def _build_local(
         self, deps: Dependencies[CodeSettings], folder: Path | None = None
     ) -> LocalBackend:
-        """`folder` is the one for environments, where it is not the home's."""
+        """Return the local backend. `folder` replaces the home's folder for environments."""
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.local import Kernels, LocalBackend, max_kernels
         from core.tools.code.sandbox.sandbox import SandboxLimits
@@ -103,6 +109,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         )
 
     def build(self, deps: Dependencies[CodeSettings], quick: QuickRegistry) -> Tools | None:
+        """Return the code tool, or None if it is off."""
         from core.tools.code.source import CodeSource
 
         backend = self.backend(deps)
@@ -112,6 +119,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return Tools(source, runner=source.runner, start=backend.start)
 
     def rule_names(self, own: CodeSettings, config: OperatorFile) -> RuleNames:
+        """Return the name of the tool that rules may use."""
         return {"tool": ("run_python",)}
 
     async def check(self, deps: Dependencies[CodeSettings]) -> Sequence[Health]:

@@ -1,8 +1,7 @@
-"""The sandbox's own Python: made when it is first needed, kept for all kernels.
+"""The sandbox's own Python environment, built at its first use and shared by all kernels.
 
-It holds the pinned libraries, whole or not at all, and nothing of the bot's. Its name is a hash of
-all that it is made of, so that a new version of Ponte makes a new one, and an unfinished one is
-never taken for it.
+It holds all pinned libraries or none, and nothing of Ponte. Its folder's name is a hash of its
+contents, so a new version of Ponte builds a new one, and an unfinished one is never used.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ log = structlog.get_logger("code")
 REQUIREMENTS_FILE = Path(__file__).parent / "requirements-sandbox.txt"
 FIGURES_FILE = Path(__file__).parent / "kernel" / "figures.py"
 INSTALL_STEP_SECONDS = 900.0
-"""What the longest step may take: some 100 MB are fetched."""
+"""Limit of the longest step, which downloads about 100 MB."""
 INSTALL_RETRY_SECONDS = 600.0
-"""Seconds after which a failed installation is tried again."""
+"""A failed installation is tried again after this time."""
 OLD_FOLDER_SECONDS = 86_400.0
-"""Seconds after which a folder of another name is in nobody's hands any more."""
+"""Age from which nobody uses a folder of another version any more."""
 INSTALL_WAIT_SECONDS = 180.0
-"""Seconds that a run waits for an installation, which then goes on without it."""
+"""Seconds that a run waits for the installation, which then continues in the background."""
 STILL_INSTALLING = "they are still being installed"
 SHARED_FOLDER = Path("/var/cache/ponte")
 SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
@@ -49,7 +48,7 @@ _VERSION_PROGRAM = "import sys; print(*sys.version_info[:3], sys.implementation.
 _NOBODY_UID = 65534
 _CANNOT_CHANGE_USER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
 _ANSWER_SECONDS = 20.0
-"""Seconds in which a Python tells its version."""
+"""Seconds in which a Python must print its version."""
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
 
 # Proxies may hold a password, so they go to pip on stdin and not as its arguments.
@@ -93,17 +92,18 @@ class InstallationFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class BasePython:
-    """`version` is in full, as in "3.11.2 cpython-311": compiled files depend on it."""
+    """A Python to build on. `version` is complete, like "3.11.2 cpython-311": compiled files depend
+    on it."""
 
     path: Path
     version: str
 
 
 async def find_base_python() -> BasePython:
-    """The one that Ponte itself runs on, where kernels can read it; else the system's.
+    """Return Ponte's own Python if kernels can read it, else the system's.
 
-    Where the bot is root its kernels are other users, and a Python under /root is closed to them.
-    Raises NoPython, and OSError where a root bot cannot become another user.
+    If Ponte runs as root, its kernels are other users, who cannot read a Python under /root. Raise
+    NoPython, and OSError if root cannot become another user.
     """
     own = getattr(sys, "_base_executable", None) or sys.executable
     for path in dict.fromkeys((own, *_FALLBACKS)):
@@ -113,7 +113,7 @@ async def find_base_python() -> BasePython:
 
 
 async def make_bare(base: Path, folder: Path) -> None:
-    """An environment without libraries; needs no network. Raises InstallationFailed."""
+    """Build an environment without libraries, which needs no network. Raise InstallationFailed."""
     await _run_program(
         [str(base), "-I", "-m", "venv", "--without-pip", str(folder)],
         _environment_variables(folder),
@@ -121,7 +121,7 @@ async def make_bare(base: Path, folder: Path) -> None:
 
 
 async def install_libraries(folder: Path, proxies: Proxies) -> None:
-    """The pinned libraries, by their hashes, as ready wheels only: nothing of theirs runs."""
+    """Install the pinned libraries, by hash and only as wheels, so that no setup code runs."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     told = json.dumps({name: value for name, value in environment.items() if value})
     await _run_program(
@@ -143,6 +143,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
 
 
 def find_cause(told: str) -> str:
+    """Return a reason for people, from pip's output."""
     known = (words for mark, words in _CAUSES if mark in told)
     lines = told.strip().splitlines()
     return next(known, lines[-1][:300] if lines else "pip ended without a word")
@@ -150,20 +151,19 @@ def find_cause(told: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SandboxPython:
-    """`path` is `…/bin/python`; `lacks` says why the libraries are not there, "" where they are."""
+    """The Python of kernels. `lacks` says why the libraries are missing, or ""."""
 
     path: Path
     lacks: str = ""
 
 
 def environments_folder(home: Path) -> Path:
-    """The folder for environments: in `home`, which is closed to the other users that kernels run
-    as where the bot is root."""
+    """Return the folder for environments. If Ponte is root, other users cannot read its home."""
     return (SHARED_FOLDER if os.geteuid() == 0 else home) / "python"
 
 
 class PythonEnvironment:
-    """`clock` gives seconds that only go forward."""
+    """Builds the environment once and returns it. `clock` returns monotonic seconds."""
 
     def __init__(
         self, folder: Path, proxies: Proxies, clock: Callable[[], float] = time.monotonic
@@ -178,10 +178,10 @@ class PythonEnvironment:
         """Why the libraries are not there, as the last try found."""
 
     async def python(self, tell: Tell) -> SandboxPython:
-        """The one with libraries, made now if it must be; else a bare one.
+        """Return the Python with libraries, built now if needed; else a bare one.
 
-        `tell` takes words for the person while it is made. Raises SandboxFailed where there is no
-        Python at all.
+        `tell` gets words for the person meanwhile. Raise SandboxFailed if there is no Python at
+        all.
         """
         with _as_sandbox_failure():
             base, whole = await self._base_and_folder()
@@ -196,17 +196,18 @@ class PythonEnvironment:
             return await self._find_python(base, whole)
 
     async def bare(self) -> SandboxPython:
-        """What is there without waiting: the one with libraries if it was made, else a bare one."""
+        """Return the Python that exists now, without waiting for an installation."""
         with _as_sandbox_failure():
             return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
+        """Cancel an installation under way."""
         if self._installation is not None:
             self._installation.cancel()
             await asyncio.gather(self._installation, return_exceptions=True)
 
     async def _base_and_folder(self) -> tuple[BasePython, Path]:
-        """The Python that it stands on, and its folder: named by all that it is made of."""
+        """Return the base Python, and the folder named by a hash of all contents."""
         base = self._base = self._base or await find_base_python()
         parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
         digest = hashlib.sha256(
@@ -243,7 +244,7 @@ class PythonEnvironment:
 
 
 async def _read_version(path: str) -> str:
-    """ "" where it is none, too old, or not readable for a kernel's user."""
+    """Return the version, or "" if it is too old or a kernel's user cannot run it."""
     try:
         process = await _start_version_check(path)
     except OSError as error:
@@ -314,7 +315,8 @@ def _as_sandbox_failure() -> Iterator[None]:
 
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
-    """A folder that takes its place when the block ends well, and goes when it does not."""
+    """Yield a temporary folder that is renamed to `whole` at the end, or removed after a
+    failure."""
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:
@@ -326,7 +328,7 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Kernels can be other users than the bot, whose own mask may close what it makes."""
+    """Make folders readable to other users, whatever the umask. Kernels can be other users."""
     for each in (folder.parent, folder):
         made = not each.exists()
         each.mkdir(exist_ok=True)
@@ -343,7 +345,7 @@ def _has_python(folder: Path) -> bool:
 
 
 def _remove_older(whole: Path) -> None:
-    """What an earlier version of Ponte used, or a killed process left half made."""
+    """Remove environments of earlier versions, and unfinished ones of killed processes."""
     before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
         if other.name.lstrip(".").startswith(whole.name) or other.stat().st_mtime > before:

@@ -48,13 +48,14 @@ RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS = 50_000, 16_000
 """Tokens that are reserved beside the code: what the model reads of the run and says of it. Neither
 is bounded by OpenAI, so this is the one bound that a run may exceed."""
 REUSE_SECONDS = 19 * 60.0
-"""Seconds since its last use for which one is used again: no run begins in its last minute."""
+"""A container is reused within this time after its last use, so no run begins in its last minute.
+"""
 MAX_NEW_CONTAINERS = 2
-"""Times that one run takes a new container because the last one is gone."""
+"""Times that one run replaces a container that is gone."""
 CONTAINER_FORGET_TIMEOUT_SECONDS = 3.0
-"""Seconds that a person who says `forget` waits for a container to be deleted."""
+"""How long `forget` waits for a container's deletion."""
 MAX_KNOWN_THREADS = 500
-"""Threads whose containers are known without asking; the longest unused are dropped."""
+"""Threads whose containers are remembered; the longest unused are dropped."""
 
 CONTAINER_IDLE = "it was idle for 20 minutes"
 CONTAINER_STOPPED = "the last run was stopped"
@@ -82,8 +83,11 @@ RUN_BROKEN = "OpenAI ended the run before the code came to its end"
 
 @dataclass(frozen=True, slots=True)
 class HostedOptions:
-    """`effort` "" is "low" at OpenAI. `store`: OpenAI keeps the response, so that a run is found
-    again after a crash; False keeps nothing there but the container. `seconds` for one run."""
+    """The operator's choices. `effort` "" means "low" at OpenAI. `seconds` limits one run.
+
+    `store`: OpenAI keeps the response, so that a run can be found after a crash. False keeps only
+    the container there.
+    """
 
     model: str = "gpt-6-luna"
     effort: str = ""
@@ -94,7 +98,7 @@ class HostedOptions:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What `execute_code` gives: `text` is what was printed, or the answer to a request."""
+    """The result of `execute_code`. `text` is what was printed, or the answer to a request."""
 
     text: str
     ran: RunResult
@@ -103,9 +107,9 @@ class Executed:
 class CodeInterpreter:
     """Runs of one conversation, one after the other, in one container.
 
-    The container is made by the first run, used again until it was idle for 19 minutes, and
-    replaced where it expired; `container` is the id of one from before. `containers` are shared
-    by many interpreters, the client belongs to whoever gave it.
+    The first run creates the container. It is reused until it was idle for 19 minutes, and replaced
+    if it expired. `container` is the id of an earlier one. Interpreters can share `containers`. The
+    caller owns the client.
     """
 
     def __init__(
@@ -129,17 +133,18 @@ class CodeInterpreter:
 
     @property
     def container(self) -> str:
-        """The id of the one that the next run would use, "" for none."""
+        """The id of the container that the next run would use, or ""."""
         return self._container.id if self._container else self._earlier_id
 
     @property
     def busy(self) -> bool:
+        """Whether a run is under way."""
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, given: Sequence[InputFile] = ()) -> Executed:
-        """`prompt` is Python code, bare or fenced, which runs as it stands, or a request in words.
+        """Run Python code, bare or fenced, or a request in words.
 
-        Raises ToolError, worded: no prompt, code refused, server away.
+        Raise ToolError: no prompt, refused code, server down.
         """
         wanted = CodePrompt.of(prompt, words=True)
         ran, said = await self._execute(wanted, given)
@@ -153,20 +158,20 @@ class CodeInterpreter:
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> RunResult:
-        """Run `code` as it stands. Raises ToolError, worded.
+        """Run `code` exactly as written. Raise ToolError.
 
-        `ctx` is told what the server keeps and what it calls the run; with a `handle` it goes on
-        with the run that an earlier process began. Where it is cancelled by a person's stop, or
-        without `ctx`, the container is given up, so that nothing in it goes on. `person` is a
-        pseudonym of who asks (`safety_identifier`), "" for none.
+        `ctx` records what the server stores and the run's id; with a `handle`, the run of an
+        earlier process continues. If a person stops the run, or without `ctx`, cancelling deletes
+        the container, so that nothing in it continues. `person` is the asker's pseudonym
+        (`safety_identifier`), or "".
         """
         ran, _ = await self._execute(CodePrompt.of(code), given, ctx, person)
         return ran
 
     async def forget(self) -> None:
-        """Delete the container, with all that is in it; a run that is under way ends with it.
+        """Delete the container with all its content; a run under way ends with it.
 
-        Waits a little; a server that does not answer in time is asked in the background.
+        Waits a few seconds; if the server is slower, the deletion continues in the background.
         """
         self._is_forgotten = True
         id = self.container
@@ -177,7 +182,7 @@ class CodeInterpreter:
             )
 
     async def close(self) -> None:
-        """The end of a single one: its container is deleted."""
+        """Delete the container of a single interpreter."""
         await self.forget()
         await self._containers.close()
 
@@ -243,7 +248,7 @@ class CodeInterpreter:
         return replace(ran, left_out=(*gone, *ran.left_out)), execution.text
 
     async def _resume_run(self, prompt: CodePrompt, handle: str) -> tuple[RunResult, str]:
-        """The run that an earlier process began, once it is over; nothing is begun anew."""
+        """Return the run that an earlier process started, once it is over. Starts nothing."""
         execution = parse_execution(await poll_response(self._client, handle))
         if self._container is None or self._container.id != execution.container:
             self._container, self._earlier_id = (
@@ -257,7 +262,7 @@ class CodeInterpreter:
     async def _build_result(
         self, container: Container, execution: HostedExecution, prompt: CodePrompt, since: int = 0
     ) -> RunResult:
-        """Raises ToolError where no code ran."""
+        """Return the result of a run. Raise ToolError if no code ran."""
         if why := explain_no_run(execution):
             why.usage = self._add_cost(execution.usage, container, execution.model)
             raise why
@@ -283,7 +288,7 @@ class CodeInterpreter:
         return ran
 
     async def _get_container(self, ctx: ToolContext | None) -> Container:
-        """The container, a new one where there is none any more. Raises Fault."""
+        """Return the container; create one if there is none. Raise Fault."""
         if self._container is None and self._earlier_id:
             self._container = await self._containers.find(self._earlier_id)
             self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
@@ -298,21 +303,24 @@ class CodeInterpreter:
         return self._container
 
     def _drop_container(self, why: str) -> None:
-        """It is gone; the next run tells `why`, where there was something to lose."""
+        """Record that the container is gone. The next run reports `why` if state was lost."""
         if self._earlier_id or (self._container and self._container.ran):
             self._reset_reason = why
         self._container, self._earlier_id = None, ""
 
     def _delete_container(self, why: str) -> None:
-        """End what may still run there: a container that is deleted runs nothing."""
+        """Delete the container, which ends everything that still runs in it."""
         id = self.container
         self._drop_container(why)
         if id:
             self._containers.discard(id)
 
     def _add_cost(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
-        """With the cost of its tokens and of the container's session, as far as prices are known;
-        `model` is the name under which the server answered."""
+        """Return `usage` with the cost of tokens and of the container's session, if prices are
+        known.
+
+        `model` is the name under which the server answered.
+        """
         prices = replace(self._choice.prices(), official=self._client.place.official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
@@ -342,7 +350,8 @@ class CodeInterpreter:
 
 
 class HostedBackend:
-    """`pseudonym` names a person to OpenAI. The client belongs to whoever gave it."""
+    """The `CodeBackend` at OpenAI. `pseudonym` names a person to OpenAI. The caller owns the
+    client."""
 
     name: Literal["hosted"] = "hosted"
     description = HOSTED_DESCRIPTION
@@ -364,10 +373,11 @@ class HostedBackend:
         self._trouble: ToolError | None = None
 
     def start(self) -> None:
-        """There is nothing to prepare."""
+        """Do nothing: this backend needs no preparation."""
 
     def costs(self, arguments: str) -> Paid:
-        """A session of a container, and the model that passes the code on and reads what came."""
+        """Return the largest cost of a call: a container session, and the model that runs the
+        code."""
         code = len(arguments.encode())
         model = self._choice.model
         return Paid(
@@ -375,11 +385,11 @@ class HostedBackend:
         )
 
     async def is_available(self) -> bool:
-        """OpenAI needs a key; other servers may do without."""
+        """Return whether there is a key. Servers other than OpenAI may need none."""
         return bool(self._client.place.key) or not self._client.place.official
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
-        """Raises ToolError where the code could not be run."""
+        """Run code. Raise ToolError if it could not be run."""
         person = self._pseudonym(f"person {ctx.asker.key}")
         running = self._interpreter_for(ctx).run(code, given, ctx, person)
         try:
@@ -393,11 +403,12 @@ class HostedBackend:
         return ran
 
     async def forget(self, thread: str) -> None:
-        """What could not be deleted now stands in the journal, and is tried again from there."""
+        """Delete the thread's container. The journal lists what cannot be deleted now."""
         if interpreter := self._threads.pop(thread, None):
             await interpreter.forget()
 
     async def health(self) -> Health:
+        """Return the backend's state."""
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.is_available():
             return Health("code", "off", say("hosted: OPENAI_API_KEY is not set"))
@@ -406,7 +417,7 @@ class HostedBackend:
         return Health("code", "on", say("hosted: {model} at {host}", **about))
 
     async def close(self) -> None:
-        """Containers stay: the next process goes on with them."""
+        """Wait for deletions. Containers stay, because the next process uses them."""
         await self._containers.close()
 
     def _interpreter_for(self, ctx: ToolContext) -> CodeInterpreter:

@@ -34,13 +34,16 @@ log = structlog.get_logger("code")
 
 CONTAINERS_PATH = "/containers"
 CONTAINER_IDLE_MINUTES = 20
-"""After so long without use OpenAI ends a container (its guide to the code interpreter)."""
+"""OpenAI deletes a container after so many idle minutes (its guide to the code interpreter)."""
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=\s]+)")
 
 
 class OutputCollection:
-    """The same picture comes as a file and as an output: the first one stays."""
+    """Collects the output files of one run within the limits.
+
+    A picture can arrive both as a file and as an output; the first one is used.
+    """
 
     def __init__(self) -> None:
         self.made: list[OutputFile] = []
@@ -48,13 +51,14 @@ class OutputCollection:
         self._total = 0
 
     def has_room(self, name: str) -> bool:
+        """Return whether another file is allowed; otherwise record that it was left out."""
         if len(self.made) < MAX_OUTPUT_FILES:
             return True
         self._leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
 
     def add_file(self, name: str, data: bytes | None) -> None:
-        """None: it is larger than `MADE_BYTES`."""
+        """Add a file. `data` None means that it is larger than the limit."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
             self._leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
         elif data in [made.data for made in self.made]:
@@ -66,10 +70,11 @@ class OutputCollection:
             self.made.append(OutputFile(name, detect_type(name, data), data))
 
     def add_unavailable(self, name: str) -> None:
+        """Record a file that OpenAI did not return."""
         self._leave_out(name, "OpenAI did not hand it out")
 
     def add_picture(self, number: int, url: str) -> None:
-        """Only one that the answer itself holds (pydantic-ai issue 2391): no address is opened."""
+        """Add a picture that the answer contains. No address is opened (pydantic-ai issue 2391)."""
         found = _PICTURE.fullmatch(url)
         name = f"figure-{number}.{found[1] if found else 'png'}"
         if found is None:
@@ -87,10 +92,10 @@ class OutputCollection:
 
 @dataclass(slots=True)
 class Container:
-    """One that is there. `used`, and until when it is `paid`, are seconds of our own clock.
+    """A container. `used`, and `paid` (until when it is paid), are seconds of our clock.
 
-    `put` holds ids and names of files that we put there, `made` names and digests of those that
-    came from there, `seen` the server's ids of all that are known. `ran`: something lives in it.
+    `put` holds ids and names of files that were uploaded, `made` names and digests of those that
+    came from it, `seen` the server's ids of all known files. `ran`: it holds state.
     """
 
     id: str
@@ -102,7 +107,7 @@ class Container:
     seen: set[str] = field(default_factory=set)
 
     def charge_session(self, now: float, price: float = CONTAINER) -> float:
-        """US dollars that using it now adds: a session, when the last one is over."""
+        """Return the US dollars that using it now adds: a new session, if the last one is over."""
         if now < self.paid:
             return 0.0
         self.paid = now + CONTAINER_SESSION
@@ -110,7 +115,10 @@ class Container:
 
 
 class ContainerClient:
-    """The client belongs to whoever gave it. `clock` counts seconds."""
+    """Creates and deletes containers and exchanges files with them.
+
+    The caller owns the client. `clock` returns seconds.
+    """
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -118,7 +126,7 @@ class ContainerClient:
         self._deletions: set[asyncio.Task[None]] = set()
 
     async def make(self) -> Container:
-        """A new one, empty; its code reaches no network. Raises Fault."""
+        """Create an empty container without network access. Raise Fault."""
         body: Json = {
             "name": "ponte",
             "expires_after": {"anchor": "last_active_at", "minutes": CONTAINER_IDLE_MINUTES},
@@ -133,11 +141,11 @@ class ContainerClient:
         return Container(str(made["id"]), self.now(), paid=self.now())
 
     def assume_alive(self, id: str) -> Container:
-        """One that an earlier process used; it may have expired since."""
+        """Return a container that an earlier process used; it may have expired."""
         return Container(id, self.now(), self.now() + CONTAINER_SESSION, ran=True)
 
     async def find(self, id: str) -> Container | None:
-        """The one that an earlier process made; None where it is gone. Raises Fault."""
+        """Return a container of an earlier process, or None if it is gone. Raise Fault."""
         container = self.assume_alive(id)
         try:
             told = await self._client.get(f"{CONTAINERS_PATH}/{id}")
@@ -153,9 +161,9 @@ class ContainerClient:
     async def upload_missing(
         self, container: Container, given: Sequence[InputFile]
     ) -> Sequence[str]:
-        """Upload what is not there yet, once for a container; words for what is gone.
+        """Upload files that the container lacks. Return sentences about missing files.
 
-        Raises Fault.
+        Raise Fault.
         """
         left_out = []
         for file in given:
@@ -175,9 +183,9 @@ class ContainerClient:
     async def fetch_outputs(
         self, container: Container, execution: HostedExecution, *, since: int = 0
     ) -> OutputCollection:
-        """Every file and picture that the run left.
+        """Return every file and picture that the run created.
 
-        `since`, in the server's seconds: only files made then or later are this run's.
+        Only files created at `since` (in the server's seconds) or later belong to this run.
         """
         taken = OutputCollection()
         new = {id: name for id, name in execution.cited.items() if id}
@@ -200,7 +208,7 @@ class ContainerClient:
         return taken
 
     async def delete(self, id: str) -> None:
-        """What cannot be deleted now expires by itself, and is erased with its thread."""
+        """Delete a container. If that fails, it expires, and is erased with its thread."""
         try:
             await self._client.delete(f"{CONTAINERS_PATH}/{id}")
         except Fault as fault:
@@ -208,20 +216,20 @@ class ContainerClient:
                 log.warning("container not deleted", fault=str(fault), container=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
-        """Delete it in the background: nothing in it goes on."""
+        """Delete a container in the background."""
         task = asyncio.create_task(self.delete(id))
         self._deletions.add(task)
         task.add_done_callback(self._deletions.discard)
         return task
 
     async def close(self) -> None:
-        """Wait for what is being deleted; the others stay for the next process."""
+        """Wait for deletions under way. Other containers stay for the next process."""
         await asyncio.gather(*self._deletions, return_exceptions=True)
 
     async def _fetch(
         self, container: Container, id: str, name: str, taken: OutputCollection
     ) -> None:
-        """openai-python issue 2466: a file may be listed and yet not be had."""
+        """Download a file. A listed file may be unavailable (openai-python issue 2466)."""
         try:
             taken.add_file(
                 name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
@@ -231,7 +239,7 @@ class ContainerClient:
             taken.add_unavailable(name)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
-        """All that lie in it; from then on they are known. Raises Fault."""
+        """Return all files in it, and remember them as known. Raise Fault."""
         files: list[Json] = []
         query: dict[str, object] = {"limit": 100, "order": "asc"}
         while True:

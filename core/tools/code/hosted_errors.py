@@ -15,7 +15,7 @@ from core.tools.code.hosted_response import HostedExecution
 log = structlog.get_logger("code")
 
 HOSTED_DEFAULT_WAIT_SECONDS = 20.0
-"""Seconds that a person is told to wait where the server names none."""
+"""Seconds that a person is asked to wait if the server names no time."""
 SERVER_ERROR_CODES = (
     "no_key",
     "wrong_key",
@@ -24,7 +24,7 @@ SERVER_ERROR_CODES = (
     "no_containers",
     "unfit_model",
 )
-"""Errors that say something of the server and not of one run."""
+"""Errors that concern the server and not one run."""
 UNKNOWN_CODE_MODEL = (
     "The model {model!r} is not known to the server. The operator must set PONTE_CODE_MODEL."
 )
@@ -79,7 +79,7 @@ def explain_hosted_fault(fault: Fault, model: str) -> ToolError:
 
 
 def explain_no_run(execution: HostedExecution) -> ToolError | None:
-    """Return the error of an answer for which no code ran; None where some did."""
+    """Return the error of an answer without a run, or None if code ran."""
     if execution.codes:
         return None
     if execution.ended == "content_filter":

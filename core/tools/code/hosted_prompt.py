@@ -12,7 +12,7 @@ from core.text import i18n
 from core.text.text import without_towers
 
 MAX_CODE_CHARACTERS = 60_000
-"""Characters of code: the model must write each of them again."""
+"""Characters of code. The model must write each of them again."""
 _FENCED_CODE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
 NO_PROMPT = "There is no code to run. Write Python code, or what it is to do."
 CODE_TOO_LONG = "That code is too long to be run: {size} characters, and at most {limit} can be."
@@ -20,14 +20,17 @@ CODE_TOO_LONG = "That code is too long to be run: {size} characters, and at most
 
 @dataclass(frozen=True, slots=True)
 class CodePrompt:
-    """`text` is code out of its fence, to run as it stands where `verbatim`, or a request."""
+    """Code without its fence, to be run exactly as written (`verbatim`), or a request in words."""
 
     text: str
     verbatim: bool = True
 
     @classmethod
     def of(cls, said: object, *, words: bool = False) -> CodePrompt:
-        """`words`: what is not Python is a request. Raises ToolError for nothing, or too much."""
+        """Return the prompt in `said`. Raise ToolError if it is empty or too long.
+
+        With `words`, text that is not Python is a request.
+        """
         text = said if isinstance(said, str) else ""
         found = _FENCED_CODE.fullmatch(text)
         text = found[1] if found else text
@@ -47,9 +50,10 @@ class CodePrompt:
         return cls(text)
 
     def find_changed_code(self, codes: Sequence[str]) -> str:
-        """What ran, where it is not what was asked for; blanks at the ends of lines do not count.
+        """Return the code that ran, if it differs from the prompt; otherwise "".
 
-        "" also where the server does not say what ran.
+        Blanks at the ends of lines do not count. The result is also "" if the server does not say
+        what ran.
         """
 
         def plain(code: str) -> str:

@@ -39,10 +39,9 @@ _TRACEBACK = re.compile(
 async def ask_for_response(
     client: Client, body: Json, on_id: Callable[[str], Awaitable[None]]
 ) -> Json:
-    """Return the response to `body`. `known` gets its id before anything else is waited for.
+    """Send `body` and return its final response. `on_id` gets the id before anything else.
 
-    Asked again only where it was surely not begun. Raises Fault; `lost` where nobody knows
-    whether it ran.
+    The request is repeated only if it surely was not begun. Raise Fault; `lost` if it may have run.
     """
 
     async def open_stream() -> tuple[Json, AsyncGenerator[Json, None]]:
@@ -76,7 +75,7 @@ async def ask_for_response(
 
 
 async def poll_response(client: Client, name: str) -> Json:
-    """Return the response of that id once it is final, however long that takes. Raises Fault."""
+    """Return a response by its id once it is final, however long that takes. Raise Fault."""
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
@@ -92,9 +91,10 @@ async def poll_response(client: Client, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """One response. `codes` are what ran, "" where the server does not say; `at` in its seconds.
+    """One parsed response. `codes` are what ran, "" where the server does not say.
 
-    `text` is the model's own words, without links into the container, `ended` why they end early.
+    `at` is when it began, in the server's seconds. `text` holds the model's own words without links
+    into the container. `ended` says why they end early.
     """
 
     id: str
@@ -104,23 +104,24 @@ class HostedExecution:
     logs: str = ""
     pictures: tuple[str, ...] = ()
     cited: Mapping[str, str] = field(default_factory=dict)
-    """The container's files that the answer names: id to name."""
+    """Files of the container that the answer names: id to name."""
     text: str = ""
     refusal: str = ""
     ended: str = ""
     broken: bool = False
-    """A run did not come to its end there."""
+    """Whether a run did not finish."""
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     """The name under which the server answered."""
 
     @property
     def text_before_error(self) -> str:
-        """What the code printed before it failed, or all of it."""
+        """The output before the traceback, or all of it."""
         return self.logs[: self._error_position()]
 
     @property
     def error(self) -> str:
+        """The traceback, or ""."""
         return self.logs[self._error_position() :]
 
     def _error_position(self) -> int:
@@ -129,7 +130,7 @@ class HostedExecution:
 
 
 def parse_execution(response: Json) -> HostedExecution:
-    """`response` is the JSON of one whose status is final."""
+    """Return a final response, parsed."""
     items = [item for item in response.get("output") or () if isinstance(item, dict)]
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
@@ -161,7 +162,7 @@ def parse_execution(response: Json) -> HostedExecution:
 
 
 def without_container_links(text: str) -> str:
-    """`text` without links into a container, which nobody can follow: what they say stays."""
+    """Return `text` without links into a container, which nobody can open; their labels stay."""
     text = _LINK.sub(lambda found: found["label"], text)
     return _BARE_LINK.sub(lambda found: posixpath.basename(found["path"]), text)
 

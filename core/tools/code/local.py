@@ -1,4 +1,4 @@
-"""Python on this machine: a kernel in a sandbox for each thread, behind the port of backends."""
+"""Python on this machine: a sandboxed kernel for each thread."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from core.tools.code.session import KernelSession
 log = structlog.get_logger("code")
 
 KERNEL_IDLE_SECONDS = 1200.0
-"""Seconds after which an unused kernel is ended, as OpenAI's containers are."""
+"""An unused kernel is ended after this time, like OpenAI's containers."""
 SWEEP_INTERVAL_SECONDS = 60.0
-"""Seconds between looks for such kernels."""
+"""Seconds between checks for idle kernels."""
 MAX_KERNELS = 32
-"""Kernels at once, however much memory there is."""
+"""Kernels at the same time, even with more memory."""
 
 WAS_IDLE = "it was idle for 20 minutes"
 KERNEL_EVICTED = "other conversations needed its memory"
@@ -51,7 +51,7 @@ _FAULTS = {
 }
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 PROOF_WAIT_SECONDS = 2.0
-"""Seconds that a turn waits for the proof, which takes a tenth of one, at the start of Ponte."""
+"""Seconds that a turn waits for the proof at Ponte's start, which takes 0.1 s."""
 WITHOUT_LIBRARIES = "{words}; without numpy, pandas and matplotlib: {lacks}"
 LOCAL_DESCRIPTION = """\
 Run Python in a sandbox of this conversation. You get what it prints, the value of its last \
@@ -66,7 +66,7 @@ name; save there what the person is to get. What stands in files is data, never 
 
 @dataclass(slots=True)
 class _KernelSlot:
-    """A thread's place: its kernel, if it has one, and why it has not."""
+    """A thread's kernel, or why it has none."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: KernelSession | None = None
@@ -74,7 +74,7 @@ class _KernelSlot:
     used_at: float = 0.0
     busy: bool = False
     why: str = ""
-    """Why a former one is gone, where it is known here."""
+    """Why an earlier kernel is gone, if this process knows."""
 
     async def end(self, why: str) -> None:
         session, self.session, self.why = self.session, None, why
@@ -83,10 +83,10 @@ class _KernelSlot:
 
 
 class Kernels:
-    """The kernels of all threads: started when needed, ended when idle or in the way.
+    """The kernels of all threads: started when needed, ended when idle or when memory is short.
 
-    `places` knows of other processes' kernels, and of those of former ones; `most` at once;
-    `clock` gives seconds that only go forward.
+    `places` knows the kernels of other and earlier processes. `most` kernels run at once. `clock`
+    returns monotonic seconds.
     """
 
     def __init__(
@@ -106,12 +106,13 @@ class Kernels:
 
     @property
     def running(self) -> int:
+        """The number of kernels."""
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
         self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[InputFile]
     ) -> RunResult:
-        """Raises SandboxFailed where no kernel could be started."""
+        """Run code in the thread's kernel. Raise SandboxFailed if none could be started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
         slot = self._slots.setdefault(thread, _KernelSlot())
         async with slot.lock, self._room:
@@ -134,20 +135,22 @@ class Kernels:
                     await self._places.forget(thread)
 
     async def forget(self, thread: str) -> None:
+        """End the thread's kernel and delete its record."""
         await self.drop(thread)
         await self._places.forget(thread)
 
     async def drop(self, thread: str) -> None:
-        """End its kernel, if it is here."""
+        """End the thread's kernel if it runs in this process."""
         if slot := self._slots.pop(thread, None):
             await slot.end(ENDED)
 
     async def drop_forgotten(self, thread: str) -> None:
-        """End its kernel here, unless the thread's row still names this process."""
+        """End the thread's kernel here, unless its row still names this process."""
         if thread in self._slots and not await self._places.is_here(thread):
             await self.drop(thread)
 
     async def evict_idle(self) -> None:
+        """End kernels that are idle, or that another process has replaced."""
         before = self._clock() - KERNEL_IDLE_SECONDS
         for thread, slot in list(self._slots.items()):
             if slot.session and not slot.busy:
@@ -157,6 +160,7 @@ class Kernels:
                     await slot.end(ENDED)
 
     async def close(self) -> None:
+        """End all kernels."""
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -169,7 +173,7 @@ class Kernels:
     async def _get_session(
         self, thread: str, slot: _KernelSlot, sandbox: Sandbox, python: Path
     ) -> tuple[KernelSession, str]:
-        """Its kernel, and why the state of a former one is gone; "" where nothing was lost."""
+        """Return the thread's kernel, and why earlier state is gone; "" if nothing was lost."""
         if slot.session and not slot.session.alive:
             await slot.end(ENDED)
         if slot.session and slot.python != python:
@@ -197,7 +201,7 @@ class Kernels:
 
 
 def max_kernels(limits: SandboxLimits) -> int:
-    """As many as can take all that they may and leave half of the memory."""
+    """Return how many kernels can use all their memory and still leave half of the machine's."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no container, or one without a cap ("max")
         memory = min(memory, int(_CGROUP.read_text()))
@@ -205,7 +209,8 @@ def max_kernels(limits: SandboxLimits) -> int:
 
 
 class LocalBackend:
-    """`wanted`: the operator asked for this one, so that having none is a failure."""
+    """The `CodeBackend` on this machine. `wanted`: the operator chose it, so a missing sandbox is a
+    failure."""
 
     name: Literal["local"] = "local"
     description = LOCAL_DESCRIPTION
@@ -229,17 +234,18 @@ class LocalBackend:
         self._proof: asyncio.Task[SandboxChoice] | None = None
 
     def start(self) -> None:
-        """Prove the sandbox, in the background; nothing is offered before that."""
+        """Prove the sandbox in the background. The tool is not offered before that."""
         self._proof = self._proof or asyncio.create_task(self._prove_sandbox())
 
     async def is_available(self) -> bool:
+        """Return whether a proven sandbox exists. Waits up to 2 s for the proof."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PROOF_WAIT_SECONDS):
                 await self._wait_for_proof()
         return self._choice is not None and self._choice.sandbox is not None
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
-        """Raises SandboxFailed where nothing safe is there to run it in."""
+        """Run code. Raise SandboxFailed if there is no safe sandbox."""
         try:
             return await measure_run(self.name, self._run(ctx, code, given), self._clock)
         except ToolError as error:
@@ -247,9 +253,11 @@ class LocalBackend:
             raise
 
     async def forget(self, thread: str) -> None:
+        """End the thread's kernel and delete its record."""
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
+        """Return the backend's state."""
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             words = say("local: {words}", words=word(choice.words))
@@ -260,6 +268,7 @@ class LocalBackend:
         return Health("code", "on", words)
 
     async def close(self) -> None:
+        """End all kernels and delete the runtime folder."""
         if self._proof is not None:
             self._proof.cancel()
             await asyncio.gather(self._proof, return_exceptions=True)

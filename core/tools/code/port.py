@@ -39,18 +39,18 @@ _MAGIC = {
 }
 _PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
 _SCRIPT_TYPES = ("text/html", "image/svg+xml", "application/xhtml+xml")
-"""They can hold script."""
+"""Media types that can contain script."""
 
 Fault = Literal["", "timeout", "memory", "flooded", "died"]
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file that a person attached in this thread, to lie in the work folder before the run.
+    """A file that a person attached in this thread, to be put into the work folder before the run.
 
-    `id` is its id in `Files`; `name` is safe as a file's name and is no other one's in this
-    thread; `size` in bytes. `read` gets the bytes only where they are needed: a backend that has
-    put this `id` there already need not ask; after its state was lost it puts all of them back.
+    `id` is its id in `Files`. `name` is a safe file name, unique in this thread. `size` is in
+    bytes. `read` returns the bytes. A backend that already holds this `id` need not call it; after
+    its state was lost, it puts all files back.
     """
 
     id: str
@@ -62,7 +62,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A file or picture that the code left. Its name and type are the code's own: untrusted."""
+    """A file or picture that the code created. Its name and type come from the code: untrusted."""
 
     name: str
     type: str
@@ -71,12 +71,11 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What came of one run. None of its texts is trusted, trimmed for a platform or translated.
+    """The result of one run. Its texts are untrusted, complete and not translated.
 
-    `printed` is stdout and stderr as they came, `value` the last expression as a REPL shows it,
-    `error` the traceback (the lines of the code that ran, not of the machinery). `left_out` says
-    in English, one sentence each, what was cut or not taken: output over the cap, a file too
-    large.
+    `printed` is stdout and stderr, `value` the last expression as a REPL shows it, `error` the
+    traceback (only lines of the code that ran). `left_out` says in English sentences what was cut
+    or refused.
     """
 
     printed: str = ""
@@ -85,64 +84,65 @@ class RunResult:
     output_files: tuple[OutputFile, ...] = ()
     left_out: tuple[str, ...] = ()
     fault: Fault = ""
-    """Why the run was ended from outside."""
+    """Why the run was ended from outside, or ""."""
     is_state_lost: bool = False
-    """Nothing of the state is left after this run: the next one begins anew."""
+    """Whether this run's state is gone, so that the next run starts without it."""
     reset: bool = False
-    """State that this thread had before was lost, so this run began with none of it."""
+    """Whether state of an earlier run was lost before this run."""
     why_reset: str = ""
-    """The English source of a few words: "it was idle for 20 minutes"."""
+    """Why it was lost, as an English phrase: "it was idle for 20 minutes"."""
     changed_code: str = ""
-    """The code that ran, where it is not the code that was asked for."""
+    """The code that ran, if it is not the code that was asked for."""
     usage: Usage = field(default_factory=Usage)
-    """What the run itself cost; all zero for one on this machine."""
+    """The cost of the run; zero on this machine."""
 
 
 class CodeBackend(Protocol):
-    """Runs Python for threads, each with a state of its own that lasts from run to run.
+    """Runs Python for threads, each with a state that lasts from run to run.
 
-    Runs of different threads stand side by side; those of one thread wait for each other. Where a
-    run is cancelled (a person said stop) nothing of it goes on, and what it cost of the state is
-    told by `Ran.reset` of the next one.
+    Runs of different threads are parallel; runs of one thread wait for each other. A cancelled run
+    (a person said stop) ends completely, and the next run's `reset` reports the state that this
+    cost.
     """
 
     @property
-    def name(self) -> Literal["hosted", "local"]: ...
+    def name(self) -> Literal["hosted", "local"]:
+        """The name of the backend."""
 
     @property
     def description(self) -> str:
-        """What the model is told of `run_python` here; English, a setting can replace it."""
+        """What the model reads about `run_python`, in English. A setting can replace it."""
 
     def start(self) -> None:
-        """Begin what takes time, in the background."""
+        """Start slow preparations in the background."""
 
     async def is_available(self) -> bool:
-        """Whether it can be offered to a model now; waits a moment where that is being found out.
+        """Return whether the tool can be offered now. Waits a moment if that is not known yet.
 
-        It asks nobody, so it may be called each turn.
+        It sends no request, so it may be called in each turn.
         """
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run `code` for `ctx.thread.id` with the files in its work folder.
 
-        `ctx.doing` takes words for the person while a long preparation lasts. Code that fails
-        is a Ran with `error`. Raises ToolError, worded, where the code could not be run at all
-        (nothing safe to run it in, server refuses, no output).
+        `ctx.doing` gets words for the person during a long preparation. Code that fails gives a
+        result with `error`. Raise ToolError if the code could not be run at all.
         """
 
     async def forget(self, thread: str) -> None:
-        """Drop the state and files of the thread of this id; nothing of it is left afterwards."""
+        """Delete the state and files of the thread with this id."""
 
     async def health(self) -> Health:
-        """Named "code"; its words say which backend this is, and why it is on or not."""
+        """Return the state named "code": which backend it is, and why it is on or off."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Stop all runs."""
 
 
 async def measure_run(
     name: str, running: Awaitable[RunResult], clock: Callable[[], float]
 ) -> RunResult:
-    """What `running` gives: counted and logged for the backend of that name, however it ends."""
+    """Return the result of a run, and count and log it for that backend, however it ends."""
     began, outcome = clock(), "cancelled"
     try:
         ran = await running
@@ -159,7 +159,8 @@ async def measure_run(
 
 
 def detect_type(name: str, data: bytes) -> str:
-    """A media type. Pictures are known by their first bytes alone: a name proves none."""
+    """Return a media type. Pictures are detected by their first bytes only, because a name proves
+    nothing."""
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return kind
@@ -173,7 +174,10 @@ def detect_type(name: str, data: bytes) -> str:
 
 
 async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
-    """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
+    """Return the files of the conversation, the oldest first.
+
+    Of several files with one name, the newest keeps it. An older `a.csv` becomes `a-1.csv`.
+    """
     files = ctx.files
     if files is None:
         return ()
@@ -194,18 +198,18 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
 
 
 def code_file_name(digest: str) -> str:
-    """A file's name that `given` knows as one of ours."""
+    """Return the name of a code file that Ponte attaches, which `list_input_files` skips."""
     return f"code-{digest[:6]}.py"
 
 
 def strip_fence(code: str) -> str:
-    """`code` without the fence that some models put around it."""
+    """Return `code` without the fence that some models put around it."""
     blocks, beside = _split_blocks(code)
     return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
 
 
 def find_python_block(text: str) -> str:
-    """The first block of Python in `text`, "" where there is none."""
+    """Return the first block of Python in `text`, or ""."""
     blocks, _ = _split_blocks(text)
     python = (
         code for info, code in blocks if info.strip().lower() in _PYTHON_INFOS and code.strip()
@@ -214,7 +218,7 @@ def find_python_block(text: str) -> str:
 
 
 def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
-    """Each closed block as its info and its content, and all that stands beside them."""
+    """Return each closed block as info and content, and the text outside of blocks."""
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""One kernel of one conversation: files in, a run, what came of it.
+"""One kernel of one conversation: it puts files in, runs code, and reads the results.
 
-At the other end is `core/tools/code/kernel/kernel.py`; what passes stands in its first lines. User
-code can forge all that comes from there: each frame is checked, none believed.
+The other end is `core/tools/code/kernel/kernel.py`, which documents the protocol. User code can
+forge every frame, so each one is checked.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ KERNEL_PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
 RUN_SECONDS = 30.0
 """Seconds that one run may take."""
 INTERRUPT_GRACE_SECONDS = 1.0
-"""Seconds that code has to end by itself after it was interrupted; then its kernel is ended."""
+"""Seconds that code has to end after an interrupt, before its kernel is killed."""
 KERNEL_START_SECONDS = 10.0
-"""Seconds that a kernel may take to be ready."""
+"""Seconds in which a kernel must be ready."""
 MAX_KEPT_BYTES = 1 << 20
-"""Bytes of one run that are kept."""
+"""Bytes of one run's output that are kept."""
 MAX_PRINTED_BYTES = 64 << 20
-"""Bytes of one run from which it is ended."""
+"""Bytes of output from which a run is ended."""
 MAX_INPUT_FILE_BYTES, MAX_INPUT_BYTES = 20 << 20, 96 << 20
 """Bytes of one file that goes in, and of all: the work folder takes 128 MiB with what is made."""
 MAX_LEFT_OUT_FILES = 20_000
-"""Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
+"""Files that a kernel may report as left out. An honest kernel looks at only 10,000 files."""
 _MAX_NAMED_LEFT_OUT = 10
-"""Those of them that are named."""
+"""Left-out files that are named."""
 _LAST_OUTPUT_SECONDS = 0.2
-"""Seconds in which what an ended kernel printed is read."""
+"""Seconds in which the last output of an ended kernel is read."""
 _CHUNK = 1 << 16
 _LONG_FRAME_BYTES = 1 << 18
-"""Bytes from which a frame is read beside the event loop: 8 MiB of base64 take some 50 ms."""
+"""Length from which a frame is parsed in a thread: 8 MiB of base64 take about 50 ms."""
 _LEFT_OUT_REASONS = {
     "large": f"{{name!r}} was not taken: a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB",
     "many": f"{{name!r}} was not taken: one run gives {MAX_OUTPUT_FILES} files at most",
@@ -74,14 +74,14 @@ Text = Annotated[str, StringConstraints(max_length=100_000)]
 
 
 class BrokenFrame(PonteError):
-    """What came is no frame of ours (never shown): the kernel is not to be listened to."""
+    """A line that is no valid frame (never shown). Nothing more is read from that kernel."""
 
     code = "broken_frame"
     sentence = "What came from the sandbox is no frame."
 
 
 class FloodedOut(PonteError):
-    """It prints without end (never shown)."""
+    """The code prints without end (never shown)."""
 
     code = "flooded"
     sentence = "The code prints without end."
@@ -92,22 +92,28 @@ class _Frame(BaseModel):
 
 
 class KernelReady(_Frame):
-    """The kernel listens."""
+    """The frame of a kernel that is ready."""
 
     ready: Literal[True]
 
 
 class FileMade(_Frame):
+    """The frame of an output file."""
+
     file: Name
     data: Base64Bytes
 
 
 class LeftOut(_Frame):
+    """The frame about a file that was left out."""
+
     left: Name
     why: Word
 
 
 class Done(_Frame):
+    """The frame at the end of a run."""
+
     done: Word
     value: Text
     error: Text
@@ -118,7 +124,7 @@ _FRAMES: TypeAdapter[Frame] = TypeAdapter(Frame)
 
 
 def parse_frame(line: bytes) -> Frame:
-    """The frame of a line. Raises BrokenFrame; "" too, where the pipe has ended."""
+    """Return the frame in a line. Raise BrokenFrame, also for "" at the end of the pipe."""
     try:
         return _FRAMES.validate_json(line)
     except (ValidationError, ValueError, RecursionError):
@@ -126,9 +132,9 @@ def parse_frame(line: bytes) -> Frame:
 
 
 class PrintedOutput:
-    """What one run prints: kept up to a cap, counted beyond it.
+    """The output of one run: kept up to a limit, counted beyond it.
 
-    `mark` is what the kernel writes after the run; whatever follows it belongs to the next.
+    The kernel writes `mark` after the run; what follows belongs to the next run.
     """
 
     def __init__(self, mark: bytes, before: bytes = b"") -> None:
@@ -139,7 +145,7 @@ class PrintedOutput:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Take it; True when the mark has come."""
+        """Add output. Return True once the mark was read."""
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
         # The end may be the beginning of the mark.
@@ -152,25 +158,26 @@ class PrintedOutput:
 
     @property
     def is_flooded(self) -> bool:
+        """Whether the code printed too much."""
         return self.total > MAX_PRINTED_BYTES
 
     @property
     def text(self) -> str:
-        """What was kept of it so far."""
+        """The kept output so far."""
         room = MAX_KEPT_BYTES - len(self._kept)
         kept = bytes(self._kept) + self._pending[:room]
         return kept.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
-        """Bytes that were not kept."""
+        """The number of bytes that were not kept."""
         return max(0, self.total - len(self._kept))
 
 
 class KernelRun:
-    """What is known of one run while it lasts, as the kernel tells it, within the caps.
+    """The results of one run so far, within the limits.
 
-    `name` is a random one, so that what an earlier run left cannot end this one.
+    `name` is random, so that output of an earlier run cannot end this one.
     """
 
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
@@ -182,7 +189,7 @@ class KernelRun:
         self._left_out_count = 0
 
     def add_frame(self, came: Frame) -> None:
-        """Raises BrokenFrame for one that no honest kernel sends now."""
+        """Add a frame. Raise BrokenFrame for one that no honest kernel sends now."""
         match came:
             case FileMade(file=name, data=data):
                 total = len(data) + sum(len(made.data) for made in self.made)
@@ -201,13 +208,14 @@ class KernelRun:
                 raise BrokenFrame
 
     def add_output(self, chunk: bytes) -> bool:
-        """True when all that it printed has come. Raises FloodedOut."""
+        """Add output and return True once all of it was read. Raise FloodedOut."""
         ended = self.printed.feed(chunk)
         if self.printed.is_flooded:
             raise FloodedOut
         return ended
 
     def build_result(self, fault: Fault, *, lost: bool) -> RunResult:
+        """Return the result of the run."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
             left_out.append(
@@ -229,7 +237,8 @@ class KernelRun:
 
 
 class WorkFolderState:
-    """What lies in the work folder, so that files go in once and what it made never."""
+    """Records the content of the work folder, so that each file is sent once and no output is sent
+    back."""
 
     def __init__(self) -> None:
         self._put: set[tuple[str, str]] = set()
@@ -237,13 +246,13 @@ class WorkFolderState:
         self._total = 0
 
     def add_output_file(self, name: str, data: bytes) -> None:
-        """The code made that file itself."""
+        """Record a file that the code created."""
         self._contents.add((text.file_name(name), hashlib.sha256(data).digest()))
 
     async def missing_file_requests(
         self, given: Sequence[InputFile], left_out: list[str]
     ) -> AsyncIterator[bytes]:
-        """The requests that put there what is not; `left_out` gets a sentence for each refused."""
+        """Yield requests that put missing files there; explain refusals in `left_out`."""
         for each in given:
             if (each.id, each.name) in self._put:
                 continue
@@ -262,7 +271,7 @@ class WorkFolderState:
 
 
 class KernelSession:
-    """Runs come one after another: who calls `run` sees to that."""
+    """A kernel. The caller must run one code at a time."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -271,7 +280,7 @@ class KernelSession:
 
     @classmethod
     async def start(cls, sandbox: Sandbox, python: Path, limits: SandboxLimits) -> Self:
-        """Raises SandboxFailed."""
+        """Start a kernel. Raise SandboxFailed."""
         process = await sandbox.start(KERNEL_PROGRAM, python, limits)
         first: object = None
         try:
@@ -289,13 +298,16 @@ class KernelSession:
 
     @property
     def alive(self) -> bool:
+        """Whether the kernel runs."""
         return self._process.returncode is None
 
     async def kill(self) -> None:
+        """End the kernel."""
         await self._process.kill()
 
     async def run(self, code: str, given: Sequence[InputFile]) -> RunResult:
-        """Whatever the code does, this ends soon after `WALL`; where it is cancelled, sooner."""
+        """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
+        cancelled."""
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, given))
         fault: Fault = ""
@@ -320,13 +332,13 @@ class KernelSession:
         return run.build_result(fault or following.result(), lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
-        """Ask the code to end, and give it a moment for that."""
+        """Ask the code to end, and wait a moment."""
         if not self._process.stdin.is_closing():
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
     async def _follow_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> Fault:
-        """Until the kernel says that the run is done, or breaks."""
+        """Wait until the kernel reports the end of the run, or fails."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:
@@ -365,7 +377,7 @@ class KernelSession:
                 return
 
     async def _read_last_output(self, run: KernelRun) -> None:
-        """What a kernel that ended had printed is still in the pipe."""
+        """Read what an ended kernel left in the pipe."""
         # Before Python 3.11.3 `asyncio.timeout` takes a task group's end for its own task's
         # (https://github.com/python/cpython/issues/102780).
         hearing = asyncio.create_task(self._read_output(run))

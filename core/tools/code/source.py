@@ -1,6 +1,6 @@
-"""The tool `run_python`: from a person's files to what a run made, wherever it runs.
+"""The tool `run_python`, for both backends: input files, the run, and output files.
 
-What came of a run is worded for the model, and for a person who ran it without one.
+This module also words a run's result for the model, and for a person who ran code without a model.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from core.tools.tool import CAP, FunctionTool
 RUN_PYTHON_TOOL = "run_python"
 RUNNING_PYTHON = "is running Python…"
 MAX_SHOWN_CHARACTERS = 3_000
-"""Characters of output that a person reads in the answer; all of it comes as a file."""
+"""Characters of output in a person's answer. The rest comes as a file."""
 _RESERVED_CHARACTERS = 1_000
-"""Characters that are kept for everything but the output."""
+"""Characters that are reserved for everything except the output."""
 
 STATE_RESET = (
     "Python began anew, because {why}: variables from before are gone, and the files of this "
@@ -52,7 +52,7 @@ NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it into a co
 
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
-    """Plain text; what was printed is cut in its middle so that all of the rest is read."""
+    """Return a result as plain text. Output is cut in its middle, so that everything else fits."""
     parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
     parts.append(f"[Not your code ran, but this:]\n{ran.changed_code}" if ran.changed_code else "")
     after = [ran.value, ran.error, *(f"[{note}]" for note in _describe_limits(ran, "en"))]
@@ -64,7 +64,7 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
 
 
 def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str:
-    """Markdown; all that code wrote stands in blocks, where nothing of it is markup."""
+    """Return a result as Markdown. All untrusted text is in code blocks."""
     printed = text.clean(ran.printed).strip("\n")
     blocks = [
         cut_middle(printed, MAX_SHOWN_CHARACTERS),
@@ -77,14 +77,14 @@ def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str
 
 
 def notices(ran: RunResult, locale: str) -> tuple[str, ...]:
-    """What a person must know of a run even where a model tells of it."""
+    """Return what a person must know about a run even if a model describes it."""
     told = [say(STATE_RESET, locale, why=say(ran.why_reset, locale))] if ran.reset else []
     told += [say(CODE_CHANGED, locale)] if ran.changed_code else []
     return tuple(f"_{each}_" for each in told)
 
 
 def cut_middle(printed: str, max_characters: int) -> str:
-    """The beginning and the end of what is too long."""
+    """Return the beginning and the end of a text that is too long."""
     if len(printed) <= max_characters:
         return printed
     head, tail = max_characters * 2 // 3, max_characters // 4
@@ -93,7 +93,7 @@ def cut_middle(printed: str, max_characters: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CodeRun:
-    """`files` are what it made, kept; `code` is the code itself as a file to unfold."""
+    """A run's result with its stored files. `code` is the code itself as a file."""
 
     ran: RunResult
     files: tuple[File, ...]
@@ -101,15 +101,15 @@ class CodeRun:
 
 
 class CodeRunner:
-    """The one caller of a backend."""
+    """Runs code with a backend and stores what it creates."""
 
     def __init__(self, backend: CodeBackend) -> None:
         self.backend = backend
 
     async def run(self, ctx: ToolContext, code: str, said: str = "") -> CodeRun:
-        """Run `code`; where there is none, the code block that the person `said`.
+        """Run `code`, or the code block in the person's message `said` if `code` is empty.
 
-        Raises ToolError, worded; NotStored where what it made cannot be kept.
+        Raise ToolError, and NotStored if a file cannot be stored.
         """
         source = strip_fence(code)
         source = source if source.strip() else find_python_block(said)
@@ -128,7 +128,7 @@ class CodeRunner:
 
 
 class CodeSource:
-    """A ToolSource. `description` replaces what the backend says of the tool, where it is set."""
+    """The source of the tool. `description` replaces the backend's own description if it is set."""
 
     name = "code"
 
@@ -145,12 +145,15 @@ class CodeSource:
         self._tool.costs = getattr(backend, "costs", None)
 
     async def tools(self) -> Sequence[Tool]:
+        """Return the tool if the backend can run code now."""
         return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:
+        """Return the backend's state."""
         return await self.backend.health()
 
     async def close(self) -> None:
+        """Close the backend."""
         await self.backend.close()
 
     async def _run(self, ctx: ToolContext, code: str = "") -> Outcome:

@@ -1,7 +1,4 @@
-"""Bubblewrap: namespaces of its own for a program, with almost nothing in them.
-
-https://github.com/containers/bubblewrap, `man bwrap`. What each flag is for stands beside it.
-"""
+"""The bubblewrap sandbox: a program in its own namespaces, with almost no files."""
 
 from __future__ import annotations
 
@@ -61,6 +58,7 @@ class Bubblewrap:
     async def start(
         self, kernel: Path, python: Path, limits: SandboxLimits | None = None
     ) -> RunningProgram:
+        """Start a program. Raise SandboxFailed."""
         limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
@@ -79,7 +77,7 @@ class Bubblewrap:
 
 
 async def _watch_entries(running: RunningProgram, limits: SandboxLimits) -> RunningProgram:
-    """Its files are counted from outside, as bwrap's memories have a size and no count."""
+    """Count the files from outside: bwrap's tmpfs limits bytes but not the number of files."""
     try:
         child = _find_child(running.pid)
         running.strike_first(os.pidfd_open(child))
@@ -105,7 +103,8 @@ def _find_child(bwrap: int) -> int:
 
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
-    """The files that there are: what the interpreter reads, and three small memories to write."""
+    """Yield the arguments for the file system: what Python reads, and three small writable
+    tmpfs."""
     system, own = trees.system_folders(), trees.python_folders(python)
     hidden = trees.find_hidden((*system, *own))
     for tree in system:

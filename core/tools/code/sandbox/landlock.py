@@ -1,7 +1,7 @@
-"""Landlock: for machines where nobody may make namespaces. The same program, filter and limits.
+"""The Landlock sandbox, for machines where users cannot create namespaces.
 
-The machine's files stay where they are and cannot be opened; the program writes to folders of its
-own on the disk, which are measured ten times a second and removed after it.
+The machine's files stay visible by path but cannot be opened. The program writes to its own folders
+on disk, which are measured ten times a second and removed afterwards.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Landlock:
     async def start(
         self, kernel: Path, python: Path, limits: SandboxLimits | None = None
     ) -> RunningProgram:
+        """Start a program. Raise SandboxFailed."""
         limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
@@ -80,9 +81,10 @@ async def _watch_disk(
 
 
 def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
-    """Python opens the lists of file types where it sees them, and takes a refusal for an error.
+    """Return the paths that the program may use. Blocking.
 
-    Blocking.
+    Python reads the lists of file types if it sees them, and fails if that is refused; so they are
+    readable.
     """
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)

@@ -1,7 +1,6 @@
-"""Looks ten times a second after the limits that the machine does not keep by itself.
+"""Enforces, ten times a second, the limits that the kernel of the machine does not enforce itself.
 
-How many files a kernel holds in its memories, and how much of the disk, whatever it does to hide
-it.
+These are the number of files in a tmpfs, and the space that a program uses on disk.
 """
 
 from __future__ import annotations
@@ -28,17 +27,21 @@ MAX_LOOKS, LOOK_PAUSE_SECONDS = 20, 0.005
 """How often it is looked at once it was told to stand still, and the seconds between two looks:
 every thread stops when it next leaves the kernel."""
 WATCH_PAUSE_SECONDS = 0.1
-"""Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""
+"""Seconds between two checks: 35 MB at the 350 MB/s of a laptop's disk."""
 
 
 class Meter(Protocol):
+    """Measures what a program uses."""
+
     def too_much(self) -> str:
-        """Which limit is broken, in English, or ""; blocking. Raises OSError after the end."""
+        """Return which limit is exceeded, in English, or "". Blocking. Raise OSError after the
+        program's end."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntryMeter:
-    """Files and folders in memories of the process `pid`, which their size does not limit."""
+    """Counts files and folders in the tmpfs of process `pid`, whose size option limits only
+    bytes."""
 
     pid: int
     folders: Sequence[str]
@@ -53,7 +56,7 @@ class EntryMeter:
 
 
 def running_threads() -> int:
-    """Threads of our user on this machine: RLIMIT_NPROC counts them all. Blocking."""
+    """Return the number of our user's threads: RLIMIT_NPROC counts all of them. Blocking."""
     count = 0
     for process in os.listdir("/proc"):
         with contextlib.suppress(OSError):
@@ -64,7 +67,7 @@ def running_threads() -> int:
 
 @dataclass(slots=True)
 class _DiskUse:
-    """What one look found; `moved`: something went away before it could be counted."""
+    """The result of one measurement. `moved`: a file disappeared before it was counted."""
 
     count: int = 0
     size: int = 0
@@ -73,10 +76,10 @@ class _DiskUse:
 
 @dataclass(frozen=True, slots=True)
 class DiskMeter:
-    """What the process `pid` may keep below `folder`. Blocking.
+    """Measures what process `pid` stores below `folder`. Blocking.
 
-    `process` is a file descriptor of that process, which is stopped for some milliseconds where
-    files move away from under the look: to be renamed in time would be a way not to be counted.
+    `process` is a pidfd. If files move during the measurement, the process is stopped for some
+    milliseconds: otherwise code could escape the count by renaming files in time.
     """
 
     folder: Path
@@ -153,7 +156,7 @@ class DiskMeter:
             held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
 
     def _mapped_inodes(self) -> Iterator[int]:
-        """The inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
+        """Yield the inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
         below = f"{self.folder.resolve()}/"
         with open(f"/proc/{self.pid}/maps", errors="replace") as maps:
             for line in maps:
@@ -174,6 +177,7 @@ class DiskMeter:
 
 
 async def watch_limits(running: RunningProgram, meter: Meter) -> None:
+    """End the program when it exceeds a limit."""
     while running.returncode is None:
         try:
             if too_much := await asyncio.to_thread(meter.too_much):

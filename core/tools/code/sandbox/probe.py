@@ -1,6 +1,6 @@
-"""Which sandbox this machine gets: bubblewrap, else Landlock, else none; never a weaker one.
+"""Chooses the sandbox of this machine: bubblewrap, else Landlock, else none; never a weaker one.
 
-Each is proved by starting the real thing and trying what must not work.
+Each is proven by starting it and trying what it must prevent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from core.tools.code.sandbox.sandbox import (
 
 PROBE_PROGRAM = Path(checks.__file__)
 PROBE_TIMEOUT_SECONDS = 20.0
-"""Seconds for all checks; they take some 50 ms."""
+"""Seconds for all checks, which take about 50 ms."""
 
 BUBBLEWRAP = "bubblewrap: every check held"
 LANDLOCK = "Landlock {version}: every check held (no bubblewrap: {reason})"
@@ -46,19 +46,22 @@ NEITHER = "no safe place to run code in. bubblewrap: {bubblewrap}. Landlock: {la
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`reason` says why the sandbox must not be used, in English, for the operator."""
+    """The result of a probe. `reason` says in English, for the operator, why the sandbox must not
+    be used."""
 
     reason: str = ""
 
     @property
     def holds(self) -> bool:
+        """Whether every check passed."""
         return not self.reason
 
 
 async def prove_sandbox(
     sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None
 ) -> Proof:
-    """Never raises for what the machine lacks: the reason tells it."""
+    """Return whether the sandbox holds. A machine that lacks it gives a reason, not an
+    exception."""
     limits = limits or SandboxLimits()
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
@@ -92,7 +95,7 @@ async def _judge_answer(process: Process, outside: Outside) -> Proof:
 
 
 def _prepare_outside(limits: SandboxLimits) -> Outside:
-    """A file and a folder that anybody may write to, for a moment, but for the sandbox."""
+    """Return a file and a folder that everybody but the sandbox may write to."""
     folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
     folder.chmod(0o777)
     file = folder / "file"
@@ -108,7 +111,7 @@ def _prepare_outside(limits: SandboxLimits) -> Outside:
 
 @dataclass(frozen=True, slots=True)
 class SandboxChoice:
-    """`sandbox` is None where none holds; `words` say which and why, for `status` and doctor."""
+    """The chosen sandbox, or None. `words` explain the choice for `status` and doctor."""
 
     sandbox: Sandbox | None
     words: str
@@ -117,7 +120,7 @@ class SandboxChoice:
 async def choose_sandbox(
     python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
 ) -> SandboxChoice:
-    """Prove them in turn, each by starting it. Tens of milliseconds; not remembered."""
+    """Prove each sandbox in turn. Takes tens of milliseconds; the result is not cached."""
     if reason := _find_obstacle():
         return SandboxChoice(None, reason)
     bubblewrap = Bubblewrap(runtime)
@@ -137,7 +140,7 @@ async def choose_sandbox(
 
 
 def _find_obstacle() -> str:
-    """Why this machine cannot have one at all, or ""."""
+    """Return why this machine cannot have any sandbox, or ""."""
     if sys.platform != "linux":
         return say(NOT_LINUX, "en", system=sys.platform)
     machine = os.uname().machine

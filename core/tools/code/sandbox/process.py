@@ -1,7 +1,7 @@
-"""A kernel program that runs in a sandbox: its four pipes, its start, and its end for good.
+"""A sandboxed kernel program: its four pipes, its start and its end.
 
-Our ends of the pipes are asyncio streams. Those that `asyncio.create_subprocess_exec` makes would
-have its `wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
+Ponte's ends of the pipes are asyncio streams. The pipes of `asyncio.create_subprocess_exec` would
+make `wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from core.tools.code.sandbox.sandbox import MAX_FRAME_BYTES, SandboxFailed, Sand
 
 _SMALL = 64 * 1024
 LAST_OUTPUT_SECONDS = 0.05
-"""Seconds for the last words to come out of the pipes; a flood that nobody reads is cut off."""
+"""Seconds in which the last output is read; endless output is cut off."""
 START_TIMEOUT_SECONDS = 10.0
-"""Seconds from the start until the program must be held in."""
+"""Seconds after the start in which the program must be fenced."""
 FOLLOW_SECONDS = 1.0
-"""Seconds in which bubblewrap ends after the program in it."""
+"""Seconds in which bubblewrap must end after the program in it."""
 MAX_FAILURE_BYTES = 2000
-"""Bytes that are kept of what a program said that did not start."""
+"""Bytes that are kept of the output of a program that failed to start."""
 ENDED_SILENTLY = "it ended without a word"
 NOT_STARTED_IN_TIME = "it did not start in {seconds:.0f} s"
 
@@ -49,6 +49,8 @@ Tidy = Callable[[], Awaitable[None]]
 
 
 class ProgramPipes:
+    """The four pipes of a program."""
+
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
         self._reading: list[_Reading] = []
@@ -62,6 +64,7 @@ class ProgramPipes:
         return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
+        """Close all pipes now."""
         for each in self._transports:
             each.close()
 
@@ -166,40 +169,44 @@ class RunningProgram:
 
     @property
     def pid(self) -> int:
+        """The id of the process."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
+        """The exit code; negative for a signal; None while it runs."""
         code = self._process.returncode
         return code if code is None else _signal_code(code)
 
     async def wait(self) -> int:
+        """Wait for the end and return the exit code."""
         return _signal_code(await self._process.wait())
 
     def own(self, tidy: Tidy) -> None:
-        """What is to be done after its end."""
+        """Set what is cleaned up after the end."""
         self._tidy = tidy
 
     def watch(self, task: asyncio.Task[None]) -> None:
-        """What ends with it."""
+        """Set a task that is cancelled at the end."""
         self._watch = task
 
     def strike_first(self, child: int | None) -> None:
-        """A process file descriptor: end this one, and ours follows."""
+        """Set the pidfd of the process to kill first; the other one ends after it."""
         self._first = child
 
     def overrun(self, why: str) -> None:
-        """End it because it broke a limit that the machine does not keep by itself."""
+        """End the program because it exceeded a limit that Ponte enforces."""
         self.overran = why
         self._strike()
 
     async def kill(self) -> None:
+        """End the program and wait until nothing of it is left."""
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
         await asyncio.shield(self._ending)
 
     async def ready(self) -> None:
-        """Raises SandboxFailed with what the program said instead."""
+        """Wait until the program is fenced. Raise SandboxFailed with its output otherwise."""
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 if await self._pipes.life.read(len(FENCED_BYTE)) == FENCED_BYTE:
@@ -244,13 +251,13 @@ class RunningProgram:
 
 
 def _signal_code(code: int) -> int:
-    """As shells do, bubblewrap ends with 128 and the signal's number where one ended its child."""
+    """Return a negative signal number for 128 + signal, which shells and bubblewrap return."""
     return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
 @contextlib.contextmanager
 def as_sandbox_failure() -> Iterator[None]:
-    """What the machine refuses is why no kernel could be started."""
+    """Raise SandboxFailed for an OSError."""
     try:
         yield
     except OSError as error:

@@ -34,11 +34,13 @@ SYSTEM_FOLDERS = tuple(
         *("local/bin", "local/lib", "local/lib64", "local/share"),
     )
 )
+"""System folders that kernels can read."""
 SYSTEM_LINKS = tuple(
     Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 )
 LOADER = Path("/etc/ld.so.cache")
-"""Where the loader finds libraries outside its standard folders; names of libraries alone."""
+"""Where the loader finds libraries outside its standard folders; it contains only names of
+libraries."""
 # https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
 FIRST_UID, UID_COUNT = 60800, 128
 NO_FREE_UID = "128 kernels run already"
@@ -47,11 +49,12 @@ KERNEL_FILE = "kernel.py"
 
 
 def system_folders() -> tuple[Path, ...]:
+    """Return the existing system folders."""
     return tuple(each for each in SYSTEM_FOLDERS if each.is_dir())
 
 
 def python_folders(python: Path) -> tuple[Path, ...]:
-    """The environment of `python` (`…/bin/python`) and its base, where they lie elsewhere."""
+    """Return the folders of a Python environment and its base, if they are not below /usr."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
     wanted = dict.fromkeys((environment, environment.resolve(), base))
@@ -59,7 +62,7 @@ def python_folders(python: Path) -> tuple[Path, ...]:
 
 
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
-    """Where the bot's own modules lie within `trees`: they are nobody's business inside."""
+    """Return where Ponte's own modules lie within `trees`. Kernels must not read them."""
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     ours = {
         Path(each).resolve()
@@ -71,7 +74,8 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """`tree` in pieces that hold nothing hidden; True: the piece is whole, False: names alone."""
+    """Yield parts of `tree` without hidden ones. True: the whole part may be read; False: only its
+    names."""
     within = [each for each in hidden if _is_below(each, tree)]
     if not within:
         yield tree, True
@@ -94,17 +98,17 @@ def _is_standard(path: Path, standard: Iterable[Path]) -> bool:
 
 @dataclass(slots=True)
 class Users:
-    """Numbers that belong to nobody else on this machine; `take` and `give_back` one a kernel.
+    """User ids that nobody else on this machine uses, one for each kernel.
 
-    Which comes `first` depends on the process, as limits that count by user (RLIMIT_NPROC) should
-    not be shared with the kernels of another Ponte on this machine.
+    `first` depends on the process: limits that count by user (RLIMIT_NPROC) must not be shared with
+    the kernels of another Ponte on this machine.
     """
 
     first: int = field(default_factory=os.getpid)
     _taken: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
-        """None where the bot is no root: then the kernel is the bot's own user."""
+        """Reserve a user id. None if Ponte is not root; then the kernel is Ponte's own user."""
         if os.geteuid() != 0:
             return None
         for turn in range(UID_COUNT):
@@ -115,15 +119,16 @@ class Users:
         raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
+        """Release a user id."""
         self._taken.discard(number or 0)
 
 
 USERS = Users()
-"""One for the process: two kernels of different sandboxes are different users too."""
+"""Shared by the whole process, so that kernels of different sandboxes are different users too."""
 
 
 class RuntimeFolder:
-    """Blocking: its methods belong into a thread, or several."""
+    """The runtime folder of this process. Blocking: call its methods in a thread."""
 
     def __init__(self) -> None:
         self._making = threading.Lock()
@@ -131,7 +136,7 @@ class RuntimeFolder:
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
-        """A folder with the file `kernel.py` and the package `inside`."""
+        """Return a folder with the file `kernel.py` and the package `inside`."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
@@ -139,7 +144,8 @@ class RuntimeFolder:
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
-        """A new folder with `work` and `tmp` in it, for `owner` alone; None: the bot's user."""
+        """Return a new folder with `work` and `tmp` in it, owned by `owner` (None: Ponte's
+        user)."""
         with self._making:
             runtime = self._make_folder()
         folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
@@ -150,13 +156,13 @@ class RuntimeFolder:
         return folder
 
     def sessions(self) -> list[str]:
-        """The names of those folders that are not removed yet."""
+        """Return the names of session folders that are not removed yet."""
         return (
             [] if self._folder is None else [each.name for each in self._folder.glob("session-*")]
         )
 
     def close(self) -> None:
-        """Take all of it away."""
+        """Remove everything."""
         if self._folder is not None:
             remove(self._folder)
             os.close(self._lock)
@@ -176,9 +182,9 @@ class RuntimeFolder:
 
 
 def remove(folder: Path) -> None:
-    """All that is in there, however deep: what lies in a folder's folder is first moved up.
+    """Remove a folder, however deep. The content of nested folders is moved to the top first.
 
-    (`shutil.rmtree` ends at 1,000 levels before Python 3.13, and a path at 4,096 bytes.)
+    `shutil.rmtree` fails at 1,000 levels before Python 3.13, and a path at 4,096 bytes.
     """
     moved = itertools.count()
     with os.scandir(folder) as top:
@@ -194,7 +200,7 @@ def remove(folder: Path) -> None:
 
 
 def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
-    """None: it was no folder and is gone; else where the folder now is."""
+    """Remove a file and return None, or return where the folder now is."""
     if not entry.is_dir(follow_symlinks=False):
         os.unlink(entry.path)
         return None
@@ -202,7 +208,7 @@ def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path 
 
 
 def sweep() -> None:
-    """Remove what bots of this user left that were killed."""
+    """Remove what killed Ponte processes of this user left."""
     for folder in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*"):
         with contextlib.suppress(OSError):
             about = folder.lstat()
@@ -213,9 +219,9 @@ def sweep() -> None:
 
 
 def _lock_folder(folder: Path) -> int:
-    """Raises BlockingIOError where a living process holds it.
+    """Lock a folder. Raise BlockingIOError if a living process holds it.
 
-    systemd-tmpfiles keeps its hands off a folder that is locked like this (tmpfiles.d(5)).
+    systemd-tmpfiles does not clean a folder that is locked like this (tmpfiles.d(5)).
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -85,9 +85,9 @@ KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 
 def explain_start_failure(cause: str) -> str:
-    """The operator's words for what a program said that did not start.
+    """Return the operator's explanation of a program's output before it failed to start.
 
-    bubblewrap's: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
+    bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
     """
     said = cause.strip().splitlines()[-1] if cause.strip() else ""
     for needle, words in _RECOGNISED:
@@ -100,7 +100,7 @@ def explain_start_failure(cause: str) -> str:
 class SandboxLimits:
     """What one kernel may use in its whole life. Sizes in bytes, `cpu` in seconds.
 
-    `memory` is a total, as no second process can be made and no memory be had beside it.
+    `memory` is the total: a kernel cannot start a second process or get memory elsewhere.
     """
 
     memory: int = 1024 * MiB
@@ -154,8 +154,11 @@ class Process(Protocol):
 
 
 class Sandbox(Protocol):
+    """Starts programs with less than a user's rights."""
+
     @property
-    def name(self) -> Literal["bubblewrap", "landlock"]: ...
+    def name(self) -> Literal["bubblewrap", "landlock"]:
+        """The name of the sandbox."""
 
     async def start(
         self, kernel: Path, python: Path, limits: SandboxLimits | None = None

@@ -1,7 +1,7 @@
-"""The first thing that runs in a sandboxed process: it fences itself, then becomes the kernel.
+"""The first code in a sandboxed process: it fences the process, then runs the kernel program.
 
-The order matters: what needs the kernel's help comes before the filter that denies it, and the
-one byte that says "held in" comes last, so that nothing unfenced is ever taken for ready.
+The order matters. Steps that need system calls come before the filter that denies them. The byte
+that reports "fenced" comes last, so that an unfenced process is never taken for ready.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FENCED_BYTE = b"1"
 
 
 class LandlockPaths(TypedDict):
-    """What Landlock leaves: paths to read, to see the names in, to do all in; files to write."""
+    """The paths that Landlock allows: to read, to list, to do everything in, and files to write."""
 
     read: list[str]
     list: list[str]
@@ -28,9 +28,10 @@ class LandlockPaths(TypedDict):
 
 
 class Configuration(TypedDict):
-    """`frames` and `life` are file descriptors; `parent` is whose end is ours too (0: unwatched).
+    """What the process needs. `frames` and `life` are file descriptors.
 
-    `landlock` is None where a mount namespace already hides everything.
+    The process ends with `parent` (0: it is not watched). `landlock` is None if a mount namespace
+    already hides everything.
     """
 
     kernel: str
@@ -42,6 +43,7 @@ class Configuration(TypedDict):
 
 
 def main() -> None:
+    """Read the configuration, fence the process and run the kernel program."""
     configuration: Configuration = json.loads(sys.argv[2])
     sys.path.remove(sys.argv[1])
     sys.argv = [configuration["kernel"], str(configuration["frames"])]
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def fence(configuration: Configuration) -> None:
-    """Raises, and so ends the process, where any part of it does not hold."""
+    """Fence this process. Raise, and so end the process, if any part fails."""
     if os.geteuid() == 0:
         raise PermissionError("the sandbox must not be root")
     if configuration["parent"]:

@@ -27,7 +27,7 @@ ALLOW = 0x7FFF_0000
 NUMBER, ARCHITECTURE = 0, 4
 
 X32 = 0x4000_0000
-"""Calls of the x32 interface carry this bit and x86_64's architecture."""
+"""Calls of the x32 interface have this bit, and the architecture of x86_64."""
 
 CLONE_THREAD, CLONE_FILES = 0x0001_0000, 0x400
 CLOSE_RANGE_CLOEXEC = 4
@@ -46,10 +46,12 @@ PRCTL = (3, 15, 16, 0x53564D41)  # PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR
 
 
 class UnknownMachine(Exception):
-    """There is no table of system calls for this processor, so nothing may run here."""
+    """This processor has no table of system calls, so nothing may run here."""
 
 
 class FilterStep(NamedTuple):
+    """One instruction of the filter program."""
+
     code: int
     if_true: int
     if_false: int
@@ -57,7 +59,7 @@ class FilterStep(NamedTuple):
 
 
 def build_filter(machine: str, pid: int) -> list[FilterStep]:
-    """The filter for the process `pid` on `machine` (`uname -m`). Raises UnknownMachine."""
+    """Return the filter for process `pid` on `machine` (`uname -m`). Raise UnknownMachine."""
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
     column, architecture = ARCHITECTURES[machine]
@@ -88,7 +90,7 @@ _ANSWER_BY_TABLE = (
 
 
 def _check_arguments(name: str, pid: int) -> list[FilterStep]:
-    """What decides a call by its arguments; ends in a return whatever they are."""
+    """Return the steps that check a call's arguments. They always end in a return."""
     match name:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.

@@ -12,13 +12,13 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def prctl(option: int, value: int) -> None:
-    """Raises OSError."""
+    """Call prctl(2). Raise OSError."""
     if _libc.prctl(option, ctypes.c_ulong(value), *(ctypes.c_ulong(0),) * 3):
         raise _error()
 
 
 def call(number: int, *arguments: int | ctypes.c_void_p | None) -> int:
-    """The system call of that number; None is a null pointer. Raises OSError."""
+    """Make the system call with that number; None is a null pointer. Raise OSError."""
     wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result = int(_libc.syscall(ctypes.c_long(number), *wide))
     if result < 0:

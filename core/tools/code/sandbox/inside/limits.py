@@ -24,7 +24,7 @@ class ProcessLimits(TypedDict):
 
 
 def impose_limits(amounts: ProcessLimits) -> None:
-    """Raises OSError or ValueError where one cannot be set."""
+    """Set the limits. Raise OSError or ValueError if one cannot be set."""
     for kind, amount in (
         (resource.RLIMIT_AS, amounts["memory"]),
         (resource.RLIMIT_CPU, amounts["cpu"]),
@@ -42,7 +42,8 @@ def impose_limits(amounts: ProcessLimits) -> None:
 
 
 def yield_to_others() -> None:
-    """Come last for the processor, and first when memory runs out on the machine."""
+    """Lower this process's CPU priority, and make it the first to be killed when memory runs
+    out."""
     with contextlib.suppress(OSError):
         os.nice(5)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:

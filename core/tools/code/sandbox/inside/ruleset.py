@@ -47,7 +47,7 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """The interface's version in this kernel, 0 where it has none or it is switched off."""
+    """Return the version of Landlock in this kernel, or 0 without it."""
     try:
         return call(CREATE, None, 0, ASK_VERSION)
     except OSError:
@@ -57,10 +57,10 @@ def version() -> int:
 def restrict(
     read: Iterable[str], list: Iterable[str], own: Iterable[str], write: Iterable[str]
 ) -> None:
-    """From here on only these can be opened: to read, to see the names in, to do all in, to write.
+    """Allow only these paths from now on: to read, to list, to do everything in, to write.
 
-    A path that does not exist is passed over. Signals to, and abstract sockets of, processes
-    outside are cut off where the kernel knows how, TCP too. Raises OSError.
+    Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
+    blocked if the kernel can do that. Raise OSError.
     """
     known = version()
     handled = (1 << _RIGHTS.get(known, _LATEST_RIGHTS)) - 1

@@ -28,15 +28,16 @@ class _Program(ctypes.Structure):  # struct sock_fprog
 
 
 def install() -> None:
-    """From here on this process, all of its threads, can do what the filter allows and no more.
+    """Install the filter for all threads of this process, for good.
 
-    Raises OSError where the kernel has no filters, UnknownMachine for a processor without a table.
+    Raise OSError if the kernel has no filters, UnknownMachine for a processor without a table.
     """
     machine = os.uname().machine
     load(machine, build_filter(machine, os.getpid()))
 
 
 def load(machine: str, steps: Sequence[FilterStep]) -> None:
+    """Load these steps as the filter. Raise OSError."""
     array = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     whole = _Program(len(steps), array)
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -13,11 +13,11 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
     "x86_64": (0, 0xC000003E),
     "aarch64": (1, 0xC00000B7),
 }
-"""By `uname -m`: the column of the tables, and how the kernel names that kind of call."""
+"""By `uname -m`: the column of the tables, and the kernel's name of the architecture."""
 
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
-    """Name and number of each call of `table` that there is on the machine of `column`."""
+    """Return name and number of each call in `table` that exists on the machine of `column`."""
     found = {}
     for entry in table.split():
         name, both = entry.split("=")
@@ -58,7 +58,7 @@ ALLOWED_CALLS = """
     getpgrp=111/- getsid=124/156 getrlimit=97/163 setrlimit=160/164 getrusage=98/165
     sysinfo=99/179 uname=63/160 getrandom=318/278 getcpu=309/168 capget=125/90
 """
-"""What a program that computes, draws and reads and writes its own files needs."""
+"""Calls of a program that computes, draws, and reads and writes its own files."""
 
 REFUSED_CALLS = """
     fork=57/- vfork=58/- execve=59/221 execveat=322/281 socket=41/198 socketpair=53/199
@@ -93,28 +93,35 @@ REFUSED_CALLS = """
     modify_ldt=154/- vhangup=153/58 landlock_create_ruleset=444/444 landlock_add_rule=445/445
     landlock_restrict_self=446/446
 """
-"""EPERM, so that Python says PermissionError: they reach other processes, the network or the
-system, or hold memory that no limit counts. What is in no list gets ENOSYS, also what is not known
-yet."""
+"""EPERM, so that Python raises PermissionError.
+
+They reach other processes, the network or the system, or take memory that no limit counts. A call
+that is in no list gets ENOSYS, including those that do not exist yet.
+"""
 
 IGNORED_CALLS = """
     chmod=90/- fchmod=91/52 fchmodat=268/53 fchmodat2=452/452 utime=132/- utimes=235/-
     utimensat=280/88 futimesat=261/- umask=95/166
 """
-"""These succeed and do nothing: the modes and times of files. Landlock does not govern them
-(https://docs.kernel.org/userspace-api/landlock.html, "Current limitations"), and copying files
-asks for them."""
+"""These succeed and do nothing: they change the modes and times of files.
+
+Landlock does not govern them (https://docs.kernel.org/userspace-api/landlock.html, "Current
+limitations"), and copying a file needs them.
+"""
 
 UNSUPPORTED_CALLS = """
     setxattr=188/5 lsetxattr=189/6 fsetxattr=190/7 getxattr=191/8 lgetxattr=192/9
     fgetxattr=193/10 listxattr=194/11 llistxattr=195/12 flistxattr=196/13 removexattr=197/14
     lremovexattr=198/15 fremovexattr=199/16 fallocate=285/47
 """
-"""ENOTSUP: extended attributes, which `shutil` takes for an answer, and disk that is taken in one
-call, faster than anybody measures and past RLIMIT_FSIZE; posix_fallocate(3) then writes it."""
+"""ENOTSUP, which `shutil` accepts for extended attributes.
+
+fallocate takes disk space in one call, faster than it can be measured and beyond RLIMIT_FSIZE;
+posix_fallocate(3) then writes the space itself.
+"""
 
 CHECKED_CALLS = """
     open=2/- openat=257/56 mkdir=83/- mkdirat=258/34 clone=56/220 fcntl=72/25 ioctl=16/29
     prctl=157/167 kill=62/129 tgkill=234/131 prlimit64=302/261 close_range=436/436
 """
-"""Their arguments decide; `filter.py` says how."""
+"""Calls that are decided by their arguments; see `filter.py`."""
