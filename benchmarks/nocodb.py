@@ -100,7 +100,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             nonlocal number
             number += 1
             asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.inbox.answer_of((await opened.inbox.accept(asked)).seq)
+            answer = await opened.inbox.wait_for_answer((await opened.inbox.accept(asked)).seq)
             assert "Source: Orders" in answer.text
 
         floor, *ours = await medians(by_hand, lambda: tool.run(ctx(), QUERY), turn)

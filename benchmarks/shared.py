@@ -111,7 +111,7 @@ async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
     receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in said(count, name)))
-    await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+    await asyncio.gather(*(opened.inbox.wait_for_answer(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -121,7 +121,7 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
     for number in range(count):
         began = time.perf_counter()
         receipt = await opened.inbox.accept(make_message("hello", f"{name}{number}", f"S{number}"))
-        await opened.inbox.answer_of(receipt.seq)
+        await opened.inbox.wait_for_answer(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -140,7 +140,7 @@ async def handed_over(url: str) -> list[float]:
         ]
         for line in lines:
             for receipt in line:
-                await opened.inbox.answer_of(receipt.seq)
+                await opened.inbox.wait_for_answer(receipt.seq)
         ends = await opened._stores.database.read(
             lambda c: {
                 r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.domain.errors import PonteError
-from core.domain.messages import decode, encode
+from core.domain.messages import decode_json, encode_json
 from core.store.schema import MIGRATIONS
 from core.text.i18n import say
 
@@ -100,7 +100,7 @@ def members(folder: Path) -> Mapping[str, Member]:
 
 def pack(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
     """Raises OSError."""
-    told = encode(manifest).encode()
+    told = encode_json(manifest).encode()
     with (
         gzip.GzipFile("", "wb", _LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -186,7 +186,7 @@ def _manifest(tar: tarfile.TarFile, name: str) -> Manifest:
                 file=name, version=str(read["version"])[:40], found=read["schema"],
                 known=len(MIGRATIONS),
             )  # fmt: skip
-        return decode(Manifest, json.dumps(read))
+        return decode_json(Manifest, json.dumps(read))
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(file=name, why=say(_SAYS_NOTHING)) from error
 

@@ -16,10 +16,10 @@ from bot.telemetry import Redaction
 from core.clients.http import HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import Health
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.store.budget import count_estimates
-from core.store.database import look_into
-from core.text.i18n import say, word
+from core.store.database import inspect_file
+from core.text.i18n import say, translate_word
 
 SILENT = "the server does not answer ({why})"
 BROKE = "this look broke ({kind}), which is a fault of Ponte's own"
@@ -52,13 +52,17 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
             told = [Health(name, "failing", say(BROKE, kind=type(error).__name__))]
         for health in told:
             failing = failing or health.state == "failing"
-            write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {word(health.words)}"))
+            write(
+                redaction.of(
+                    f"{_MARKS[health.state]:<4}  {health.name}: {translate_word(health.words)}"
+                )
+            )
 
     await tell("packages", _packages(start))
     await tell("settings", _settings(start))
     await tell("home", _home(start))
     if settings.database_url is not None:
-        await tell("database", _database(plain(settings.database_url)))
+        await tell("database", _database(plain_value(settings.database_url)))
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
@@ -98,10 +102,10 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _database(url: str) -> Sequence[Health]:
-    from core.store.postgres import check
+    from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
-    version, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    version, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     if found is None:
         words = say("Postgres {version}, empty: the first start sets it up", version=version)
         return [Health("database", "on", words)]
@@ -116,11 +120,13 @@ async def _usage(start: Start) -> Sequence[Health]:
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     look = partial(count_estimates, since=since)
     if start.settings.database_url is not None:
-        from core.store.postgres import check
+        from core.store.postgres import check_server
 
-        *_, found = await asyncio.to_thread(check, plain(start.settings.database_url), look)
+        *_, found = await asyncio.to_thread(
+            check_server, plain_value(start.settings.database_url), look
+        )
     else:
-        found = await asyncio.to_thread(look_into, start.home.path / "ponte.db", look)
+        found = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
     calls, estimates = found or (0, 0)
     if not estimates:
         return []

@@ -28,30 +28,42 @@ from core.conversation.services import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
 from core.domain.errors import PonteError
-from core.domain.messages import Address, Answer, Item, Message, Person, prepare
+from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
 from core.integrations.integration import Alone, ChatIntegration, Peers
-from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    FetchAttachment,
+    LoadContext,
+    ReplyFactory,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
 from core.rights.usage import Prices
 from core.store import snapshot
-from core.store.audit import FileLines, SqlKeys, TableLines
-from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
+from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.store.budget import (
+    CountingBudget,
+    DailyCapLookup,
+    IsMeant,
+    means_everybody,
+    no_daily_caps,
+)
 from core.store.changes import SqlLedger
-from core.store.database import Connection, Database, SqliteDatabase
+from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
-from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
-from core.store.inbox import Intake, SqlInbox
+from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
+from core.store.inbox import SenderLimits, SqlInbox
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
 from core.store.remembered import import_file
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
-from core.store.threads import give_up_spares
+from core.store.threads import erase_spare_remotes
 from core.store.turns import SqlJournal
 from core.text import commonmark
 from core.tools.code.source import Runner
@@ -76,12 +88,12 @@ class Spending:
     nobody has two budgets. `is_meant`: see `CountingBudget`.
     """
 
-    caps: Caps = uncapped
+    caps: DailyCapLookup = no_daily_caps
     allowances: Callable[[], Sequence[Allowance]] = tuple
     prices: Callable[[], Prices] = Prices
-    is_meant: IsMeant = everybody_is
+    is_meant: IsMeant = means_everybody
     canonical_person: Callable[[str], str] = str
-    intake: Callable[[], Intake] = Intake
+    intake: Callable[[], SenderLimits] = SenderLimits
     """How much one person may send."""
 
 
@@ -119,7 +131,7 @@ class Stores:
 
     database: Database
     threads: KeptThreads
-    kept: Bytes
+    kept: FileBytes
     audit: AuditLog
     jobs: Jobs | None = None
 
@@ -129,20 +141,22 @@ class Stores:
 
         Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
         if keeps:
-            await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
+            await asyncio.to_thread(
+                snapshot.snapshot_before_migration, home / "ponte.db", len(MIGRATIONS)
+            )
         database, threads = await asyncio.gather(
             SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
             FileThreadMap.open(home / "threads.db"),
         )
-        await database.write(give_up_spares)
+        await database.write(erase_spare_remotes)
         for face in FACES:
             if isinstance(face, ChatIntegration):
                 if face.remembers:
                     await import_file(database, home / face.remembers)
                 for name in face.obsolete_files:
                     await asyncio.to_thread((home / name).unlink, missing_ok=True)
-        lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
@@ -154,15 +168,15 @@ class Stores:
         database = await PostgresDatabase.open(url, MIGRATIONS)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
-        lines, keys = TableLines(database), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = TableAuditLines(database), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Of all processes: what the first one brought."""
 
-        def write(connection: Connection) -> bytes:
+        def write(connection: SqlConnection) -> bytes:
             connection.execute(
                 "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (name, own),
@@ -185,7 +199,7 @@ class Engine:
     def __init__(self, stores: Stores, choices: Choices) -> None:
         self._stores = stores
         database, jobs, spending = stores.database, stores.jobs, choices.spending
-        claims = (jobs.process, jobs.fresh) if jobs else ()
+        claims = (jobs.process, jobs.is_alive) if jobs else ()
         self.threads = stores.threads
         self.audit = stores.audit
         self.peers: Peers = jobs or Alone(database)
@@ -201,9 +215,9 @@ class Engine:
             database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
             allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
         )  # fmt: skip
-        self.replies: dict[str, Replies] = {}
-        self.fetch: dict[str, Fetch] = {}
-        self.look_up: dict[str, LookUp] = {}
+        self.replies: dict[str, ReplyFactory] = {}
+        self.fetch: dict[str, FetchAttachment] = {}
+        self.look_up: dict[str, LoadContext] = {}
         self.messengers: dict[str, Messenger] = {}
         self._moved = asyncio.Event()
         self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
@@ -211,7 +225,7 @@ class Engine:
         self.changes = Changes(
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
             approval=choices.approval, audit=self.audit, moved=self._moved.set,
-            clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
+            clock=choices.clock, purse=self.budget, reached=self.outbox.has_reached,
             labels=self._labels,
         )  # fmt: skip
         requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
@@ -223,7 +237,7 @@ class Engine:
         )  # fmt: skip
         tool_contexts = ToolContexts(
             self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
-            self.inbox.stopped,
+            self.inbox.is_stopped,
         )  # fmt: skip
         self.commands = Commands(
             services, choices.board,
@@ -232,17 +246,19 @@ class Engine:
             why=Why(services),
             forgotten=self._forgotten,
             kept_days=choices.retention.of,
-            remains=lambda: database.remains,
+            remains=lambda: database.remains_notice,
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, self.replies, choices.profile, self.look_up
         )
-        maintenance = Maintenance(database.scrub, self.budget.settle_left, database.tidy)
+        maintenance = Maintenance(
+            database.scrub, self.budget.settle_ended_turns, database.remove_old_copies
+        )
         self.upkeep = Upkeep(
             services, self.commands.forget_idle, choices.retention, maintenance, self.audit,
             self.directory,
         )  # fmt: skip
-        self.inbox.admit_by(Admission(self.inbox.unstarted, choices.policy).admit)
+        self.inbox.set_admission(Admission(self.inbox.find_unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -250,7 +266,7 @@ class Engine:
         """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
         opened, *_ = await asyncio.gather(
             _given(stores) if stores else Stores.in_home(home),
-            asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+            asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),
             asyncio.to_thread(commonmark.parser),
         )
         return cls(opened, choices)
@@ -307,7 +323,7 @@ class Engine:
 
     async def _forgotten(self) -> None:
         await self.upkeep.request_round()
-        await self.peers.tell("forgotten", "")
+        await self.peers.notify("forgotten", "")
 
     async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
         """A card is not held up by a platform that does not tell."""

@@ -48,5 +48,5 @@ def one_person(key: str) -> str:
     return f"{max(ADMINS)}:{OWNER}" if platform in ADMINS and name == OWNER else key
 
 
-ADMINS = frozenset(name for name, own in RIGHTS.items() if own.one_name)
+ADMINS = frozenset(name for name, own in RIGHTS.items() if own.has_one_owner)
 """Who approves what needs an admin, where PONTE_ADMINS does not say."""

@@ -66,7 +66,7 @@ class Registry:
         command = self._commands().get(slug)
         return command is None or command.effect != "read"
 
-    async def known(self, person: Person, address: Address) -> list[QuickCommand]:
+    async def list_available(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _record(slug, command)
             for slug, command in self._commands().items()
@@ -79,10 +79,10 @@ class Registry:
         check_slug(slug)  # also one that a model made up, before any card about it
         command = self._commands().get(slug)
         if command is None and (self._any_slug or not self._commands()):
-            (await self._right(person, address, slug)).check()
+            (await self._right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
-            slugs = [each.slug for each in await self.known(person, address)]
+            slugs = [each.slug for each in await self.list_available(person, address)]
             if near := difflib.get_close_matches(slug, slugs, 1):
                 raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
             if slugs:
@@ -92,7 +92,7 @@ class Registry:
             raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
             raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
-        (await self._right(person, address, slug)).check()
+        (await self._right(person, address, slug)).raise_if_denied()
         return _record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:

@@ -10,7 +10,7 @@ from bot.home import Home
 from bot.settings import Settings
 from core.chat.platform import ChatPlatform, Platform
 from core.integrations.integration import OwnerIntegration
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Surfaces:
 
     async def start(self) -> None:
         """Raises PonteError where one of them cannot be served."""
-        await together(*(self._start(platform) for platform in self.all))
+        await run_together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
         always = [own for face, own in self.owned if face.always]

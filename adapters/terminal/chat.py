@@ -30,11 +30,11 @@ from core.changes.cards import differences
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
-from core.runtime.retry import after_each, retry
+from core.runtime.retry import retry, wait_after_each
 from core.text.commonmark import parser
-from core.text.i18n import moment, say, size
-from core.text.markdown import ended, is_plain, unclickable
-from core.text.text import after, clean, file_name
+from core.text.i18n import format_moment, format_size, say
+from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
+from core.text.text import clean_text, fence_after_line, safe_file_name
 
 MOMENT = 1.0
 """Seconds that `stop` has to come to its own end."""
@@ -184,13 +184,13 @@ class Downloads:
         self._folder = folder
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> Fetched:
-        name, size = file_name(str(file["name"])), int(file["size"])
+        name, size = safe_file_name(str(file["name"])), int(file["size"])
         try:
             data = await self._http.get_bytes(f"{HOST}{file['url']}", headers=headers)
         except HttpError:
             return Fetched(name, size)
         if file["type"] == CODE:
-            return Fetched(name, size, code=clean(data.decode(errors="replace")).rstrip())
+            return Fetched(name, size, code=clean_text(data.decode(errors="replace")).rstrip())
         try:
             return Fetched(name, size, str(await asyncio.to_thread(self._save, name, data)))
         except OSError:
@@ -235,13 +235,13 @@ class Screen:
     def line(self, text: str) -> None:
         """A line of its own, from us or from outside."""
         self._wipe()
-        self._write(f"{clean(text)}\n")
+        self._write(f"{clean_text(text)}\n")
 
     def progress(self, words: str) -> None:
         """Over the line that was there before, until text comes."""
         if not self.live or self._shown:
             return
-        words = clean(words).replace("\n", " ")
+        words = clean_text(words).replace("\n", " ")
         width = shutil.get_terminal_size().columns - 1
         self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
         self._progress = bool(words)
@@ -249,14 +249,14 @@ class Screen:
     def grow(self, text: str) -> None:
         """The answer so far: each block of its Markdown is drawn when it has ended, and what comes
         after the last one stands as it is written."""
-        text = clean(text)
+        text = clean_text(text)
         if not self.live or self._shown.startswith(text):
             return
         self._wipe()
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._shown, self._rendered = "", 0
-        if end := ended(text[self._rendered :]):
+        if end := ended_blocks_length(text[self._rendered :]):
             self._settle(text[: self._rendered + end])
         tail, stands = text[self._rendered :], self._shown[self._rendered :]
         if not tail.startswith(stands):
@@ -291,7 +291,7 @@ class Screen:
 
     def answer(self, body: Mapping[str, Any], files: Sequence[Fetched] = ()) -> None:
         """The whole answer: what `done` says, and its files."""
-        text = clean(str(body["response"]))
+        text = clean_text(str(body["response"]))
         if self.live:
             self.grow(text)
             self._wipe()
@@ -325,7 +325,7 @@ class Screen:
                 self.line(self._readable(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
-            when = moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
+            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
             self.line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
@@ -333,7 +333,7 @@ class Screen:
 
     def _readable(self, text: str) -> str:
         """Somebody's words on a card; a pipe links nothing, and nothing is changed there."""
-        return unclickable(text) if self.live else text
+        return defang_for_terminal(text) if self.live else text
 
     def _wipe(self) -> None:
         if self._progress:
@@ -347,7 +347,7 @@ class Screen:
 
 def drawn_markdown(text: str) -> str:
     """As a terminal shows it: bold, lists, tables, code; an address stands in full."""
-    if is_plain(text) or _DEEP.search(text):
+    if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.console import Console
     from rich.markdown import Markdown
@@ -380,7 +380,7 @@ def attached(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST:
-            raise TooLarge(size=size(path.stat().st_size), limit=size(LARGEST))
+            raise TooLarge(size=format_size(path.stat().st_size), limit=format_size(LARGEST))
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
@@ -421,7 +421,7 @@ async def turn_stream(
     """
     accepts = {**headers, "Accept": "text/event-stream"}
     sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
-    async with http.lines(
+    async with http.stream_lines(
         "POST", f"{HOST}/chat", headers=accepts, silence=SILENCE, **sent
     ) as lines:
         name = ""
@@ -502,7 +502,7 @@ class Talk:
             if not keyboard.prompts:
                 self._screen.prompt()
             line = await self.interrupts.outlast(_message(keyboard))
-            text = clean(line or "").strip()
+            text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT:
                 if line is None and self._screen.live:
                     self._screen.line("")
@@ -553,7 +553,7 @@ class Talk:
         try:
             await retry(
                 lambda: self._follow(body, uploads), HttpError,
-                after_each(RECONNECT_PAUSES_SECONDS, wait),
+                wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:
             self._fail(_error_words(refused))
@@ -619,10 +619,10 @@ async def _message(keyboard: Lines) -> str | None:
         return text
     lines, fence = text.split("\n"), None
     for line in lines:
-        fence = after(line, fence, len(line))
+        fence = fence_after_line(line, fence, len(line))
     while fence is not None and (more := await keyboard.line()) is not None:
         lines.append(more)
-        fence = after(more, fence, len(more))
+        fence = fence_after_line(more, fence, len(more))
     return "\n".join(lines)
 
 

@@ -30,11 +30,11 @@ from core.domain.messages import (
     ReplyTo,
     Usage,
 )
-from core.domain.records import Action, Health, Listed, Shown
-from core.integrations.integration import Alone, Handler, Operator, Peers, Used
-from core.ports.conversations import Files, Inbox, Posts, Reply, StatusBoard
+from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
+from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
+from core.ports.conversations import Files, Inbox, PostJournal, Reply, StatusBoard
 from core.ports.rights import PageAccounts, Policy
-from core.rights.policy import OWNER
+from core.rights.policy import OWNER_ID
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -48,7 +48,7 @@ CAP = 1_000_000
 class Mounted:
     """An ASGI application for one POST route that checks its callers itself."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: HttpHandler) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
@@ -92,7 +92,7 @@ class WebAdapter:
         board: StatusBoard,
         readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
         metrics: Callable[[], Awaitable[str]] | None = None,
-        usage: Used | None = None,
+        usage: UsageReport | None = None,
         operator: Operator | None = None,
         extra: Mapping[str, Asgi] | None = None,
         locale: str = "en",
@@ -105,7 +105,7 @@ class WebAdapter:
         self._listener = listener
         self._extra = extra or {}
         self._server: Any = None
-        self._hub = Hub(inbox.answer_of, peers or Alone(), journal, auth.still)
+        self._hub = Hub(inbox.wait_for_answer, peers or Alone(), journal, auth.still)
         if people is not None:
             people.on_change(self._hub.look)
         self._site = Site(
@@ -118,7 +118,7 @@ class WebAdapter:
     def name(self) -> str:
         return self._site.auth.platform
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         return WebReply(self._hub, to)
 
     async def start(self) -> None:
@@ -368,7 +368,7 @@ class Hub:
 
     async def tell(self, word: str, turn: str) -> None:
         with suppress(PonteError):
-            await self._peers.tell(word, turn)
+            await self._peers.notify(word, turn)
 
     async def spread(self, turn: str, progress: Progress) -> None:
         """Show it to those who follow at another process, now and then."""
@@ -376,12 +376,12 @@ class Hub:
         if not self._alone and now - self._told.get(turn, 0.0) >= SPREAD:
             self._told = {k: at for k, at in self._told.items() if now - at < HOUR} | {turn: now}
             with suppress(PonteError):
-                await self._peers.show(turn, progress)
+                await self._peers.save_progress(turn, progress)
 
     async def _progressed(self, turn: str) -> None:
         for conversation, channel in list(self._channels.items()):
             if channel.followers and turn in channel.turns and turn not in self._told:
-                progress = await self._peers.shown(turn)
+                progress = await self._peers.read_progress(turn)
                 if progress and turn in channel.turns and not channel.turns[turn].is_ended:
                     self.show(conversation, turn, progress)
 
@@ -393,9 +393,9 @@ class Hub:
         if self._streams and (found := await self._found(turn)) and found.answer:
             self.redraw(found.message.address.conversation, turn, found.answer.cards)
 
-    async def _found(self, turn: str) -> Shown | None:
+    async def _found(self, turn: str) -> HistoryEntry | None:
         try:
-            return await self._journal.turn_of(turn) if self._journal else None
+            return await self._journal.history_entry(turn) if self._journal else None
         except PonteError:
             return None
 
@@ -481,7 +481,7 @@ class WebReply:
         self._hub.show(self._conversation, self._turn, progress)
         await self._hub.spread(self._turn, progress)
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         return None
 
     async def finish(self, answer: Answer) -> None:
@@ -491,24 +491,30 @@ class WebReply:
         self._hub.redraw(self._conversation, self._turn, answer.cards)
         await self._hub.tell("cards", self._turn)
 
-    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         self._hub.finish(self._conversation, self._turn, answer)
 
 
 class Transcripts(Protocol):
     """What is read of the journal."""
 
-    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
+    async def history(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]: ...
 
-    async def turn_of(self, turn: str) -> Shown: ...
+    async def history_entry(self, turn: str) -> HistoryEntry: ...
 
-    async def used(self, seq: int) -> Usage: ...
+    async def usage_of(self, seq: int) -> Usage: ...
 
-    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]: ...
+    async def list_conversations(
+        self, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]: ...
 
-    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
+    async def search_conversations(
+        self, platform: str, words: str, person: str = ""
+    ) -> Mapping[str, str]: ...
 
-    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None: ...
+    async def set_listing(
+        self, conversation: str, title: str | None, pinned: bool | None
+    ) -> None: ...
 
 
 @dataclass(slots=True)
@@ -529,7 +535,7 @@ class Site:
     taking: bool = True
     policy: Policy | None = None
     """Without one, whoever is let in may do everything."""
-    usage: Used | None = None
+    usage: UsageReport | None = None
 
     async def may(self, person: Person, action: Action) -> bool:
         """Whether they may do that here."""
@@ -539,9 +545,9 @@ class Site:
 
     async def check_operates(self, person: Person) -> None:
         """That they are the owner or an admin. Raises NotAllowed."""
-        if self.policy is not None and person.id != OWNER:
+        if self.policy is not None and person.id != OWNER_ID:
             address = self.place(person, "main")
-            (await self.policy.may(person, address, "administer")).check()
+            (await self.policy.may(person, address, "administer")).raise_if_denied()
 
     def place(self, person: Person, conversation: str) -> Address:
         """Where a person is in what they call `conversation`: everybody has their own."""
@@ -549,7 +555,7 @@ class Site:
 
     def own(self, person: Person) -> str:
         """What `Address.person` is in their conversations: "" for the owner of the surface."""
-        return "" if person.id == OWNER else person.id
+        return "" if person.id == OWNER_ID else person.id
 
     def key(self, person: Person, conversation: str) -> str:
         """The conversation key of what that person calls `conversation`."""

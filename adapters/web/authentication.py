@@ -25,11 +25,11 @@ from urllib.parse import urlsplit
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized, WrongToken
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
-from core.domain.records import Account
+from core.domain.records import PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import PageAccounts
-from core.rights.policy import OWNER
-from core.store.page_accounts import hashed
+from core.rights.policy import OWNER_ID
+from core.store.page_accounts import hash_token
 
 SESSION = 30 * 86_400
 """Seconds that a session lasts."""
@@ -74,7 +74,7 @@ class Session:
 
     visitor: Visitor
     until: float
-    accounts: Sequence[Account]
+    accounts: Sequence[PageAccount]
 
     @property
     def id(self) -> str:
@@ -160,7 +160,7 @@ class Login:
         self._clock = clock
         self._now = now
         self._people = people
-        self._owner = Visitor(Person(platform, OWNER))
+        self._owner = Visitor(Person(platform, OWNER_ID))
         self._tries: deque[tuple[float, str]] = deque()
 
     async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
@@ -180,10 +180,10 @@ class Login:
         not the owner's and the others' cannot be read.
         """
         source, unread = _source(address), None
-        accounts: Sequence[Account] = ()
+        accounts: Sequence[PageAccount] = ()
         if has_generated_form(offered):
             try:
-                accounts = await self._people.all() if self._people else ()
+                accounts = await self._people.list_all() if self._people else ()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             if found := self._find_generated(offered, accounts):
@@ -196,13 +196,13 @@ class Login:
             raise unread or WrongToken()
         return self._owner
 
-    def _find_generated(self, offered: str, accounts: Sequence[Account]) -> Visitor | None:
+    def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
         found = None
         if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
             found = self._owner
-        digest = hashed(offered)
+        digest = hash_token(offered)
         for account in accounts:
-            if hmac.compare_digest(digest, account.token):
+            if hmac.compare_digest(digest, account.token_hash):
                 found = self._visitor(account)
         return found
 
@@ -210,7 +210,7 @@ class Login:
         if await self._is_ended(visitor):
             return False
         account = await self._account(visitor.person.id) if visitor.token else None
-        return not visitor.token or bool(account and account.token == visitor.token)
+        return not visitor.token or bool(account and account.token_hash == visitor.token)
 
     def session(self, visitor: Visitor | None = None) -> str:
         """What a browser keeps: it ends by itself, and with a new token."""
@@ -244,7 +244,7 @@ class Login:
         said, _, seal = (kept.value if kept else "").rpartition("-")
         if not said:
             return None
-        visitor, accounts = self._owner, list[Account]()
+        visitor, accounts = self._owner, list[PageAccount]()
         if name := said.split("-", 2)[2:]:
             account = await self._account(name[0])
             if account is None:
@@ -255,7 +255,7 @@ class Login:
         until = int(said.partition("-")[0], 16)
         if until <= self._now():
             return None
-        return Session(replace(visitor, session=hashed(said)), until, accounts)
+        return Session(replace(visitor, session=hash_token(said)), until, accounts)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
         """Whether they signed out. An owner comes in while that cannot be read, to see what is
@@ -269,14 +269,14 @@ class Login:
                 raise
             return False
 
-    async def _account(self, name: str) -> Account | None:
+    async def _account(self, name: str) -> PageAccount | None:
         if self._people is None:
             return None
         return await self._people.find(Person(self._owner.person.platform, name).key)
 
-    def _visitor(self, account: Account) -> Visitor:
+    def _visitor(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
-        return Visitor(Person(platform, name, name=name), account.token)
+        return Visitor(Person(platform, name, name=name), account.token_hash)
 
     def _key_of(self, visitor: Visitor) -> bytes:
         """Who reads the hashes alone cannot make sessions: the owner's token is in it, too."""
@@ -284,13 +284,13 @@ class Login:
             return self._key
         return hmac.digest(self._key, visitor.token.encode(), "sha256")
 
-    async def _saw(self, visitor: Visitor, accounts: Sequence[Account]) -> None:
+    async def _saw(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
         """Kept once a day."""
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
         for account in accounts:
-            if account.person == visitor.person.key and account.seen < today and self._people:
+            if account.person == visitor.person.key and account.last_visit < today and self._people:
                 with suppress(NotStored):
-                    await self._people.saw(account.person, today)
+                    await self._people.record_visit(account.person, today)
 
     def _check_tries(self, source: str) -> None:
         """Raises TooManyTries."""
@@ -308,7 +308,7 @@ class SocketAuthentication:
     secure = False
     origin = ""
     cookie = ""
-    _visitor = Visitor(Person("terminal", OWNER))
+    _visitor = Visitor(Person("terminal", OWNER_ID))
 
     async def admit(self, visit: Visit) -> Visitor:
         return self._visitor

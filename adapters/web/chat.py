@@ -36,7 +36,7 @@ from adapters.web.requests import (
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
-from core.domain.records import FINAL_STATES, QuickCommand, Receipt, Shown
+from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
 from core.text.i18n import say
 
 REFUSED = ("forbidden", "too_many", "forgotten")
@@ -76,10 +76,10 @@ class Chat:
         if streams:
             return self._stream(request, receipt, said)
         # What was one too many is in no list of the conversation: only this answer can say so.
-        if "respond-async" in request.headers.get("prefer", "") and not receipt.refused:
+        if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
-        answer = await self._site.inbox.answer_of(receipt.seq)
+        answer = await self._site.inbox.wait_for_answer(receipt.seq)
         return await self._answered(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
@@ -127,7 +127,7 @@ class Chat:
         """A repeat gets the first turn and its answer, whatever else it carries."""
         key = requests.event_key_of(visitor_of(request).person, asked.event_key or "")
         if asked.event_key and (first := await requests.known(self._site, key)):
-            return Receipt(first.seq, first.turn, False, refused=first.refused), first.message
+            return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await requests.message_text(asked.message)
         said = requests.message(
             self._site, request, text, asked.conversation, asked.event_key,
@@ -145,7 +145,7 @@ class Chat:
     async def _again(self, said: Message) -> tuple[Attachment, ...]:
         """The files of what is asked again. Raises NotFound, and BadRequest for what is not the
         last that was asked, or not answered yet."""
-        shown = await self._site.journal.shown(said.address.conversation)
+        shown = await self._site.journal.history(said.address.conversation)
         if not any(one.turn == said.replaces for one in shown):
             raise NotFound(what="turn")
         last = shown[-1]
@@ -161,7 +161,7 @@ class Chat:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
             options = view_options(request, self._site)
-            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.waiting)
+            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.turns_ahead)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
@@ -178,11 +178,11 @@ class Chat:
     ) -> Answer:
         said = requests.message(self._site, request, words, conversation, event_key, clicked=True)
         receipt, _ = await requests.accept(self._site, said)
-        return await self._site.inbox.answer_of(receipt.seq)
+        return await self._site.inbox.wait_for_answer(receipt.seq)
 
-    async def _turn(self, request: Request) -> Shown:
+    async def _turn(self, request: Request) -> HistoryEntry:
         """Raises NotFound also for a turn of another person or platform."""
-        shown = await self._site.journal.turn_of(str(request.path_params["turn"]))
+        shown = await self._site.journal.history_entry(str(request.path_params["turn"]))
         conversation = shown.message.address.conversation
         if not self._site.owns(visitor_of(request).person, conversation):
             raise NotFound(what="turn")
@@ -192,7 +192,7 @@ class Chat:
 
 
 def _command_json(command: QuickCommand, locale: str) -> Json:
-    title, description = command.told(locale)
+    title, description = command.title_and_description(locale)
     return {
         "slug": command.slug,
         "title": title or command.slug,

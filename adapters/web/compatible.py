@@ -60,13 +60,13 @@ from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_event
 from core.changes.cards import differences
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
-from core.domain.messages import ONCE, Answer, Card, Message, Person, Progress, Quote
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, Message, Person, Progress, Quote
 from core.domain.records import Receipt
 from core.rights.policy import DEFAULT_RULE
+from core.text.i18n import format_size as size_of
 from core.text.i18n import say
-from core.text.i18n import size as size_of
-from core.text.markdown import unlinked
-from core.text.text import clean, file_name, one_line
+from core.text.markdown import defang_for_discord
+from core.text.text import clean_text, safe_file_name, to_one_line
 
 MODEL = "ponte"
 """What is asked where no other model may be chosen."""
@@ -256,7 +256,7 @@ class CompatibleWriter:
         rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
         for event in self._dialect.grows(rest) if rest else ():
             yield event
-        usage = await self._site.journal.used(self._taken.receipt.seq)
+        usage = await self._site.journal.usage_of(self._taken.receipt.seq)
         for event in self._dialect.ends(sent + rest, usage, outcome.status == "stopped"):
             yield event
 
@@ -371,12 +371,12 @@ class Compatible:
         event_key = requests.event_key_of(person, key)
         first = await requests.known(site, event_key) if given else None
         if first is not None:
-            receipt, said = Receipt(first.seq, first.turn, fresh=False), first.message
+            receipt, said = Receipt(first.seq, first.turn, is_new=False), first.message
         else:
             channel = await self._conversation(request, asked, event_key)
             said = requests.message(site, request, "", channel, key)
             receipt, said = await requests.accept(site, await self._said(request, asked, said))
-        once = said.address.channel.startswith(ONCE)
+        once = said.address.channel.startswith(ONE_REQUEST_PREFIX)
         left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _nothing
         page = self._page(request, said)
         return Taken(
@@ -395,19 +395,21 @@ class Compatible:
             channel = shown.address.channel
             if named not in ("", channel):
                 raise OtherConversation
-            said = await site.journal.shown(shown.address.conversation)
+            said = await site.journal.history(shown.address.conversation)
             asking = [one.turn for one in said if not one.message.clicked]
             if not asking or asking[-1] != shown.turn:
                 raise NotTheLast
             return channel
-        if named.startswith(ONCE) and not await site.journal.shown(site.key(person, named)):
+        if named.startswith(ONE_REQUEST_PREFIX) and not await site.journal.history(
+            site.key(person, named)
+        ):
             raise NotFound(what="conversation")
-        return named or ONCE + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+        return named or ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
 
     async def _previous(self, person: Person, response: str) -> Message:
         """What a response of theirs answered. Raises NotFound."""
         try:
-            shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE))
+            shown = await self._site.journal.history_entry(response.removeprefix(RESPONSE))
         except NotFound:
             raise NotFound(what="response") from None
         address = shown.message.address
@@ -422,7 +424,7 @@ class Compatible:
         heard, site = list(asked.heard), self._site
         if not heard or heard[-1].role != "user":
             raise NotTheirTurn
-        once = said.address.channel.startswith(ONCE) and not asked.previous
+        once = said.address.channel.startswith(ONE_REQUEST_PREFIX) and not asked.previous
         if not once or request.headers.get("x-ponte-conversation"):
             heard = await self._untold(heard, said.address.conversation)
         if sum(len(one.text) for one in heard) >= TEXT:
@@ -444,7 +446,7 @@ class Compatible:
         return said
 
     async def _untold(self, heard: list[Heard], conversation: str) -> list[Heard]:
-        shown = await self._site.journal.shown(conversation)
+        shown = await self._site.journal.history(conversation)
         told = {quote for one in shown for quote in one.message.brought}
         last = max((n for n, one in enumerate(heard) if one.role == "assistant"), default=-1)
         return [
@@ -464,7 +466,7 @@ class Compatible:
     async def _whole(
         self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
     ) -> Response:
-        answer = asyncio.ensure_future(self._site.inbox.answer_of(taken.receipt.seq))
+        answer = asyncio.ensure_future(self._site.inbox.wait_for_answer(taken.receipt.seq))
         gone = asyncio.ensure_future(_gone(request))
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -478,7 +480,7 @@ class Compatible:
             await asyncio.gather(answer, gone, return_exceptions=True)
         if failure := _failure(told):
             return failure
-        usage = await self._site.journal.used(taken.receipt.seq)
+        usage = await self._site.journal.usage_of(taken.receipt.seq)
         text = text_with_links(told, taken)
         return JSONResponse(dialect.whole(text, usage, told.status == "stopped"))
 
@@ -531,7 +533,7 @@ class Compatible:
         """Ours, and those that a rule of the operator's gives this person by name."""
         policy, place = self._site.policy, self._site.place(person, "main")
         found = [MODEL]
-        for name in policy.named("model") if policy else ():
+        for name in policy.list_names("model") if policy else ():
             verdict = await policy.may(person, place, "model", name) if policy else None
             if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
                 found.append(name)
@@ -540,13 +542,13 @@ class Compatible:
     async def _check_model(self, person: Person, name: str) -> None:
         """Raises NoSuchModel."""
         if name != MODEL and name not in await self._models(person):
-            raise NoSuchModel(model=clean(name)[:60], param="model")
+            raise NoSuchModel(model=clean_text(name)[:60], param="model")
 
 
 def text_with_links(answer: Answer, taken: Taken) -> str:
     """Return the answer as text, with its cards as text and the addresses of its files."""
     origin = taken.page.partition("/#")[0]
-    lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
+    lines = [f"{to_one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
     cards = [card_text(card, taken.page, taken.said.locale) for card in answer.cards]
     return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
 
@@ -554,8 +556,10 @@ def text_with_links(answer: Answer, taken: Taken) -> str:
 def card_text(card: Card, page: str, locale: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
     rows = [f"- {each}" for row in card.rows for each in differences(row)]
-    head = f"**{one_line(card.title)}** ({say(card.state, locale)})"
-    body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))
+    head = f"**{to_one_line(card.title)}** ({say(card.state, locale)})"
+    body = defang_for_discord(
+        "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
+    )
     if not (card.actions and page):
         return body.rstrip()
     return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
@@ -564,9 +568,9 @@ def card_text(card: Card, page: str, locale: str) -> str:
 def _heard(line: Line | InputItem, where: str) -> Heard:
     """Raises NotTaken, BadRequest."""
     if isinstance(line, InputItem) and line.type != "message":
-        raise NotTaken(param=f"{where}: {clean(line.type)[:40]}")
+        raise NotTaken(param=f"{where}: {clean_text(line.type)[:40]}")
     if line.role not in (*WISHES, "user", "assistant"):
-        raise NotTaken(param=f"{where}.role: {clean(line.role)[:40]}")
+        raise NotTaken(param=f"{where}.role: {clean_text(line.role)[:40]}")
     if (line.model_extra or {}).get("tool_calls"):
         raise NotTaken(param=f"{where}.tool_calls")
     if line.content is None or isinstance(line.content, str):
@@ -597,7 +601,7 @@ def _read_part(
         case {"type": "input_file", "file_url": str()}:
             raise FromElsewhere(param=where)
         case _:
-            raise NotTaken(param=f"{where}: {clean(str(part.get('type', '')))[:40]}")
+            raise NotTaken(param=f"{where}: {clean_text(str(part.get('type', '')))[:40]}")
 
 
 def _upload(url: str, name: str, where: str) -> Upload:
@@ -614,12 +618,14 @@ def _upload(url: str, name: str, where: str) -> Upload:
         raise TooLarge(size=size_of(len(data)), limit=size_of(FILE))
     kind = (found[1] if found else mimetypes.guess_type(name)[0] or "").lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return Upload(file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data)
+    return Upload(
+        safe_file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
+    )
 
 
 def _quote(heard: Heard) -> Quote:
     """With a word for each of its files, which go along with the message."""
-    named = [f"[{file_name(name or 'file')}]" for _, name, _ in heard.files]
+    named = [f"[{safe_file_name(name or 'file')}]" for _, name, _ in heard.files]
     return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
 
 

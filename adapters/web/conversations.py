@@ -47,11 +47,11 @@ from adapters.web.stream import (
 from core.commands.grammar import TRANSLATED
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
-from core.domain.records import Listed, Shown
+from core.domain.records import ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
-from core.rights.policy import OWNER
-from core.text.i18n import LOCALES, moment, say
-from core.text.text import clean, cut, file_name, one_line
+from core.rights.policy import OWNER_ID
+from core.text.i18n import LOCALES, format_moment, say
+from core.text.text import clean_text, safe_file_name, to_one_line, truncate
 
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""
@@ -127,9 +127,9 @@ class Conversations:
         `?search=` leaves those that say these words, each with the newest `turn` that does."""
         platform, journal = self._site.auth.platform, self._site.journal
         own = self._site.own(visitor_of(request).person)
-        words = clean(request.query_params.get("search", "")).strip()[:LONGEST_SEARCH]
-        hits = await journal.found(platform, words, own) if words else {}
-        all = await journal.listed(platform, own)
+        words = clean_text(request.query_params.get("search", "")).strip()[:LONGEST_SEARCH]
+        hits = await journal.search_conversations(platform, words, own) if words else {}
+        all = await journal.list_conversations(platform, own)
         return JSONResponse(
             {
                 "conversations": [
@@ -143,35 +143,35 @@ class Conversations:
     async def mark(self, request: Request) -> Response:
         """Name or pin it."""
         marks = await read_json(request, Marks)
-        title = None if marks.title is None else one_line(marks.title, LONGEST_TITLE)
+        title = None if marks.title is None else to_one_line(marks.title, LONGEST_TITLE)
         key = self._address(request).conversation
-        await self._site.journal.mark(key, title, marks.pinned)
+        await self._site.journal.set_listing(key, title, marks.pinned)
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
         """Erase it: the word `forget`, said for the person, so that it is stored first."""
         address = self._address(request)
-        if not await self._site.journal.shown(address.conversation):
+        if not await self._site.journal.history(address.conversation):
             raise NotFound(what="conversation")
         answer = await self._forget(request, address.channel)
         return JSONResponse({"status": "forgotten", "text": answer.text})
 
     async def export(self, request: Request) -> Response:
         """All of it as a Markdown file."""
-        shown = await self._site.journal.shown(self._address(request).conversation)
+        shown = await self._site.journal.history(self._address(request).conversation)
         if not shown:
             raise NotFound(what="conversation")
         title = titled(shown[0].message)
         locale = locale_of(request, self._site)
         text = "\n".join([f"# {title}", *(_exported(one, locale) for one in shown)])
-        headers = _download_headers(file_name(f"{title}.md"), "text/markdown")
+        headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
     async def show(self, request: Request) -> Response:
         """Messages and cards so far, oldest first; `cursor` is where `events` goes on from."""
         address = self._address(request)
         key = address.conversation
-        shown = await self._site.journal.shown(key)
+        shown = await self._site.journal.history(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
         html = view_options(request, self._site).html
         rendered = await asyncio.to_thread(_rendered, shown) if html else {}
@@ -222,7 +222,7 @@ class Conversations:
         said = message(self._site, request, "forget yes", conversation, clicked=True)
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
-        return await self._site.inbox.answer_of(receipt.seq)
+        return await self._site.inbox.wait_for_answer(receipt.seq)
 
     async def _theirs(self, request: Request, id: str) -> bool:
         """What came over Slack or Discord is for the people who are there."""
@@ -281,9 +281,11 @@ class Pages:
             {
                 "tries": await self._tries(person, tables, locale),
                 "tables": list(tables[:TABLES]),
-                "commands": [one.told(locale)[0] or one.slug for one in commands[:TABLES]],
+                "commands": [
+                    one.title_and_description(locale)[0] or one.slug for one in commands[:TABLES]
+                ],
                 "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
-                "demo": self._site.board.demo and operates,
+                "demo": self._site.board.is_demo and operates,
             }
         )
 
@@ -291,11 +293,11 @@ class Pages:
         """Three things that will work."""
         board, code = self._site.board, await self._site.may(person, "code")
         runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
-        if board.demo:
+        if board.is_demo:
             tries = [f"show {tables[0]}", "list tables"] if tables else []
             tries += ["run python print(2**100)"] if runs else []
         else:
-            tries = [say(NEWEST, locale, table=one_line(name, 60)) for name in tables[:1]]
+            tries = [say(NEWEST, locale, table=to_one_line(name, 60)) for name in tables[:1]]
             tries += [say("Draw y = sin(x) with Python.", locale)] if runs else []
         own = {english: name for name, english in TRANSLATED.get(locale, {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
@@ -317,7 +319,7 @@ class Pages:
         """Who asks: `person` is their key, as ponte.toml and `ponte usage` have it. Who `operates`
         sees how things are, and what all have used."""
         person = visitor_of(request).person
-        owner = person.id == OWNER
+        owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
         return JSONResponse(
             {"person": person.key, "name": person.id, "owner": owner, "operates": operates}
@@ -398,16 +400,16 @@ class OperatorRoutes:
 def titled(first: Message) -> str:
     """Its first words without their markup, whole; the name of its file where it has none."""
     head = first.text[: 4 * LONGEST_TITLE]
-    plain = one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
+    plain = to_one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
     if not plain and first.attachments:
-        plain = one_line(first.attachments[0].name)
+        plain = to_one_line(first.attachments[0].name)
     if len(plain) <= LONGEST_TITLE:
         return plain
     kept, space, _ = plain[:LONGEST_TITLE].rpartition(" ")
-    return f"{kept}…" if space else cut(plain, LONGEST_TITLE)
+    return f"{kept}…" if space else truncate(plain, LONGEST_TITLE)
 
 
-def _listed_json(one: Listed, hit: str) -> Json:
+def _listed_json(one: ConversationSummary, hit: str) -> Json:
     body: Json = {
         "id": one.first.address.channel,
         "title": one.title or titled(one.first),
@@ -417,9 +419,9 @@ def _listed_json(one: Listed, hit: str) -> Json:
     return body | {"turn": hit} if hit else body
 
 
-def _exported(one: Shown, locale: str) -> str:
+def _exported(one: HistoryEntry, locale: str) -> str:
     """One exchange in Markdown: who, when (UTC), what, and the names of files."""
-    at = moment(datetime.fromtimestamp(one.at, UTC), locale)
+    at = format_moment(datetime.fromtimestamp(one.at, UTC), locale)
     said = [f"## {one.message.author.name or say('You', locale)} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
@@ -442,7 +444,7 @@ def _download_headers(name: str, type: str) -> dict[str, str]:
 
 def _file_headers(file: File) -> dict[str, str]:
     picture = file.type in SHOWN
-    name = file_name(file.name)
+    name = safe_file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     how = "inline" if picture else "attachment"
     return {
@@ -452,12 +454,12 @@ def _file_headers(file: File) -> dict[str, str]:
     }
 
 
-def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
+def _rendered(shown: Sequence[HistoryEntry]) -> dict[str, str]:
     """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
     return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
 
 
-def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
+def _answer(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """The assistant's message: as `done` tells it, with the cards as they stand now."""
     body = answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]

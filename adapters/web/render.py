@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from core.text.markdown import ended, is_plain
+from core.text.markdown import ended_blocks_length, is_too_complex
 
 QUICK = 1_000
 """Characters that are rendered at once (some 4 ms); more goes to a thread."""
@@ -63,12 +63,12 @@ class GrowingHtml:
     async def of(self, text: str) -> str:
         """`text` is the whole so far. A definition may give a link to any block, so that text with
         one is rendered anew."""
-        if "]:" in text or is_plain(text):
+        if "]:" in text or is_too_complex(text):
             return await render(text)
         if not text.startswith(self._source):
             self._source = self._done = ""
         tail = text[len(self._source) :]
-        if end := ended(tail):
+        if end := ended_blocks_length(tail):
             self._done += await render(tail[:end])
             self._source, tail = text[: len(self._source) + end], tail[end:]
         return self._done + await render(tail)
@@ -76,7 +76,7 @@ class GrowingHtml:
 
 @functools.lru_cache(maxsize=256)
 def to_html(text: str) -> str:
-    if is_plain(text):
+    if is_too_complex(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _markdown().render(text),

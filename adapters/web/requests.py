@@ -38,11 +38,11 @@ from adapters.web.errors import (
 from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import Attachment, Message, Person, ReplyTo, turn_id
-from core.domain.records import Receipt, Shown
-from core.rights.policy import OWNER
-from core.text.i18n import LANGUAGE, nearest
-from core.text.i18n import size as size_of
-from core.text.text import check_json, clean, file_name, parse_json
+from core.domain.records import HistoryEntry, Receipt
+from core.rights.policy import OWNER_ID
+from core.text.i18n import LANGUAGE, nearest_locale
+from core.text.i18n import format_size as size_of
+from core.text.text import check_json, clean_text, parse_json, safe_file_name
 
 TEXT = 2_000_000
 """Bytes of one message's text must be fewer."""
@@ -160,7 +160,7 @@ class Guard:
             await send(event)
 
         visit = visit_of(scope)
-        LANGUAGE.set(nearest(asked_locale(visit.headers) or self._site.locale))
+        LANGUAGE.set(nearest_locale(asked_locale(visit.headers) or self._site.locale))
         try:
             scope.setdefault("state", {})[KNOWN] = await self._site.auth.admit(visit)
         except PonteError as error:
@@ -214,7 +214,9 @@ async def asked(request: Request) -> AsyncIterator[tuple[Asked, list[Upload]]]:
             elif name == "file":
                 uploads.append(await _upload(value))
             else:
-                raise BadRequest(why=f"a file must be sent as 'file', not {clean(name)[:40]!r}")
+                raise BadRequest(
+                    why=f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
+                )
         yield _checked(Asked, fields), uploads
     finally:
         await form.close()
@@ -225,13 +227,13 @@ async def message_text(text: str) -> str:
     size = len(text.encode(errors="replace"))
     if size >= TEXT:
         raise TooLarge(size=size_of(size), limit=size_of(TEXT))
-    return clean(text) if size < 50_000 else await asyncio.to_thread(clean, text)
+    return clean_text(text) if size < 50_000 else await asyncio.to_thread(clean_text, text)
 
 
 def event_key_of(person: Person, key: str) -> str:
     """The event's key in the inbox: a client's own `key` is one for each person. An owner's may
     hold any sign but a space, so what stands before the others' begins otherwise than theirs."""
-    name = "" if person.id == OWNER else f"@{person.id}"
+    name = "" if person.id == OWNER_ID else f"@{person.id}"
     return f"{person.platform}{name}:{key}"
 
 
@@ -271,10 +273,10 @@ def prefers(request: Request, preference: str) -> bool:
     return preference in [each.partition(";")[0].strip().lower() for each in asked]
 
 
-async def known(site: Site, event_key: str) -> Shown | None:
+async def known(site: Site, event_key: str) -> HistoryEntry | None:
     """The turn of an event that was accepted before."""
     try:
-        return await site.journal.turn_of(turn_id(event_key))
+        return await site.journal.history_entry(turn_id(event_key))
     except NotFound:
         return None
 
@@ -287,7 +289,7 @@ async def accept(site: Site, said: Message) -> tuple[Receipt, Message]:
     receipt = await site.inbox.accept(said)
     site.hub.watch(said.address.conversation, receipt.seq, said)
     await site.hub.tell("asked", said.turn)
-    first = None if receipt.fresh else await known(site, said.event_key)
+    first = None if receipt.is_new else await known(site, said.event_key)
     return receipt, first.message if first else said
 
 
@@ -332,7 +334,7 @@ def view_options(request: Request, site: Site) -> ViewOptions:
 
 
 def locale_of(request: Request, site: Site) -> str:
-    return nearest(asked_locale(request.headers) or site.locale)
+    return nearest_locale(asked_locale(request.headers) or site.locale)
 
 
 def visit_of(scope: Scope) -> Visit:
@@ -365,7 +367,7 @@ def _checked(form: type[M], data: Any) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:60]
-        why = f"{clean(where)}: {first['msg']}" if where else first["msg"]
+        why = f"{clean_text(where)}: {first['msg']}" if where else first["msg"]
         raise BadRequest(why=why) from None
 
 
@@ -375,7 +377,7 @@ async def _upload(sent: UploadFile) -> Upload:
         raise TooLarge(size=size_of(size), limit=size_of(FILE))
     kind = (sent.content_type or "").split(";")[0].strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return Upload(file_name(sent.filename or "file"), kind, await sent.read())
+    return Upload(safe_file_name(sent.filename or "file"), kind, await sent.read())
 
 
 def _capped(request: Request, limit: int) -> Request:

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from adapters.web.adapter import Site
 from adapters.web.requests import visitor_of
 from core.domain.errors import NotFound
-from core.rights.allowances import tell_estimates
-from core.text.i18n import LANGUAGE, money, number, say
+from core.rights.allowances import describe_estimates
+from core.text.i18n import LANGUAGE, format_money, format_number, say
 
 DAYS = 30
 WIDE, HIGH, BAR, FOOT = 720, 160, 24, 18
@@ -59,9 +59,9 @@ def page(days: Sequence[tuple[date, Row]]) -> str:
         for word in (say("day"), say("turns"), say("tokens"), say("US dollars"))
     )
     body = "".join(_line(day, row) for day, row in reversed(days) if row)
-    most = number(round(max(values), 2))
+    most = format_number(round(max(values), 2))
     estimated = sum(int(row.get("estimated") or 0) for _, row in days)
-    note = f"<p>{escape(tell_estimates(estimated))}</p>" if estimated else ""
+    note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
     return (
         f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -101,6 +101,6 @@ def tokens(row: Row) -> int:
 
 
 def _line(day: date, row: Row) -> str:
-    spent = "–" if row.get("cost") is None else money(cost(row))
-    cells = (day.isoformat(), number(turns(row)), number(tokens(row)), spent)
+    spent = "–" if row.get("cost") is None else format_money(cost(row))
+    cells = (day.isoformat(), format_number(turns(row)), format_number(tokens(row)), spent)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

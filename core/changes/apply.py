@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
-from core.domain.changes import PENDING, Change, Seen, Step, StepState, WriteKind
+from core.domain.changes import PENDING_STATES, Change, ChangeStep, RowCheck, StepState, WriteKind
 from core.domain.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
@@ -40,14 +40,14 @@ class _Run:
 
     change: Change
     applier: Applier
-    steps: dict[int, Step]
+    steps: dict[int, ChangeStep]
     repeated: set[int] = field(default_factory=set)
     """Steps that were written again after their answer was lost."""
     doing: Doing | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """A person has stopped the waiting for its end."""
 
-    def next_batch(self) -> list[Step]:
+    def next_batch(self) -> list[ChangeStep]:
         """What was being written comes first, and by itself."""
         writing = [step for step in self.steps.values() if step.state == "writing"]
         waiting = [step for step in self.steps.values() if step.state == "waiting"]
@@ -73,7 +73,7 @@ class Applying:
         if self._flights:
             await asyncio.wait(self._flights)
 
-    async def run(self, change: Change, doing: Doing | None = None) -> Sequence[Step]:
+    async def run(self, change: Change, doing: Doing | None = None) -> Sequence[ChangeStep]:
         """The steps at their end. Raises Draining and NotStored; then the same event goes on.
 
         `doing` is told how far a run is. Who cancels the waiting for a run leaves it: it is
@@ -89,14 +89,14 @@ class Applying:
             await self._to_its_record(self._take(run, steps), run)
         return tuple(run.steps.values())
 
-    async def settle(self, change: Change) -> Sequence[Step]:
+    async def settle(self, change: Change) -> Sequence[ChangeStep]:
         """The steps of one that will not go on; what was being written is looked for."""
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
         run = _Run(change, applier, {step.number: step for step in change.steps})
         run.repeated.update(run.steps)
-        if writing := change.having("writing"):
+        if writing := change.steps_in("writing"):
             batch = applier.open(change.draft)
             await self._to_its_record(self._look(run, batch, writing, sure=False), run)
         return tuple(run.steps.values())
@@ -117,7 +117,7 @@ class Applying:
                 task.uncancel()
             await flight
 
-    async def _take(self, run: _Run, steps: list[Step]) -> None:
+    async def _take(self, run: _Run, steps: list[ChangeStep]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
@@ -133,7 +133,7 @@ class Applying:
             elif ready := await self._ready(run, batch, steps):
                 await self._write(run, batch, ready)
 
-    async def _ready(self, run: _Run, batch: Batch, steps: list[Step]) -> list[Step]:
+    async def _ready(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> list[ChangeStep]:
         """Those that still stand as they were proposed on, journalled as being written."""
         try:
             seen = await self._read(run, batch, steps)
@@ -143,14 +143,14 @@ class Applying:
             return []
         steps = [
             replace(step, write=one.write, state="writing")
-            if one.standing == "before"
-            else replace(step, state="changed", now=one.now)
+            if one.state == "before"
+            else replace(step, state="changed", now=one.current)
             for step, one in zip(steps, seen, strict=True)
         ]
         await self._record(run, steps)
         return [step for step in steps if step.state == "writing"]
 
-    async def _write(self, run: _Run, batch: Batch, steps: list[Step]) -> None:
+    async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -167,7 +167,9 @@ class Applying:
             await self._record(run, written)
             await self._look(run, batch, written, sure=True)
 
-    async def _look(self, run: _Run, batch: Batch, steps: Sequence[Step], *, sure: bool) -> None:
+    async def _look(
+        self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
+    ) -> None:
         """Read what was written, or may have been."""
         try:
             seen = await self._read(run, batch, steps)
@@ -182,7 +184,7 @@ class Applying:
             judged = [self._repeatable(run, step) for step in judged]
         await self._record(run, judged)
 
-    def _repeatable(self, run: _Run, step: Step) -> Step:
+    def _repeatable(self, run: _Run, step: ChangeStep) -> ChangeStep:
         """A write that has not happened, as far as one can see, may be made again: once, and not
         a create or a run, because the first one may yet come late."""
         kind = run.change.draft.kind
@@ -192,7 +194,9 @@ class Applying:
         run.repeated.add(step.number)
         return replace(step, state="waiting" if again else "unknown")
 
-    async def _read(self, run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
+    async def _read(
+        self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
+    ) -> Sequence[RowCheck]:
         """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
         if run.change.draft.kind != "run":
             return await _checked(run, batch, steps)
@@ -212,14 +216,14 @@ class Applying:
                 task.cancel()
             await asyncio.gather(reading, *ends, return_exceptions=True)
 
-    async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
+    async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         await self._ledger.record(run.change.id, run.change.claim, steps)
         run.steps.update({step.number: step for step in steps})
 
-    async def _give_up(self, change: Change) -> Sequence[Step]:
+    async def _give_up(self, change: Change) -> Sequence[ChangeStep]:
         steps = [
             replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
-            if step.state in PENDING
+            if step.state in PENDING_STATES
             else step
             for step in change.steps
         ]
@@ -227,7 +231,7 @@ class Applying:
         return steps
 
 
-async def _checked(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
+async def _checked(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
     """Raises ToolError, whatever went wrong."""
     rows = [step.write for step in steps]
     try:
@@ -244,18 +248,18 @@ async def _checked(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[S
         raise ToolError(_BROKE) from None
 
 
-def _judged(step: Step, seen: Seen, sure: bool) -> Step:
+def _judged(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
     """`sure`: the system said that it was written."""
-    step = replace(step, write=seen.write, now=seen.now, words=seen.words)
-    if seen.standing == "after":
+    step = replace(step, write=seen.write, now=seen.current, words=seen.explanation)
+    if seen.state == "after":
         return replace(step, state="done")
-    if seen.standing == "failed":
+    if seen.state == "failed":
         return replace(step, state="failed")
     made = step.write.before is None  # a row that is there was written, whatever it lacks
-    if (sure or made) and seen.now is not None:
+    if (sure or made) and seen.current is not None:
         if step.write.after is None:
             return replace(step, state="failed", words=_STILL_THERE)
-        return replace(step, state="differs", words=", ".join(seen.differs))
-    if seen.standing == "before" and not sure:
+        return replace(step, state="differs", words=", ".join(seen.differing_fields))
+    if seen.state == "before" and not sure:
         return step
     return replace(step, state="unknown")

@@ -43,7 +43,7 @@ class Admission:
         message, stored_at = stored
         # What waited while no process ran has its whole time.
         waited = time.time() - max(stored_at, self._since)
-        needed = await text.aside(_needs_confirmation, message.text)
+        needed = await text.run_off_loop(_needs_confirmation, message.text)
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False
         return needed or await self._prepare(message, True, CONFIRM_SECONDS - waited, seconds)

@@ -39,7 +39,7 @@ def registry(**commands: Command) -> Registry:
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
-    return [one.slug for one in await registry().known(person, address)]
+    return [one.slug for one in await registry().list_available(person, address)]
 
 
 async def test_what_a_person_may_run_here() -> None:
@@ -53,8 +53,8 @@ async def test_what_a_person_may_run_here() -> None:
 async def test_what_surfaces_show_of_it() -> None:
     found = await registry().find(ANA, C1, "resumo")
     assert (found.title, found.description) == ("Summary", "What happened")
-    assert found.told("pt-BR") == ("Resumo", "What happened")
-    assert found.told("fr") == ("Summary", "What happened")
+    assert found.title_and_description("pt-BR") == ("Resumo", "What happened")
+    assert found.title_and_description("fr") == ("Summary", "What happened")
     assert found.inputs["tone"]["choices"] == ("dry", "warm")
     assert (await registry().find(ANA, C1, "payroll")).effect == "write"
     assert (await registry().find(ANA, C1, "secret")).title == "Secret"
@@ -62,9 +62,9 @@ async def test_what_surfaces_show_of_it() -> None:
 
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
     only = registry(bare=Command(description={"pt-BR": "Sem título"}))
-    (found,) = await only.known(ANA, C1)
-    assert found.told("en") == ("bare", "Sem título")
-    assert found.told("pt-BR") == ("bare", "Sem título")
+    (found,) = await only.list_available(ANA, C1)
+    assert found.title_and_description("en") == ("bare", "Sem título")
+    assert found.title_and_description("pt-BR") == ("bare", "Sem título")
 
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
@@ -117,7 +117,7 @@ async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_i
     empty = Registry(dict, allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
-    assert await empty.known(ANA, C1) == []
+    assert await empty.list_available(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
         await empty.run(ctx(), "anything", "")
     assert caught.value.code == "not_configured"

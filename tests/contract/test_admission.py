@@ -51,11 +51,11 @@ class Registrar:
 
 @pytest.fixture
 def registrar(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
-    monkeypatch.setattr(jobs, "ADMIT_SECONDS", 0.02)
+    monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
     monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
     found = Registrar()
-    embedded.inbox.admit_by(Admission(embedded.inbox.unstarted, found).admit)
+    embedded.inbox.set_admission(Admission(embedded.inbox.find_unstarted, found).admit)
     return found
 
 
@@ -67,7 +67,7 @@ def says(text: str, name: str, channel: str = "") -> Message:
 async def test_who_is_not_known_waits_and_holds_up_nobody(
     embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "TURNS", 3)
+    monkeypatch.setattr(jobs, "MAX_WORKER_TURNS", 3)
     await registrar.tell("known")
     worker = Worker(embedded).start()
     for n in range(8):
@@ -123,7 +123,7 @@ async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_
     embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(inbox, "HEAD_START", 3600.0)
+    monkeypatch.setattr(inbox, "DECISIONS_FIRST_SECONDS", 3600.0)
     await registrar.tell("ana", confirmed=False)
     await embedded.inbox.accept(says("approve abc234", "ana"))
     await embedded.inbox.accept(says("hello", "ana"))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from core.changes.apply import Applying
 from core.changes.ports import Ledger
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Seen, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import Address, Person
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -31,13 +31,13 @@ class OneRow:
     def open(self, draft: Draft) -> OneRow:
         return self
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         now = {"Name": self.value}
         await asyncio.sleep(0)
         standing = {str(row.after): "after" for row in rows} | {
             str(row.before): "before" for row in rows
         }
-        return [Seen(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
+        return [RowCheck(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
@@ -49,7 +49,7 @@ class OneRow:
 
 
 class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
+    async def record(self, id: str, claim: int, steps: Sequence[ChangeStep]) -> None:
         await asyncio.sleep(0)
 
 
@@ -59,7 +59,7 @@ def change(name: str, fields: list[str]) -> Change:
     draft = Draft("one", "update", target, "People", (row,))
     address = Address("slack", "C1", "T1")
     proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
-    return replace(Change(proposal), state="applying", steps=(Step(1, row),))
+    return replace(Change(proposal), state="applying", steps=(ChangeStep(1, row),))
 
 
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:

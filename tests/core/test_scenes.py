@@ -14,13 +14,13 @@ from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.domain.messages import Answer, Attachment, Item, Message
 from core.domain.records import (
-    Ask,
-    Call,
-    Completed,
     ModelEvent,
+    ModelRequest,
     Outcome,
     Remote,
-    Spoken,
+    RoundCompleted,
+    RoundOutput,
+    ToolCall,
     ToolContext,
 )
 from core.tools.tool import FunctionTool
@@ -41,16 +41,16 @@ def _spending(act: Act) -> FunctionTool:
 def _once(name: str = "order") -> Scripted:
     """Calls the tool, then says what came of it."""
 
-    def script(ask: Ask) -> Sequence[ModelEvent]:
+    def script(ask: ModelRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
-        return [_said(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        return [_said(last.text)] if last.kind == "output" else [RoundCompleted((_call(name),))]
 
     return Scripted(script)
 
 
 async def _asked(engine: Engine, one: Message) -> Answer:
     receipt = await engine.inbox.accept(one)
-    return await engine.inbox.answer_of(receipt.seq)
+    return await engine.inbox.wait_for_answer(receipt.seq)
 
 
 async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
@@ -64,9 +64,9 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         assert ctx.files
-        files = await ctx.files.given()
+        files = await ctx.files.list_files()
         given.append([(file.name, await ctx.files.read(file)) for file in files])
-        made = await ctx.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
+        made = await ctx.files.save(f"made-{len(given)}.txt", "text/plain", b"made")
         return Outcome("ok", "done", files=(made,))
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
@@ -89,7 +89,9 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
         """Looks."""
         return Outcome("ok", "rows", sources=next(lines))
 
-    model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
+    model = Scripted(
+        _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_said("12 rows")])
+    )
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _asked(engine, make_message("go", "k1"))
@@ -101,7 +103,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         """Looks."""
         return Outcome("ok", "rows", sources=("_Orders_",))
 
-    model = Scripted(_then([Completed((_call("look"),))], [_said("")]))
+    model = Scripted(_then([RoundCompleted((_call("look"),))], [_said("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _asked(engine, make_message("go", "k1"))
@@ -115,7 +117,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         handles.append(ctx.handle)
         if ctx.handle:
             return Outcome("ok", f"{ctx.handle} has ended")
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         waiting.set()
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
@@ -136,7 +138,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
     async def act(ctx: ToolContext) -> Outcome:
         begun.set()
         await created.wait()
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
@@ -145,7 +147,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
         await begun.wait()
         await engine.inbox.cancel(receipt.seq)
         created.set()
-        assert (await engine.inbox.answer_of(receipt.seq)).status == "stopped"
+        assert (await engine.inbox.wait_for_answer(receipt.seq)).status == "stopped"
 
 
 class _Eraser(Scripted):
@@ -165,7 +167,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         seen.append(ctx.thread.container)
-        await ctx.kept(Remote("container", "cntr_1"))
+        await ctx.record_remote(Remote("container", "cntr_1"))
         return Outcome("ok", "done")
 
     model = _Eraser()
@@ -183,13 +185,13 @@ async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None
         receipt = await engine.inbox.accept(make_message("go", "k1"))
         turn = await engine.journal.begin(receipt.seq)
         assert turn
-        call = Call("c0", "order", json.dumps({}), "spend")
-        await engine.journal.items(
-            turn, Spoken(1, (Item("call", call_id="c0"),), Completed(()).usage, "m")
+        call = ToolCall("c0", "order", json.dumps({}), "spend")
+        await engine.journal.record_round(
+            turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
         )
-        await engine.journal.call_started(turn, call)
-        await engine.journal.call_known(turn, "c0", "run-7")
-        await engine.journal.call_started(turn, call)
+        await engine.journal.record_call_start(turn, call)
+        await engine.journal.record_call_handle(turn, "c0", "run-7")
+        await engine.journal.record_call_start(turn, call)
         await engine.journal.put_back(turn)
         again = await engine.journal.begin(receipt.seq)
         assert again

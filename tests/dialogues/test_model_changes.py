@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.domain.messages import NOTE, Item
+from core.domain.messages import NOTE_NAME, Item
 from core.models.input import answered, starts
 from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, served
@@ -60,6 +60,13 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
         return Item("message", role="user", text=text, name=name)
 
     answer = Item("message", role="assistant", text="yes")
-    thread = [said("one"), answer, said("first", NOTE), said("second", NOTE), said("two"), answer]
+    thread = [
+        said("one"),
+        answer,
+        said("first", NOTE_NAME),
+        said("second", NOTE_NAME),
+        said("two"),
+        answer,
+    ]
     assert starts(thread) == [0, 2]
     assert answered(thread) == thread

@@ -32,7 +32,7 @@ async def test_it_remembers_also_after_a_restart(theatre: Theatre, level: Level)
         async with served(theatre, fake) as stage:
             await stage.said("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await stage.engine.journal.threads())[0]
+            record = (await stage.engine.journal.list_threads())[0]
             kept = await stage.engine.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
@@ -151,7 +151,7 @@ async def test_the_response_and_the_conversation_are_on_the_list(theatre: Theatr
         }
         fake.ill = 503
         await stage.said("forget")
-        assert set(await stage.engine.journal.to_erase()) == kept
+        assert set(await stage.engine.journal.list_remotes_to_erase()) == kept
         fake.ill = 0
         await stage.engine.upkeep.once()
-        assert await stage.engine.journal.to_erase() == []
+        assert await stage.engine.journal.list_remotes_to_erase() == []

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
-from core.domain.records import Ask
+from core.domain.records import ModelRequest
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.dialogues.stage import Stage, Theatre
@@ -87,7 +87,7 @@ async def test_what_is_called(theatre: Theatre, person: Person, right: str) -> N
     """It is taken away between the offer and the call."""
     policy = open_to_all()
 
-    async def taken_away(ask: Ask) -> None:
+    async def taken_away(ask: ModelRequest) -> None:
         policy.rule_book = supplier(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})

@@ -50,14 +50,14 @@ async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = stage.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        claimed = seq in await changes.ledger.waiting(where)
+        claimed = seq in await changes.ledger.list_waiting_runs(where)
         if claimed and len(changes.applying._flights) > beside:
             return
         await asyncio.sleep(0)
 
 
 async def answer(stage: Stage, seq: int) -> Answer:
-    return await stage.engine.inbox.answer_of(seq)
+    return await stage.engine.inbox.wait_for_answer(seq)
 
 
 async def test_stop_leaves_it(bot: Bot) -> None:

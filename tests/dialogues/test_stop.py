@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import Ask, Turn
+from core.domain.records import ModelRequest, Turn
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
@@ -26,7 +26,7 @@ class Gate:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
 
-    async def __call__(self, ask: Ask) -> None:
+    async def __call__(self, ask: ModelRequest) -> None:
         self.reached.set()
         await self.open.wait()
 
@@ -44,7 +44,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> N
         seq = await _begun(stage, gate)
         _, next_ = await stage.says("next")
         assert (await stage.said("stop")).text == "Stopped."
-        stopped = await stage.engine.inbox.answer_of(seq)
+        stopped = await stage.engine.inbox.wait_for_answer(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
         assert (await stage.answered(next_)).text == "You said: next"
@@ -59,7 +59,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theat
         refused = await stage.said("stop", person=BO, shared=True)
         assert (refused.status, refused.private) == ("failed", True)
         assert (await stage.said("stop", shared=True)).text == "Stopped."
-        assert (await stage.engine.inbox.answer_of(seq)).status == "stopped"
+        assert (await stage.engine.inbox.wait_for_answer(seq)).status == "stopped"
 
 
 async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
@@ -164,7 +164,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(theatre.recorder, "post", slow)
     async with theatre.open() as stage:
-        answered, refusals = stage.engine.journal.answered, [NotStored()]
+        answered, refusals = stage.engine.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:

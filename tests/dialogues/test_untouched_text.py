@@ -115,14 +115,14 @@ async def test_a_long_answer_is_cleaned_once_as_it_grows(
 ) -> None:
     """Counted on the way that an answer takes: characters handed to `clean` while it streams."""
     read = 0
-    clean = text_module.clean
+    clean = text_module.clean_text
 
     def counted(said: str) -> str:
         nonlocal read
         read += len(said)
         return clean(said)
 
-    monkeypatch.setattr(text_module, "clean", counted)
+    monkeypatch.setattr(text_module, "clean_text", counted)
     reads = []
     author = Author()
     async with theatre.open(author, [Source()]) as stage:

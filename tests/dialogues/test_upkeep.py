@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.errors import ModelDown, NotFound
-from core.domain.messages import ONCE, Address
-from core.domain.records import ALL_OVER, Area, Remote
-from core.store.database import Connection
+from core.domain.messages import ONE_REQUEST_PREFIX, Address
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
+from core.store.database import SqlConnection
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA, make_choices
 from tests.fakes.models import EchoModel
@@ -63,10 +63,10 @@ async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre
         await _grow_old(stage, "C1", days=31)
         await _grow_old(stage, "C2", days=29)
         await _upkeep(stage, model, days=0).once()
-        assert await stage.engine.journal.shown("web:C1"), "0 keeps all"
+        assert await stage.engine.journal.history("web:C1"), "0 keeps all"
         await _upkeep(stage, model, days=30).once()
-        assert not await stage.engine.journal.shown("web:C1")
-        assert await stage.engine.journal.shown("web:C2")
+        assert not await stage.engine.journal.history("web:C1")
+        assert await stage.engine.journal.history("web:C2")
 
 
 async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: Theatre) -> None:
@@ -77,18 +77,23 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: Thea
         for channel in ("C1", "C2"):
             await stage.said("old", channel=channel)
             await _grow_old(stage, channel, days=31)
-        forgettable = journal.forgettable
+        forgettable = journal.list_idle_conversations
 
-        async def somebody_is_quicker(idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+        async def somebody_is_quicker(
+            idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
+        ) -> Sequence[str]:
             found = await forgettable(idle_since, area)
             if found:
                 await stage.said("back again", channel="C2")
             return found
 
-        journal.forgettable = somebody_is_quicker  # type: ignore[method-assign]
+        journal.list_idle_conversations = somebody_is_quicker  # type: ignore[method-assign]
         await _upkeep(stage, model, days=30).once()
-        assert not await journal.shown("web:C1")
-        assert [one.message.text for one in await journal.shown("web:C2")] == ["old", "back again"]
+        assert not await journal.history("web:C1")
+        assert [one.message.text for one in await journal.history("web:C2")] == [
+            "old",
+            "back again",
+        ]
 
 
 async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
@@ -97,7 +102,7 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
 
     async def left(stage: Stage) -> set[str]:
         journal = stage.engine.journal
-        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.shown(f"web:{c}")}
+        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.history(f"web:{c}")}
 
     async with theatre.open(model) as stage:
         for channel in ("C1", "C1:t1", "C2", "C10"):
@@ -116,37 +121,37 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
 
 async def test_what_was_one_request_s_is_gone_after_a_day(theatre: Theatre) -> None:
     """Whatever else is kept, also by a process that was not there; and a day later its row, too."""
-    model, once = EchoModel(), f"{ONCE}a"
+    model, once = EchoModel(), f"{ONE_REQUEST_PREFIX}a"
     async with theatre.open(model) as stage:
-        for channel in (once, f"{ONCE}b", "C1"):
+        for channel in (once, f"{ONE_REQUEST_PREFIX}b", "C1"):
             await stage.said("old", channel=channel)
-        listed = [one.conversation for one in await stage.engine.journal.listed("web")]
+        listed = [one.conversation for one in await stage.engine.journal.list_conversations("web")]
         assert listed == ["web:C1"]
         for channel in (once, "C1"):
             await _grow_old(stage, channel, days=1.1)
     async with theatre.open(model) as stage:
         journal = stage.engine.journal
         await _upkeep(stage, model, days=0).once()
-        assert await journal.shown(f"web:{ONCE}b")
-        assert await journal.shown("web:C1")
-        assert not await journal.shown(f"web:{once}")
+        assert await journal.history(f"web:{ONE_REQUEST_PREFIX}b")
+        assert await journal.history("web:C1")
+        assert not await journal.history(f"web:{once}")
         await _grow_old(stage, once, days=1.1)
         rows = await stage.engine._stores.database.write(_gone_by)
         assert rows == 1
         await _upkeep(stage, model, days=0).once()
         kept = await stage.engine._stores.database.read(_kept)
-        assert kept == {f"web:{ONCE}b", "web:C1"}
+        assert kept == {f"web:{ONE_REQUEST_PREFIX}b", "web:C1"}
     assert Retention(30).of(Address("web", once)) == 1
 
 
-def _kept(connection: Connection) -> set[str]:
+def _kept(connection: SqlConnection) -> set[str]:
     """The conversations of which any row is left."""
     tables = ("conversations", "threads", "inbox")
     each = " UNION ".join(f"SELECT conversation FROM {table}" for table in tables)
     return {row["conversation"] for row in connection.execute(each)}
 
 
-def _gone_by(connection: Connection) -> int:
+def _gone_by(connection: SqlConnection) -> int:
     """A day after it was forgotten."""
     then = time.time() - 1.1 * DAY_SECONDS
     query = "UPDATE inbox SET updated = ? WHERE state = 'withdrawn'"
@@ -165,16 +170,16 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) 
     conversation = Remote("conversation", "conv_1")
     async with theatre.open(model) as stage:
         await stage.said("hello")
-        thread = await stage.engine.journal.thread("web:C1")
-        await stage.engine.journal.remote(thread.id, conversation)
+        thread = await stage.engine.journal.current_thread("web:C1")
+        await stage.engine.journal.record_remote(thread.id, conversation)
         model.down = True
         await stage.said("forget")
         await _upkeep(stage, model, 0).once()
-        assert await stage.engine.journal.to_erase() == [conversation]
+        assert await stage.engine.journal.list_remotes_to_erase() == [conversation]
     model.down = False
     async with theatre.open(model) as stage:
         await _upkeep(stage, model, 0).once()
-        assert not await stage.engine.journal.to_erase()
+        assert not await stage.engine.journal.list_remotes_to_erase()
     assert set(model.erased) == {conversation}
 
 
@@ -184,14 +189,14 @@ async def test_what_cannot_be_erased_is_listed(theatre: Theatre) -> None:
     stubborn = Remote("conversation", "conv_1")
     async with theatre.open(model) as stage:
         await stage.said("hello")
-        thread = await stage.engine.journal.thread("web:C1")
-        await stage.engine.journal.remote(thread.id, stubborn)
+        thread = await stage.engine.journal.current_thread("web:C1")
+        await stage.engine.journal.record_remote(thread.id, stubborn)
         await stage.said("forget")
-        while not await stage.engine.journal.unerasable():
+        while not await stage.engine.journal.list_unerasable_remotes():
             await _upkeep(stage, model, 0).once()
         with capture_logs() as logs:
             await _upkeep(stage, model, 0).once()
-        assert not await stage.engine.journal.to_erase(), "it is not tried for ever"
+        assert not await stage.engine.journal.list_remotes_to_erase(), "it is not tried for ever"
     # Others log meanwhile, and the stage's own upkeep, which "forget" started, may list it too.
     listed = [line for line in logs if line["event"] == "the server still holds it"]
     assert {(line["kind"], line["id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
@@ -201,8 +206,8 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre)
     model = Erasing()
     async with theatre.open(model) as stage:
         await stage.said("hello")
-        thread = await stage.engine.journal.thread("web:C1")
-        await stage.engine.journal.remote(thread.id, Remote("response", "resp_1"))
+        thread = await stage.engine.journal.current_thread("web:C1")
+        await stage.engine.journal.record_remote(thread.id, Remote("response", "resp_1"))
         await stage.said("forget")
         await model.came_to_erase.wait()
     assert model.erased == [Remote("response", "resp_1")]

@@ -130,8 +130,14 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
     return ChatPorts(
-        inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
-        files=engine.files, board=chosen.board, policy=chosen.policy,
-        removed=engine.manager.removed, refused=engine.refused, directory=engine.directory,
+        inbox=inbox(engine.inbox),
+        journal=engine.journal,
+        threads=engine.threads,
+        files=engine.files,
+        board=chosen.board,
+        policy=chosen.policy,
+        on_post_removed=engine.manager.removed,
+        on_refused=engine.refused,
+        directory=engine.directory,
         peers=engine.peers,
-    )  # fmt: skip
+    )
