@@ -14,18 +14,19 @@ that is no refusal: the verdict says so (`Verdict.unknown`), and the person is a
 
 A guest is no member: a platform's defaults are not for them, nor what the name of a platform or a
 workspace gives; what their own name, that of a group or of the channel, or `everybody` gives is.
-What the name of a platform or workspace denies or limits holds for its guests, too (`Reading`).
-Guests have none of `DECIDES`, whatever a rule says.
+What the name of a platform or workspace denies or limits holds for its guests too (see
+`PlaceReading`).
+Guests have none of `DECISION_RIGHTS`, whatever a rule says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Literal, Protocol
 
 from core.domain.errors import StatusUnknown
@@ -85,7 +86,7 @@ _EMPTY_GROUP_CACHE_SECONDS = 30.0
 MAX_CONFIRMED_AGE_SECONDS = 240.0
 """Seconds that a platform may itself keep who is in a group, or a guest: with ours five minutes."""
 MAX_STALE_SECONDS = 86_340.0
-"""How old what a platform said may be for `STALE_IS_ENOUGH`: with our own minute a day."""
+"""How old what a platform said may be for `RIGHTS_ON_STALE_DATA`: with our own minute a day."""
 RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 """Rights that go on while the platform does not answer. A named tool's effect is a right beside it.
 The model's own cost is no spending in this sense."""
@@ -180,7 +181,11 @@ NO_RIGHTS = PlatformRights()
 """Of a platform that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+Ruling = Literal["allow", "deny", "silent"]
+"""What one rule says about a right."""
+
+
+@dataclass(frozen=True)
 class Rule:
     """`told` says where it stands. `who` and `where` empty: everybody, everywhere. `allow` and
     `deny` are rights, as in `read` or `read:Customers`; a `*` in a name stands for any text."""
@@ -191,22 +196,48 @@ class Rule:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
-    def decide(self, right: str, names: Sequence[str]) -> bool | None:
-        """Whether it gives that right to one of these names (any at all, where there are none);
-        None where it says nothing of it."""
-        if any(_covers(each, right, names, whole=True) for each in self.deny):
-            return False
-        return True if any(_covers(each, right, names) for each in self.allow) else None
+    def decide(self, right: str, names: Sequence[str]) -> Ruling:
+        """Return whether this rule allows or denies the right for one of these names. Without
+        names, a rule that allows it for any name allows it."""
+        denied = self._denied.get(right)
+        if denied and denied.covers(names):
+            return "deny"
+        allowed = self._allowed.get(right)
+        if allowed and (not names or allowed.covers(names)):
+            return "allow"
+        return "silent"
 
     def leaves_right(self, right: str, names: Sequence[str]) -> bool:
         """Whether a place with this rule leaves the right to whoever has it. With `allow` it leaves
         only that; rights to one thing by its name are also left where none of their kind is in it.
         """
-        if self.decide(right, names) is not None:
-            return self.decide(right, names) is True
-        if right in NAMED_RIGHTS:
-            return not any(each.partition(":")[0] == right for each in self.allow)
-        return not self.allow
+        ruling = self.decide(right, names)
+        if ruling != "silent":
+            return ruling == "allow"
+        return right not in self._allowed if right in NAMED_RIGHTS else not self.allow
+
+    @cached_property
+    def _allowed(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.allow)
+
+    @cached_property
+    def _denied(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.deny)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamePatterns:
+    """The things that a rule allows or denies one right for; `is_whole`: all of them."""
+
+    is_whole: bool
+    patterns: tuple[str, ...]
+
+    def covers(self, names: Sequence[str]) -> bool:
+        """Whether one of these names is meant; without names: whether everything is."""
+        if self.is_whole:
+            return True
+        wanted = [fold_case(name) for name in names]
+        return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,23 +267,84 @@ class _PersonFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decision:
+    """What the rules say of a right. `others`: what rules before it say (True allows) that may mean
+    the person, or not: their platform has not told."""
+
+    verdict: Verdict
+    others: frozenset[bool] = frozenset()
+
+    @property
+    def is_certain(self) -> bool:
+        return self.others <= {self.verdict.allowed}
+
+
+@dataclass(slots=True)
 class Rights:
-    """What one person may do in one place, as far as is known now: asked without waiting."""
+    """The rights of one person in one place, as far as is known now; nothing here waits.
+
+    Each right is decided once, and again after the operator has changed the rules.
+    """
 
     policy: AccessPolicy
     person: Person
     address: Address
     known: _PersonFacts
-    confirmed: _PersonFacts | None = None
-    """What the platform confirmed within minutes, where that is less than what is `known`."""
+    confirmed: Rights | None = None
+    """By what the platform confirmed within minutes, where that is less than what is `known`: they
+    decide all rights but those of `RIGHTS_ON_STALE_DATA`."""
+    _book: RuleBook | None = field(default=None, init=False)
+    _rules: tuple[Rule, ...] = field(default=(), init=False)
+    """The rules that hold here, in their order."""
+    _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
+        default_factory=dict, init=False
+    )
+    """Whether a rule's names mean the person; None: that is not known."""
+    _decisions: dict[tuple[str, tuple[str, ...]], _Decision] = field(
+        default_factory=dict, init=False
+    )
 
     def may(self, right: str, *names: str) -> Verdict:
-        """Whether, and which rule says so. `names`: of a table, its title and its id."""
-        return self.policy.decide_with(self, right, names)
+        """Return whether they may, and which rule says so. `names`: of a table, its title and its
+        id."""
+        if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
+            return self.confirmed.may(right, *names)
+        decision = self.decide(right, *names)
+        verdict = decision.verdict
+        if False in decision.others or (decision.others and not verdict.allowed):
+            return replace(verdict, allowed=False, reason=UNKNOWN_STATUS_REASON, is_unknown=True)
+        return verdict
+
+    def decide(self, right: str, *names: str) -> _Decision:
+        """Return what the rules say by what is known, and what they may say instead."""
+        self.rules()
+        decision = self._decisions.get((right, names))
+        if decision is None:
+            decision = self._decisions[right, names] = self.policy.decide(self, right, names)
+        return decision
 
     def depends_on_name(self, right: str) -> bool:
         """Whether it may be one for this thing and another for that."""
         return self.policy.depends_on_name(right)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules that hold at the address, in their order. What was decided by older
+        rules is dropped."""
+        book = self.policy.rule_book()
+        if book != self._book:
+            self._book = book
+            self._rules = self.policy.rules_at(self.address)
+            self._fits.clear()
+            self._decisions.clear()
+        return self._rules
+
+    def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
+        """Return whether one of the names means the person; None: that is not known."""
+        if (names, reading) not in self._fits:
+            self._fits[names, reading] = self.policy.is_one(
+                names, self.person, self.address, self.known, reading
+            )
+        return self._fits[names, reading]
 
 
 TURN_RIGHTS: ContextVar[PlaceRights | None] = ContextVar("held", default=None)
@@ -316,7 +408,7 @@ class AccessPolicy:
         if confirmed.is_whole:
             return Rights(self, person, address, confirmed)
         known, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
-        return Rights(self, person, address, known, confirmed)
+        return Rights(self, person, address, known, Rights(self, person, address, confirmed))
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
@@ -334,20 +426,8 @@ class AccessPolicy:
         self, person: Person, address: Address, right: str, *names: str
     ) -> Verdict | None:
         """The same without asking the platform; None where only it can tell."""
-        verdict, others = self._decide(
-            Rights(self, person, address, self._cached_facts(person)), right, names
-        )
-        return verdict if others <= {verdict.allowed} else None
-
-    def decide_with(self, rights: Rights, right: str, names: Sequence[str]) -> Verdict:
-        """The same with what was asked for; what is still not known is not allowed."""
-        if rights.confirmed is not None:
-            known = rights.known if right in RIGHTS_ON_STALE_DATA else rights.confirmed
-            rights = replace(rights, known=known, confirmed=None)
-        verdict, others = self._decide(rights, right, names)
-        if False in others or (others and not verdict.allowed):
-            return replace(verdict, allowed=False, reason=UNKNOWN_STATUS_REASON, is_unknown=True)
-        return verdict
+        decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
+        return decision.verdict if decision.is_certain else None
 
     def depends_on_name(self, right: str) -> bool:
         """Whether a rule names things of that right, as in `read:Customers`."""
@@ -365,13 +445,13 @@ class AccessPolicy:
         """Whether these names mean them: the person, a group, role or set of theirs. No place does,
         and a platform alone only its owner. Raises StatusUnknown."""
         known = self._cached_facts(person, names)
-        if self._matches_any(names, person, address, known, "people") is None:
+        if self.is_one(names, person, address, known, "people") is None:
             known = (
                 await self._look_up_rights(
                     person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
                 )
             ).known
-        is_one = self._matches_any(names, person, address, known, "people")
+        is_one = self.is_one(names, person, address, known, "people")
         if is_one is None:
             raise StatusUnknown
         return is_one
@@ -379,7 +459,7 @@ class AccessPolicy:
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether a limit for these names holds for them there: also where nobody can tell."""
         rights = await self._look_up_rights(person, address, names)
-        return self._matches_any(names, person, address, rights.known, "all") is not False
+        return self.is_one(names, person, address, rights.known, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool:
         """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
@@ -389,7 +469,7 @@ class AccessPolicy:
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
         )
-        return self._matches_any(names, person, address, rights.known) is True
+        return self.is_one(names, person, address, rights.known) is True
 
     async def is_guest(self, person: Person) -> bool | None:
         """Whether they are only a guest where they write; None where the platform does not tell."""
@@ -411,58 +491,58 @@ class AccessPolicy:
         except TimeoutError:
             return None
 
-    def _decide(
-        self, rights: Rights, right: str, names: Sequence[str]
-    ) -> tuple[Verdict, set[bool]]:
-        """With what rules before it say that may mean that person, or not."""
-        verdict, others = self._decide_by_rules(rights, right, names)
-        if right in DECISION_RIGHTS and verdict.allowed and rights.known.guest is not False:
+    def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
+        """Decide by what is known of the person, with what rules before it may say of them."""
+        decision = self._decide_by_rules(rights, right, names)
+        if (
+            right in DECISION_RIGHTS
+            and decision.verdict.allowed
+            and rights.known.guest is not False
+        ):
             if rights.known.guest:
-                return Verdict(False, GUEST_DECISION_REASON, right=verdict.right), set()
-            others = others | {False}
-        return verdict, others
+                return _Decision(
+                    Verdict(False, GUEST_DECISION_REASON, right=decision.verdict.right)
+                )
+            return replace(decision, others=decision.others | {False})
+        return decision
 
-    def _decide_by_rules(
-        self, rights: Rights, right: str, names: Sequence[str]
-    ) -> tuple[Verdict, set[bool]]:
-        person, address, known = rights.person, rights.address, rights.known
+    def _decide_by_rules(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
         if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-            return Verdict(False, NAME_TOO_LONG, right=right), set()
+            return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
         asked = f"{right}:{names[0]}" if names else right
-        for rule in self._place_rules(address):
-            if not rule.leaves_right(right, names):
-                return Verdict(False, RULE_REASONS[right], rule.source, asked), set()
-        others: set[bool] = set()
-        for rule in (*self.rule_book().rules, *self._default_rules):
-            said = rule.decide(right, names)
-            if said is None or not _is_there(rule.where, address):
+        channels = self.rule_book().channels
+        for place in place_names(rights.address) if channels else ():
+            if (rule := channels.get(place)) and not rule.leaves_right(right, names):
+                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, asked))
+        others: frozenset[bool] = frozenset()
+        for rule in rights.rules():
+            ruling = rule.decide(right, names)
+            if ruling == "silent":
                 continue
+            allows = ruling == "allow"
             reading: PlaceReading = (
-                "all" if not said else "people" if right in DECISION_RIGHTS else "members"
+                "all" if not allows else "people" if right in DECISION_RIGHTS else "members"
             )
-            fits = self._matches_any(rule.who, person, address, known, reading)
+            fits = rights.fits(rule.who, reading)
             if fits:
-                reason = "" if said else RULE_REASONS[right]
-                return Verdict(said, reason, rule.source, asked), others
+                reason = "" if allows else RULE_REASONS[right]
+                return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
-                others.add(said)
+                others |= {allows}
         if right in NAMED_RIGHTS:
-            return Verdict(True, rule=DEFAULT_RULE, right=asked), others
-        guest = known.guest and self._member_might(rights, right, names)
-        return Verdict(
-            False, GUEST_REASON if guest else DEFAULT_REASONS[right], right=asked
-        ), others
+            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
+        reason = DEFAULT_REASONS[right]
+        if rights.known.guest:
+            member = replace(rights, known=replace(rights.known, guest=False))
+            reason = GUEST_REASON if member.may(right, *names).allowed else reason
+        return _Decision(Verdict(False, reason, right=asked), others)
 
-    def _member_might(self, rights: Rights, right: str, names: Sequence[str]) -> bool:
-        member = replace(rights, known=replace(rights.known, guest=False))
-        return self.decide_with(member, right, names).allowed
+    def rules_at(self, address: Address) -> tuple[Rule, ...]:
+        """Return the rules that hold at the address, in their order."""
+        rules = (*self.rule_book().rules, *self._default_rules)
+        return tuple(rule for rule in rules if _is_there(rule.where, address))
 
-    def _place_rules(self, address: Address) -> Iterator[Rule]:
-        for place in place_names(address):
-            if rule := self.rule_book().channels.get(place):
-                yield rule
-
-    def _matches_any(
+    def is_one(
         self,
         names: frozenset[str],
         person: Person,
@@ -492,9 +572,9 @@ class AccessPolicy:
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
-            return self._matches_any(self.admins, person, address, known, "people")
+            return self.is_one(self.admins, person, address, known, "people")
         if (members := self.rule_book().groups.get(name)) is not None:
-            return self._matches_any(members, person, address, known, reading)
+            return self.is_one(members, person, address, known, reading)
         if name in PEOPLE_SETS or name == EVERYBODY_NAME:
             return reading != "people" and self._matches_set(name, person, address, known)
         if platform != person.platform:
@@ -542,12 +622,9 @@ class AccessPolicy:
         person, address, known = rights.person, rights.address, rights.known
         if known.is_whole:
             return True
-        if any(
-            self._matches_any(r.who, person, address, known) is None for r in self.rule_book().rules
-        ):
+        if any(self.is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
             return False
-        uses = (self._decide(rights, right, ()) for right in (*BASIC_RIGHTS, "administer"))
-        return all(others <= {verdict.allowed} for verdict, others in uses)
+        return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
 
     def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
         """What is known without asking; `names` are those that it is asked for."""
@@ -675,18 +752,16 @@ def _is_there(where: frozenset[str], address: Address) -> bool:
     return kind in where or not where.isdisjoint(place_names(address))
 
 
-def _covers(pattern: str, right: str, names: Sequence[str], *, whole: bool = False) -> bool:
-    """Whether a rule's `pattern` means that right. Of a right to things that are not named yet it
-    means some, where it is not to be the `whole`."""
-    kind, _, name = pattern.partition(":")
-    if kind != right:
-        return False
-    if not name:
-        return True
-    if not names:
-        return not whole
-    wanted = _normalised_pattern(name)
-    return any(matches_pattern(wanted, fold_case(each)) for each in names)
+def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
+    """Return what is written of each right, as in `read` and `read:Customers`."""
+    names: dict[str, list[str]] = {}
+    for each in written:
+        right, _, name = each.partition(":")
+        names.setdefault(right, []).append(name)
+    return {
+        right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
+        for right, of_right in names.items()
+    }
 
 
 def matches_pattern(pattern: str, name: str) -> bool:
@@ -707,7 +782,3 @@ def matches_pattern(pattern: str, name: str) -> bool:
             return False
         at = found + len(part)
     return True
-
-
-_normalised_pattern = lru_cache(maxsize=4096)(fold_case)
-"""Patterns are the operator's, and few; names are not kept."""

@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,8 +27,8 @@ from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
 from core.store.database import SqlConnection, SqlRow
-from core.store.files import KernelRows
 from core.store.inbox import TurnExecutor
+from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.pace import SharedPace
 from core.store.places import Places, Sender
@@ -142,10 +141,10 @@ class Jobs(TurnExecutor):
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         return SharedRememberedState(self._database, name, data)
 
-    def kernel_places(self, folder: Path) -> KernelRows:
+    def kernel_places(self) -> SharedKernelRows:
         """From now on a turn runs where its conversation's kernel is."""
         self._has_kernels = True
-        return KernelRows(self._database, self.process, self.notify)
+        return SharedKernelRows(self._database, self.process, self.notify)
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
         def write(connection: SqlConnection) -> None:
