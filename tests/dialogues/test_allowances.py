@@ -25,7 +25,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 BOB, OWNER = Person("web", "bob", name="Bob"), Person("web", "owner")
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0, 2.0, 1.5)})
-MOST = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
+OUTPUT_LIMIT_FIELDS = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
         "chat": "max_tokens"}  # fmt: skip
 
 
@@ -85,7 +85,7 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
     assert spent.cost is not None
     assert money == pytest.approx(spent.cost * NANO, abs=2)
     asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
-    assert [body.get(MOST[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
+    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(

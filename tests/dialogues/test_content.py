@@ -32,7 +32,7 @@ from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
-LOST = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
 
 
@@ -69,7 +69,7 @@ async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
 ) -> None:
     async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await stage.ask("hello")).text == f"Hello {LOST}"
+        assert (await stage.ask("hello")).text == f"Hello {REPLACEMENT}"
         assert (await stage.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
@@ -86,7 +86,7 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
         assert (await stage.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
     shown = [text for post in theatre.recorder.posts for text in post.texts]
-    assert not any(LOST in text or HALF in text for text in shown)
+    assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
 
 
@@ -101,7 +101,7 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
     )
     async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
         answer = await stage.ask("look")
-        assert answer.text == f"No {LOST}"
+        assert answer.text == f"No {REPLACEMENT}"
         assert (await stage.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
@@ -150,8 +150,8 @@ async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) ->
         assert (await stage.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
-    assert f"no {LOST}" in outputs[0]
-    assert f"Ada {LOST}" in outputs[1]
+    assert f"no {REPLACEMENT}" in outputs[0]
+    assert f"Ada {REPLACEMENT}" in outputs[1]
     assert calls_of_model(fake) == 2
 
 
@@ -166,7 +166,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
             fake.say(Script(calls=(called,)), "It failed.")
             assert (await stage.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert f"no such thing {LOST}" in told
+    assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
 
 

@@ -12,9 +12,9 @@ from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, open_served_stage
 from tests.dialogues.stage import Theatre
 from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.script import LONG_ANSWER
 
 levels = pytest.mark.parametrize("level", list(WITHOUT))
-LONG = "A long answer in many pieces, one after the other."
 BO = Person("web", "bo", name="Bo")
 
 
@@ -65,7 +65,7 @@ async def test_a_conversation_deleted_by_hand(theatre: Theatre) -> None:
 async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: Theatre) -> None:
     """The next answer does not wait for the old stream; its conversation is a new one."""
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        fake.say(Script(text=LONG, fail="hang", after=4, match="long"))
+        fake.say(Script(text=LONG_ANSWER, fail="hang", after=4, match="long"))
         _, receipt = await stage.send("Tell me something long.")
         await fake.wait_for_failures()
         await stage.ask("stop")
@@ -95,7 +95,7 @@ async def test_forget_erases_what_the_server_has(theatre: Theatre) -> None:
 
 async def test_forget_in_mid_stream_erases_what_comes_late(theatre: Theatre) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        fake.say(Script(text=LONG, fail="hang", match="cat"))
+        fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
         await stage.send("My cat is Tobi.")
         await fake.wait_for_failures()
         await stage.ask("forget")
@@ -145,9 +145,9 @@ async def test_a_broken_stream_leaves_no_half_sentence(theatre: Theatre) -> None
         FakeOpenAI(without={"conversations"}) as fake,
         open_served_stage(theatre, fake) as stage,
     ):
-        fake.say(Script(text="Half of an ans", fail="drop"), LONG)
+        fake.say(Script(text="Half of an ans", fail="drop"), LONG_ANSWER)
         await stage.ask("Tell me.")
-        assert theatre.recorder.visible("k1") == [LONG]
+        assert theatre.recorder.visible("k1") == [LONG_ANSWER]
 
 
 async def test_the_response_and_the_conversation_are_on_the_list(theatre: Theatre) -> None:

@@ -18,7 +18,7 @@ from tests.dialogues.test_allowances import PRICES, Source
 from tests.dialogues.test_content import (
     ALLOWED,
     HALF,
-    LOST,
+    REPLACEMENT,
     calls_of_model,
     every_level,
     read_budget,
@@ -112,7 +112,7 @@ async def test_half_an_emoji_in_a_refusal_of_the_server(
     async with open_served_stage(theatre, fake, level=level) as stage:
         one, receipt = await stage.send("hello")
         answer = await stage.wait_for_answer(receipt)
-        assert f"bad{LOST}" in answer.text
+        assert f"bad{REPLACEMENT}" in answer.text
         assert (await stage.ask("again")).text == "Well again."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert all(HALF not in part for part in answer.parts)

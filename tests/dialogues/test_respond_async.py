@@ -11,11 +11,13 @@ from bot.config import Config, Limits
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
 async def later(ponte: Whole, text: str, **more: str) -> httpx.Response:
-    return await ponte.web.post("/chat", json={"message": text, **more}, headers=LATER)
+    return await ponte.web.post(
+        "/chat", json={"message": text, **more}, headers=RESPOND_LATER_HEADERS
+    )
 
 
 @pytest.mark.parametrize("conversation", ["main", "other"])

@@ -20,7 +20,7 @@ from tests.fakes.models import EchoModel
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, seed_server
 from tests.real.nocodb.server import missing, nocodb
 
-QUICK = (0.1, 0.3, 1.0, 3.0, 6.0)
+RETRY_PAUSES_SECONDS = (0.1, 0.3, 1.0, 3.0, 6.0)
 
 
 @dataclass
@@ -72,7 +72,9 @@ async def team(
     theatre: Theatre, url: str, token: str, base: Base, bot_token: str = ""
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
-        source = NocoSource(proxy.origin, bot_token or token, http, base_id=base.id, pauses=QUICK)
+        source = NocoSource(
+            proxy.origin, bot_token or token, http, base_id=base.id, pauses=RETRY_PAUSES_SECONDS
+        )
         model = EchoModel()
         async with theatre.open(model, [source], appliers=[source.rows]) as stage:
             yield Team(stage, proxy, token, base, model)
