@@ -147,10 +147,10 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
         name = "call_ended" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 
-        async def dying(*given: Any) -> Any:
+        async def dying(*given: Any, **options: Any) -> Any:
             if faults:
                 raise faults.pop()
-            return await whole(*given)
+            return await whole(*given, **options)
 
         monkeypatch.setattr(place, name, dying)
         answer = await stage.ask(asks(slug, "it"))

@@ -14,6 +14,7 @@ from core.domain.changes import Change, Draft, Proposal, RowWrite, Step
 from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.null_ledger import NullLedger
 from tests.nocodb.desk import ANA, HERE, Desk
 
 
@@ -31,18 +32,14 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
-        return None
-
-
 async def apply_draft(desk: Desk, draft: Draft) -> Sequence[Step]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
-    return await Applying(cast(Ledger, NoLedger()), {desk.rows.name: desk.rows}).run(change)
+    applying = Applying(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
+    return (await applying.run(change)).steps
 
 
 @pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
