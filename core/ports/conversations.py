@@ -127,8 +127,11 @@ class Journal(Protocol):
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
         """The response's id is kept, to be erased, even where this raises Superseded."""
 
-    async def record_round(self, turn: Turn, said: RoundOutput) -> None:
-        """What the model said in a round, complete, before any of its tools runs."""
+    async def record_round(
+        self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
+    ) -> None:
+        """Record all that the model said in a round, before any of its tools runs. `started`: the
+        call that begins now, where the round has only one."""
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None

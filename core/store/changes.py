@@ -95,7 +95,7 @@ class SqlLedger:
         self._owner = owner
         self._is_alive = is_alive
 
-    async def propose(self, proposal: Proposal) -> Change:
+    async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
         def write(connection: SqlConnection) -> Change:
             lock_key(connection, proposal.address.conversation)
             known = connection.execute(
@@ -110,7 +110,8 @@ class SqlLedger:
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
-            return _insert(connection, Change(proposal))
+            told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
+            return _insert(connection, Change(proposal), told)
 
         return await self._database.write(write)
 
@@ -217,9 +218,15 @@ class SqlLedger:
         if not self._is_alive():  # what was about to be written is another one's by now
             raise TakenOver
 
-    async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
+    async def finish(
+        self, id: str, seq: int, state: ChangeState, note: str, now: float,
+        steps: Sequence[ChangeStep] = (),
+    ) -> Change:  # fmt: skip
         def write(connection: SqlConnection) -> Change:
-            change = _get_locked(connection, id)
+            change = (
+                self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+            )
+            _put_steps(connection, change, steps)
             if change.state == "applying" and change.claim == seq:
                 self._get_claimed(connection, id, seq)
                 _set_state(connection, id, state, ended=now)
@@ -351,8 +358,9 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     return change
 
 
-def _insert(connection: SqlConnection, change: Change) -> Change:
-    """As it then stands, under another id where its own is taken."""
+def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change:
+    """Return it as it then stands, under another id where its own is taken. `told`: the last stage
+    of which people need not be told any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
@@ -384,9 +392,9 @@ def _insert(connection: SqlConnection, change: Change) -> Change:
             "created": proposal.created,
             "expires": proposal.expires,
             "claim": change.claim,
-            "named": proposal.has_named_approvers,
+            "has_named_approvers": proposal.has_named_approvers,
             "tool": proposal.tool,
-            "told": "never" if proposal.is_decided_by_policy else "",
+            "told": told,
             **_decision_columns(change.decider, change.decided_at),
         },
     )

@@ -92,21 +92,18 @@ class SqlJournal:
         if not await self._database.write(write):
             raise Superseded
 
-    async def record_round(self, turn: Turn, said: RoundOutput) -> None:
-        await self._write_current(turn, lambda connection: _add_round(connection, turn, said))
-
-    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+    async def record_round(
+        self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
+    ) -> None:
         def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
-                " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
-                " SET started = excluded.started",
-                (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
-                 call.effect, time.time()),
-            )  # fmt: skip
-            threads.mark_outside_text(connection, turn.thread)
+            _add_round(connection, turn, said)
+            if started:
+                _start_call(connection, turn, started)
 
         await self._write_current(turn, write)
+
+    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+        await self._write_current(turn, lambda connection: _start_call(connection, turn, call))
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
         def write(connection: SqlConnection) -> None:
@@ -394,6 +391,17 @@ def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
     changes.withdraw_proposals(connection, old["seq"])
     connection.execute("UPDATE inbox SET replaced = ? WHERE seq = ?", (turn.id, old["seq"]))
     connection.execute("UPDATE items SET replaced = 1 WHERE seq = ?", (old["seq"],))
+
+
+def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
+    connection.execute(
+        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
+        " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
+        " SET started = excluded.started",
+        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
+         call.effect, time.time()),
+    )  # fmt: skip
+    threads.mark_outside_text(connection, turn.thread)
 
 
 def _check_attempt(connection: SqlConnection, turn: Turn) -> None:
