@@ -22,7 +22,7 @@ from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
-from tests.web.house import TOKEN, House, Turn, events, following, until
+from tests.web.house import TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
@@ -33,14 +33,14 @@ class Inhabited:
     """A house where each of `clients` has said something in a conversation called `work`, with a
     file. `theirs`: the ids of what is Ana's."""
 
-    house: House
+    house: WebPonte
     clients: Mapping[str, httpx.AsyncClient]
     theirs: Mapping[str, str]
 
 
 @pytest.fixture
 async def inhabited_house() -> AsyncIterator[Inhabited]:
-    house = House()
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     house.board.parts = [Health("model", "failing", "no answer")]
@@ -142,7 +142,7 @@ def test_every_route_of_the_page_is_looked_at() -> None:
 
 
 def bare_site() -> Any:
-    house = House()
+    house = WebPonte()
 
     class Nothing:
         platform, cookie, secure = "web", "", False
@@ -311,13 +311,13 @@ async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited_house: 
 
 
 @asynccontextmanager
-async def signed_in(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
     async with house.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser
 
 
-async def test_a_person_signs_in_and_out(house: House) -> None:
+async def test_a_person_signs_in_and_out(house: WebPonte) -> None:
     token = house.people.add("ana")
     async with signed_in(house, token) as ana:
         assert (await ana.get("/me")).json()["name"] == "ana"
@@ -331,7 +331,7 @@ async def test_a_person_signs_in_and_out(house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["renewed", "removed"])
-async def test_sessions_end_with_the_token(house: House, how: str) -> None:
+async def test_sessions_end_with_the_token(house: WebPonte, how: str) -> None:
     old, other = house.people.add("ana"), house.people.add("bia")
     async with (
         signed_in(house, old) as ana,
@@ -353,7 +353,7 @@ async def test_sessions_end_with_the_token(house: House, how: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("how", ["renewed", "removed"])
 async def test_streams_end_with_the_token(
-    house: House, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
     monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
@@ -395,7 +395,7 @@ async def said_so(turn: Turn) -> Answer:
     return Answer("So.")
 
 
-async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: House) -> None:
+async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: WebPonte) -> None:
     """The stream begins between the two."""
     token = house.people.add("ana")
     find = house.people.find

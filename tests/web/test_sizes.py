@@ -20,7 +20,7 @@ from adapters.web.requests import DEPTH, VALUES, _parsed
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
 PATH = "/v1/chat/completions"
@@ -28,8 +28,8 @@ MiB = 2**20
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     yield house
@@ -122,14 +122,14 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     assert _parsed(CompletionRequest, bytearray(marked)).messages
 
 
-async def post_and_read_error(house: House, body: bytes) -> tuple[int, str]:
+async def post_and_read_error(house: WebPonte, body: bytes) -> tuple[int, str]:
     async with house.client() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
-async def test_every_route_refuses_it(house: House, path: str) -> None:
+async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
     async with house.client() as web:
         for body, why in (
             (request_with_field(b"{},", VALUES), "it holds too many values"),
@@ -141,7 +141,7 @@ async def test_every_route_refuses_it(house: House, path: str) -> None:
     assert not house.rows
 
 
-async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: House) -> None:
+async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: WebPonte) -> None:
     many = {f"x{n}": 0 for n in range(FIELDS)}
     assert (await post_and_read_error(house, asking(**many)))[0] == 400
     line = {**HELLO, **many}
@@ -162,7 +162,7 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: Ho
     assert (await post_and_read_error(house, asking(**fields)))[0] == 200
 
 
-async def test_honest_requests_are_as_large_as_before(house: House) -> None:
+async def test_honest_requests_are_as_large_as_before(house: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
     async with house.client() as web:
         said = "a,b;[{" * 200_000
@@ -198,7 +198,7 @@ class Held:
 
 
 @pytest.fixture
-def held_model(house: House) -> Held:
+def held_model(house: WebPonte) -> Held:
     held = Held()
     house.script = held.script
     return held
@@ -206,7 +206,7 @@ def held_model(house: House) -> Held:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_so_many_requests_of_one_person_are_under_way(
-    house: House, held_model: Held, stream: bool
+    house: WebPonte, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
     gate = routes_of(house)._requests
@@ -227,7 +227,7 @@ async def test_so_many_requests_of_one_person_are_under_way(
 
 
 async def test_so_many_bytes_are_read_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(house)
@@ -266,7 +266,7 @@ async def test_so_many_bytes_are_read_at_once(
         assert gate._count == {}
 
 
-async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: House) -> None:
+async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: WebPonte) -> None:
     gate = routes_of(house)._bytes
     gate._of_one = 3 * MiB
 
@@ -280,7 +280,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: 
 
 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
-    house: House, held_model: Held
+    house: WebPonte, held_model: Held
 ) -> None:
     async with house.client() as web:
         body = asking(x="x" * 40 * MiB)
@@ -311,7 +311,7 @@ def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
     assert gate._count == {}
 
 
-def routes_of(house: House) -> compatible.Compatible:
+def routes_of(house: WebPonte) -> compatible.Compatible:
     """The routes of OpenAI's API that are served."""
     app: Any = house.web._server._server.config.app
     while not hasattr(app, "routes"):
