@@ -1,4 +1,4 @@
-"""A complete Ponte on the fake Discord, in this process: engine, adapter, and a controlled model."""
+"""A complete Ponte on the fake Discord, in this process: engine, adapter, controlled model."""
 
 from __future__ import annotations
 
