@@ -16,8 +16,8 @@ from bot.compose import Secrets, compose
 from bot.config import Config, read_config
 from bot.home import Home
 from bot.integrations import FACES, Faces
+from bot.logs import set_up_logging
 from bot.settings import Settings, load
-from bot.telemetry import set_up
 from core.domain.errors import HomeTaken, SettingsError
 from core.text.i18n import LANGUAGE
 
@@ -38,7 +38,7 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
-    set_up(settings, quiet=quiet)
+    set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
     asked_for = "ponte_config" in settings.model_fields_set
@@ -65,7 +65,7 @@ async def run(
         (hurry if stop.is_set() else stop).set()
 
     def hide_in_logs(secrets: Secrets) -> None:
-        set_up(settings.model_copy(update=dict(secrets)))
+        set_up_logging(settings.model_copy(update=dict(secrets)))
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

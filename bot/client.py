@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.terminal.chat import (
-    HOST,
     RECONNECT_PAUSES_SECONDS,
-    Interrupts,
+    SOCKET_ORIGIN,
+    FormFile,
+    InterruptHandler,
     Quit,
     Screen,
-    Upload,
     headers_for,
     turn_stream,
 )
@@ -28,17 +28,17 @@ from core.text.i18n import say
 
 Json = Mapping[str, Any]
 _CONVERSATION = "operator"
-_AT_ONCE = 30.0
+_REQUEST_TIMEOUT_SECONDS = 30.0
 """Seconds for what is answered at once."""
 
 
-class Refused(PonteError):
+class TurnRefused(PonteError):
     """`words` are those that the turn ended in."""
 
     sentence = "{words}"
 
 
-class Lost(PonteError):
+class HolderLost(PonteError):
     code = "unreachable"
     sentence = (
         "Ponte does not answer any more. The quick command is kept, and goes on when Ponte runs "
@@ -54,7 +54,7 @@ class HolderSilent(PonteError):
     )
 
 
-class QuickRun:
+class QuickCommandRun:
     """How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that
     left comes back as its answer; a second one no longer waits. A restart of the holder is waited
     out.
@@ -65,24 +65,24 @@ class QuickRun:
         self._screen = screen
         self._locale = locale
         self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
-        self._interrupts = Interrupts()
+        self._interrupts = InterruptHandler()
         self._turn = ""
-        self._begun = asyncio.Event()
+        self._turn_known = asyncio.Event()
         """The turn is known."""
 
-    async def answer(self, message: str, files: Sequence[Upload]) -> Json:
+    async def answer(self, message: str, files: Sequence[FormFile]) -> Json:
         """What `POST /chat` answers. Raises HttpError, Refused, Lost, KeyboardInterrupt."""
         key = uuid.uuid4().hex
         asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
         try:
-            with self._interrupts.heard():
-                return await self._interrupts.outlast(self._patient(asked, files), self._stop)
+            with self._interrupts.catch_interrupts():
+                return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
         except Quit:
             raise KeyboardInterrupt from None
         finally:
-            self._screen.progress("")
+            self._screen.show_progress("")
 
-    async def _patient(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
+    async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         """Ask again with the same key after a lost connection, so that it runs once."""
 
         def is_lost(error: HttpError) -> bool:
@@ -95,33 +95,35 @@ class QuickRun:
 
         try:
             return await retry(
-                lambda: self._followed(asked, files), HttpError,
+                lambda: self._follow(asked, files), HttpError,
                 after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpError as error:
             if is_lost(error):
-                raise Lost from None
+                raise HolderLost from None
             raise
 
-    async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
+    async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         stream = turn_stream(self._http, asked, files, self._headers)
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
-                    self._begun.set()
-                    self._screen.progress(data["text"])
+                    self._turn_known.set()
+                    self._screen.show_progress(data["text"])
                 elif name == "error":
-                    raise Refused(words=data["message"])
+                    raise TurnRefused(words=data["message"])
                 elif name == "done":
                     return data
         raise HttpError("the stream ended early")
 
     async def _stop(self) -> None:
-        self._screen.progress(say("Stopping…", self._locale))
-        await self._begun.wait()
+        self._screen.show_progress(say("Stopping…", self._locale))
+        await self._turn_known.wait()
         with suppress(HttpError):
-            await self._http.post_json(f"{HOST}/turns/{self._turn}/stop", {}, headers=self._headers)
+            await self._http.post_json(
+                f"{SOCKET_ORIGIN}/turns/{self._turn}/stop", {}, headers=self._headers
+            )
 
 
 class LocalClient:
@@ -136,13 +138,13 @@ class LocalClient:
     async def say(self, message: str) -> Json:
         """What a command that acts at once answers: the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
-        return await self._asked("POST", "/chat", body=asked)
+        return await self._request("POST", "/chat", body=asked)
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
         locale = self._start.settings.ponte_locale
-        run = QuickRun(self._http, Screen(sys.stderr, locale), locale)
-        with self._worded():
+        run = QuickCommandRun(self._http, Screen(sys.stderr, locale), locale)
+        with self._explain_errors():
             return await run.answer(message, [("file", file)] if file else [])
 
     async def result(self, body: Json) -> str:
@@ -150,7 +152,7 @@ class LocalClient:
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
-        url = f"{HOST}{files[0]['url']}"
+        url = f"{SOCKET_ORIGIN}{files[0]['url']}"
         try:
             async with self._http.lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
@@ -161,48 +163,48 @@ class LocalClient:
 
     async def link(self) -> str:
         """The page's address with its token; "" where it serves no page."""
-        return str((await self._asked("GET", "/operator/link")).get("link", ""))
+        return str((await self._request("GET", "/operator/link")).get("link", ""))
 
     async def status(self) -> list[Json]:
         """Each part's `name`, `state` (on, off, failing) and `words`."""
-        return list((await self._asked("GET", "/status"))["parts"])
+        return list((await self._request("GET", "/status"))["parts"])
 
     async def threads(self) -> list[Json]:
-        body = await self._asked("GET", "/operator/threads")
+        body = await self._request("GET", "/operator/threads")
         return list(body["threads"])
 
     async def thread(self, conversation: str) -> Json:
         path = f"/operator/threads/{quote(conversation, safe=':')}"
-        return await self._asked("GET", path)
+        return await self._request("GET", path)
 
     async def forget(self, whom: Mapping[str, str]) -> Json:
         """`whom` has one of "conversation" and "person"."""
-        return await self._asked("POST", "/operator/forget", body=whom)
+        return await self._request("POST", "/operator/forget", body=whom)
 
     async def act(self, name: str, **arguments: Any) -> Json:
         """Have one of its `Operator.acts` done."""
-        return await self.act_within(_AT_ONCE, name, **arguments)
+        return await self.act_within(_REQUEST_TIMEOUT_SECONDS, name, **arguments)
 
     async def act_within(self, patience: float, name: str, /, **arguments: Any) -> Json:
         """The same, where it may take so many seconds."""
         body = {"arguments": arguments}
-        return await self._asked("POST", f"/operator/{name}", patience=patience, body=body)
+        return await self._request("POST", f"/operator/{name}", patience=patience, body=body)
 
-    async def _asked(
-        self, method: str, path: str, *, patience: float = _AT_ONCE, **sent: Any
+    async def _request(
+        self, method: str, path: str, *, patience: float = _REQUEST_TIMEOUT_SECONDS, **sent: Any
     ) -> Json:
-        with self._worded():
+        with self._explain_errors():
             body = await self._http.request_json(
-                method, HOST + path, headers=self._headers, timeout=patience, **sent
+                method, SOCKET_ORIGIN + path, headers=self._headers, timeout=patience, **sent
             )
         return body if isinstance(body, Mapping) else {}
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except HttpAnswer as error:
-            raise _told(error) from None
+            raise _holder_error(error) from None
         except HttpDown as error:
             home = self._start.home
             raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
@@ -228,7 +230,7 @@ def _is_text(type: str) -> bool:
     return type.startswith("text/") or type == "application/json"
 
 
-def _told(error: HttpAnswer) -> PonteError:
+def _holder_error(error: HttpAnswer) -> PonteError:
     """The words that it answered with: `{"error": {"code", "message"}}`."""
     body = error.json
     told = body.get("error") if isinstance(body, dict) else None

@@ -15,12 +15,12 @@ from bot import __version__
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores
-from bot.health import Board, Threads, summaries
+from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
-from bot.integrations import Faces, one_person, rights
+from bot.integrations import Faces, canonical_person, collect_rights
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.quick import Registry
+from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.settings import Settings
 from bot.surfaces import Surfaces
@@ -79,7 +79,7 @@ async def compose(
     NewerDatabase, SettingsError.
     """
     closing = AsyncExitStack()
-    traces = await asyncio.to_thread(Traces.opened, settings)
+    traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.record_with(traces)
     metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
     stores = await _open_shared_stores(settings, home, accepts=accepts, works=runs_turns)
@@ -91,14 +91,16 @@ async def compose(
     live = LiveConfig(config, has_official_prices=client.place.official)
     deps = dependencies(settings, live, home, http, client, peers)
     people = PlatformPeople()
-    platform_rights = rights(settings.faces)
+    platform_rights = collect_rights(settings.faces)
     policy = AccessPolicy(
         platform_rights, settings.ponte_allow, settings.ponte_admins,
         people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
         departures=people.departures,
     )  # fmt: skip
-    quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
-    board = Board(summaries(settings), quick, policy)
+    quick = QuickCommandRegistry(
+        lambda: live.current.quick_commands, policy.is_named, policy=policy
+    )
+    board = HealthBoard(summaries(settings), quick, policy)
     if stores and stores.jobs:
         board.live["database"] = stores.jobs.health
 
@@ -135,7 +137,7 @@ async def compose(
                 policy, lambda: live.table_rules, is_named=policy.is_named,
                 platforms=platform_rights, rule_book=lambda: live.current.rule_book,
                 of_place=lambda address: frozenset(live.channel(address).approvers),
-                admins=policy.admins, one=one_person,
+                admins=policy.admins, one=canonical_person,
             ),
             board=board,
             quick=quick,
@@ -166,7 +168,7 @@ async def compose(
     ports = ChatPorts(
         inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
         board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
-        refused=engine.refused, directory=engine.directory,
+        refused=engine.audit_refusal, directory=engine.directory,
     )  # fmt: skip
     for face in settings.faces:
         if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
@@ -240,7 +242,7 @@ async def _open_shared_stores(
     if settings.database_url is None:
         return None
     try:
-        stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
+        stores = await Stores.open_shared(plain(settings.database_url), takes=accepts, works=works)
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
@@ -271,7 +273,7 @@ def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spe
 
     return Spending(
         caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        one_person, intake,
+        canonical_person, intake,
     )  # fmt: skip
 
 
@@ -289,7 +291,7 @@ def _profile(
 
     def own_addresses() -> frozenset[str]:
         """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
-        pages = [settings.page(), served.page_links(settings, home)[0]]
+        pages = [settings.page_url(), served.page_links(settings, home)[0]]
         return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
 
     return Profile(
@@ -311,7 +313,7 @@ def _page_ports(
     settings: Settings,
     home: Home,
     engine: Engine,
-    board: Board,
+    board: HealthBoard,
     reloader: Reloader,
     served: Surfaces,
     people: PlatformPeople,
@@ -359,15 +361,15 @@ def _page_ports(
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = Threads(engine.journal, engine.commands, link, acts, engine.audit)
+    threads = OperatorService(engine.journal, engine.commands, link, acts, engine.audit)
     return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
 
 
-def _mark_unserved(board: Board, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
+def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
     """Say on the board which platforms are set up and served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.asleep(own, "set up; `ponte run` serves it")
+        board.mark_unserved(own, "set up; `ponte run` serves it")
     elif not served.accepts:
         owners = [face.name for face, _ in served.owned if not face.always]
-        board.asleep(owners, "`ponte serve` serves it")
+        board.mark_unserved(owners, "`ponte serve` serves it")

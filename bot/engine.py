@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 _LABELS_TIMEOUT_SECONDS = 2.0
 
 
-def _unkeyed(name: str) -> str:
+def _hash_without_key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -101,13 +101,13 @@ class Choices:
     code: Runner | None = None
     """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
-    pseudonym: Callable[[str], str] = _unkeyed
+    pseudonym: Callable[[str], str] = _hash_without_key
     """Makes the keyed hash of a name."""
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
 
 
-class KeptThreads(ThreadMap, Protocol):
+class ClosableThreadMap(ThreadMap, Protocol):
     async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -118,13 +118,13 @@ class Stores:
     runs them all."""
 
     database: Database
-    threads: KeptThreads
-    kept: Bytes
+    threads: ClosableThreadMap
+    file_bytes: Bytes
     audit: AuditLog
     jobs: Jobs | None = None
 
     @classmethod
-    async def in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+    async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
         """`keeps`: a snapshot of what an older Ponte left, before it is changed.
 
         Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
@@ -146,7 +146,7 @@ class Stores:
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
-    async def shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+    async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
         """Raises NotStored, NewerDatabase."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
@@ -191,7 +191,7 @@ class Engine:
         self.peers: Peers = jobs or Alone(database)
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *claims)
-        self.files = SqlFiles(database, stores.kept)
+        self.files = SqlFiles(database, stores.file_bytes)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
         self.personal_data = SqlPersonalData(
@@ -205,17 +205,17 @@ class Engine:
         self.fetch: dict[str, Fetch] = {}
         self.look_up: dict[str, LookUp] = {}
         self.messengers: dict[str, Messenger] = {}
-        self._moved = asyncio.Event()
+        self._redraw_due = asyncio.Event()
         self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = Changes(
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
-            approval=choices.approval, audit=self.audit, moved=self._moved.set,
+            approval=choices.approval, audit=self.audit, moved=self._redraw_due.set,
             clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
             labels=self._labels,
         )  # fmt: skip
         requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
-        self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
+        self.redraw = Redraw(self._redraw_due, self.changes, self.journal, self.replies, requests)
         self.services = services = TurnServices(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
@@ -230,7 +230,7 @@ class Engine:
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
             why=Why(services),
-            forgotten=self._forgotten,
+            forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: database.remains,
         )  # fmt: skip
@@ -249,7 +249,7 @@ class Engine:
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
         """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
         opened, *_ = await asyncio.gather(
-            _given(stores) if stores else Stores.in_home(home),
+            _return_stores(stores) if stores else Stores.open_in_home(home),
             asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
             asyncio.to_thread(commonmark.parser),
         )
@@ -259,7 +259,7 @@ class Engine:
         """Take up what a former process left, and every message from now on."""
 
         async def moved(_: str) -> None:
-            self._moved.set()
+            self._redraw_due.set()
 
         self.peers.on("moved", moved)
         self.peers.on("forgotten", self.upkeep.request_round)
@@ -302,10 +302,10 @@ class Engine:
     async def close(self) -> None:
         await self._stores.close()
 
-    def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
+    def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
         self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
-    async def _forgotten(self) -> None:
+    async def _on_forgotten(self) -> None:
         await self.upkeep.request_round()
         await self.peers.tell("forgotten", "")
 
@@ -320,5 +320,5 @@ class Engine:
         return found
 
 
-async def _given(stores: Stores) -> Stores:
+async def _return_stores(stores: Stores) -> Stores:
     return stores

@@ -22,10 +22,10 @@ from core.rights.audit import OPERATOR, AuditLog
 from core.rights.policy import HELD
 from core.text.i18n import say, word
 
-PATIENCE = 5.0
+PART_TIMEOUT_SECONDS = 5.0
 """Seconds that one part may take to tell how it is."""
-Live = Callable[[], Awaitable[Health]]
-Changed = Callable[[str], Awaitable[Sequence[Card]]]
+ReportHealth = Callable[[], Awaitable[Health]]
+ListCards = Callable[[str], Awaitable[Sequence[Card]]]
 """Gives the cards of a conversation."""
 
 
@@ -36,7 +36,7 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
     return (*shared, *(part for part in found if part))
 
 
-class Board:
+class HealthBoard:
     """`lineup` is what the settings turn on; a part that runs tells for itself."""
 
     def __init__(
@@ -45,21 +45,21 @@ class Board:
         self._lineup = tuple(summaries)
         self._quick = quick
         self._policy = policy
-        self.live: dict[str, Live] = {}
-        self.ledger: Changed | None = None
+        self.live: dict[str, ReportHealth] = {}
+        self.ledger: ListCards | None = None
         """None until the stores are open."""
         self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
         self.demo = False
 
-    def asleep(self, names: Collection[str], words: str) -> None:
+    def mark_unserved(self, names: Collection[str], words: str) -> None:
         """These are set up, but not served by this process."""
         self._lineup = tuple(
             replace(part, state="off", words=words) if part.state == "on" and part.name in names
             else part for part in self._lineup
         )  # fmt: skip
 
-    async def health(self, patience: float = PATIENCE) -> Sequence[Health]:
-        return await asyncio.gather(*(self._of(part, patience) for part in self._lineup))
+    async def health(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
+        return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.known(person, address)
@@ -76,7 +76,7 @@ class Board:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()
 
-    async def _of(self, part: Health, patience: float) -> Health:
+    async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return replace(part, words=word(part.words))
@@ -84,7 +84,7 @@ class Board:
             async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
-            if patience < PATIENCE:
+            if patience < PART_TIMEOUT_SECONDS:
                 words = say("{words} (not answered yet)", words=word(part.words))
                 return Health(part.name, "on", words)
             words = say("no answer within {age} s", age=round(patience))
@@ -94,7 +94,7 @@ class Board:
 Json = Mapping[str, Any]
 
 
-class Threads:
+class OperatorService:
     """`link` gives the page's address with its token; `acts` are what others have done."""
 
     def __init__(
@@ -105,12 +105,12 @@ class Threads:
         self._commands = commands
         self._audit = audit
         self.link = link
-        self.acts = {"audit": self._lines, **acts}
+        self.acts = {"audit": self._read_audit_lines, **acts}
 
     async def threads(self) -> Sequence[Json]:
         return [
             {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
-             "messages": len(await self._journal.shown(one.conversation))}
+             "messages": len(await self._journal.list_entries(one.conversation))}
             for one in await self._journal.threads()
         ]  # fmt: skip
 
@@ -118,10 +118,10 @@ class Threads:
         """Raises NotFound."""
         if not any(one.conversation == conversation for one in await self._journal.threads()):
             raise NotFound(what="conversation")
-        exchanges = await self._journal.shown(conversation)
+        exchanges = await self._journal.list_entries(conversation)
         return {
             "conversation": conversation,
-            "messages": [line for one in exchanges for line in _lines(one)],
+            "messages": [line for one in exchanges for line in _exchange_messages(one)],
         }
 
     async def forget(self, *, conversation: str = "", person: str = "") -> Json:
@@ -134,7 +134,7 @@ class Threads:
         if person:
             await self._audit.tell("person-forgotten", OPERATOR, person=person)
         else:
-            shown = await self._journal.shown(conversation)
+            shown = await self._journal.list_entries(conversation)
             where = shown[0].message.address if shown else None
             await self._audit.tell("forgotten", OPERATOR, where)
         messages = sum([await self._commands.forget(one) for one in found])
@@ -144,14 +144,14 @@ class Threads:
         remains = self._commands.remains()
         return {"conversations": len(found), "messages": messages, "remains": remains}
 
-    async def _lines(self, asked: Json) -> Json:
+    async def _read_audit_lines(self, asked: Json) -> Json:
         """Some of the audit log, and where more of it begins. Raises BadInput."""
         wanted = {name: str(asked.get(name, "")) for name in ("since", "until", "person", "event")}
         lines, after = await self._audit.read(str(asked.get("after", "")), **wanted)
         return {"lines": lines, "next": after}
 
 
-def _lines(one: Shown) -> Sequence[Json]:
+def _exchange_messages(one: Shown) -> Sequence[Json]:
     said = {"role": "user", "name": one.message.author.name, "text": one.message.text}
     both = [said | {"state": one.state}]
     if one.answer:

@@ -19,8 +19,8 @@ from pathlib import Path
 from bot import __version__
 
 DISTRIBUTION = "ponte-bot"
-NAMES = ("adapters", "bot", "core")
-FOLDER = Path(__file__).resolve().parents[1]
+TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
+INSTALL_FOLDER = Path(__file__).resolve().parents[1]
 """Holds the three packages."""
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
@@ -42,13 +42,13 @@ class Installation:
     foreign: Mapping[str, str]
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         return not (self.missing or self.wrong or self.foreign)
 
 
-def look(extras: Collection[str] = ()) -> Installation:
+def inspect_installation(extras: Collection[str] = ()) -> Installation:
     """Some 0.1 s. Of the optional dependencies those of `extras` are looked for."""
-    wanted = dict(_wanted(_requirements(), extras))
+    wanted = dict(_select_requirements(_read_requirements(), extras))
     missing, wrong = {}, {}
     for name, bounds in wanted.items():
         try:
@@ -56,16 +56,16 @@ def look(extras: Collection[str] = ()) -> Installation:
         except metadata.PackageNotFoundError:
             missing[name] = bounds
             continue
-        if not fits(found, bounds):
+        if not is_within_bounds(found, bounds):
             wrong[name] = found, bounds
-    return Installation(len(wanted), missing, wrong, dict(_foreign()))
+    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()))
 
 
-def words(found: Installation, say: Say) -> str:
+def describe(found: Installation, say: Say) -> str:
     """One line of what was found, and what to do where something is wrong."""
-    if found.whole:
+    if found.is_complete:
         whole = "Ponte {version} in {folder}, with all {count} packages that it needs"
-        return say(whole, version=__version__, folder=FOLDER, count=found.count)
+        return say(whole, version=__version__, folder=INSTALL_FOLDER, count=found.count)
     faults = [
         say("{name} also belongs to {other}", name=name, other=other)
         for name, other in found.foreign.items()
@@ -81,11 +81,11 @@ def words(found: Installation, say: Say) -> str:
     return say(told, faults=", ".join(faults))
 
 
-def fits(version: str, bounds: str) -> bool:
+def is_within_bounds(version: str, bounds: str) -> bool:
     """Whether a version keeps to bounds such as `>=2.7.1,<3`; numbers alone are compared."""
-    has = _numbers(version)
+    has = _version_numbers(version)
     for sign, bound in _BOUND.findall(bounds):
-        than = _numbers(bound)
+        than = _version_numbers(bound)
         kept = {
             ">=": has >= than, "<=": has <= than, "==": has == than, "<": has < than,
             ">": has > than,
@@ -95,9 +95,9 @@ def fits(version: str, bounds: str) -> bool:
     return True
 
 
-def _requirements() -> list[str]:
+def _read_requirements() -> list[str]:
     """Of the checkout that this stands in, or of what was installed. Extras as in metadata."""
-    file = FOLDER / "pyproject.toml"
+    file = INSTALL_FOLDER / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:
@@ -112,7 +112,9 @@ def _requirements() -> list[str]:
         return []
 
 
-def _wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[tuple[str, str]]:
+def _select_requirements(
+    requirements: Iterable[str], extras: Collection[str]
+) -> Iterator[tuple[str, str]]:
     for requirement in requirements:
         found = _REQUIREMENT.fullmatch(requirement.strip())
         if found is None:
@@ -122,17 +124,17 @@ def _wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[tu
             yield found["name"], found["bounds"].strip()
 
 
-def _foreign() -> Iterator[tuple[str, str]]:
+def _find_foreign_packages() -> Iterator[tuple[str, str]]:
     """The names that somebody else has in this environment, or before us on the path."""
     owners = metadata.packages_distributions()
-    for name in NAMES:
-        if (folder := _folder(name)) and folder != FOLDER / name:
+    for name in TOP_LEVEL_PACKAGES:
+        if (folder := _find_package_folder(name)) and folder != INSTALL_FOLDER / name:
             yield name, str(folder)
         elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
             yield name, ", ".join(others)
 
 
-def _folder(name: str) -> Path | None:
+def _find_package_folder(name: str) -> Path | None:
     """Whence that package was imported, or would be."""
     module = sys.modules.get(name)
     if module is not None:
@@ -143,7 +145,7 @@ def _folder(name: str) -> Path | None:
     return Path(paths[0]).resolve() if paths else None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     """`1.30` and `1.30.0` are the same."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(one) for one in found[0].split(".")] if found else []

@@ -21,7 +21,7 @@ Faces = Sequence[Integration[Any]]
 FACES: Faces = (MODEL, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
 
 
-def rights(faces: Faces) -> Mapping[str, PlatformRights]:
+def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
     """Of each that people reach Ponte by."""
     return {face.name: face.rights for face in faces if face.rights}
 
@@ -37,16 +37,16 @@ def is_place(name: str, faces: Faces) -> bool:
     return any(form and re.fullmatch(form, id) for form in forms)
 
 
-RIGHTS = rights(FACES)
+PLATFORM_RIGHTS = collect_rights(FACES)
 OWNER = "owner"
 """Who has the page's token or sits at the terminal."""
 
 
-def one_person(key: str) -> str:
+def canonical_person(key: str) -> str:
     """Who owns the page also owns the terminal: what they use is counted under one key."""
     platform, _, name = key.partition(":")
     return f"{max(ADMINS)}:{OWNER}" if platform in ADMINS and name == OWNER else key
 
 
-ADMINS = frozenset(name for name, own in RIGHTS.items() if own.one_name)
+ADMINS = frozenset(name for name, own in PLATFORM_RIGHTS.items() if own.one_name)
 """Who approves what needs an admin, where PONTE_ADMINS does not say."""

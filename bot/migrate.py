@@ -31,7 +31,7 @@ from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes
 from core.store.tables import COPIED, Table
 
-ROWS_AT_ONCE = 500
+ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
 _FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
@@ -80,7 +80,8 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
     with TemporaryDirectory() as copies:
         await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
-            await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
+            await Stores.open_in_home(Path(copies), keeps=False),
+            file_bytes=FolderBytes(home / "files"),
         )
         async with _open_stores(ours, url) as both:
             yield both
@@ -100,7 +101,7 @@ def _copy_databases(home: Path, folder: Path) -> None:
 @asynccontextmanager
 async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     try:
-        theirs = await Stores.shared(url, takes=False, works=False)
+        theirs = await Stores.open_shared(url, takes=False, works=False)
         try:
             yield ours, theirs
         finally:
@@ -138,8 +139,8 @@ def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> Non
 
 
 def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        yield rows[begin : begin + ROWS_AT_ONCE]
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        yield rows[begin : begin + ROWS_PER_INSERT]
 
 
 async def _queue_waiting_turns(theirs: Stores) -> None:
@@ -161,7 +162,7 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     lost = 0
     for id in ids:
         try:
-            await theirs.kept.put(id, await ours.kept.get(id))
+            await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
         except NotFound:
             lost += 1
     words = f", {lost} of which the home has no bytes any more" if lost else ""

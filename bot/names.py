@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.config import AccessRule, Channel, Config
+from bot.config import AccessRule, ChannelConfig, Config
 from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
 from core.rights.policy import matches_pattern
@@ -84,7 +84,7 @@ def _written_names(config: Config) -> Iterator[_WrittenName]:
 
 
 def _rights_of(
-    config: Config, path: tuple[str, str], rule: AccessRule | Channel
+    config: Config, path: tuple[str, str], rule: AccessRule | ChannelConfig
 ) -> Iterator[_WrittenName]:
     for key, rights in (("allow", rule.allow), ("deny", rule.deny)):
         for right in rights:

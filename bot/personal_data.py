@@ -35,7 +35,7 @@ FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
 STEP_TIMEOUT_SECONDS = 10.0
 """How long to wait for stopped turns, for the model's server and for cards to be drawn."""
-POLL_SECONDS = 0.05
+TURN_POLL_SECONDS = 0.05
 """How often to check whether a stopped turn has ended; it may run in another process."""
 ERASE_ROUNDS = 3
 """How often rows that arrived while a person was erased are erased, too."""
@@ -162,7 +162,7 @@ class PersonalDataService:
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 for conversation in conversations:
                     while await self._engine.inbox.running(conversation) is not None:  # noqa: ASYNC110
-                        await asyncio.sleep(POLL_SECONDS)
+                        await asyncio.sleep(TURN_POLL_SECONDS)
 
     async def _redraw_cards(self, erased: Erasure) -> None:
         """Store the cards that named them without their name, and have them drawn again."""

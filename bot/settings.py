@@ -47,15 +47,15 @@ from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
-NEAR = 0.75
+TYPO_SIMILARITY = 0.75
 """How like one of ours a name is that is taken for a slip (difflib's ratio)."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
-_READING = SettingsConfigDict(
+_READ_OPTIONS = SettingsConfigDict(
     env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
 )
 
 
-def _turns(value: object) -> object:
+def _parse_daily_turns(value: object) -> object:
     if not isinstance(value, str):
         return value
     found = _TURNS.fullmatch(value)
@@ -64,7 +64,7 @@ def _turns(value: object) -> object:
     return DailyTurns(int(found[1]), int(found[2]))
 
 
-def _zone(value: str) -> str:
+def _check_time_zone(value: str) -> str:
     try:
         return value if value == "UTC" else zoneinfo.ZoneInfo(value).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -78,7 +78,7 @@ def _full_path(value: Path) -> Path:
         raise ValueError("the home folder that ~ stands for is not known; write it out") from None
 
 
-def _postgres(value: SecretStr) -> SecretStr:
+def _check_postgres_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("write postgresql://user:password@host/database, or leave it out")
     return value
@@ -101,7 +101,7 @@ class EnvFile:
     """The numbers of lines that cannot be read."""
 
 
-class _Rights(SettingsPart):
+class _SharedSettings(SettingsPart):
     faces: ClassVar[Faces] = FACES
 
     ponte_allow: frozenset[str] = setting(
@@ -110,11 +110,11 @@ class _Rights(SettingsPart):
     ponte_admins: frozenset[str] = setting(
         ADMINS, "who approves what needs an admin; comma-separated"
     )
-    ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_turns)] | None = setting(
+    ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_parse_daily_turns)] | None = setting(
         None,
         "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",
     )
-    ponte_timezone: Annotated[str, AfterValidator(_zone)] = setting(
+    ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
         "UTC", "the time zone where the platform does not tell"
     )
     ponte_locale: Literal["en", "pt-BR", "fr"] = setting(
@@ -139,7 +139,7 @@ class _Rights(SettingsPart):
     ponte_home: FullPath = setting(
         user_data_path("ponte"), "where what Ponte keeps is stored", "a folder's path"
     )
-    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = setting(
+    database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
         None, "postgresql://…: keep all in Postgres, for any number of processes (docs/scaling.md)"
     )
 
@@ -169,7 +169,7 @@ class _Rights(SettingsPart):
 class Settings(
     # The first stands last in `.env.example`.
     WebSettings,
-    _Rights,
+    _SharedSettings,
     CodeSettings,
     StackSpotSettings,
     NocodbSettings,
@@ -234,7 +234,7 @@ class Settings(
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
 
-def composed(faces: Faces) -> type[Settings]:
+def settings_class(faces: Faces) -> type[Settings]:
     """The settings with those of all these integrations."""
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
     made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
@@ -245,26 +245,28 @@ def composed(faces: Faces) -> type[Settings]:
 def load(faces: Faces = FACES) -> Settings:
     """The settings of this process. Raises SettingsError, one line for each wrong one."""
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
-    environment = type("Environment", (composed(faces), BaseSettings), {"model_config": _READING})
+    environment = type(
+        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
+    )
     try:
-        with _env_file() as (file, opened):
+        with _open_env_file() as (file, opened):
             options: dict[str, Any] = {"_env_file": opened}
             settings: Settings = environment(**options)
-        filed = (getattr(settings, name) for name in _filed(settings))
+        filed = (getattr(settings, name) for name in _names_from_file(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
-        settings._notes = tuple(_noted(settings))
+        settings._notes = tuple(_list_notes(settings))
     except ValidationError as error:
-        lines = "\n".join(_line(environment, found) for found in error.errors())
+        lines = "\n".join(_describe_error(environment, found) for found in error.errors())
     except (OSError, UnicodeDecodeError) as error:
         lines = f"The file .env cannot be read ({cause(error)})."
     else:
-        if not (lines := "\n".join(_led_astray(settings))):
+        if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
     raise SettingsError("{lines}", lines=lines)
 
 
 @contextmanager
-def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
+def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
     """What there is, and the path to read while the block runs: of the file that was looked at,
     whatever takes its name meanwhile. Raises OSError.
 
@@ -280,7 +282,7 @@ def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
         owner = os.fstat(file).st_uid
         if owner in (0, os.geteuid()):
             opened = f"/proc/self/fd/{file}"
-            yield replace(_parsed(opened), path=path), opened
+            yield replace(_read_env_file(opened), path=path), opened
         else:
             why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
             yield EnvFile(path, why), None
@@ -288,7 +290,7 @@ def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
         os.close(file)
 
 
-def _parsed(opened: str) -> EnvFile:
+def _read_env_file(opened: str) -> EnvFile:
     """Raises OSError, UnicodeDecodeError."""
     names, unread = {}, []
     with open(opened, encoding="utf-8") as lines:
@@ -302,7 +304,7 @@ def _parsed(opened: str) -> EnvFile:
     return EnvFile(names=names, unread=tuple(unread))
 
 
-def _noted(settings: Settings) -> Iterator[str]:
+def _list_notes(settings: Settings) -> Iterator[str]:
     """Lines that cannot be read; names that are nearly ours; values that were put right."""
     file = settings.env_file
     for number in file.unread:
@@ -312,7 +314,7 @@ def _noted(settings: Settings) -> Iterator[str]:
     given = {**file.names, **os.environ}
     for name in sorted(given.keys() - known):
         ours = [one for one in known if one.partition("_")[0] == name.upper().partition("_")[0]]
-        likely = difflib.get_close_matches(name.upper(), ours, 1, NEAR)
+        likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
             words = "{name} is no setting; {likely} is probably meant"
             if name in file.names:
@@ -328,16 +330,16 @@ def _noted(settings: Settings) -> Iterator[str]:
             yield say(words, name=name.upper(), value=value)
 
 
-def _filed(settings: Settings) -> frozenset[str]:
+def _names_from_file(settings: Settings) -> frozenset[str]:
     """What was read from `.env`: the environment wins over it where it is not empty."""
     given = {name.lower() for name, value in os.environ.items() if value}
     return frozenset(settings.model_fields_set - given)
 
 
-def _led_astray(settings: Settings) -> Iterator[str]:
+def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     """One line for each secret of the environment that would go to an address of `.env`: a file
     that came with somebody's folder must not lead it anywhere."""
-    filed = _filed(settings)
+    filed = _names_from_file(settings)
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
@@ -354,7 +356,7 @@ def _led_astray(settings: Settings) -> Iterator[str]:
                     )
 
 
-def _line(settings: type[Settings], error: ErrorDetails) -> str:
+def _describe_error(settings: type[Settings], error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     if error["type"] == "value_error":
         return f"{name.upper()}: {error['ctx']['error']}."

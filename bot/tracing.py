@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 log = structlog.get_logger("traces")
-AT_LEAST, AT_MOST = 0.5, 5.0
+MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 """Seconds that the last spans have to leave, whatever is left of the grace."""
 
 
@@ -48,12 +48,14 @@ class Traces:
         self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
 
     @classmethod
-    def opened(cls, settings: Settings) -> Traces | None:
+    def from_settings(cls, settings: Settings) -> Traces | None:
         """None where nobody wants any. Raises SettingsError where the packages are missing."""
         if settings.otel_exporter_otlp_endpoint is None:
             return None
         try:
-            return cls.over(exporter := _exporter(settings), _batched(exporter))
+            return cls.with_exporter(
+                exporter := _logging_exporter(settings), _batch_processor(exporter)
+            )
         except ModuleNotFoundError as missing:
             raise SettingsError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}: install ponte-bot[otel].",
@@ -61,7 +63,7 @@ class Traces:
             ) from None
 
     @classmethod
-    def over(cls, exporter: SpanExporter, processor: SpanProcessor) -> Traces:
+    def with_exporter(cls, exporter: SpanExporter, processor: SpanProcessor) -> Traces:
         """`processor` hands ended spans to `exporter`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -71,7 +73,7 @@ class Traces:
             resource = resource.merge(Resource({"service.name": "ponte"}))
         resource = Resource({"service.version": __version__}).merge(resource)
         provider = TracerProvider(
-            resource=resource, id_generator=_ids(), shutdown_on_exit=False
+            resource=resource, id_generator=_turn_id_generator(), shutdown_on_exit=False
         )  # fmt: skip
         provider.add_span_processor(processor)
         return cls(provider, exporter)
@@ -107,7 +109,7 @@ class Traces:
         thread = threading.Thread(target=shut, name="traces", daemon=True)
         thread.start()
         try:
-            async with asyncio.timeout(min(AT_MOST, max(AT_LEAST, patience))):
+            async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
                 await gone.wait()
         except TimeoutError:
             log.warning("last traces not exported")
@@ -134,7 +136,7 @@ def _nanoseconds(moment: float) -> int:
     return int(moment * 1e9)
 
 
-def _ids() -> Any:
+def _turn_id_generator() -> Any:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
     class TurnIds(IdGenerator):
@@ -154,13 +156,13 @@ def _ids() -> Any:
     return TurnIds()
 
 
-def _batched(exporter: SpanExporter) -> SpanProcessor:
+def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     return BatchSpanProcessor(exporter)
 
 
-def _exporter(settings: Settings) -> SpanExporter:
+def _logging_exporter(settings: Settings) -> SpanExporter:
     """One that tells once when it fails, and once when it works again."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from bot.integrations import one_person
+from bot.integrations import canonical_person
 from core.domain.errors import OverBudget
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import Call, Outcome, Spent, Spoken, Turn
@@ -131,7 +131,7 @@ async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedde
 
 async def test_who_comes_by_two_ways_is_counted_once(embedded: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = CountingBudget(embedded.database, choices.capped(2, 0), LISBON, one_person)
+    counting = CountingBudget(embedded.database, choices.capped(2, 0), LISBON, canonical_person)
     for person in (page, terminal):
         await counting.reserve(await asked(embedded, person))
     with pytest.raises(OverBudget):

@@ -97,7 +97,7 @@ async def test_the_command_itself_goes_on(embedded: Embedded) -> None:
 async def test_the_conversation_starts_from_nothing(embedded: Embedded) -> None:
     old = await talk(embedded, "one")
     await embedded.journal.forget("web:C1")
-    assert await embedded.journal.shown("web:C1") == []
+    assert await embedded.journal.list_entries("web:C1") == []
     assert await embedded.journal.transcript(old.thread) == []
     assert await embedded.journal.owner("web:C1") == ""
 

@@ -78,16 +78,16 @@ async def test_a_person_reads_one_thread_again(embedded: Embedded) -> None:
     withdrawn = says("oops")
     await embedded.inbox.accept(withdrawn)
     await embedded.inbox.amend(withdrawn.event_key, None)
-    shown = await journal.shown("web:C1")
+    shown = await journal.list_entries("web:C1")
     assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
         ("two", "done", "re: two"), ("waits", "new", None),
     ]  # fmt: skip
-    assert [s.message.text for s in await journal.shown("web:C1", old.thread)] == ["one"]
+    assert [s.message.text for s in await journal.list_entries("web:C1", old.thread)] == ["one"]
 
 
 async def test_a_message_shows_before_any_turn_began(embedded: Embedded) -> None:
     await embedded.inbox.accept(says("waits"))
-    assert [s.message.text for s in await embedded.journal.shown("web:C1")] == ["waits"]
+    assert [s.message.text for s in await embedded.journal.list_entries("web:C1")] == ["waits"]
 
 
 async def test_a_thread_belongs_to_who_began_it(embedded: Embedded) -> None:
@@ -111,25 +111,25 @@ async def test_threads_are_listed_by_their_last_use(embedded: Embedded) -> None:
 
 async def test_a_list_has_what_is_said_in_and_the_pinned_first(embedded: Embedded) -> None:
     journal = embedded.journal
-    assert await journal.listed("web") == []
+    assert await journal.list_conversations("web") == []
     for channel in ("C1", "C2", "C3"):
         await talk(embedded, f"hello {channel}", channel)
     await talk(embedded, "more", "C1")
     await journal.thread("web:empty")
     await journal.mark("web:C2", None, True)
     await journal.mark("web:C3", "My name", None)
-    listed = await journal.listed("web")
+    listed = await journal.list_conversations("web")
     assert [(one.conversation, one.first.text, one.title, one.pinned) for one in listed] == [
         ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
         ("web:C3", "hello C3", "My name", False),
     ]  # fmt: skip
-    assert await journal.listed("slack") == []
+    assert await journal.list_conversations("slack") == []
     await journal.forget("web:C3")
     assert "web:C3" not in [one.conversation for one in await journal.threads()]
     await journal.new_thread("web:C1")
-    assert [one.conversation for one in await journal.listed("web")] == ["web:C2"]
+    assert [one.conversation for one in await journal.list_conversations("web")] == ["web:C2"]
     await talk(embedded, "anew", "C3")
-    assert (await journal.listed("web"))[1].title == "", "its name was forgotten, too"
+    assert (await journal.list_conversations("web"))[1].title == "", "its name was forgotten, too"
     with pytest.raises(NotFound):
         await journal.mark("web:nowhere", "x", None)
 
@@ -138,12 +138,12 @@ async def test_words_are_found_in_what_both_said(embedded: Embedded) -> None:
     journal = embedded.journal
     first = await talk(embedded, "Où est São Paulo?", "C1")
     await talk(embedded, "hello", "C2")
-    assert await journal.found("web", "SÃO paulo") == {"web:C1": first.id}
-    assert set(await journal.found("web", "re:")) == {"web:C1", "web:C2"}
-    assert await journal.found("web", "absent") == {}
-    assert await journal.found("terminal", "hello") == {}
+    assert await journal.search("web", "SÃO paulo") == {"web:C1": first.id}
+    assert set(await journal.search("web", "re:")) == {"web:C1", "web:C2"}
+    assert await journal.search("web", "absent") == {}
+    assert await journal.search("terminal", "hello") == {}
     await journal.forget("web:C1")
-    assert await journal.found("web", "paulo") == {}
+    assert await journal.search("web", "paulo") == {}
 
 
 async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = ANA) -> Turn:
@@ -155,7 +155,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(embedded: Embedded) 
     journal = embedded.journal
     kept, old = await talk(embedded, "one"), await talk(embedded, "tow")
     new = await asked_again(embedded, old, "two")
-    assert [one.turn for one in await journal.shown("web:C1")] == [kept.id, new.id]
+    assert [one.turn for one in await journal.list_entries("web:C1")] == [kept.id, new.id]
     entries = await journal.transcript(new.thread)
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
     known = await journal.provenance(new.thread, ANA.key, new.seq)
@@ -163,7 +163,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(embedded: Embedded) 
     heir = await embedded.killed()
     resumed = await again(heir, new.seq)
     assert resumed.attempt == 2
-    assert [one.turn for one in await heir.journal.shown("web:C1")] == [kept.id, new.id]
+    assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [kept.id, new.id]
 
 
 async def test_nobody_replaces_what_is_not_theirs_or_not_there(embedded: Embedded) -> None:
@@ -172,7 +172,7 @@ async def test_nobody_replaces_what_is_not_theirs_or_not_there(embedded: Embedde
     await asked_again(embedded, old, "mine", BOB)
     elsewhere = replace(says("other", "C2"), author=ANA, replaces=old.id)
     await again(embedded, (await embedded.inbox.accept(elsewhere)).seq)
-    assert (await journal.shown("web:C1"))[0].turn == old.id
+    assert (await journal.list_entries("web:C1"))[0].turn == old.id
 
 
 async def test_what_was_paid_for_stays_beside_the_new_turn(embedded: Embedded) -> None:
@@ -185,4 +185,4 @@ async def test_what_was_paid_for_stays_beside_the_new_turn(embedded: Embedded) -
     await journal.answered(old, Answer("done"))
     await journal.ended(old, "done")
     new = await asked_again(embedded, old, "run it", old.message.author)
-    assert [one.turn for one in await journal.shown("web:C1")] == [old.id, new.id]
+    assert [one.turn for one in await journal.list_entries("web:C1")] == [old.id, new.id]

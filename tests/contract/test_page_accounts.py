@@ -90,12 +90,12 @@ async def test_a_list_has_one_s_own(embedded: Embedded) -> None:
     for name, place in places.items():
         await _talk(embedded, f"of {name or 'owner'}", place)
     for name, place in places.items():
-        (listed,) = await embedded.journal.listed("web", name)
+        (listed,) = await embedded.journal.list_conversations("web", name)
         assert listed.conversation == place.conversation
-        found = await embedded.journal.found("web", "of", name)
+        found = await embedded.journal.search("web", "of", name)
         assert found.keys() == {place.conversation}
-    assert await embedded.journal.listed("web", "iana") == []
-    assert await embedded.journal.listed("slack", "ana") == []
+    assert await embedded.journal.list_conversations("web", "iana") == []
+    assert await embedded.journal.list_conversations("slack", "ana") == []
 
 
 async def _talk(embedded: Embedded, text: str, place: Address) -> None:

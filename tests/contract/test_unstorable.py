@@ -61,7 +61,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(embedded:
     assert found.answer.text == f"hi {LOST}"
     assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
     await embedded.journal.ended(turn, "done", f"why {HALF}")
-    shown = await embedded.journal.shown(address.conversation)
+    shown = await embedded.journal.list_entries(address.conversation)
     assert [one.seq for one in shown] == [receipt.seq]
 
 

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from bot.engine import Choices, Spending
-from bot.integrations import ADMINS, RIGHTS, one_person
-from bot.quick import Registry
+from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
+from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
@@ -53,7 +53,7 @@ def allow_list(
     clock: Callable[[], float] = time.monotonic,
 ) -> AccessPolicy:
     """Over the rights of our platforms."""
-    return AccessPolicy(RIGHTS, allow, admins, memberships, guests, clock)
+    return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
 
 
 def choices(
@@ -68,14 +68,14 @@ def choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, always(rules or TableRules()), platforms=RIGHTS)
+    approval = Approval(policy, always(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
         approval=replace(approval, is_named=is_named) if is_named else approval,
         board=QuietBoard(),
-        quick=Registry(dict, allow_list().is_named),
+        quick=QuickCommandRegistry(dict, allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
@@ -94,7 +94,7 @@ def spends(
 ) -> Spending:
     """What people may use, with the keys of persons as Ponte counts them."""
     return Spending(
-        caps, always(allowances), always(prices or Prices()), canonical_person=one_person,
+        caps, always(allowances), always(prices or Prices()), canonical_person=canonical_person,
         intake=always(intake or Intake()),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.conversations import titled
+from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import message
 from tests.web.house import House
@@ -35,7 +35,7 @@ async def said(client: httpx.AsyncClient, text: str, conversation: str = "main")
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    assert titled(replace(first, attachments=(file,))) == title
+    assert conversation_title(replace(first, attachments=(file,))) == title
 
 
 async def test_the_list(house: House, client: httpx.AsyncClient) -> None:

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from adapters.web import openapi
-from adapters.web.adapter import Mounted
+from adapters.web.adapter import MountedHandler
+from adapters.web.http_io import Guard
 from adapters.web.openapi import OPERATIONS
-from adapters.web.requests import Guard
-from adapters.web.server import application
+from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
 from tests.web.house import House, Turn
 
@@ -74,7 +74,7 @@ def references(value: object) -> Iterator[str]:
 
 async def test_every_route_is_in_the_table_and_nothing_else(house: House) -> None:
     assert house.terminal is not None
-    guarded = application(house.terminal._site)
+    guarded = make_application(house.terminal._site)
     assert isinstance(guarded, Guard)
     assert isinstance(guarded._app, Starlette)
     served = openapi.operations(guarded._app.routes)
@@ -86,7 +86,7 @@ async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
     async def taken(headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    house.extra["/slack/events"] = Mounted(taken)
+    house.extra["/slack/events"] = MountedHandler(taken)
     await house.restart()
     told = await described(house)
     assert "/operator/link" not in told["paths"]

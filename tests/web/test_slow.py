@@ -88,14 +88,16 @@ async def told(house: House, clock: LoopClock, seconds: float, first: str, drops
 
 async def test_a_head_that_does_not_come(house: House, clock: LoopClock) -> None:
     for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 1_000):
-        said = await told(house, clock, server.HEAD, "", drops)
+        said = await told(house, clock, server.HEAD_TIMEOUT_SECONDS, "", drops)
         assert said.startswith("HTTP/1.1 408 ")
         assert '"code":"too_slow"' in said
 
 
 async def test_a_second_head_that_does_not_come(house: House, clock: LoopClock) -> None:
     first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    said = await told(house, clock, server.HEAD, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000)
+    said = await told(
+        house, clock, server.HEAD_TIMEOUT_SECONDS, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
+    )
     assert said.startswith("HTTP/1.1 408 ")
 
 
@@ -103,13 +105,13 @@ async def test_a_connection_that_asks_for_nothing_more(house: House, clock: Loop
     async with connected(house) as client:
         await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         told = await client.reader.readuntil(b'"alive"}')
-        clock.skip(server.IDLE)
+        clock.skip(server.IDLE_TIMEOUT_SECONDS)
         assert (told.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
 
 
 async def test_a_body_that_does_not_come(house: House, clock: LoopClock) -> None:
     for body in ("", '{"message": "' + "x" * 1_000):
-        said = await told(house, clock, server.BODY, post(house, 100_000), body)
+        said = await told(house, clock, server.BODY_TIMEOUT_SECONDS, post(house, 100_000), body)
         assert said.startswith("HTTP/1.1 408 ")
     assert not house.rows
 
@@ -122,7 +124,7 @@ async def test_a_body_that_comes_slowly_but_comes(
     body = '{"message": "' + "x" * 200 + '"}'
     async with connected(house) as client:
         await client.sends(post(house, len(body)))
-        said = await client.drips(body, clock, 3 * server.BODY / len(body))
+        said = await client.drips(body, clock, 3 * server.BODY_TIMEOUT_SECONDS / len(body))
         assert said.startswith("HTTP/1.1 200 ")
 
 
@@ -144,25 +146,25 @@ async def test_who_does_not_read_the_answer_is_let_go(
         return Answer("x" * 30_000_000)
 
     full, gone = asyncio.Event(), asyncio.Event()
-    pause, lose = server.Connection.pause_writing, server.Connection.connection_lost
+    pause, lose = server.HttpConnection.pause_writing, server.HttpConnection.connection_lost
 
-    def paused(self: server.Connection) -> None:
+    def paused(self: server.HttpConnection) -> None:
         pause(self)
         full.set()
 
-    def lost(self: server.Connection, exc: Exception | None) -> None:
+    def lost(self: server.HttpConnection, exc: Exception | None) -> None:
         lose(self, exc)
         gone.set()
 
-    monkeypatch.setattr(server.Connection, "pause_writing", paused)
-    monkeypatch.setattr(server.Connection, "connection_lost", lost)
+    monkeypatch.setattr(server.HttpConnection, "pause_writing", paused)
+    monkeypatch.setattr(server.HttpConnection, "connection_lost", lost)
     house.script = script
     async with connected(house) as client:
         body = '{"message": "x"}'
         await client.sends(post(house, len(body)) + body)
         await full.wait()
         assert not gone.is_set()
-        clock.skip(server.READING)
+        clock.skip(server.UNREAD_TIMEOUT_SECONDS)
         await gone.wait()
 
 

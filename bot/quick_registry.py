@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bot.config import Command, in_language
+from bot.config import QuickCommandConfig, in_language
 from core.commands.grammar import check_slug
 from core.domain.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
@@ -15,10 +15,10 @@ from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
 from core.ports.rights import Policy
 from core.text.i18n import LOCALES
 
-Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs. Raises
 StatusUnknown."""
-Run = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
+RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
 """Runs a quick command where it is known."""
 
 _UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
@@ -28,7 +28,7 @@ _NOT_HERE = "`{slug}` is not for this place. The operator says where in ponte.to
 _NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`by`)."
 
 
-class Registry:
+class QuickCommandRegistry:
     """The `QuickCommands` port: those of `ponte.toml`; without `run`, none can be run.
 
     Without a registry, or with `any_slug`, any well-formed slug may run. What it does is not known,
@@ -37,9 +37,9 @@ class Registry:
 
     def __init__(
         self,
-        commands: Callable[[], Mapping[str, Command]],
-        is_named: Named,
-        run: Run | None = None,
+        commands: Callable[[], Mapping[str, QuickCommandConfig]],
+        is_named: IsNamed,
+        run: RunQuickCommand | None = None,
         *,
         any_slug: bool = False,
         policy: Policy | None = None,
@@ -50,7 +50,7 @@ class Registry:
         self._policy = policy
         self.connect(run, any_slug=any_slug)
 
-    def connect(self, run: Run | None, *, any_slug: bool) -> None:
+    def connect(self, run: RunQuickCommand | None, *, any_slug: bool) -> None:
         """They are run so; with `any_slug` also those that ponte.toml does not name."""
         self._run = run
         self._any_slug = any_slug
@@ -59,7 +59,9 @@ class Registry:
     def everybodys(self) -> list[QuickCommand]:
         """Those that no place and no person is named for: what a model may know of."""
         named = self._commands().items()
-        return [_record(slug, each) for slug, each in named if not each.where and not each.by]
+        return [
+            _public_record(slug, each) for slug, each in named if not each.where and not each.by
+        ]
 
     def asks_first(self, slug: str) -> bool:
         """Whether a model's call of it runs nothing before a person approves it."""
@@ -68,9 +70,9 @@ class Registry:
 
     async def known(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
-            _record(slug, command)
+            _public_record(slug, command)
             for slug, command in self._commands().items()
-            if _is_here(command, address)
+            if _may_run_here(command, address)
             and await self._is_known_as_theirs(command, person, address)
             and (await self._right(person, address, slug)).allowed
         ]  # fmt: skip
@@ -88,12 +90,12 @@ class Registry:
             if slugs:
                 raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
             raise UnknownCommand(_NONE_HERE, slug=slug)
-        if not _is_here(command, address):
+        if not _may_run_here(command, address):
             raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
             raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
         (await self._right(person, address, slug)).check()
-        return _record(slug, command)
+        return _public_record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         if self._run is not None:
@@ -109,23 +111,27 @@ class Registry:
             return Verdict(True)
         return await self._policy.may(person, address, "command", slug)
 
-    async def _is_known_as_theirs(self, command: Command, person: Person, address: Address) -> bool:
+    async def _is_known_as_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
         try:
             return await self._is_theirs(command, person, address)
         except StatusUnknown:
             return False
 
-    async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
+    async def _is_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
         return not command.by or await self._is_named(person, address, frozenset(command.by))
 
 
-def _is_here(command: Command, address: Address) -> bool:
+def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
     surface = (address.platform, address.workspace, address.channel)
     places = {":".join(surface[:length]) for length in (1, 2, 3)}
     return not command.where or bool(places & set(command.where))
 
 
-def _record(slug: str, command: Command) -> QuickCommand:
+def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,

@@ -47,7 +47,7 @@ class TomlLines:
             self._lines.setdefault(path[:length], number)
 
 
-def not_toml(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
+def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
     """What tomllib says, with its line."""
     found = _AT.match(str(error))
     line = int(found[2]) if found else max(1, len(text.splitlines()))
