@@ -1,4 +1,5 @@
-"""The composed application: starts its parts in order, stops them in reverse, says what is on."""
+"""The composed application: starts its parts in order, stops them in reverse, and reports what is
+on."""
 
 from __future__ import annotations
 
@@ -34,8 +35,11 @@ SETTINGS_UNREAD_SENTENCE = "Settings: the environment; {path} is not read: {why}
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """`start_parts` begins what is proved or loaded in the background. `closing` closes the parts
-    in the reverse order of their composition; traces are closed last."""
+    """All composed parts.
+
+    `start_parts` begins checks and imports that run in the background. `closing` closes the parts
+    in the reverse order of their composition; traces are closed last.
+    """
 
     settings: Settings
     live: LiveConfig

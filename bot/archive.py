@@ -1,7 +1,7 @@
-"""The file that `ponte backup` writes: a tar, gzipped, whose first member says what the others are.
+"""The file format of `ponte backup`: a gzipped tar whose first member is a manifest of the others.
 
-`tar tzf FILE` lists it. Nothing in one is trusted: a member is taken only under a name that a home
-keeps something under, as a plain file, with the size and the SHA-256 that the first one tells.
+`tar tzf FILE` lists it. Nothing in a file is trusted. A member is accepted only as a plain file,
+under a name that a home uses, with the size and the SHA-256 in the manifest.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ BACKUP_NAMES = re.compile(
     r"ponte\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json|pseudonyms\.key"
     r"|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
-"""What of a home is in a backup."""
+"""The names in a home that a backup contains."""
 EXCLUDED_NAMES = re.compile(r"ponte\.(lock|sock|db-(wal|shm))|threads\.db.*|(python|snapshots)/.*")
-"""What is not: the process' own, what is in the copy already, the thread map, which is made anew
-from the journal (the model's servers have gone on since, and it would take their side for ours),
-and what has its own way to come about."""
+"""The names in a home that a backup does not contain. Locks and sockets belong to the process, and
+the WAL is part of the copied database. The thread map is rebuilt from the journal: the model's
+servers have changed since, so an old map would be wrong. The sandbox's Python and the snapshots are
+made by other means."""
 _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
 _PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "it does not say what it holds"
 _COMPRESSION_LEVEL = 3
-"""zlib's: a tenth larger than its best, and several times as fast."""
+"""zlib's level. The file is a tenth larger than with the best level, and written several times as
+fast."""
 
 
 class DamagedBackup(PonteError):
@@ -61,14 +63,20 @@ class NewerBackup(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
+    """The size in bytes and the SHA-256 of one file."""
+
     size: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`at` is the moment of the backup (ISO 8601, UTC); `stopped` whether no Ponte ran then;
-    `rows` how many each table of `ponte.db` has; `lost` files of which the home had no bytes."""
+    """The description of a backup.
+
+    `at` is the moment of the backup (ISO 8601, UTC). `stopped` says that no Ponte ran then. `rows`
+    are the numbers of rows by table of `ponte.db`. `lost` are the ids of files whose bytes the home
+    did not have.
+    """
 
     format: int
     version: str
@@ -81,7 +89,7 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all that it holds."""
+        """Return the bytes of all members."""
         return sum(member.size for member in self.members.values())
 
 
@@ -89,7 +97,7 @@ Write = Callable[[bytes], object]
 
 
 def members(folder: Path) -> Mapping[str, ArchiveMember]:
-    """All files under it, by their names there."""
+    """Return the files in the folder by their relative names."""
     found = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
@@ -99,7 +107,7 @@ def members(folder: Path) -> Mapping[str, ArchiveMember]:
 
 
 def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
-    """Raises OSError."""
+    """Write the folder's files and the manifest to `out`. Raise OSError."""
     told = encode(manifest).encode()
     with (
         gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
@@ -112,17 +120,20 @@ def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
 
 
 def check(source: BinaryIO, name: str) -> Manifest:
-    """Read it to its end, as `unpack` does, and keep nothing. Raises Damaged, NewerBackup."""
+    """Read the archive to its end and return its manifest, without storing anything.
+
+    Raise DamagedBackup, NewerBackup.
+    """
     return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
 
 def extract_archive(
     source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
 ) -> Manifest:
-    """Put its members under `folder`, which is empty, for this user alone. `name` is what to call
-    it; `begin` may refuse what it says of itself.
+    """Extract the members into `folder`, which is empty, readable by this user only.
 
-    Raises Damaged, OSError where it cannot be written, and whatever `begin` raises.
+    `name` is the archive's name in error messages. `begin` gets the manifest first and may raise.
+    Raise DamagedBackup, OSError if a file cannot be written, and whatever `begin` raises.
     """
 
     @contextmanager

@@ -1,9 +1,10 @@
 """`ponte backup` and `ponte restore`: a home as it was at one moment, in one file.
 
-The moment is that of one read transaction on `ponte.db`. Its files are written before their rows
-and removed after them, so they are linked right after it; where one has gone meanwhile, its
-conversation was forgotten, and the moment is taken anew. The audit log is copied last: a line
-stands in it before what it tells of is done. `threads.db` is left out (`bot/archive.py`).
+The moment is that of one read transaction on `ponte.db`. Files are written before their rows and
+removed after them, so they are linked right after the transaction. If one is missing, its
+conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
+because a line is written before the action that it describes. `threads.db` is left out (see
+`bot/archive.py`).
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ from core.store.schema_check import find_foreign_entry
 from core.text.i18n import plural, say, size
 
 STANDARD_STREAM = "-"
-"""As a file's name: stdout or stdin."""
+"""The file name that means stdout or stdin."""
 SNAPSHOT_ATTEMPTS = 5
-"""Moments that are tried, where files go while they are linked."""
+"""How many moments are tried if files disappear while they are linked."""
 _DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
-"""What a backup into a folder is called."""
+"""The name of a backup in a folder."""
 _SMALL_FILES = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
 
 
@@ -111,8 +112,10 @@ class NotStopped(PonteError):
 
 
 def backup(begun: Start, file: str, keep: int = 0) -> int:
-    """Into `file`, "-" for stdout, or a folder, where it gets a name by its moment and all but
-    the newest `keep` of that form go (0: none go). Raises PonteError."""
+    """Write a backup to `file`, to stdout for "-", or into a folder under a name with its moment.
+
+    In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
+    """
     home = begun.home
     if begun.settings.database_url is not None:
         raise StoredInPostgres
@@ -144,8 +147,11 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
 
 
 def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
-    """Put the backup in `file` ("-" for stdin) into the home. `replace` lays aside what is there;
-    `resume` has what was under way go on. Raises PonteError; then the home is as it was."""
+    """Replace the home by the backup in `file` ("-" for stdin).
+
+    `replace` moves what is there aside. `resume` continues turns that were running. Raise
+    PonteError; then the home is unchanged.
+    """
     home = begun.home
     if begun.settings.database_url is not None:
         raise StoredInPostgres
@@ -178,7 +184,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 
 @contextmanager
 def _hold_if_stopped(home: Home) -> Iterator[bool]:
-    """No Ponte begins on it meanwhile, where none runs."""
+    """Yield whether no Ponte runs on the home. If none does, none can start while the
+    block runs."""
     with ExitStack() as stack:
         stopped = True
         try:
@@ -189,7 +196,7 @@ def _hold_if_stopped(home: Home) -> Iterator[bool]:
 
 
 def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
-    """All that is backed up, of one moment, in `staged`."""
+    """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
         snapshot.check_room(home, snapshot.weight(database), say("a backup"))
@@ -220,8 +227,10 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 
 
 def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
-    """Have each file's bytes in `staged`, too; returns the ids of those that are not there. They
-    are written once and never changed, so that a second name for the same bytes is a copy."""
+    """Link each file's bytes into `staged`. Return the ids of missing files.
+
+    Files are written once and never changed, so a second name for the same bytes is a copy.
+    """
     shutil.rmtree(staged, ignore_errors=True)
     gone = set()
     for id in ids:
@@ -237,8 +246,11 @@ def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
 
 
 def _copy_small_files(home: Path, staged: Path) -> None:
-    """The newest of the audit log first: where it is rotated meanwhile, the same file comes again
-    under its next name, and is left out."""
+    """Copy the audit log and the small files.
+
+    The newest log file comes first. If the log is rotated meanwhile, the same file appears again
+    under its next name and is skipped.
+    """
     seen = set()
     for path in reversed(audit.files(home / "audit.log")):
         with path.open("rb") as file:
@@ -255,9 +267,10 @@ def _copy_small_files(home: Path, staged: Path) -> None:
 
 
 def _check_output_is_private(output: int) -> None:
-    """Raise OpenToOthers for a regular file that another user can read, or has made.
+    """Raise OpenToOthers for a regular file that another user can read or owns.
 
-    The shell made it, by its umask, and somebody may have opened it since: closing it now is late.
+    The shell created it with its umask, and somebody may already have opened it, so changing its
+    mode now is too late.
     """
     found = os.fstat(output)
     if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
@@ -265,7 +278,7 @@ def _check_output_is_private(output: int) -> None:
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
-    """Under its name once it is whole, on the disk, and was read back."""
+    """Write the file, sync it, read it back, and only then give it its name."""
     part = path.with_name(f"{path.name}.part")
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
@@ -289,9 +302,9 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
 
 
 def _remove_leftover(part: Path) -> None:
-    """Remove what a killed backup left: a file of this user's that no living process has locked.
+    """Remove the file of a killed backup: one of this user's that no living process has locked.
 
-    Raises BlockingIOError where one has; other OSErrors.
+    Raise BlockingIOError if a process has locked it, and other OSErrors.
     """
     try:
         left = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -321,6 +334,7 @@ def _open_source(stack: ExitStack, file: str) -> BinaryIO:
 
 
 def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
+    """Raise NewerBackup or NotStopped if this Ponte cannot restore the backup."""
     if manifest.schema > len(MIGRATIONS):
         raise NewerBackup(
             file=name, version=manifest.version, found=manifest.schema, known=len(MIGRATIONS)
@@ -330,10 +344,10 @@ def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
 
 
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
-    """Check that the database is whole, is the one that was kept, and has its files.
+    """Raise DamagedBackup unless the database is intact, matches the manifest and has its files.
 
-    The schema comes first: reading a table could otherwise run a view or a virtual table that
-    somebody put there. Raises Damaged.
+    The schema is checked first: reading a table could otherwise run a view or a virtual table that
+    somebody put there.
     """
     database = staged / "ponte.db"
     try:
@@ -356,7 +370,8 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
 
 
 async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
-    """Opened as `ponte run` does, which brings it to the newest schema."""
+    """Open the staged home, which migrates it to the newest schema, and close what was
+    under way."""
     stores = await Stores.open_in_home(staged, keeps=False)
     try:
         closed = Closed(0, 0) if resume else await close_open(stores.database)
@@ -375,7 +390,7 @@ def _collected_in(folder: Path) -> list[Path]:
 
 
 def _report_backup(manifest: Manifest, file: str) -> None:
-    """On stderr, since the backup itself may go to stdout."""
+    """Write a report to stderr, since the backup itself may go to stdout."""
     told = [_describe(manifest)]
     if file == STANDARD_STREAM:
         told.append(say("See that it came whole: `ponte restore` it into an empty home."))

@@ -1,7 +1,7 @@
 """The command `ponte`: what can be typed, and the exit codes.
 
-0: done. 1: a worded failure. 2: wrong usage or settings. This module imports nothing heavy, so
-that `ponte version` and `--help` answer at once; each command imports what it needs.
+0: done. 1: a failure with a message. 2: wrong usage or settings. This module imports nothing heavy,
+so that `ponte version` and `--help` answer at once. Each command imports what it needs.
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ def version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit code. Errors go to stderr, one line each."""
+    """Run one command line and return its exit code. Errors go to stderr, one line each."""
     command = typer.main.get_command(cli)
     try:
         if _choose_language():
@@ -413,8 +413,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _choose_language() -> bool:
-    """Whether another language than English is chosen, or set for all programs (POSIX): it holds
-    for what is said from now on."""
+    """Set the language for all messages from now on. Return whether it is another one than English.
+
+    This module reads PONTE_LOCALE itself, besides POSIX's variables: help and errors of usage are
+    printed before, or without, loading the settings, which takes long and may fail.
+    """
     names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
     chosen = next(filter(None, map(os.environ.get, names)), "")
     if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
@@ -426,7 +429,7 @@ def _choose_language() -> bool:
 
 
 def _translate(command: Any) -> None:
-    """What `--help` says of it, and of all under it."""
+    """Translate the help texts of a command and of all commands below it."""
     command.help = _say(command.help or "")
     for parameter in command.params:
         if help := getattr(parameter, "help", None):
@@ -436,7 +439,8 @@ def _translate(command: Any) -> None:
 
 
 def _report_import_error(error: ImportError) -> int:
-    """A package is missing, too old or somebody else's: what is wrong with all of them."""
+    """Report that a package is missing, too old or of another distribution, after checking all of
+    them."""
     from bot import installation
 
     found = installation.inspect_installation()

@@ -1,4 +1,4 @@
-"""What the commands do, apart from reading the command line. Each returns its exit code."""
+"""The work of each command of `ponte`. Each function returns the exit code."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ USAGE_COLUMNS = (
     "cost",
     "estimated",
 )
-"""The columns of a report of usage."""
+"""The columns of a usage report."""
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
 def format_threads(threads: Iterable[Row]) -> Iterator[str]:
-    """One line each: when it was last used (UTC), how many messages it has, its key."""
+    """Yield a line for each conversation: its last use (UTC), its number of messages, its key."""
     for thread in threads:
         used = _format_time(thread.get("used_at"))
         count = thread.get("messages", 0)
@@ -54,7 +54,7 @@ def format_threads(threads: Iterable[Row]) -> Iterator[str]:
 
 
 def format_thread(thread: Row) -> Iterator[str]:
-    """Each message: when and who in one line, its text in the next ones, indented."""
+    """Yield each message: time and author in one line, then its text, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
         yield f"{_format_time(message.get('at'))}  {one_line(str(who))}"
@@ -63,7 +63,7 @@ def format_thread(thread: Row) -> Iterator[str]:
 
 
 def format_audit_lines(lines: Iterable[Row], zone: datetime.tzinfo) -> Iterator[str]:
-    """One line each: when in `zone`, what, and all else as `name=value`."""
+    """Yield a line for each entry: its time in `zone`, its event, and the rest as `name=value`."""
     for line in lines:
         at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(zone)
         rest = {name: value for name, value in line.items() if name not in ("at", "event")}
@@ -73,14 +73,15 @@ def format_audit_lines(lines: Iterable[Row], zone: datetime.tzinfo) -> Iterator[
 
 
 def format_people(people: Iterable[Row]) -> Iterator[str]:
-    """One line each: when they were added, the day that they were last there (UTC), their name."""
+    """Yield a line for each account: when it was added, the day of the last visit (UTC),
+    its name."""
     for one in people:
         added, seen = _format_time(one.get("added")), one.get("seen") or "-"
         yield f"{added:<16}  {seen:<10}  {one.get('name', '')}"
 
 
 def run(*, takes: bool = True, works: bool = True) -> int:
-    """Raises what it cannot start for: SettingsError, HomeTaken, HomeUnusable."""
+    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
     begun = start()
     from bot import app
 
@@ -89,7 +90,7 @@ def run(*, takes: bool = True, works: bool = True) -> int:
 
 
 def migrate() -> int:
-    """Raises SettingsError, HomeTaken, NotStored."""
+    """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
     begun = start()
     from bot.migrate import migrate as move
 
@@ -145,7 +146,7 @@ def doctor() -> int:
 
 
 def sandbox() -> int:
-    """Make the sandbox's own Python, ahead of its first use."""
+    """Install the sandbox's Python before its first use."""
     begun = start(quiet=True)
     from core.tools.code import CODE
 
@@ -167,13 +168,13 @@ def slack_manifest(*, link: bool) -> int:
 
 
 def say(message: str) -> int:
-    """One of the words that a person can type, to whoever holds the home."""
+    """Send a typed command to the process that holds the home, and print the answer."""
     body = _ask_holder(lambda one: one.say(message))
     return _print_answer(body, as_json=False)
 
 
 def status(*, as_json: bool = False) -> int:
-    """1 where a part fails, so that a script can ask."""
+    """Print the state of each part. The exit code is 1 if a part fails."""
     parts = _ask_holder(lambda one: one.status())
     lines = [f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip() for part in parts]
     _print_all([json.dumps(parts, ensure_ascii=False)] if as_json else lines)
@@ -181,7 +182,8 @@ def status(*, as_json: bool = False) -> int:
 
 
 def undo(id: str) -> int:
-    """Raises BadInput for what is no id: it would be a message for the model."""
+    """Undo a change. Raise BadInput for a malformed id, which would otherwise be a message for the
+    model."""
     wanted = parse(f"undo {id}")
     if wanted is None or wanted.id != id.lower():
         raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
@@ -219,7 +221,7 @@ def reload() -> int:
 
 
 def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -> int:
-    """Raises BadInput for what is no day, or nothing that there are rows by."""
+    """Print a usage report. Raise BadInput for a malformed day or an unknown kind of rows."""
     told = _ask_holder(lambda one: one.act("usage", by=by, since=since))
     rows: list[Row] = list(told.get("rows", ()))
     if as_json:
@@ -236,7 +238,7 @@ def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -
 
 
 def format_usage(rows: Sequence[Row]) -> Iterator[str]:
-    """One line each, under a head: a turn or call count, tokens, US dollars, whose they are."""
+    """Yield a heading and a line for each row: turns or calls, tokens, US dollars, name."""
     yield f"{'turns':>8}  {'tokens':>12}  {'US dollars':>12}  "
     for row in rows:
         times = row.get("turns") if row.get("turns") is not None else row.get("calls")
@@ -249,8 +251,11 @@ def format_usage(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
-    """Print the lines of the audit log that are `asked` for: from `since` on, up to `until` (of a
-    day, its end), of a `person` and an `event`; "" is any."""
+    """Print lines of the audit log from `since` up to `until`, of a `person` and an `event`; ""
+    means any.
+
+    If `until` is a day, all of it is included.
+    """
     begun = start(quiet=True)
     zone = ZoneInfo(begun.settings.ponte_timezone)
     since, until = (
@@ -298,7 +303,7 @@ def people_remove(name: str) -> int:
 
 
 def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
-    """What lets them in goes to stdout, once; what is to be known of it to stderr."""
+    """Print the sign-in link once to stdout, and what to know about it to stderr."""
     settings = start(quiet=True).settings
     if settings.ponte_web == "off":
         raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
@@ -386,7 +391,10 @@ def _format_time(at: object) -> str:
 
 
 def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> str:
-    """As the audit log has it, in UTC; of a day its beginning, or its `end`. Raises BadInput."""
+    """Return the moment in UTC as in the audit log. A day means its beginning, or its `end`.
+
+    Raise BadInput.
+    """
     if not written:
         return ""
     try:
@@ -407,10 +415,10 @@ def _compact(value: object) -> str:
 
 
 def _format_command(slug: str, words: Sequence[str]) -> str:
-    """The line that a person would write in a chat. Raises BadInput, UnknownCommand.
+    """Return the line that a person would type in a chat. Raise BadInput, UnknownCommand.
 
-    The shell has already taken the quotes away, and each of its arguments is one thing as it was
-    given: where the first has the form KEY=VALUE, one input, whatever spaces are in its value.
+    The shell has already removed the quotes, so each argument is one value. If the first has the
+    form KEY=VALUE, each is one input, whatever spaces are in its value.
     """
     check_slug(slug)
     pairs = [_PAIR.fullmatch(word) for word in words]
@@ -425,7 +433,7 @@ def _format_command(slug: str, words: Sequence[str]) -> str:
 
 
 def _without_fence(result: str) -> str:
-    """What a program that reads it wants: the code or JSON without the fence around it."""
+    """Return code or JSON without the fence around it, for programs that read it."""
     block = _BLOCK.fullmatch(result.strip())
     return block["code"] if block else result
 

@@ -1,4 +1,5 @@
-"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket."""
+"""The client of the process that holds the home: HTTP over its Unix socket, for the other
+commands."""
 
 from __future__ import annotations
 
@@ -29,16 +30,18 @@ from core.text.i18n import say
 Json = Mapping[str, Any]
 _CONVERSATION = "operator"
 _REQUEST_TIMEOUT_SECONDS = 30.0
-"""Seconds for what is answered at once."""
+"""Timeout of a request that is answered without a turn of the model."""
 
 
 class TurnRefused(PonteError):
-    """`words` are those that the turn ended in."""
+    """The turn ended in an error, which has these `words`."""
 
     sentence = "{words}"
 
 
 class HolderLost(PonteError):
+    """The connection broke and could not be made again."""
+
     code = "unreachable"
     sentence = (
         "Ponte does not answer any more. The quick command is kept, and goes on when Ponte runs "
@@ -47,6 +50,8 @@ class HolderLost(PonteError):
 
 
 class HolderSilent(PonteError):
+    """The process that holds the home does not accept connections."""
+
     code = "holder_silent"
     sentence = (
         "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
@@ -55,9 +60,10 @@ class HolderSilent(PonteError):
 
 
 class QuickCommandRun:
-    """How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that
-    left comes back as its answer; a second one no longer waits. A restart of the holder is waited
-    out.
+    """One run of a quick command.
+
+    Progress is shown on stderr if that is a terminal. Ctrl-C stops the run, whose partial result is
+    then its answer; a second one stops waiting. A restart of the holder is waited for.
     """
 
     def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
@@ -71,7 +77,8 @@ class QuickCommandRun:
         """The turn is known."""
 
     async def answer(self, message: str, files: Sequence[FormFile]) -> Json:
-        """What `POST /chat` answers. Raises HttpError, Refused, Lost, KeyboardInterrupt."""
+        """Return the body of `POST /chat`. Raise HttpError, TurnRefused, HolderLost,
+        KeyboardInterrupt."""
         key = uuid.uuid4().hex
         asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
         try:
@@ -83,7 +90,8 @@ class QuickCommandRun:
             self._screen.show_progress("")
 
     async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
-        """Ask again with the same key after a lost connection, so that it runs once."""
+        """Send the message again with the same key after a lost connection, so that it
+        runs once."""
 
         def is_lost(error: HttpError) -> bool:
             if isinstance(error, HttpAnswer):
@@ -127,7 +135,7 @@ class QuickCommandRun:
 
 
 class LocalClient:
-    """Its HTTP API. Every call raises PonteError with words for the operator."""
+    """Calls of the holder's HTTP API. Every call raises PonteError with words for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
@@ -136,19 +144,21 @@ class LocalClient:
         self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
 
     async def say(self, message: str) -> Json:
-        """What a command that acts at once answers: the body of `POST /chat`."""
+        """Send a command that is answered at once. Return the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
         return await self._request("POST", "/chat", body=asked)
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
-        """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
+        """Send a command that may take long, in a conversation of its own. `file` is a name and its
+        bytes."""
         locale = self._start.settings.ponte_locale
         run = QuickCommandRun(self._http, Screen(sys.stderr, locale), locale)
         with self._explain_errors():
             return await run.answer(message, [("file", file)] if file else [])
 
     async def result(self, body: Json) -> str:
-        """What that run gave: its text, or the whole of it where it came as a file of text."""
+        """Return the result of a run: its text, or the whole file if the result is a file
+        of text."""
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
@@ -162,11 +172,11 @@ class LocalClient:
             ) from None
 
     async def link(self) -> str:
-        """The page's address with its token; "" where it serves no page."""
+        """Return the page's address with its token; "" if no page is served."""
         return str((await self._request("GET", "/operator/link")).get("link", ""))
 
     async def status(self) -> list[Json]:
-        """Each part's `name`, `state` (on, off, failing) and `words`."""
+        """Return the `name`, `state` (on, off, failing) and `words` of each part."""
         return list((await self._request("GET", "/status"))["parts"])
 
     async def threads(self) -> list[Json]:
@@ -178,15 +188,16 @@ class LocalClient:
         return await self._request("GET", path)
 
     async def forget(self, whom: Mapping[str, str]) -> Json:
-        """`whom` has one of "conversation" and "person"."""
+        """Erase a conversation or a person. `whom` has one of the keys "conversation" and
+        "person"."""
         return await self._request("POST", "/operator/forget", body=whom)
 
     async def act(self, name: str, **arguments: Any) -> Json:
-        """Have one of its `Operator.acts` done."""
+        """Run one of the holder's `Operator.acts` and return its result."""
         return await self.act_within(_REQUEST_TIMEOUT_SECONDS, name, **arguments)
 
     async def act_within(self, patience: float, name: str, /, **arguments: Any) -> Json:
-        """The same, where it may take so many seconds."""
+        """Run one of the holder's `Operator.acts` with a timeout of `patience` seconds."""
         body = {"arguments": arguments}
         return await self._request("POST", f"/operator/{name}", patience=patience, body=body)
 
@@ -216,7 +227,8 @@ class LocalClient:
 
 @asynccontextmanager
 async def local_client(start: Start) -> AsyncIterator[LocalClient]:
-    """Of the home: the process that holds it, or, where none does, this one for the time being."""
+    """Yield a client of the process that holds the home. If none does, this process holds it for
+    now."""
     from bot import app
 
     async with (
@@ -231,7 +243,7 @@ def _is_text(type: str) -> bool:
 
 
 def _holder_error(error: HttpAnswer) -> PonteError:
-    """The words that it answered with: `{"error": {"code", "message"}}`."""
+    """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
     body = error.json
     told = body.get("error") if isinstance(body, dict) else None
     words = told.get("message") if isinstance(told, dict) else None

@@ -58,7 +58,7 @@ from core.store.inbox import Intake
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
-"""What surfaces made for themselves at their first start, by the setting's name."""
+"""Secrets that surfaces generated at their first start, by the setting's name."""
 
 
 async def compose(
@@ -199,7 +199,7 @@ async def compose(
 
 
 def model_client(settings: Settings) -> Client:
-    """Return the process's client of the model's server; who holds it closes it."""
+    """Return the client of the model's server. Whoever holds it must close it."""
     key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
     return Client(Place(key, url, settings.proxies))
 
@@ -212,7 +212,7 @@ def dependencies(
     client: Client,
     peers: Peers | None = None,
 ) -> Dependencies[Any]:
-    """Return what every integration is built and checked with."""
+    """Return the objects with which every integration is built and checked."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
@@ -222,7 +222,8 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform tells of its people, by the platform's name."""
+    """What each platform knows of its people, by the platform's name: memberships, guests,
+    departures."""
 
     memberships: dict[str, Membership] = field(default_factory=dict)
     guests: dict[str, Guests] = field(default_factory=dict)
@@ -237,8 +238,11 @@ class PlatformPeople:
 async def _open_shared_stores(
     settings: Settings, home: Home, *, accepts: bool, works: bool
 ) -> Stores | None:
-    """Open the database that several processes share, and take its secrets over into this home.
-    None where each home has its own."""
+    """Open the database that several processes share, and copy its secrets into this home.
+
+    Return None if the home has its own database. Raise SettingsError if Postgres' packages are
+    missing.
+    """
     if settings.database_url is None:
         return None
     try:
@@ -318,7 +322,7 @@ def _page_ports(
     served: Surfaces,
     people: PlatformPeople,
 ) -> PagePorts:
-    """What the page and the home's Unix socket serve beside the chat."""
+    """Return what the page and the home's Unix socket serve besides the chat."""
     accounts = PageAccountService(
         engine.page_accounts, engine.journal, engine.inbox, engine.peers, engine.audit,
         engine.changes.leave,
@@ -366,7 +370,7 @@ def _page_ports(
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
-    """Say on the board which platforms are set up and served by another process."""
+    """Show on the board which platforms are set up but served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
         board.mark_unserved(own, "set up; `ponte run` serves it")

@@ -1,6 +1,6 @@
-"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""`ponte.toml`: an operator's settings for channels, changes, rights, quick commands and costs.
 
-Unknown keys and wrong values are refused, one line each with file and line number.
+Unknown keys and wrong values are refused, with a line for each that names file and line number.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from core.rights.usage import NANO, Price, Prices
 from core.text.i18n import LOCALES, nearest
 
 MAX_CALLS_OF_TURN = 1000
-"""A turn may be given no more."""
+"""Largest limit of tool calls in a turn."""
 MAX_DAYS = 36_500
 MAX_AMOUNT = 10**9
-"""Of dollars, tokens or turns."""
+"""Largest number of dollars, tokens or turns."""
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
-"""Of a set of people."""
+"""The form of a group's name."""
 _A_PLACE = "a workspace, server or channel"
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _ERROR_WORDS = {
@@ -76,7 +76,8 @@ def _per_language(value: object) -> object:
 
 
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """The names of the chat platforms, the forms of people's keys, the owner's surfaces."""
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
     faces: Faces = (info.context or {}).get("faces", FACES)
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
     owners = [face for face in faces if isinstance(face, OwnerIntegration)]
@@ -123,7 +124,7 @@ def _check_approver(value: str, info: ValidationInfo) -> str:
 
 
 def _parse_duration(value: object) -> float:
-    """Seconds, of `4h`, `30m` or `0`."""
+    """Return the seconds of `4h`, `30m` or `0`."""
     found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" is never')
@@ -470,6 +471,7 @@ class Config:
 
     @cached_property
     def table_rules(self) -> TableRules:
+        """The rules of tables and tools, for proposals and approvals."""
         tables = {
             name: TableRule(table.access, frozenset(table.approvers), table.approvals)
             for name, table in self.tables.items()
@@ -490,7 +492,7 @@ class Config:
 
     @cached_property
     def rule_book(self) -> RuleBook:
-        """For the `Policy`: rules are told by their lines."""
+        """The rules for the `Policy`. Each is named by its line in the file."""
         at = self.location
         return RuleBook(
             tuple(
@@ -508,24 +510,25 @@ class Config:
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """For the `Budget`: allowances are told by their lines."""
+        """The allowances for the `Budget`. Each is named by its line in the file."""
         return tuple(
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         )
 
     @cached_property
     def price_list(self) -> Prices:
+        """The operator's prices."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
         return Prices(models, own.container, own.quick_commands, own.agents)
 
     def location(self, *path: object) -> str:
-        """Return where that key is, as in `ponte.toml:12`."""
+        """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
 
     def channel(self, address: Address) -> ChannelConfig:
-        """A place's own way: each key as the narrowest of its channel, workspace and platform
-        writes it."""
+        """Return the settings of a place. Each key comes from its channel, workspace or platform,
+        whichever is the narrowest that sets it."""
         found = [self.channels[place] for place in places(address) if place in self.channels]
         own: dict[str, Any] = {}
         for each in found:
@@ -536,17 +539,18 @@ class Config:
 
     @property
     def retention(self) -> Mapping[str, int]:
-        """The days of the places that have their own."""
+        """Return the days of the places that have their own."""
         return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
-        """What an integration's section was read as; its defaults where no file was read."""
+        """Return an integration's section, or its defaults if no file was read."""
         default = next((face.section for face in FACES if face.name == name), None)
         return getattr(self, name, None) or (default and default())
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Id, title and description by name, in English or in the one language that there is."""
+        """Return id, title and description of each agent by name, in English or in the only
+        language given."""
         return {
             name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
             for name, one in self.agents.items()
@@ -554,10 +558,11 @@ class Config:
 
 
 class LiveConfig:
-    """The `OperatorFile` port: `current` is ponte.toml as it was last read.
+    """The `OperatorFile` port. `current` is ponte.toml as it was last read.
 
-    Who works by the file asks here each time; `section` and `links` are read when Ponte starts.
-    `has_official_prices`: whether the model's server is OpenAI's, so that its price list holds.
+    Callers ask here each time, so that a reload takes effect. `section` and `links` are read when
+    Ponte starts. `has_official_prices` says that the model's server is OpenAI's, so that its price
+    list applies.
     """
 
     def __init__(self, config: Config, *, has_official_prices: bool = True) -> None:
@@ -592,14 +597,14 @@ class LiveConfig:
 
 
 def in_language(texts: Texts, locale: str) -> str:
-    """The text in `locale`, else in English, else the first that there is, else ""."""
+    """Return the text in `locale`, else in English, else the first one, else ""."""
     return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
 def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
-    """Read the file; one that is not there is an empty one unless `required`.
+    """Read and check the file. A missing file is empty unless `required`.
 
-    Raises SettingsError, one line for each thing that is wrong.
+    Raise SettingsError, with one line for each fault.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -636,7 +641,8 @@ def _settings_error(
 
 
 def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong between one part of the file and another."""
+    """Yield faults between parts of the file: unknown groups, and rights that are given to
+    a place."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     there = ", ".join(config.groups) or "none is"
@@ -684,8 +690,8 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _list_places(config: Config) -> frozenset[str]:
-    """The names of the workspaces, servers and channels that the file uses as places: on Discord an
-    id alone does not tell what it is of."""
+    """Return the names of the workspaces, servers and channels that the file uses as places. On
+    Discord an id alone does not say whether it is a place or a person."""
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
     used += [place for each in config.allowances for place in each.where]
     used += [place for command in config.quick_commands.values() for place in command.where]
@@ -694,7 +700,7 @@ def _list_places(config: Config) -> frozenset[str]:
 
 
 def _file_adapter(faces: Faces) -> TypeAdapter[Config]:
-    """The file with the sections of these integrations."""
+    """Return the validator of a file with the sections of these integrations."""
     sections = [
         (face.name, face.section, field(default_factory=face.section))
         for face in faces
@@ -718,12 +724,12 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
 
 
 def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The path in the file: pydantic adds "[key]"."""
+    """Return the path in the file, without the "[key]" that pydantic adds."""
     return tuple(str(part) for part in loc if part != "[key]")
 
 
 def _without_indexes(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The same without the indexes of lists."""
+    """Return the path without the indexes of lists."""
     return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
@@ -731,7 +737,8 @@ def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
     kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
     sections: dict[str, type[Any]] = {
         "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
-        "agents": AgentConfig, "limits": LimitsConfig, "rules": AccessRule, "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
+        "agents": AgentConfig, "limits": LimitsConfig, "rules": AccessRule,
+        "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
     own = {face.name: face.section for face in faces if face.section}
     if path[:2] == ("prices", "models"):

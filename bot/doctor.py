@@ -1,4 +1,5 @@
-"""`ponte doctor`: each part of the settings, tried against the live service; and its safety."""
+"""`ponte doctor`: tests each part of the settings against the live service, and reports safety
+findings."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ _LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
 
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
-    """Write one line a part; returns 1 when one fails or is unsafe, else 0."""
+    """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
     settings, failing = start.settings, False
     redaction = Redaction(settings.secrets)
 
@@ -73,7 +74,8 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:
-    """Where Ponte is installed, and what of its packages is missing, too old or somebody else's."""
+    """Report where Ponte is installed, and which packages are missing, too old or of another
+    distribution."""
     settings = start.settings
     asked = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
     extras = {extra for extra, value in asked.items() if value}
@@ -83,7 +85,7 @@ async def _check_packages(start: Start) -> Sequence[Health]:
 
 
 async def _check_settings(start: Start) -> Sequence[Health]:
-    """Which file they are read from: the one that `ponte run` reads here."""
+    """Report which file the settings come from when Ponte runs in this folder."""
     file = start.settings.env_file
     if file.path is None:
         return [Health("settings", "on", say("the environment; there is no file .env here"))]
@@ -112,7 +114,7 @@ async def _check_database(url: str) -> Sequence[Health]:
 
 
 async def _check_usage(start: Start) -> Sequence[Health]:
-    """How much of what was spent lately is an estimate; nothing where all was counted."""
+    """Report how many amounts of the last days are estimates; nothing if all were counted."""
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     look = partial(count_estimates, since=since)
     if start.settings.database_url is not None:

@@ -1,4 +1,4 @@
-"""Opens the stores, in one home or in a database that many processes share, and runs the turns."""
+"""Opens the stores, in a home or in a database that several processes share, and runs the turns."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def _hash_without_key(name: str) -> str:
 class Spending:
     """What people may use. The callables return what ponte.toml says now.
 
-    `canonical_person`: the key of a person → the key under which all of theirs is counted, so that
-    nobody has two budgets. `is_meant`: see `CountingBudget`.
+    `canonical_person` returns the key under which all use of a person is counted, so that nobody
+    has two budgets. `is_meant`: see `CountingBudget`.
     """
 
     caps: Caps = uncapped
@@ -82,12 +82,12 @@ class Spending:
     is_meant: IsMeant = everybody_is
     canonical_person: Callable[[str], str] = str
     intake: Callable[[], Intake] = Intake
-    """How much one person may send."""
+    """Returns how much one person may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What `bot.compose` decided for the turns, each part behind its port."""
+    """The parts that `bot.compose` chose for the turns, each behind its port."""
 
     model: Model
     toolbox: Toolbox
@@ -99,23 +99,25 @@ class Choices:
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
-    """What runs the Python that a person types; None: it cannot be run."""
+    """Runs Python that a person types; None if code cannot run."""
     appliers: Sequence[Applier] = ()
     pseudonym: Callable[[str], str] = _hash_without_key
-    """Makes the keyed hash of a name."""
+    """Returns the keyed hash of a name."""
     clock: Callable[[], float] = time.time
-    """By which proposals expire."""
+    """The clock by which proposals expire."""
 
 
 class ClosableThreadMap(ThreadMap, Protocol):
+    """A thread map that can be scrubbed and closed."""
+
     async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where all is kept. `jobs` run the turns of a database that is shared; None: this process
-    runs them all."""
+    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
+    process runs all."""
 
     database: Database
     threads: ClosableThreadMap
@@ -125,9 +127,11 @@ class Stores:
 
     @classmethod
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
-        """`keeps`: a snapshot of what an older Ponte left, before it is changed.
+        """Open the stores in a home.
 
-        Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
+        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
+        holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
+        """
         if keeps:
             await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
         database, threads = await asyncio.gather(
@@ -147,7 +151,8 @@ class Stores:
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Raises NotStored, NewerDatabase."""
+        """Open the stores in a database that several processes share. Raise NotStored,
+        NewerDatabase."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
@@ -160,7 +165,8 @@ class Stores:
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Of all processes: what the first one brought."""
+        """Return the secret of this name that all processes share: the one that the first process
+        brought."""
 
         def write(connection: Connection) -> bytes:
             connection.execute(
@@ -179,8 +185,11 @@ class Stores:
 
 
 class Engine:
-    """`replies`, `fetch`, `look_up` and `messengers` are by platform; adapters add theirs before
-    `start`."""
+    """The stores and services of turns.
+
+    `replies`, `fetch`, `look_up` and `messengers` are by platform. Adapters add theirs before
+    `start`.
+    """
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
         self._stores = stores
@@ -247,7 +256,11 @@ class Engine:
 
     @classmethod
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
-        """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
+        """Open the stores, or use `stores`, and compose the services. Raise NotStored,
+        NewerDatabase.
+
+        Without `stores` the caller holds the home's lock.
+        """
         opened, *_ = await asyncio.gather(
             _return_stores(stores) if stores else Stores.open_in_home(home),
             asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
@@ -256,12 +269,12 @@ class Engine:
         return cls(opened, choices)
 
     def start(self) -> None:
-        """Take up what a former process left, and every message from now on."""
+        """Resume turns that an earlier process left, and run every message from now on."""
 
-        async def moved(_: str) -> None:
+        async def on_change_moved(_: str) -> None:
             self._redraw_due.set()
 
-        self.peers.on("moved", moved)
+        self.peers.on("moved", on_change_moved)
         self.peers.on("forgotten", self.upkeep.request_round)
         self._tasks = [
             asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
@@ -270,24 +283,27 @@ class Engine:
         ]
 
     def add_platform(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform; before `start`."""
+        """Fetch files, look up context and send cards through this platform. Call it before
+        `start`."""
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
 
     @property
     def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be under way; None: another process may be at any."""
+        """The platforms whose turns may be running; None means any, since other processes run turns
+        too."""
         return None if self._stores.jobs else frozenset(self.replies)
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """What was erased leaves the files for good. Raises NotStored."""
+        """Overwrite erased data in the database files. Raise NotStored."""
         if whole:
             await self.threads.scrub()
         await self._stores.database.scrub(whole=whole)
 
     async def drain(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds and put the rest back, unattempted.
+        """Let turns finish for `grace` seconds and return the rest to the queue without counting an
+        attempt.
 
         A write under way ends with its record; no further batch begins.
         """
@@ -303,6 +319,7 @@ class Engine:
         await self._stores.close()
 
     def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        """Write a refusal into the audit log."""
         self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
     async def _on_forgotten(self) -> None:
@@ -310,7 +327,8 @@ class Engine:
         await self.peers.tell("forgotten", "")
 
     async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """A card is not held up by a platform that does not tell."""
+        """Return display names for cards. A platform that does not answer in time delays
+        no card."""
         found: dict[str, str] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:

@@ -1,6 +1,4 @@
-"""What the settings turn on, and why the rest is off; and the board: how each part is now.
-`Threads` is what the operator's commands read and do, served on the home's Unix socket alone.
-"""
+"""The state of each part (the board), and the operator's commands on the home's Unix socket."""
 
 from __future__ import annotations
 
@@ -23,21 +21,22 @@ from core.rights.policy import HELD
 from core.text.i18n import say, word
 
 PART_TIMEOUT_SECONDS = 5.0
-"""Seconds that one part may take to tell how it is."""
+"""How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
 ListCards = Callable[[str], Awaitable[Sequence[Card]]]
-"""Gives the cards of a conversation."""
+"""Returns the cards of a conversation."""
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Each integration's line, in their order. No service is asked."""
+    """Return the line of each integration by its settings, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
     shared = [Health("database", "on", "Postgres")] if settings.database_url else []
     return (*shared, *(part for part in found if part))
 
 
 class HealthBoard:
-    """`lineup` is what the settings turn on; a part that runs tells for itself."""
+    """The `StatusBoard` port. A part that runs reports its own health; for others the settings say
+    it."""
 
     def __init__(
         self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None
@@ -52,7 +51,7 @@ class HealthBoard:
         self.demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
-        """These are set up, but not served by this process."""
+        """Mark parts that are set up but not served by this process."""
         self._lineup = tuple(
             replace(part, state="off", words=words) if part.state == "on" and part.name in names
             else part for part in self._lineup
@@ -62,7 +61,7 @@ class HealthBoard:
         return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self._quick.known(person, address)
+        return await self._quick.list_commands(person, address)
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         if self.titles is None:
@@ -95,7 +94,8 @@ Json = Mapping[str, Any]
 
 
 class OperatorService:
-    """`link` gives the page's address with its token; `acts` are what others have done."""
+    """The `Operator` port: conversations, forgetting, and other services' `acts`. `link` returns
+    the page's address with its token."""
 
     def __init__(
         self, journal: Journal, commands: Commands, link: Callable[[], str],
@@ -115,7 +115,7 @@ class OperatorService:
         ]  # fmt: skip
 
     async def thread(self, conversation: str) -> Json:
-        """Raises NotFound."""
+        """Return the messages of a conversation. Raise NotFound."""
         if not any(one.conversation == conversation for one in await self._journal.threads()):
             raise NotFound(what="conversation")
         exchanges = await self._journal.list_entries(conversation)
@@ -125,8 +125,11 @@ class OperatorService:
         }
 
     async def forget(self, *, conversation: str = "", person: str = "") -> Json:
-        """Of a person: every conversation in which they said something, and whose lines theirs are
-        in the audit log. Raises NotFound, AuditRefused before anything is erased."""
+        """Erase a conversation, or every conversation of a person and the names in their audit
+        lines.
+
+        Raise NotFound, and AuditRefused before anything is erased.
+        """
         found = [conversation] if conversation else await self._journal.of_person(person)
         there = any(one.conversation in found for one in await self._journal.threads())
         if not there and not (person and await self._audit.knows(person)):
@@ -145,7 +148,7 @@ class OperatorService:
         return {"conversations": len(found), "messages": messages, "remains": remains}
 
     async def _read_audit_lines(self, asked: Json) -> Json:
-        """Some of the audit log, and where more of it begins. Raises BadInput."""
+        """Return a page of the audit log and where the next one begins. Raise BadInput."""
         wanted = {name: str(asked.get(name, "")) for name in ("since", "until", "person", "event")}
         lines, after = await self._audit.read(str(asked.get("after", "")), **wanted)
         return {"lines": lines, "next": after}

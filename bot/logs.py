@@ -1,8 +1,8 @@
-"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret; and how
-a command tells that it failed.
+"""Logs on stderr: one line for each event, with the turn's id and without secrets; and error
+messages of commands.
 
-Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
-out the same way.
+All other modules log through `structlog.get_logger()`. What libraries log through `logging` gets
+the same form.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from core.domain.errors import PonteError, SettingsError
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
-"""A shorter secret would mask half of all words; nobody issues such."""
+"""Shorter secrets are not masked, since they would mask parts of ordinary words. No service issues
+such."""
 _TOKENS = re.compile(
     r"""
     xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
@@ -39,7 +40,7 @@ _TOKENS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _LEVEL_ABOVE_ALL = logging.CRITICAL + 10
-"""A level above all that is written."""
+"""A level above everything that is logged."""
 _LIBRARY_LEVELS = {
     "discord": logging.INFO,
     "discord.http": logging.INFO,
@@ -57,12 +58,13 @@ _LIBRARY_LEVELS = {
     "sqlitedict": logging.WARNING,
     "opentelemetry": _LEVEL_ABOVE_ALL,
 }
-"""What these say below the given level holds message texts, tokens or whole addresses; what
-OpenTelemetry says of each batch that it cannot export, `bot.tracing` says once."""
+"""Lowest level that is logged of each library. Below it they log message texts, tokens or whole
+addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch that it cannot
+export."""
 
 
 class Redaction:
-    """Masks the given secrets, wherever they stand, and all that looks like a token."""
+    """Masks the given secrets, and everything that looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         kept = {
@@ -79,7 +81,8 @@ class Redaction:
 
 
 class ExceptionFields:
-    """An exception in an event: its kind and words, with its traceback where asked for."""
+    """A structlog processor that adds kind, message and place of an exception, and its traceback if
+    asked for."""
 
     def __init__(self, *, traces: bool) -> None:
         self._traces = traces
@@ -97,9 +100,9 @@ class ExceptionFields:
 
 
 class LogLineRenderer:
-    """Writes an event as one line of text or JSON, masked as a whole.
+    """A structlog processor that renders an event as one masked line of text or JSON.
 
-    Control characters come out escaped, so that nobody's text can forge a line or a colour.
+    Control characters are escaped, so that no text can forge a line or a colour.
     """
 
     def __init__(self, form: str, redaction: Redaction) -> None:
@@ -115,10 +118,10 @@ class LogLineRenderer:
 def set_up_logging(
     settings: Settings, *, quiet: bool = False, stream: TextIO | None = None
 ) -> None:
-    """Write from now on as PONTE_LOG and PONTE_LOG_LEVEL say.
+    """Log from now on by PONTE_LOG and PONTE_LOG_LEVEL.
 
-    `quiet`: nothing, for commands whose output a person reads and whose failures are told in
-    words, unless a level was set. Tracebacks are written at level debug only.
+    `quiet` logs nothing unless a level was set: for commands whose output a person reads and which
+    report failures in words. Tracebacks are logged at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
     if quiet and "ponte_log_level" not in settings.model_fields_set:
@@ -128,9 +131,9 @@ def set_up_logging(
 
 
 def report_error(error: Exception, stream: TextIO) -> int:
-    """Write what went wrong; returns 2 for wrong settings, else 1.
+    """Write what went wrong. Return 2 for wrong settings, else 1.
 
-    A traceback is for PONTE_LOG_LEVEL=debug; that level stands once logging is set up.
+    A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
     """
     redaction = _redaction()
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -141,7 +144,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
 
 
 def _written_forms(secret: str) -> set[str]:
-    """As it is, and as JSON and Python's repr would write it inside quotes."""
+    """Return the secret as it is, and as JSON and Python's repr write it inside quotes."""
     return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
 
 

@@ -1,7 +1,7 @@
-"""`ponte migrate`: copy a home to the database of DATABASE_URL.
+"""`ponte migrate`: copies a home to the database of DATABASE_URL.
 
-It copies table by table in pieces, and may be repeated: each row arrives once. The home is only
-read. At the end it compares the number of rows on both sides.
+It copies table by table in pieces and may be repeated: each row arrives once. The home is only
+read. At the end it compares the numbers of rows on both sides.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROWS_PER_INSERT = 500
 _FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
 )
-"""What homes of earlier versions have in files; opening the copy moves it into rows."""
+"""Files of homes of earlier versions. Opening the copied home moves them into rows."""
 
 
 class NotTheSame(PonteError):
@@ -48,7 +48,10 @@ class NotTheSame(PonteError):
 
 
 async def migrate(settings: Settings, home: Home) -> int:
-    """Raises SettingsError, HomeTaken (stop Ponte first), NotStored, NotTheSame."""
+    """Copy everything and return 0.
+
+    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    """
     if settings.database_url is None:
         raise SettingsError("Set DATABASE_URL to the database that this home is brought to.")
     with home.take():

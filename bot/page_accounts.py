@@ -1,4 +1,4 @@
-"""Accounts of the page: who may sign in, and what `ponte people` does."""
+"""Accounts of the page: who may sign in, and the work of `ponte people`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,11 @@ class OwnersName(BadInput):
 
 
 class PageAccountService:
-    """The `PageAccounts` port, with changes. Every process is notified of each change. `left` is
-    called with the key of each person whose account is removed."""
+    """The `PageAccounts` port, with changes.
+
+    Every process is notified of each change. `left` is called with the key of each person whose
+    account is removed.
+    """
 
     def __init__(
         self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
@@ -60,8 +63,10 @@ class PageAccountService:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether they have left since then (the `HasLeft` port). An account with the name
-        that was added later is somebody else's."""
+        """Return whether the person has left since then (the `HasLeft` port).
+
+        An account of the same name that was added later belongs to somebody else.
+        """
         if person.id == OWNER:
             return False
         account = await self._store.find(person.key)
@@ -78,7 +83,7 @@ class PageAccountService:
         return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
-        """Delete an account, stop its person's turns and withdraw what they asked for. Raises
+        """Delete an account, stop its person's turns and withdraw their proposals. Raise
         NotFound."""
         left = await self._store.remove(person)
         await self._notify_all()
@@ -92,7 +97,7 @@ class PageAccountService:
     def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
         """Return the operator's actions. `page` returns the page's address, "" if there is none."""
 
-        async def listed(arguments: Json) -> Json:
+        async def list_people(arguments: Json) -> Json:
             return {"people": [_account_json(account) for account in await self.all()]}
 
         async def add(arguments: Json) -> Json:
@@ -116,7 +121,8 @@ class PageAccountService:
             return {"person": person.key}
 
         return {
-            "people": listed, "people/add": add, "people/renew": renew, "people/remove": remove,
+            "people": list_people, "people/add": add, "people/renew": renew,
+            "people/remove": remove,
         }  # fmt: skip
 
     async def _notify_all(self) -> None:
@@ -130,7 +136,7 @@ class PageAccountService:
 
 
 def _named_person(arguments: Json) -> Person:
-    """Raises WrongName, OwnersName."""
+    """Return the person that the arguments name. Raise WrongName, OwnersName."""
     name = str(arguments.get("person", ""))
     if name == OWNER:
         raise OwnersName

@@ -1,6 +1,6 @@
-"""`ponte policy check`: what somebody may do somewhere, and which rule says so.
+"""`ponte policy check`: what a person may do at a place, and which rule decides it.
 
-No service is asked: who is in which group, and whether somebody is a guest, is given.
+No service is asked: group memberships and guest status are arguments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.domain.records import Verdict
 from core.rights.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
 
 UNKNOWN_WORKSPACE = "?"
-"""A workspace that was not named: the same for both."""
+"""Stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in KINDS if kind not in REFINED)
 _NO_RIGHT = (
     "{right} is not a right. Write {known}, one of them for one table as in read:TABLE, or "
@@ -32,7 +32,7 @@ _FORM = (
 
 @dataclass(frozen=True, slots=True)
 class RightVerdict:
-    """One right, whether it is there, which rule says so, and how that rule reads."""
+    """One right, whether the person has it, which rule decides, and how that rule reads."""
 
     right: str
     allowed: bool
@@ -44,8 +44,11 @@ async def check_rights(
     begun: Start, person: str, channel: str = "", *,
     groups: Sequence[str] = (), guest: bool = False, asked: Sequence[str] = (),
 ) -> tuple[Address, Sequence[RightVerdict]]:  # fmt: skip
-    """`asked` are the rights that are looked at; none: all plain ones, and those to single things
-    that the file names. Raises BadInput."""
+    """Return the place and a verdict for each right.
+
+    `asked` are the rights to check; by default all plain rights, and the rights to single things
+    that the file names. Raise BadInput.
+    """
     who, where = _parse_person_and_place(person, channel, begun)
     for right in asked:
         if not is_right(right):
@@ -105,7 +108,7 @@ def _describe_rule(rule: Rule) -> str:
 
 
 def _named_rights(config: Config, policy: AccessPolicy) -> Iterator[str]:
-    """Rights to single things: those that the file knows or a rule names."""
+    """Return the rights to single things that are in the file."""
     known: dict[str, None] = {}
     for name in config.tables:
         known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))

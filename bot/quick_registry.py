@@ -1,4 +1,4 @@
-"""Quick commands as `ponte.toml` names them: which there are, for whom and where."""
+"""The quick commands in `ponte.toml`: which exist, for whom and where."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.ports.rights import Policy
 from core.text.i18n import LOCALES
 
 IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs. Raises
+"""Returns whether one of these names is the person's, or of a group or role of theirs. Raises
 StatusUnknown."""
 RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
-"""Runs a quick command where it is known."""
+"""Runs a quick command in the system that has it."""
 
 _UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
 _NO_SUCH = "There is no quick command `{slug}`. These may be run here: {known}."
@@ -29,10 +29,10 @@ _NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`
 
 
 class QuickCommandRegistry:
-    """The `QuickCommands` port: those of `ponte.toml`; without `run`, none can be run.
+    """The `QuickCommands` port. Without `run`, no command can be run.
 
-    Without a registry, or with `any_slug`, any well-formed slug may run. What it does is not known,
-    so that a model asks a person first.
+    Without a registry in the file, or with `any_slug`, any well-formed slug may be run. Its effect
+    is unknown then, so the model asks a person first.
     """
 
     def __init__(
@@ -51,24 +51,25 @@ class QuickCommandRegistry:
         self.connect(run, any_slug=any_slug)
 
     def connect(self, run: RunQuickCommand | None, *, any_slug: bool) -> None:
-        """They are run so; with `any_slug` also those that ponte.toml does not name."""
+        """Set how commands are run. With `any_slug`, commands that ponte.toml does not name may run
+        too."""
         self._run = run
         self._any_slug = any_slug
 
     @property
     def everybodys(self) -> list[QuickCommand]:
-        """Those that no place and no person is named for: what a model may know of."""
+        """The commands that are limited to no place and no person: those that a model may know."""
         named = self._commands().items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by
         ]
 
     def asks_first(self, slug: str) -> bool:
-        """Whether a model's call of it runs nothing before a person approves it."""
+        """Return whether a model's call needs a person's approval before it runs."""
         command = self._commands().get(slug)
         return command is None or command.effect != "read"
 
-    async def known(self, person: Person, address: Address) -> list[QuickCommand]:
+    async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _public_record(slug, command)
             for slug, command in self._commands().items()
@@ -84,7 +85,7 @@ class QuickCommandRegistry:
             (await self._right(person, address, slug)).check()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
-            slugs = [each.slug for each in await self.known(person, address)]
+            slugs = [each.slug for each in await self.list_commands(person, address)]
             if near := difflib.get_close_matches(slug, slugs, 1):
                 raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
             if slugs:

@@ -1,6 +1,6 @@
-"""What `ponte doctor` says of safety: who can reach what, and what to mend.
+"""The safety findings of `ponte doctor`: who can reach what, and how to fix it.
 
-Nothing is asked of a service, and nothing is changed.
+No service is asked, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _TOPICS = ("home", "settings", "token", "page", "rights", "caps")
 
 
 EVERYBODY_IN_RULES = "everybody"
+"""The word for everybody in the rules of ponte.toml."""
 UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
+"""Words in rules that include people whom the operator does not know one by one."""
 NO_ADMINS = "admins: nobody, so nobody may approve deletes"
 
 
 def list_findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
-    """By topic, each with its mend."""
+    """Return the findings by topic, each with its fix."""
     found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
     for face in settings.faces:
         found += face.safety(settings, settings, home)
@@ -70,7 +72,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Findi
 
 
 def _check_open_rules(config: Config) -> Iterator[Finding]:
-    """What people may whom the operator does not know one by one."""
+    """Report rights of people whom the operator does not know one by one."""
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
@@ -85,7 +87,7 @@ def _misspelt_names(settings: Settings, config: Config) -> Iterator[Finding]:
 
 
 def _check_undecided_places(config: Config) -> Iterator[Finding]:
-    """Where changes can be proposed and nobody can decide on them."""
+    """Report places where changes can be proposed but nobody can decide on them."""
     for place, rule in config.rule_book.channels.items():
         allowed = {right.partition(":")[0] for right in rule.allow}
         if "propose" in allowed and "approve" not in allowed:
@@ -134,7 +136,8 @@ def _check_home(home: Home) -> Iterator[Finding]:
 
 
 def _check_files(settings: Settings) -> Iterator[Finding]:
-    """What steers Ponte: whoever may write it is the operator."""
+    """Report settings files that others can write or read. Whoever can write them controls
+    Ponte."""
     env = settings.env_file
     for words in settings.notes:
         yield Finding("settings", words, "note")
@@ -155,7 +158,7 @@ def _check_files(settings: Settings) -> Iterator[Finding]:
 
 
 def _mode(path: Path) -> int:
-    """0 where there is nothing."""
+    """Return the file's permission bits; 0 if there is no file."""
     try:
         return path.stat().st_mode & 0o777
     except OSError:
@@ -163,5 +166,5 @@ def _mode(path: Path) -> int:
 
 
 def _is_reachable(path: Path) -> bool:
-    """Whether others can come to it at all: a closed folder above it closes it too."""
+    """Return whether others can reach the file: a closed folder above it protects it."""
     return all(_mode(folder) & 0o001 for folder in path.parents)

@@ -1,7 +1,8 @@
-"""Every setting, from the environment or `.env`: the only file that reads either.
+"""All settings, from the environment or `.env`.
 
-A field's name is the variable's, in small letters; its description stands in `.env.example`.
-What is malformed refuses to start with one line for each wrong setting, never showing a secret.
+Settings are read in this module only; exceptions give their reason where they are. A field's name
+is the variable's in lower case, and its description is in `.env.example`. Malformed settings stop
+the start with a line for each, which never shows a secret.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
 TYPO_SIMILARITY = 0.75
-"""How like one of ours a name is that is taken for a slip (difflib's ratio)."""
+"""How similar an unknown name must be to one of ours to be reported as a misspelling (difflib's
+ratio)."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
 _READ_OPTIONS = SettingsConfigDict(
     env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
@@ -89,19 +91,22 @@ FullPath = Annotated[Path, AfterValidator(_full_path)]
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """The `.env` of the folder that Ponte was started in; `why` it is not read, "" where it is."""
+    """The `.env` of the folder in which Ponte was started. `why` says why it is not read; "" if it
+    is."""
 
     path: Path | None = None
     why: str = ""
     secret: bool = False
     """Whether a secret was read from it."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """What stands in it, by name."""
+    """The values in it by name."""
     unread: tuple[int, ...] = ()
-    """The numbers of lines that cannot be read."""
+    """The numbers of lines that cannot be parsed."""
 
 
 class _SharedSettings(SettingsPart):
+    """Settings that no integration has."""
+
     faces: ClassVar[Faces] = FACES
 
     ponte_allow: frozenset[str] = setting(
@@ -177,7 +182,8 @@ class Settings(
     SlackSettings,
     ModelSettings,
 ):
-    """All settings, validated. Made by hand it reads nothing of the environment."""
+    """All settings, validated. An instance that is made directly reads nothing from the
+    environment."""
 
     _file: EnvFile = PrivateAttr(EnvFile())
     _notes: tuple[str, ...] = PrivateAttr(())
@@ -201,23 +207,23 @@ class Settings(
 
     @property
     def env_file(self) -> EnvFile:
-        """Where they were read beside the environment."""
+        """The file that was read besides the environment."""
         return self._file
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was not as it should be written, and how it was taken."""
+        """Notes on misspelt names, unreadable lines and corrected values."""
         return self._notes
 
     @property
     def proxies(self) -> Proxies:
-        """What every client is given; none of them reads the environment by itself."""
+        """The proxies for every client. No client reads the environment itself."""
         return Proxies(plain(self.https_proxy), plain(self.http_proxy), self.no_proxy)
 
     @property
     def traces_url(self) -> str | None:
-        """Where traces go; None: OpenTelemetry's SDK reads it of the environment by itself, where
-        more exact variables may stand, too. (`.env` it does not read.)"""
+        """The URL for traces. None: OpenTelemetry's SDK reads it from the environment, where more
+        specific variables may be set too. (The SDK does not read `.env`.)"""
         base = self.otel_exporter_otlp_endpoint
         if base is None or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
             return None
@@ -229,13 +235,13 @@ class Settings(
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every value that may stand in no log, error, chat or model's input."""
+        """Every value that must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
 
 def settings_class(faces: Faces) -> type[Settings]:
-    """The settings with those of all these integrations."""
+    """Return the class of settings with those of all these integrations."""
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
     made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     made.faces = faces
@@ -243,7 +249,7 @@ def settings_class(faces: Faces) -> type[Settings]:
 
 
 def load(faces: Faces = FACES) -> Settings:
-    """The settings of this process. Raises SettingsError, one line for each wrong one."""
+    """Return the settings of this process. Raise SettingsError, with a line for each wrong one."""
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
     environment = type(
         "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
@@ -267,10 +273,11 @@ def load(faces: Faces = FACES) -> Settings:
 
 @contextmanager
 def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
-    """What there is, and the path to read while the block runs: of the file that was looked at,
-    whatever takes its name meanwhile. Raises OSError.
+    """Yield the file and a path to read it while the block runs. Raise OSError.
 
-    Another user's could name servers for our secrets; root's could not do more than root can.
+    The path leads to the file whose owner was checked, even if another file takes its name
+    meanwhile. A file of another user is not read, since it could send our secrets to other servers;
+    root's file could do no more than root can.
     """
     path = Path(".env").absolute()
     try:
@@ -291,7 +298,7 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
 
 
 def _read_env_file(opened: str) -> EnvFile:
-    """Raises OSError, UnicodeDecodeError."""
+    """Return the names and the unreadable lines of the file. Raise OSError, UnicodeDecodeError."""
     names, unread = {}, []
     with open(opened, encoding="utf-8") as lines:
         for found in parse_stream(lines):
@@ -305,7 +312,8 @@ def _read_env_file(opened: str) -> EnvFile:
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:
-    """Lines that cannot be read; names that are nearly ours; values that were put right."""
+    """Yield notes on unreadable lines, names that are similar to ours, and values that were
+    corrected."""
     file = settings.env_file
     for number in file.unread:
         words = "line {number} of {path} is not read: write NAME=value"
@@ -331,14 +339,17 @@ def _list_notes(settings: Settings) -> Iterator[str]:
 
 
 def _names_from_file(settings: Settings) -> frozenset[str]:
-    """What was read from `.env`: the environment wins over it where it is not empty."""
+    """Return the settings that were read from `.env`. Values of the environment take precedence if
+    not empty."""
     given = {name.lower() for name, value in os.environ.items() if value}
     return frozenset(settings.model_fields_set - given)
 
 
 def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
-    """One line for each secret of the environment that would go to an address of `.env`: a file
-    that came with somebody's folder must not lead it anywhere."""
+    """Yield a line for each secret of the environment that would be sent to an address in `.env`.
+
+    A file that came with somebody's folder must not redirect secrets.
+    """
     filed = _names_from_file(settings)
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)

@@ -517,7 +517,7 @@ class TerminalChat:
         return []
 
     async def talk(self, source: LineSource) -> None:
-        """Raises Quit, Unreachable."""
+        """Send each line until the input ends. Raise Quit, Unreachable."""
         if self._screen.live:
             self._screen.write_line(
                 say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale)

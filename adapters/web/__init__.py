@@ -139,7 +139,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return {"ponte_web_token": home.web_token()} if made else {}
 
     async def check(self, deps: Dependencies[WebSettings]) -> Sequence[Health]:
-        """Return whether the port is free. Raise OSError if the address is not one of this machine."""
+        """Return whether the port is free. Raise OSError if the address is not one of this
+        machine."""
         own = deps.own
         host, port = own.ponte_web_host, own.ponte_web_port
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -173,7 +174,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         yield Finding("rights", say(words))
 
     def _token_finding(self, own: WebSettings, home: HomeFolder) -> Finding:
-        """Return the finding about the token, which gives everybody who has it the owner's rights."""
+        """Return the finding about the token, which gives everybody who has it the owner's
+        rights."""
         try:
             token = plain(own.ponte_web_token) or home.kept_web_token()
         except PonteError as error:

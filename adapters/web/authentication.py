@@ -431,7 +431,8 @@ def _bytes(text: str) -> bytes:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is a name or address of this machine only (RFC 6761 for `localhost`)."""
+    """Return whether `host` is a name or address of this machine only (RFC 6761 for
+    `localhost`)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

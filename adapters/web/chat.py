@@ -69,7 +69,8 @@ class ChatRoutes:
         ]
 
     async def chat(self, request: Request) -> Response:
-        """Send a message. The response is the whole answer, an event stream, or the id of its turn."""
+        """Send a message. The response is the whole answer, an event stream, or the id of
+        its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
             self._site.hub.check_capacity()

@@ -407,7 +407,8 @@ class CompatibleRoutes:
     async def _choose_conversation(
         self, request: Request, asked: ModelRequest, event_key: str
     ) -> str:
-        """Return the name of the request's conversation. Raise NotFound, also for another person's."""
+        """Return the name of the request's conversation. Raise NotFound, also for another
+        person's."""
         site, person = self._site, visitor_of(request).person
         named = request.headers.get("x-ponte-conversation", "")
         if named and not ID_PATTERN.fullmatch(named):
@@ -429,7 +430,8 @@ class CompatibleRoutes:
         return named or ONCE + hashlib.sha256(event_key.encode()).hexdigest()[:32]
 
     async def _find_answered_message(self, person: Person, response: str) -> Message:
-        """Return the message that a response answered. Raise NotFound, also for another person's."""
+        """Return the message that a response answered. Raise NotFound, also for another
+        person's."""
         try:
             shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE_ID_PREFIX))
         except NotFound:
@@ -633,7 +635,8 @@ def _read_part(
 
 
 def _decode_file(url: str, name: str, where: str) -> UploadedFile:
-    """Return the file in a data: URL or in bare base64. Raise RemoteFile, InvalidDataUrl, TooLarge."""
+    """Return the file in a data: URL or in bare base64. Raise RemoteFile, InvalidDataUrl,
+    TooLarge."""
     found = _DATA.match(url[:1000])
     if found is None and _SCHEME.match(url[:40]):
         held = url[:5].lower() == "data:"

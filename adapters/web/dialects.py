@@ -143,10 +143,11 @@ class ResponseDialect:
         head = self.head
         return {
             "id": f"{RESPONSE_ID_PREFIX}{head.turn}", "object": "response",
-            "created_at": head.created, "status": status, "background": False, "error": None, "incomplete_details": None,
-            "instructions": None, "max_output_tokens": None, "max_tool_calls": None,
-            "metadata": {}, "model": head.model, "output": [], "parallel_tool_calls": True,
-            "previous_response_id": head.previous, "reasoning": {"effort": None, "summary": None},
+            "created_at": head.created, "status": status, "background": False, "error": None,
+            "incomplete_details": None, "instructions": None, "max_output_tokens": None,
+            "max_tool_calls": None, "metadata": {}, "model": head.model, "output": [],
+            "parallel_tool_calls": True, "previous_response_id": head.previous,
+            "reasoning": {"effort": None, "summary": None},
             "service_tier": "default", "store": True, "temperature": None,
             "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
             "top_logprobs": 0, "top_p": None, "truncation": "disabled", "usage": None,

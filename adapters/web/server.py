@@ -357,14 +357,14 @@ def _openapi_endpoint(
     routes: list[BaseRoute], extra: Mapping[str, ASGIApp]
 ) -> Callable[[Request], Awaitable[Response]]:
     @functools.cache
-    def described() -> bytes:
-        """Made when it is first asked for: its forms take as long to build as all else here."""
+    def encode_document() -> bytes:
+        # Built at the first request: its schemas take as long as everything else at the start.
         from adapters.web.openapi import build_document
 
         return json.dumps(build_document(routes, extra)).encode()
 
     async def describe(request: Request) -> Response:
-        return Response(await asyncio.to_thread(described), media_type="application/json")
+        return Response(await asyncio.to_thread(encode_document), media_type="application/json")
 
     return describe
 

@@ -44,7 +44,7 @@ def registry(**commands: QuickCommandConfig) -> QuickCommandRegistry:
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
-    return [one.slug for one in await registry().known(person, address)]
+    return [one.slug for one in await registry().list_commands(person, address)]
 
 
 async def test_what_a_person_may_run_here() -> None:
@@ -67,7 +67,7 @@ async def test_what_surfaces_show_of_it() -> None:
 
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
     only = registry(bare=QuickCommandConfig(description={"pt-BR": "Sem título"}))
-    (found,) = await only.known(ANA, C1)
+    (found,) = await only.list_commands(ANA, C1)
     assert found.told("en") == ("bare", "Sem título")
     assert found.told("pt-BR") == ("bare", "Sem título")
 
@@ -122,7 +122,7 @@ async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_i
     empty = QuickCommandRegistry(dict, allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
-    assert await empty.known(ANA, C1) == []
+    assert await empty.list_commands(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
         await empty.run(ctx(), "anything", "")
     assert caught.value.code == "not_configured"
