@@ -12,7 +12,6 @@ import logging
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,13 +22,13 @@ import structlog
 from benchmarks.process import proportional, resident
 from core.clients.http import Proxies
 from core.domain.records import Outcome
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import set_scene
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 
 COLD, WARM, PLOTS, KERNELS = 15, 200, 10, 8
 PLOT = "plt.figure(); plt.plot([1, 3, 2]); plt.title('t'); plt.xlabel('x')"
@@ -59,7 +58,7 @@ class Caller:
 
     async def call(self, thread: str, code: str) -> Outcome:
         (tool,) = await self._source.tools()
-        ctx = set_scene(SceneFolder())
+        ctx = set_scene(MemoryContextFiles())
         ctx = replace(ctx, thread=replace(ctx.thread, id=thread))
         outcome = await tool.run(ctx, json.dumps({"code": code}))
         assert outcome.status == "ok", outcome.text
@@ -140,17 +139,16 @@ async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
 
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory() as folder:
-        home, limits = Path(folder), Limits()
-        environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
-        rows: list[Row] = []
-        for measured in (_one_by_one, _side_by_side):
-            kernels = Kernels(KernelMarks(home), limits, 64)
-            backend = LocalBackend(environment, kernels, limits)
-            health = await backend.health()
-            python = await environment.python(_told)
-            rows += await measured(backend, python.path)
-            await backend.close()
+    limits = Limits()
+    environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
+    rows: list[Row] = []
+    for measured in (_one_by_one, _side_by_side):
+        kernels = Kernels(KernelRows(None), limits, 64)
+        backend = LocalBackend(environment, kernels, limits)
+        health = await backend.health()
+        python = await environment.python(_told)
+        rows += await measured(backend, python.path)
+        await backend.close()
     sys.stdout.write(f"{health.words}\n")
     for what, figure, unit, floor in rows:
         beside = f"   floor {floor:7.1f} ms   ratio {figure / floor:5.1f}" if floor else ""

@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import process
 from benchmarks.model import fake
 from benchmarks.rounds import PONTE, ROUNDS, compared, environment
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 ROOT = Path(__file__).parents[1]
 AIMS = {
@@ -70,14 +70,14 @@ class Run:
         self.discord = discord
         self.pid = pid
 
-    def people(self, number: int) -> list[Somebody]:
+    def people(self, number: int) -> list[DiscordPerson]:
         return [self.discord.user(f"Person {n}") for n in range(number)]
 
-    async def asked(self, who: Somebody, text: str) -> float:
+    async def asked(self, who: DiscordPerson, text: str) -> float:
         """Milliseconds until the answer stands."""
         began = time.perf_counter()
         await who.say(text)
-        await who.reads(f"You said: {text}")
+        await who.wait_for_text(f"You said: {text}")
         return (time.perf_counter() - began) * 1000
 
     async def serial(self, messages: int) -> list[float]:
@@ -93,24 +93,24 @@ class Run:
         world = self.discord.world
 
         def all_answered() -> bool:
-            return all(world.said_by(world.me.id, person.dm.id) for person in everybody)
+            return all(world.messages_by(world.me.id, person.dm.id) for person in everybody)
 
-        await self.discord.until(all_answered, 60)
+        await self.discord.wait_until(all_answered, 60)
         took = time.perf_counter() - began
         return took, (process.cpu(self.pid) - used) * 1000 / people
 
-    async def crowd(self, people: Sequence[Somebody]) -> float:
+    async def crowd(self, people: Sequence[DiscordPerson]) -> float:
         """Seconds until everybody is answered who writes at once."""
         world, began = self.discord.world, time.perf_counter()
-        before = {one.id: len(world.said_by(world.me.id, one.dm.id)) for one in people}
+        before = {one.id: len(world.messages_by(world.me.id, one.dm.id)) for one in people}
         for person in people:
             await person.say("hello")
 
-        def answers(person: Somebody) -> list[str]:
-            said = world.said_by(world.me.id, person.dm.id)
+        def answers(person: DiscordPerson) -> list[str]:
+            said = world.messages_by(world.me.id, person.dm.id)
             return [message["content"] for message in said[before[person.id] :]]
 
-        await self.discord.until(lambda: all(map(answers, people)), 120)
+        await self.discord.wait_until(lambda: all(map(answers, people)), 120)
         took = time.perf_counter() - began
         if any(answers(person) != ["You said: hello"] for person in people):
             raise RuntimeError("somebody was refused")
@@ -138,7 +138,7 @@ async def running(
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            await discord.until(lambda: discord.gateway.connected, 30)
+            await discord.wait_until(lambda: discord.gateway.is_connected, 30)
             ready = time.monotonic() - began
             await asyncio.sleep(1)
             yield Run(discord, bot.pid), ready

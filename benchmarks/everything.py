@@ -36,8 +36,8 @@ async def measured(module: str) -> Mapping[str, float]:
                 stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             try:
-                await asyncio.wait_for(slack.deliveries.connected(), 30)
-                await discord.until(lambda: discord.gateway.connected, 30)
+                await asyncio.wait_for(slack.deliveries.wait_until_connected(), 30)
+                await discord.wait_until(lambda: discord.gateway.is_connected, 30)
                 ready = time.monotonic() - began
                 await asyncio.sleep(1)
                 return {"ready_s": ready, "idle_mib": process.resident(bot.pid) / 2**20}

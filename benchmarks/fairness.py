@@ -97,10 +97,10 @@ class SlackScene:
                 post.channel
                 for post in posts.values()
                 if post.bot_id and post.ts > asked.get(post.channel, "9")
-                and not self._slack.grows(post)
+                and not self._slack.is_in_progress(post)
             }  # fmt: skip
 
-        return await until_answered(self._slack.until, asked, answered)
+        return await until_answered(self._slack.wait_until, asked, answered)
 
 
 class DiscordScene:
@@ -116,19 +116,19 @@ class DiscordScene:
 
     async def ask(self) -> Sequence[float]:
         world = self._discord.world
-        before = {one.dm.id: len(world.said_by(world.me.id, one.dm.id)) for one in self._others}
+        before = {one.dm.id: len(world.messages_by(world.me.id, one.dm.id)) for one in self._others}
 
         def answered() -> Collection[Hashable]:
             return [
                 place for place, count in before.items()
                 if any(
                     message["content"].strip() in ANSWERS
-                    for message in world.said_by(world.me.id, place)[count:]
+                    for message in world.messages_by(world.me.id, place)[count:]
                 )
             ]  # fmt: skip
 
         asking = asyncio.gather(*(one.say("hello") for one in self._others))
-        took = await until_answered(self._discord.until, before, answered)
+        took = await until_answered(self._discord.wait_until, before, answered)
         await asking
         return took
 
@@ -176,7 +176,7 @@ async def on_slack(model: str, more: dict[str, str]) -> AsyncIterator[Scene]:
     async with FakeSlack() as server:
         scene = SlackScene(server)
         async with slack.running_on(server, PONTE, model, **more):
-            await server.until(lambda: server.api.calls["users.list"], 30)
+            await server.wait_until(lambda: server.api.calls["users.list"], 30)
             yield scene
 
 

@@ -27,7 +27,7 @@ from core.tools.nocodb.schema import Table, outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.real.nocodb import server
@@ -99,8 +99,10 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
         async def turn() -> None:
             nonlocal number
             number += 1
-            asked = message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.inbox.answer_of((await opened.inbox.accept(asked)).seq)
+            asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
+            answer = await opened.records.inbox.answer_of(
+                (await opened.records.inbox.accept(asked)).seq
+            )
             assert "Source: Orders" in answer.text
 
         floor, *ours = await medians(by_hand, lambda: tool.run(ctx(), QUERY), turn)

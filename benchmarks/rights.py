@@ -18,7 +18,7 @@ from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from core.rights.usage import NANO, Price, Prices
-from tests.fakes.choices import message, spends
+from tests.fakes.choices import make_message, make_spending
 
 TIMES = 20_000
 RULES = 20
@@ -62,12 +62,14 @@ async def decisions() -> None:
 
 async def turns(allowances: Sequence[Allowance]) -> tuple[float, float]:
     """Seconds of one turn after the other, and of processor time, with an instant model."""
-    async with engine(spending=spends(allowances=allowances, prices=PRICES)) as opened:
+    async with engine(spending=make_spending(allowances=allowances, prices=PRICES)) as opened:
         opened.start()
         cpu, begun = time.process_time(), time.perf_counter()
         for number in range(TURNS):
-            receipt = await opened.inbox.accept(message("hello", f"k{number}", f"C{number % 50}"))
-            await opened.inbox.answer_of(receipt.seq)
+            receipt = await opened.records.inbox.accept(
+                make_message("hello", f"k{number}", f"C{number % 50}")
+            )
+            await opened.records.inbox.answer_of(receipt.seq)
         return (time.perf_counter() - begun) / TURNS, (time.process_time() - cpu) / TURNS
 
 

@@ -28,7 +28,7 @@ from benchmarks import process
 from benchmarks.engine import NullReply, engine
 from bot.engine import Engine, Stores
 from core.domain.messages import Message
-from tests.fakes.choices import choices, message
+from tests.fakes.choices import make_choices, make_message
 from tests.fakes.models import EchoModel
 from tests.real.postgres import Postgres, postgres
 
@@ -58,8 +58,8 @@ async def on(
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
         stores = await Stores.open_shared(url, works=works)
-        opened = await Engine.open(Path(folder), choices(model), stores)
-        opened.replies["web"] = lambda to, posts: NullReply()
+        opened = await Engine.open(Path(folder), make_choices(model), stores)
+        opened.platforms.replies["web"] = lambda to, posts: NullReply()
         opened.start()
         try:
             yield opened
@@ -91,7 +91,7 @@ async def work(url: str) -> None:
 
 
 def said(count: int, name: str) -> list[Message]:
-    return [message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
+    return [make_message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
 
 
 async def accepted(opened: Engine, name: str) -> tuple[list[float], float]:
@@ -99,19 +99,21 @@ async def accepted(opened: Engine, name: str) -> tuple[list[float], float]:
     light = []
     for one in said(LIGHT, f"{name}-light"):
         began = time.perf_counter()
-        await opened.inbox.accept(one)
+        await opened.records.inbox.accept(one)
         light.append(time.perf_counter() - began)
     many = said(TURNS, f"{name}-many")
     began = time.perf_counter()
-    await asyncio.gather(*(opened.inbox.accept(one) for one in many))
+    await asyncio.gather(*(opened.records.inbox.accept(one) for one in many))
     return light, TURNS / (time.perf_counter() - began)
 
 
 async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
-    receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in said(count, name)))
-    await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+    receipts = await asyncio.gather(
+        *(opened.records.inbox.accept(one) for one in said(count, name))
+    )
+    await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -120,8 +122,10 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
     took = []
     for number in range(count):
         began = time.perf_counter()
-        receipt = await opened.inbox.accept(message("hello", f"{name}{number}", f"S{number}"))
-        await opened.inbox.answer_of(receipt.seq)
+        receipt = await opened.records.inbox.accept(
+            make_message("hello", f"{name}{number}", f"S{number}")
+        )
+        await opened.records.inbox.answer_of(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -133,15 +137,15 @@ async def handed_over(url: str) -> list[float]:
     async with on(url, model=model) as opened:
         lines = [
             [
-                await opened.inbox.accept(message("hello", f"h{c}-{n}", f"H{c}"))
+                await opened.records.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
                 for n in range(QUEUED)
             ]
             for c in range(40)
         ]
         for line in lines:
             for receipt in line:
-                await opened.inbox.answer_of(receipt.seq)
-        ends = await opened._stores.database.read(
+                await opened.records.inbox.answer_of(receipt.seq)
+        ends = await opened.stores.database.read(
             lambda c: {
                 r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")
             }

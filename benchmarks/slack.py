@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import process
 from benchmarks.model import fake
 from benchmarks.rounds import PONTE, ROUNDS, compared, environment
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Place, Post, Someone
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Post, SlackChannel, SlackPerson
 from tests.fakes.slack.delivery import Delivery
 
 ROOT = Path(__file__).parents[1]
@@ -73,11 +73,11 @@ class Run:
         self.alice = slack.person("Alice")
         self._made = 0
 
-    def place(self) -> Place:
+    def place(self) -> SlackChannel:
         self._made += 1
         return self.slack.channel(f"c{self._made}", self.alice)
 
-    def ask(self, place: Place, words: str) -> Post:
+    def ask(self, place: SlackChannel, words: str) -> Post:
         return self.slack.say(self.alice, place, f"{self.slack.bot} {words}")
 
     def ask_anew(self, words: str) -> Post:
@@ -92,12 +92,12 @@ class Run:
         left = list(said)
 
         def done() -> bool:
-            left[:] = [post for post in left if not self.slack.answers(post)]
+            left[:] = [post for post in left if not self.slack.finished_answers(post)]
             return not left
 
-        await self.slack.until(done, 120)
+        await self.slack.wait_until(done, 120)
 
-    async def crowd(self, where: Sequence[tuple[Someone, Place]]) -> float:
+    async def crowd(self, where: Sequence[tuple[SlackPerson, SlackChannel]]) -> float:
         """Seconds until everybody is answered who writes at once, each where they are alone."""
         began = time.monotonic()
         said = [
@@ -112,12 +112,12 @@ class Run:
                 post.channel
                 for post in self.slack.workspace.posts.values()
                 if post.bot_id and post.ts > asked.get(post.channel, "9")
-                and not self.slack.grows(post)
+                and not self.slack.is_in_progress(post)
             }  # fmt: skip
 
-        await self.slack.until(done, 180)
+        await self.slack.wait_until(done, 180)
         took = time.monotonic() - began
-        if any(self.slack.private(place.id) for _, place in where):
+        if any(self.slack.ephemeral_posts(place.id) for _, place in where):
             raise RuntimeError("somebody was refused")
         return took
 
@@ -150,7 +150,7 @@ class Run:
             told = self.slack.deliveries.all[sent:]
             return [d for d in told if d.payload["event"]["type"] == "app_mention"]
 
-        await self.slack.until(lambda: all(d.acked_at for d in mentions()), 60)
+        await self.slack.wait_until(lambda: all(d.acked_at for d in mentions()), 60)
         acks = [(d.acked_at - d.sent_at) * 1000 for d in mentions()]
         return statistics.median(acks), statistics.quantiles(acks, n=100)[98]
 
@@ -194,7 +194,7 @@ async def running_on(
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            await asyncio.wait_for(slack.deliveries.connected(), 30)
+            await asyncio.wait_for(slack.deliveries.wait_until_connected(), 30)
             yield Run(slack, bot.pid), time.monotonic() - began
         finally:
             bot.terminate()
@@ -226,7 +226,7 @@ async def crowded(module: str, model: str) -> tuple[float, float, float, float]:
         async with running_on(slack, module, model) as (run, _):
             await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
             if module == PONTE:
-                await slack.until(lambda: slack.api.calls["users.list"], 30)
+                await slack.wait_until(lambda: slack.api.calls["users.list"], 30)
             places = [(who, slack.channel(f"of {who.id}", who)) for who in new]
             first = await run.crowd(places)
             again = await run.crowd(places)

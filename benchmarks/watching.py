@@ -21,7 +21,7 @@ from benchmarks.engine import engine
 from core.domain.messages import Usage
 from core.domain.records import Turn
 from core.observability import metrics, tracing
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 if TYPE_CHECKING:
     from bot.tracing import Traces
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 TURNS, ROUNDS, CALLS = 1000, 5, 20_000
 FEW = 400
 """Turns whose spans the queue of the SDK holds (2048)."""
-TURN = Turn(1, 1, 0, "thread", "running", message("hello", "k"))
+TURN = Turn(1, 1, 0, "thread", "running", make_message("hello", "k"))
 
 
 async def _turns() -> float:
     """Seconds of CPU for each of them."""
     async with engine() as opened:
         opened.start()
-        messages = [message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
+        messages = [make_message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
         began = time.process_time()
-        receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
         return (time.process_time() - began) / TURNS
 
 

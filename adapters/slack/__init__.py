@@ -127,7 +127,7 @@ class Slack(ChatIntegration[SlackSettings]):
 
     async def build(self, deps: Dependencies[SlackSettings], ports: ChatPorts) -> ChatPlatform:
         own, config = deps.own, deps.config
-        slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.connection")
+        slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
             slack.Credentials(
                 plain(own.slack_bot_token),

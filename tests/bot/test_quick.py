@@ -13,7 +13,7 @@ from core.domain.errors import NotAllowed, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import allow_list, always
+from tests.fakes.choices import allow_list, supplier
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
 WEB = Person("web", "owner")
@@ -40,7 +40,7 @@ async def groups(person: Person, max_age: float) -> frozenset[str]:
 
 def registry(**commands: QuickCommandConfig) -> QuickCommandRegistry:
     policy = allow_list(memberships={"slack": groups})
-    return QuickCommandRegistry(always(commands or COMMANDS), policy.is_named)
+    return QuickCommandRegistry(supplier(commands or COMMANDS), policy.is_named)
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
@@ -98,7 +98,7 @@ async def test_where_and_by_whom() -> None:
 
 async def test_what_the_file_does_not_name_may_be_allowed() -> None:
     named = allow_list(memberships={"slack": groups}).is_named
-    loose = QuickCommandRegistry(always(COMMANDS), named, any_slug=True)
+    loose = QuickCommandRegistry(supplier(COMMANDS), named, any_slug=True)
     assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
     with pytest.raises(NotAllowed):
         await loose.find(BOB, C1, "secret")
@@ -112,7 +112,7 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = QuickCommandRegistry(always(COMMANDS), allow_list().is_named, run)
+    known = QuickCommandRegistry(supplier(COMMANDS), allow_list().is_named, run)
     assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )

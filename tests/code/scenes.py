@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from core.domain.records import ToolContext
 from tests.core.tools.scene import Seen, ctx
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 
 
-def set_scene(folder: SceneFolder, said: str = "", seen: Seen | None = None) -> ToolContext:
+def set_scene(folder: MemoryContextFiles, said: str = "", seen: Seen | None = None) -> ToolContext:
     return replace(ctx(seen), files=folder, said=said)

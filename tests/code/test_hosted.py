@@ -17,7 +17,7 @@ from tests.fakes.openai.script import Run
 async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
     ran = await bench.run("print(6 * 7)")
     assert (ran.printed, ran.error, ran.changed, ran.reset) == ("42\n", "", "", False)
-    (asked,) = bench.fake.asked("/responses")
+    (asked,) = bench.fake.request_bodies("/responses")
     assert asked["input"] == "print(6 * 7)"
     assert asked["tools"] == [{"type": "code_interpreter", "container": bench.containers[0]}]
     assert asked["tool_choice"] == {"type": "code_interpreter"}
@@ -27,7 +27,7 @@ async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
 
 async def test_a_container_reaches_no_network_and_names_nobody(bench: Bench) -> None:
     await bench.run("1")
-    (made,) = bench.fake.asked("/containers")
+    (made,) = bench.fake.request_bodies("/containers")
     assert made["network_policy"] == {"type": "disabled"}
     assert made["name"] == "ponte"
 
@@ -81,7 +81,7 @@ async def test_two_threads_run_side_by_side_and_apart(bench: Bench) -> None:
     hanging = Script(runs=(Run(),), fail="hang", match="slow")
     bench.fake.runs(hanging)
     slow = asyncio.create_task(bench.run("x = 'slow'", thread="t1"))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     ran = await bench.run("try: print(x)\nexcept NameError: print('mine')", thread="t2")
     assert ran.printed == "mine\n"
     assert not slow.done()
@@ -93,10 +93,12 @@ async def test_two_threads_run_side_by_side_and_apart(bench: Bench) -> None:
 async def test_runs_of_one_thread_wait_for_each_other(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(),), fail="hang", match="first"))
     first = asyncio.create_task(bench.run("said = ['first']"))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     second = asyncio.create_task(bench.run("said.append('second'); print(said)"))
-    while not second.done() and len(bench.fake.asked("/responses")) < 2 and not first.done():
-        assert len(bench.fake.asked("/responses")) == 1
+    while (
+        not second.done() and len(bench.fake.request_bodies("/responses")) < 2 and not first.done()
+    ):
+        assert len(bench.fake.request_bodies("/responses")) == 1
         bench.fake.release.set()
         await asyncio.sleep(0)
     await first
@@ -108,7 +110,7 @@ async def test_a_stop_ends_what_runs_and_the_next_run_says_so(bench: Bench) -> N
     await bench.run("x = 1")
     bench.fake.runs(Script(runs=(Run(),), fail="hang"))
     running = asyncio.create_task(bench.run("while True: pass".replace("True", "False")))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -122,7 +124,7 @@ async def test_a_run_that_takes_too_long_is_ended(make: Make) -> None:
     bench = make(seconds=60.0)
     bench.fake.runs(Script(runs=(Run(),), fail="hang"))
     running = asyncio.create_task(bench.run("1"))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     LoopClock().skip(60.0)
     ran = await running
     assert (ran.fault, ran.lost) == ("timeout", True)
@@ -156,7 +158,7 @@ async def test_the_next_process_heals_what_expired_meanwhile(make: Make) -> None
 async def test_a_run_is_known_before_it_is_waited_for(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(),), fail="hang"))
     running = asyncio.create_task(bench.run("x = 1"))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     assert len(bench.handles) == 1
     assert bench.kept[-1] == Remote("response", bench.handles[0])
     bench.fake.release.set()
@@ -171,7 +173,7 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
     before.fake.runs(Script(runs=(Run(),), fail="hang"))
     code = "count += 1\nopen('n.txt', 'w').write('n')\ncount"
     running = asyncio.create_task(before.run(code))
-    await before.fake.failed()
+    await before.fake.wait_for_failures()
     before.stopped = False
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -183,13 +185,13 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
     assert (ran.printed, ran.changed) == ("1\n", "")
     assert [(made.name, made.data) for made in ran.made] == [("n.txt", b"n")]
     assert (await after.run("count")).printed == "1\n"
-    assert len(before.fake.asked("/responses")) == 3
+    assert len(before.fake.request_bodies("/responses")) == 3
 
 
 async def test_a_stream_that_breaks_is_looked_up(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(),), fail="drop", after=1))
     assert (await bench.run("n = 1\nn")).printed == "1\n"
-    assert len(bench.fake.asked("/responses")) == 1
+    assert len(bench.fake.request_bodies("/responses")) == 1
 
 
 async def test_forgetting_deletes_the_container(bench: Bench) -> None:

@@ -45,7 +45,7 @@ async def test_a_run_without_an_end_pays_its_container(make: Make) -> None:
     bench = make(official=True, seconds=60.0)
     bench.fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
     running = asyncio.create_task(bench.run("1"))
-    await bench.fake.failed()
+    await bench.fake.wait_for_failures()
     LoopClock().skip(60.0)
     assert (await running).usage.cost == pytest.approx(0.03)
 

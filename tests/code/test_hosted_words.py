@@ -154,7 +154,7 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
     at_openai, elsewhere = make(official=True), make()
     await at_openai.run("1")
     await elsewhere.run("1")
-    theirs, others = at_openai.fake.asked("/responses")
+    theirs, others = at_openai.fake.request_bodies("/responses")
     assert theirs["safety_identifier"] == "pseudonym of 19"
     assert theirs["reasoning"] == {"effort": "low"}
     assert {"safety_identifier", "reasoning", "stream_options"} & set(others) == set()

@@ -49,7 +49,7 @@ async def test_a_request_in_words_is_answered_in_words(
     assert "sandbox:" not in executed.text
     assert [made.name for made in executed.ran.made] == ["chart.png"]
     assert executed.ran.changed == "", "what it wrote was not given to it"
-    (asked,) = fake.asked("/responses")
+    (asked,) = fake.request_bodies("/responses")
     assert asked["instructions"] == REQUEST
 
 
@@ -58,7 +58,7 @@ async def test_code_is_not_to_be_improved(
     fake: FakeOpenAI, interpreter: CodeInterpreter, prompt: str
 ) -> None:
     await interpreter.execute_code(prompt)
-    assert fake.asked("/responses")[0]["instructions"] == VERBATIM
+    assert fake.request_bodies("/responses")[0]["instructions"] == VERBATIM
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])

@@ -15,16 +15,16 @@ from core.tools.tool import CAP
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 async def call(
-    backend: FakeBackend, code: str | None, folder: SceneFolder | None = None, said: str = ""
+    backend: FakeBackend, code: str | None, folder: MemoryContextFiles | None = None, said: str = ""
 ) -> Outcome:
     (tool,) = await CodeSource(backend).tools()
-    ctx = set_scene(folder or SceneFolder(), said)
+    ctx = set_scene(folder or MemoryContextFiles(), said)
     return await tool.run(ctx, json.dumps({} if code is None else {"code": code}))
 
 
@@ -44,7 +44,7 @@ async def test_it_is_not_offered_where_nothing_holds() -> None:
 
 
 async def test_files_go_in_under_names_of_their_own() -> None:
-    folder = SceneFolder()
+    folder = MemoryContextFiles()
     for name, data in (("a.csv", b"1"), ("../b.csv", b"2"), ("a.csv", b"3"), ("a.csv", b"4")):
         folder.add(name, data)
     folder.add("code-0a1b2c.py", b"ours")
@@ -56,7 +56,7 @@ async def test_files_go_in_under_names_of_their_own() -> None:
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
     made = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
     backend = FakeBackend(lambda code: Ran(printed="ok\n", made=made, usage=Usage(input=3)))
-    folder = SceneFolder()
+    folder = MemoryContextFiles()
     outcome = await call(backend, "draw()", folder)
     assert [file.type for file in outcome.files] == ["image/png", "text/csv", "text/x-python"]
     assert folder.data[outcome.files[-1].id] == b"draw()\n"
@@ -92,7 +92,7 @@ async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
 
 
 async def test_other_code_than_asked_for_is_told_and_attached() -> None:
-    folder = SceneFolder()
+    folder = MemoryContextFiles()
     outcome = await call(
         FakeBackend(lambda code: Ran("2\n", changed="print(2)")), "print(1)", folder
     )
@@ -103,7 +103,7 @@ async def test_other_code_than_asked_for_is_told_and_attached() -> None:
 
 async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> None:
     printed = "begin " + "x" * 50_000 + " end"
-    folder = SceneFolder()
+    folder = MemoryContextFiles()
     outcome = await call(FakeBackend(lambda code: Ran(printed, error="E: last")), "f()", folder)
     assert len(outcome.text) <= CAP
     assert outcome.text.startswith("begin ")
@@ -139,7 +139,7 @@ async def test_wrong_arguments_are_told_and_run_nothing(arguments: str) -> None:
     backend = FakeBackend()
     (tool,) = await CodeSource(backend).tools()
     with pytest.raises(ToolError):
-        await tool.run(set_scene(SceneFolder()), arguments)
+        await tool.run(set_scene(MemoryContextFiles()), arguments)
     assert backend.ran == []
 
 

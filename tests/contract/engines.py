@@ -19,7 +19,7 @@ from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
 from core.store.schema import MIGRATIONS
 from core.store.turns import SqlJournal
-from tests.fakes.memory import MemoryInbox, Row
+from tests.fakes.memory import InboxRow, MemoryInbox
 
 
 class Engine(Protocol):
@@ -170,7 +170,7 @@ class Shared(Embedded):
 class InMemory:
     """The double; its rows outlive it."""
 
-    def __init__(self, rows: dict[int, Row]) -> None:
+    def __init__(self, rows: dict[int, InboxRow]) -> None:
         self.inbox = MemoryInbox(rows)
         self.runs: list[asyncio.Task[None]] = []
 

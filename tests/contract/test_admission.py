@@ -13,7 +13,7 @@ from core.conversation.admission import Admission
 from core.domain.messages import Address, Message, Person
 from core.store import inbox, jobs, stalled_turns
 from tests.contract.engines import Embedded, Worker
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 
 class Registrar:
@@ -61,7 +61,7 @@ def registrar(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
 
 def says(text: str, name: str, channel: str = "") -> Message:
     person = Person("web", name)
-    return message(text, f"{name}:{text}:{time.monotonic_ns()}", channel or f"C{name}", person)
+    return make_message(text, f"{name}:{text}:{time.monotonic_ns()}", channel or f"C{name}", person)
 
 
 async def test_who_is_not_known_waits_and_holds_up_nobody(

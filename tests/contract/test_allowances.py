@@ -20,7 +20,7 @@ from core.store.database import Connection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 
 ANA = Person("web", "ana")
 PRICES = Prices(
@@ -35,7 +35,7 @@ EVERY = (
 
 def budget_of(engine: Embedded, *rules: Allowance) -> CountingBudget:
     return CountingBudget(
-        engine.database, uncapped, UTC, allowances=always(rules), prices=always(PRICES)
+        engine.database, uncapped, UTC, allowances=supplier(rules), prices=supplier(PRICES)
     )
 
 
@@ -182,7 +182,7 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(embedded: Embedde
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),
         Allowance("everybody", "month", tokens=10**6),
     )
-    budget.allowances = always(rules)
+    budget.allowances = supplier(rules)
     turn = await asked(embedded)
     standing = await budget.standing(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}

@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def capped(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
-    return CountingBudget(engine.database, choices.capped(own, everybody), LISBON)
+    return CountingBudget(engine.database, choices.fixed_caps(own, everybody), LISBON)
 
 
 async def asked(engine: Embedded, person: Person = ANA) -> Turn:
@@ -131,7 +131,7 @@ async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedde
 
 async def test_who_comes_by_two_ways_is_counted_once(embedded: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = CountingBudget(embedded.database, choices.capped(2, 0), LISBON, canonical_person)
+    counting = CountingBudget(embedded.database, choices.fixed_caps(2, 0), LISBON, canonical_person)
     for person in (page, terminal):
         await counting.reserve(await asked(embedded, person))
     with pytest.raises(OverBudget):

@@ -11,11 +11,11 @@ from typing import Protocol
 import pytest
 
 from adapters.discord.adapter import DiscordAdapter
-from adapters.slack.connection import SlackAdapter
+from adapters.slack.adapter import SlackAdapter
 from core.domain.messages import Address, Person
 from core.domain.records import Ask
 from tests.discord.house import House, Speaker
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Payload
@@ -67,9 +67,11 @@ class SlackRoom:
 
     async def reads(self, letters: str) -> Sequence[str]:
         def shown() -> list[str]:
-            return [post.shown for post in self._w.slack.workspace.by_bot(self._w.general.id)]
+            return [
+                post.visible_text for post in self._w.slack.workspace.by_bot(self._w.general.id)
+            ]
 
-        await self._w.slack.until(lambda: letters_of("".join(shown())) == letters, 20)
+        await self._w.slack.wait_until(lambda: letters_of("".join(shown())) == letters, 20)
         return shown()
 
 
@@ -102,7 +104,7 @@ class DiscordRoom:
         def met(seen: list[Payload]) -> bool:
             return letters_of("".join(m["content"] for m in seen)) == letters
 
-        return [m["content"] for m in await self._ana.sees(met, self._channel)]
+        return [m["content"] for m in await self._ana.wait_for_messages(met, self._channel)]
 
 
 def letters_of(text: str) -> str:
@@ -165,7 +167,7 @@ async def test_a_command_points_at_nothing(room: Room) -> None:
     await room.reads(letters_of("You said: what is new?"))
     where = room.model.asks[0].thread.conversation
     assert "late" in told(room.model.asks[0])
-    command = message("status", "m1", where)
+    command = make_message("status", "m1", where)
     found, missing = await room.adapter.look_up(command, False)
     assert (found.context, found.attachments, list(missing)) == ((), (), [])
 

@@ -15,8 +15,8 @@ import pytest
 
 from core.rights.policy import Rule, RuleBook
 from tests.discord.house import House
-from tests.fakes.choices import allow_list, choices
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
 from tests.fakes.slack import Post
@@ -72,13 +72,13 @@ class SlackCrowd:
             done = {post.channel for post in ours if post.stream is None}
             return {post.channel for post in self._said} <= done
 
-        await self._w.slack.until(answered, SECONDS)
+        await self._w.slack.wait_until(answered, SECONDS)
         self.check()
 
     def check(self) -> None:
         posts = self._w.slack.workspace.posts.values()
-        ours = [post for post in posts if post.bot_id and post.shown]
-        assert {post.shown for post in ours} == {"You said: hello"}
+        ours = [post for post in posts if post.bot_id and post.visible_text]
+        assert {post.visible_text for post in ours} == {"You said: hello"}
         assert Counter(p.channel for p in ours) == Counter(p.channel for p in self._said)
 
     async def restart(self) -> None:
@@ -96,7 +96,7 @@ class DiscordCrowd:
         self._guild = discord.guild("Bolts", roles={ROLE: "staff"})
         self._said: list[Channel] = []
 
-    def _person(self) -> Somebody:
+    def _person(self) -> DiscordPerson:
         someone = self._discord.user("Person")
         someone.user.roles.add(ROLE)
         self._guild.members.add(someone.id)
@@ -116,7 +116,7 @@ class DiscordCrowd:
 
     async def all_answered(self) -> None:
         said = {channel.id for channel in self._said}
-        await self._discord.until(lambda: {id for id, _ in self._answers()} == said, SECONDS)
+        await self._discord.wait_until(lambda: {id for id, _ in self._answers()} == said, SECONDS)
         self.check()
 
     def _answers(self) -> list[tuple[int, str]]:
@@ -135,10 +135,10 @@ class DiscordCrowd:
 
     async def restart(self) -> None:
         """Once all is stored: Discord tells nobody again of a first direct message."""
-        await self._discord.until(lambda: len(self._house.taken) == len(self._said), SECONDS)
+        await self._discord.wait_until(lambda: len(self._house.taken) == len(self._said), SECONDS)
         await self._house.close()
         await self._house.open()
-        await self._discord.until(lambda: self._discord.gateway.connected, SECONDS)
+        await self._discord.wait_until(lambda: self._discord.gateway.is_connected, SECONDS)
 
     def limit_for_a_minute(self) -> None:
         self._discord.faults.limit_members(1, 60.0)
@@ -162,7 +162,7 @@ async def crowd(
 
 @asynccontextmanager
 async def on_slack(home: Path, database: str) -> AsyncIterator[Crowd]:
-    setting = Setting(chosen=choices(policy=allow_list()), postgres=database)
+    setting = Setting(chosen=make_choices(policy=allow_list()), postgres=database)
     async with workplace(home, setting) as made:
         yield SlackCrowd(made)
 
@@ -181,7 +181,7 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         made = DiscordCrowd(discord, house)
         stack.push_async_callback(house.close)
         await house.open(threads=False)
-        await discord.until(lambda: discord.gateway.connected, SECONDS)
+        await discord.wait_until(lambda: discord.gateway.is_connected, SECONDS)
         yield made
 
 
@@ -210,14 +210,14 @@ async def test_two_processes_answer_one_slack_channel_at_its_pace(
 ) -> None:
     """Slack allows one post a second in a channel, whichever process posts."""
     async with AsyncExitStack() as stack:
-        setting = Setting(chosen=choices(policy=allow_list()), postgres=migrated_postgres)
+        setting = Setting(chosen=make_choices(policy=allow_list()), postgres=migrated_postgres)
         made = await stack.enter_async_context(workplace(tmp_path / "one", setting))
         await stack.enter_async_context(running(made.slack, tmp_path / "two", setting))
         slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(9)]
         place = slack.channel("crowded", *people)
         said = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
         for post in said:
-            assert (await slack.answer(post)).shown == "You said: hello"
+            assert (await slack.wait_for_answer(post)).visible_text == "You said: hello"
         ours = [p for p in slack.workspace.posts.values() if p.bot_id and p.channel == place.id]
         assert len(ours) == len(said)
         assert slack.api.refusals["chat.postMessage"] <= 2, "calls may bunch on their way"

@@ -16,7 +16,7 @@ from core.store.places import OVERTAKEN, PERSON_TURNS, Line, Places, Sender
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 _numbers = itertools.count()
 
@@ -25,7 +25,7 @@ def says(person: str, channel: str, thread: bool = True) -> Message:
     """A message in a thread of its own, as a mention in Slack begins one."""
     number = next(_numbers)
     text = f"{person} in {channel}"
-    made = message(text, f"web:{number}", channel)
+    made = make_message(text, f"web:{number}", channel)
     address = Address("web", channel, thread=str(number) if thread else "", shared=True)
     return _by(made, person, address)
 

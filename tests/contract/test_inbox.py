@@ -16,11 +16,11 @@ from core.domain.messages import Address, Message, turn_id
 from core.domain.records import Area
 from core.store.database import Connection
 from tests.contract.engines import Embedded, Engine, Worker
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 
 def says(text: str, channel: str = "C1") -> Message:
-    return message(text, f"web:{uuid.uuid4()}", channel)
+    return make_message(text, f"web:{uuid.uuid4()}", channel)
 
 
 async def test_what_is_accepted_is_stored(engine: Engine) -> None:

@@ -332,7 +332,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
 
     for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)
-    budget = CountingBudget(sqlite.database, choices.capped(5000, 5000), UTC)
+    budget = CountingBudget(sqlite.database, choices.fixed_caps(5000, 5000), UTC)
 
     async def whole() -> int:
         nonlocal steps

@@ -19,7 +19,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
 from tests.contract.test_journal_threads import ANA, BOB, talk
-from tests.fakes.choices import choices
+from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
 CONTENT = {
@@ -236,12 +236,12 @@ async def test_a_spare_conversation_is_its_first_threads(embedded: Embedded) -> 
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     left = Remote("conversation", "c1")
-    engine = await Engine.open(tmp_path, choices(EchoModel()))
-    await engine.journal.remote("", left)
-    assert await engine.journal.to_erase() == []
+    engine = await Engine.open(tmp_path, make_choices(EchoModel()))
+    await engine.records.journal.remote("", left)
+    assert await engine.records.journal.to_erase() == []
     await engine.close()
-    heir = await Engine.open(tmp_path, choices(EchoModel()))
-    assert await heir.journal.to_erase() == [left]
+    heir = await Engine.open(tmp_path, make_choices(EchoModel()))
+    assert await heir.records.journal.to_erase() == [left]
     await heir.close()
 
 

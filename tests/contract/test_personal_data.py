@@ -36,7 +36,7 @@ from core.store.remembered import FORGOTTEN, of_ids, without
 from core.store.tables import EXPORTED, TABLES
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 ANA = Person("slack", "UANA77", "T1", "Ana Lima")
 BEA = Person("slack", "UBEA88", "T1", "Bea Reis")
@@ -58,7 +58,7 @@ def address_of(channel: str) -> Address:
 
 
 def says(text: str, author: Person, channel: str, context: Sequence[Quote] = ()) -> Message:
-    first = message(text, f"slack:T1:{channel[:1]}:{time.monotonic_ns()}", channel)
+    first = make_message(text, f"slack:T1:{channel[:1]}:{time.monotonic_ns()}", channel)
     address = address_of(channel)
     to = replace(first.reply_to, address=address, asker=author, token=SECRET, token_expires=9e9)
     return replace(first, author=author, address=address, reply_to=to, context=tuple(context))

@@ -19,12 +19,12 @@ from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
 from tests.fakes.recorder_server import serve
 
-TO = message("hello", "m1").reply_to
+TO = make_message("hello", "m1").reply_to
 FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/csv", 9))
 
 

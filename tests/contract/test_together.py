@@ -98,7 +98,7 @@ async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> Non
 
 
 async def test_a_day_is_counted_over_all(two: Two) -> None:
-    budgets = [CountingBudget(each.database, choices.capped(3, 10), UTC) for each in two]
+    budgets = [CountingBudget(each.database, choices.fixed_caps(3, 10), UTC) for each in two]
     people = [Person("web", f"p{n}") for n in range(5)]
     turns = []
     for number in range(30):

@@ -25,7 +25,7 @@ from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address, CardAction, Person
 from core.store.changes import SqlLedger
 from tests.contract.engines import Embedded
-from tests.fakes.choices import ANA, allow_list, message
+from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.memory_table import MemoryTable
 
 T = TypeVar("T")
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
 
     def decide(self, action: CardAction, id: str, plan: list[str]) -> None:
         """The same event, in the next process, until it has its answer."""
-        event = self.run(self.engine.inbox.accept(message(f"{action} {id}", next(self.keys))))
+        event = self.run(self.engine.inbox.accept(make_message(f"{action} {id}", next(self.keys))))
         self.table.plan = list(plan)
         while True:
             try:

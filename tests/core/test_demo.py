@@ -82,7 +82,7 @@ async def test_list_tables_over_the_bridge() -> None:
         answer = await chat.says("List tables")
         assert "Tables that I can see: 2" in answer
         assert f"**Customers** (`{CUSTOMERS}`)" in answer
-        assert bridge.done == ["list_bases", "list_tables"]
+        assert bridge.executed_tools == ["list_bases", "list_tables"]
         assert asked(chat.calls)[1] == (
             "nocodb_execute",
             {"tool": "list_tables", "args": {"base_id": BASE}},

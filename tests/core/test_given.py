@@ -14,11 +14,11 @@ from core.commands.quick_commands import Inputs
 from core.domain.errors import BadInput
 from core.domain.messages import File, Quote
 from core.domain.records import QuickCommand
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 
 PLAIN = QuickCommand("plain", "Plain")
 TWO = QuickCommand("two", "Two", inputs={"a": {"required": True}, "b": {"required": True}})
-SAID = message("quick-command x", "k1")
+SAID = make_message("quick-command x", "k1")
 
 
 async def taken(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:

@@ -26,7 +26,7 @@ from core.rights.policy import (
     RuleBook,
     matches_pattern,
 )
-from tests.fakes.choices import allow_list, always
+from tests.fakes.choices import allow_list, supplier
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"administer", "approve"}
@@ -338,7 +338,7 @@ SLACK_DIRECT = Address("slack", "D1", "T1")
 
 def ruled(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
     policy = allow_list(guests={"slack": _only_eve})
-    policy.rule_book = always(RuleBook(rules, channels or {}))
+    policy.rule_book = supplier(RuleBook(rules, channels or {}))
     return policy
 
 

@@ -34,7 +34,7 @@ from core.ports.tools import Model, Tool
 from core.rights.allowances import Allowance
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import choices, message, spends
+from tests.fakes.choices import make_choices, make_message, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -125,9 +125,9 @@ ALLOWANCES = (
 async def _bot(
     home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = ()
 ) -> AsyncIterator[tuple[Engine, Watched]]:
-    chosen = choices(model, [Tools(*tools)], spending=spends(allowances=allowances))
+    chosen = make_choices(model, [Tools(*tools)], spending=make_spending(allowances=allowances))
     engine, reply = await Engine.open(home, chosen), Watched()
-    engine.replies["web"] = lambda to, posts: reply
+    engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
     yield engine, reply
     await engine.drain(5)
@@ -135,8 +135,8 @@ async def _bot(
 
 
 async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
-    receipt = await engine.inbox.accept(message(text, key))
-    return await engine.inbox.answer_of(receipt.seq)
+    receipt = await engine.records.inbox.accept(make_message(text, key))
+    return await engine.records.inbox.answer_of(receipt.seq)
 
 
 async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
                 yield event
 
     async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
-        await engine.inbox.accept(message("go", "k1"))
+        await engine.records.inbox.accept(make_message("go", "k1"))
         await reached.wait()
         await engine.drain(0)
     async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
@@ -324,12 +324,12 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
     call = _call("act")
     async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
         await engine.drain(0)
-        receipt = await engine.inbox.accept(message("go", "k1"))
-        turn = await engine.journal.begin(receipt.seq)
+        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+        turn = await engine.records.journal.begin(receipt.seq)
         assert turn
-        await engine.journal.heard(turn, [Item("message", role="user", text="go")])
-        await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "m"))
-        await engine.journal.call_started(turn, Call("c0", "act", "{}", effect))
+        await engine.records.journal.heard(turn, [Item("message", role="user", text="go")])
+        await engine.records.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "m"))
+        await engine.records.journal.call_started(turn, Call("c0", "act", "{}", effect))
 
     model = Scripted(lambda ask: [_said(ask.input[-1].text)])
     async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
@@ -351,11 +351,15 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         await engine.drain(0)
         said = "run python 1 + 1"
-        turn = await engine.journal.begin((await engine.inbox.accept(message(said, "k1"))).seq)
+        turn = await engine.records.journal.begin(
+            (await engine.records.inbox.accept(make_message(said, "k1"))).seq
+        )
         assert turn
-        await engine.journal.heard(turn, [Item("message", role="user", text=said)])
-        await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "demo"))
-        await engine.journal.call_started(turn, Call("c0", "run_python", call.arguments, "code"))
+        await engine.records.journal.heard(turn, [Item("message", role="user", text=said)])
+        await engine.records.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "demo"))
+        await engine.records.journal.call_started(
+            turn, Call("c0", "run_python", call.arguments, "code")
+        )
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         answer = await _answer(engine)
     assert answer.text == (
@@ -375,13 +379,13 @@ async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Pat
 
     model = Scripted(_then([Completed((_call("write"),))], [_said("unreachable")]))
     async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
-        receipt = await engine.inbox.accept(message("go", "k1"))
+        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
         await begun.wait()
-        await engine.inbox.cancel(receipt.seq)
+        await engine.records.inbox.cancel(receipt.seq)
         go_on.set()
-        assert (await engine.inbox.answer_of(receipt.seq)).status == "stopped"
-        thread = await engine.journal.thread("web:C1")
-        outputs = [e.item.text for e in await engine.journal.transcript(thread.id)
+        assert (await engine.records.inbox.answer_of(receipt.seq)).status == "stopped"
+        thread = await engine.records.journal.thread("web:C1")
+        outputs = [e.item.text for e in await engine.records.journal.transcript(thread.id)
                    if e.item.kind == "output"]  # fmt: skip
     assert outputs == ["written"]
 
@@ -427,7 +431,9 @@ async def test_a_plain_turn_is_five_commits(
         commit(database, batch)
 
     async with _bot(tmp_path, EchoModel(), allowances=allowed) as (engine, _):
-        engine.replies["web"] = lambda to, posts: PostedReply(Slow(recorder, to), posts, to.turn)
+        engine.platforms.replies["web"] = lambda to, posts: PostedReply(
+            Slow(recorder, to), posts, to.turn
+        )
         await _answer(engine)  # what is tidied up at the start comes with it
         monkeypatch.setattr(SqliteDatabase, "_commit", counted)
         await _answer(engine, "again", "k2")
@@ -462,14 +468,14 @@ async def test_nor_where_its_thread_could_not_be_remembered(
 ) -> None:
     model, refused = EchoModel(), [NotStored()]
     async with _bot(tmp_path, model) as (engine, _):
-        put = engine.threads.put
+        put = engine.records.threads.put
 
         async def refuse_once(thread: Thread) -> None:
             if refused:
                 raise refused.pop()
             await put(thread)
 
-        monkeypatch.setattr(engine.threads, "put", refuse_once)
+        monkeypatch.setattr(engine.records.threads, "put", refuse_once)
         answer = await _answer(engine)
     assert answer.text == "You said: go"
     assert len(model.asks) == 1

@@ -15,7 +15,7 @@ from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
 WITHOUT: dict[Level, set[str]] = {
@@ -44,10 +44,10 @@ async def served(
     stages: list[Stage] = []
 
     async def read(file: str) -> tuple[File, bytes]:
-        return await stages[0].engine.files.get(file)
+        return await stages[0].engine.records.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await stages[0].engine.journal.remote(thread, remote)
+        await stages[0].engine.records.journal.remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None
@@ -56,7 +56,7 @@ async def served(
     made = ServedModel(
         Client(Place(key, fake.base_url), sleep=no_pause),
         Options(
-            model=model, secret=b"a secret of the tests", silence=silence, prices=always(priced)
+            model=model, secret=b"a secret of the tests", silence=silence, prices=supplier(priced)
         ),
         level=level,
         read=read,

@@ -24,7 +24,7 @@ from core.rights.policy import AccessPolicy
 from core.rights.usage import Prices
 from core.store.budget import Caps, uncapped
 from core.store.inbox import Intake
-from tests.fakes.choices import ANA, choices, message, spends
+from tests.fakes.choices import ANA, make_choices, make_message, make_spending
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -40,28 +40,28 @@ class Stage:
     async def says(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> tuple[Message, Receipt]:
-        one = message(text, f"k{next(self._numbers)}", channel, person, shared)
-        return one, await self.engine.inbox.accept(one)
+        one = make_message(text, f"k{next(self._numbers)}", channel, person, shared)
+        return one, await self.engine.records.inbox.accept(one)
 
     async def said(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> Answer:
         _, receipt = await self.says(text, channel, person, shared)
-        return await self.engine.inbox.answer_of(receipt.seq)
+        return await self.engine.records.inbox.answer_of(receipt.seq)
 
     async def clicks(self, text: str, at: Message) -> Answer:
         """A click on the answer to `at`, by whoever asked."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
         clicked = replace(at, event_key=key, text=text, reply_to=reply_to, clicked=True)
-        return await self.answered(await self.engine.inbox.accept(clicked))
+        return await self.answered(await self.engine.records.inbox.accept(clicked))
 
     async def asks(self, one: Message) -> Answer:
         """A message made elsewhere; its answer."""
-        return await self.answered(await self.engine.inbox.accept(one))
+        return await self.answered(await self.engine.records.inbox.accept(one))
 
     async def answered(self, receipt: Receipt) -> Answer:
-        return await self.engine.inbox.answer_of(receipt.seq)
+        return await self.engine.records.inbox.answer_of(receipt.seq)
 
 
 class Theatre:
@@ -98,8 +98,8 @@ class Theatre:
         prices: Prices | None = None,
         intake: Intake | None = None,
     ) -> AsyncIterator[Stage]:
-        spending = spends(caps, allowed, prices, intake)
-        made = choices(model, sources, policy, appliers, rules=rules, spending=spending)
+        spending = make_spending(caps, allowed, prices, intake)
+        made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
         approval = replace(made.approval, one=canonical_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(
@@ -121,7 +121,7 @@ class Theatre:
             stores = await Stores.open_shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
-            engine.replies[platform] = lambda to, posts: PostedReply(
+            engine.platforms.replies[platform] = lambda to, posts: PostedReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
             )
         engine.start()

@@ -59,7 +59,7 @@ async def settled(stage: Stage) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await stage.engine.budget._database.read(read)
+    return await stage.engine.records.budget._database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:
@@ -77,12 +77,12 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
         for text in ("hello", "again"):
             assert (await stage.said(text)).text.endswith(text)
         ((tokens, money),) = await settled(stage)
-        spent = (await stage.engine.budget.usage()).usage
+        spent = (await stage.engine.records.budget.usage()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
     assert money == pytest.approx(spent.cost * NANO, abs=2)
-    asked = fake.asked("/chat/completions" if level == "chat" else "/responses")
+    asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
     assert [body.get(MOST[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
 
 
@@ -91,7 +91,7 @@ async def test_without_an_allowance_nothing_bounds_an_answer(
 ) -> None:
     async with served(theatre, fake, allowed=[Allowance("each person", turns=9)]) as stage:
         await stage.said("hello")
-    assert "max_output_tokens" not in fake.asked("/responses")[-1]
+    assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
@@ -110,8 +110,8 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         )
         assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
         assert await settled(stage) == [], "all of a refusal is undone"
-        assert fake.asked("/responses") == []
-        stage.engine.budget.allowances = tuple  # ponte.toml was changed
+        assert fake.request_bodies("/responses") == []
+        stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
         assert (await stage.said("hello")).text == "You said: hello"
 
 
@@ -123,7 +123,7 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: Fake
         ((tokens, _),) = await settled(stage)
     assert answer.status == "done"
     assert "_The answer ends here because no more of the allowance is left._" in answer.text
-    asked = fake.asked("/responses")[-1]["max_output_tokens"]
+    asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
     assert LEAST_OUTPUT <= asked < MOST_OUTPUT
     assert tokens == sum(map(sum, fake.used)) <= 15_000
 
@@ -191,7 +191,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert (await stage.said("two")).text == "You said: two"
         ((after, _),) = await settled(stage)
         assert after > tokens + MOST_OUTPUT, "the lost one counts as its bound"
-        spent = (await stage.engine.budget.usage()).usage
+        spent = (await stage.engine.records.budget.usage()).usage
         assert spent.input + spent.output == after
 
 
@@ -275,7 +275,7 @@ async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
         EchoModel(gate=lambda _: gate.wait()), intake=Intake(waiting=2)
     ) as stage:
         first = (await stage.says("m0"))[1]
-        await gate.reached()
+        await gate.wait_until_reached()
         receipts = [(await stage.says(f"m{n}"))[1] for n in (1, 2, 3)]
         assert [receipt.refused for receipt in receipts] == ["", "", "waiting:2"]
         refused = await stage.answered(receipts[2])
@@ -294,7 +294,7 @@ async def test_what_a_restart_finds_again_is_paid_for_once(
     fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="commit"))
     async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         _, receipt = await stage.says("hello")
-        await fake.failed()
+        await fake.wait_for_failures()
         await stage.engine.drain(0)
     async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         assert (await stage.answered(receipt)).text == "It is forty-two."

@@ -16,7 +16,7 @@ from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import allow_list, always, choices
+from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -261,7 +261,9 @@ async def test_who_approved_is_checked_again_after_a_restart(
             await says(stage, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
             patch.setattr(stage.engine.changes.applying, "run", killed)
-            receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k3", CHIEF))
+            receipt = await stage.engine.records.inbox.accept(
+                on_slack(f"approve {card.id}", "k3", CHIEF)
+            )
             await begun.wait()
         assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
@@ -360,7 +362,7 @@ async def test_approvers_of_a_channel(theatre: Theatre) -> None:
     def of_place(address: Address) -> frozenset[str]:
         return FINANCE if address.channel == "C1" else frozenset()
 
-    made = choices(None, [table], policy, [table], is_named=policy.is_named)
+    made = make_choices(None, [table], policy, [table], is_named=policy.is_named)
     made = replace(made, approval=replace(made.approval, of_place=of_place))
     async with theatre.play(made) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -372,7 +374,7 @@ async def test_approvers_of_a_channel(theatre: Theatre) -> None:
         told = await stage.asks(on_slack(f"approve {card.id}", "k5", channel="C2"))
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
-    made = replace(made, approval=replace(made.approval, rules=always(named)))
+    made = replace(made, approval=replace(made.approval, rules=supplier(named)))
     async with theatre.play(made) as stage:
         card = await proposed_on_slack(stage, "k6", "table_update", rows={"1": {"Name": "C"}})
         refused = await says(stage, f"approve {card.id}", "k7", CLERK)

@@ -12,7 +12,7 @@ from tests.dialogues.decisions import ADA, bot, proposed
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_model_threads import last_heard
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
@@ -21,7 +21,7 @@ levels = pytest.mark.parametrize("level", list(WITHOUT))
 
 
 async def again(stage: Stage, old: Message, text: str, key: str) -> Answer:
-    return await stage.asks(replace(message(text, key), replaces=old.turn))
+    return await stage.asks(replace(make_message(text, key), replaces=old.turn))
 
 
 @levels
@@ -40,7 +40,7 @@ async def test_the_model_is_told_nothing_of_what_was_replaced(
         await stage.said("What is my cat called?")
         heard = last_heard(fake)
         assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
-        shown = await stage.engine.journal.list_entries("web:C1")
+        shown = await stage.engine.records.journal.list_entries("web:C1")
         assert [one.message.text for one in shown] == [
             "My name is Ana.", "My cat is Tobi.", "What is my cat called?",
         ]  # fmt: skip
@@ -62,10 +62,10 @@ async def test_what_was_decided_stays_and_is_not_proposed_twice(theatre: Theatre
     async with bot(theatre, table, model=model) as stage:
         card = await proposed(stage, "table_create", rows=[ADA])
         await stage.said(f"approve {card.id}")
-        [old] = [one.message for one in await stage.engine.journal.list_entries("web:C1")]
+        [old] = [one.message for one in await stage.engine.records.journal.list_entries("web:C1")]
         answer = await again(stage, old, old.text, "again-1")
         assert answer.cards == ()
         assert "done already" in str(model.asks[-1].input), answer.text
-        shown = await stage.engine.journal.list_entries("web:C1")
+        shown = await stage.engine.records.journal.list_entries("web:C1")
         assert [one.turn for one in shown] == [old.turn, shown[-1].turn]
         assert table.rows == {"1": ADA}

@@ -18,7 +18,7 @@ from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import allow_list, capped
+from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.quick_commands import RegisteredCommands
@@ -61,7 +61,7 @@ WORK = 'call work {"secret": "hunter2"}'
 
 
 async def lines(stage: Stage, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await stage.engine.audit.read(**wanted)
+    found, after = await stage.engine.records.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
@@ -73,7 +73,9 @@ def told(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
 
 def operators(stage: Stage) -> OperatorService:
     engine = stage.engine
-    return OperatorService(engine.journal, engine.commands, lambda: "", {}, engine.audit)
+    return OperatorService(
+        engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
+    )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
@@ -89,7 +91,7 @@ async def test_a_tool_that_costs_is_a_run(theatre: Theatre, effect: Effect, runs
 async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
     machine = Machine("code", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
         await stage.asks(on_slack("stop", "k2"))
         await stage.answered(receipt)
@@ -100,9 +102,9 @@ async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
 async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> None:
     machine = Machine("spend", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        stage.engine.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
+        stage.engine.records.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
@@ -192,7 +194,7 @@ async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> N
 
 
 async def test_who_is_over_an_allowance_is_refused(theatre: Theatre) -> None:
-    async with theatre.open(policy=ALLOWED, caps=capped(1)) as stage:
+    async with theatre.open(policy=ALLOWED, caps=fixed_caps(1)) as stage:
         for key in ("k1", "k2"):
             await stage.asks(on_slack("hello", key))
         (line,) = await lines(stage)
@@ -242,6 +244,6 @@ async def test_what_is_forgotten_by_a_person_is_told(theatre: Theatre) -> None:
 async def test_what_was_noted_last_is_there_after_a_stop(theatre: Theatre) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
         for number in range(20):
-            stage.engine.audit.note("run", MEMBER, tool=f"t{number}")
+            stage.engine.records.audit.note("run", MEMBER, tool=f"t{number}")
     async with theatre.open(policy=ALLOWED) as stage:
         assert [line["tool"] for line in await lines(stage)] == [f"t{n}" for n in range(20)]

@@ -45,7 +45,7 @@ def knows_names(stage: Stage) -> None:
     async def labels(names: Collection[str]) -> Mapping[str, str]:
         return {name: NAMES[name] for name in names if name in NAMES}
 
-    stage.engine.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
+    stage.engine.platforms.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
 
 
 async def on_the_page(stage: Stage, text: str, person: Person) -> Card:

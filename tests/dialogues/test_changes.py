@@ -47,8 +47,8 @@ async def test_reads_of_the_same_round_still_run(theatre: Theatre) -> None:
     async with bot(theatre, table, model=model) as stage:
         await stage.said('call table_delete {"ids": ["1"]}\ncall table_read {}')
         assert len(model.asks) == 1, "the turn ends there"
-        thread = await stage.engine.journal.thread("web:C1")
-        items = [entry.item for entry in await stage.engine.journal.transcript(thread.id)]
+        thread = await stage.engine.records.journal.thread("web:C1")
+        items = [entry.item for entry in await stage.engine.records.journal.transcript(thread.id)]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
 

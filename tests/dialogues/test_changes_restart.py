@@ -31,7 +31,7 @@ async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
         await stage.said(f"undo {card.id}")
         await stage.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await stage.engine.journal.turn_of(turn_id("k1"))
+        shown = await stage.engine.records.journal.turn_of(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)

@@ -32,7 +32,7 @@ def plotted() -> Script:
 
 def heard(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
-    return str(fake.asked("/responses")[-1]["input"])
+    return str(fake.request_bodies("/responses")[-1]["input"])
 
 
 async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOpenAI) -> None:
@@ -89,7 +89,7 @@ async def test_forget_deletes_the_container_and_what_was_asked(
         fake.say(calls("x = 20"), "Noted.")
         await ponte.said("x is 20")
         await ponte.said("forget")
-        await fake.until(lambda: not fake.responses and not fake.containers.all)
+        await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
 
 async def test_forget_deletes_a_container_of_an_earlier_process(
@@ -100,7 +100,7 @@ async def test_forget_deletes_a_container_of_an_earlier_process(
         await ponte.said("x is 20")
     async with whole(tmp_path, fake) as ponte:
         await ponte.said("forget")
-        await fake.until(lambda: not fake.responses and not fake.containers.all)
+        await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
 
 async def test_who_wants_nothing_stored_has_nothing_stored(
@@ -136,10 +136,10 @@ async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> 
         await ponte.said("x is 1")
         fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
         running = asyncio.create_task(ponte.said("now for ever"))
-        await fake.failed()
+        await fake.wait_for_failures()
         await ponte.said("stop")
         assert (await running)["status"] == "stopped"
-        await fake.until(lambda: not fake.containers.all)
+        await fake.wait_until(lambda: not fake.containers.all)
         fake.say(calls("print(1)"), "One.")
         assert "the last run was stopped" in (await ponte.said("and now?"))["response"]
 
@@ -167,7 +167,7 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
         fake.runs(Script(runs=(Run(),), fail="hang", match="n += 1"))
         asked = {"message": "one more", "conversation": "c1", "event_key": "again"}
         running = asyncio.create_task(ponte.web.post("/chat", json=asked))
-        await fake.failed()
+        await fake.wait_for_failures()
         await known.get()
         assert await known.get() == list(fake.responses)[-1]
         running.cancel()
@@ -176,7 +176,7 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
         answer = (await ponte.web.post("/chat", json=asked)).json()
         assert (answer["status"], answer["response"]) == ("done", "One.")
         assert "'output': '1'" in heard(fake)
-    assert len([a for a in fake.asked("/responses") if a.get("tool_choice")]) == 2
+    assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ async def test_status_says_which_one_is_on(tmp_path: Path, fake: FakeOpenAI) -> 
         told = (await ponte.said("status"))["response"]
         assert "hosted: gpt-6-sol at 127.0.0.1" in told
         await ponte.said("```python\nprint(1)\n```")
-        assert fake.asked("/responses")[-1]["model"] == "gpt-6-sol"
+        assert fake.request_bodies("/responses")[-1]["model"] == "gpt-6-sol"
 
 
 async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
@@ -216,12 +216,12 @@ async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
             "slack_api_url": slack.base_url,
         }
         async with whole(tmp_path, fake, **settings):
-            await slack.deliveries.connected()
+            await slack.deliveries.wait_until_connected()
             fake.say(calls("plot('sales.csv')"), "Here is the plot.")
             fake.runs(plotted())
             csv = ("sales.csv", "text/csv", SALES)
             said = slack.say(alice, general, f"{slack.bot} plot this", files=[csv])
-            await slack.until(lambda: files_in(slack, general.id, said.ts))
+            await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
             (plot, *_) = files_in(slack, general.id, said.ts)
             assert plot == ("sales.png", PNG)
             (container,) = fake.containers.all.values()
@@ -229,8 +229,8 @@ async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
             fake.later += 25 * 60
             fake.say(calls("print(1)"), "One.")
             again = slack.say(alice, general, f"{slack.bot} and 1?", thread=said)
-            post = await slack.answer(again)
-            assert "Python began anew, because it was idle for 20 minutes" in post.shown
+            post = await slack.wait_for_answer(again)
+            assert "Python began anew, because it was idle for 20 minutes" in post.visible_text
 
 
 def files_in(slack: FakeSlack, channel: str, thread: str) -> list[tuple[str, bytes]]:

@@ -29,7 +29,7 @@ async def fake(slack: FakeSlack, tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
         "slack_api_url": slack.base_url,
     }
     async with FakeOpenAI() as fake, sandboxed_ponte(tmp_path / "home", fake, **settings):
-        await slack.deliveries.connected()
+        await slack.deliveries.wait_until_connected()
         yield fake
 
 
@@ -45,8 +45,8 @@ async def test_a_table_goes_in_and_a_plot_comes_into_the_thread(
     general = slack.channel("general", alice)
     fake.say(calls(PLOT), "Sales went up.")
     said = slack.say(alice, general, f"{slack.bot} plot this by month", files=[CSV])
-    assert "Sales went up." in (await slack.answer(said)).shown
-    await slack.until(lambda: files_in(slack, general.id, said.ts))
+    assert "Sales went up." in (await slack.wait_for_answer(said)).visible_text
+    await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
     (name, plot), (code_name, code) = files_in(slack, general.id, said.ts)
     assert (name.endswith(".png"), plot.startswith(PNG)) == (True, True)
     assert (code_name.endswith(".py"), code.decode()) == (True, PLOT)
@@ -59,16 +59,16 @@ async def test_in_a_direct_message_a_code_block_just_runs(
     alice = slack.person("Alice")
     dm = slack.dm(alice)
     said = slack.say(alice, dm, "```python\nx = 6\nx * 7\n```")
-    assert "42" in (await slack.answer(said)).shown
+    assert "42" in (await slack.wait_for_answer(said)).visible_text
     fake.say(calls("x + 1"), "Seven.")
     said = slack.say(alice, dm, "and one more?")
-    assert "Seven." in (await slack.answer(said)).shown
-    assert "'output': '7'" in str(fake.asked("/responses")[-1]["input"])
+    assert "Seven." in (await slack.wait_for_answer(said)).visible_text
+    assert "'output': '7'" in str(fake.request_bodies("/responses")[-1]["input"])
 
 
 async def test_what_code_prints_mentions_nobody(slack: FakeSlack, fake: FakeOpenAI) -> None:
     alice = slack.person("Alice")
     dm = slack.dm(alice)
     said = slack.say(alice, dm, f"```python\nprint('<!channel> <@{alice.id}> @here')\n```")
-    await slack.answer(said)
+    await slack.wait_for_answer(said)
     assert slack.workspace.pings == []

@@ -24,7 +24,7 @@ async def ponte(tmp_path: Path, fake: FakeOpenAI) -> AsyncIterator[Whole]:
 
 def heard(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
-    return str(fake.asked("/responses")[-1]["input"])
+    return str(fake.request_bodies("/responses")[-1]["input"])
 
 
 async def test_a_table_goes_in_and_a_plot_comes_out(ponte: Whole, fake: FakeOpenAI) -> None:
@@ -54,7 +54,7 @@ async def test_a_code_block_alone_just_runs(ponte: Whole, fake: FakeOpenAI) -> N
     answer = await ponte.said("```python\nx / 0\n```")
     assert "ZeroDivisionError: division by zero" in answer["response"]
     assert answer["status"] == "done"
-    assert fake.asked("/responses") == []
+    assert fake.request_bodies("/responses") == []
     answer = await ponte.said(f"```python\n{PLOT}```", sales_csv=SALES)
     assert [file["type"] for file in answer["files"]] == ["image/png"]
 
@@ -125,7 +125,9 @@ async def test_the_bot_is_not_to_be_seen(
 
 async def test_the_model_is_told_what_it_can_do(ponte: Whole, fake: FakeOpenAI) -> None:
     await ponte.said("hello")
-    (tool,) = [t for t in fake.asked("/responses")[-1]["tools"] if t["name"] == "run_python"]
+    (tool,) = [
+        t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
+    ]
     assert (tool["description"], tool["strict"]) == (DESCRIPTION, True)
 
 
@@ -133,7 +135,7 @@ async def test_the_description_can_be_replaced(tmp_path: Path, fake: FakeOpenAI)
     own = {"ponte_code_description": "Runs Python for the finance team."}
     async with sandboxed_ponte(tmp_path / "home", fake, **own) as ponte:
         await ponte.said("hello")
-        assert "finance team" in str(fake.asked("/responses")[-1]["tools"])
+        assert "finance team" in str(fake.request_bodies("/responses")[-1]["tools"])
 
 
 async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: FakeOpenAI) -> None:
@@ -143,7 +145,7 @@ async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: 
         assert answer["status"] == "failed"
         assert "I cannot run code here" in answer["response"]
         await ponte.said("hello")
-        assert "run_python" not in str(fake.asked("/responses")[-1].get("tools"))
+        assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 
 
 async def test_where_no_sandbox_holds_nothing_runs(
@@ -156,7 +158,7 @@ async def test_where_no_sandbox_holds_nothing_runs(
         assert "**code**: FAILING – local: this is no Linux" in status
         assert "I cannot run code here" in (await ponte.said("```python\n1\n```"))["response"]
         await ponte.said("hello")
-        assert "run_python" not in str(fake.asked("/responses")[-1].get("tools"))
+        assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 
 
 async def test_a_run_that_a_restart_cut_off_is_not_run_again_by_itself(

@@ -65,7 +65,7 @@ async def test_a_response_is_gone_on_from_after_a_restart(tmp_path: Path) -> Non
             got = await ai.responses.create(input="Its name?", previous_response_id=first.id)
             assert got.output_text == "Tobi."
             assert "Tobi" in str([c.items for c in fake.conversations.values()])
-            (record,) = await ponte.app.engine.journal.threads()
+            (record,) = await ponte.app.engine.records.journal.threads()
             assert f":{ONCE}" in record.conversation
 
 

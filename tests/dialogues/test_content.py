@@ -49,7 +49,7 @@ async def rows() -> list[dict[str, str]]:
 
 
 def calls_of_model(fake: FakeOpenAI) -> int:
-    return len(fake.asked("/responses")) + len(fake.asked("/chat/completions"))
+    return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
 async def spent(stage: Stage) -> tuple[int, int, int]:
@@ -60,7 +60,7 @@ async def spent(stage: Stage) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
 
-    return await stage.engine.budget._database.read(read)
+    return await stage.engine.records.budget._database.read(read)
 
 
 @every_level
@@ -146,7 +146,7 @@ async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) ->
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
     async with served(theatre, fake, [Source(look, rows)], level="chat") as stage:
         assert (await stage.said("look")).text == "Done."
-    outputs = [m["content"] for m in fake.asked("/chat/completions")[-1]["messages"]
+    outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
     assert f"no {LOST}" in outputs[0]
     assert f"Ada {LOST}" in outputs[1]
@@ -163,7 +163,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
             assert (await stage.said("list them")).text == "It failed."
-    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert f"no such thing {LOST}" in told
     assert calls_of_model(fake) == 2
 
@@ -202,7 +202,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
     async with served(theatre, fake, level=level) as stage:
-        assert await stage.answered(await stage.engine.inbox.accept(one)) == answer
+        assert await stage.answered(await stage.engine.records.inbox.accept(one)) == answer
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
@@ -219,7 +219,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with served(theatre, fake, [Source(buy)], level="chat") as stage:
         assert (await stage.said("buy it")).text == "It is not known."
-    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)
 
@@ -244,7 +244,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with served(theatre, fake, [Source(look)], level=level) as stage:
-        journal = stage.engine.journal
+        journal = stage.engine.records.journal
         name = "items" if calls else "answered"
         write = getattr(journal, name)
 
@@ -330,7 +330,7 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served(theatre, fake, level="chat") as stage:
-        journal = stage.engine.journal
+        journal = stage.engine.records.journal
         answered = journal.answered
 
         async def refuse(turn: Turn, *given: Any) -> None:

@@ -18,7 +18,7 @@ from core.domain.messages import Answer, Card
 from core.integrations.integration import Alone, ChatPorts
 from core.store.database import Database, SqliteDatabase
 from core.store.schema import MIGRATIONS
-from tests.fakes.choices import QuietBoard, allow_list
+from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
 
@@ -47,7 +47,7 @@ class Stage:
                 unused,
                 unused,
                 MemoryFiles(),
-                QuietBoard(),
+                EmptyStatusBoard(),
                 allow_list(frozenset({"*"})),
                 unused,
                 peers=Alone(self.database),

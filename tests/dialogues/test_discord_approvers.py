@@ -13,9 +13,9 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import LIFETIME
 from tests.discord.house import House
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.memory_table import MemoryTable
 
@@ -30,23 +30,23 @@ class Team:
     house: House
     table: MemoryTable
     clock: Clock
-    ana: Somebody
-    cleo: Somebody
+    ana: DiscordPerson
+    cleo: DiscordPerson
     channel: Channel
 
     async def asks(self) -> Payload:
         await self.ana.mention(DELETE, self.channel)
-        await self.discord.until(lambda: self.cards(self.channel))
+        await self.discord.wait_until(lambda: self.cards(self.channel))
         return self.cards(self.channel)[0]
 
     def cards(self, place: Channel) -> list[Payload]:
         return [m for m in self.own(place) if m["components"] or m["embeds"]]
 
     def own(self, place: Channel) -> list[Payload]:
-        return self.discord.world.said_by(self.discord.world.me.id, place.id)
+        return self.discord.world.messages_by(self.discord.world.me.id, place.id)
 
     async def copy(self) -> Payload:
-        await self.discord.until(lambda: self.cards(self.cleo.dm))
+        await self.discord.wait_until(lambda: self.cards(self.cleo.dm))
         return self.cards(self.cleo.dm)[0]
 
     async def restart(self) -> None:
@@ -66,7 +66,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
     house.policy = allow_list(frozenset({"*"}), frozenset())
     rules = TableRules({"people": TableRule("ask", names)})
-    chosen = choices(
+    chosen = make_choices(
         house.model, [table], house.policy, [table], rules=rules, is_named=house.policy.is_named
     )
     house.choices = replace(chosen, clock=clock)
@@ -89,8 +89,8 @@ async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     assert "general (Bolts)" in copy["content"]
     assert copy["embeds"][0]["title"] == card["embeds"][0]["title"]
     await team.restart()
-    await (await team.cleo.click(copy, "Approve")).acked()
-    await team.discord.until(lambda: closed(card, copy))
+    await (await team.cleo.click(copy, "Approve")).wait_for_ack()
+    await team.discord.wait_until(lambda: closed(card, copy))
     assert "Approved by Cleo" in card["embeds"][0]["description"]
     assert team.table.rows == {}
     assert len(team.own(team.cleo.dm)) == 1
@@ -100,8 +100,8 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(team: Team) -> Non
     team.discord.lose("POST", f"/channels/{team.cleo.dm.id}/messages", times=3)
     await team.asks()
     copy = await team.copy()
-    await (await team.cleo.click(copy, "Deny")).acked()
-    await team.discord.until(lambda: closed(copy))
+    await (await team.cleo.click(copy, "Deny")).wait_for_ack()
+    await team.discord.wait_until(lambda: closed(copy))
     assert len(team.own(team.cleo.dm)) == 1
     assert team.table.applied == []
 
@@ -109,11 +109,11 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(team: Team) -> Non
 async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> None:
     team.cleo.user.refuses_dms = True
     card = await team.asks()
-    await team.discord.until(
+    await team.discord.wait_until(
         lambda: ("POST", f"/channels/{team.cleo.dm.id}/messages") in team.discord.calls
     )
     await team.ana.click(card, "Deny")
-    await team.discord.until(lambda: closed(card))
+    await team.discord.wait_until(lambda: closed(card))
     assert team.discord.calls.count(("POST", f"/channels/{team.cleo.dm.id}/messages")) == 1
 
 
@@ -121,15 +121,15 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     team.clock.now += 4 * 3600 + 1
     team.house.engine.changes.moved()
-    await team.discord.until(lambda: len(team.own(team.cleo.dm)) == 2)
+    await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) == 2)
     reminder = team.own(team.cleo.dm)[1]
     assert "still waits" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
     team.clock.now += LIFETIME
     team.house.engine.changes.moved()
-    await team.discord.until(lambda: closed(card, copy))
-    await team.discord.until(
+    await team.discord.wait_until(lambda: closed(card, copy))
+    await team.discord.wait_until(
         lambda: any("has expired" in m["content"] for m in team.own(team.channel))
     )
     assert len(team.own(team.cleo.dm)) == 2
@@ -139,9 +139,9 @@ async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
     assert team.channel.guild is not None
     team.channel.guild.members.add(team.cleo.id)
     card = await team.asks()
-    await team.discord.until(
+    await team.discord.wait_until(
         lambda: any(path.endswith(f"/members/{team.cleo.id}") for _, path in team.discord.calls)
     )
-    await (await team.cleo.click(card, "Approve")).acked()
-    await team.discord.until(lambda: closed(card))
+    await (await team.cleo.click(card, "Approve")).wait_for_ack()
+    await team.discord.wait_until(lambda: closed(card))
     assert team.own(team.cleo.dm) == []

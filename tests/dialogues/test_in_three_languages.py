@@ -9,7 +9,7 @@ import pytest
 from core.domain.messages import Answer
 from tests.dialogues.decisions import bot
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 
 EXPECTED = {
@@ -45,7 +45,7 @@ async def test_a_talk(theatre: Theatre, locale: str) -> None:
     hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
 
     async def said(stage: Stage, text: str) -> Answer:
-        return await stage.asks(replace(message(text, f"k-{text[:40]}"), locale=locale))
+        return await stage.asks(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
 
     async with bot(theatre, MemoryTable()) as stage:
         assert (await said(stage, help)).text.startswith(hello)
@@ -57,5 +57,5 @@ async def test_a_talk(theatre: Theatre, locale: str) -> None:
         assert (await said(stage, usage)).text.startswith(used)
         assert (await said(stage, f"{approve} zzzzz2")).text == missing
         assert (await said(stage, forget)).text.startswith(forgotten)
-        again = await stage.asks(replace(message("forget yes", "k-again"), locale="en"))
+        again = await stage.asks(replace(make_message("forget yes", "k-again"), locale="en"))
         assert again.text.startswith("Forgotten: 1 message of"), "what was not forgotten before"

@@ -40,7 +40,7 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: Th
 
     async with theatre.open(profile=Profile(locale="fr")) as stage:
         assert (await stage.said("help")).text.startswith("[fr] Ask me anything")
-        stage.engine.look_up["web"] = look_up
+        stage.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
             said = (await stage.said(text)).text
             assert said.startswith("[pt-BR] "), text

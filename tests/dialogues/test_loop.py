@@ -79,8 +79,10 @@ async def test_sqlite_is_never_called_on_the_loop(
     async with theatre.open() as stage:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
             await stage.said(text)
-        file = await stage.engine.files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
-        await stage.engine.files.get(file.id)
+        file = await stage.engine.records.files.put(
+            "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
+        )
+        await stage.engine.records.files.get(file.id)
         await stage.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
@@ -98,8 +100,10 @@ async def watched(home: Path) -> list[str]:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
             await stage.said(text)
-        file = await stage.engine.files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
-        await stage.engine.files.get(file.id)
+        file = await stage.engine.records.files.put(
+            "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
+        )
+        await stage.engine.records.files.get(file.id)
         await stage.said("forget")
         return list(seen)
 

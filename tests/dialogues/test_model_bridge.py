@@ -42,10 +42,10 @@ async def test_the_tables_are_asked_by_function_calls(theatre: Theatre, level: L
             source = BridgeSource(bridge.url, "", http)
             async with served(theatre, fake, [source]) as stage:
                 answer = await stage.said("How many customers do we have?")
-                spent = await stage.engine.budget.usage()
+                spent = await stage.engine.records.budget.usage()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
-        assert bridge.done == ["list_bases", "list_tables", "list_records"]
+        assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]
         assert spent.usage.input > 0
         assert theatre.recorder.visible("k1") == [answer.text]
 
@@ -76,4 +76,4 @@ async def test_several_calls_at_once(theatre: Theatre, level: Level) -> None:
         ):
             assert (await stage.said("Look around")).text == "Two tables."
             assert (await stage.said("thanks")).text.endswith("thanks")
-        assert sorted(bridge.done) == ["list_bases", "list_tables"]
+        assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]

@@ -39,7 +39,7 @@ async def test_silence(theatre: Theatre) -> None:
     async with FakeOpenAI() as fake, served(theatre, fake, silence=60.0) as stage:
         fake.say(Script(text="Hm, let me", fail="hang", on_disconnect="nothing"))
         _, receipt = await stage.says("hello")
-        await fake.failed()
+        await fake.wait_for_failures()
         answering = asyncio.create_task(stage.answered(receipt))
         await LoopClock().skip_until_done(answering, 60.0)
         answer = await answering

@@ -32,8 +32,8 @@ async def test_it_remembers_also_after_a_restart(theatre: Theatre, level: Level)
         async with served(theatre, fake) as stage:
             await stage.said("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await stage.engine.journal.threads())[0]
-            kept = await stage.engine.threads.get(record.conversation)
+            record = (await stage.engine.records.journal.threads())[0]
+            kept = await stage.engine.records.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
         assert len(fake.conversations) == (level == "conversations")
@@ -65,7 +65,7 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: Theatre)
     async with FakeOpenAI() as fake, served(theatre, fake) as stage:
         fake.say(Script(text=LONG, fail="hang", after=4, match="long"))
         _, receipt = await stage.says("Tell me something long.")
-        await fake.failed()
+        await fake.wait_for_failures()
         await stage.said("stop")
         stopped = await stage.answered(receipt)
         assert stopped.status == "stopped"
@@ -73,7 +73,7 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: Theatre)
         assert fake.running == 1
         assert len(fake.conversations) == 2
         fake.release.set()
-        await fake.until(lambda: fake.running == 0)
+        await fake.wait_until(lambda: fake.running == 0)
         assert (await stage.said("and now?")).text == "You said: and now?"
         assert len(fake.conversations) == 2
 
@@ -95,7 +95,7 @@ async def test_forget_in_mid_stream_erases_what_comes_late(theatre: Theatre) -> 
     async with FakeOpenAI() as fake, served(theatre, fake) as stage:
         fake.say(Script(text=LONG, fail="hang", match="cat"))
         await stage.says("My cat is Tobi.")
-        await fake.failed()
+        await fake.wait_for_failures()
         await stage.said("forget")
         erasing = asyncio.create_task(stage.engine.upkeep.once())
         fake.release.set()
@@ -110,11 +110,11 @@ async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: Theatre)
     async with FakeOpenAI(without={"conversations"}) as fake, served(theatre, fake) as stage:
         await stage.said("hello", shared=True)
         await stage.said("hello too", shared=True, person=BO)
-        heard = str(fake.asked("/responses")[-1]["input"])
+        heard = str(fake.request_bodies("/responses")[-1]["input"])
         assert "Bo: hello too" in heard
         assert "The asker is 'Bo'" in heard
-        assert "Ponte" in fake.asked("/responses")[-1]["instructions"]
-        assert "Bo" not in fake.asked("/responses")[-1]["instructions"]
+        assert "Ponte" in fake.request_bodies("/responses")[-1]["instructions"]
+        assert "Bo" not in fake.request_bodies("/responses")[-1]["instructions"]
 
 
 @levels
@@ -151,7 +151,7 @@ async def test_the_response_and_the_conversation_are_on_the_list(theatre: Theatr
         }
         fake.ill = 503
         await stage.said("forget")
-        assert set(await stage.engine.journal.to_erase()) == kept
+        assert set(await stage.engine.records.journal.to_erase()) == kept
         fake.ill = 0
         await stage.engine.upkeep.once()
-        assert await stage.engine.journal.to_erase() == []
+        assert await stage.engine.records.journal.to_erase() == []

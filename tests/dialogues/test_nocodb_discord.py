@@ -22,7 +22,7 @@ from tests.dialogues.office import (
     office,
     this_month,
 )
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import EPHEMERAL
 from tests.fakes.discord.world import Payload
@@ -44,22 +44,24 @@ class Server:
         """The answer's message, once it is as `met` says."""
         asked = await self.ana.mention(text, self.channel, files=files)
         threads = self.discord.world.channels
-        await self.discord.until(lambda: int(asked["id"]) in threads)
-        seen = await self.ana.sees(lambda seen: any(map(met, seen)), threads[int(asked["id"])])
+        await self.discord.wait_until(lambda: int(asked["id"]) in threads)
+        seen = await self.ana.wait_for_messages(
+            lambda seen: any(map(met, seen)), threads[int(asked["id"])]
+        )
         return next(message for message in seen if met(message))
 
-    async def refused(self, someone: Somebody, card: Payload) -> str:
+    async def refused(self, someone: DiscordPerson, card: Payload) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
         click = await someone.click(card, "Approve")
-        await click.until(lambda click: click.followups)
+        await click.wait_until(lambda click: click.followups)
         (told,) = click.followups
         assert told["flags"] & EPHEMERAL
         assert labels(card) == ["Approve", "Deny"]
         return str(told["content"])
 
-    async def decides(self, someone: Somebody, card: Payload, label: str, shown: str) -> None:
-        await (await someone.click(card, label)).acked()
-        await self.discord.until(lambda: shown in words(card))
+    async def decides(self, someone: DiscordPerson, card: Payload, label: str, shown: str) -> None:
+        await (await someone.click(card, label)).wait_for_ack()
+        await self.discord.wait_until(lambda: shown in words(card))
 
 
 @asynccontextmanager
@@ -75,7 +77,7 @@ async def server(home: Path) -> AsyncIterator[Server]:
         )  # fmt: skip
         with sdk_addresses():
             async with opened:
-                await discord.until(lambda: discord.rest.commands)
+                await discord.wait_until(lambda: discord.rest.commands)
                 yield made
 
 
@@ -118,7 +120,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert orders[12]["Paid"] is False
         second = await here.ana.click(card, "Approve")
         await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
-        await second.acked()
+        await second.wait_for_ack()
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
         assert labels(card) == ["Undo"]
         await here.decides(here.ana, card, "Undo", "Done, and taken back by")

@@ -83,7 +83,7 @@ async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -
         one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
                                      "match": "all"}))  # fmt: skip
         answer = await one.asked()
-        assert (one.rows, one.nocodb.written) == (before, [])
+        assert (one.rows, one.nocodb.write_calls) == (before, [])
         (card,) = answer.cards
         assert (card.state, card.title) == ("open", "Delete 30 rows in Customers")
         assert card.text.startswith("Asked by Ana. Rows: 1, 2, 3")
@@ -95,7 +95,7 @@ async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -
         assert answer.text.endswith(f"- `{card.id}` Delete 30 rows in Customers")
         told = await one.stage.said(f"deny {card.id}")
         assert told.text == "Denied by Ana."
-        assert (one.rows, one.nocodb.written) == (before, [])
+        assert (one.rows, one.nocodb.write_calls) == (before, [])
 
 
 @levels
@@ -112,7 +112,7 @@ async def test_nor_does_it_speak_on_a_card(theatre: Theatre, level: Level) -> No
             assert "Ignore" not in words
             assert "evil.example" not in words
             assert "Bea" not in words
-        assert one.nocodb.written == []
+        assert one.nocodb.write_calls == []
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ async def test_everything_at_once_is_not_even_proposed(
         answer = await one.asked()
         assert "\n\nI could not." in answer.text, "it was tried"
         assert answer.cards == ()
-        assert (one.rows, one.nocodb.written) == (before, [])
+        assert (one.rows, one.nocodb.write_calls) == (before, [])

@@ -22,10 +22,10 @@ from tests.fakes.nocodb.server import FakeNocoDB
 class Revoking(FakeNocoDB):
     """The token ends with the first write."""
 
-    async def ended(self) -> None:
+    async def count_finished_call(self) -> None:
         if self.calls[-1].method == "PATCH":
             self.world.users.pop(filled.EDITOR, None)
-        await super().ended()
+        await super().count_finished_call()
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from core.models.demo import DemoModel
 from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -100,7 +100,7 @@ async def test_all_rows_as_a_file(theatre: Theatre) -> None:
     async with opened(theatre, EchoModel()) as stage:
         answer = await stage.said('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
-        _, data = await stage.engine.files.get(file.id)
+        _, data = await stage.engine.records.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
         assert source(answer) == ("Readings", "1,200", "1,200")
@@ -110,7 +110,7 @@ async def test_all_rows_as_a_file(theatre: Theatre) -> None:
 async def test_a_day_is_the_askers(theatre: Theatre, zone: str, rows: str) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
     async with opened(theatre, EchoModel()) as stage:
-        asked = message(
+        asked = make_message(
             'call nocodb_summarize {"table": "Customers", "filters": '
             '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', "k-zone",
         )  # fmt: skip

@@ -14,7 +14,7 @@ from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable
@@ -43,7 +43,7 @@ async def team(
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
-        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=always(rules), pauses=())
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
         opened = theatre.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
         async with opened as stage:
             yield Team(stage, nocodb)
@@ -103,7 +103,7 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: Theatre) 
     rules = TableRules({orders.id: TableRule("read")})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         nocodb.world.bases[filled.CRM].tables[orders.id] = replace(orders, title="Bookings")
-        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=always(rules), pauses=())
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
         async with theatre.open(sources=[source], appliers=[source.rows], rules=rules) as stage:
             call = {"table": "Bookings", "ids": ["1"]}
             refused = await stage.said(f"call nocodb_delete {json.dumps(call)}")

@@ -26,7 +26,7 @@ from tests.dialogues.office import (
     office,
     this_month,
 )
-from tests.fakes.slack import FakeSlack, Place, Post, Someone
+from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 
 SOURCE = re.compile(
     r"\n\nSource: (.+): ([\d,]+) of ([\d,]+) rows?, [\d-]{10} [\d:]{5} \((.+)\)\. "
@@ -43,28 +43,28 @@ class Channel:
         self.alice, self.bob, self.bea = (
             slack.person(name, tz=ZONE.key) for name in ("Alice", "Bob", "Bea")
         )
-        self.place: Place = slack.channel("general", self.alice, self.bob, self.bea)
+        self.place: SlackChannel = slack.channel("general", self.alice, self.bob, self.bea)
 
     async def asks(self, text: str, *files: tuple[str, str, bytes]) -> Post:
         said = self.slack.say(self.alice, self.place, f"{self.slack.bot} {text}", files=files)
-        return await self.slack.answer(said)
+        return await self.slack.wait_for_answer(said)
 
-    async def refused(self, someone: Someone, post: Post) -> str:
+    async def refused(self, someone: SlackPerson, post: Post) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
-        before = len(self.slack.private(self.place.id))
+        before = len(self.slack.ephemeral_posts(self.place.id))
         self.slack.click(someone, post, "Approve")
-        await self.slack.until(lambda: len(self.slack.private(self.place.id)) > before)
-        refusal = self.slack.private(self.place.id)[-1]
+        await self.slack.wait_until(lambda: len(self.slack.ephemeral_posts(self.place.id)) > before)
+        refusal = self.slack.ephemeral_posts(self.place.id)[-1]
         assert refusal.seen_by == someone.id
         assert list(post.buttons) == ["Approve", "Deny"]
-        return refusal.shown
+        return refusal.visible_text
 
     def shared(self) -> list[str]:
         return [file.name for file in self.slack.workspace.files.values() if file.shared]
 
-    async def decides(self, someone: Someone, post: Post, label: str, shown: str) -> None:
+    async def decides(self, someone: SlackPerson, post: Post, label: str, shown: str) -> None:
         self.slack.click(someone, post, label)
-        await self.slack.until(lambda: shown in post.shown)
+        await self.slack.wait_until(lambda: shown in post.visible_text)
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
             "ponte_admins": frozenset({f"slack:{made.bea.id}"}),
         }  # fmt: skip
         async with team.open(**settings):
-            await slack.deliveries.connected()
+            await slack.deliveries.wait_until_connected()
             yield made
         assert slack.workspace.pings == []
         assert slack.workspace.complaints == []
@@ -88,24 +88,26 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         answer = await here.asks(LEADS)
-        text, source = answer.shown[: len(LEADS_FOUND)], SOURCE.search(answer.shown)
+        text, source = answer.visible_text[: len(LEADS_FOUND)], SOURCE.search(answer.visible_text)
         assert text == LEADS_FOUND
-        assert source is not None, answer.shown
+        assert source is not None, answer.visible_text
         assert source.groups() == (
             f'Customers, Status is "Lead" and Lead since is within {this_month()}', "1", "1",
             ZONE.key,
         )  # fmt: skip
         answer = await here.asks(SALES)
-        assert answer.shown.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
+        assert answer.visible_text.startswith(
+            f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, "
+        )
 
 
 async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID)
-        assert "*Change a row in Orders*\nAsked by Alice. Rows: 12." in card.shown
-        assert "Id: `12`, Title: `Order 12`, Paid: `false` → " in card.shown
-        assert "open until <!date^" in card.shown
+        assert "*Change a row in Orders*\nAsked by Alice. Rows: 12." in card.visible_text
+        assert "Id: `12`, Title: `Order 12`, Paid: `false` → " in card.visible_text
+        assert "open until <!date^" in card.visible_text
         assert "somebody else's" in await here.refused(here.bob, card)
         assert orders[12]["Paid"] is False
         approve = f"approve {card.buttons['Approve']['value']}"
@@ -113,7 +115,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
         assert orders[12]["Paid"] is True
         assert list(card.buttons) == ["Undo"]
-        assert (await here.asks(approve)).shown.startswith("Approved by Alice. Done.")
+        assert (await here.asks(approve)).visible_text.startswith("Approved by Alice. Done.")
         assert here.team.writes() == ["PATCH"], "whoever clicks again writes nothing"
         await here.decides(here.alice, card, "Undo", "Done, and taken back by")
         assert orders[12]["Paid"] is False
@@ -122,8 +124,8 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
 async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         card = await here.asks(DUPLICATES)
-        assert "*Delete 2 rows in Customers*" in card.shown
-        assert "An admin of this bot must approve it." in card.shown
+        assert "*Delete 2 rows in Customers*" in card.visible_text
+        assert "An admin of this bot must approve it." in card.visible_text
         assert "only an admin" in await here.refused(here.alice, card)
         assert 29 in here.team.rows("Customers")
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
@@ -134,8 +136,10 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         card = await here.asks(ATTACHED, ("new.csv", "text/csv", CSV))
         assert "Bruno,Lead" in here.team.heard()
-        assert "*Create 3 rows in Customers*" in card.shown
+        assert "*Create 3 rows in Customers*" in card.visible_text
         await here.decides(here.alice, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING)
-        assert answer.shown.startswith(f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, ")
-        await here.slack.until(lambda: "Readings.csv" in here.shared())
+        assert answer.visible_text.startswith(
+            f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, "
+        )
+        await here.slack.wait_until(lambda: "Readings.csv" in here.shared())

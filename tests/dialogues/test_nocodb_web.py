@@ -23,7 +23,7 @@ from tests.dialogues.office import (
     office,
     this_month,
 )
-from tests.fakes.link import opened
+from tests.fakes.link import parse_page_link
 
 
 class Page:
@@ -65,7 +65,7 @@ class Page:
 @asynccontextmanager
 async def page(home: Path) -> AsyncIterator[Page]:
     async with office(home) as team, team.open(ponte_timezone="UTC") as app:
-        address, bearer = opened(app.link())
+        address, bearer = parse_page_link(app.link())
         async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
             yield Page(client, team)
 

@@ -17,7 +17,7 @@ from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_rights import book, policy
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -87,7 +87,7 @@ class Bought:
 
 async def test_who_asks_decides_what_happens(theatre: Theatre, tmp_path: Path) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
-    chosen.rule_book = always(book(RULES, tmp_path))
+    chosen.rule_book = supplier(book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         tables = nocodb.world.bases[filled.CRM].tables.values()
         customers = next(table for table in tables if table.title == "Customers")

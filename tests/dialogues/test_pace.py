@@ -16,7 +16,7 @@ from tests.fakes.recorder import Recorder
 
 
 def only_one_works(stage: Stage) -> None:
-    runner = stage.engine.inbox._runner
+    runner = stage.engine.records.inbox._runner
     assert isinstance(runner, Handling)
     runner.places.total = 1
 

@@ -6,7 +6,7 @@ from core.domain.messages import File, Person
 from core.domain.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import Theatre
-from tests.fakes.choices import allow_list, capped
+from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.quick_commands import RegisteredCommands
 
 OUTSIDER = Person("slack", "U7", "T7", "Olga")
@@ -71,7 +71,7 @@ async def test_its_result_may_hold_files_or_be_a_failure(theatre: Theatre) -> No
 
 
 async def test_it_counts_as_a_turn_of_the_day(theatre: Theatre) -> None:
-    async with theatre.open(quick=RegisteredCommands(), caps=capped(1)) as stage:
+    async with theatre.open(quick=RegisteredCommands(), caps=fixed_caps(1)) as stage:
         assert (await stage.said("quick-command echo")).status == "done"
         assert (await stage.said("quick-command echo")).code == "too_many"
 
@@ -81,10 +81,10 @@ async def test_one_that_was_interrupted_is_not_run_again(theatre: Theatre) -> No
     async with theatre.open(quick=quick) as stage:
         await stage.engine.drain(0)
         _, receipt = await stage.says("quick-command echo hi")
-        turn = await stage.engine.journal.begin(receipt.seq)
+        turn = await stage.engine.records.journal.begin(receipt.seq)
         assert turn
         call = Call("quick-command", "echo", "hi", "spend")
-        await stage.engine.journal.call_started(turn, call)
+        await stage.engine.records.journal.call_started(turn, call)
     async with theatre.open(quick=quick) as stage:
         answer = await stage.answered(receipt)
         assert (answer.status, "not known whether" in answer.text) == ("failed", True)

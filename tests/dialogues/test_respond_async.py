@@ -27,7 +27,7 @@ async def test_a_message_over_the_limit_is_refused_at_once(
         ponte.app.live.current = Config(limits=LimitsConfig(waiting_per_person=1))
         fake.say(Script(text="Hello.", fail="hang"))
         assert (await later(ponte, "one")).status_code == 202
-        await fake.failed()
+        await fake.wait_for_failures()
         accepted = await later(ponte, "two")
         assert (accepted.status_code, accepted.json()["status"]) == (202, "accepted")
         for _ in ("first", "a repeat"):

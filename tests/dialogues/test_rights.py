@@ -20,7 +20,7 @@ from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, p
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
-from tests.fakes.choices import allow_list, always
+from tests.fakes.choices import allow_list, supplier
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -52,7 +52,7 @@ async def office(
 ) -> AsyncIterator[tuple[Stage, AccessPolicy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
-    chosen.rule_book = always(book(text, folder))
+    chosen.rule_book = supplier(book(text, folder))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         opened = theatre.open(model, sources=[source], appliers=[source.rows], policy=chosen)
@@ -104,7 +104,9 @@ async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
-            chosen.rule_book = always(book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path))
+            chosen.rule_book = supplier(
+                book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
+            )
             assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
             assert "pageInfo" not in await executes("k4", "list_records", table_id=ORDERS)
             assert "pageInfo" in await executes("k5", "list_records", table_id=CUSTOMERS)
@@ -149,7 +151,7 @@ async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, model=model, policy=chosen) as stage:
-        chosen.rule_book = always(book(TOOLS, tmp_path))
+        chosen.rule_book = supplier(book(TOOLS, tmp_path))
         await stage.asks(on_slack("hello", "k1"))
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
@@ -171,7 +173,7 @@ async def test_rights_that_were_taken_away_meanwhile_count(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=chosen) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
-        chosen.rule_book = always(book(PROPOSES, tmp_path))
+        chosen.rule_book = supplier(book(PROPOSES, tmp_path))
         refused = await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
         assert refused.code == "forbidden"
         assert "who asked for it may not do that there now (`propose:People`)" in refused.text
@@ -201,7 +203,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=chosen) as stage:
-        chosen.rule_book = always(book(APPROVES, tmp_path))
+        chosen.rule_book = supplier(book(APPROVES, tmp_path))
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER))
         assert (own.code, own.private) == ("forbidden", True)
@@ -229,7 +231,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
     chosen = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(theatre, table, policy=chosen) as stage:
-        chosen.rule_book = always(book(NO_DECISIONS, tmp_path))
+        chosen.rule_book = supplier(book(NO_DECISIONS, tmp_path))
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
@@ -243,7 +245,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
         assert (await stage.asks(on_slack(f"deny {own.id}", "k4"))).text == "Denied by Mia."
         own = await proposed_on_slack(stage, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
-        chosen.rule_book = always(book(allowed, tmp_path))
+        chosen.rule_book = supplier(book(allowed, tmp_path))
         assert "Done." in (await stage.asks(on_slack(f"approve {own.id}", "k6"))).text
 
 
@@ -285,14 +287,14 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
 async def test_why(theatre: Theatre, tmp_path: Path, asked: str, words: str) -> None:
     chosen = policy()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
-        chosen.rule_book = always(book(APPROVES, tmp_path))
+        chosen.rule_book = supplier(book(APPROVES, tmp_path))
         assert words in (await stage.asks(on_slack(f"why {asked}", "k1"))).text
 
 
 async def test_why_of_a_name_that_is_too_long(theatre: Theatre, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
-    chosen.rule_book = always(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
+    chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
     async with theatre.open(policy=chosen) as stage:
         told = await stage.asks(on_slack(f"why read:{'hr' * 60_000}", "k1"))
         assert told.text.startswith("`read`: no. That name is too long")
@@ -307,7 +309,7 @@ async def test_a_question_that_begins_with_why_is_for_the_model(theatre: Theatre
 
 async def test_the_model_of_a_place_may_be_denied(theatre: Theatre, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
-    chosen.rule_book = always(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
+    chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with theatre.open(model, policy=chosen) as stage:
         refused = await stage.asks(on_slack("hello", "k1"))
         assert (refused.private, model.asks) == (True, [])

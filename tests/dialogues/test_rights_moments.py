@@ -14,7 +14,7 @@ from core.domain.records import Ask
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import allow_list, always
+from tests.fakes.choices import allow_list, supplier
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -73,7 +73,7 @@ async def test_what_is_offered(theatre: Theatre, person: Person) -> None:
         everything = await offered("k0")
         assert {"table_read", "table_update", "table_delete"} <= everything
         for number, right in enumerate((*READING, *WRITING), 1):
-            policy.rule_book = always(without(person, right))
+            policy.rule_book = supplier(without(person, right))
             there = await offered(f"k{number}")
             gone = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
@@ -88,7 +88,7 @@ async def test_what_is_called(theatre: Theatre, person: Person, right: str) -> N
     policy = open_to_all()
 
     async def taken_away(ask: Ask) -> None:
-        policy.rule_book = always(without(person, right))
+        policy.rule_book = supplier(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy, EchoModel(gate=taken_away)) as stage:

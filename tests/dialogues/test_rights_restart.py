@@ -8,7 +8,7 @@ from core.rights.policy import RuleBook
 from tests.dialogues.decisions import ADA, BOSS, on_slack
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_rights_moments import PEOPLE, UPDATE, bot, open_to_all, said, without
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.memory_table import MemoryTable
 
 
@@ -19,11 +19,11 @@ async def test_what_is_applied(theatre: Theatre, name: str) -> None:
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy) as stage:
         (card,) = (await stage.asks(said(person, UPDATE, "k1"))).cards
-        policy.rule_book = always(without(person, right))
+        policy.rule_book = supplier(without(person, right))
         refused = await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
-    anew.rule_book = always(without(person, right))
+    anew.rule_book = supplier(without(person, right))
     async with bot(theatre, table, anew) as stage:
         refused = await stage.asks(on_slack(f"approve {card.id}", "k3", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])

@@ -7,14 +7,14 @@ from pathlib import Path
 import httpx
 
 from tests.dialogues.office import LEADS, LEADS_FOUND, PAID, office
-from tests.fakes.link import opened
+from tests.fakes.link import parse_page_link
 from tests.fakes.nocodb import filled
 
 
 async def test_the_model_is_told_no_secret(tmp_path: Path) -> None:
     """Neither in its instructions nor in what its tools bring: keys, tokens, addresses."""
     async with office(tmp_path) as team, team.open() as app:
-        address, bearer = opened(app.link())
+        address, bearer = parse_page_link(app.link())
         async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as page:
             said = await page.post("/chat", json={"message": LEADS})
             assert said.json()["response"].startswith(LEADS_FOUND[:20])

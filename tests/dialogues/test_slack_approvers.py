@@ -12,11 +12,11 @@ from typing import Any
 
 from core.changes.approval import REMIND_AFTER, TableRule, TableRules
 from core.domain.changes import LIFETIME
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
-from tests.fakes.slack import Place, Post, Someone
+from tests.fakes.slack import Post, SlackChannel, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 
 DELETE = f"call table_delete {json.dumps({'ids': ['1']})}"
@@ -30,14 +30,14 @@ class Team:
     w: Workplace
     table: MemoryTable
     clock: Clock
-    people: dict[str, Someone]
+    people: dict[str, SlackPerson]
 
-    def dm(self, name: str) -> Place | None:
+    def dm(self, name: str) -> SlackChannel | None:
         places = self.w.slack.workspace.places.values()
         id = self.people[name].id
         return next((p for p in places if p.kind == "im" and id in p.members), None)
 
-    def direct(self, name: str) -> Place:
+    def direct(self, name: str) -> SlackChannel:
         place = self.dm(name)
         assert place is not None
         return place
@@ -46,14 +46,14 @@ class Team:
         place = self.dm(name)
         return self.w.slack.workspace.by_bot(place.id) if place else []
 
-    async def asks(self, text: str = DELETE, place: Place | None = None) -> Post:
+    async def asks(self, text: str = DELETE, place: SlackChannel | None = None) -> Post:
         """The post with the card."""
         bot = "" if place else f"{self.w.slack.bot} "
         said = self.w.slack.say(self.w.alice, place or self.w.general, f"{bot}{text}")
-        return await self.w.slack.answer(said)
+        return await self.w.slack.wait_for_answer(said)
 
     async def copies(self, *names: str) -> list[Post]:
-        await self.w.slack.until(lambda: all(self.told(name) for name in names))
+        await self.w.slack.wait_until(lambda: all(self.told(name) for name in names))
         return [self.told(name)[0] for name in names]
 
     async def passes(self, seconds: float) -> None:
@@ -61,12 +61,12 @@ class Team:
         self.w.bot.engine.changes.moved()
 
     async def until(self, true: Any) -> None:
-        await self.w.slack.until(true)
+        await self.w.slack.wait_until(true)
 
 
 def decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
-    return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.shown
+    return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.visible_text
                for post in posts)  # fmt: skip
 
 
@@ -78,7 +78,9 @@ async def team(
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals)})
     rules = replace(rules, remind_after=remind_after)
     policy = allow_list(frozenset({"*"}), frozenset())
-    chosen = choices(EchoModel(), [table], policy, [table], rules=rules, is_named=policy.is_named)
+    chosen = make_choices(
+        EchoModel(), [table], policy, [table], rules=rules, is_named=policy.is_named
+    )
     chosen = replace(chosen, clock=clock, **options)
     async with workplace(home, Setting(chosen=chosen)) as w:
         slack = w.slack
@@ -96,13 +98,13 @@ async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Pa
     async with team(tmp_path) as t:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
-        assert "Alice asked for this in \\#general" in carol.shown
+        assert "Alice asked for this in \\#general" in carol.visible_text
         assert list(carol.buttons) == list(card.buttons) == ["Approve", "Deny"]
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
         await t.until(lambda: decided(card, carol, dora))
         assert t.table.rows == {}
         for post in (card, carol, dora):
-            assert "Approved by Carol" in post.shown
+            assert "Approved by Carol" in post.visible_text
         for name in ("Bob", "Gus", "Robo"):
             assert t.told(name) == [], name
         assert len(t.told("Carol")) == len(t.told("Dora")) == 1
@@ -114,7 +116,7 @@ async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
         carol, dora = await t.copies("Carol", "Dora")
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
         await t.until(lambda: decided(card, carol, dora))
-        assert all(" Bob." in post.shown for post in (card, carol, dora))
+        assert all(" Bob." in post.visible_text for post in (card, carol, dora))
     assert t.table.applied == []
 
 
@@ -123,13 +125,15 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
-        await t.until(lambda: all("1 of 2: approved by Carol" in p.shown for p in (card, dora)))
+        await t.until(
+            lambda: all("1 of 2: approved by Carol" in p.visible_text for p in (card, dora))
+        )
         assert t.table.applied == []
         await t.w.restart()
         typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), dora_says(dora))
         await t.until(lambda: decided(card, carol, dora))
-        assert "Approved by Carol, Dora" in (await t.w.slack.answer(typed)).shown
-        assert "Approved by Carol, Dora" in carol.shown
+        assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(typed)).visible_text
+        assert "Approved by Carol, Dora" in carol.visible_text
     assert t.table.rows == {}
 
 
@@ -154,7 +158,7 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
     async with team(tmp_path) as t:
         await t.asks()
         await t.copies("Carol", "Dora")
-        outbox = t.w.bot.engine.outbox
+        outbox = t.w.bot.engine.records.outbox
         id = t.told("Carol")[0].buttons["Approve"]["value"]
         while len(posted := await outbox.copies(id)) < 2:
             await t.until(lambda: True)
@@ -162,7 +166,7 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
             await outbox.put(replace(one, state="posting", post="", drawn=0))
         assert await outbox.copies(id) == []
         await t.w.restart()
-        again = t.w.bot.engine.outbox
+        again = t.w.bot.engine.records.outbox
         while [each.post for each in await again.copies(id)] != [each.post for each in posted]:
             await t.until(lambda: True)
         assert len(t.told("Carol")) == len(t.told("Dora")) == 1
@@ -184,15 +188,15 @@ async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) 
         t.w.slack.api.without = {"channels:read"}
         await t.asks()
         (bob,) = await t.copies("Bob")
-        assert "Alice pediu isto em outro lugar" in bob.shown, "in his language"
+        assert "Alice pediu isto em outro lugar" in bob.visible_text, "in his language"
 
 
 async def test_what_was_asked_directly_says_no_more(tmp_path: Path) -> None:
     async with team(tmp_path) as t:
         await t.asks(place=t.w.dm)
         bob, carol = await t.copies("Bob", "Carol")
-        assert "Alice asked for this in a direct message with me" in carol.shown
-        assert "Ada" in bob.shown, "the card is the same"
+        assert "Alice asked for this in a direct message with me" in carol.visible_text
+        assert "Ada" in bob.visible_text, "the card is the same"
 
 
 async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
@@ -204,8 +208,8 @@ async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
         for name, copy in (("Carol", carol), ("Dora", dora)):
             reminder = t.told(name)[1]
             assert reminder.thread_ts == copy.ts
-            assert "still waits for somebody to decide on it" in reminder.shown
-            assert "It expires in 20 hours" in reminder.shown
+            assert "still waits for somebody to decide on it" in reminder.visible_text
+            assert "It expires in 20 hours" in reminder.visible_text
         await t.w.restart()
         await t.passes(3600)
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
@@ -224,7 +228,7 @@ async def test_where_nobody_is_written_to_the_reminder_stands_where_it_was_asked
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         reminder = there.by_bot(card.channel)[1]
         assert reminder.thread_ts == card.thread_ts
-        assert "still waits" in reminder.shown
+        assert "still waits" in reminder.visible_text
 
 
 async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> None:
@@ -235,11 +239,13 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
         there = t.w.slack.workspace
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         line = there.by_bot(card.channel)[1]
-        assert (line.thread_ts, "has expired" in line.shown) == (card.thread_ts, True)
+        assert (line.thread_ts, "has expired" in line.visible_text) == (card.thread_ts, True)
         await t.until(lambda: decided(card, carol, dora))
         await t.w.restart()
         await t.passes(60)
         said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
-        await t.w.slack.answer(said)
-        assert [p.shown.count("has expired") for p in there.by_bot(card.channel)].count(1) == 1
+        await t.w.slack.wait_for_answer(said)
+        assert [p.visible_text.count("has expired") for p in there.by_bot(card.channel)].count(
+            1
+        ) == 1
         assert len(t.told("Carol")) == 1

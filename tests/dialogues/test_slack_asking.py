@@ -8,7 +8,7 @@ import pytest
 
 from adapters.slack.workspace import COURTESY_SECONDS
 from core.domain.records import QuickCommand
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
@@ -29,24 +29,24 @@ async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where
             thread = w.slack.say(w.bob, place, "The build is red")
         elif where == "dm thread":
             thread = w.slack.say(new, place, "The build is red")
-            await w.slack.answer(thread)
+            await w.slack.wait_for_answer(thread)
             await w.restart()
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         reads = w.slack.api.close(*READS)
         files = [CSV] if "file" in where else []
         said = w.slack.say(
             new, place, f"{w.slack.bot} why, {w.bob.mention}?", thread=thread, files=files
         )
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         reads.release()
-        answer = await w.slack.answer(said)
-        assert answer.shown.startswith("You said: why, @")
+        answer = await w.slack.wait_for_answer(said)
+        assert answer.visible_text.startswith("You said: why, @")
 
 
 async def test_what_is_typed_and_pressed_is_acknowledged_at_once(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(board=Board([QuickCommand("joke", "Joke")]))) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         reads = w.slack.api.close(*READS)
         new = w.slack.person("Newcomer")
         w.general.members.add(new.id)
@@ -60,9 +60,9 @@ async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model, inbox=inbox.over, listed=False)) as w:
         reads = w.slack.api.close("users.info")
         said = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
-        await w.slack.until(lambda: w.slack.api.waiting["users.info"])
+        await w.slack.wait_until(lambda: w.slack.api.waiting["users.info"])
         reads.release()
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         assert "The asker is 'Bob'" in model.asks[0].preface
         assert "Europe/Paris" in model.asks[0].preface
         assert model.asks[0].input[-1].text == "hello, @Alice"
@@ -75,26 +75,26 @@ EVERYBODY = allow_list(frozenset({"*"}))
 
 async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -> None:
     model = EchoModel()
-    setting = Setting(chosen=choices(model, policy=EVERYBODY), listed=False)
+    setting = Setting(chosen=make_choices(model, policy=EVERYBODY), listed=False)
     async with workplace(tmp_path, setting) as w:
         reads = w.slack.api.close("users.info")
         clock, answering = LoopClock(), w.slack.say(w.bob, w.dm, "hello")
-        await w.slack.until(lambda: w.slack.api.waiting["users.info"])
+        await w.slack.wait_until(lambda: w.slack.api.waiting["users.info"])
         assert not model.asks
         clock.skip(COURTESY_SECONDS)
-        await w.slack.answer(answering)
+        await w.slack.wait_for_answer(answering)
         assert "a person without a name" in model.asks[0].preface
         reads.release()
 
 
 async def test_a_name_is_kept_over_a_restart(tmp_path: Path) -> None:
     model = EchoModel()
-    setting = Setting(chosen=choices(model, policy=EVERYBODY))
+    setting = Setting(chosen=make_choices(model, policy=EVERYBODY))
     async with workplace(tmp_path, setting) as w:
-        await w.slack.answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} hello"))
+        await w.slack.wait_for_answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} hello"))
         await w.restart()
         w.slack.api.faults.add("users.info", "503", 0)
-        await w.slack.answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} again"))
+        await w.slack.wait_for_answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} again"))
         assert "The asker is 'Bob'; their language setting is pt" in model.asks[1].preface
 
 
@@ -102,13 +102,13 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         reads = w.slack.api.close(*READS)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        await w.slack.until(lambda: w.slack.api.waiting["conversations.replies"])
+        await w.slack.wait_until(lambda: w.slack.api.waiting["conversations.replies"])
         assert not w.slack.api.waiting["users.info"]
         reads.release()
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         assert "The build is red" in model.asks[0].input[0].text
 
 
@@ -120,8 +120,8 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
         root = w.slack.say(w.bob, w.general, "The build is red")
         reads = w.slack.api.close("conversations.replies")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        answer = await w.slack.answer(said)
-        assert answer.shown == (
+        answer = await w.slack.wait_for_answer(said)
+        assert answer.visible_text == (
             "You said: why?\n\n_I could not read what was said before in this thread, so I "
             "answered without it._"
         )
@@ -138,8 +138,8 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
         if trouble != "slow":
             w.slack.api.faults.add("download", trouble, 0)
         said = w.slack.say(w.alice, w.dm, "look", files=[CSV])
-        answer = await w.slack.answer(said)
-        assert "I could not read `orders.csv`, so I answered without." in answer.shown
+        answer = await w.slack.wait_for_answer(said)
+        assert "I could not read `orders.csv`, so I answered without." in answer.visible_text
         if downloads:
             downloads.release()
 
@@ -148,11 +148,11 @@ async def test_only_what_decides_whether_it_is_for_us_is_asked_first(tmp_path: P
     """After a restart, for a reply without a mention: memory does not know who is in the thread."""
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         await w.restart()
         before = w.slack.api.calls["conversations.replies"]
         more = w.slack.say(w.alice, w.general, "and two", thread=said)
-        assert (await w.slack.answer(more)).shown == "You said: and two"
+        assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and two"
         again = w.slack.say(w.alice, w.general, "and three", thread=said)
-        assert (await w.slack.answer(again)).shown == "You said: and three"
+        assert (await w.slack.wait_for_answer(again)).visible_text == "You said: and three"
         assert w.slack.api.calls["conversations.replies"] == before + 1

@@ -25,7 +25,7 @@ async def asked(home: Path, answer: Answer) -> AsyncIterator[tuple[Workplace, Wa
     inbox = WatchedInbox()
     async with workplace(home, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(answer)
         yield w, inbox, w.slack.workspace.by_bot(w.general.id)[-1]
@@ -36,8 +36,8 @@ ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
 
 async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
     async with asked(tmp_path, ASKED) as (_, _, post):
-        assert "Shall I?" in post.shown
-        assert "paid: `no` → paid: `" in post.shown
+        assert "Shall I?" in post.visible_text
+        assert "paid: `no` → paid: `" in post.visible_text
         assert list(post.buttons) == ["Approve", "Deny"]
 
 
@@ -50,8 +50,8 @@ async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: 
         decided = replace(CARD, state="Approved by Bob", actions=())
         reply = w.bot.slack.reply(click.reply_to, NoPosts())
         await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
-        assert "Approved by Bob" in post.shown
-        assert "Shall I?" in post.shown
+        assert "Approved by Bob" in post.visible_text
+        assert "Shall I?" in post.visible_text
         assert not post.buttons
 
 
@@ -60,8 +60,8 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
         await reply.finish(Answer("You may not.", parts=("You may not.",), private=True))
-        refusal = w.slack.private(w.general.id)[-1]
-        assert (refusal.seen_by, refusal.shown) == (w.bob.id, "You may not.")
+        refusal = w.slack.ephemeral_posts(w.general.id)[-1]
+        assert (refusal.seen_by, refusal.visible_text) == (w.bob.id, "You may not.")
         assert list(post.buttons) == ["Approve", "Deny"]
 
 
@@ -69,8 +69,8 @@ async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_pa
     async with asked(tmp_path, ASKED) as (w, inbox, post):
         inbox.times = 1
         clicked = w.slack.click(w.bob, post, "Approve")
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        told = w.slack.private(w.general.id)[0].shown
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        told = w.slack.ephemeral_posts(w.general.id)[0].visible_text
         assert "Não consegui guardar" in told, "Bob's language is known from the list"
         assert not clicked.acked.is_set()
 

@@ -17,62 +17,62 @@ from tests.slack.bot import Setting, workplace
 async def test_a_mention_is_answered_in_its_thread(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} how are you?")
-        answer = await w.slack.answer(said)
-        assert (answer.thread_ts, answer.shown) == (said.ts, "You said: how are you?")
-        await w.slack.deliveries.settled()
-        assert len(w.slack.answers(said)) == 1
+        answer = await w.slack.wait_for_answer(said)
+        assert (answer.thread_ts, answer.visible_text) == (said.ts, "You said: how are you?")
+        await w.slack.deliveries.wait_for_deliveries()
+        assert len(w.slack.finished_answers(said)) == 1
         assert all(delivery.attempts == 1 for delivery in w.slack.deliveries.all)
 
 
 async def test_a_thread_goes_on_without_a_mention(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         more = w.slack.say(w.alice, w.general, "and two", thread=said)
-        assert (await w.slack.answer(more)).shown == "You said: and two"
+        assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and two"
 
 
 async def test_a_second_person_makes_it_wait_and_it_says_so_once(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         bob = w.slack.say(w.bob, w.general, "let me join", thread=said)
-        notice = await w.slack.answer(bob)
-        assert notice.shown == say(ALONE, "pt-BR")
+        notice = await w.slack.wait_for_answer(bob)
+        assert notice.visible_text == say(ALONE, "pt-BR")
         alice = w.slack.say(w.alice, w.general, "is that so?", thread=said)
         w.slack.say(w.bob, w.general, "it is", thread=said)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} still there?", thread=said)
-        assert (await w.slack.answer(asked)).shown == "You said: still there?"
-        assert w.slack.answers(alice) == w.slack.answers(asked)
+        assert (await w.slack.wait_for_answer(asked)).visible_text == "You said: still there?"
+        assert w.slack.finished_answers(alice) == w.slack.finished_answers(asked)
 
 
 async def test_after_a_restart_it_still_knows_who_is_there(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         alone = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         shared = w.slack.say(w.alice, w.general, f"{w.slack.bot} here too")
-        await w.slack.answer(alone)
-        await w.slack.answer(shared)
+        await w.slack.wait_for_answer(alone)
+        await w.slack.wait_for_answer(shared)
         w.slack.say(w.bob, w.general, "me too", thread=shared)
-        await w.slack.answer(shared, 2)
+        await w.slack.wait_for_answer(shared, 2)
         await w.restart()
         w.slack.say(w.alice, w.general, "not for the bot", thread=shared)
         w.slack.say(w.bob, w.general, "nor this", thread=shared)
         more = w.slack.say(w.alice, w.general, "two", thread=alone)
-        assert (await w.slack.answer(more)).shown == "You said: two"
-        await w.slack.deliveries.settled()
-        assert len(w.slack.answers(shared)) == 2
+        assert (await w.slack.wait_for_answer(more)).visible_text == "You said: two"
+        await w.slack.deliveries.wait_for_deliveries()
+        assert len(w.slack.finished_answers(shared)) == 2
 
 
 async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
     options = Options(lambda address: OwnWay(strict_mention=address.channel.startswith("C")))
     async with workplace(tmp_path, Setting(options=options)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.say(w.alice, w.general, "two", thread=said)
         three = w.slack.say(w.alice, w.general, f"{w.slack.bot} three", thread=said)
-        assert (await w.slack.answer(three)).shown == "You said: three"
-        assert [post.shown for post in w.slack.answers(said)] == ["You said: one",
+        assert (await w.slack.wait_for_answer(three)).visible_text == "You said: three"
+        assert [post.visible_text for post in w.slack.finished_answers(said)] == ["You said: one",
                                                                  "You said: three"]  # fmt: skip
 
 
@@ -83,9 +83,9 @@ async def test_what_is_not_for_it_is_acknowledged_and_kept_nowhere(
     async with workplace(tmp_path) as w:
         secret = w.slack.say(w.alice, w.general, "the swordfish is ready")
         w.slack.say(w.bob, w.general, "good: swordfish", thread=secret)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert all(d.acked.is_set() and d.attempts == 1 for d in w.slack.deliveries.all)
-        assert w.slack.answers(secret) == []
+        assert w.slack.finished_answers(secret) == []
     assert "swordfish" not in caplog.text
     assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
 
@@ -95,9 +95,9 @@ async def test_other_bots_and_joins_are_ignored(tmp_path: Path) -> None:
         robot = w.slack.person("Robot", is_bot=True)
         said = w.slack.say(robot, w.general, f"{w.slack.bot} are you one of us?")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} has joined", subtype="channel_join")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert w.slack.workspace.by_bot(w.general.id) == []
-        assert w.slack.answers(said) == []
+        assert w.slack.finished_answers(said) == []
 
 
 async def test_people_of_other_companies_are_refused_alone(tmp_path: Path) -> None:
@@ -106,12 +106,15 @@ async def test_people_of_other_companies_are_refused_alone(tmp_path: Path) -> No
         shared = w.slack.channel("shared", w.alice, eve)
         shared.shared_with_strangers = True
         w.slack.say(eve, shared, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: w.slack.private(shared.id))
-        (refusal,) = w.slack.private(shared.id)
-        assert (refusal.seen_by, "members of this workspace" in refusal.shown) == (eve.id, True)
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(shared.id))
+        (refusal,) = w.slack.ephemeral_posts(shared.id)
+        assert (refusal.seen_by, "members of this workspace" in refusal.visible_text) == (
+            eve.id,
+            True,
+        )
         ours = w.slack.say(w.alice, shared, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(ours)).shown == "You said: hello"
-        assert w.slack.workspace.by_bot(shared.id) == w.slack.answers(ours)
+        assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
+        assert w.slack.workspace.by_bot(shared.id) == w.slack.finished_answers(ours)
 
 
 async def test_what_was_said_before_is_quoted_with_names(tmp_path: Path) -> None:
@@ -120,14 +123,14 @@ async def test_what_was_said_before_is_quoted_with_names(tmp_path: Path) -> None
         root = w.slack.say(w.bob, w.general, "The build is red again")
         w.slack.say(w.alice, w.general, f"{w.bob.mention} since when?", thread=root)
         asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} what would you do?", thread=root)
-        await w.slack.answer(asked)
+        await w.slack.wait_for_answer(asked)
         quoted, question = model.asks[0].input
         assert "'Bob': The build is red again" in quoted.text
         assert "'Alice': @Bob since when?" in quoted.text
         assert question.text == "what would you do?"
         w.slack.say(w.bob, w.general, "Since Monday", thread=root)
         again = w.slack.say(w.bob, w.general, f"{w.slack.bot} and now?", thread=root)
-        await w.slack.answer(again)
+        await w.slack.wait_for_answer(again)
         quoted, _ = model.asks[1].input
         assert "Since Monday" in quoted.text
         assert "The build" not in quoted.text
@@ -139,9 +142,9 @@ async def test_history_that_slack_limits_is_gone_without_and_said(tmp_path: Path
         w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
         root = w.slack.say(w.bob, w.general, "The build is red again")
         asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        answer = await w.slack.answer(asked)
-        assert answer.shown.startswith("You said: why?")
-        assert "once a minute" in answer.shown
+        answer = await w.slack.wait_for_answer(asked)
+        assert answer.visible_text.startswith("You said: why?")
+        assert "once a minute" in answer.visible_text
         assert "could not be read" in model.asks[0].input[0].text
 
 
@@ -150,10 +153,10 @@ async def test_messages_of_one_thread_are_answered_in_order(tmp_path: Path) -> N
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} 0")
         for number in range(1, 5):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {number}", thread=said)
-        await w.slack.answer(said, 5)
-        shown = [post.shown for post in w.slack.answers(said)]
+        await w.slack.wait_for_answer(said, 5)
+        shown = [post.visible_text for post in w.slack.finished_answers(said)]
         assert shown == [f"You said: {number}" for number in range(5)]
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
 
 
 def everything_in(folder: Path) -> bytes:

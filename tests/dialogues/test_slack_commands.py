@@ -21,11 +21,11 @@ async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> Non
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
         await typed.acked.wait()
         assert typed.response == {}
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         (answer,) = w.slack.workspace.by_bot(w.general.id)
-        assert "Quick commands are not set up" in answer.shown
+        assert "Quick commands are not set up" in answer.visible_text
         assert typed.attempts == 1
-        assert w.slack.private(w.general.id) == []
+        assert w.slack.ephemeral_posts(w.general.id) == []
 
 
 async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
         sent = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
         await sent.acked.wait()
         assert sent.response == {}
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        turn = await w.bot.engine.journal.list_entries(
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        turn = await w.bot.engine.records.journal.list_entries(
             f"slack:T0PONTE:{w.general.id}:@{w.alice.id}"
         )
         assert turn[0].message.text == 'quick-command report month="May 2026"'
@@ -73,9 +73,9 @@ async def test_where_the_bot_is_no_member_the_answer_comes_through_the_command(
     async with workplace(tmp_path, KNOWN) as w:
         elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
         w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
-        await w.slack.until(lambda: w.slack.workspace.by_bot(elsewhere.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
         (answer,) = w.slack.workspace.by_bot(elsewhere.id)
-        assert "not set up" in answer.shown
+        assert "not set up" in answer.visible_text
         assert len(w.slack.workspace.hooks) == 1
 
 
@@ -108,8 +108,11 @@ async def test_ask_ponte_on_a_message_answers_in_its_thread(tmp_path: Path) -> N
         await asked.acked.wait()
         (modal,) = w.slack.workspace.views
         w.slack.submit(w.alice, modal, {"question": "What does that mean?"})
-        answer = await w.slack.answer(post)
-        assert (answer.thread_ts, answer.shown) == (post.ts, "You said: What does that mean?")
+        answer = await w.slack.wait_for_answer(post)
+        assert (answer.thread_ts, answer.visible_text) == (
+            post.ts,
+            "You said: What does that mean?",
+        )
         assert "'Bob': The build is red" in model.asks[0].input[0].text
 
 
@@ -123,9 +126,9 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
         assert modal["blocks"][1]["element"]["initial_value"] == "Please summarize"
         values = {"slug": "joke", "input": "Please summarize"}
         w.slack.submit(w.alice, modal, values)
-        answer = await w.slack.answer(post)
+        answer = await w.slack.wait_for_answer(post)
         assert answer.thread_ts == root.ts
-        assert "not set up" in answer.shown
+        assert "not set up" in answer.visible_text
 
 
 async def test_a_repeated_click_on_run_is_one_command(tmp_path: Path) -> None:
@@ -134,16 +137,16 @@ async def test_a_repeated_click_on_run_is_one_command(tmp_path: Path) -> None:
         await typed.acked.wait()
         for _ in range(2):
             w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        await w.slack.deliveries.settled()
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.deliveries.wait_for_deliveries()
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1
 
 
 async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -> None:
     done = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
     async with workplace(tmp_path, Setting(board=Board(changed=[done]))) as w:
-        w.slack.opens_home(w.alice)
-        await w.slack.until(lambda: w.slack.workspace.homes)
+        w.slack.open_home(w.alice)
+        await w.slack.wait_until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
         for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ talk with me",
                       "3 rows in Customers"):  # fmt: skip
@@ -157,14 +160,14 @@ async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
-        await w.slack.until(lambda: w.slack.private(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
         assert typed.response == {}
-        (told,) = w.slack.private(w.general.id)
-        assert (told.seen_by, "joke about bridges" in told.shown) == (w.alice.id, True)
+        (told,) = w.slack.ephemeral_posts(w.general.id)
+        assert (told.seen_by, "joke about bridges" in told.visible_text) == (w.alice.id, True)
         posts.release()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         (hook,) = w.slack.workspace.hooks.values()
-        await w.slack.until(lambda: len(hook.heard) == 2)
+        await w.slack.wait_until(lambda: len(hook.heard) == 2)
         assert hook.heard[-1] == {"delete_original": True}
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1
 
@@ -177,9 +180,9 @@ async def test_a_form_that_takes_its_time_says_so_too(
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")
         w.slack.submit(w.bob, w.slack.workspace.views[0], {"field:month": "May"})
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        (told,) = w.slack.private(w.general.id)
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        (told,) = w.slack.ephemeral_posts(w.general.id)
         assert told.seen_by == w.bob.id
         posts.release()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        await w.slack.deliveries.settled()
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.deliveries.wait_for_deliveries()

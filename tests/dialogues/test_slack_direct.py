@@ -22,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_direct_message_needs_no_mention(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 
 
 async def test_an_answer_streams_while_it_is_written(tmp_path: Path) -> None:
@@ -30,14 +30,14 @@ async def test_an_answer_streams_while_it_is_written(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         (post,) = w.slack.workspace.by_bot(w.dm.id)
         assert (post.stream is not None, post.thread_ts) == (True, said.ts)
         model.go()
-        await w.slack.until(lambda: "built in" in post.shown)
+        await w.slack.wait_until(lambda: "built in" in post.visible_text)
         model.finish()
-        assert await w.slack.answer(said) is post
-        assert post.shown == "".join(WORDS).strip()
+        assert await w.slack.wait_for_answer(said) is post
+        assert post.visible_text == "".join(WORDS).strip()
         assert post.metadata["event_type"] == "ponte_post"
         assert not w.calls("chat.postMessage")
         assert not w.calls("chat.update")
@@ -47,15 +47,15 @@ async def test_one_direct_message_is_one_conversation(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         under = w.slack.say(w.alice, w.dm, "two, under the answer", thread=said)
-        assert (await w.slack.answer(under)).thread_ts == said.ts
+        assert (await w.slack.wait_for_answer(under)).thread_ts == said.ts
         other = w.slack.say(w.alice, w.dm, "three")
-        await w.slack.answer(other)
+        await w.slack.wait_for_answer(other)
         assert len({ask.thread.id for ask in model.asks}) == 1
         await w.restart()
         again = w.slack.say(w.alice, w.dm, "four", thread=said)
-        await w.slack.answer(again)
+        await w.slack.wait_for_answer(again)
         assert len({ask.thread.id for ask in model.asks}) == 1
 
 
@@ -63,12 +63,12 @@ async def test_a_thread_of_its_own_is_a_conversation_of_its_own(tmp_path: Path) 
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         before_ponte = w.slack.workspace.new_bot_post(w.dm.id)
         before_ponte.text = "An old post of the app"
         w.slack.workspace.add(before_ponte)
         asked = w.slack.say(w.alice, w.dm, "about this one", thread=before_ponte)
-        answer = await w.slack.answer(asked)
+        answer = await w.slack.wait_for_answer(asked)
         assert answer.thread_ts == before_ponte.ts
         assert len({ask.thread.id for ask in model.asks}) == 2
 
@@ -78,10 +78,10 @@ async def test_a_stream_that_ends_by_itself_loses_nothing(tmp_path: Path) -> Non
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         w.slack.workspace.stream_seconds = 0
         model.finish()
-        await w.slack.reads(said, "".join(WORDS).strip())
+        await w.slack.wait_for_answers(said, "".join(WORDS).strip())
         (answer,) = w.slack.workspace.by_bot(w.dm.id)
         assert answer.metadata["event_type"] == "ponte_post"
 
@@ -94,14 +94,14 @@ async def test_an_old_stream_goes_on_in_another_message(
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "show me")
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id)[0].stream is None)
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id)[0].stream is None)
         monkeypatch.setattr(surface, "LIFE", 240.0)
         model.finish()
-        first, second = await w.slack.answer(said), await w.slack.answer(said, 2)
-        assert first.shown == "Look:\n\n```python\nx = 1\ny = 2\n```"
-        assert second.shown == "```python\nz = 3\n```\nDone."
+        first, second = await w.slack.wait_for_answer(said), await w.slack.wait_for_answer(said, 2)
+        assert first.visible_text == "Look:\n\n```python\nx = 1\ny = 2\n```"
+        assert second.visible_text == "```python\nz = 3\n```\nDone."
         assert first.streamed
         assert second.streamed
 
@@ -115,11 +115,11 @@ async def test_without_streams_it_posts_and_edits_and_asks_no_more(
         w.slack.api.faults.add("chat.startStream", error, 0)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         model.finish()
-        assert (await w.slack.answer(said)).shown == "".join(WORDS).strip()
+        assert (await w.slack.wait_for_answer(said)).visible_text == "".join(WORDS).strip()
         again = w.slack.say(w.alice, w.dm, "once more")
-        assert (await w.slack.answer(again)).shown == "".join(WORDS).strip()
+        assert (await w.slack.wait_for_answer(again)).visible_text == "".join(WORDS).strip()
         assert w.slack.api.calls["chat.startStream"] == 1
         assert f"streams: {error}" in (await w.bot.slack.health()).words
 
@@ -130,8 +130,8 @@ async def test_a_lost_answer_to_the_start_of_a_stream_makes_no_second_one(tmp_pa
         w.slack.api.faults.add("chat.startStream", "lost", 1)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.finish()
-        answer = await w.slack.answer(said)
-        await w.slack.until(lambda: answer.shown == "".join(WORDS).strip())
+        answer = await w.slack.wait_for_answer(said)
+        await w.slack.wait_until(lambda: answer.visible_text == "".join(WORDS).strip())
         assert w.slack.workspace.by_bot(w.dm.id) == [answer]
 
 
@@ -142,7 +142,7 @@ async def test_a_lost_answer_in_mid_stream_doubles_no_words(tmp_path: Path, meth
         w.slack.api.faults.add(method, "lost", 1)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         model.go()
         model.finish()
-        await w.slack.reads(said, "".join(WORDS).strip())
+        await w.slack.wait_for_answers(said, "".join(WORDS).strip())

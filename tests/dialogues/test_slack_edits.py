@@ -13,13 +13,13 @@ async def test_an_edit_before_the_answer_counts(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "twoo")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         w.slack.edit(two, "two")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.answer(two)
+        await w.slack.wait_for_answer(two)
         assert [ask.input[-1].text for ask in model.asks] == ["one", "two"]
 
 
@@ -27,12 +27,12 @@ async def test_an_edit_after_the_answer_buys_no_second_one(tmp_path: Path) -> No
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.edit(said, f"{w.slack.bot} one, better")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         other = w.slack.say(w.alice, w.general, f"{w.slack.bot} other")
-        await w.slack.answer(other)
-        assert len(w.slack.answers(said)) == 1
+        await w.slack.wait_for_answer(other)
+        assert len(w.slack.finished_answers(said)) == 1
         assert len(model.asks) == 2
 
 
@@ -40,16 +40,16 @@ async def test_a_deleted_question_is_dropped(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         one = w.slack.say(w.alice, w.dm, "one")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "two")
         three = w.slack.say(w.alice, w.dm, "three")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         w.slack.remove(two)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.answer(three)
-        assert w.slack.answers(two) == []
-        assert len(w.slack.answers(one)) == 1
+        await w.slack.wait_for_answer(three)
+        assert w.slack.finished_answers(two) == []
+        assert len(w.slack.finished_answers(one)) == 1
         assert [ask.input[-1].text for ask in model.asks] == ["one", "three"]
 
 
@@ -57,11 +57,11 @@ async def test_a_deleted_answered_question_is_blanked(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "my secret is swordfish")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.remove(said)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         more = w.slack.say(w.alice, w.dm, "what did I say?")
-        await w.slack.answer(more)
+        await w.slack.wait_for_answer(more)
         history = await model.asks[-1].history()
         assert "swordfish" not in "".join(i.text for i in history if i.role == "user")
 
@@ -70,16 +70,16 @@ async def test_an_unfurled_link_is_no_edit(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "see https://example.com")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         told = two.event() | {"attachments": [{"title": "Example"}]}
         w.slack.event({"type": "message", "subtype": "message_changed", "channel": w.dm.id,
                        "channel_type": "im", "message": told, "previous_message": two.event(),
                        "ts": w.slack.workspace.clock.ts()})  # fmt: skip
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.answer(two)
+        await w.slack.wait_for_answer(two)
         assert model.asks[-1].input[-1].text == "see https://example.com"
 
 
@@ -88,7 +88,7 @@ async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_
     model = Speaker("Done.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "zero")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         w.slack.api.faults.add("users.info", "503", 2)
         one = w.slack.say(w.bob, w.dm, "onee")
         w.slack.edit(one, "one")
@@ -96,8 +96,8 @@ async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_
         gone = w.slack.say(w.alice, w.dm, "three")
         w.slack.remove(gone)
         last = w.slack.say(w.alice, w.dm, "four")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.answer(last)
+        await w.slack.wait_for_answer(last)
         texts = [ask.input[-1].text for ask in model.asks]
         assert texts == ["zero", "one", "two", "four"]

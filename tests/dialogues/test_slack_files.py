@@ -19,19 +19,19 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what is this?", files=[CSV, HTML])
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         files = model.asks[0].input[-1].files
         assert [(file.name, file.type) for file in files] == [CSV[:2], HTML[:2]]
-        _, data = await w.bot.engine.files.get(files[0].id)
+        _, data = await w.bot.engine.records.files.get(files[0].id)
         assert data == CSV[2]
-        assert len(w.slack.answers(said)) == 1
+        assert len(w.slack.finished_answers(said)) == 1
 
 
 async def test_a_file_alone_is_a_message_in_a_direct_message(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "", files=[CSV])
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         assert [file.name for file in model.asks[0].input[-1].files] == ["orders.csv"]
 
 
@@ -44,7 +44,7 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
         said = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         heard = model.asks[0].input[-1]
         assert (heard.files, "orders.csv could not be fetched" in heard.text) == ((), True)
         if trouble == "too large":
@@ -57,12 +57,12 @@ async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
         said = w.slack.say(w.alice, w.dm, "look")
         forged = w.slack.workspace.clock.ts()
         w.slack.event(said.event() | {"channel": w.dm.id, "ts": forged, "files": [file]})
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         assert w.slack.api.calls["download"] == 0
 
 
 async def made(w: Workplace, *names: str) -> tuple[File, ...]:
-    put = w.bot.engine.files.put
+    put = w.bot.engine.records.files.put
     owner = Person("slack", w.alice.id)
     return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
 
@@ -72,7 +72,7 @@ async def test_files_of_an_answer_come_once_into_its_thread(tmp_path: Path, faul
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         if fault:
             w.slack.api.faults.add("files.completeUploadExternal", fault, 1)
         files = await made(w, "a.csv", "b.csv")

@@ -17,9 +17,9 @@ from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolConte
 from core.ports.tools import Tool
 from core.rights.policy import GUEST, UNKNOWN
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
-from tests.fakes.slack import TEAM, Json, Someone
+from tests.fakes.slack import TEAM, Json, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Board, NoPosts, WatchedInbox
 
@@ -28,20 +28,22 @@ OTHER = "T0OTHER"
 
 
 def setting(*allow: str, inbox: WatchedInbox | None = None) -> Setting:
-    chosen = choices(policy=allow_list(frozenset(allow)))
+    chosen = make_choices(policy=allow_list(frozenset(allow)))
     return Setting(chosen=chosen, board=BOARD, inbox=inbox.over if inbox else lambda over: over)
 
 
-def guest(w: Workplace, kind: str = "multi") -> Someone:
+def guest(w: Workplace, kind: str = "multi") -> SlackPerson:
     eve = w.slack.person("Eve", guest=kind)
     w.general.members.add(eve.id)
     return eve
 
 
-async def refused(w: Workplace, who: Someone, words: str = GUEST) -> None:
-    await w.slack.until(lambda: any(p.seen_by == who.id for p in w.slack.private(w.general.id)))
-    (told,) = [post for post in w.slack.private(w.general.id) if post.seen_by == who.id]
-    assert told.shown == words
+async def refused(w: Workplace, who: SlackPerson, words: str = GUEST) -> None:
+    await w.slack.wait_until(
+        lambda: any(p.seen_by == who.id for p in w.slack.ephemeral_posts(w.general.id))
+    )
+    (told,) = [post for post in w.slack.ephemeral_posts(w.general.id) if post.seen_by == who.id]
+    assert told.visible_text == words
 
 
 @pytest.mark.parametrize("kind", ["multi", "single"])
@@ -52,7 +54,7 @@ async def test_a_guest_is_refused_alone(tmp_path: Path, kind: str) -> None:
         await refused(w, eve)
         assert w.slack.workspace.by_bot(w.general.id) == []
         ours = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(ours)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
 
 
 async def test_the_workspaces_name_means_no_guest(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ async def test_a_guest_who_is_named_is_answered(tmp_path: Path, named: str) -> N
                 "channel": f"slack:{w.general.id}", "everybody": "*"}[named]  # fmt: skip
         await w.restart(setting(name))
         said = w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 
 
 async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path) -> None:
@@ -79,28 +81,28 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         eve = guest(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         card = Card("abc234", "proposal", "Update 1 row", "", actions=("approve",))
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Shall I?", parts=("Shall I?",), cards=(card,)))
         post = w.slack.workspace.by_bot(w.general.id)[-1]
         await w.slack.click(eve, post, "Approve").acked.wait()
-        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 1)
+        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 1)
         typed = w.slack.command(eve, w.general, "/quick-command", "joke")
-        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 2)
+        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
         assert typed.response == {}
         asked = w.slack.command(eve, w.general, "/quick-command", "")
         await asked.acked.wait()
         assert asked.response["text"] == GUEST
         await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
-        assert {told.shown for told in w.slack.private(w.general.id)} == {GUEST}
+        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {GUEST}
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
-        refused, _ = await w.bot.engine.audit.read(event="refused")
+        refused, _ = await w.bot.engine.records.audit.read(event="refused")
         assert [line["right"] for line in refused] == ["chat"] * 4
         assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
-        w.slack.opens_home(eve)
-        await w.slack.until(lambda: w.slack.workspace.homes)
+        w.slack.open_home(eve)
+        await w.slack.wait_until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[eve.id])
         assert ("you are a guest" in shown, "echo" in shown) == (True, False)
 
@@ -126,11 +128,11 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
-        assert (await w.slack.answer(again)).shown == "You said: and now?"
+        assert (await w.slack.wait_for_answer(again)).visible_text == "You said: and now?"
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
-    noted, _ = await w.bot.engine.audit.read(event="refused")
+    noted, _ = await w.bot.engine.records.audit.read(event="refused")
     assert list(noted) == []
 
 
@@ -141,12 +143,12 @@ async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: said.reactions == {WAITS})
+        await w.slack.wait_until(lambda: said.reactions == {WAITS})
         assert w.slack.workspace.by_bot(w.general.id) == []
         held.release()
-        assert (await w.slack.answer(said)).shown == "You said: hello"
-        await w.slack.until(lambda: not said.reactions)
-        assert w.slack.private(w.general.id) == []
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        await w.slack.wait_until(lambda: not said.reactions)
+        assert w.slack.ephemeral_posts(w.general.id) == []
 
 
 async def test_a_slack_that_does_not_answer_is_waited_for(
@@ -156,9 +158,9 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", "503", 8)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(said, seconds=60)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said, seconds=60)).visible_text == "You said: hello"
         assert w.slack.api.calls["users.info"] == 9
-        assert w.slack.private(w.general.id) == []
+        assert w.slack.ephemeral_posts(w.general.id) == []
 
 
 async def test_who_is_not_known_in_time_is_asked_to_try_again(
@@ -180,10 +182,10 @@ async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path
     async with workplace(tmp_path, chosen) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: inbox.messages)
-        await w.slack.until(lambda: w.slack.api.calls["users.info"])
-        assert await w.bot.engine.inbox.cancel(1)
-        assert (await w.slack.answer(said)).shown == "_Stopped._"
+        await w.slack.wait_until(lambda: inbox.messages)
+        await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
+        assert await w.bot.engine.records.inbox.cancel(1)
+        assert (await w.slack.wait_for_answer(said)).visible_text == "_Stopped._"
         held.release()
 
 
@@ -191,12 +193,12 @@ async def test_a_restart_while_somebody_waits_answers_them(tmp_path: Path) -> No
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: w.slack.api.calls["users.info"])
-        await w.slack.deliveries.settled()
+        await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
+        await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
         held.release()
-        assert (await w.slack.answer(said)).shown == "You said: hello"
-        assert w.slack.private(w.general.id) == []
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        assert w.slack.ephemeral_posts(w.general.id) == []
 
 
 async def test_who_becomes_a_guest_is_one_within_five_minutes(
@@ -204,11 +206,11 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.alice.guest = "single"
         now[0] += 299
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -220,14 +222,14 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
     )
     model = EchoModel()
     tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
-    chosen = choices(model, tools, allow_list())
+    chosen = make_choices(model, tools, allow_list())
     async with workplace(tmp_path, Setting(chosen=chosen)) as w:
         ask = f"{w.slack.bot} hello"
-        await w.slack.answer(w.slack.say(w.alice, w.general, ask))
+        await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
         monkeypatch.setattr("core.conversation.admission.CONFIRM_SECONDS", 0.05)
         monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.05)
@@ -237,14 +239,14 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
         now[0] += 23 * 3600
         said = w.slack.say(w.alice, w.general, ask)
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         offered = [[tool.name for tool in asked.tools] for asked in model.asks]
         assert offered == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
         await refused(w, w.alice, UNKNOWN)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
-        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 2)
+        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
         assert len(model.asks) == 2
 
 
@@ -277,15 +279,15 @@ class Shelf:
 
 async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting()) as w:
-        await w.slack.until(lambda: w.bot.slack.directory.is_complete)
+        await w.slack.wait_until(lambda: w.bot.slack.directory.is_complete)
         w.slack.api.faults.add("users.info", "missing_scope", 0)
-        zoe = w.slack.joins("Zoe")
+        zoe = w.slack.join("Zoe")
         w.general.members.add(zoe.id)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         said = w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
-        w.slack.changes(zoe, guest="single")
-        await w.slack.deliveries.settled()
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        w.slack.change_person(zoe, guest="single")
+        await w.slack.deliveries.wait_for_deliveries()
         w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
         await refused(w, zoe)
 
@@ -296,7 +298,7 @@ async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
         guests = [guest(w) for _ in range(8)]
         for eve in guests:
             w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 8)
+        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 8)
         limiter = w.bot.slack.limiter
         for _ in range(5):
             await limiter.turn("chat.postMessage", w.general.id, 0.0)
@@ -314,8 +316,8 @@ async def test_an_event_that_contradicts_itself_is_an_outsiders(tmp_path: Path, 
     inbox = WatchedInbox()
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", **LIES[lie])
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        assert "members of this workspace" in w.slack.private(w.general.id)[0].shown
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        assert "members of this workspace" in w.slack.ephemeral_posts(w.general.id)[0].visible_text
         assert w.slack.workspace.by_bot(w.general.id) == []
         assert inbox.messages[0].address.workspace == TEAM
         assert inbox.messages[0].author.workspace != TEAM
@@ -325,7 +327,7 @@ async def test_an_event_of_another_workspace_is_an_outsiders(tmp_path: Path) -> 
     inbox = WatchedInbox()
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
-        await w.slack.until(lambda: w.slack.private(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
         (heard,) = {message.address.workspace for message in inbox.messages}
         assert heard == TEAM
         assert w.slack.workspace.by_bot(w.general.id) == []
@@ -339,7 +341,7 @@ async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_p
         w.slack.say(eve, w.general, f"{w.slack.bot} hello", team=TEAM, user_team=TEAM)
         await refused(w, eve)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 
 
 @pytest.mark.parametrize("claim", ["user", "team"])
@@ -352,9 +354,9 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path, cl
             lies |= {"team": {"id": OTHER, "domain": "other"}}
         sent = w.slack.submit(w.bob, w.slack.workspace.views[0], {"slug": "joke"}, lies)
         await sent.acked.wait()
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        (told,) = w.slack.private(w.general.id)
-        assert (told.seen_by, "membros deste workspace" in told.shown) == (w.bob.id, True)
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        (told,) = w.slack.ephemeral_posts(w.general.id)
+        assert (told.seen_by, "membros deste workspace" in told.visible_text) == (w.bob.id, True)
         assert w.slack.workspace.by_bot(w.general.id) == []
 
 
@@ -362,5 +364,5 @@ async def test_a_command_from_another_workspace_is_an_outsiders(tmp_path: Path) 
     async with workplace(tmp_path, setting()) as w:
         typed = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
         await typed.acked.wait()
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        assert "membros deste workspace" in w.slack.private(w.general.id)[0].shown
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        assert "membros deste workspace" in w.slack.ephemeral_posts(w.general.id)[0].visible_text

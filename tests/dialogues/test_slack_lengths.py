@@ -49,12 +49,12 @@ def letters(text: str) -> str:
 
 
 def shown(posts: list[Post]) -> str:
-    return letters("".join(post.shown for post in posts))
+    return letters("".join(post.visible_text for post in posts))
 
 
 async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
-    await w.slack.until(lambda: shown(w.slack.answers(said)) == letters(text))
-    return w.slack.answers(said)
+    await w.slack.wait_until(lambda: shown(w.slack.finished_answers(said)) == letters(text))
+    return w.slack.finished_answers(said)
 
 
 def pieces(text: str, size: int = 1500) -> list[str]:
@@ -81,7 +81,7 @@ async def test_grown_by_edits_or_as_a_stream(tmp_path: Path, where: str, name: s
         place = w.general if where == "general" else w.dm
         said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(len(model.pieces) // 2)
-        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
         model.finish()
         await stands(w, said, text)
         assert (
@@ -99,7 +99,7 @@ async def test_after_a_restart(tmp_path: Path, where: str, name: str) -> None:
         place = w.general if where == "general" else w.dm
         said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(8)
-        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
         await w.restart(Setting(Says(text)))
         await stands(w, said, text)
 
@@ -111,16 +111,18 @@ async def test_with_cards(tmp_path: Path, name: str, cards: int) -> None:
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         w.slack.api.limits.on = False
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         parts = reply.split(text)
         many = tuple(replace(CARD, id=f"abc23{n}") for n in range(cards))
         await reply.finish(Answer(text, parts=parts, cards=many))
-        *texts, last = w.slack.answers(said)[1:]
+        *texts, last = w.slack.finished_answers(said)[1:]
         assert len(texts) + 1 == len(parts)
         assert "Approve" in last.buttons
         body = [block for block in last.blocks if block["type"] == "markdown"]
-        told = "".join(post.shown for post in texts) + "".join(block["text"] for block in body)
+        told = "".join(post.visible_text for post in texts) + "".join(
+            block["text"] for block in body
+        )
         assert letters(told) == letters(text)
 
 
@@ -134,7 +136,7 @@ async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
         w.slack.api.faults.add(method, "msg_too_long", 1)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         model.finish()
         await stands(w, said, text)
 
@@ -157,8 +159,8 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
         model.go(3)
         if " " in text or where == "general":  # a stream begins with whole words
             first = "chat.postMessage" if where == "general" else "chat.startStream"
-            await w.slack.until(lambda: w.slack.api.calls[first])
+            await w.slack.wait_until(lambda: w.slack.api.calls[first])
         model.finish()
-        await w.slack.until(
-            lambda: sorted(shown(w.slack.answers(said))) == sorted(letters(text)), 30
+        await w.slack.wait_until(
+            lambda: sorted(shown(w.slack.finished_answers(said))) == sorted(letters(text)), 30
         )

@@ -28,12 +28,12 @@ async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me of bridges")
-        await w.slack.until(lambda: w.slack.workspace.session_log)
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
         (begun,) = w.slack.workspace.session_log
         assert (begun["status"], begun["title"]) == ("processing", "tell me of bridges")
         assert w.slack.workspace.by_bot(w.general.id) == []
         model.finish()
-        assert (await w.slack.answer(said)).shown == WHOLE
+        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
         assert w.calls("assistant.threads.setStatus") == []
 
@@ -48,13 +48,13 @@ async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
         if w.slack.workspace.agent:
             w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.statuses)
+        await w.slack.wait_until(lambda: w.slack.workspace.statuses)
         status = w.slack.workspace.statuses[0]
         assert (status["thread_ts"], status["status"]) == (said.ts, "is thinking…")
         model.finish()
-        assert (await w.slack.answer(said)).shown == WHOLE
+        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
         again = w.slack.say(w.alice, w.dm, "again")
-        await w.slack.answer(again)
+        await w.slack.wait_for_answer(again)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 1
         assert f"sessions: {error}" in (await w.bot.slack.health()).words
 
@@ -63,11 +63,11 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log)
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
         other = Speaker(*WORDS)
         other.finish()
         await w.restart(Setting(other))
-        assert (await w.slack.answer(said)).shown == WHOLE
+        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
 
 
@@ -77,7 +77,7 @@ async def test_a_quick_answer_shows_no_status(
     monkeypatch.setattr("adapters.slack.surface.SOON", 5.0)
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         assert w.calls("agents.sessions.setStatus") == []
         assert w.calls("assistant.threads.setStatus") == []
 
@@ -89,16 +89,18 @@ async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path, native: b
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.agent = native
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
+        await w.slack.wait_until(
+            lambda: w.slack.workspace.session_log or w.slack.workspace.statuses
+        )
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         (post,) = w.slack.workspace.by_bot(w.general.id)
         assert ("Stop" in post.buttons) is not native
         model.go()
-        await w.slack.until(lambda: "was built" in post.shown)
+        await w.slack.wait_until(lambda: "was built" in post.visible_text)
         model.finish()
-        assert await w.slack.answer(said) is post
-        await w.slack.until(lambda: post.shown == WHOLE)
+        assert await w.slack.wait_for_answer(said) is post
+        await w.slack.wait_until(lambda: post.visible_text == WHOLE)
         assert not post.buttons
         assert not w.calls("chat.startStream")
 
@@ -108,12 +110,12 @@ async def test_where_nobody_would_hear_slacks_stop_there_is_ours(tmp_path: Path)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.stop_subscribed = False
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log)
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         assert "Stop" in w.slack.workspace.by_bot(w.general.id)[0].buttons
         model.finish()
-        await w.slack.reads(said, WHOLE)
+        await w.slack.wait_for_answers(said, WHOLE)
 
 
 @pytest.mark.parametrize("where", ["general", "dm"])
@@ -126,18 +128,22 @@ async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native
         if not native:  # a stream has no button of ours
             w.slack.api.faults.add("chat.startStream", "unknown_method", 0)
         said = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
+        await w.slack.wait_until(
+            lambda: w.slack.workspace.session_log or w.slack.workspace.statuses
+        )
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(place.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(place.id))
         (post,) = w.slack.workspace.by_bot(place.id)
         if native:
             w.slack.stop(w.alice, place, said.ts)
         else:
             w.slack.click(w.alice, post, "Stop")
-        await w.slack.until(lambda: "Stopped." in post.shown and post in w.slack.answers(said))
-        assert post.shown.startswith("The bridge")
-        assert w.slack.answers(said) == [post]
-        await w.slack.deliveries.settled()
+        await w.slack.wait_until(
+            lambda: "Stopped." in post.visible_text and post in w.slack.finished_answers(said)
+        )
+        assert post.visible_text.startswith("The bridge")
+        assert w.slack.finished_answers(said) == [post]
+        await w.slack.deliveries.wait_for_deliveries()
 
 
 @pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])
@@ -147,28 +153,30 @@ async def test_a_stop_that_only_the_stream_is_told_of_ends_it_too(
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log)
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         (post,) = w.slack.workspace.by_bot(w.dm.id)
         w.slack.stop_streams(w.dm, said.ts)  # the event is lost on its way
         if method == "chat.appendStream":
             model.go()
-            await w.slack.until(lambda: "Stopped." in post.shown)
-            assert not post.shown.endswith("stone by stone.")
+            await w.slack.wait_until(lambda: "Stopped." in post.visible_text)
+            assert not post.visible_text.endswith("stone by stone.")
         else:
             model.finish()
-        await w.slack.until(lambda: w.slack.answers(said) == [post])
+        await w.slack.wait_until(lambda: w.slack.finished_answers(said) == [post])
         assert len(w.slack.workspace.by_bot(w.dm.id)) == 1
 
 
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
         w.slack.stop(w.alice, w.general, said.ts)
-        await w.slack.until(lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active")
+        await w.slack.wait_until(
+            lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active"
+        )
 
 
 async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) -> None:
@@ -176,7 +184,7 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")
         said.reactions.add("hourglass_flowing_sand")
         posts = NoPosts()
@@ -186,34 +194,34 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
         await reply.finish(Answer("Hello.", parts=("Hello.",)))
         await reply.rest()
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
-        await w.slack.until(lambda: not said.reactions)
+        await w.slack.wait_until(lambda: not said.reactions)
 
 
 async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.until(lambda: w.slack.workspace.session_log)
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         w.slack.stop(w.bob, w.general, said.ts)
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        (refusal,) = w.slack.private(w.general.id)
+        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        (refusal,) = w.slack.ephemeral_posts(w.general.id)
         assert refusal.seen_by == w.bob.id
         model.finish()
-        await w.slack.reads(said, WHOLE)
+        await w.slack.wait_for_answers(said, WHOLE)
 
 
 async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "two")
-        await w.slack.until(lambda: two.reactions)
+        await w.slack.wait_until(lambda: two.reactions)
         model.finish()
-        assert (await w.slack.answer(two)).shown == WHOLE
-        await w.slack.until(lambda: not two.reactions)
+        assert (await w.slack.wait_for_answer(two)).visible_text == WHOLE
+        await w.slack.wait_until(lambda: not two.reactions)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +238,13 @@ async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, met
         w.slack.api.faults.add(method, "unknown_method", 0)
         w.slack.say(w.alice, w.dm, "one")
         two = w.slack.say(w.alice, w.dm, "two")
-        await w.slack.until(lambda: w.slack.api.calls[method])
+        await w.slack.wait_until(lambda: w.slack.api.calls[method])
         go_on.set()
-        await w.slack.answer(two)
+        await w.slack.wait_for_answer(two)
         tried = w.slack.api.calls[method]
         for number in range(3):
             said = w.slack.say(w.alice, w.dm, str(number))
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         assert w.slack.api.calls[method] == tried > 0
 
 
@@ -245,18 +253,18 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         model.go()
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         (post,) = w.slack.workspace.by_bot(w.general.id)
         model.go()
         # Ponte edits the post only once it has recorded which turn it belongs to.
-        await w.slack.until(lambda: "was built" in post.shown)
+        await w.slack.wait_until(lambda: "was built" in post.visible_text)
         w.slack.remove(post)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=said)
         # the turn has stopped, although its model has said nothing since
-        await w.slack.until(lambda: len(model.asks) == 2)
+        await w.slack.wait_until(lambda: len(model.asks) == 2)
         model.finish()
-        await w.slack.answer(again)
+        await w.slack.wait_for_answer(again)
         assert {post.user for post in w.slack.workspace.by_bot(w.general.id)} == {BOT_USER}
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1
 
@@ -266,12 +274,12 @@ async def test_an_answer_that_was_deleted_when_done_stays_away_after_a_restart(
 ) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        w.slack.remove(await w.slack.answer(said))
-        await w.slack.deliveries.settled()
+        w.slack.remove(await w.slack.wait_for_answer(said))
+        await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
         other = w.slack.say(w.alice, w.general, f"{w.slack.bot} else")
-        await w.slack.answer(other)
-        assert w.slack.answers(said) == []
+        await w.slack.wait_for_answer(other)
+        assert w.slack.finished_answers(said) == []
 
 
 async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
@@ -282,13 +290,13 @@ async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
     async with workplace(tmp_path, Setting(model)) as w:
         places = [w.slack.channel(str(number), w.alice) for number in range(40)]
         said = [w.slack.say(w.alice, place, f"{w.slack.bot} tell me") for place in places]
-        await w.slack.until(lambda: len(model.asks) == 40)
+        await w.slack.wait_until(lambda: len(model.asks) == 40)
         model.go(40)
-        await w.slack.until(
-            lambda: any("The bridge" in p.shown for p in w.slack.workspace.posts.values())
+        await w.slack.wait_until(
+            lambda: any("The bridge" in p.visible_text for p in w.slack.workspace.posts.values())
         )
         model.finish()
         for post in said:
-            await w.slack.reads(post, WHOLE)
+            await w.slack.wait_for_answers(post, WHOLE)
         assert 0 < w.slack.api.calls["chat.update"] <= 20
         assert w.slack.api.refusals.total() == 0

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.connection import PING
+from adapters.slack.connection import PING_SECONDS
 from core.domain.messages import turn_id
 from core.domain.records import Ask
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
-from tests.fakes.slack import TEAM, Place, Post
+from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Says, Speaker, WatchedInbox
 
 
-async def asked(w: Workplace, places: list[Place], messages: int) -> None:
+async def asked(w: Workplace, places: list[SlackChannel], messages: int) -> None:
     """Alice asks in each place, and gets one answer to each message, in order."""
     said = [
         w.slack.say(w.alice, places[number % len(places)], f"{w.slack.bot} {number}")
         for number in range(messages)
     ]
     for post in said:
-        await w.slack.answer(post, seconds=60)
-    await w.slack.deliveries.settled()
+        await w.slack.wait_for_answer(post, seconds=60)
+    await w.slack.deliveries.wait_for_deliveries()
     for number, post in enumerate(said):
-        await w.slack.reads(post, f"You said: {number}")
+        await w.slack.wait_for_answers(post, f"You said: {number}")
 
 
 @pytest.mark.parametrize("how", ["429", "500", "503", "lost", "cut", "internal_error"])
@@ -47,11 +47,11 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_agai
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         w.slack.deliveries.retry_delays = (0.0, 0.0, 0.0)
         said = w.slack.say(w.alice, w.dm, "hello")
-        await w.slack.until(lambda: inbox.refused == 1)
+        await w.slack.wait_until(lambda: inbox.refused == 1)
         w.slack.deliveries.give_up()
-        await w.slack.until(lambda: inbox.refused == 2)
+        await w.slack.wait_until(lambda: inbox.refused == 2)
         w.slack.deliveries.give_up()
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         (delivery,) = [d for d in w.slack.deliveries.all if d.payload["event"]["ts"] == said.ts]
         assert delivery.attempts == 3
         assert inbox.refused == 2
@@ -63,8 +63,8 @@ async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
     async with workplace(tmp_path) as w:
         w.slack.say(w.alice, w.dm, "warm up")
         w.slack.deliveries.drop()
-        await run_ready()  # until the break is noticed; it is looked for once in PING seconds
-        LoopClock().skip(PING)
+        await run_ready()  # until the break is noticed; it is looked for once in PING_SECONDS
+        LoopClock().skip(PING_SECONDS)
         await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
         await w.slack.deliveries.refresh()
         await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
@@ -89,7 +89,7 @@ async def test_every_event_is_acknowledged_also_those_nobody_asked_for(tmp_path:
         for kind in ("file_shared", "team_join", "reaction_added", "message_metadata_posted"):
             w.slack.event({"type": kind, "user": w.alice.id, "event_ts": "1.0"})
         w.slack.say(w.alice, w.general, "topic", subtype="channel_topic")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert [d.attempts for d in w.slack.deliveries.all] == [1] * 5
 
 
@@ -107,8 +107,10 @@ async def test_blocks_that_slack_refuses_cost_only_the_layout(tmp_path: Path) ->
         w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
         w.slack.api.faults.add("chat.update", "invalid_blocks", 1)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
-        await w.slack.until(
-            lambda: any(a.shown.count("word") == 1000 for a in w.slack.answers(said))
+        await w.slack.wait_until(
+            lambda: any(
+                a.visible_text.count("word") == 1000 for a in w.slack.finished_answers(said)
+            )
         )
 
 
@@ -118,10 +120,10 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
     async with workplace(tmp_path, Setting(EchoModel())) as w:
         w.general.archived = True
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
         w.general.archived = False
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} two", thread=said)
-        assert "is_archived" in (await w.slack.answer(again)).shown
+        assert "is_archived" in (await w.slack.wait_for_answer(again)).visible_text
 
 
 @pytest.fixture
@@ -154,10 +156,10 @@ async def test_what_passes_is_waited_for(tmp_path: Path, method: str, error: str
         place = w.dm if "Stream" in method else w.general
         said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
-        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"]
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"]
                             or w.slack.api.calls["chat.startStream"])  # fmt: skip
         model.finish()
-        await w.slack.reads(said, "One two three.")
+        await w.slack.wait_for_answers(said, "One two three.")
         assert len(w.slack.workspace.by_bot(place.id)) == 1
 
 
@@ -165,14 +167,14 @@ async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
-        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
         health = await w.bot.slack.health()
         assert (health.state, "token_revoked" in health.words) == ("failing", True)
         w.slack.api.revoked = False
-        await w.slack.reads(said, "One two three.")
+        await w.slack.wait_for_answers(said, "One two three.")
         assert (await w.bot.slack.health()).state == "on"
 
 
@@ -182,13 +184,13 @@ async def test_an_answer_that_waited_for_its_token_is_posted_by_the_next_process
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
-        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
         w.slack.api.revoked = False
         await w.restart()
-        await w.slack.reads(said, "One two three.")
+        await w.slack.wait_for_answers(said, "One two three.")
 
 
 @pytest.mark.usefixtures("growing")
@@ -199,23 +201,23 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
         w.slack.api.faults.add(method, "?the_moon_is_full", 0)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
         model.go(2)
-        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
         model.finish()
-        await w.slack.until(lambda: w.slack.api.calls[method] > 1 or method == "chat.update")
+        await w.slack.wait_until(lambda: w.slack.api.calls[method] > 1 or method == "chat.update")
         await ended(w, said)
         tried = w.slack.api.calls[method]
         w.slack.api.faults.end(method)
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and?", thread=said)
-        answer = await w.slack.answer(again)
-        assert "the_moon_is_full" in answer.shown
+        answer = await w.slack.wait_for_answer(again)
+        assert "the_moon_is_full" in answer.visible_text
         assert w.slack.api.calls[method] <= tried + 2
 
 
 async def ended(w: Workplace, said: Post) -> None:
     """Until the turn of this message is over, however it ended."""
     turn = turn_id(f"slack:{TEAM}:{said.channel}:{said.ts}")
-    seq = (await w.bot.engine.journal.turn_of(turn)).seq
-    await w.bot.engine.inbox.answer_of(seq)
+    seq = (await w.bot.engine.records.journal.turn_of(turn)).seq
+    await w.bot.engine.records.inbox.answer_of(seq)
 
 
 @pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])
@@ -235,10 +237,10 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
                                f"{w.slack.bot} hello")  # fmt: skip
             if number < 3:
                 held = w.slack.api.hold("agents.sessions.setStatus")
-                await held.reached()
+                await held.wait_until_reached()
                 held.release()
             thinking.release()
-            await w.slack.answer(said)
+            await w.slack.wait_for_answer(said)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 3
         assert f"sessions: {error.removeprefix('?')}" in (await w.bot.slack.health()).words
 
@@ -248,9 +250,9 @@ async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_p
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.until(lambda: model.asks)
+        await w.slack.wait_until(lambda: model.asks)
         w.slack.remove(said)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         model.finish()
         await ended(w, said)
         assert w.slack.workspace.by_bot(w.general.id) == []

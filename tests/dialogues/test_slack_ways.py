@@ -45,11 +45,11 @@ class Ways:
 def top(w: Workplace) -> list[str]:
     """The bot's finished posts at the channel's top level."""
     posts = w.slack.workspace.by_bot(w.general.id)
-    return [p.shown for p in posts if not p.thread_ts and "Stop" not in p.buttons]
+    return [p.visible_text for p in posts if not p.thread_ts and "Stop" not in p.buttons]
 
 
 async def reads(w: Workplace, *texts: str) -> None:
-    await w.slack.until(lambda: top(w) == list(texts))
+    await w.slack.wait_until(lambda: top(w) == list(texts))
 
 
 async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Path) -> None:
@@ -57,18 +57,18 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
     async with workplace(tmp_path, Setting(options=ways.options)) as w:
         ways.of(w)
         one = w.slack.say(w.alice, w.general, "how many bolts?")
-        await w.slack.reads(one, "You said: how many bolts?")
+        await w.slack.wait_for_answers(one, "You said: how many bolts?")
         w.slack.say(w.bob, w.general, "and nuts?", thread=one)
-        await w.slack.reads(one, "You said: how many bolts?", "You said: and nuts?")
+        await w.slack.wait_for_answers(one, "You said: how many bolts?", "You said: and nuts?")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} washers?", thread=one)
         w.slack.say(w.bob, w.general, "thank you", thread=one)
         told = ["how many bolts?", "and nuts?", "washers?", "thank you"]
-        await w.slack.reads(one, *(f"You said: {words}" for words in told))
-        await w.slack.deliveries.settled()
+        await w.slack.wait_for_answers(one, *(f"You said: {words}" for words in told))
+        await w.slack.deliveries.wait_for_deliveries()
         assert len(w.slack.workspace.by_bot(w.general.id)) == 4, "nobody is told that it waits"
         other = w.slack.channel("other", w.alice)
         w.slack.say(w.alice, other, "just among us")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert w.slack.workspace.by_bot(other.id) == []
 
 
@@ -79,16 +79,16 @@ async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path
         told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
         w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
         w.slack.say(w.bob, w.general, "swordfish? I see", thread=told)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert w.slack.workspace.by_bot(w.general.id) == []
         assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
         both = w.slack.say(w.alice, w.general, f"{w.bob.mention} {w.slack.bot} who is first?")
-        assert "who is first?" in (await w.slack.answer(both)).shown
+        assert "who is first?" in (await w.slack.wait_for_answer(both)).visible_text
         asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} what is it?", thread=told)
-        await w.slack.answer(asked)
+        await w.slack.wait_for_answer(asked)
         assert "swordfish is ready" in model.asks[-1].input[0].text
         more = w.slack.say(w.alice, w.general, "and where?", thread=told)
-        assert (await w.slack.answer(more)).shown == "You said: and where?"
+        assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and where?"
 
 
 async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: P
         ways.of(w)
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         ours = w.slack.say(w.alice, w.general, "can you?")
-        await w.slack.answer(ours)
+        await w.slack.wait_for_answer(ours)
         await w.restart()
         w.slack.say(w.bob, w.general, "I can", thread=theirs)
         w.slack.say(w.bob, w.general, "can I?", thread=ours)
-        await w.slack.reads(ours, "You said: can you?", "You said: can I?")
-        assert w.slack.answers(theirs) == []
+        await w.slack.wait_for_answers(ours, "You said: can you?", "You said: can I?")
+        assert w.slack.finished_answers(theirs) == []
 
 
 async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
         ways.of(w)
         alert = w.slack.alert(w.general, attachments=[{"title": "Disk is full"}])
         first = w.slack.say(w.alice, w.general, "what is this?", thread=alert)
-        await w.slack.answer(first)
+        await w.slack.wait_for_answer(first)
         assert "Disk is full" in model.asks[0].input[0].text
         model.delay = 0.05
         w.slack.say(w.alice, w.general, "since when?", thread=alert)
         last = w.slack.say(w.bob, w.general, "who knows?", thread=alert)
         w.slack.alert(w.general, attachments=[{"title": "Disk is fuller"}], thread=alert)
-        await w.slack.answer(last, 2)
+        await w.slack.wait_for_answer(last, 2)
         assert "since when?" not in "".join(i.text for i in model.asks[2].input[:-1])
 
 
@@ -131,7 +131,7 @@ async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> 
         w.slack.say(w.alice, w.general, "Alice has joined", subtype="channel_join")
         w.slack.say(w.alice, w.general, "is it?")
         await reads(w, "You said: is it?")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert top(w) == ["You said: is it?"], "what it says itself is told it, too"
 
 
@@ -151,16 +151,16 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(options=ways.options)) as w:
         ways.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         ways.now = EVERYTHING
         said = w.slack.say(w.alice, w.general, "somebody?")
-        await w.slack.answer(said)
+        await w.slack.wait_for_answer(said)
         w.slack.say(w.bob, w.general, "indeed", thread=said)
-        await w.slack.answer(said, 2)
+        await w.slack.wait_for_answer(said, 2)
         ways.now = OwnWay()
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
         ways.now = BOTH
         w.slack.say(w.alice, w.general, "here?")
@@ -177,10 +177,10 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
         await reads(w, "You said: one", "You said: two")
         w.slack.say(w.alice, w.general, "not for it")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} three", thread=one)
-        assert (await w.slack.answer(one)).shown == "You said: three"
+        assert (await w.slack.wait_for_answer(one)).visible_text == "You said: three"
         again = w.slack.say(w.alice, w.general, "four", thread=one)
-        await w.slack.answer(again)
-        await w.slack.deliveries.settled()
+        await w.slack.wait_for_answer(again)
+        await w.slack.deliveries.wait_for_deliveries()
         assert len(top(w)) == 2
         whole = f"slack:T0PONTE:{w.general.id}"
         keys = [ask.thread.conversation for ask in model.asks]
@@ -197,7 +197,7 @@ async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> Non
         await reads(w, "You said: 42 bolts")
         (answer,) = w.slack.workspace.by_bot(w.general.id)
         asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} why so many?", thread=answer)
-        await w.slack.answer(asked)
+        await w.slack.wait_for_answer(asked)
         assert "'Ponte': You said: 42 bolts" in model.asks[1].input[0].text
 
 
@@ -222,10 +222,10 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
         gone = w.slack.say(w.alice, w.general, "third")
         w.slack.edit(edited, "second")
         w.slack.remove(gone)
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         go_on.set()
         await reads(w, "You said: first", "You said: second")
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert [ask.input[-1].text for ask in model.asks] == ["first", "second"]
 
 
@@ -235,10 +235,10 @@ async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
         ways.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: said.reactions)
+        await w.slack.wait_until(lambda: said.reactions)
         go_on.set()
         await reads(w, "You said: hello")
-        await w.slack.until(lambda: not said.reactions)
+        await w.slack.wait_until(lambda: not said.reactions)
 
 
 def waiting() -> tuple[EchoModel, asyncio.Event]:
@@ -256,10 +256,10 @@ async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
         ways.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.until(lambda: said.reactions)
+        await w.slack.wait_until(lambda: said.reactions)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} stop")
-        await w.slack.until(lambda: any("topped" in words for words in top(w)))
-        await w.slack.until(lambda: not said.reactions)
+        await w.slack.wait_until(lambda: any("topped" in words for words in top(w)))
+        await w.slack.wait_until(lambda: not said.reactions)
 
 
 async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
     async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
         ways.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
-        await w.slack.until(lambda: top(w) or w.slack.private(w.general.id))
-        shown = await w.bot.engine.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
+        await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
+        shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
         assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
 
 
@@ -287,7 +287,7 @@ async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) 
         done = replace(CARD, state="Approved by Bob", actions=())
         reply = w.bot.slack.reply(click.reply_to, NoPosts())
         await reply.finish(Answer("Done.", parts=("Done.",), cards=(done,)))
-        assert "Approved by Bob" in post.shown
+        assert "Approved by Bob" in post.visible_text
         assert not post.thread_ts
         assert not post.buttons
 
@@ -317,7 +317,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
 
 
 async def answered(w: Workplace, words: str) -> Answer:
-    files = w.bot.engine.files
+    files = w.bot.engine.records.files
     name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
     file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")
     return Answer(words, parts=(words,), files=(file,))

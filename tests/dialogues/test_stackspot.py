@@ -14,7 +14,7 @@ from core.rights.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import capped, message, spends
+from tests.fakes.choices import fixed_caps, make_message, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 
@@ -25,9 +25,9 @@ def bot(theatre: Theatre, stackspot: FakeStackSpot) -> Bot:
 
 
 async def with_file(stage: Stage, text: str, name: str, data: bytes, key: str) -> Answer:
-    said = message(text, key)
+    said = make_message(text, key)
     where = said.address.conversation
-    file = await stage.engine.files.put(key, name, "text/plain", data, said.author, where)
+    file = await stage.engine.records.files.put(key, name, "text/plain", data, said.author, where)
     attached = Attachment(name, file.type, file.size, file.id)
     return await stage.asks(replace(said, attachments=(attached,)))
 
@@ -54,7 +54,7 @@ async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
         long = await stage.said("quick-command explain b")
         assert "20,000 characters" in long.text
         assert [file.name for file in long.files] == ["explain.md"]
-        _, data = await stage.engine.files.get(long.files[0].id)
+        _, data = await stage.engine.records.files.get(long.files[0].id)
         assert data == (b"word " * 4000)
         assert "no result" in (await stage.said("quick-command explain c")).text
 
@@ -81,7 +81,7 @@ async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
             "f3",
         )
         assert '"day": "4 März"' in lacking.text
-        replied = replace(message("quick-command explain", "r1"), context=(
+        replied = replace(make_message("quick-command explain", "r1"), context=(
             Quote("Bob", "not this"), Quote("Bob", "what Bob said", replied=True),
         ))  # fmt: skip
         assert (await stage.asks(replied)).text == "explain: what Bob said"
@@ -121,7 +121,7 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         again = await stage.said(f"approve {card.id}")
         assert again.text == "Approved by Ana. Done."
         assert "cannot be taken back" in (await stage.said(f"undo {card.id}")).text
-        assert bot.stackspot.created({"to": "pt"}) == 1
+        assert bot.stackspot.count_executions({"to": "pt"}) == 1
         await stage.said("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
     assert 'translate-all: {"to": "pt"}' in heard[0]
@@ -197,21 +197,21 @@ async def test_an_answer_that_was_lost_is_never_asked_for_twice(bot: Bot) -> Non
         assert "It is not known what came of it. Please look before you ask again." in done.text
         typed = await stage.said("quick-command explain two")
         assert "not known whether `explain` was started" in typed.text
-    assert [bot.stackspot.created(each) for each in ("one", "two")] == [1, 1]
+    assert [bot.stackspot.count_executions(each) for each in ("one", "two")] == [1, 1]
 
 
 async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
     bot.stackspot.held = True
     async with bot.open() as stage:
         _, typed = await stage.says("quick-command explain x")
-        await bot.stackspot.seen("status")
+        await bot.stackspot.wait_for_requests("status")
         assert (await stage.said("stop")).text == "Stopped."
         answer = await stage.answered(typed)
         assert answer.status == "stopped"
         assert "StackSpot has begun it, and may still finish it" in answer.text
         _, asked = await stage.says(asks("explain", "y"))
-        await bot.stackspot.seen("create", 2)
-        await bot.stackspot.seen("status", 2 + bot.stackspot.count("status"))
+        await bot.stackspot.wait_for_requests("create", 2)
+        await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))
         await stage.said("stop")
         stopped = await stage.answered(asked)
         assert "may still finish" in stopped.text
@@ -227,8 +227,8 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
         ):
             said, _ = await stage.says(text, f"C{number}" if number < 3 else "C1")
             waiting.append(said)
-            await bot.stackspot.seen("create", number)
-        await bot.stackspot.seen("status", bot.stackspot.count("status") + 6)
+            await bot.stackspot.wait_for_requests("create", number)
+        await bot.stackspot.wait_for_requests("status", bot.stackspot.count("status") + 6)
     bot.stackspot.held = False
     async with bot.open() as stage:
         answers = [(await stage.asks(said)).text for said in waiting]
@@ -239,7 +239,7 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
 
 
 async def test_the_day_has_an_end(bot: Bot) -> None:
-    async with bot.open(spending=spends(capped(1))) as stage:
+    async with bot.open(spending=make_spending(fixed_caps(1))) as stage:
         await stage.said("quick-command explain x")
         over = await stage.said("quick-command explain x")
         assert over.code == "too_many"
@@ -270,8 +270,8 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     allowed = [Allowance("each person", money=NANO // 2, told="ponte.toml:3")]
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
-    async with bot.open(model, spending=spends(allowances=allowed, prices=prices)) as stage:
-        budget = stage.engine.budget
+    async with bot.open(model, spending=make_spending(allowances=allowed, prices=prices)) as stage:
+        budget = stage.engine.records.budget
         await stage.said("quick-command explain x")
         assert (await budget.usage()).usage.cost == pytest.approx(0.2)
         said, receipt = await stage.says(asks("translate-all", "two"), "C2")

@@ -16,7 +16,7 @@ from core.domain.messages import Answer, Message, Person
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 
@@ -35,7 +35,7 @@ async def approved(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) ->
     """The seq of the approval whose run is waited for now."""
     (card,) = (await stage.said(asks("translate-all", input))).cards
     _, receipt = await stage.says(f"approve {card.id}")
-    await bot.stackspot.seen("status", bot.stackspot.count("status") + 2)
+    await bot.stackspot.wait_for_requests("status", bot.stackspot.count("status") + 2)
     assert bot.stackspot.count("create") == begun
     return receipt.seq
 
@@ -48,7 +48,7 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
 
 async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
-    changes, where = stage.engine.changes, message("", "").address.conversation
+    changes, where = stage.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
         claimed = seq in await changes.ledger.waiting(where)
         if claimed and len(changes.applying._flights) > beside:
@@ -57,7 +57,7 @@ async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
 
 
 async def answer(stage: Stage, seq: int) -> Answer:
-    return await stage.engine.inbox.answer_of(seq)
+    return await stage.engine.records.inbox.answer_of(seq)
 
 
 async def test_stop_leaves_it(bot: Bot) -> None:
@@ -81,7 +81,7 @@ async def test_stop_leaves_it(bot: Bot) -> None:
 async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as stage:
         seq = await approved(stage, bot)
-        assert await stage.engine.inbox.cancel(seq)
+        assert await stage.engine.records.inbox.cancel(seq)
         left = await answer(stage, seq)
         assert (left.status, LEFT in left.text) == ("done", True), left.text
 
@@ -91,7 +91,7 @@ async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
         first = await approved(stage, bot, "one")
         (other,) = (await stage.said(asks("close-month", "two"))).cards
         _, second = await stage.says(f"approve {other.id}")
-        await bot.stackspot.seen("create", 2)
+        await bot.stackspot.wait_for_requests("create", 2)
         for seq in (second.seq, first):
             assert (await stage.said("stop")).text == "Stopped."
             assert LEFT in (await answer(stage, seq)).text
@@ -116,7 +116,7 @@ async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
     async with bot.open() as stage:
         (card,) = (await stage.said(asks("translate-all"))).cards
         _, receipt = await stage.says(f"approve {card.id}")
-        await bot.stackspot.seen("create")
+        await bot.stackspot.wait_for_requests("create")
         await stage.said("stop")
         bot.stackspot.release.set()
         assert LEFT in (await answer(stage, receipt.seq)).text
@@ -125,8 +125,10 @@ async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
 async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
         (card,) = (await stage.asks(on_slack(asks("translate-all"), "k1", MEMBER))).cards
-        receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k2", MEMBER))
-        await bot.stackspot.seen("status", 2)
+        receipt = await stage.engine.records.inbox.accept(
+            on_slack(f"approve {card.id}", "k2", MEMBER)
+        )
+        await bot.stackspot.wait_for_requests("status", 2)
         refused = await stage.asks(in_the_thread("stop", "k3", STRANGER))
         assert refused.code == "forbidden"
         assert (await stage.asks(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
@@ -141,7 +143,7 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
     """As if the process had died beside the proposing: before it, or just after it."""
     bot.config = Config() if slug == "unlisted" else bot.config
     async with bot.open() as stage:
-        place: object = stage.engine.journal if after else stage.engine.changes.ledger
+        place: object = stage.engine.records.journal if after else stage.engine.changes.ledger
         name = "call_ended" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 

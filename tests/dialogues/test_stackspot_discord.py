@@ -11,13 +11,13 @@ import pytest
 from tests.dialogues.stackspot import asks
 from tests.discord.house import House
 from tests.fakes.choices import allow_list
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
 
 
 @pytest.fixture
-def ana(discord: FakeDiscord) -> Somebody:
+def ana(discord: FakeDiscord) -> DiscordPerson:
     return discord.user("Ana")
 
 
@@ -38,66 +38,72 @@ async def house(
 
 
 async def test_progress_and_result_stand_in_the_commands_answer(
-    house: House, ana: Somebody, stackspot: FakeStackSpot
+    house: House, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.held = True
     stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     exchange = await ana.slash("quick-command", slug="explain", input="a bridge")
-    await exchange.until(lambda e: "42 % · Summarise" in e.text)
+    await exchange.wait_until(lambda e: "42 % · Summarise" in e.text)
     stackspot.held = False
-    await exchange.until(lambda e: e.text == "explain: a bridge")
+    await exchange.wait_until(lambda e: e.text == "explain: a bridge")
 
 
 async def test_autocomplete_and_modal_are_of_the_registry(
-    house: House, ana: Somebody, stackspot: FakeStackSpot
+    house: House, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     found = await ana.autocomplete("quick-command", "slug", slug="da")
     assert found == [{"name": "daily-summary – Daily summary", "value": "daily-summary"}]
     modal = await ana.slash("quick-command", slug="daily-summary", locale="pt-BR")
-    await modal.acked()
+    await modal.wait_for_ack()
     assert modal.data["title"] == "Resumo diário"
     filled = await ana.submit(modal, day="20 May", tone="dry")
-    await filled.until(lambda e: "daily-summary: {" in e.text)
-    assert stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+    await filled.wait_until(lambda e: "daily-summary: {" in e.text)
+    assert stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
 
 
-async def test_a_file_or_the_message_replied_to_is_the_input(house: House, ana: Somebody) -> None:
+async def test_a_file_or_the_message_replied_to_is_the_input(
+    house: House, ana: DiscordPerson
+) -> None:
     exchange = await ana.slash("quick-command", slug="explain", file=("a.csv", b"a;b"))
-    await exchange.until(lambda e: e.text == "explain: a;b")
+    await exchange.wait_until(lambda e: e.text == "explain: a;b")
     await ana.say("hello")
-    ours = await ana.reads("You said: hello")
+    ours = await ana.wait_for_text("You said: hello")
     await ana.say("!quick-command explain", reply_to=ours)
-    await ana.reads("explain: You said: hello")
+    await ana.wait_for_text("explain: You said: hello")
 
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
-    house: House, ana: Somebody, stackspot: FakeStackSpot
+    house: House, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.go(Run(result="@everyone " + "long " * 900))
     await ana.say(asks("translate-all", "it"))
-    (card,) = await ana.sees(lambda seen: seen and seen[0]["embeds"])
+    (card,) = await ana.wait_for_messages(lambda seen: seen and seen[0]["embeds"])
     assert card["embeds"][0]["title"] == "Run Translate everything"
     await ana.click(card, "Approve")
-    result = await ana.reads("Approved by Ana. Done.")
-    posts = await ana.sees(lambda seen: "".join(m["content"] for m in seen).count("long") == 900)
+    result = await ana.wait_for_text("Approved by Ana. Done.")
+    posts = await ana.wait_for_messages(
+        lambda seen: "".join(m["content"] for m in seen).count("long") == 900
+    )
     assert not result["mentions"]
     assert not result.get("mention_everyone")
     assert len(posts) > 2
-    await ana.sees(lambda seen: "Done." in seen[0]["embeds"][0]["description"])
+    await ana.wait_for_messages(lambda seen: "Done." in seen[0]["embeds"][0]["description"])
     assert stackspot.count("create") == 1
 
 
 async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
-    house: House, ana: Somebody, stackspot: FakeStackSpot
+    house: House, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.held = True
     await ana.say(asks("translate-all", "it"))
-    (card,) = await ana.sees(lambda seen: seen and seen[0]["embeds"])
+    (card,) = await ana.wait_for_messages(lambda seen: seen and seen[0]["embeds"])
     await ana.click(card, "Approve")
-    await stackspot.seen("status", 3)
-    (running,) = await ana.sees(lambda seen: "being done" in str(seen[0]["embeds"]))
+    await stackspot.wait_for_requests("status", 3)
+    (running,) = await ana.wait_for_messages(lambda seen: "being done" in str(seen[0]["embeds"]))
     assert running["embeds"][0]["title"] == "Run Translate everything"
     assert "is running" not in running["content"]
     await ana.say("stop")
-    (left, *_) = await ana.sees(lambda seen: "no longer wait" in str(seen[0]["embeds"]))
+    (left, *_) = await ana.wait_for_messages(
+        lambda seen: "no longer wait" in str(seen[0]["embeds"])
+    )
     assert left["embeds"][0]["title"] == "Run Translate everything"

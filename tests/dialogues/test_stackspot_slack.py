@@ -43,25 +43,27 @@ async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) ->
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
         asked = said(w, "quick-command explain a bridge")
         shown = "is running the quick command… 90 % · Waits"
-        await w.slack.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
+        await w.slack.wait_until(
+            lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
+        )
         fake.held = False
-        answer = await w.slack.answer(asked)
-        assert answer.shown == '```json\n{\n  "a": 1\n}\n```'
+        answer = await w.slack.wait_for_answer(asked)
+        assert answer.visible_text == '```json\n{\n  "a": 1\n}\n```'
 
 
 async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, _):
         csv = ("a.csv", "text/csv", b"a;b")
-        assert (await w.slack.answer(said(w, "quick-command explain", files=[csv]))).shown == (
-            "explain: a;b"
-        )
+        assert (
+            await w.slack.wait_for_answer(said(w, "quick-command explain", files=[csv]))
+        ).visible_text == ("explain: a;b")
         root = w.slack.say(w.bob, w.general, "The build is red")
         w.slack.say(w.bob, w.general, "again", thread=root)
         reply = said(w, "quick-command explain", root)
-        assert (await w.slack.answer(reply)).shown == "explain: The build is red"
+        assert (await w.slack.wait_for_answer(reply)).visible_text == "explain: The build is red"
         png = ("a.png", "image/png", b"\x89PNG\0")
-        refused = await w.slack.answer(said(w, "quick-command explain", files=[png]))
-        assert "`a.png` is not a text file" in refused.shown
+        refused = await w.slack.wait_for_answer(said(w, "quick-command explain", files=[png]))
+        assert "`a.png` is not a text file" in refused.visible_text
 
 
 async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
@@ -75,21 +77,21 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
         asking = modal | chosen.response["view"]
         assert asking["blocks"][0]["text"]["text"] == "O que aconteceu num dia"
         w.slack.submit(w.bob, asking, {"field:day": "20 May", "field:tone": "dry"})
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        assert fake.created({"day": "20 May", "tone": "dry"}) == 1
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        assert fake.count_executions({"day": "20 May", "tone": "dry"}) == 1
 
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         asked = said(w, asks("translate-all", "all of it"))
-        card = await w.slack.answer(asked)
+        card = await w.slack.wait_for_answer(asked)
         assert list(card.buttons) == ["Approve", "Deny"]
-        assert "Run Translate everything" in card.shown
+        assert "Run Translate everything" in card.visible_text
         await w.slack.click(w.alice, card, "Approve").acked.wait()
-        result = await w.slack.answer(asked, 2)
-        assert "Done.\n\ntranslate-all: all of it" in result.shown
-        await w.slack.until(lambda: not card.buttons)
-        assert "Approved by Alice. Done." in card.shown
+        result = await w.slack.wait_for_answer(asked, 2)
+        assert "Done.\n\ntranslate-all: all of it" in result.visible_text
+        await w.slack.wait_until(lambda: not card.buttons)
+        assert "Approved by Alice. Done." in card.visible_text
         assert fake.count("create") == 1
 
 
@@ -97,8 +99,8 @@ async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         fake.go(Run(result="word " * 4000))
         asked = said(w, "quick-command explain x")
-        await w.slack.answer(asked)
-        await w.slack.until(
+        await w.slack.wait_for_answer(asked)
+        await w.slack.wait_until(
             lambda: any(p.files for p in w.slack.workspace.by_bot(w.general.id, asked.ts))
         )
         (post,) = [p for p in w.slack.workspace.by_bot(w.general.id, asked.ts) if p.files]
@@ -109,10 +111,12 @@ async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         fake.held = True
         asked = said(w, "quick-command explain x")
-        await fake.seen("status")
+        await fake.wait_for_requests("status")
         said(w, "stop", asked)
-        await w.slack.until(
-            lambda: any("may still finish it" in p.shown for p in w.slack.answers(asked))
+        await w.slack.wait_until(
+            lambda: any(
+                "may still finish it" in p.visible_text for p in w.slack.finished_answers(asked)
+            )
         )
 
 
@@ -121,12 +125,14 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
         w.slack.workspace.agent = False
         fake.held = True
         asked = said(w, asks("translate-all", "all of it"))
-        card = await w.slack.answer(asked)
+        card = await w.slack.wait_for_answer(asked)
         await w.slack.click(w.alice, card, "Approve").acked.wait()
         shown = "is running the quick command… 90 % · Waits"
-        await w.slack.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
+        await w.slack.wait_until(
+            lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
+        )
         said(w, "stop", asked)
-        await w.slack.until(lambda: "I no longer wait for it" in card.shown)
-        await w.slack.until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
+        await w.slack.wait_until(lambda: "I no longer wait for it" in card.visible_text)
+        await w.slack.wait_until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons
         assert fake.count("create") == 1

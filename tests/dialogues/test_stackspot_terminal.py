@@ -108,7 +108,7 @@ async def test_how_far_it_is_shows_where_somebody_sits(ponte: Shell) -> None:
 async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> None:
     ponte.stackspot.held = True
     process = await ponte.begin("quick-command", "explain", "a bridge")
-    await ponte.stackspot.seen("status")
+    await ponte.stackspot.wait_for_requests("status")
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
@@ -127,7 +127,7 @@ async def test_a_shell_waits_out_that_the_bot_dies(ponte: Shell) -> None:
     first = await ponte.begin("run")
     await ready(first)
     shell = await ponte.begin("quick-command", "explain", "a bridge")
-    await ponte.stackspot.seen("status")
+    await ponte.stackspot.wait_for_requests("status")
     first.kill()
     await first.communicate()
     second = await ponte.begin("run")
@@ -166,10 +166,11 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
         engine = await Engine.open(tmp_path, chosen)
         auth = WebAdapter(
-            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"), inbox=engine.inbox,
-            journal=engine.journal, files=engine.files, board=chosen.board,
+            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"),
+            inbox=engine.records.inbox, journal=engine.records.journal,
+            files=engine.records.files, board=chosen.board,
         )  # fmt: skip
-        engine.replies["terminal"] = auth.reply
+        engine.platforms.replies["terminal"] = auth.reply
         engine.start()
         await auth.start()
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"

@@ -39,9 +39,10 @@ async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
     web = WebAdapter(
         auth=TokenAuthentication("127.0.0.1", TOKEN), listener=ListenAddress("127.0.0.1", 0),
-        inbox=engine.inbox, journal=engine.journal, files=engine.files, board=chosen.board,
+        inbox=engine.records.inbox, journal=engine.records.journal, files=engine.records.files,
+        board=chosen.board,
     )  # fmt: skip
-    engine.replies["web"] = web.reply
+    engine.platforms.replies["web"] = web.reply
     engine.start()
     await web.start()
     return engine, web

@@ -44,7 +44,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> N
         seq = await _begun(stage, gate)
         _, next_ = await stage.says("next")
         assert (await stage.said("stop")).text == "Stopped."
-        stopped = await stage.engine.inbox.answer_of(seq)
+        stopped = await stage.engine.records.inbox.answer_of(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
         assert (await stage.answered(next_)).text == "You said: next"
@@ -59,7 +59,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theat
         refused = await stage.said("stop", person=BO, shared=True)
         assert (refused.status, refused.private) == ("failed", True)
         assert (await stage.said("stop", shared=True)).text == "Stopped."
-        assert (await stage.engine.inbox.answer_of(seq)).status == "stopped"
+        assert (await stage.engine.records.inbox.answer_of(seq)).status == "stopped"
 
 
 async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
@@ -68,11 +68,11 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatr
         await _begun(stage, gate)
         queued, receipt = await stage.says("first wording")
         edited = replace(queued, text="second wording", sent_at=5)
-        assert await stage.engine.inbox.amend(queued.event_key, edited) == "unstarted"
+        assert await stage.engine.records.inbox.amend(queued.event_key, edited) == "unstarted"
         gate.open.set()
         assert (await stage.answered(receipt)).text == "You said: second wording"
         late = replace(queued, text="third wording", sent_at=6)
-        assert await stage.engine.inbox.amend(queued.event_key, late) == "started"
+        assert await stage.engine.records.inbox.amend(queued.event_key, late) == "started"
         assert theatre.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
@@ -82,11 +82,11 @@ async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None
     async with theatre.open(model) as stage:
         await _begun(stage, gate)
         queued, _ = await stage.says("a secret")
-        assert await stage.engine.inbox.amend(queued.event_key, None) == "unstarted"
+        assert await stage.engine.records.inbox.amend(queued.event_key, None) == "unstarted"
         gate.open.set()
         answered, receipt = await stage.says("another secret")
         await stage.answered(receipt)
-        assert await stage.engine.inbox.amend(answered.event_key, None) == "started"
+        assert await stage.engine.records.inbox.amend(answered.event_key, None) == "started"
         await stage.said("and now?")
         heard = [item.text for item in await model.asks[-1].history()]
     assert not theatre.recorder.visible(queued.event_key)
@@ -103,7 +103,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None
         post = theatre.recorder.posts[0]
         theatre.recorder.remove(post.id)
         await stage.engine.manager.removed(post.id)
-        await stage.engine.inbox.accept(one)
+        await stage.engine.records.inbox.accept(one)
     async with theatre.open() as stage:
         await stage.said("later")
     assert not theatre.recorder.visible(one.event_key)
@@ -164,7 +164,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(theatre.recorder, "post", slow)
     async with theatre.open() as stage:
-        answered, refusals = stage.engine.journal.answered, [NotStored()]
+        answered, refusals = stage.engine.records.journal.answered, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
@@ -172,7 +172,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
             again.set()
             await answered(turn, answer, *more)
 
-        monkeypatch.setattr(stage.engine.journal, "answered", refuse_once)
+        monkeypatch.setattr(stage.engine.records.journal, "answered", refuse_once)
         one, receipt = await stage.says("\n\n".join("x" * 150 for _ in range(6)))
         answer = await stage.answered(receipt)
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)

@@ -66,7 +66,7 @@ async def test_what_is_amended_while_it_waits(worker: Theatre) -> None:
         await gate.reached.wait()
         said, receipt = await server.says("wrong")
         gone, withdrawn = await server.says("never mind")
-        amend = server.engine.inbox.amend
+        amend = server.engine.records.inbox.amend
         assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
         await amend(gone.event_key, None)
         gate.open.set()
@@ -85,7 +85,7 @@ async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
         card = await proposed(server, "table_create", rows=[ADA])
         assert "Done." in (await server.said(f"approve {card.id}")).text
         while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
-            await worker.recorder.until(len(worker.recorder.calls) + 1)
+            await worker.recorder.wait_for_calls(len(worker.recorder.calls) + 1)
     assert [row["Name"] for row in table.rows.values()] == ["Ada"]
 
 
@@ -96,7 +96,7 @@ async def test_a_run_that_was_approved_is_left_by_a_stop(worker: Theatre) -> Non
         async with there.open(), here.open() as server:
             (card,) = (await server.said(asks("translate-all", "it"))).cards
             _, receipt = await server.says(f"approve {card.id}")
-            await stackspot.seen("status", 2)
+            await stackspot.wait_for_requests("status", 2)
             assert (await server.said("stop")).text == "Stopped."
             told: Answer = await server.answered(receipt)
         assert "I no longer wait for it" in told.text

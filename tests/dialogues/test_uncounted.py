@@ -20,7 +20,7 @@ from core.tools.code.source import CodeSource
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, settled
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -74,7 +74,7 @@ async def test_money_only_ever_goes_down(theatre: Theatre, fake: FakeOpenAI, lev
             assert (await stage.said("hello", channel=f"C{n}")).status == "done"
             ((_, money),) = await settled(stage)
             spent.append(money)
-        used = (await stage.engine.budget.usage()).usage
+        used = (await stage.engine.records.budget.usage()).usage
     output = round(MOST_OUTPUT * PRICES.models["gpt-6-luna"].output * NANO / 10**6)
     steps = [after - before for before, after in itertools.pairwise(spent)]
     assert all(output < step < 2 * output for step in steps), steps
@@ -88,14 +88,16 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with served(theatre, fake, prices=PRICES, level=level) as stage:
         await stage.said("hello")
-        spent = await stage.engine.budget.usage()
+        spent = await stage.engine.records.budget.usage()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
         await stage.said("hello", channel="C2")
-        assert (await stage.engine.budget.usage()).estimates == 1
-        rows = {by: await stage.engine.budget.report(by) for by in ("person", "model", "day")}
+        assert (await stage.engine.records.budget.usage()).estimates == 1
+        rows = {
+            by: await stage.engine.records.budget.report(by) for by in ("person", "model", "day")
+        }
     assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
 
 
@@ -144,7 +146,7 @@ async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIte
 
     client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
     source = CodeSource(
-        HostedBackend(client, Choice(prices=always(prices), seconds=HOSTED_RUN_SECONDS))
+        HostedBackend(client, Choice(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
     )
     async with served(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
         yield stage
@@ -168,7 +170,7 @@ async def test_a_containers_price_is_counted_on_every_server(
         ((_, first),) = await settled(stage)
         assert (await stage.said("again?")).text == "One."
         ((_, second),) = await settled(stage)
-        (row,) = await stage.engine.budget.report("tool")
+        (row,) = await stage.engine.records.budget.report("tool")
     assert first == TWO_ROUNDS + COST[1] + NANO // 4
     assert second == 2 * (TWO_ROUNDS + COST[1]) + NANO // 4, "the session goes on"
     assert (row["name"], row["cost"]) == ("container", pytest.approx(2 * COST[1] / NANO + 0.25))
@@ -207,11 +209,11 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
     async with hosted(theatre, fake, prices) as stage:
         _, receipt = await stage.says("one?")
         if outcome.fail == "hang":
-            await fake.failed()
+            await fake.wait_for_failures()
             LoopClock().skip(HOSTED_RUN_SECONDS)
         await stage.answered(receipt)
         ((_, money),) = await settled(stage)
-        assert (await stage.engine.budget.usage()).estimates == 1
+        assert (await stage.engine.records.budget.usage()).estimates == 1
     held = CHEAP.most(READ_MOST, SAID_MOST) + NANO // 4
     assert held <= money - TWO_ROUNDS < held + NANO // 1000
 

@@ -17,7 +17,7 @@ from core.text import text as text_module
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_links import Author, Source, looked
 from tests.dialogues.whole import whole
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI, Script
 
 EVIL = "https://evil.test/?q=secret"
@@ -88,7 +88,7 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
 
 async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: Theatre) -> None:
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
-    profile = Profile(own_addresses=always(frozenset({"ponte.toml", "http://127.0.0.1:8080"})))
+    profile = Profile(own_addresses=supplier(frozenset({"ponte.toml", "http://127.0.0.1:8080"})))
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
     async with theatre.open(Author(text), [Source()], profile=profile) as stage:
         await looked(stage)

@@ -15,7 +15,7 @@ from bot.compose import compose
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from tests.fakes.link import opened
+from tests.fakes.link import parse_page_link
 from tests.fakes.openai import FakeOpenAI
 
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
         app = await compose(chosen, Config(), owner)
         await app.start()
         try:
-            page, bearer = opened(app.link())
+            page, bearer = parse_page_link(app.link())
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 yield Whole(app, web)
         finally:

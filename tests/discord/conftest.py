@@ -9,7 +9,7 @@ from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
 PAUSES = {
@@ -58,7 +58,7 @@ async def discord() -> AsyncIterator[FakeDiscord]:
 
 
 @pytest.fixture
-def ana(discord: FakeDiscord) -> Somebody:
+def ana(discord: FakeDiscord) -> DiscordPerson:
     return discord.user("Ana")
 
 

@@ -24,7 +24,7 @@ from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 
@@ -67,7 +67,7 @@ class Drawer:
     async def tools(self) -> Sequence[Tool]:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
-            files = self._house.engine.files
+            files = self._house.engine.records.files
             kept = await files.put(
                 ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
@@ -101,15 +101,15 @@ class House:
     def give(self, name: str, data: bytes, allow: str = "*") -> None:
         """A tool that makes this file, for those whom `allow` names."""
         self.policy = allow_list(frozenset({allow}))
-        self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
+        self.choices = make_choices(self.model, [Drawer(self, name, data)], self.policy)
 
     async def open(self, **options: Any) -> House:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
-        given = self.choices or choices(self.model, policy=self.policy)
+        given = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.open_shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
-        accept = self.engine.inbox.accept
+        accept = self.engine.records.inbox.accept
 
         async def accepted(message: Message) -> Receipt:
             receipt = await accept(message)
@@ -117,30 +117,30 @@ class House:
             await self.discord.world.notify()
             return receipt
 
-        self.engine.inbox.accept = accepted  # type: ignore[method-assign]
+        self.engine.records.inbox.accept = accepted  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
             ChatPorts(
-                self.inbox(self.engine.inbox),
-                self.engine.journal,
-                self.engine.threads,
-                self.engine.files,
+                self.inbox(self.engine.records.inbox),
+                self.engine.records.journal,
+                self.engine.records.threads,
+                self.engine.records.files,
                 given.board,
                 given.policy,
                 self.engine.manager.removed,
                 refused=self.engine.audit_refusal,
-                directory=self.engine.directory,
-                peers=self.engine.peers,
+                directory=self.engine.records.directory,
+                peers=self.engine.stores.peers,
             ),
             api_url=self.discord.api_url,
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
         self.policy.memberships = {"discord": self.adapter.roles.of}
-        self.engine.replies["discord"] = self.adapter.reply
-        self.engine.look_up["discord"] = self.adapter.look_up
-        self.engine.fetch["discord"] = self.adapter.fetch
-        self.engine.messengers["discord"] = self.adapter
+        self.engine.platforms.replies["discord"] = self.adapter.reply
+        self.engine.platforms.look_up["discord"] = self.adapter.look_up
+        self.engine.platforms.fetch["discord"] = self.adapter.fetch
+        self.engine.platforms.messengers["discord"] = self.adapter
         self.engine.start()
         self.is_open = True
         await self.adapter.start()
@@ -157,8 +157,8 @@ class House:
 
     async def stored(self, text: str) -> None:
         """Until a message with this text is in the inbox."""
-        await self.discord.until(lambda: text in self.taken)
+        await self.discord.wait_until(lambda: text in self.taken)
 
     async def ready(self) -> None:
         """Until the commands are registered."""
-        await self.discord.until(lambda: self.discord.rest.commands)
+        await self.discord.wait_until(lambda: self.discord.rest.commands)

@@ -13,7 +13,7 @@ from core.domain.messages import Address, Answer, Card, Message, Person, Progres
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
 from tests.discord.house import House
-from tests.fakes.discord import Exchange, FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, Exchange, FakeDiscord
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
 from tests.fakes.discord.world import Payload
 from tests.fakes.posts import KeptPosts
@@ -78,15 +78,15 @@ async def deciding(house: House) -> Deciding:
     return deciding
 
 
-async def shown(house: House, ana: Somebody, *cards: Card) -> Payload:
+async def shown(house: House, ana: DiscordPerson, *cards: Card) -> Payload:
     """An answer that ends in cards, under a message that Ana sent."""
     question = await ana.say("change them")
-    await ana.reads("You said: change them")
+    await ana.wait_for_text("You said: change them")
     address = Address("discord", str(ana.dm.id))
     to = ReplyTo(address, Person("discord", str(ana.id)), question["id"], turn_id("other"))
     reply = house.adapter.reply(to, KeptPosts())
     await reply.finish(Answer("", parts=reply.split(""), cards=cards))
-    seen = await ana.sees(lambda seen: any(m["embeds"] for m in seen))
+    seen = await ana.wait_for_messages(lambda seen: any(m["embeds"] for m in seen))
     return next(m for m in seen if m["embeds"])
 
 
@@ -94,7 +94,7 @@ def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
 
-async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> None:
+async def test_a_card_shows_what_would_change(house: House, ana: DiscordPerson) -> None:
     await house.open()
     message = await shown(house, ana, OPEN)
     (embed,) = message["embeds"]
@@ -106,7 +106,7 @@ async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> No
     assert labels(message) == [["Approve", "Deny"]]
 
 
-async def test_a_long_value_is_cut_to_200_characters(house: House, ana: Somebody) -> None:
+async def test_a_long_value_is_cut_to_200_characters(house: House, ana: DiscordPerson) -> None:
     await house.open()
     rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
     message = await shown(house, ana, replace(OPEN, rows=rows))
@@ -121,36 +121,36 @@ async def test_an_answer_is_drawn_once() -> None:
 
 
 async def test_a_decided_card_is_redrawn_and_the_others_stay(
-    house: House, deciding: Deciding, ana: Somebody
+    house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN, OTHER)
-    click = await (await ana.click(message, "Approve")).acked()
+    click = await (await ana.click(message, "Approve")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     taken = deciding.taken[0]
     assert (taken.text, taken.clicked) == ("approve abcde2", True)
     await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
-    await ana.discord.until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
+    await ana.discord.wait_until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
     assert message["embeds"][1]["title"] == "Delete 1 order"
     assert labels(message) == [["Approve", "Deny"], ["Undo"]]
     assert not click.followups
 
 
 async def test_a_click_after_a_restart_is_taken(
-    house: House, deciding: Deciding, ana: Somebody
+    house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN)
     await house.close()
     await house.open()
-    click = await (await ana.click(message, "Deny")).acked()
+    click = await (await ana.click(message, "Deny")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     assert deciding.taken[0].text == "deny abcde2"
 
 
 async def test_who_may_not_decide_is_told_alone(
-    house: House, deciding: Deciding, ana: Somebody
+    house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN)
-    click = await (await ana.click(message, "Approve")).acked()
+    click = await (await ana.click(message, "Approve")).wait_for_ack()
     await deciding.answer(
         Answer("You may not.", status="failed", parts=("You may not.",), private=True)
     )
@@ -159,31 +159,31 @@ async def test_who_may_not_decide_is_told_alone(
 
 
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: Somebody
+    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN)
-    await (await ana.click(message, "Approve")).acked()
+    await (await ana.click(message, "Approve")).wait_for_ack()
     discord.clock.advance(3600)
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
-    await discord.until(lambda: labels(message) == [["Undo"]])
+    await discord.wait_until(lambda: labels(message) == [["Undo"]])
 
 
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: Somebody
+    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN)
-    await (await ana.click(message, "Approve")).acked()
+    await (await ana.click(message, "Approve")).wait_for_ack()
     await ana.delete(message)
     discord.clock.advance(3600)
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
 
 
 async def test_two_clicks_at_once_do_not_undo_each_other(
-    house: House, deciding: Deciding, ana: Somebody
+    house: House, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(house, ana, OPEN, OTHER)
-    await (await ana.click(message, "Approve")).acked()
-    await (await ana.click(message, "Approve")).acked()
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    await (await ana.click(message, "Approve")).wait_for_ack()
     second = Card("ghijk2", "change", "Deleted 1 order", "", (), (), "done")
     await asyncio.gather(
         deciding.answer(Answer("", parts=("",), cards=(DONE,))),
@@ -194,19 +194,19 @@ async def test_two_clicks_at_once_do_not_undo_each_other(
 
 
 async def test_a_click_whose_work_takes_long_shows_it(
-    discord: FakeDiscord, deciding: Deciding, ana: Somebody
+    discord: FakeDiscord, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await shown(deciding.house, ana, OPEN)
     before = len(ana.dm.typing)
-    await (await ana.click(message, "Approve")).acked()
+    await (await ana.click(message, "Approve")).wait_for_ack()
     reply = await deciding.work()
-    await discord.until(lambda: len(ana.dm.typing) > before)
+    await discord.wait_until(lambda: len(ana.dm.typing) > before)
     await reply.finish(Answer("", parts=("",), cards=(DONE,)))
     await reply.rest()
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
-async def test_more_cards_than_fit_come_as_words(house: House, ana: Somebody) -> None:
+async def test_more_cards_than_fit_come_as_words(house: House, ana: DiscordPerson) -> None:
     await house.open()
     many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
     message = await shown(house, ana, *many)

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from adapters.discord import events
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 
 
 async def thread_of(discord: FakeDiscord, question: Payload) -> Channel:
-    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     return discord.world.channels[int(question["id"])]
 
 
 def count(discord: FakeDiscord, words: str) -> int:
-    said = discord.world.said_by(discord.world.me.id)
+    said = discord.world.messages_by(discord.world.me.id)
     return len([message for message in said if message["content"] == words])
 
 
 async def test_with_message_content_a_follow_up_needs_no_mention(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
-    await ana.reads("You said: bolts?", thread)
+    await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
-    await ana.reads("You said: and nuts?", thread)
+    await ana.wait_for_text("You said: and nuts?", thread)
 
 
 async def test_our_own_role_is_a_mention_and_another_is_none(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
@@ -39,79 +39,79 @@ async def test_our_own_role_is_a_mention_and_another_is_none(
     await house.open(message_content=True, threads=False)
     await ana.say("<@&77> how many?", channel)
     await ana.mention_role("how many bolts?", channel)
-    await ana.reads("You said: how many bolts?", channel)
+    await ana.wait_for_text("You said: how many bolts?", channel)
     await ana.mention_role("quick-command sum-up", channel)
-    await ana.reads("not run quick commands", channel)
+    await ana.wait_for_text("not run quick commands", channel)
     assert [ask.input[-1].text for ask in house.model.asks] == ["how many bolts?"]
 
 
 async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
     for times in range(1, 3):
         await ana.mention_role("how many bolts?", channel)
-        await discord.until(lambda: count(discord, events.BY_ROLE) == times)  # noqa: B023
+        await discord.wait_until(lambda: count(discord, events.BY_ROLE) == times)  # noqa: B023
     await ana.mention("how many bolts?", channel)
-    await ana.reads("You said: how many bolts?", channel)
+    await ana.wait_for_text("You said: how many bolts?", channel)
 
 
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
     await house.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
-    await ana.reads("You said: bolts?", thread)
+    await ana.wait_for_text("You said: bolts?", thread)
     await bob.say("I know that", thread)
-    await bob.reads(events.SEVERAL, thread)
+    await bob.wait_for_text(events.SEVERAL, thread)
     await ana.say("do you?", thread)
     await bob.mention("what do you say?", thread)
-    await bob.reads("You said: what do you say?", thread)
+    await bob.wait_for_text("You said: what do you say?", thread)
     assert count(discord, events.SEVERAL) == 1
     assert len(house.model.asks) == 2
     await house.close()
     await house.open()
     await ana.say("still there?", thread)
     await ana.mention("hello?", thread)
-    await ana.reads("You said: hello?", thread)
+    await ana.wait_for_text("You said: hello?", thread)
     assert count(discord, events.SEVERAL) == 1
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
-    await ana.reads("You said: bolts?", thread)
+    await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
-    await ana.reads(events.MENTION, thread)
+    await ana.wait_for_text(events.MENTION, thread)
     await ana.say("hello?", thread)
     await ana.mention("and nuts?", thread)
-    await ana.reads("You said: and nuts?", thread)
+    await ana.wait_for_text("You said: and nuts?", thread)
     assert count(discord, events.MENTION) == 1
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
     await ana.mention("bolts?", channel)
-    answer = await ana.reads("You said: bolts?", channel)
+    answer = await ana.wait_for_text("You said: bolts?", channel)
     await ana.say("and nuts?", channel, reply_to=answer)
-    await ana.reads("You said: and nuts?", channel)
+    await ana.wait_for_text("You said: and nuts?", channel)
     await ana.say("and washers?", channel, reply_to=answer, ping=False)
-    await ana.reads(events.MENTION, channel)
+    await ana.wait_for_text(events.MENTION, channel)
     assert len(house.model.asks) == 2
 
 
 async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana)
@@ -122,12 +122,12 @@ async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
     await house.open(message_content=True)
     await ana.say("who comes along?", other)
     await ana.mention("hello", channel)
-    await discord.until(lambda: len(house.model.asks) == 1)
+    await discord.wait_until(lambda: len(house.model.asks) == 1)
     assert house.model.asks[0].input[-1].text == "hello"
 
 
 async def test_a_mention_in_a_thread_that_the_cache_lacks(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     """It was archived when Ponte started: the session does not name it."""
     guild = discord.guild("Bolts", ana)
@@ -137,13 +137,13 @@ async def test_a_mention_in_a_thread_that_the_cache_lacks(
         type=11, name="old", guild=guild, parent=channel.id, owner=discord.world.me.id
     )
     await ana.mention("still here?", thread)
-    await ana.reads("You said: still here?", thread)
+    await ana.wait_for_text("You said: still here?", thread)
     conversation = house.model.asks[0].thread.conversation
     assert conversation == f"discord:{guild.id}:{channel.id}:{thread.id}"
 
 
 async def test_a_reply_to_somebody_else_brings_their_words_as_context(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
@@ -151,14 +151,14 @@ async def test_a_reply_to_somebody_else_brings_their_words_as_context(
     await house.open(message_content=True, threads=False)
     said = await bob.say("the bolts are late", channel)
     await ana.mention("is that so?", channel, reply_to=said)
-    await ana.reads("You said: is that so?", channel)
+    await ana.wait_for_text("You said: is that so?", channel)
     context, question = house.model.asks[0].input
     assert "> 'Bob': the bolts are late" in context.text
     assert question.text == "is that so?"
 
 
 async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
@@ -167,10 +167,10 @@ async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
     house.give("plot.png", b"png", allow="discord:77")
     await house.open(threads=False)
     await ana.mention("call draw {}", channel)
-    await ana.sees(lambda seen: seen and seen[0]["attachments"], channel)
+    await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"], channel)
     await bob.mention("call draw {}", channel)
-    await bob.sees(lambda seen: len(seen) == 2, channel)
+    await bob.wait_for_messages(lambda seen: len(seen) == 2, channel)
     assert [len(ask.tools) for ask in house.model.asks] == [1, 1, 0, 0]
     await ana.say("call draw {}")
-    await ana.sees(lambda seen: seen)
+    await ana.wait_for_messages(lambda seen: seen)
     assert len(house.model.asks[-1].tools) == 1, "a role holds in DMs too"

@@ -7,7 +7,7 @@ import pytest
 from core.chat import participants
 from core.domain.messages import Item
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
 from tests.fakes.loop_clock import LoopClock
 
@@ -15,12 +15,12 @@ PNG, CSV = ("plot.png", b"png"), ("sales.csv", b"a,b\n1,2\n")
 
 
 @pytest.fixture
-def bob(discord: FakeDiscord) -> Somebody:
+def bob(discord: FakeDiscord) -> DiscordPerson:
     return discord.user("Bob")
 
 
 @pytest.fixture
-def guild(discord: FakeDiscord, ana: Somebody, bob: Somebody) -> Guild:
+def guild(discord: FakeDiscord, ana: DiscordPerson, bob: DiscordPerson) -> Guild:
     return discord.guild("Bolts", ana, bob)
 
 
@@ -47,42 +47,42 @@ def names(item: Item) -> list[str]:
 
 
 async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
-    told: House, channel: Channel, ana: Somebody, bob: Somebody
+    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     await ana.mention("is that so?", channel, reply_to=said)
-    await ana.reads("You said: is that so?", channel)
+    await ana.wait_for_text("You said: is that so?", channel)
     around, question = heard(told)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
-    assert (await told.engine.files.get(question.files[1].id))[1] == CSV[1]
+    assert (await told.engine.records.files.get(question.files[1].id))[1] == CSV[1]
 
 
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
-    told: House, channel: Channel, ana: Somebody, bob: Somebody
+    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("", channel, files=[PNG])
     await ana.mention("what is this?", channel, reply_to=said)
-    answer = await ana.reads("You said: what is this?", channel)
+    answer = await ana.wait_for_text("You said: what is this?", channel)
     assert names(heard(told)[1]) == ["plot.png"]
     assert answer["content"] == "You said: what is this?", "nothing was missing"
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
-    told: House, channel: Channel, ana: Somebody, bob: Somebody
+    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
-    await bob.reads("You said: the bolts are late")  # a turn of its own
+    await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
     await ana.mention("is that so?", channel, reply_to=forward)
-    await ana.reads("You said: is that so?", channel)
+    await ana.wait_for_text("You said: is that so?", channel)
     around, question = heard(told)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
 
 
 async def test_an_alert_of_another_app_is_read(
-    discord: FakeDiscord, told: House, channel: Channel, ana: Somebody
+    discord: FakeDiscord, told: House, channel: Channel, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Grafana")
     robot.user.bot = True
@@ -90,77 +90,79 @@ async def test_an_alert_of_another_app_is_read(
              "fields": [{"name": "used", "value": "99 %"}]}  # fmt: skip
     alert = await robot.say("", channel, embeds=[embed])
     await ana.mention("what now?", channel, reply_to=alert)
-    await ana.reads("You said: what now?", channel)
+    await ana.wait_for_text("You said: what now?", channel)
     assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in heard(told)[0]
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, told: House, channel: Channel, ana: Somebody
+    discord: FakeDiscord, told: House, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
     alert = await ana.say("", channel, components=[box])
     await ana.mention("what now?", channel, reply_to=alert)
-    await ana.reads("You said: what now?", channel)
+    await ana.wait_for_text("You said: what now?", channel)
     assert "> 'Ana': Disk full" in heard(told)[0]
     answers = [{"answer_id": n, "poll_media": {"text": f"M{n}"}} for n in (6, 8)]
     poll = {"question": {"text": "Which?"}, "answers": answers, "allow_multiselect": False,
             "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
     asked = await ana.say("", channel, poll=poll)
     await ana.mention("which one?", channel, reply_to=asked)
-    await ana.reads("You said: which one?", channel)
+    await ana.wait_for_text("You said: which one?", channel)
     assert "> 'Ana': Which?: M6 / M8" in heard(told)[0]
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
-    house: House, ana: Somebody, bob: Somebody
+    house: House, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     said = await bob.say("the bolts are late", files=[PNG])
-    await bob.reads("You said: the bolts are late")  # a turn of its own
+    await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     await ana.forward(said)
-    await ana.sees(lambda seen: seen)
+    await ana.wait_for_messages(lambda seen: seen)
     everything = house.model.asks[-1].input
     assert "the bolts are late" in everything[0].text
     assert names(everything[-1]) == ["plot.png"]
 
 
-async def test_a_reply_in_a_direct_message_brings_a_file_again(house: House, ana: Somebody) -> None:
+async def test_a_reply_in_a_direct_message_brings_a_file_again(
+    house: House, ana: DiscordPerson
+) -> None:
     await house.open()
     said = await ana.say("my sales", files=[CSV])
-    await ana.reads("You said: my sales")
+    await ana.wait_for_text("You said: my sales")
     await ana.say("sum them up", reply_to=said)
-    await ana.reads("You said: sum them up")
+    await ana.wait_for_text("You said: sum them up")
     assert names(heard(house)[1]) == ["sales.csv"]
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     await house.open()
     await ana.say("call draw {}")
-    plot = (await ana.sees(lambda seen: seen and seen[0]["attachments"]))[0]
+    plot = (await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"]))[0]
     plot["attachments"][0]["content_type"] = "image/png"
     await ana.say("what is the peak?", reply_to=plot)
-    await ana.reads("You said: what is the peak?")
+    await ana.wait_for_text("You said: what is the peak?")
     assert names(heard(house)[1]) == ["plot.png"]
     plot["attachments"][0] |= {"content_type": "text/markdown", "filename": "answer.md"}
     await ana.say("and the low?", reply_to=plot)
-    await ana.reads("You said: and the low?")
+    await ana.wait_for_text("You said: and the low?")
     assert names(heard(house)[1]) == []
 
 
 @pytest.mark.parametrize("withholds_files", [True, False])
 async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: Somebody, bob: Somebody,
+    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson,
     withholds_files: bool,
 ) -> None:  # fmt: skip
     discord.world.withholds_files = withholds_files
     await house.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("is that so?", channel, reply_to=said)
-    answer = await ana.reads("Apps → Ask Ponte", channel)
+    answer = await ana.wait_for_text("Apps → Ask Ponte", channel)
     assert answer["content"].count("Apps → Ask Ponte") == 1
     around, question = heard(house)
     assert "Bob" not in around
@@ -168,13 +170,13 @@ async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
 
 
 async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: Somebody, bob: Somebody
+    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     await house.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("is that so?", channel, reply_to=said)
-    answer = await ana.reads("You said: is that so?", channel)
+    answer = await ana.wait_for_text("You said: is that so?", channel)
     assert "Ask Ponte" not in answer["content"]
     around, question = heard(house)
     assert "the bolts are late" in around
@@ -182,11 +184,11 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
 
 
 async def test_a_quick_command_takes_the_words_before_the_files(
-    told: House, channel: Channel, ana: Somebody, bob: Somebody
+    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("quick-command sum-up", channel, reply_to=said)
-    answer = await ana.reads("quick commands", channel)
+    answer = await ana.wait_for_text("quick commands", channel)
     assert "plot.png" not in answer["content"]
 
 
@@ -194,47 +196,47 @@ async def test_a_quick_command_takes_the_words_before_the_files(
 
 
 async def test_ask_ponte_takes_the_files_of_the_message(
-    house: House, channel: Channel, ana: Somebody, bob: Somebody
+    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
-    opened = await (await ana.context_menu("Ask Ponte", said)).acked()
+    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     described = [item.get("description") for item in opened.data["components"]]
     assert described[1] == "Its files come along: plot.png, sales.csv"
     await house.close()
     await house.open()
     sent = await ana.submit(opened, prompt="why?")
-    await sent.answered()
+    await sent.wait_for_answer()
     around, question = heard(house)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png", "sales.csv"]
 
 
 async def test_ask_ponte_about_what_is_forwarded(
-    house: House, channel: Channel, ana: Somebody, bob: Somebody
+    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
     said = await bob.say("", files=[PNG])
-    await bob.sees(lambda seen: seen)  # a turn of its own
+    await bob.wait_for_messages(lambda seen: seen)  # a turn of its own
     forward = await bob.forward(said, channel)
-    opened = await (await ana.context_menu("Ask Ponte", forward)).acked()
+    opened = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
     sent = await ana.submit(opened, prompt="what is this?")
-    await sent.answered()
+    await sent.wait_for_answer()
     assert names(heard(house)[1]) == ["plot.png"]
 
 
 async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
-    house: House, channel: Channel, ana: Somebody, bob: Somebody
+    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG])
-    opened = await (await ana.context_menu("Ask Ponte", said)).acked()
+    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     house.adapter.state.asked.clear()
     sent = await ana.submit(opened, prompt="why?")
-    await sent.until(lambda e: "could not get the files" in e.text)
+    await sent.wait_until(lambda e: "could not get the files" in e.text)
     assert "the bolts are late" in heard(house)[0]
 
 
@@ -243,7 +245,7 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
 
 @pytest.fixture
 async def thread(
-    discord: FakeDiscord, guild: Guild, channel: Channel, bob: Somebody
+    discord: FakeDiscord, guild: Guild, channel: Channel, bob: DiscordPerson
 ) -> tuple[Channel, Payload]:
     """Bob's, made from a message of his; and that message."""
     root = await bob.say("Which bolts do we buy?", channel, files=[CSV])
@@ -254,14 +256,14 @@ async def thread(
 
 
 async def test_what_was_said_before_in_the_thread_is_read(
-    told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
+    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
     await ana.say("here is what we use", location, files=[PNG])
     await ana.say("a pin", location, type=6)
     await ana.mention("what do you think?", location)
-    answer = await ana.reads("You said: what do you think?", location)
+    answer = await ana.wait_for_text("You said: what do you think?", location)
     around, question = heard(told)
     asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
     assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
@@ -271,25 +273,25 @@ async def test_what_was_said_before_in_the_thread_is_read(
 
 
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
-    told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
+    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     plot = await bob.say("look", location, files=[PNG])
     await ana.mention("what is this?", location, reply_to=plot)
-    await ana.reads("You said: what is this?", location)
+    await ana.wait_for_text("You said: what is this?", location)
     assert names(heard(told)[1]) == ["plot.png", "sales.csv"]
 
 
 async def test_only_what_is_new_is_read_again(
-    told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
+    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
     await ana.mention("what do you think?", location)
-    await ana.reads("You said: what do you think?", location)
+    await ana.wait_for_text("You said: what do you think?", location)
     await bob.say("I am for M8", location)
     await ana.mention("and now?", location)
-    await ana.reads("You said: and now?", location)
+    await ana.wait_for_text("You said: and now?", location)
     around, _ = heard(told)
     assert "I am for M8" in around
     assert "M6 or M8?" not in around
@@ -297,24 +299,24 @@ async def test_only_what_is_new_is_read_again(
     await told.close()
     await told.open()
     await ana.mention("sure?", location)
-    await ana.reads("You said: sure?", location)
+    await ana.wait_for_text("You said: sure?", location)
     assert "M8" not in heard(told)[0]
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
-    told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
+    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
     await ana.mention("what do you think?", location)
-    await ana.reads("You said: what do you think?", location)
+    await ana.wait_for_text("You said: what do you think?", location)
     await ana.say("thank you", location)
-    await ana.reads("There are several of you", location)
+    await ana.wait_for_text("There are several of you", location)
     assert len(told.model.asks) == 1
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
-    told: House, thread: tuple[Channel, Payload], bob: Somebody, ana: Somebody
+    told: House, thread: tuple[Channel, Payload], bob: DiscordPerson, ana: DiscordPerson
 ) -> None:
     location, _ = thread
     for number in range(40):
@@ -322,7 +324,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
     for number in range(12):
         await bob.say(f"file {number}", location, files=[(f"f{number}.csv", b"%d" % number)])
     await ana.mention("well?", location)
-    await ana.reads("You said: well?", location)
+    await ana.wait_for_text("You said: well?", location)
     around, question = heard(told)
     assert around.count("'Bob':") == participants.QUOTES + 1
     assert "Which bolts do we buy?" in around
@@ -331,38 +333,38 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 
 
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
-    house: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
+    house: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await house.open()
     await bob.say("M6 or M8?", location)
     for question in ("what do you think?", "and now?"):
         await ana.mention(question, location)
-        await ana.reads(f"You said: {question}", location)
+        await ana.wait_for_text(f"You said: {question}", location)
     first, second = (ask.input for ask in house.model.asks)
     assert "Discord does not show what was said before" in first[0].text
     assert [item.text for item in second] == ["and now?"]
 
 
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
-    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody
+    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: DiscordPerson
 ) -> None:
     location, _ = thread
     discord.refuse("GET", f"/channels/{location.id}/messages", 403, 50001)
     await ana.mention("what do you think?", location)
-    await ana.reads("could not read what was said before", location)
+    await ana.wait_for_text("could not read what was said before", location)
 
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
-    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody
+    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: DiscordPerson
 ) -> None:
     location, _ = thread
     clock = LoopClock()
     held = discord.hold("GET", f"/channels/{location.id}/messages")
     await ana.mention("what do you think?", location)
-    await discord.until(lambda: location.typing)
+    await discord.wait_until(lambda: location.typing)
     clock.skip(participants.PATIENCE)
-    await ana.reads("could not read what was said before", location)
+    await ana.wait_for_text("could not read what was said before", location)
     held.release()
 
 
@@ -370,32 +372,32 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
 
 
 async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
-    answer = await ana.reads("`film.mp4` (21 MiB) is more than I take")
+    answer = await ana.wait_for_text("`film.mp4` (21 MiB) is more than I take")
     assert "files of up to 20 MiB" in answer["content"]
     assert names(heard(house)[1]) == ["sales.csv"]
     await ana.say("quick-command sum-up", files=[("film.mp4", b"x" * (21 * 1024 * 1024))])
-    await ana.sees(lambda seen: len(seen) == 2)
+    await ana.wait_for_messages(lambda seen: len(seen) == 2)
 
 
 @pytest.mark.parametrize(("size", "cut"), [(99_000, False), (100_001, True), (500_000, True)])
 async def test_a_long_text_file_is_said_to_be_read_in_part(
-    house: House, ana: Somebody, size: int, cut: bool
+    house: House, ana: DiscordPerson, size: int, cut: bool
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
-    answer = await ana.reads("You said: look")
+    answer = await ana.wait_for_text("You said: look")
     words = "`log.txt` is long: I read its first 100,000 characters."
     assert (words in answer["content"]) is cut
 
 
 async def test_a_text_of_wide_characters_is_counted_as_the_model_reads_it(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", ("é" * 90_000).encode())])
-    answer = await ana.reads("You said: look")
+    answer = await ana.wait_for_text("You said: look")
     assert answer["content"] == "You said: look"

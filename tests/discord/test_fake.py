@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from adapters.discord import client
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import (
     AUTOCOMPLETE,
     CHOICES,
@@ -65,7 +65,7 @@ def test_every_code_that_the_adapter_knows_stands_on_the_page() -> None:
     assert named | client.PASSING | {*client.OVER, *client.TOO_LARGE} <= CODES.keys()
 
 
-async def test_it_refuses_what_discord_refuses(bot: Bot, ana: Somebody) -> None:
+async def test_it_refuses_what_discord_refuses(bot: Bot, ana: DiscordPerson) -> None:
     to = f"/channels/{ana.dm.id}/messages"
     long = {"content": "x" * 2001}
     nowhere = {"content": "x", "message_reference": {"message_id": "1"}}
@@ -79,7 +79,7 @@ async def test_it_refuses_what_discord_refuses(bot: Bot, ana: Somebody) -> None:
     assert await bot.told("POST", to, {"content": "x"}) == (403, 50007)
 
 
-async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: Somebody) -> None:
+async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: DiscordPerson) -> None:
     to = f"/channels/{ana.dm.id}/messages"
     assert await bot.told("POST", to, {"content": " \n "}) == (400, 50006)
     assert (await bot.told("POST", to, {"content": "😀" * 2000}))[0] == 200
@@ -102,7 +102,7 @@ async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: Some
         {"components": [{"type": 1, "components": [{"label": "x" * 81, "custom_id": "a"}]}]},
     ],
 )
-async def test_it_refuses_what_does_not_fit(bot: Bot, ana: Somebody, more: Any) -> None:
+async def test_it_refuses_what_does_not_fit(bot: Bot, ana: DiscordPerson, more: Any) -> None:
     to = f"/channels/{ana.dm.id}/messages"
     assert await bot.told("POST", to, {"content": "x", **more}) == (400, 50035)
 
@@ -119,7 +119,7 @@ async def test_it_refuses_what_does_not_fit(bot: Bot, ana: Somebody, more: Any) 
     ],
 )
 async def test_it_asks_for_permissions(
-    bot: Bot, ana: Somebody, missing: int, method: str, path: str, told: Told
+    bot: Bot, ana: DiscordPerson, missing: int, method: str, path: str, told: Told
 ) -> None:
     guild = bot.discord.guild("Bolts", ana)
     channel = bot.discord.text_channel(guild, "general")
@@ -131,7 +131,7 @@ async def test_it_asks_for_permissions(
 
 
 async def test_without_history_nothing_is_read_and_nothing_replied_to(
-    bot: Bot, ana: Somebody
+    bot: Bot, ana: DiscordPerson
 ) -> None:
     guild = bot.discord.guild("Bolts", ana)
     guild.permissions &= ~READ_HISTORY
@@ -143,7 +143,7 @@ async def test_without_history_nothing_is_read_and_nothing_replied_to(
     assert await bot.call("GET", to) == (200, [])
 
 
-async def test_mentions_are_made_anew_by_each_edit(bot: Bot, ana: Somebody) -> None:
+async def test_mentions_are_made_anew_by_each_edit(bot: Bot, ana: DiscordPerson) -> None:
     to = f"/channels/{ana.dm.id}/messages"
     text = {"content": f"<@{ana.id}>"}
     none: Any = {"allowed_mentions": {"parse": []}}
@@ -156,7 +156,7 @@ async def test_mentions_are_made_anew_by_each_edit(bot: Bot, ana: Somebody) -> N
     assert len(bot.discord.world.unguarded) == 1
 
 
-async def test_a_nonce_is_one_in_all_channels(bot: Bot, ana: Somebody) -> None:
+async def test_a_nonce_is_one_in_all_channels(bot: Bot, ana: DiscordPerson) -> None:
     """It is looked for by its author: resources/message.mdx#create-message."""
     bob = bot.discord.user("Bob")
     body = {"content": "x", "nonce": "n", "enforce_nonce": True}
@@ -165,7 +165,7 @@ async def test_a_nonce_is_one_in_all_channels(bot: Bot, ana: Somebody) -> None:
     assert other["id"] == first["id"]
 
 
-async def test_an_archived_thread_takes_posts_and_no_edits(bot: Bot, ana: Somebody) -> None:
+async def test_an_archived_thread_takes_posts_and_no_edits(bot: Bot, ana: DiscordPerson) -> None:
     guild = bot.discord.guild("Bolts", ana)
     channel = bot.discord.text_channel(guild, "general")
     me = bot.discord.world.me.id
@@ -187,7 +187,7 @@ async def test_it_takes_only_its_own_token(bot: Bot, discord: FakeDiscord) -> No
         assert answer.status == 401
 
 
-async def test_a_nonce_makes_one_message_for_minutes(bot: Bot, ana: Somebody) -> None:
+async def test_a_nonce_makes_one_message_for_minutes(bot: Bot, ana: DiscordPerson) -> None:
     to = f"/channels/{ana.dm.id}/messages"
     body = {"content": "x", "nonce": "n", "enforce_nonce": True}
     _, first = await bot.call("POST", to, body)
@@ -201,7 +201,7 @@ async def test_a_nonce_makes_one_message_for_minutes(bot: Bot, ana: Somebody) ->
     assert "nonce" not in history[0]
 
 
-async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: Somebody) -> None:
+async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: DiscordPerson) -> None:
     bot.discord.interactions.deadline = ACK_SECONDS
     begin = bot.discord.interactions.begin
     ack = {"type": DEFER, "data": {}}
@@ -220,7 +220,7 @@ async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: Somebody) -> 
     assert await bot.told("POST", late_path, ack) == (404, 10062)
 
 
-async def test_an_interaction_takes_only_answers_of_its_kind(bot: Bot, ana: Somebody) -> None:
+async def test_an_interaction_takes_only_answers_of_its_kind(bot: Bot, ana: DiscordPerson) -> None:
     begin = bot.discord.interactions.begin
     long = {"title": "x" * 46, "custom_id": "a", "components": []}
     for kind, body in (
@@ -242,7 +242,7 @@ async def test_what_is_no_command_is_not_registered(bot: Bot, discord: FakeDisco
         assert (await bot.told_of_list("PUT", path, [good | bad])) == 400
 
 
-async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: Somebody) -> None:
+async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: DiscordPerson) -> None:
     bot.discord.faults.rate = (1, 60.0)
     to = f"{bot.discord.api_url}/channels/{ana.dm.id}/messages"
     headers = {"Authorization": f"Bot {bot.discord.token}"}
@@ -256,7 +256,7 @@ async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: Somebody) -
 
 
 async def test_the_content_of_what_is_not_addressed_is_withheld(
-    bot: Bot, discord: FakeDiscord, ana: Somebody
+    bot: Bot, discord: FakeDiscord, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     quoted = await ana.say("among us", channel, files=[("a.png", b"a")])
@@ -277,7 +277,7 @@ async def test_the_content_of_what_is_not_addressed_is_withheld(
 
 
 async def test_what_is_forwarded_is_withheld_with_the_forward(
-    bot: Bot, discord: FakeDiscord, ana: Somebody
+    bot: Bot, discord: FakeDiscord, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     said = await ana.say("among us", channel, files=[("a.png", b"a")])

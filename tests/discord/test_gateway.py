@@ -11,22 +11,22 @@ import pytest
 from core.domain.errors import SettingsError
 from core.runtime.retry import Backoff
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 HOUR = 3600.0
 
 
 def said(discord: FakeDiscord) -> list[str]:
-    return [m["content"] for m in discord.world.said_by(discord.world.me.id)]
+    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
 @pytest.mark.parametrize("fault", ["abort", "close", "reconnect"])
 async def test_what_was_said_while_the_socket_was_down_is_replayed(
-    discord: FakeDiscord, house: House, ana: Somebody, fault: str
+    discord: FakeDiscord, house: House, ana: DiscordPerson, fault: str
 ) -> None:
     await house.open()
     await ana.say("before")
-    await ana.reads("You said: before")
+    await ana.wait_for_text("You said: before")
     if fault == "abort":
         discord.gateway.abort()
     elif fault == "close":
@@ -34,76 +34,78 @@ async def test_what_was_said_while_the_socket_was_down_is_replayed(
     else:
         await discord.gateway.reconnect()
     await ana.say("meanwhile")
-    await ana.reads("You said: meanwhile")
+    await ana.wait_for_text("You said: meanwhile")
     assert (discord.gateway.identified, discord.gateway.resumed) == (1, 1)
     assert said(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("before")
-    await ana.reads("You said: before")
+    await ana.wait_for_text("You said: before")
     discord.gateway.forget()
     await ana.say("meanwhile")
-    await ana.reads("You said: meanwhile")
+    await ana.wait_for_text("You said: meanwhile")
     assert discord.gateway.identified == 2
     assert said(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("before")
-    await ana.reads("You said: before")
+    await ana.wait_for_text("You said: before")
     await house.close()
     discord.gateway.forget()
     await ana.say("missed one")
     await ana.say("missed two")
     gate = discord.hold("GET", "/channels/*/messages")
     opening = asyncio.create_task(house.open())
-    await gate.reached()
+    await gate.wait_until_reached()
     await ana.say("live")
     gate.release()
     await opening
-    await ana.reads("You said: live")
+    await ana.wait_for_text("You said: live")
     assert said(discord) == [
         f"You said: {text}" for text in ("before", "missed one", "missed two", "live")
     ]
 
 
 async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
     await ana.mention("before", channel)
-    await ana.reads("You said: before", channel)
+    await ana.wait_for_text("You said: before", channel)
     await house.close()
     discord.gateway.forget()
     await ana.say("among us", channel)
     await ana.mention("missed", channel)
     await house.open()
-    await ana.reads("You said: missed", channel)
+    await ana.wait_for_text("You said: missed", channel)
     assert len(house.model.asks) == 2
 
 
 async def test_what_is_too_old_is_told_of_and_not_answered(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open(answer_age=3600.0)
     await ana.say("before", ago=3 * HOUR)
-    await ana.reads("You said: before")
+    await ana.wait_for_text("You said: before")
     await house.close()
     discord.gateway.forget()
     await ana.say("old one", ago=2 * HOUR)
     await ana.say("old two", ago=1.5 * HOUR)
     await ana.say("young")
     await house.open()
-    await ana.reads("You said: young")
-    seen = await ana.sees(lambda seen: any("2 older messages" in m["content"] for m in seen))
+    await ana.wait_for_text("You said: young")
+    seen = await ana.wait_for_messages(
+        lambda seen: any("2 older messages" in m["content"] for m in seen)
+    )
     assert [m["content"] for m in seen if "old" in m["content"]] == [
         "I was away, and left 2 older messages here unanswered. "
         "Please send again what still matters."
@@ -111,12 +113,12 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
 
 
 async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False, answer_age=3600.0)
     await ana.mention("before", channel, ago=4 * HOUR)
-    await ana.reads("You said: before", channel)
+    await ana.wait_for_text("You said: before", channel)
     await house.close()
     discord.gateway.forget()
     await ana.say("among us", channel, ago=3 * HOUR)
@@ -126,8 +128,8 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
     for text in ("young", "younger"):
         await ana.mention(text, channel)
         await house.open(threads=False, answer_age=3600.0)
-        await ana.reads(f"You said: {text}", channel)
-        seen = await ana.sees(
+        await ana.wait_for_text(f"You said: {text}", channel)
+        seen = await ana.wait_for_messages(
             lambda seen: any("older messages" in m["content"] for m in seen), channel
         )
         await house.close()
@@ -137,17 +139,17 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
 
 
 async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     """A kill can take the last second of notes with it."""
     await house.open(answer_age=3600.0)
     await ana.say("one", ago=3 * HOUR)
-    await ana.reads("You said: one")
+    await ana.wait_for_text("You said: one")
     await house.adapter.state.flush()
     with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
         ((before,),) = connection.execute("SELECT data FROM remembered").fetchall()
     await ana.say("two", ago=2 * HOUR)
-    await ana.reads("You said: two")
+    await ana.wait_for_text("You said: two")
     await house.close()
     with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
         connection.execute("UPDATE remembered SET data = ?", (before,))
@@ -155,7 +157,7 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     discord.gateway.forget()
     await house.open()
     await ana.say("three")
-    await ana.reads("You said: three")
+    await ana.wait_for_text("You said: three")
     assert said(discord) == ["You said: one", "You said: two", "You said: three"]
 
 
@@ -177,7 +179,7 @@ async def test_a_privileged_intent_that_was_not_granted_is_refused_in_words(
 
 
 async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     assert (await house.adapter.health()).state == "on"
@@ -197,23 +199,23 @@ async def test_a_deaf_socket_is_noticed(
 
 
 async def test_discord_down_at_the_start_is_tried_again(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
     await house.open()
     await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
 
 
 async def test_close_drains_what_was_taken_in(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("tell me")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     closing = asyncio.create_task(house.close())
     await asyncio.sleep(0)
     house.model.go_on()
@@ -221,7 +223,7 @@ async def test_close_drains_what_was_taken_in(
     assert said(discord) == ["one two"]
 
 
-async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: Somebody) -> None:
+async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: DiscordPerson) -> None:
     await house.open()
     await house.close()
     with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
@@ -230,4 +232,4 @@ async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: Someb
         connection.commit()
     await house.open()
     await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")

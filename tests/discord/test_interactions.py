@@ -14,13 +14,13 @@ from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from core.domain.messages import Address, Card, Message, Person
 from core.domain.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
-from tests.fakes.choices import QuietBoard, allow_list, choices
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
 from tests.fakes.discord.interactions import MESSAGE as SAID
 
 
-class Board(QuietBoard):
+class Board(EmptyStatusBoard):
     """Knows quick commands and changes."""
 
     def __init__(self, count: int = 2) -> None:
@@ -40,16 +40,18 @@ class Board(QuietBoard):
 @pytest.fixture
 async def open_house(house: House) -> House:
     house.policy = allow_list(frozenset({"*"}))
-    given = choices(house.model, policy=house.policy)
+    given = make_choices(house.model, policy=house.policy)
     house.choices = replace(given, board=Board())
     await house.open()
     await house.ready()
     return house
 
 
-async def test_ask_is_acked_first_and_answered_in_place(open_house: House, ana: Somebody) -> None:
+async def test_ask_is_acked_first_and_answered_in_place(
+    open_house: House, ana: DiscordPerson
+) -> None:
     exchange = await ana.slash("ask", prompt="hello")
-    await exchange.until(lambda e: e.text == "You said: hello" and not e.buttons)
+    await exchange.wait_until(lambda e: e.text == "You said: hello" and not e.buttons)
     assert exchange.kind == DEFER
     assert not exchange.followups
 
@@ -72,74 +74,74 @@ async def test_commands_are_registered_only_when_they_changed(
     assert discord.rest.syncs == 1
 
 
-async def test_status_is_for_the_asker_alone(open_house: House, ana: Somebody) -> None:
+async def test_status_is_for_the_asker_alone(open_house: House, ana: DiscordPerson) -> None:
     exchange = await ana.slash("status")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert "What is connected" in exchange.text
 
 
-async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Somebody) -> None:
+async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: DiscordPerson) -> None:
     await house.open()
     await house.ready()
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
-    ((line,), _) = await house.engine.audit.read()
+    ((line,), _) = await house.engine.records.audit.read()
     assert (line["event"], line["right"]) == ("refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
 
 async def test_what_cannot_be_stored_is_said_at_once(
-    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stuck(message: Message) -> Receipt:
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(open_house.engine.inbox, "accept", stuck)
+    monkeypatch.setattr(open_house.engine.records.inbox, "accept", stuck)
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert "could not store" in exchange.text
     assert DISCORD_STORE_SECONDS < 2.0, "a second of the three is left for the way"
 
 
 async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
-    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
-    disk = asyncio.create_task(open_house.engine._stores.database.write(lambda _: full.wait()))
+    disk = asyncio.create_task(open_house.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert "could not store" in exchange.text
     full.set()
     await disk
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 60.0)
     later = await ana.slash("ask", prompt="next")
-    await later.answered()
+    await later.wait_for_answer()
     assert [ask.input[-1].text for ask in open_house.model.asks] == ["next"]
 
 
 async def test_a_file_may_be_as_large_as_the_interaction_says(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"p" * 12 * 1024 * 1024)
     await house.open()
     await house.ready()
     small = await ana.slash("ask", prompt="call draw {}")
-    await small.until(lambda e: "up to 10 MiB" in e.text)
+    await small.wait_until(lambda e: "up to 10 MiB" in e.text)
     discord.interactions.largest = 20 * 1024 * 1024
     large = await ana.slash("ask", prompt="call draw {}")
-    await large.until(lambda e: e.original and e.original["attachments"])
+    await large.wait_until(lambda e: e.original and e.original["attachments"])
     assert "does not fit" not in large.text
 
 
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
-    open_house: House, ana: Somebody
+    open_house: House, ana: DiscordPerson
 ) -> None:
     assert open_house.choices is not None
     board = open_house.choices.board
@@ -152,37 +154,37 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     assert [choice["value"] for choice in undoable] == ["abcde2"]
 
 
-async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: Somebody) -> None:
-    opened = await (await ana.slash("ask")).acked()
+async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: DiscordPerson) -> None:
+    opened = await (await ana.slash("ask")).wait_for_ack()
     assert opened.kind == MODAL
     sent = await ana.submit(opened, prompt="several\nlines")
-    await sent.answered()
+    await sent.wait_for_answer()
     assert sent.text == "You said: several\nlines"
 
 
 async def test_a_modal_that_was_opened_before_a_restart_is_taken(
-    open_house: House, ana: Somebody
+    open_house: House, ana: DiscordPerson
 ) -> None:
-    opened = await (await ana.slash("ask")).acked()
+    opened = await (await ana.slash("ask")).wait_for_ack()
     await open_house.close()
     await open_house.open()
     sent = await ana.submit(opened, prompt="still here")
-    await sent.answered()
+    await sent.wait_for_answer()
     assert sent.text == "You said: still here"
 
 
 async def test_a_quick_command_without_its_input_asks_for_it(
-    open_house: House, ana: Somebody
+    open_house: House, ana: DiscordPerson
 ) -> None:
-    opened = await (await ana.slash("quick-command", slug="summary-1")).acked()
+    opened = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
     assert opened.kind == MODAL
     assert opened.data["title"] == "Summary 1"
     sent = await ana.submit(opened, text="the news")
-    await sent.until(lambda answer: "Quick commands are not set up" in answer.text)
+    await sent.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
 
 
 async def test_a_command_that_breaks_is_answered_too(
-    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("the registry")
@@ -191,20 +193,20 @@ async def test_a_command_that_breaks_is_answered_too(
     monkeypatch.setattr(open_house.choices.board, "commands", broken)
     assert await ana.autocomplete("quick-command", "slug", slug="a") == []
     exchange = await ana.slash("quick-command", slug="summary")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert (exchange.ephemeral, exchange.followups) == (True, [])
     assert "Something went wrong" in exchange.text
 
 
 async def test_the_message_menu_asks_about_a_message(
-    discord: FakeDiscord, open_house: House, ana: Somebody
+    discord: FakeDiscord, open_house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
     said = await bob.say("the bolts are late", channel)
-    opened = await (await ana.context_menu("Ask Ponte", said)).acked()
+    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     sent = await ana.submit(opened, prompt="why?")
-    await sent.answered()
+    await sent.wait_for_answer()
     assert sent.text == "You said: why?"
     (context, question) = open_house.model.asks[-1].input
     assert "the bolts are late" in context.text
@@ -212,33 +214,33 @@ async def test_the_message_menu_asks_about_a_message(
 
 
 async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
-    discord: FakeDiscord, open_house: House, ana: Somebody
+    discord: FakeDiscord, open_house: House, ana: DiscordPerson
 ) -> None:
     elsewhere = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
     exchange = await ana.slash("ask", elsewhere, prompt="hello")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.text == "You said: hello"
     group = discord.group_dm(ana, discord.user("Bob"))
     exchange = await ana.slash("ask", group, prompt="and here?")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.text == "You said: and here?"
     assert not [call for call in discord.calls if call[1].startswith("/channels/")]
 
 
 async def test_a_long_answer_to_a_command_comes_with_a_file(
-    open_house: House, ana: Somebody
+    open_house: House, ana: DiscordPerson
 ) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
     open_house.model.script = {"tell me": [long]}
     exchange = await ana.slash("ask", prompt="tell me")
-    await exchange.until(lambda e: e.original and e.original["attachments"])
+    await exchange.wait_until(lambda e: e.original and e.original["attachments"])
     assert "The whole answer is in `answer.md`" in exchange.text
     assert len(exchange.text) <= 2000
     assert not exchange.followups
 
 
 async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     gate = asyncio.Event()
@@ -251,73 +253,73 @@ async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
     await house.open()
     await house.ready()
     exchange = await ana.slash("ask", prompt="call draw {}")
-    await exchange.until(lambda e: e.text == "*is drawing…*")
+    await exchange.wait_until(lambda e: e.text == "*is drawing…*")
     gate.set()
-    await exchange.until(lambda e: e.original and e.original["attachments"])
+    await exchange.wait_until(lambda e: e.original and e.original["attachments"])
     assert exchange.text.startswith("You said: ")
     assert not exchange.followups
 
 
-async def test_a_file_comes_with_a_command(open_house: House, ana: Somebody) -> None:
+async def test_a_file_comes_with_a_command(open_house: House, ana: DiscordPerson) -> None:
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
-    await exchange.until(lambda e: e.text == "You said: look")
+    await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_house.model.asks[0].input[-1].files
-    assert await open_house.engine.files.get(file.id) == (file, b"a,b")
+    assert await open_house.engine.records.files.get(file.id) == (file, b"a,b")
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
-    discord: FakeDiscord, open_house: House, ana: Somebody
+    discord: FakeDiscord, open_house: House, ana: DiscordPerson
 ) -> None:
     discord.interactions.deadline = -1.0
     await ana.slash("ask", prompt="hello")
-    await ana.reads("You said: hello")
-    assert len(discord.world.said_by(discord.world.me.id)) == 1
+    await ana.wait_for_text("You said: hello")
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 
 async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
-    discord: FakeDiscord, open_house: House, ana: Somebody
+    discord: FakeDiscord, open_house: House, ana: DiscordPerson
 ) -> None:
     open_house.model.script = {"take your time": ["one", " two"]}
     open_house.model.pauses = asyncio.Queue()
     exchange = await ana.slash("ask", prompt="take your time")
-    await exchange.until(lambda e: e.text == "one")
+    await exchange.wait_until(lambda e: e.text == "one")
     discord.clock.advance(3600)
     open_house.model.go_on()
-    await ana.reads("one two")
-    assert len(discord.world.said_by(discord.world.me.id)) == 1
+    await ana.wait_for_text("one two")
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 
 async def test_a_replayed_interaction_is_taken_once(
-    discord: FakeDiscord, open_house: House, ana: Somebody
+    discord: FakeDiscord, open_house: House, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     session = discord.gateway.sessions[-1]
     assert session is not None
     event = next(text for _, text in session.sent if '"INTERACTION_CREATE"' in text)
     assert session.socket is not None
     await session.socket.send_str(event)
     again = await ana.slash("ask", prompt="next")
-    await again.answered()
+    await again.wait_for_answer()
     assert [ask.input[-1].text for ask in open_house.model.asks] == ["hello", "next"]
 
 
-async def test_the_stop_button_stops_and_goes(open_house: House, ana: Somebody) -> None:
+async def test_the_stop_button_stops_and_goes(open_house: House, ana: DiscordPerson) -> None:
     open_house.model.script = {"tell me": ["one", " two"]}
     open_house.model.pauses = asyncio.Queue()
     await ana.say("tell me")
-    begun = await ana.reads("one")
-    await ana.discord.until(lambda: begun["components"])
-    click = await (await ana.click(begun, "Stop")).acked()
+    begun = await ana.wait_for_text("one")
+    await ana.discord.wait_until(lambda: begun["components"])
+    click = await (await ana.click(begun, "Stop")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
-    await ana.reads("Stopped.")
-    await click.until(lambda e: e.followups)
+    await ana.wait_for_text("Stopped.")
+    await click.wait_until(lambda e: e.followups)
     assert click.followups[0]["flags"] & EPHEMERAL
-    await ana.discord.until(lambda: not begun["components"])
+    await ana.discord.wait_until(lambda: not begun["components"])
 
 
 async def test_someone_else_may_not_stop_it(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
@@ -325,26 +327,28 @@ async def test_someone_else_may_not_stop_it(
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     question = await ana.mention("tell me", channel)
-    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
-    begun = await ana.reads("one", thread)
-    await discord.until(lambda: begun["components"])
+    begun = await ana.wait_for_text("one", thread)
+    await discord.wait_until(lambda: begun["components"])
     click = await bob.click(begun, "Stop")
-    await click.until(lambda e: e.followups)
+    await click.wait_until(lambda e: e.followups)
     assert "Only the person who asked" in click.followups[0]["content"]
     house.model.go_on()
-    await ana.reads("one two", thread)
+    await ana.wait_for_text("one two", thread)
 
 
-async def test_while_restarting_commands_are_told_to_wait(open_house: House, ana: Somebody) -> None:
+async def test_while_restarting_commands_are_told_to_wait(
+    open_house: House, ana: DiscordPerson
+) -> None:
     await open_house.adapter.stop_intake()
     exchange = await ana.slash("ask", prompt="hello")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert "restart" in exchange.text
 
 
-async def test_words_come_in_the_persons_language(open_house: House, ana: Somebody) -> None:
+async def test_words_come_in_the_persons_language(open_house: House, ana: DiscordPerson) -> None:
     exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert open_house.model.asks[-1].preface.endswith("their language setting is pt-BR.")

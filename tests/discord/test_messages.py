@@ -10,7 +10,7 @@ from core.domain.errors import NotStored
 from core.domain.messages import Message
 from core.domain.records import Receipt
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import PUBLIC_THREADS, Payload
 
 
@@ -18,41 +18,41 @@ def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-async def test_a_dm_is_answered(house: House, ana: Somebody) -> None:
+async def test_a_dm_is_answered(house: House, ana: DiscordPerson) -> None:
     await house.open()
     question = await ana.say("hello")
-    answer = await ana.reads("You said: hello")
+    answer = await ana.wait_for_text("You said: hello")
     assert answer["message_reference"]["message_id"] == question["id"]
     assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
 
 
-async def test_messages_of_one_dm_are_answered_in_order(house: House, ana: Somebody) -> None:
+async def test_messages_of_one_dm_are_answered_in_order(house: House, ana: DiscordPerson) -> None:
     await house.open()
     for number in range(5):
         await ana.say(f"number {number}")
-    seen = await ana.sees(lambda said: len(said) == 5)
+    seen = await ana.wait_for_messages(lambda said: len(said) == 5)
     assert texts(seen) == [f"You said: number {number}" for number in range(5)]
 
 
 async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
     question = await ana.mention("how many bolts?", channel)
-    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
-    await ana.reads("You said: how many bolts?", thread)
+    await ana.wait_for_text("You said: how many bolts?", thread)
     assert thread.name == "how many bolts?"
 
     await ana.mention("and nuts?", thread)
-    await ana.reads("You said: and nuts?", thread)
-    assert not discord.world.said_by(discord.world.me.id, channel.id)
+    await ana.wait_for_text("You said: and nuts?", thread)
+    assert not discord.world.messages_by(discord.world.me.id, channel.id)
     assert len({ask.thread.conversation for ask in house.model.asks}) == 1
 
 
 async def test_where_no_thread_may_be_made_each_person_has_their_own_conversation(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob)
@@ -60,36 +60,36 @@ async def test_where_no_thread_may_be_made_each_person_has_their_own_conversatio
     channel = discord.text_channel(guild, "general")
     await house.open()
     await ana.mention("I am Ana", channel)
-    await ana.reads("You said: I am Ana", channel)
+    await ana.wait_for_text("You said: I am Ana", channel)
     await bob.mention("I am Bob", channel)
-    await bob.reads("You said: I am Bob", channel)
+    await bob.wait_for_text("You said: I am Bob", channel)
     conversations = {ask.thread.conversation for ask in house.model.asks}
     assert len(conversations) == 2
 
 
 async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_channel(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
     discord.refuse("POST", "/channels/*/threads", 403, 50013, times=9)
     first = await ana.mention("how many bolts?", channel)
-    answer = await ana.reads("You said: how many bolts?", channel)
+    answer = await ana.wait_for_text("You said: how many bolts?", channel)
     assert answer["message_reference"]["message_id"] == first["id"]
     await ana.mention("and nuts?", channel)
-    await ana.reads("You said: and nuts?", channel)
+    await ana.wait_for_text("You said: and nuts?", channel)
     assert len({ask.thread.conversation for ask in house.model.asks}) == 1
 
 
 async def test_what_is_not_addressed_to_ponte_is_not_stored(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(message_content=True)
     await ana.say("between us: the word is hippopotamus", channel)
     await ana.mention("hello", channel)
-    await discord.until(lambda: len(house.model.asks) == 1)
+    await discord.wait_until(lambda: len(house.model.asks) == 1)
     await house.close()
     stored = b"".join(f.read_bytes() for f in house.home.glob("**/*") if f.is_file())
     assert b"hello" in stored
@@ -97,7 +97,7 @@ async def test_what_is_not_addressed_to_ponte_is_not_stored(
 
 
 async def test_bots_webhooks_and_system_messages_are_ignored(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Robot")
     robot.user.bot = True
@@ -106,11 +106,11 @@ async def test_bots_webhooks_and_system_messages_are_ignored(
     await ana.say("a pin", type=6)
     await ana.say("by webhook", webhook_id="1")
     await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
     assert [ask.input[-1].text for ask in house.model.asks] == ["hello"]
 
 
-async def test_an_edit_before_the_answer_counts(house: House, ana: Somebody) -> None:
+async def test_an_edit_before_the_answer_counts(house: House, ana: DiscordPerson) -> None:
     house.model.script = {"first": ["one", " done"]}
 
     house.model.pauses = asyncio.Queue()
@@ -118,24 +118,26 @@ async def test_an_edit_before_the_answer_counts(house: House, ana: Somebody) -> 
     await ana.say("first")
     waiting = await ana.say("secnod")
     await ana.edit(waiting, "second")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     house.model.go_on()
-    await ana.reads("You said: second")
-    assert "secnod" not in str(texts(ana.discord.world.said_by(ana.discord.world.me.id)))
+    await ana.wait_for_text("You said: second")
+    assert "secnod" not in str(texts(ana.discord.world.messages_by(ana.discord.world.me.id)))
 
 
-async def test_an_edit_after_the_answer_buys_no_second_one(house: House, ana: Somebody) -> None:
+async def test_an_edit_after_the_answer_buys_no_second_one(
+    house: House, ana: DiscordPerson
+) -> None:
     await house.open()
     said = await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
     await ana.edit(said, "hello again")
     await ana.say("next")
-    await ana.reads("You said: next")
-    assert len(await ana.sees(lambda seen: len(seen) == 2)) == 2
+    await ana.wait_for_text("You said: next")
+    assert len(await ana.wait_for_messages(lambda seen: len(seen) == 2)) == 2
 
 
 async def test_a_preview_that_discord_adds_is_no_edit(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.model.script = {"wait": ["one", " two"]}
 
@@ -143,69 +145,73 @@ async def test_a_preview_that_discord_adds_is_no_edit(
     await house.open()
     await ana.say("wait")
     queued = await ana.say("see https://example.com")
-    await discord.rest.tell("MESSAGE_UPDATE", {**queued, "content": "changed without an edit"})
-    await ana.reads("one")
+    await discord.rest.send_event(
+        "MESSAGE_UPDATE", {**queued, "content": "changed without an edit"}
+    )
+    await ana.wait_for_text("one")
     house.model.go_on()
-    await ana.reads("You said: see")
+    await ana.wait_for_text("You said: see")
 
 
-async def test_a_queued_message_that_is_deleted_is_dropped(house: House, ana: Somebody) -> None:
+async def test_a_queued_message_that_is_deleted_is_dropped(
+    house: House, ana: DiscordPerson
+) -> None:
 
     house.model.script = {"first": ["one", " done"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("first")
     dropped = await ana.say("second")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     await ana.delete(dropped)
     await ana.say("third")
     await house.stored("third")
     house.model.go_on()
-    await ana.reads("You said: third")
+    await ana.wait_for_text("You said: third")
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
 
 
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
 
     house.model.script = {"tell me": ["one", " two", " three"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("tell me")
-    begun = await ana.reads("one")
+    begun = await ana.wait_for_text("one")
     await ana.delete(begun)
     house.model.go_on()
     house.model.go_on()
     await ana.say("next")
-    await ana.reads("You said: next")
-    assert texts(ana.discord.world.said_by(ana.discord.world.me.id)) == ["You said: next"]
+    await ana.wait_for_text("You said: next")
+    assert texts(ana.discord.world.messages_by(ana.discord.world.me.id)) == ["You said: next"]
 
 
 async def test_a_closed_dm_is_given_up_and_told_of_later(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     ana.user.refuses_dms = True
     await ana.say("hello")
-    await discord.until(lambda: len(posts(discord)) == 1)
+    await discord.wait_until(lambda: len(posts(discord)) == 1)
     ana.user.refuses_dms = False
     await ana.say("again")
-    answer = await ana.reads("could not post my last answer")
+    answer = await ana.wait_for_text("could not post my last answer")
     assert "You said: again" in answer["content"]
     assert len(posts(discord)) == 2, "a refusal for good is not tried again"
 
 
 async def test_what_cannot_be_stored_is_said_and_not_answered(
-    house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()
     with monkeypatch.context() as full:
-        full.setattr(house.engine.inbox, "accept", refuse)
+        full.setattr(house.engine.records.inbox, "accept", refuse)
         await ana.say("hello")
-        await ana.reads("I could not store your message")
+        await ana.wait_for_text("I could not store your message")
     await ana.say("again")
-    await ana.reads("You said: again")
+    await ana.wait_for_text("You said: again")
     assert len(house.model.asks) == 1
 
 
@@ -214,43 +220,43 @@ async def refuse(message: Message) -> Receipt:
 
 
 async def test_a_mention_that_is_edited_away_is_taken_back(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     house.model.script = {"first": ["one", " done"]}
     house.model.pauses = asyncio.Queue()
     await house.open(threads=False)
     await ana.mention("first", channel)
-    await ana.reads("one", channel)
+    await ana.wait_for_text("one", channel)
     queued = await ana.mention("second", channel)
     queued["mentions"] = []
     await ana.edit(queued, "never mind")
     await ana.mention("third", channel)
     await house.stored("third")
     house.model.go_on()
-    await ana.reads("You said: third", channel)
+    await ana.wait_for_text("You said: third", channel)
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
 
 
 async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.model.script = {"first": ["one", " done"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("first")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     gone = [await ana.say(text) for text in ("second", "third")]
     data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
     await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
     await ana.say("fourth")
     await house.stored("fourth")
     house.model.go_on()
-    await ana.reads("You said: fourth")
+    await ana.wait_for_text("You said: fourth")
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "fourth"]
 
 
-async def test_a_forwarded_message_comes_as_context(house: House, ana: Somebody) -> None:
+async def test_a_forwarded_message_comes_as_context(house: House, ana: DiscordPerson) -> None:
     await house.open()
     snapshot = {
         "message": {
@@ -266,7 +272,7 @@ async def test_a_forwarded_message_comes_as_context(house: House, ana: Somebody)
         }
     }
     await ana.say("why?", message_snapshots=[snapshot])
-    await ana.reads("You said: why?")
+    await ana.wait_for_text("You said: why?")
     context, _ = house.model.asks[0].input
     assert "the bolts are late" in context.text
 

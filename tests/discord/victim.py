@@ -19,7 +19,7 @@ from core.chat.participants import OwnWay
 from core.domain.messages import Item
 from core.domain.records import Ask, Completed, Delta, ModelEvent
 from core.integrations.integration import ChatPorts
-from tests.fakes.choices import choices
+from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
 LONG = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
@@ -49,19 +49,19 @@ async def main(
     own = OwnWay(answer_everything=True, threads=False) if flat else OwnWay()
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    given = choices(Model(hold))
+    given = make_choices(Model(hold))
     engine = await Engine.open(home, given)
     adapter = DiscordAdapter(
         token,
         ChatPorts(
-            engine.inbox,
-            engine.journal,
-            engine.threads,
-            engine.files,
+            engine.records.inbox,
+            engine.records.journal,
+            engine.records.threads,
+            engine.records.files,
             given.board,
             given.policy,
             engine.manager.removed,
-            peers=engine.peers,
+            peers=engine.stores.peers,
         ),
         api_url=api,
         gateway_url=gateway,
@@ -69,9 +69,9 @@ async def main(
         message_content=flat,
         ways=lambda address: own,
     )
-    engine.replies["discord"] = adapter.reply
-    engine.look_up["discord"] = adapter.look_up
-    engine.fetch["discord"] = adapter.fetch
+    engine.platforms.replies["discord"] = adapter.reply
+    engine.platforms.look_up["discord"] = adapter.look_up
+    engine.platforms.fetch["discord"] = adapter.fetch
     engine.start()
     await adapter.start()
     print("ready", flush=True)

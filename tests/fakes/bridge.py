@@ -20,12 +20,12 @@ from tests.fakes.faulty import FaultyServer, Trouble
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A request to /execute that was well formed; `done`: its effect happened."""
+class BridgeCall:
+    """A request to /execute that was well formed; `succeeded`: its effect happened."""
 
     tool: str
     args: dict[str, Any]
-    done: bool
+    succeeded: bool
 
 
 class FakeBridge(FaultyServer):
@@ -41,7 +41,7 @@ class FakeBridge(FaultyServer):
     ) -> None:
         super().__init__()
         self.api = NocoDBAPIWithViews(patched) if has_views else NocoDBAPI(patched)
-        self.calls: list[Called] = []
+        self.calls: list[BridgeCall] = []
         self.listed = 0
         """How often /tools was asked."""
         self._token = token
@@ -52,9 +52,9 @@ class FakeBridge(FaultyServer):
         return f"{self.origin}/execute"
 
     @property
-    def done(self) -> list[str]:
+    def executed_tools(self) -> list[str]:
         """The tools whose effect happened."""
-        return [call.tool for call in self.calls if call.done]
+        return [call.tool for call in self.calls if call.succeeded]
 
     def fail(self, times: int, status: int, detail: str = "") -> None:
         """Answer the next calls with `status` and do nothing."""
@@ -85,25 +85,25 @@ class FakeBridge(FaultyServer):
     async def _execute(self, request: web.Request) -> web.Response:
         if self._token and request.headers.get("Authorization") != f"Bearer {self._token}":
             return _detail(401, "Not authenticated")
-        asked = await _asked(request)
+        asked = await _parse_call(request)
         if isinstance(asked, web.Response):
             return asked
-        trouble = await self.met(asked[0])
-        answer = self._answered(request, trouble, *asked)
-        await self.ended()
+        trouble = await self.take_trouble(asked[0])
+        answer = self._answer_call(request, trouble, *asked)
+        await self.count_finished_call()
         return answer
 
-    def _answered(
+    def _answer_call(
         self, request: web.Request, trouble: Trouble | None, tool: str, args: dict[str, Any]
     ) -> web.Response:
         if trouble and trouble.kind != "after":
-            self.calls.append(Called(tool, args, done=False))
+            self.calls.append(BridgeCall(tool, args, succeeded=False))
             return trouble.answer(request)
-        answer = self._done(tool, args)
-        self.calls.append(Called(tool, args, done=answer.status == 200))
+        answer = self._run_tool(tool, args)
+        self.calls.append(BridgeCall(tool, args, succeeded=answer.status == 200))
         return trouble.answer(request) if trouble else answer
 
-    def _done(self, tool: str, args: dict[str, Any]) -> web.Response:
+    def _run_tool(self, tool: str, args: dict[str, Any]) -> web.Response:
         """Every failure is a 500 with its text, as over there, the bridge's own 400 too."""
         if not hasattr(self.api, tool):
             return _detail(500, f"400: Unknown tool: {tool}")
@@ -113,7 +113,7 @@ class FakeBridge(FaultyServer):
             return _detail(500, str(error))
 
 
-async def _asked(request: web.Request) -> tuple[str, dict[str, Any]] | web.Response:
+async def _parse_call(request: web.Request) -> tuple[str, dict[str, Any]] | web.Response:
     """The call, or FastAPI's 422 with a list of what is wrong with the body."""
     try:
         body = json.loads(await request.text())

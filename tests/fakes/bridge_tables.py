@@ -21,8 +21,8 @@ _LAST = ("Almeida", "Bernard", "Costa", "Dubois", "Esteves")
 _STATUS = ("Lead", "Active", "Lost")
 
 
-class Refused(Exception):
-    """NocoDB's own refusal; the bridge tells it as the text of requests' HTTPError."""
+class NocoDBHttpError(Exception):
+    """An error of NocoDB. The bridge answers with the text of requests' HTTPError."""
 
     def __init__(self, status: int, path: str) -> None:
         reason = {404: "Not Found", 422: "Unprocessable Entity"}[status]
@@ -52,13 +52,13 @@ class NocoDBAPI:
         return {"list": [base], "pageInfo": _page(1, 0, 25)}
 
     def get_base(self, base_id: str) -> Row:
-        raise Refused(404, f"/bases/{base_id}")
+        raise NocoDBHttpError(404, f"/bases/{base_id}")
 
     def list_tables(self, base_id: str) -> Row:
         path = f"/bases/{base_id}/tables"
         self._need_patch(path)
         if base_id != BASE:
-            raise Refused(404, path)
+            raise NocoDBHttpError(404, path)
         return {"list": [_table(CUSTOMERS), _table(ORDERS)], "pageInfo": _page(2, 0, 25)}
 
     def get_table(self, base_id: str, table_id: str) -> Row:
@@ -95,8 +95,8 @@ class NocoDBAPI:
     def create_record(self, table_id: str, record_data: Row | list[Row]) -> Row | list[Row]:
         """A list makes several, as in NocoDB itself."""
         if isinstance(record_data, list):
-            return [self._created(table_id, data) for data in record_data]
-        return self._created(table_id, record_data)
+            return [self._insert_row(table_id, data) for data in record_data]
+        return self._insert_row(table_id, record_data)
 
     def update_record(self, table_id: str, record_id: str, record_data: Row) -> Row:
         self._need_patch(f"/tables/{table_id}/records/{record_id}")
@@ -113,7 +113,7 @@ class NocoDBAPI:
 
     def bulk_create_records(self, table_id: str, records: list[Row]) -> list[Row]:
         self._need_patch(f"/tables/{table_id}/records/bulk")
-        return [self._created(table_id, record) for record in records]
+        return [self._insert_row(table_id, record) for record in records]
 
     def bulk_update_records(self, table_id: str, records: list[Row]) -> list[Row]:
         self._need_patch(f"/tables/{table_id}/records/bulk")
@@ -132,15 +132,15 @@ class NocoDBAPI:
         return [self.delete_record(table_id, each) for each in record_ids]
 
     def global_search(self, query: str) -> Row:
-        raise Refused(404, "/search")
+        raise NocoDBHttpError(404, "/search")
 
     def _need_patch(self, path: str) -> None:
         if not self.patched:
-            raise Refused(404, path)
+            raise NocoDBHttpError(404, path)
 
     def _table(self, table_id: str, path: str) -> list[Row]:
         if table_id not in self.rows:
-            raise Refused(404, f"/tables/{table_id}{path}")
+            raise NocoDBHttpError(404, f"/tables/{table_id}{path}")
         return self.rows[table_id]
 
     def _row(self, table_id: str, record_id: str) -> Row:
@@ -148,9 +148,9 @@ class NocoDBAPI:
         for row in self._table(table_id, path):
             if str(row["Id"]) == str(record_id):
                 return row
-        raise Refused(404, f"/tables/{table_id}{path}")
+        raise NocoDBHttpError(404, f"/tables/{table_id}{path}")
 
-    def _created(self, table_id: str, data: Row) -> Row:
+    def _insert_row(self, table_id: str, data: Row) -> Row:
         rows = self._table(table_id, "/records")
         number = max((row["Id"] for row in rows), default=0) + 1
         known = dict.fromkeys(self.fields[table_id])
@@ -185,7 +185,7 @@ class NocoDBAPIWithViews(NocoDBAPI):
 
     def _view(self, view_id: str, what: str) -> None:
         if view_id not in VIEWS:
-            raise Refused(404, f"/views/{view_id}/{what}")
+            raise NocoDBHttpError(404, f"/views/{view_id}/{what}")
 
 
 def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:
@@ -194,7 +194,7 @@ def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:
         return rows
     condition = re.fullmatch(r"\((?P<field>[^,]+),(?P<op>eq|neq|like),(?P<value>.*)\)", where)
     if not condition or condition["field"] not in rows[0]:
-        raise Refused(422, path)
+        raise NocoDBHttpError(422, path)
     field, value = condition["field"], condition["value"]
     if condition["op"] == "like":
         return [row for row in rows if value.strip("%").lower() in str(row[field]).lower()]

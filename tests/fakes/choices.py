@@ -1,4 +1,4 @@
-"""What the engine is given in tests, where nothing else was asked for."""
+"""Default parts of an engine for tests that do not choose them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 ANA = Person("web", "owner", name="Ana")
 
 
-class QuietBoard:
+class EmptyStatusBoard:
     demo = False
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
@@ -52,11 +52,11 @@ def allow_list(
     guests: Mapping[str, Guests] = MappingProxyType({}),
     clock: Callable[[], float] = time.monotonic,
 ) -> AccessPolicy:
-    """Over the rights of our platforms."""
+    """Return a policy over the rights of all platforms of Ponte."""
     return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
 
 
-def choices(
+def make_choices(
     model: Model | None = None,
     sources: Sequence[ToolSource] = (),
     policy: Policy | None = None,
@@ -68,39 +68,39 @@ def choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, always(rules or TableRules()), platforms=PLATFORM_RIGHTS)
+    approval = Approval(policy, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
         approval=replace(approval, is_named=is_named) if is_named else approval,
-        board=QuietBoard(),
+        board=EmptyStatusBoard(),
         quick=QuickCommandRegistry(dict, allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
 
 
-def always(value: T) -> Callable[[], T]:
-    """What never changes, for those who ask each time."""
+def supplier(value: T) -> Callable[[], T]:
+    """Return a function that always returns `value`."""
     return lambda: value
 
 
-def spends(
+def make_spending(
     caps: Caps = uncapped,
     allowances: Sequence[Allowance] = (),
     prices: Prices | None = None,
     intake: Intake | None = None,
 ) -> Spending:
-    """What people may use, with the keys of persons as Ponte counts them."""
+    """Return the limits of spending; persons are counted by their canonical key."""
     return Spending(
-        caps, always(allowances), always(prices or Prices()), canonical_person=canonical_person,
-        intake=always(intake or Intake()),
+        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
+        intake=supplier(intake or Intake()),
     )  # fmt: skip
 
 
-def capped(own: int = 0, everybody: int = 0) -> Caps:
-    """The same turns a day for whoever asks."""
+def fixed_caps(own: int = 0, everybody: int = 0) -> Caps:
+    """Return caps that give everybody the same numbers of turns a day."""
 
     async def caps(person: Person, address: Address) -> tuple[int, int]:
         return own, everybody
@@ -108,10 +108,10 @@ def capped(own: int = 0, everybody: int = 0) -> Caps:
     return caps
 
 
-def message(
+def make_message(
     text: str, key: str, channel: str = "C1", person: Person = ANA, shared: bool = False
 ) -> Message:
-    """What `person` says in `channel`; `key` is the event's, and the source message's id."""
+    """Return a message of `person` in `channel`; `key` is the event's key and the message's id."""
     address = Address("web", channel, shared=shared)
     reply_to = ReplyTo(address, person, key, turn_id(key))
     return Message(key, text, person, address, reply_to)

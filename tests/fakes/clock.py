@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Clock:
-    """`now` in seconds since whenever."""
+    """`now` is in seconds since an arbitrary moment."""
 
     now: float = 1000.0
 

@@ -1,4 +1,4 @@
-"""A place where Python seems to run: it does what the test says, and remembers what was asked."""
+"""A code backend that runs nothing: the test decides its results, and it records each call."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from core.domain.records import Health, ToolContext
 from core.tools.code.port import InputFile, Ran
 
 
-def says_four(code: str) -> Ran:
+def print_four(code: str) -> Ran:
     return Ran(value="4")
 
 
 class FakeBackend:
-    """`script` answers; `ran` holds each code, `given` what lay beside the last."""
+    """`script` returns each result. `ran` lists the code of all runs; `given` are the last run's
+    files."""
 
     name: Literal["local"] = "local"
     description = "Run Python somewhere."
 
-    def __init__(self, script: Callable[[str], Ran] = says_four, offered: bool = True) -> None:
+    def __init__(self, script: Callable[[str], Ran] = print_four, offered: bool = True) -> None:
         self.script = script
         self.ran: list[str] = []
         self.given: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""A server on loopback that fails when it is told to: what the doubles of HTTP services share."""
+"""A server on loopback that fails on demand: the base class of the doubles of HTTP services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What the next call meets: an answer instead of its effect, or a broken connection."""
+    """A fault of the next call: an answer instead of its effect, or a broken connection."""
 
     kind: Literal["status", "before", "after"]
     status: int = 0
@@ -23,12 +23,12 @@ class Trouble:
 
     def answer(self, request: web.Request) -> web.Response:
         if not self.status:
-            return dropped(request)
+            return drop_connection(request)
         return web.json_response(self.body, status=self.status, headers=self.headers)
 
 
 class FaultyServer:
-    """`origin` is its address while it runs. Each switch is for the calls that come next."""
+    """`origin` is its address while it runs. Each switch affects the calls after it."""
 
     def __init__(self) -> None:
         self.origin = ""
@@ -44,8 +44,8 @@ class FaultyServer:
     def trouble(self, *troubles: Trouble) -> None:
         self._troubles.extend(troubles)
 
-    def restored(self) -> None:
-        """No more trouble."""
+    def clear_troubles(self) -> None:
+        """Let all later calls succeed."""
         self._troubles.clear()
 
     def drop(self, when: Literal["before", "after"], times: int = 1) -> None:
@@ -58,17 +58,17 @@ class FaultyServer:
         self._reached.clear()
         self._free.clear()
 
-    async def reached(self) -> None:
-        """Until a held call has come in."""
+    async def wait_for_held_call(self) -> None:
+        """Wait until a held call has arrived."""
         await self._reached.wait()
 
     @property
-    def counted(self) -> int:
-        """Calls that have had their effect, or failed."""
+    def finished_call_count(self) -> int:
+        """The number of calls that have had their effect, or failed."""
         return self._ended
 
-    async def until(self, calls: int) -> None:
-        """Until that many calls have had their effect, or failed."""
+    async def wait_for_calls(self, calls: int) -> None:
+        """Wait until that many calls have had their effect, or failed."""
         async with self._called:
             await self._called.wait_for(lambda: self._ended >= calls)
 
@@ -76,7 +76,7 @@ class FaultyServer:
         self._free.set()
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
-        """What it answers; each double says that of its own."""
+        """Return the routes; each double defines its own."""
         return ()
 
     async def start(self, port: int = 0) -> None:
@@ -104,21 +104,21 @@ class FaultyServer:
     ) -> None:
         await self.stop()
 
-    async def met(self, name: str) -> Trouble | None:
-        """Wait while calls of that name are held; then what this one is to meet."""
+    async def take_trouble(self, name: str) -> Trouble | None:
+        """Wait while calls of that name are held, then return the fault of this one."""
         if not self._free.is_set() and (not self._held or name in self._held):
             self._reached.set()
             await self._free.wait()
         return self._troubles.popleft() if self._troubles else None
 
-    async def ended(self) -> None:
-        """A call has had its effect, or failed."""
+    async def count_finished_call(self) -> None:
+        """Count a call that has had its effect, or failed."""
         self._ended += 1
         async with self._called:
             self._called.notify_all()
 
 
-def dropped(request: web.Request) -> web.Response:
+def drop_connection(request: web.Request) -> web.Response:
     if request.transport:
         request.transport.abort()
     return web.Response()

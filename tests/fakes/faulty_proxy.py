@@ -1,4 +1,4 @@
-"""Stands before a server and fails, or holds, the calls that write: the server itself is whole."""
+"""A proxy that fails or holds the calls that write. The server behind it works normally."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _PASSED_ON = ("Content-Type", "User-Agent", "xc-token")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A call that writes; `done`: the server answered it with 200."""
+class WriteCall:
+    """A call that writes; `succeeded`: the server answered it with 200."""
 
     method: str
     path: str
     body: Any
     agent: str
-    done: bool
+    succeeded: bool
 
 
 class FaultyProxy(FaultyServer):
-    """`written` are the calls that wrote, or tried to; reads pass as they are, `read` are their
+    """`written` lists the calls that wrote, or tried to. Reads pass unchanged; `read` lists their
     paths.
 
-    `hang` goes by the method and "records" or "links", as "PATCH records"; `until` counts reads
-    too. What has come in has its effect, also when its caller dies meanwhile.
+    `hang` takes the method and "records" or "links", as "PATCH records"; `until` counts reads
+    too. A call that arrived has its effect, also when its caller dies.
     """
 
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self.upstream = upstream
-        self.written: list[Written] = []
+        self.written: list[WriteCall] = []
         self.read: list[str] = []
         self._session: aiohttp.ClientSession | None = None
 
@@ -56,22 +56,22 @@ class FaultyProxy(FaultyServer):
     async def _call(self, request: web.Request) -> web.Response:
         if request.method == "GET":
             self.read.append(request.path)
-            answer = await self._passed(request, b"")
-            await self.ended()
+            answer = await self._forward(request, b"")
+            await self.count_finished_call()
             return answer
         body = await request.read()
         kind = "links" if "/links/" in request.path else "records"
-        trouble = await self.met(f"{request.method} {kind}")
+        trouble = await self.take_trouble(f"{request.method} {kind}")
         response = web.Response(status=500)
         if trouble is None or trouble.kind == "after":
-            response = await self._passed(request, body)
+            response = await self._forward(request, body)
         agent = request.headers.get("User-Agent", "")
         done = response.status == 200
-        self.written.append(Written(request.method, request.path, json.loads(body), agent, done))
-        await self.ended()
+        self.written.append(WriteCall(request.method, request.path, json.loads(body), agent, done))
+        await self.count_finished_call()
         return trouble.answer(request) if trouble else response
 
-    async def _passed(self, request: web.Request, body: bytes) -> web.Response:
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         assert self._session
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:

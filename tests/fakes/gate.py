@@ -1,4 +1,4 @@
-"""What a double holds on its way, until a test lets it go."""
+"""A gate that stops a double until the test releases it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 
 
 class Gate:
-    """`reached` once something waits at it, until `release`."""
+    """Stops everything that waits at it until `release` is called."""
 
     def __init__(self) -> None:
         self._reached = asyncio.Event()
         self._released = asyncio.Event()
 
-    async def reached(self) -> None:
+    async def wait_until_reached(self) -> None:
+        """Return as soon as something waits at the gate."""
         await self._reached.wait()
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""A process that holds a home, as commands see it: HTTP on a Unix socket, answers by the route."""
+"""A process that holds a home, as commands see it: HTTP on a Unix socket with fixed answers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from bot.settings import Settings
 
 @dataclass
 class FakeHolder:
-    """`answers` by "METHOD path": (status, JSON). `asked` is what came in, bodies as text."""
+    """`answers` by "METHOD path": (status, JSON). `asked` lists the requests, with their bodies
+    as text."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     silent: bool = False
 
     def as_app(self) -> ModuleType:
-        """What stands in for `bot.app`."""
+        """Return a module that replaces `bot.app`."""
         module = ModuleType("bot.app")
         vars(module).update(local=self.local, run=self.run)
         return module

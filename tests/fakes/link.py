@@ -1,12 +1,12 @@
-"""The address that `ponte link` prints, as a script uses it."""
+"""Use the address that `ponte link` prints in a script."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
 
-def opened(link: str) -> tuple[str, dict[str, str]]:
-    """The page's origin, and the headers that open it."""
+def parse_page_link(link: str) -> tuple[str, dict[str, str]]:
+    """Return the page's origin and the headers that sign in."""
     origin, _, token = link.partition("/#token=")
     assert token, link
     return origin, {"Authorization": f"Bearer {unquote(token)}"}

@@ -43,13 +43,13 @@ def slack(text: str) -> list[str]:
                 start, end = token.map or (0, 0)
                 closed = end - start > 1 and lines[end - 1].strip(" >") == "```"
                 if token.markup != "```" or not closed:
-                    links.extend(autolinked(token.content))
+                    links.extend(find_autolinks(token.content))
             elif (
                 token.type == "code_block"
                 or (token.type == "code_inline" and token.markup != "`")
                 or token.type == "text"
             ):
-                links.extend(autolinked(token.content))
+                links.extend(find_autolinks(token.content))
             links.extend(str(v) for n in ("href", "src") if (v := token.attrGet(n)))
             read(token.children or ())
 
@@ -62,10 +62,10 @@ def mrkdwn(text: str) -> list[str]:
     """The links of mrkdwn: sections, contexts, a message's `text`."""
     prose = re.sub(r"```.+?```", " ", text, flags=re.S)
     prose = re.sub(r"`[^`\n]+`", " ", prose)
-    return [*_ANGLED.findall(prose), *autolinked(unescape(prose))]
+    return [*_ANGLED.findall(prose), *find_autolinks(unescape(prose))]
 
 
-def autolinked(text: str) -> list[str]:
+def find_autolinks(text: str) -> list[str]:
     if not any(mark in text for mark in ".:@。．｡"):
         return []  # the patterns would look through a long word from each of its letters
     found = [m for kind in (_SCHEME, _NAMED, _MAIL) for m in kind.findall(text)]

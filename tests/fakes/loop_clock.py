@@ -1,4 +1,4 @@
-"""Moves the clock of the running event loop, so that a test need not wait for its timers."""
+"""Move the clock of the running event loop, so that a test does not wait for its timers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ports Inbox, Files, PageAccounts and StatusBoard in memory, for tests of what stands on them.
+"""The ports Inbox, Files, PageAccounts and StatusBoard in memory, for tests of the adapters.
 
 `MemoryInbox.rows` survives a "restart": hand it to the next inbox. `refusing` is the full disk.
 """
@@ -32,7 +32,7 @@ from core.store.page_accounts import hashed, new_token
 
 
 @dataclass(slots=True)
-class Row:
+class InboxRow:
     seq: int
     message: Message
     state: State = "new"
@@ -44,14 +44,14 @@ class Row:
         return grammar.is_decision(self.message.text, self.message.locale)
 
     @property
-    def shown(self) -> Shown:
+    def history_entry(self) -> Shown:
         return Shown(self.seq, self.message.turn, self.state, self.message, self.answer, self.at)
 
 
 class MemoryInbox:
     """Also what is read of a journal (`shown`, `turn_of`), and how a test ends a turn (`end`)."""
 
-    def __init__(self, rows: dict[int, Row] | None = None) -> None:
+    def __init__(self, rows: dict[int, InboxRow] | None = None) -> None:
         self.rows = {} if rows is None else rows
         self.marks: dict[str, tuple[str, bool]] = {}
         self.spent: dict[int, Usage] = {}
@@ -69,8 +69,8 @@ class MemoryInbox:
         for row in self.rows.values():
             if row.message.event_key == message.event_key:
                 return Receipt(row.seq, row.message.turn, fresh=False)
-        waiting = len(self._unfinished(message.address.conversation))
-        row = Row(max(self.rows, default=0) + 1, message)
+        waiting = len(self._unfinished_rows(message.address.conversation))
+        row = InboxRow(max(self.rows, default=0) + 1, message)
         self.rows[row.seq] = row
         self._start_next()
         return Receipt(row.seq, message.turn, True, 0 if row.decision else waiting)
@@ -146,7 +146,7 @@ class MemoryInbox:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def purge(self, before: float, area: Area = ALL_OVER) -> int:
-        def there(row: Row) -> bool:
+        def there(row: InboxRow) -> bool:
             key = f"{row.message.address.conversation}:"
             inside = key.startswith(area.place and f"{area.place}:")
             return inside and not any(key.startswith(f"{place}:") for place in area.but)
@@ -164,7 +164,7 @@ class MemoryInbox:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaces for row in rows if row.state != "new"}
         return [
-            row.shown for row in rows
+            row.history_entry for row in rows
             if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
         ]  # fmt: skip
 
@@ -199,7 +199,7 @@ class MemoryInbox:
     async def turn_of(self, turn: str) -> Shown:
         for row in self.rows.values():
             if row.message.turn == turn:
-                return row.shown
+                return row.history_entry
         raise NotFound(what="turn")
 
     async def usage_of(self, seq: int) -> Usage:
@@ -242,7 +242,7 @@ class MemoryInbox:
     def _of(self, seq: int) -> str:
         return self.rows[seq].message.address.conversation
 
-    def _unfinished(self, conversation: str) -> list[Row]:
+    def _unfinished_rows(self, conversation: str) -> list[InboxRow]:
         rows = (row for seq, row in self.rows.items() if self._of(seq) == conversation)
         return [row for row in rows if row.state not in FINAL_STATES and not row.decision]
 
@@ -267,14 +267,14 @@ class MemoryFiles:
         return file
 
     async def get(self, file: str) -> tuple[File, bytes]:
-        kept, data, _ = self._found(file)
+        kept, data, _ = self._find(file)
         return kept, data
 
     async def delete(self, file: str) -> None:
         self.kept.pop(file, None)
 
     async def conversation_of(self, file: str) -> str:
-        return self._found(file)[2]
+        return self._find(file)[2]
 
     async def of_event(self, event_key: str) -> Sequence[File]:
         return self.events.get(event_key, [])
@@ -285,7 +285,7 @@ class MemoryFiles:
     async def sweep(self, before: float) -> int:
         return 0
 
-    def _found(self, file: str) -> tuple[File, bytes, str]:
+    def _find(self, file: str) -> tuple[File, bytes, str]:
         try:
             return self.kept[file]
         except KeyError:

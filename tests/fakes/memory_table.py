@@ -19,7 +19,7 @@ Values = dict[str, Any]
 
 @dataclass(slots=True)
 class Faults:
-    """What the next calls do instead of their duty."""
+    """How the next calls fail."""
 
     refuse: int = 0
     lose: list[Literal["before", "after"]] = field(default_factory=list)
@@ -74,8 +74,8 @@ class MemoryTable:
             raise ToolError("The table does not answer.")
         if draft.kind == "create":
             taken: set[str] = set()
-            return [self._created(row, taken) for row in rows]
-        return [self._seen(draft.kind, row) for row in rows]
+            return [self._check_created_row(row, taken) for row in rows]
+        return [self._check_row(draft.kind, row) for row in rows]
 
     async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         self.applied.append((draft.kind, len(rows)))
@@ -176,7 +176,7 @@ class MemoryTable:
         self.rows[id] = {**self.rows.get(id, {}), **values}
         return replace(row, id=id)
 
-    def _created(self, row: RowWrite, taken: set[str]) -> Seen:
+    def _check_created_row(self, row: RowWrite, taken: set[str]) -> Seen:
         after = dict(row.after or {})
         if row.id:
             now = self.rows.get(row.id)
@@ -191,7 +191,7 @@ class MemoryTable:
         taken.add(come[0])
         return Seen("after", replace(row, id=come[0]), dict(self.rows[come[0]]))
 
-    def _seen(self, kind: WriteKind, row: RowWrite) -> Seen:
+    def _check_row(self, kind: WriteKind, row: RowWrite) -> Seen:
         now = self.rows.get(row.id)
         if now is None:
             return Seen("after" if kind == "delete" else "other", row)

@@ -12,7 +12,7 @@ Gate = Callable[[Ask], Awaitable[None]]
 
 
 class EchoModel:
-    """Says back what it heard. A text of `call NAME {json}` calls that tool first.
+    """Answers with the text that it was asked. A text of `call NAME {json}` calls that tool first.
 
     `gate` is awaited before each round; `asked` counts the calls under way and the most at once.
     """
@@ -50,7 +50,7 @@ class EchoModel:
             self.under_way -= 1
 
     async def until(self, under_way: int) -> None:
-        """Until that many calls are in flight at once."""
+        """Wait until that many calls are in flight at once."""
         async with self.came:
             await self.came.wait_for(lambda: self.under_way >= under_way)
 

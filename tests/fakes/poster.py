@@ -1,4 +1,4 @@
-"""Another process that brings out an answer: it knows a home, a platform's URL and a turn's number.
+"""Deliver an answer from another process, which gets a home, a platform's URL and a turn's number.
 
 `python -m tests.fakes.poster HOME URL SEQ`
 """

@@ -13,7 +13,7 @@ _END = b"\r\n\r\n"
 class ForwardProxy:
     """`async with ForwardProxy() as proxy:` listens at `proxy.url`.
 
-    `asked` are the request lines that came. With `user` and `password` it serves nobody else.
+    `asked` lists the request lines. With `user` and `password`, it refuses other credentials.
     """
 
     def __init__(self, user: str = "", password: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Quick commands that run at once: what every surface is tested with."""
+"""Quick commands that run at once, for the tests of every surface."""
 
 from __future__ import annotations
 

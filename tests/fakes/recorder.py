@@ -25,7 +25,7 @@ class AnswerLost(Exception):
 
 
 @dataclass
-class Posted:
+class RecordedPost:
     """A post as people see it, oldest text first."""
 
     id: str
@@ -65,15 +65,15 @@ class Posting(Protocol):
 class Recorder:
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
-        self.posts: list[Posted] = []
+        self.posts: list[RecordedPost] = []
         self.calls: list[str] = []
         self.called = asyncio.Condition()
         self.faults = Faults()
         self.after_effect: asyncio.Event | None = None
         """When set, the next post has its effect, sets this, and never answers."""
 
-    async def until(self, calls: int) -> None:
-        """Until that many calls have come in."""
+    async def wait_for_calls(self, calls: int) -> None:
+        """Wait until that many calls have arrived."""
         async with self.called:
             await self.called.wait_for(lambda: len(self.calls) >= calls)
 
@@ -81,7 +81,7 @@ class Recorder:
         await self._before("post")
         self._check(text)
         id = f"p{len(self.posts) + 1}"
-        self.posts.append(Posted(id, channel, source, key, [text]))
+        self.posts.append(RecordedPost(id, channel, source, key, [text]))
         await self._after()
         return id
 
@@ -104,7 +104,7 @@ class Recorder:
         return next((p.id for p in self.posts if (p.source, p.key) == (source, key)), None)
 
     def remove(self, post: str) -> None:
-        """A person deletes it."""
+        """Delete it as a person would."""
         self._of(post).removed = True
 
     def visible(self, source: str) -> list[str]:
@@ -117,7 +117,7 @@ class Recorder:
         if length > self.limit:
             raise ValueError(f"a post of {length} characters, over {self.limit}")
 
-    def _of(self, post: str) -> Posted:
+    def _of(self, post: str) -> RecordedPost:
         return next(p for p in self.posts if p.id == post)
 
     async def _before(self, call: str) -> None:
@@ -143,8 +143,8 @@ class Recorder:
             raise AnswerLost
 
 
-def drawn(part: str, answer: Answer | None) -> str:
-    """A post as people see it: its text, then the cards that ride in it."""
+def render_post(part: str, answer: Answer | None) -> str:
+    """Return a post as people see it: its text, then its cards."""
     cards = answer.cards if answer else ()
     lines = [f"{CARDS}{card.id} {card.state} {'/'.join(card.actions)}⟧" for card in cards]
     return "".join([part, *lines])
@@ -171,11 +171,11 @@ class RecordingSurface:
         self.doing.clear()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        text = drawn(part, answer)
+        text = render_post(part, answer)
         return await self._platform.post(self._to.address.channel, self._to.source, key, text)
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        await self._platform.edit(post, drawn(part, answer))
+        await self._platform.edit(post, render_post(part, answer))
 
     async def delete(self, post: str) -> None:
         await self._platform.delete(post)

@@ -57,7 +57,7 @@ class RemoteRecorder:
 
 @asynccontextmanager
 async def serve(recorder: Recorder, gate: Gate | None = None) -> AsyncIterator[str]:
-    """The platform's URL."""
+    """Serve `recorder`; yield its URL."""
 
     async def call(request: web.Request) -> web.Response:
         name, arguments = request.match_info["name"], await request.json()

@@ -1,4 +1,4 @@
-"""The `ContextFiles` of a test: what was attached, and what tools made."""
+"""The port `ContextFiles` in memory: attached files, and files that tools made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from core.domain.errors import NotFound
 from core.domain.messages import File
 
 
-class SceneFolder:
-    """`files` in their order, each with an id of its own; `made` are those that tools kept."""
+class MemoryContextFiles:
+    """`files` in their order, each with an id of its own; `made` lists those that tools stored."""
 
     def __init__(self, **attached: bytes) -> None:
         self.files: list[File] = []

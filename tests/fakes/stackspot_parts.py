@@ -21,7 +21,7 @@ from core.clients.http import HttpClient
 from core.ports.rights import Policy
 from core.ports.tools import Model
 from core.tools.stackspot import STACKSPOT
-from tests.fakes.choices import allow_list, choices
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -43,7 +43,7 @@ CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
 
 
 class StillClock:
-    """Its time stands, so that a run which is held may be looked at for ever."""
+    """A clock that stands still, so that a held run can be polled without end."""
 
     def now(self) -> float:
         return 0.0
@@ -71,7 +71,7 @@ async def stackspot_choices(
     policy: Policy | None = None,
     **more: Any,
 ) -> AsyncIterator[Choices]:
-    """What the engine is given where StackSpot is set up; `more` are settings."""
+    """Yield the parts of an engine with StackSpot; `more` are settings."""
     named = allow_list().is_named
     async with HttpClient() as http:
         chosen = settings(url, **more)
@@ -79,6 +79,6 @@ async def stackspot_choices(
         quick = QuickCommandRegistry(lambda: config.quick_commands, named)
         tools = STACKSPOT.build(made, quick, StillClock())
         assert tools
-        base = choices(model, [tools.source], policy, tools.appliers)
+        base = make_choices(model, [tools.source], policy, tools.appliers)
         yield replace(base, quick=quick, board=HealthBoard((), quick))
         await tools.close()

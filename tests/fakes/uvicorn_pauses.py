@@ -1,4 +1,4 @@
-"""Makes uvicorn end at once. It sleeps 0.1 s in each shutdown and looks for open connections ten
+"""Make uvicorn end at once. It sleeps 0.1 s in each shutdown and looks for open connections ten
 times a second, which is a third of the time of most tests that start a server."""
 
 from __future__ import annotations

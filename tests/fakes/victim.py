@@ -1,4 +1,4 @@
-"""A whole bot to be killed: the embedded engine between a recording platform and its tables.
+"""A complete bot that tests kill: the embedded engine between a recording platform and its tables.
 
 `python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | --nocodb URL TOKEN BASE]
 [--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]`
@@ -41,7 +41,7 @@ from core.rights.usage import Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from tests.fakes.choices import choices, spends
+from tests.fakes.choices import make_choices, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
@@ -75,7 +75,8 @@ Tables = Callable[[HttpClient], Sequence[BridgeSource | NocoSource]]
 
 
 class Intake:
-    """The platform's door: stores before it acknowledges, or dies in between."""
+    """The platform's endpoint. It stores a message before it acknowledges it, or dies in
+    between."""
 
     def __init__(self, engine: Engine, die_after: int) -> None:
         self._engine = engine
@@ -85,7 +86,7 @@ class Intake:
     async def event(self, request: web.Request) -> web.Response:
         Fragile.events += 1
         try:
-            receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
+            receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
         except NotStored:
             return web.json_response(None, status=503)
         self._accepted += 1
@@ -94,8 +95,8 @@ class Intake:
         return web.json_response(receipt.seq)
 
     async def answer(self, request: web.Request) -> web.Response:
-        receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
-        return web.Response(text=encode(await self._engine.inbox.answer_of(receipt.seq)))
+        receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
+        return web.Response(text=encode(await self._engine.records.inbox.answer_of(receipt.seq)))
 
 
 def tables_of(
@@ -107,7 +108,7 @@ def tables_of(
     return [BridgeSource(bridge, "", http)] if bridge else []
 
 
-def served(base_url: str) -> ServedModel:
+def make_served_model(base_url: str) -> ServedModel:
     async def late(thread: str, remote: Remote) -> None:
         raise AssertionError("nobody stops a turn here")
 
@@ -137,13 +138,13 @@ async def main(
 
             sources = tables(http)
             appliers = [source.rows for source in sources]
-            model = served(model_url) if model_url else EchoModel(gate=gate)
-            made = choices(model, sources, None, appliers)
+            model = make_served_model(model_url) if model_url else EchoModel(gate=gate)
+            made = make_choices(model, sources, None, appliers)
             if stackspot:
                 made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
-            made = replace(made, spending=spends(allowances=ALLOWED, prices=PRICES))
+            made = replace(made, spending=make_spending(allowances=ALLOWED, prices=PRICES))
             engine = await Engine.open(home, made)
-            engine.replies["web"] = reply
+            engine.platforms.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
             app = web.Application()

@@ -37,7 +37,7 @@ async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
             break
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    await fake.until(lambda: fake.running == 0)
+    await fake.wait_until(lambda: fake.running == 0)
     return talk
 
 
@@ -51,7 +51,7 @@ async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect
     completed = await talk.round(response=talk.response)
     assert completed.items == (Item(kind="message", role="assistant", text=LONG),)
     assert completed.usage.output > 0
-    assert len(fake.asked("/responses")) == 1
+    assert len(fake.request_bodies("/responses")) == 1
     assert await talk.say("thanks") == "You said: thanks"
     assert len(fake.conversations) == 1
     (conversation,) = fake.conversations.values()

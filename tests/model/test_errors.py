@@ -161,7 +161,7 @@ async def test_openai_is_asked_to_cut_by_itself(make: Make, fake: FakeOpenAI) ->
     talk = Talk(await make(official=True))
     for number in range(12):
         assert await talk.say(f"words {number} " * 30)
-    body = fake.asked("/responses")[-1]
+    body = fake.request_bodies("/responses")[-1]
     assert body["truncation"] == "auto"
     assert body["context_management"] == [{"type": "compaction", "compact_threshold": 100_000}]
     assert len(fake.conversations) == 1

@@ -33,7 +33,7 @@ EXCESS = {
     "items": lambda: hostile.streams(hostile.endless_items),
     "depth": lambda: hostile.streams(hostile.deep_event),
     "ids": lambda: hostile.streams(hostile.long_ids),
-    "packed": lambda: hostile.packed(200 * MB),
+    "packed": lambda: hostile.compressed_stream(200 * MB),
 }
 
 
@@ -49,7 +49,7 @@ async def test_no_redirect_is_followed(
     make: Make, fake: FakeOpenAI, level: Level, status: int
 ) -> None:
     async with FakeOpenAI() as elsewhere:
-        fake.hostile = hostile.moved(status, f"{elsewhere.base_url}/responses")
+        fake.hostile = hostile.redirect(status, f"{elsewhere.base_url}/responses")
         talk = Talk(await make(level))
         with pytest.raises(ModelError, match="must set OPENAI_BASE_URL"):
             await talk.say("a secret of ours")
@@ -60,7 +60,7 @@ async def test_no_redirect_is_followed(
 async def test_a_probe_follows_none_either(make: Make, fake: FakeOpenAI) -> None:
     async with FakeOpenAI() as elsewhere:
         fake.hostile_at = {"/conversations", "/models", "/responses"}
-        fake.hostile = hostile.moved(308, f"{elsewhere.base_url}/conversations")
+        fake.hostile = hostile.redirect(308, f"{elsewhere.base_url}/conversations")
         model = await make(None)
         assert "must set OPENAI_BASE_URL" in (await model.health()).words
         assert elsewhere.requests == []

@@ -58,8 +58,8 @@ async def test_only_openai_gets_openais_fields(make: Make, fake: FakeOpenAI) -> 
         assert not ONLY_OPENAI & set(last(fake))
         await Talk(await make(level, official=True)).say("hello")
         assert {"safety_identifier", "prompt_cache_key"} <= set(last(fake))
-    assert "reasoning" not in fake.asked("/responses")[0]
-    assert fake.asked("/responses")[1]["reasoning"] == {"effort": "low"}
+    assert "reasoning" not in fake.request_bodies("/responses")[0]
+    assert fake.request_bodies("/responses")[1]["reasoning"] == {"effort": "low"}
 
 
 async def test_a_person_is_a_pseudonym(make: Make, fake: FakeOpenAI) -> None:
@@ -68,7 +68,7 @@ async def test_a_person_is_a_pseudonym(make: Make, fake: FakeOpenAI) -> None:
     bob = Person("web", "bob", name="Bob")
     for asker, thread in ((ANA, "T1"), (ANA, "T2"), (bob, "T1")):
         await Talk(model, asker=asker, thread=Thread("web:c", thread)).say("hello")
-    ana, ana_elsewhere, other = fake.asked("/responses")
+    ana, ana_elsewhere, other = fake.request_bodies("/responses")
     assert ana["safety_identifier"] == ana_elsewhere["safety_identifier"]
     assert ana["safety_identifier"] != other["safety_identifier"]
     assert ana["prompt_cache_key"] == other["prompt_cache_key"]
@@ -84,7 +84,7 @@ async def test_the_private_mode_stores_nothing_and_replays_reasoning(
     talk = Talk(await make("responses", official=True))
     fake.say(Script(calls=(("tables", "{}"),), reasoning=True), "Two.")
     await talk.say("which tables?")
-    first, second = fake.asked("/responses")
+    first, second = fake.request_bodies("/responses")
     assert first["store"] is False
     assert first["include"] == ["reasoning.encrypted_content"]
     assert [item["type"] for item in second["input"]] == [

@@ -42,7 +42,7 @@ async def test_a_server_that_takes_conversations_and_forgets_them(
     await talk.say("My name is Ana.")
     await talk.say("What is my name?")
     assert talk.model.level == "responses"
-    assert "My name is Ana." in str(fake.asked("/responses")[-1]["input"])
+    assert "My name is Ana." in str(fake.request_bodies("/responses")[-1]["input"])
 
 
 async def test_probing_costs_no_tokens_and_happens_once(make: Make, fake: FakeOpenAI) -> None:
@@ -50,10 +50,10 @@ async def test_probing_costs_no_tokens_and_happens_once(make: Make, fake: FakeOp
     model = await make(None)
     model.start()
     await asyncio.gather(*(Talk(model).say("hello") for _ in range(5)))
-    assert len(fake.asked("/conversations")) == 1
-    probes = [body for body in fake.asked("/responses") if "input" not in body]
+    assert len(fake.request_bodies("/conversations")) == 1
+    probes = [body for body in fake.request_bodies("/responses") if "input" not in body]
     assert len(probes) == 1
-    assert len(fake.asked("/responses")) == 6
+    assert len(fake.request_bodies("/responses")) == 6
 
 
 @pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ModelDown)])
@@ -142,14 +142,14 @@ async def test_a_server_that_loses_an_api_goes_down_a_level(
     fake.without = {"conversations", "responses"}
     await talk.say("What is my name?")
     assert talk.model.level == "chat"
-    assert "My name is Ana." in str(fake.asked("/chat/completions")[-1]["messages"])
+    assert "My name is Ana." in str(fake.request_bodies("/chat/completions")[-1]["messages"])
 
 
 async def test_a_level_that_the_operator_chose_is_final(make: Make, fake: FakeOpenAI) -> None:
     fake.without = {"responses"}
     with pytest.raises(ModelDown):
         await Talk(await make("responses")).say("hello")
-    assert fake.asked("/chat/completions") == []
+    assert fake.request_bodies("/chat/completions") == []
 
 
 async def test_an_unknown_model_is_no_missing_api(make: Make, fake: FakeOpenAI) -> None:

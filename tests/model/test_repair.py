@@ -10,7 +10,7 @@ from core.domain.errors import ModelDown
 from core.domain.messages import Item
 from core.models.input import LOST
 from tests.fakes.openai import FakeOpenAI, Script
-from tests.fakes.openai.items import taken, text_of
+from tests.fakes.openai.items import stored_items, text_of
 from tests.model.conftest import Make
 from tests.model.talk import Talk
 
@@ -24,7 +24,7 @@ def held(fake: FakeOpenAI, conversation: str) -> list[str]:
 
 
 def made(fake: FakeOpenAI) -> int:
-    return len(fake.asked("/conversations"))
+    return len(fake.request_bodies("/conversations"))
 
 
 async def test_a_turn_that_died_between_call_and_output(make: Make, fake: FakeOpenAI) -> None:
@@ -36,7 +36,7 @@ async def test_a_turn_that_died_between_call_and_output(make: Make, fake: FakeOp
     # The process died here, and the tool's outcome with it.
     assert await talk.say("What happened?") == "No idea, it broke."
     assert made(fake) == 1
-    sent = fake.asked("/responses")[-1]["input"]
+    sent = fake.request_bodies("/responses")[-1]["input"]
     assert [item["type"] for item in sent] == ["function_call_output", "message"]
     assert sent[0]["output"] == LOST
 
@@ -61,7 +61,7 @@ async def test_a_call_that_nobody_knows_of(make: Make, fake: FakeOpenAI) -> None
     talk = Talk(await make())
     await talk.say("hello")
     foreign = {"type": "function_call", "call_id": "c9", "name": "tables", "arguments": "{}"}
-    fake.conversations[talk.thread.remote].items += taken([foreign])
+    fake.conversations[talk.thread.remote].items += stored_items([foreign])
     assert await talk.say("and now?") == "You said: and now?"
     assert made(fake) == 1
 
@@ -73,7 +73,7 @@ async def test_words_that_nobody_knows_of_make_a_new_conversation(
     await talk.say("hello")
     old = talk.thread.remote
     stray = {"type": "message", "role": "assistant", "content": "Who said that?"}
-    fake.conversations[old].items += taken([stray])
+    fake.conversations[old].items += stored_items([stray])
     talk.thread = replace(talk.thread, remote_upto=-1)
     assert await talk.say("and now?") == "You said: and now?"
     assert talk.thread.remote != old
@@ -119,7 +119,7 @@ async def test_a_conversation_deleted_by_hand_is_rebuilt_in_batches(
     assert await talk.say("do you remember?") == "You said: do you remember?"
     assert len(held(fake, talk.thread.remote)) == 48
     path = f"/conversations/{talk.thread.remote}/items"
-    assert [len(body["items"]) for body in fake.asked(path)] == [20, 20, 6]
+    assert [len(body["items"]) for body in fake.request_bodies(path)] == [20, 20, 6]
 
 
 async def test_a_lost_thread_record_costs_nothing_but_a_new_conversation(
@@ -162,7 +162,7 @@ async def test_a_batch_never_parts_a_call_from_its_output(make: Make, fake: Fake
             Item(kind="message", role="assistant", text=f"answer {number}"),
         )
     await talk.say("thanks")
-    for batch in fake.asked(f"/conversations/{talk.thread.remote}/items"):
+    for batch in fake.request_bodies(f"/conversations/{talk.thread.remote}/items"):
         kinds = [item["type"] for item in batch["items"]]
         assert kinds.count("function_call") == kinds.count("function_call_output")
 

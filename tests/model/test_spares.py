@@ -20,7 +20,7 @@ async def test_a_first_turn_takes_one_that_is_listed(
     model = await make("conversations", spare=2)
     first, second = talk_of(model, "one"), talk_of(model, "two")
     assert await first.say("hello") == "You said: hello"
-    await fake.until(lambda: len(late) == 2)
+    await fake.wait_until(lambda: len(late) == 2)
     assert {thread for thread, _ in late} == {""}, "they belong to no thread yet"
     before = len(fake.conversations)
     assert await second.say("hi") == "You said: hi"
@@ -29,7 +29,7 @@ async def test_a_first_turn_takes_one_that_is_listed(
     assert ("", kept.remote) in late[:2]
     made_for_the_first = [event for event in first.heard if isinstance(event, Kept)]
     assert not made_for_the_first[0].listed
-    await fake.until(lambda: len(late) == 3)
+    await fake.wait_until(lambda: len(late) == 3)
     assert len(fake.conversations) == before + 1, "it is made up for, and no more"
     assert await second.say("again") == "You said: again"
     assert len(fake.conversations) == before + 1
@@ -40,7 +40,7 @@ async def test_one_that_cannot_be_made_or_is_gone_is_done_without(
 ) -> None:
     model = await make("conversations", spare=1)
     assert await talk_of(model, "one").say("hello") == "You said: hello"
-    await fake.until(lambda: len(late) == 1)
+    await fake.wait_until(lambda: len(late) == 1)
     fake.conversations.clear()
     assert await talk_of(model, "two").say("hi") == "You said: hi"
 

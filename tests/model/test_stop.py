@@ -89,7 +89,7 @@ async def test_an_id_that_comes_late_is_told(
     fake.say(Script(text=LONG, held=True))
     talk.begin("Tell me.")
     asking = asyncio.ensure_future(talk.round())
-    await fake.until(lambda: fake.running == 1)
+    await fake.wait_until(lambda: fake.running == 1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     fake.release.set()
@@ -129,7 +129,7 @@ async def test_without_a_history_there_the_stream_is_closed(
     fake.say(Script(text=LONG, fail="hang"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
-    await fake.until(lambda: fake.running == 0)
+    await fake.wait_until(lambda: fake.running == 0)
     assert await talk.say("thanks")
 
 
@@ -139,4 +139,4 @@ async def test_closing_the_model_ends_every_stream(make: Make, fake: FakeOpenAI)
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     await talk.model.close()
-    await fake.until(lambda: fake.running == 0)
+    await fake.wait_until(lambda: fake.running == 0)

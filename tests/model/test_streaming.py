@@ -22,7 +22,7 @@ own_history = pytest.mark.parametrize("level", ["responses", "chat"])
 
 
 def asked(fake: FakeOpenAI) -> int:
-    return len(fake.asked("/responses")) + len(fake.asked("/chat/completions"))
+    return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
 @every_level
@@ -144,7 +144,7 @@ async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: 
     talk = Talk(await make(level, drain=0.2))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
     saying = asyncio.create_task(talk.say("Tell me."))
-    await fake.failed()
+    await fake.wait_for_failures()
     await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
     with pytest.raises(ModelSilent):
         await saying
@@ -154,7 +154,7 @@ async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: F
     talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="commit"))
     saying = asyncio.create_task(talk.say("Tell me."))
-    await fake.failed()
+    await fake.wait_for_failures()
     await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
     assert await saying == LONG
 

@@ -21,7 +21,7 @@ from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")
@@ -35,7 +35,7 @@ class Desk:
         self, url: str, token: str, base: str, http: HttpClient, rules: TableRules | None = None
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=())
-        self.schemas = Schemas(self.api, base, rules=always(rules or TableRules()))
+        self.schemas = Schemas(self.api, base, rules=supplier(rules or TableRules()))
         self.rows = TableWriter(RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {tool.spec.name: tool for tool in Writes(self.api, self.schemas).tools()}

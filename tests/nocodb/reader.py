@@ -14,7 +14,7 @@ from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import reading_tools
 from tests.core.tools.scene import ctx
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 from tests.nocodb.tables import NOW
 
 
@@ -24,12 +24,12 @@ class Reader:
     def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         made = reading_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
-        self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=SceneFolder())
+        self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())
         self.last = Outcome("ok", "")
 
     @property
     def files(self) -> dict[str, bytes]:
-        assert isinstance(self._ctx.files, SceneFolder)
+        assert isinstance(self._ctx.files, MemoryContextFiles)
         return self._ctx.files.made
 
     async def call(self, tool: str, **args: object) -> dict[str, Any]:

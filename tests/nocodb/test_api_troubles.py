@@ -102,7 +102,7 @@ async def test_a_write_that_was_put_off_is_sent_again(
     """429: nothing was done, so that it cannot be done twice."""
     fake.fail(1, 429)
     await write(api, at)
-    assert (len(fake.calls), len(fake.written), sleeper.slept) == (2, 1, [30])
+    assert (len(fake.calls), len(fake.write_calls), sleeper.slept) == (2, 1, [30])
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -112,12 +112,12 @@ async def test_a_write_whose_answer_was_lost_is_never_sent_again(
     fake.drop("after")
     with pytest.raises(WriteUnsure):
         await write(api, at)
-    assert len(fake.written) == 1
+    assert len(fake.write_calls) == 1
     for status in (500, 502, 503, 504):
         fake.fail(1, status)
         with pytest.raises(WriteUnsure):
             await write(api, at)
-    assert (len(fake.calls), len(fake.written)) == (5, 1)
+    assert (len(fake.calls), len(fake.write_calls)) == (5, 1)
 
 
 async def test_a_write_that_was_refused_is_sure(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
@@ -152,7 +152,7 @@ async def test_a_nocodb_that_hangs_is_not_waited_for(
     for error, call in calls.items():
         fake.hang()
         calling = asyncio.create_task(call())
-        await fake.reached()
+        await fake.wait_for_held_call()
         clock.skip(60.0)
         with pytest.raises(error, match="did not answer in time"):
             await calling
@@ -194,7 +194,7 @@ async def test_no_error_holds_the_token_or_the_address(
         told = f"{caught.value!r} {caught.value} {caught.value.hint}"
         assert filled.OWNER not in told
         assert fake.origin not in told
-        fake.restored()
+        fake.clear_troubles()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from core.domain.errors import ToolError
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.filters import Filter, Op, Selection, Value, words
 from tests.fakes.nocodb.tables import FakeField, FakeTable
-from tests.fakes.nocodb.where import parsed
+from tests.fakes.nocodb.where import parse_filter
 from tests.nocodb.tables import DEALS, NOW, selected, where
 
 AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
@@ -233,7 +233,7 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
     for id, cell in enumerate(cells):
         table.rows[id] = {"Name": cell}
     selection = selected(("Name", op, [value] if op == "in" else value))
-    asked = parsed(selection.where.v3, table) if selection.where.v3 else lambda id: True
+    asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = [id for id in table.rows
              if asked(id) and selection.holds(Record(str(id), table.rows[id]))]  # fmt: skip
     assert found == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
@@ -246,7 +246,7 @@ def test_several_values_do_not_break_out_together(values: list[str]) -> None:
     each: list[tuple[str, Op, Value]] = [("Name", "eq", value) for value in values[1:-1]]
     last: tuple[str, Op, Value] = ("Name", "in", [values[0], values[-1]])
     selection = selected(*each, last, match="any")
-    asked = parsed(selection.where.v3, table) if selection.where.v3 else lambda id: True
+    asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = {id for id, row in table.rows.items()
              if asked(id) and selection.holds(Record(str(id), row))}  # fmt: skip
     assert found == {id for id, row in table.rows.items() if row["Name"] in values}

@@ -24,7 +24,7 @@ from core.tools.nocodb.schema import (
     resolved,
 )
 from core.tools.nocodb.source import NocoSource
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -202,7 +202,7 @@ async def test_who_stops_waiting_does_not_stop_the_others(
 ) -> None:
     fake.hang()
     first, second = (asyncio.create_task(schemas.table("Customers")) for _ in range(2))
-    await fake.reached()
+    await fake.wait_for_held_call()
     first.cancel()
     fake.release()
     assert (await second).title == "Customers"
@@ -250,7 +250,7 @@ async def test_a_hidden_table_is_as_one_that_is_not_there(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
-    schemas = Schemas(api, filled.CRM, rules=always(TableRules({"Orders": TableRule("hidden")})))
+    schemas = Schemas(api, filled.CRM, rules=supplier(TableRules({"Orders": TableRule("hidden")})))
     assert [each.title for each in await schemas.names()] == ["Customers", "Readings"]
     for name in ("Orders", "orders", tables(fake)["Orders"].id):
         error = await refusal(schemas.table(name))

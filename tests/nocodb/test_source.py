@@ -14,7 +14,7 @@ from core.ports.tools import Tool
 from core.tools.nocodb.schema import FEW
 from core.tools.nocodb.source import GLANCE, NocoSource
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -109,7 +109,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     rules = TableRules({"orders": TableRule("hidden"), "Readings": TableRule("read")})
-    source = NocoSource(fake.origin, filled.EDITOR, http, rules=always(rules))
+    source = NocoSource(fake.origin, filled.EDITOR, http, rules=supplier(rules))
     (tables, *_) = await source.tools()
     assert "Tables: Customers, Readings." in tables.spec.description
     assert tables.spec.description.endswith("These tables can only be read: Readings.")
@@ -147,12 +147,15 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
 ) -> None:
     """Anybody can read `status`; `ponte doctor` names it."""
     rules = TableRules({"orders": TableRule("hidden"), "Salaries 2025": TableRule("hidden")})
-    health = await NocoSource(fake.origin, filled.EDITOR, http, rules=always(rules)).health()
+    health = await NocoSource(fake.origin, filled.EDITOR, http, rules=supplier(rules)).health()
     assert health.state == "failing"
     assert health.words.startswith("base CRM: 2 tables; role editor; rules for tables in the ")
     assert "Salaries" not in health.words
     health = await NocoSource(
-        fake.origin, filled.EDITOR, http, rules=always(TableRules({"ORDERS": TableRule("hidden")}))
+        fake.origin,
+        filled.EDITOR,
+        http,
+        rules=supplier(TableRules({"ORDERS": TableRule("hidden")})),
     ).health()
     assert (health.state, health.words) == ("on", "base CRM: 2 tables; role editor")
 

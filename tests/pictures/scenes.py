@@ -70,42 +70,46 @@ Scene = Callable[[Studio, Camera], AsyncIterator[Picture]]
 
 async def invoices_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = mentions(studio, studio.ana, OVERDUE)
-    await studio.slack.answer(asked)
+    await studio.slack.wait_for_answer(asked)
     studio.clock.shift(125)
-    card = await studio.slack.answer(studio.slack.say(studio.ana, studio.channel, PAID, asked))
+    card = await studio.slack.wait_for_answer(
+        studio.slack.say(studio.ana, studio.channel, PAID, asked)
+    )
     yield on_slack(studio, "slack-thread", asked, "light")
     studio.slack.click(studio.ana, card, "Approve")
-    await studio.slack.until(lambda: "Undo" in card.buttons)
+    await studio.slack.wait_until(lambda: "Undo" in card.buttons)
     await studio.redraw()
     yield on_slack(studio, "slack-done", asked, "dark", last=2)
     studio.slack.click(studio.ana, card, "Undo")
-    await studio.slack.until(lambda: not card.buttons)
+    await studio.slack.wait_until(lambda: not card.buttons)
 
 
 async def hello_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = mentions(studio, studio.ana, HELLO)
-    await studio.slack.answer(asked)
+    await studio.slack.wait_for_answer(asked)
     yield on_slack(studio, "slack-hello", asked, "light")
 
 
 async def french_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = mentions(studio, studio.lea, LEADS)
-    await studio.slack.answer(asked)
+    await studio.slack.wait_for_answer(asked)
     studio.clock.shift(65)
-    await studio.slack.answer(studio.slack.say(studio.lea, studio.channel, TO_ACTIVE, asked))
+    await studio.slack.wait_for_answer(
+        studio.slack.say(studio.lea, studio.channel, TO_ACTIVE, asked)
+    )
     yield on_slack(studio, "slack-francais", asked, "dark")
 
 
 async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     files = [("sales.csv", "text/csv", SALES)]
     asked = mentions(studio, studio.ana, PLOTTED, files=files)
-    await studio.slack.answer(asked)
+    await studio.slack.wait_for_answer(asked)
 
     def sent() -> list[Post]:
         posts = studio.slack.workspace.by_bot(asked.channel, asked.ts)
         return [post for post in posts if post.files]
 
-    await studio.slack.until(lambda: sum(len(post.files) for post in sent()) == 2)
+    await studio.slack.wait_until(lambda: sum(len(post.files) for post in sent()) == 2)
     images = {file.name: file.data for post in sent() for file in post.files
               if file.mimetype == "image/png"}  # fmt: skip
     yield on_slack(studio, "slack-plot", asked, "light", images)
@@ -130,19 +134,19 @@ async def progress_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]
     looks = Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED", 1.0)
     studio.stackspot.go(Run(looks, NOTES))
     asked = mentions(studio, studio.rui, TYPED)
-    await studio.slack.until(lambda: any("%" in told["status"] for told in workspace.statuses))
+    await studio.slack.wait_until(lambda: any("%" in told["status"] for told in workspace.statuses))
     status = next(told["status"] for told in workspace.statuses if "%" in told["status"])
     yield on_slack(studio, "slack-progress", asked, "dark", status=status)
     studio.stackspot.held = False
-    await studio.slack.answer(asked)
+    await studio.slack.wait_for_answer(asked)
     yield on_slack(studio, "slack-notes", asked, "dark")
     workspace.agent = True
 
 
 async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     studio.slack.dm(studio.ana)
-    studio.slack.opens_home(studio.ana)
-    await studio.slack.until(lambda: studio.ana.id in studio.slack.workspace.homes)
+    studio.slack.open_home(studio.ana)
+    await studio.slack.wait_until(lambda: studio.ana.id in studio.slack.workspace.homes)
     view = studio.slack.workspace.homes[studio.ana.id]
     drawing = {"kind": "slack home", "theme": "light", "width": 620, "view": view}
     yield Picture("slack-home", drawing)
@@ -150,7 +154,7 @@ async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 
 async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = await studio.maya.slash("ask", studio.server, prompt=LATE)
-    await asked.until(lambda exchange: "Source" in exchange.text)
+    await asked.wait_until(lambda exchange: "Source" in exchange.text)
     assert asked.original
     drawing = {
         "kind": "discord talk", "theme": "dark", "width": 620, "place": "sales", "command": "ask",
@@ -159,15 +163,17 @@ async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     yield Picture("discord-ask", drawing)
     said = await studio.maya.mention(PAID, studio.server)
     threads = studio.discord.world.channels
-    await studio.discord.until(lambda: int(said["id"]) in threads)
+    await studio.discord.wait_until(lambda: int(said["id"]) in threads)
     thread = threads[int(said["id"])]
-    shown = await studio.maya.sees(lambda seen: any(one["embeds"] for one in seen), thread)
+    shown = await studio.maya.wait_for_messages(
+        lambda seen: any(one["embeds"] for one in seen), thread
+    )
     yield Picture("discord-card", _in_thread(studio, said, shown, thread.name, "dark"))
 
 
 async def discord_form(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = await studio.maya.slash("quick-command", studio.server, slug="release-notes")
-    await asked.acked()
+    await asked.wait_for_ack()
     values = {"version": "4.2", "readers": "customers"}
     named = dict(fields(asked.data["components"]))
     shown = [

@@ -25,14 +25,14 @@ from bot.home import Home
 from bot.settings import Settings
 from core.runtime.tasks import cancelled
 from tests.code import sandboxed
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
 from tests.fakes.nocodb.call import FakeUser, World
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
 from tests.fakes.openai import FakeOpenAI, Script
-from tests.fakes.slack import FakeSlack, Place, Someone
+from tests.fakes.slack import FakeSlack, SlackChannel, SlackPerson
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
@@ -164,11 +164,11 @@ class Studio:
     stackspot: FakeStackSpot
     nocodb: FakeNocoDB
     home: Path
-    ana: Someone
-    rui: Someone
-    lea: Someone
-    channel: Place
-    maya: Somebody
+    ana: SlackPerson
+    rui: SlackPerson
+    lea: SlackPerson
+    channel: SlackChannel
+    maya: DiscordPerson
     server: Channel
 
     async def redraw(self) -> None:
@@ -292,8 +292,8 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancelled([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
-                    await slack.deliveries.connected()
-                    await discord.until(lambda: discord.rest.commands)
+                    await slack.deliveries.wait_until_connected()
+                    await discord.wait_until(lambda: discord.rest.commands)
                     yield Studio(app, clock, slack, discord, stackspot, nocodb, home,
                                  ana, rui, lea, channel, maya, server)  # fmt: skip
                 finally:

@@ -20,7 +20,7 @@ import psycopg
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.slack import FakeSlack, Post
@@ -199,16 +199,16 @@ class SlackTalk(Talk):
         self.root = self.root or said
 
     def posts(self) -> Sequence[Post]:
-        return self.slack.answers(self.root) if self.root else []
+        return self.slack.finished_answers(self.root) if self.root else []
 
     def answers(self) -> Sequence[str]:
-        return [post.shown for post in self.posts()]
+        return [post.visible_text for post in self.posts()]
 
 
 class DiscordTalk(Talk):
     """Direct messages."""
 
-    def __init__(self, person: Somebody, name: str) -> None:
+    def __init__(self, person: DiscordPerson, name: str) -> None:
         super().__init__(f"Discord {name}")
         self.person = person
 
@@ -218,7 +218,7 @@ class DiscordTalk(Talk):
 
     def answers(self) -> Sequence[str]:
         world = self.person.discord.world
-        return [one["content"] for one in world.said_by(world.me.id, self.person.dm.id)]
+        return [one["content"] for one in world.messages_by(world.me.id, self.person.dm.id)]
 
 
 @dataclass
@@ -273,7 +273,9 @@ class Cluster:
     def written(self) -> Counter[str]:
         """By name, the rows that were ever made."""
         made = [
-            call.args for call in self.bridge.calls if call.done and call.tool == "create_record"
+            call.args
+            for call in self.bridge.calls
+            if call.succeeded and call.tool == "create_record"
         ]
         return Counter(str(args["record_data"]["Name"]) for args in made)
 
@@ -310,7 +312,7 @@ class Cluster:
             async with asyncio.timeout(seconds):
                 while await self.approve() or self.open() or not all(t.whole for t in self.talks):
                     with suppress(TimeoutError):
-                        await self.slack.until(lambda: False, 0.25)
+                        await self.slack.wait_until(lambda: False, 0.25)
         except TimeoutError:
             pass  # `wrong` says what is missing
 

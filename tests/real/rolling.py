@@ -117,7 +117,7 @@ class Rolling:
         await talk.say(word)
 
     async def _until_sent(self, share: float) -> None:
-        await self.made.slack.until(lambda: self._sent >= share * self.options.messages, None)
+        await self.made.slack.wait_until(lambda: self._sent >= share * self.options.messages, None)
 
     async def _kill(self) -> None:
         """Kill a process of either version at a random moment, and start it again."""

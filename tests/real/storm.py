@@ -14,7 +14,7 @@ from core.domain.messages import Message
 from core.store.changes import SqlLedger
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.victims import People, Victim
 
 
@@ -68,7 +68,7 @@ class Storm:
         """A change is approved; the bot dies at some call of it, once or twice, and goes on."""
         tool, arguments, rows = self._something(f"wave {number}")
         id = await self.proposed(f"w{number}", tool, arguments)
-        approve = message(f"approve {id}", f"a{number}")
+        approve = make_message(f"approve {id}", f"a{number}")
         calls = self.table.ended
         await self.people.say(approve)
         for _ in range(self.dice.choice((1, 1, 1, 2))):
@@ -82,7 +82,7 @@ class Storm:
 
     async def proposed(self, key: str, tool: str, arguments: dict[str, Any]) -> str:
         """The id of a change that waits for a person."""
-        asked = message(f"call {tool} {json.dumps(arguments)}", key)
+        asked = make_message(f"call {tool} {json.dumps(arguments)}", key)
         await self.people.say(asked)
         answer = await self.people.answer(asked)
         assert [card.state for card in answer.cards] == ["open"], answer.text

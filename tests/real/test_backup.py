@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bot.settings import Settings
 from core.domain.errors import RESTORED, Restored
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 from tests.real.victims import ROOT, Victim, turns_of_the_loop
 from tests.recorded.house import put_home, read
@@ -65,7 +65,7 @@ async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> 
 
     async def talk(lane: int) -> None:
         while not over.is_set():
-            one = message("hello", f"{lane}-{len(acked[lane])}", f"C{lane}")
+            one = make_message("hello", f"{lane}-{len(acked[lane])}", f"C{lane}")
             await ctx.people.say(one)
             acked[lane].append(one.event_key)
             await ctx.people.answer(one)
@@ -101,7 +101,7 @@ async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> 
     try:
         await again.start()
         for lane in range(LANES):
-            asked = message("hello again", f"again-{lane}", f"C{lane}")
+            asked = make_message("hello again", f"again-{lane}", f"C{lane}")
             await ctx.people.say(asked)
             answer = await ctx.people.answer(asked)
             told = str(Restored()) in answer.text

@@ -112,18 +112,18 @@ async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
         general = slack.channel("general", ana, bob)
         ask = asking("create_record", record_data={"Name": "Zoé"})
         async with page(bridge, tmp_path, **tokens, **rights):
-            post = await slack.answer(slack.say(ana, general, f"{slack.bot} {ask}"))
-            await slack.until(lambda: list(post.buttons) == ["Approve", "Deny"])
+            post = await slack.wait_for_answer(slack.say(ana, general, f"{slack.bot} {ask}"))
+            await slack.wait_until(lambda: list(post.buttons) == ["Approve", "Deny"])
             await slack.click(bob, post, "Approve").acked.wait()
-            await slack.until(lambda: slack.private(general.id))
-            assert "not change data" in slack.private(general.id)[-1].shown
+            await slack.wait_until(lambda: slack.ephemeral_posts(general.id))
+            assert "not change data" in slack.ephemeral_posts(general.id)[-1].visible_text
             await slack.click(ana, post, "Approve").acked.wait()
-            await slack.until(lambda: list(post.buttons) == ["Undo"])
+            await slack.wait_until(lambda: list(post.buttons) == ["Undo"])
             assert "Zoé" in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
-            slack.say(ana, general, f"{slack.bot} undo {_id(post.shown)}")
+            slack.say(ana, general, f"{slack.bot} undo {_id(post.visible_text)}")
             rows = bridge.api.rows[CUSTOMERS]
-            await slack.until(lambda: "Zoé" not in [row["Name"] for row in rows])
-            await slack.until(lambda: "undone" in post.shown)
+            await slack.wait_until(lambda: "Zoé" not in [row["Name"] for row in rows])
+            await slack.wait_until(lambda: "undone" in post.visible_text)
             assert not post.buttons
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from core.domain.errors import NotStored
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
 from tests.real.victims import People, Victim
@@ -45,7 +45,7 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
         await victim.start()
         taken = []
         for number in range(200):
-            one = message("x" * 20_000, f"k{number}", f"C{number}")
+            one = make_message("x" * 20_000, f"k{number}", f"C{number}")
             if not await people.deliver(one):
                 refused = one
                 break

@@ -6,7 +6,7 @@ import asyncio
 
 from core.store.inbox import CRASHES, DEATHS_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 
 READ = 'call nocodb_execute {"tool": "list_records", "args": {"table_id": "%s", "limit": 1}}'
@@ -14,7 +14,7 @@ READ = 'call nocodb_execute {"tool": "list_records", "args": {"table_id": "%s", 
 
 async def test_just_after_accept_before_the_acknowledgement(ctx: ToolContext) -> None:
     await ctx.victim.start("--die-after-accept", "1")
-    hello = message("hello", "k1")
+    hello = make_message("hello", "k1")
     assert not await ctx.people.deliver(hello), "it died before it could acknowledge"
     await ctx.victim.died()
 
@@ -25,11 +25,11 @@ async def test_just_after_accept_before_the_acknowledgement(ctx: ToolContext) ->
 
 
 async def test_between_a_tools_start_and_its_end(ctx: ToolContext) -> None:
-    ask = message(READ % CUSTOMERS, "k1")
+    ask = make_message(READ % CUSTOMERS, "k1")
     await ctx.victim.start()
     ctx.bridge.hang()
     await ctx.people.say(ask)
-    await ctx.bridge.reached()
+    await ctx.bridge.wait_for_held_call()
     await ctx.victim.kill()
     ctx.bridge.release()
 
@@ -41,7 +41,7 @@ async def test_between_a_tools_start_and_its_end(ctx: ToolContext) -> None:
 
 async def test_a_finished_call_is_not_repeated(ctx: ToolContext) -> None:
     """It dies in the round after the tool's; the resumed turn asks that round alone again."""
-    ask = message(READ % CUSTOMERS, "k1")
+    ask = make_message(READ % CUSTOMERS, "k1")
     rounds: list[int] = []
     second = asyncio.Event()
 
@@ -65,7 +65,7 @@ async def test_a_finished_call_is_not_repeated(ctx: ToolContext) -> None:
 
 
 async def test_between_a_posts_effect_and_its_record(ctx: ToolContext) -> None:
-    hello = message("hello", "k1")
+    hello = make_message("hello", "k1")
     effect = ctx.recorder.after_effect = asyncio.Event()
     await ctx.victim.start()
     await ctx.people.say(hello)
@@ -79,7 +79,7 @@ async def test_between_a_posts_effect_and_its_record(ctx: ToolContext) -> None:
 
 
 async def test_in_the_middle_of_a_long_answer(ctx: ToolContext) -> None:
-    long = message("\n\n".join(f"paragraph {n} " + "x" * 150 for n in range(6)), "k1")
+    long = make_message("\n\n".join(f"paragraph {n} " + "x" * 150 for n in range(6)), "k1")
     await ctx.victim.start()
     ctx.recorder.after_effect = first = asyncio.Event()
     await ctx.people.say(long)
@@ -101,7 +101,7 @@ async def test_in_the_middle_of_a_long_answer(ctx: ToolContext) -> None:
 async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology(
     ctx: ToolContext,
 ) -> None:
-    bomb, next_ = message("bomb", "k1"), message("hello", "k2")
+    bomb, next_ = make_message("bomb", "k1"), make_message("hello", "k2")
     fell = asyncio.Event()
 
     async def gate(turn: str, number: int) -> None:
@@ -127,7 +127,7 @@ async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology
 
 async def test_sigterm_puts_back_what_does_not_finish_in_time(ctx: ToolContext) -> None:
     """Four drains in mid-turn are no crashes: the fifth process answers."""
-    slow = message("slow", "k1")
+    slow = make_message("slow", "k1")
     reached = asyncio.Event()
     patient = True
 

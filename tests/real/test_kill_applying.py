@@ -16,7 +16,7 @@ import pytest
 from core.domain.messages import Answer, Message
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 from tests.real.storm import Storm, ledger
 
@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("PONTE_STORM", "10"))
 async def proposed(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
     """The id of a change that waits for a person."""
     call = json.dumps({"tool": tool, "args": {"table_id": CUSTOMERS, **args}})
-    asked = message(f"call nocodb_execute {call}", key)
+    asked = make_message(f"call nocodb_execute {call}", key)
     await ctx.people.say(asked)
     answer = await ctx.people.answer(asked)
     assert [card.state for card in answer.cards] == ["open"], answer.text
@@ -39,14 +39,14 @@ def row(ctx: ToolContext, id: int) -> dict[str, Any] | None:
 
 async def killed_before_its_record(ctx: ToolContext, id: str, tool: str) -> tuple[Message, Answer]:
     """The call reaches the bridge, the bot dies, the effect comes, the next bot goes on."""
-    approve = message(f"approve {id}", f"approve-{id}")
+    approve = make_message(f"approve {id}", f"approve-{id}")
     ctx.bridge.hang(tool)
     await ctx.people.say(approve)
-    await ctx.bridge.reached()
+    await ctx.bridge.wait_for_held_call()
     await ctx.victim.kill()
     done = len(ctx.bridge.calls)
     ctx.bridge.release()
-    await ctx.bridge.until(done + 1)
+    await ctx.bridge.wait_for_calls(done + 1)
     await ctx.victim.start()
     return approve, await ctx.people.answer(approve)
 
@@ -60,23 +60,23 @@ async def test_a_create_whose_answer_nobody_heard_is_found(ctx: ToolContext, sev
     assert "Done. New rows: 31" in answer.text
     names = Counter(row["Name"] for row in ctx.bridge.api.rows[CUSTOMERS])
     assert names["New 0"] == 1
-    assert ctx.bridge.done.count("create_record") == 1
+    assert ctx.bridge.executed_tools.count("create_record") == 1
 
 
 async def test_a_create_that_did_not_happen_is_not_repeated(ctx: ToolContext) -> None:
     """It may yet come: here it does, and there is one row and not two."""
     await ctx.victim.start()
     id = await proposed(ctx, "k1", "create_record", record_data={"Name": "Late"})
-    approve = message(f"approve {id}", "k2")
+    approve = make_message(f"approve {id}", "k2")
     ctx.bridge.hang("create_record")
     await ctx.people.say(approve)
-    await ctx.bridge.reached()
+    await ctx.bridge.wait_for_held_call()
     await ctx.victim.kill()
     await ctx.victim.start()
     answer = await ctx.people.answer(approve)
     assert "Not known whether it happened" in answer.text
     ctx.bridge.release()
-    await ctx.bridge.until(len(ctx.bridge.calls) + 1)
+    await ctx.bridge.wait_for_calls(len(ctx.bridge.calls) + 1)
     assert [row["Name"] for row in ctx.bridge.api.rows[CUSTOMERS]].count("Late") == 1
 
 
@@ -94,7 +94,10 @@ async def test_an_update_and_a_delete_go_on(ctx: ToolContext) -> None:
     assert changed
     assert changed["Status"] == "Active"
     assert row(ctx, 4) is None
-    assert [ctx.bridge.done.count(t) for t in ("update_record", "delete_record")] == [1, 1]
+    assert [ctx.bridge.executed_tools.count(t) for t in ("update_record", "delete_record")] == [
+        1,
+        1,
+    ]
 
 
 async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
@@ -102,17 +105,17 @@ async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
     await ctx.victim.start()
     rows = [{"id": n, "Status": "Active"} for n in (3, 5, 6)]
     id = await proposed(ctx, "k1", "bulk_update_records", records=rows)
-    approve = message(f"approve {id}", "k2")
+    approve = make_message(f"approve {id}", "k2")
     for _ in range(3):
         ctx.bridge.hang()
         await ctx.people.say(approve)
-        await ctx.bridge.reached()
+        await ctx.bridge.wait_for_held_call()
         await ctx.victim.kill()
         ctx.bridge.release()
         await ctx.victim.start()
     answer = await ctx.people.answer(approve)
     assert answer.status in ("done", "failed")
-    again = message(f"approve {id}", "k3")
+    again = make_message(f"approve {id}", "k3")
     await ctx.people.say(again)
     assert "being done at this moment" not in (await ctx.people.answer(again)).text
     (change,) = await ledger(ctx.victim)
@@ -131,13 +134,15 @@ class BridgeRows:
         return len(self._bridge.calls)
 
     async def until(self, calls: int) -> None:
-        await self._bridge.until(calls)
+        await self._bridge.wait_for_calls(calls)
 
     def names(self) -> Mapping[str, str]:
         return {str(row["Id"]): row["Name"] for row in self._rows}
 
     def created(self) -> Counter[str]:
-        done = [call for call in self._bridge.calls if call.tool == "create_record" and call.done]
+        done = [
+            call for call in self._bridge.calls if call.tool == "create_record" and call.succeeded
+        ]
         return Counter(row["Name"] for call in done for row in call.args["record_data"])
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:

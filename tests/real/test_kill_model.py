@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
@@ -31,7 +31,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 def asked(fake: FakeOpenAI) -> list[str]:
     """What each question ended in: the kind of its last item. Probes are none."""
-    bodies = fake.asked("/responses") + fake.asked("/chat/completions")
+    bodies = fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")
     told = [body.get("input") or body["messages"] for body in bodies if "stream" in body]
     return [items[-1].get("type", "message") for items in told]
 
@@ -39,18 +39,18 @@ def asked(fake: FakeOpenAI) -> list[str]:
 async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """The response is taken from there: one create, one answer, one conversation."""
     fake.say(Script(text=LONG, fail="hang", after=3))
-    one = message("Tell me something long.", "k1")
+    one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url)
     await ctx.people.say(one)
-    await fake.failed()
-    await ctx.recorder.until(1)
+    await fake.wait_for_failures()
+    await ctx.recorder.wait_for_calls(1)
     await ctx.victim.kill()
 
     await ctx.victim.start("--model", fake.base_url)
     assert (await ctx.people.answer(one)).text == LONG
     assert ctx.recorder.visible("k1") == [LONG]
     assert asked(fake) == ["message"]
-    thanks = message("thanks", "k2")
+    thanks = make_message("thanks", "k2")
     await ctx.people.say(thanks)
     assert (await ctx.people.answer(thanks)).text == "You said: thanks"
     (conversation,) = fake.conversations.values()
@@ -65,19 +65,19 @@ async def test_in_mid_stream_and_the_server_has_less(
 ) -> None:
     """The conversation lacks the turn, or the server lost the answer too."""
     fake.say(Script(text=LONG, fail="hang", after=3, on_disconnect=left), "Again, from the start.")
-    one = message("Tell me something long.", "k1")
+    one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url)
     await ctx.people.say(one)
-    await fake.failed()
-    await ctx.recorder.until(1)
+    await fake.wait_for_failures()
+    await ctx.recorder.wait_for_calls(1)
     await ctx.victim.kill()
-    await fake.until(lambda: fake.running == 0)
+    await fake.wait_until(lambda: fake.running == 0)
 
     await ctx.victim.start("--model", fake.base_url)
     answer = await ctx.people.answer(one)
     assert answer.text == (LONG if left == "response" else "Again, from the start.")
     assert ctx.recorder.visible("k1") == [answer.text]
-    thanks = message("thanks", "k2")
+    thanks = make_message("thanks", "k2")
     await ctx.people.say(thanks)
     await ctx.people.answer(thanks)
     (conversation,) = fake.conversations.values()
@@ -94,11 +94,11 @@ async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: se
         Script(calls=(("nocodb_execute", READ),), match="first customer"),
         Script(text="It is Ada Almeida.", match="totalRows"),
     )
-    one = message("Who is the first customer?", "k1")
+    one = make_message("Who is the first customer?", "k1")
     ctx.bridge.hang()
     await ctx.victim.start("--model", fake.base_url)
     await ctx.people.say(one)
-    await ctx.bridge.reached()
+    await ctx.bridge.wait_for_held_call()
     await ctx.victim.kill()
     ctx.bridge.release()
 
@@ -112,11 +112,11 @@ async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: se
 async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """SIGTERM: the turn is put back with its response's id, and the next start takes it up."""
     fake.say(Script(text=LONG, fail="hang", after=3))
-    one = message("Tell me something long.", "k1")
+    one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url, "--grace", "0")
     await ctx.people.say(one)
-    await fake.failed()
-    await ctx.recorder.until(1)
+    await fake.wait_for_failures()
+    await ctx.recorder.wait_for_calls(1)
     assert await ctx.victim.terminate() == 0
 
     await ctx.victim.start("--model", fake.base_url)
@@ -131,7 +131,7 @@ async def test_at_each_commit_of_a_plain_turn(
     """Accepted, begun, heard, the conversation's id, the response's, answered, ended: each is one
     commit, and at none of them is anything lost, posted twice or left with the server unlisted."""
     for number in range(1, COMMITS + 1):
-        one = message(f"hello {number}", f"k{number}", channel=f"C{number}")
+        one = make_message(f"hello {number}", f"k{number}", channel=f"C{number}")
         await ctx.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.people.say(one))

@@ -102,16 +102,16 @@ async def test_who_is_frozen_in_a_post_takes_it_back(pair: Cluster) -> None:
     talk = pair.slack_talk("frozen")
     held = pair.slack.api.hold("chat.postMessage")
     await talk.say("word1x")
-    await held.reached()
+    await held.wait_until_reached()
     frozen.freeze()
     await other.start()
     await pair.settle()
     assert list(talk.answers()) == ["You said: word1x"]
     held.release()
     posts = partial(pair.slack.workspace.by_bot, talk.place.id)
-    await pair.slack.until(lambda: len(posts()) == 2)
+    await pair.slack.wait_until(lambda: len(posts()) == 2)
     frozen.wake()
-    await pair.slack.until(lambda: len(posts()) == 1, 20)
+    await pair.slack.wait_until(lambda: len(posts()) == 1, 20)
     assert pair.wrong() == []
     assert frozen.said("late post taken away") == 1
     await talk.say("word2x")
@@ -138,7 +138,7 @@ async def test_an_allowance_holds_over_workers_that_die(
         await one.kill()
         await one.start()
         await two.start()
-        await made.slack.until(lambda: not made.open(), 60)
+        await made.slack.wait_until(lambda: not made.open(), 60)
         answers = [answer for talk in talks for answer in talk.answers()]
         refused = [answer for answer in answers if "allowance" in answer]
         assert len(answers) == 12, made.told()
@@ -171,17 +171,19 @@ async def test_a_request_to_an_approver_outlives_who_sends_it(
             await machine.start()
         talk = made.slack_talk("asks")
         await made.propose(talk, "word1x")
-        await made.slack.until(copies, 30)
+        await made.slack.wait_until(copies, 30)
         await all_die()
-        await made.slack.until(lambda: talk.whole and not made.open(), 30)
+        await made.slack.wait_until(lambda: talk.whole and not made.open(), 30)
         (copy,) = copies()
         made.slack.click(carol, copy, "Approve")
-        await made.slack.until(lambda: made.written()["word1x"], 30)
+        await made.slack.wait_until(lambda: made.written()["word1x"], 30)
         await all_die()
         closed = "Approved by Carol"
-        await made.slack.until(lambda: closed in copy.shown and closed in talk.answers()[0], 60)
+        await made.slack.wait_until(
+            lambda: closed in copy.visible_text and closed in talk.answers()[0], 60
+        )
         assert (len(copies()), made.written()["word1x"]) == (1, 1)
-        await made.slack.until(lambda: not made.open(), 30)
+        await made.slack.wait_until(lambda: not made.open(), 30)
         assert made.wrong() == [], made.told()
 
 
@@ -198,7 +200,7 @@ async def test_discords_gateway_is_held_by_one_and_taken_over(
         await made.settle()
         holder = made.holder()
         assert holder
-        assert made.discord.gateway.open == 1
+        assert made.discord.gateway.connection_count == 1
         await holder.kill()
         await talk.say("word2x")  # nobody hears it; the next one reads it back
         await made.settle()
@@ -210,7 +212,7 @@ async def test_discords_gateway_is_held_by_one_and_taken_over(
         await talk.say("word3x")
         await made.settle()
         assert made.wrong() == [], made.told()
-        assert made.discord.gateway.open == 1
+        assert made.discord.gateway.connection_count == 1
         assert await heir.terminate() == 0
         await talk.say("word4x")
         await made.settle()
@@ -282,7 +284,7 @@ async def _through_a_full_disk(made: Cluster, disk: Path) -> None:
         for number, talk in enumerate(talks):
             await talk.say(f"word{round_ * 10 + number}x")
         with suppress(TimeoutError):
-            await made.slack.until(made.refused, 1)
+            await made.slack.wait_until(made.refused, 1)
     assert made.refused()
     filler.unlink()
     if not made.postgres.running:  # it gives up where its log cannot be written

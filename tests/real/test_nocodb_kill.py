@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
@@ -35,10 +35,10 @@ class NocoTable:
 
     @property
     def ended(self) -> int:
-        return self.proxy.counted
+        return self.proxy.finished_call_count
 
     async def until(self, calls: int) -> None:
-        await self.proxy.until(calls)
+        await self.proxy.wait_for_calls(calls)
 
     def names(self) -> Mapping[str, str]:
         url = f"{self._real.url}{self._path}?pageSize=1000"
@@ -46,7 +46,7 @@ class NocoTable:
         return {str(row["id"]): row["fields"]["Name"] for row in rows}
 
     def created(self) -> Counter[str]:
-        done = [one for one in self.proxy.written if one.method == "POST" and one.done]
+        done = [one for one in self.proxy.written if one.method == "POST" and one.succeeded]
         return Counter(row["fields"]["Name"] for one in done for row in one.body)
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -91,12 +91,12 @@ async def killed_at(storm: Storm, call: str, tool: str, arguments: dict[str, Any
     """What is told in the end, where the bot dies while it waits for that call."""
     table = table_of(storm)
     id = await storm.proposed("k1", tool, arguments)
-    approve = message(f"approve {id}", "k2")
+    approve = make_message(f"approve {id}", "k2")
     table.proxy.hang(call)
     await storm.people.say(approve)
-    await table.proxy.reached()
+    await table.proxy.wait_for_held_call()
     await storm.victim.kill()
-    calls = table.proxy.counted
+    calls = table.proxy.finished_call_count
     table.proxy.release()
     await table.until(calls + 1)
     await storm.begin()

@@ -291,7 +291,7 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
             crm.proxy.hang("PATCH records")
             _, receipt = await crm.stage.says(f"approve {card.id}")
-            await crm.proxy.reached()
+            await crm.proxy.wait_for_held_call()
             first.close()
             crm.proxy.release()
             with nocodb(folder) as crm.proxy.upstream:

@@ -15,7 +15,7 @@ from bot.engine import Stores
 from core.domain.messages import Person
 from core.store.files import SqlFiles
 from core.store.inbox import SqlInbox
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.postgres import Postgres, programs
 
 ANA = Person("slack:T1:ana", "Ana")
@@ -30,7 +30,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     stores = await Stores.open_shared(old, takes=False, works=False)
     inbox = SqlInbox(stores.database, stores.jobs)
     for number in range(3):
-        await inbox.accept(message(f"hello {number}", f"k{number}"))
+        await inbox.accept(make_message(f"hello {number}", f"k{number}"))
     kept = await SqlFiles(stores.database, stores.file_bytes).put(
         "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
     )
@@ -49,7 +49,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         assert await stores.secret("web-token", b"another") == secret
         files = SqlFiles(stores.database, stores.file_bytes)
         assert (await files.get(kept.id))[1] == b"bytes" * 9
-        fresh = await SqlInbox(stores.database, stores.jobs).accept(message("hello 1", "k1"))
+        fresh = await SqlInbox(stores.database, stores.jobs).accept(make_message("hello 1", "k1"))
         assert not fresh.fresh, "a second delivery is known"
     finally:
         await _close(stores)

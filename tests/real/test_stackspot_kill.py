@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.messages import Answer, Message
 from tests.dialogues.stackspot import asks
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.real.conftest import ToolContext
 
@@ -28,11 +28,11 @@ async def killed_while_waiting(
     ctx: ToolContext, stackspot: FakeStackSpot, text: str, kills: int = 2
 ) -> Answer:
     """It is asked, begins, dies in the middle of its polling each time, and ends in the end."""
-    asked = message(text, "asked")
+    asked = make_message(text, "asked")
     stackspot.held = True
     await ctx.people.say(asked)
     for _ in range(kills):
-        await stackspot.seen("status", stackspot.count("status") + 3)
+        await stackspot.wait_for_requests("status", stackspot.count("status") + 3)
         await ctx.victim.kill()
         await start(ctx, stackspot)
     stackspot.held = False
@@ -56,7 +56,7 @@ async def test_a_models_call(ctx: ToolContext, stackspot: FakeStackSpot) -> None
 
 async def test_an_approved_proposal(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
     await start(ctx, stackspot)
-    (card,) = (await answered(ctx, message(asks("translate-all", "it"), "k1"))).cards
+    (card,) = (await answered(ctx, make_message(asks("translate-all", "it"), "k1"))).cards
     answer = await killed_while_waiting(ctx, stackspot, f"approve {card.id}")
     assert answer.text == "Approved by Ana. Done.\n\ntranslate-all: it"
     assert stackspot.count("create") == 1
@@ -69,12 +69,12 @@ async def test_one_whose_beginning_was_not_recorded(
     """StackSpot has begun it, but its answer was never read: nobody can tell, so nobody repeats."""
     await start(ctx, stackspot)
     if text == "approve":
-        (card,) = (await answered(ctx, message(asks("translate-all", "a"), "k1"))).cards
+        (card,) = (await answered(ctx, make_message(asks("translate-all", "a"), "k1"))).cards
         text = f"approve {card.id}"
     stackspot.fail("create", Trouble("hang", after=True))
-    asked = message(text, "asked")
+    asked = make_message(text, "asked")
     await ctx.people.say(asked)
-    await stackspot.seen("create")
+    await stackspot.wait_for_requests("create")
     await ctx.victim.kill()
     stackspot.release.set()
     await start(ctx, stackspot)

@@ -12,7 +12,7 @@ from collections import defaultdict
 
 from core.domain.messages import Message
 from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 
 KILLS = int(os.environ.get("PONTE_STORM", "6"))
@@ -22,7 +22,7 @@ CONVERSATIONS = 8
 def _messages(wave: int) -> list[Message]:
     read = f'call nocodb_execute {{"tool": "list_records", "args": {{"table_id": "{CUSTOMERS}"}}}}'
     return [
-        message(
+        make_message(
             [f"word {wave}", read, "\n\n".join(["long " * 30] * 4)][number % 3],
             key=f"w{wave}c{channel}n{number}",
             channel=f"C{channel}",
@@ -40,7 +40,7 @@ async def test_storm(ctx: ToolContext) -> None:
         messages = _messages(wave)
         said += messages
         delivering = asyncio.create_task(_deliver(ctx, messages))
-        await ctx.recorder.until(len(ctx.recorder.calls) + dice.randrange(30))
+        await ctx.recorder.wait_for_calls(len(ctx.recorder.calls) + dice.randrange(30))
         await ctx.victim.kill()
         await ctx.victim.start()
         await delivering

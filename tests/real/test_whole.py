@@ -12,7 +12,7 @@ from adapters.slack.setup import SCOPES
 from core.clients.http import HttpClient
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
-from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.slack import FakeSlack
 
@@ -63,15 +63,15 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
             assert any("Slack's members have no cap on turns a day" in line for line in lines)
             ana = slack.person("Ana")
             asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
-            bo = Somebody(discord, discord.world.user("Bo"))
+            bo = DiscordPerson(discord, discord.world.user("Bo"))
             await bo.say("list tables")
             bearer = bearer_of(tmp_path / "home")
             listing = {"message": "list tables"}
             web = await http.post_json(f"{page}/chat", listing, headers=bearer)
             assert "Customers" in web["response"]
-            answer = await slack.answer(asked)
-            refused = (await bo.sees(bool))[0]
-    assert "Customers" in answer.shown
+            answer = await slack.wait_for_answer(asked)
+            refused = (await bo.wait_for_messages(bool))[0]
+    assert "Customers" in answer.visible_text
     assert "Customers" not in refused["content"], "on Discord tables need PONTE_ALLOW"
 
 

@@ -25,14 +25,14 @@ from bot.home import Home
 from bot.migrate import migrate
 from bot.settings import Settings
 from tests.dialogues.office import Office, office
-from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Channel, Guild, User
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, Relation
 from tests.fakes.openai.containers import ContainerFile
 from tests.fakes.openai.state import Conversation
-from tests.fakes.slack import FakeSlack, Place, Post, Someone
+from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 from tests.fakes.slack import records as slack_records
 from tests.fakes.slack.records import FileRecord, Hook, Stream
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
@@ -79,19 +79,19 @@ class House:
         """Those that rows of that table are in."""
         return {state for (state,) in self.rows(f"SELECT DISTINCT state FROM {table}")}
 
-    def person(self, name: str) -> Someone:
+    def person(self, name: str) -> SlackPerson:
         return next(p for p in self.slack.workspace.people.values() if p.name == name)
 
-    def somebody(self, name: str) -> Somebody:
+    def somebody(self, name: str) -> DiscordPerson:
         users = self.discord.world.users.values()
-        return Somebody(self.discord, next(user for user in users if user.name == name))
+        return DiscordPerson(self.discord, next(user for user in users if user.name == name))
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SlackChannel:
         return next(p for p in self.slack.workspace.places.values() if p.name == "general")
 
     @property
-    def direct(self) -> Place:
+    def direct(self) -> SlackChannel:
         """Alice's with the bot."""
         return next(p for p in self.slack.workspace.places.values() if p.kind == "im")
 
@@ -137,9 +137,9 @@ class House:
                 " GROUP BY conversation HAVING max(job) = 0"
             )
         async with self.team.open(CONFIG, **settings) as app:
-            await self.slack.deliveries.connected()
-            await self.discord.until(
-                lambda: self.discord.gateway.connected and self.discord.rest.commands
+            await self.slack.deliveries.wait_until_connected()
+            await self.discord.wait_until(
+                lambda: self.discord.gateway.is_connected and self.discord.rest.commands
             )
             self.page.base_url = httpx.URL(app.page())
             yield
@@ -245,9 +245,9 @@ def _slack(slack: FakeSlack) -> Json:
 
 def _put_slack(record: Json, slack: FakeSlack) -> None:
     world = slack.workspace
-    world.people = {row["id"]: Someone(**row) for row in record["people"]}
+    world.people = {row["id"]: SlackPerson(**row) for row in record["people"]}
     for row in record["places"]:
-        world.places[row["id"]] = Place(**row | {"members": set(row["members"])})
+        world.places[row["id"]] = SlackChannel(**row | {"members": set(row["members"])})
     for row in record["files"]:
         world.files[row["id"]] = FileRecord(**row | {"data": _bytes(row["data"])})
     for row in record["posts"]:

@@ -83,24 +83,26 @@ class Day:
     async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
         slack = self.here.slack
         said = slack.say(self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files)
-        return await slack.answer(said)
+        return await slack.wait_for_answer(said)
 
     async def slack_card(self, name: str, text: str) -> Post:
         card = await self.asks(text)
-        assert "Approve" in card.buttons, card.shown
+        assert "Approve" in card.buttons, card.visible_text
         self.names[f"slack {name}"] = [card.channel, card.ts]
         return card
 
     async def decides(self, card: Post, label: str, shown: str, who: str = "Alice") -> None:
         self.here.slack.click(self.here.person(who), card, label)
-        await self.here.slack.until(lambda: shown in card.shown)
+        await self.here.slack.wait_until(lambda: shown in card.visible_text)
 
     async def mentions(self, text: str, met: Callable[[Payload], object]) -> Payload:
         discord, ana = self.here.discord, self.here.somebody("Ana")
         asked = await ana.mention(text, self.here.channel)
         threads = discord.world.channels
-        await discord.until(lambda: int(asked["id"]) in threads)
-        seen = await ana.sees(lambda seen: any(map(met, seen)), threads[int(asked["id"])])
+        await discord.wait_until(lambda: int(asked["id"]) in threads)
+        seen = await ana.wait_for_messages(
+            lambda seen: any(map(met, seen)), threads[int(asked["id"])]
+        )
         return next(message for message in seen if met(message))
 
     async def discord_card(self, name: str, text: str) -> Payload:
@@ -109,8 +111,8 @@ class Day:
         return card
 
     async def clicks(self, card: Payload, label: str, shown: str) -> None:
-        await (await self.here.somebody("Ana").click(card, label)).acked()
-        await self.here.discord.until(lambda: shown in json.dumps(card["embeds"]))
+        await (await self.here.somebody("Ana").click(card, label)).wait_for_ack()
+        await self.here.discord.wait_until(lambda: shown in json.dumps(card["embeds"]))
 
     async def on_page(self, text: str, conversation: str = "work") -> Json:
         asked = {"message": text, "conversation": conversation}
@@ -162,7 +164,7 @@ async def second(day: Day) -> None:
         card = await day.slack_card(name, text)
         here.team.table("Orders").update(order, {"Amount": 1})
         here.slack.click(here.person("Alice"), card, "Approve")
-        await here.slack.until(lambda card=card: "Approve" not in card.buttons)  # type: ignore[misc]
+        await here.slack.wait_until(lambda card=card: "Approve" not in card.buttons)  # type: ignore[misc]
     await day.on_page(paid(18), "gone")
     await day.on_page("forget", "gone")
     for number, name in enumerate(("approve", "deny", "race"), 21):
@@ -180,10 +182,10 @@ async def files(day: Day) -> None:
     card = await day.asks(ATTACHED, ("new.csv", "text/csv", CSV))
     day.names["slack file"] = [card.channel, card.ts]
     await day.asks(EVERYTHING)
-    await here.slack.until(lambda: _shared(here, "Readings.csv"))
+    await here.slack.wait_until(lambda: _shared(here, "Readings.csv"))
     here.team.openai.runs(Script(text="done", runs=(Plot(logs="", files=(("sales.png", PNG),)),)))
     await day.asks(PLOT)
-    await here.slack.until(lambda: _shared(here, "sales.png"))
+    await here.slack.wait_until(lambda: _shared(here, "sales.png"))
     plotted = await day.on_page(EVERYTHING)
     day.names["page file"] = plotted["files"][0]["url"]
 
@@ -201,15 +203,15 @@ async def forms(day: Day) -> None:
     day.names["slack pointed"] = [post.channel, post.ts]
     for callback in ("ponte_ask", "ponte_quick"):
         await here.slack.shortcut(alice, post, callback).acked.wait()
-    await here.slack.until(lambda: len(here.slack.workspace.views) == 4)
+    await here.slack.wait_until(lambda: len(here.slack.workspace.views) == 4)
     day.names["slack forms"] = ["choose", "inputs", "ask", "quick"]
-    here.slack.opens_home(alice)
-    await here.slack.until(lambda: here.slack.workspace.homes)
+    here.slack.open_home(alice)
+    await here.slack.wait_until(lambda: here.slack.workspace.homes)
     ana = here.somebody("Ana")
-    modal = await (await ana.slash("quick-command", slug="daily-summary")).acked()
+    modal = await (await ana.slash("quick-command", slug="daily-summary")).wait_for_ack()
     day.names["discord form"] = modal.token
     said = await here.somebody("Bo").say("The build is red", here.channel)
-    about = await (await ana.context_menu("Ask Ponte", said)).acked()
+    about = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     day.names["discord about"] = about.token
 
 
@@ -220,34 +222,36 @@ async def power_cut(day: Day) -> Json:
     alice, ana, bea = here.person("Alice"), here.somebody("Ana"), here.somebody("Bea")
     await _undeliverable(day)
     await bea.say(SLOWLY)
-    (grown,) = await bea.sees(lambda seen: seen)
+    (grown,) = await bea.wait_for_messages(lambda seen: seen)
     await bea.delete(grown)
     said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
     day.names["slack hanging"] = [said.channel, said.ts]
-    await slack.until(lambda: HANGS in here.team.heard())
+    await slack.wait_until(lambda: HANGS in here.team.heard())
     queued = slack.say(alice, here.place, f"{slack.bot} And then?", thread=said)
     day.names["slack queued"] = [queued.channel, queued.ts]
     stopped = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
-    await slack.until(lambda: f"{HANGS}, Bob" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.heard())
     slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=stopped)
-    await slack.until(lambda: any("Stopped" in post.shown for post in slack.answers(stopped)))
+    await slack.wait_until(
+        lambda: any("Stopped" in post.visible_text for post in slack.finished_answers(stopped))
+    )
     streamed = slack.say(alice, here.direct, TRICKLES)
     day.names["slack streaming"] = [streamed.channel, streamed.ts]
-    await slack.until(
+    await slack.wait_until(
         lambda: any("Words" in one.text for one in slack.workspace.by_bot(here.direct.id)), 30
     )
     await bea.say(f"{TRICKLES}, Bea")
-    (stoppable,) = await bea.sees(lambda seen: seen and seen[0]["components"])
+    (stoppable,) = await bea.wait_for_messages(lambda seen: seen and seen[0]["components"])
     day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
     gone = await ana.say(f"{HANGS}, Ana")
     day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
-    await slack.until(lambda: f"{HANGS}, Ana" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.heard())
     day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
-    await slack.until(lambda: f"{HANGS}, page" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, page" in here.team.heard())
     await ana.delete(await ana.say("Never mind"))
-    await slack.until(lambda: "withdrawn" in states(home, "inbox"))
+    await slack.wait_until(lambda: "withdrawn" in states(home, "inbox"))
     await tools_and_posts(day)
-    await slack.until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
+    await slack.wait_until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
     assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
     assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
     return taken(here, datetime.now(UTC).timestamp())
@@ -262,21 +266,21 @@ async def tools_and_posts(day: Day) -> None:
     running = await ana.slash("quick-command", here.channel, slug="explain", input="a bridge")
     day.names["discord running"] = running.token
     slack.command(here.person("Bob"), here.place, "/quick-command", "explain a tunnel")
-    await here.stackspot.seen("status", 4)
+    await here.stackspot.wait_for_requests("status", 4)
     here.team.nocodb.hang("PATCH")
     channel, ts = day.names["slack applying"]
     slack.click(here.person("Alice"), slack.workspace.posts[channel, ts], "Approve")
-    await here.team.nocodb.reached()
+    await here.team.nocodb.wait_for_held_call()
     discord.hold("PATCH", f"/channels/{bo.dm.id}/messages/*")
     slow = await bo.say(SLOWLY)
     day.names["discord answered"] = [slow["channel_id"], slow["id"]]
-    await slack.until(lambda: "answered" in states(home, "inbox"))
+    await slack.wait_until(lambda: "answered" in states(home, "inbox"))
     cy = here.somebody("Cy")
     discord.hold("POST", f"/channels/{cy.dm.id}/messages")
     unsure = await cy.say(HELD)
     day.names["discord posting"] = [unsure["channel_id"], unsure["id"]]
-    await slack.until(lambda: "posting" in states(home, "inbox"))
-    await discord.until(lambda: here.somebody("Cy").dm.messages)
+    await slack.wait_until(lambda: "posting" in states(home, "inbox"))
+    await discord.wait_until(lambda: here.somebody("Cy").dm.messages)
 
 
 async def _undeliverable(day: Day) -> None:
@@ -284,9 +288,9 @@ async def _undeliverable(day: Day) -> None:
     slack, alice = day.here.slack, day.here.person("Alice")
     old = slack.channel("old", alice)
     slack.say(alice, old, f"{slack.bot} {SLOWLY}")
-    await slack.until(lambda: SLOWLY in day.here.team.heard())
+    await slack.wait_until(lambda: SLOWLY in day.here.team.heard())
     old.archived = True
-    await slack.until(lambda: "undeliverable" in states(day.here.team.home, "inbox"))
+    await slack.wait_until(lambda: "undeliverable" in states(day.here.team.home, "inbox"))
     old.archived = False
 
 

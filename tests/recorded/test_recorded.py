@@ -52,7 +52,7 @@ class Found(House):
         """What the bot's messages say on Discord where that one stands."""
         world = self.discord.world
         channel = int(self.record["names"][f"discord {name}"][0])
-        return [message["content"] for message in world.said_by(world.me.id, channel)]
+        return [message["content"] for message in world.messages_by(world.me.id, channel)]
 
     def amount(self, order: int) -> object:
         return self.team.rows("Orders")[order]["Amount"]
@@ -121,24 +121,26 @@ async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
     slack, discord = here.slack, here.discord
     before = {seq for seq, _ in _turns(here)}
     assert here.states("inbox") >= {"done", "stopped", "failed", "undeliverable", "removed"}
-    await slack.until(lambda: not OPEN & here.states("inbox"))
+    await slack.wait_until(lambda: not OPEN & here.states("inbox"))
     after = dict(_turns(here))
     assert before <= after.keys()
     hanging = here.post("hanging")
-    await slack.reads(hanging, f"You said: {HANGS}", "You said: And then?")
+    await slack.wait_for_answers(hanging, f"You said: {HANGS}", "You said: And then?")
     streaming = here.post("streaming")
-    assert [p.shown.count("Words that do not end") for p in slack.answers(streaming)] == [20]
-    await discord.until(lambda: len(here.said("hanging")) > 1)
+    assert [
+        p.visible_text.count("Words that do not end") for p in slack.finished_answers(streaming)
+    ] == [20]
+    await discord.wait_until(lambda: len(here.said("hanging")) > 1)
     assert here.said("hanging") == [f"You said: {HANGS}, Ana", "You said: Anybody there?"]
     assert [text.count("Slow words.") for text in here.said("answered")] == [60]
     assert here.said("posting") == [f"You said: {HELD}"]
     assert here.said("streaming") == [f"You said: {TRICKLES}, Bea"]
-    await here.exchange("running").until(lambda e: e.text == "explain: a bridge")
-    await slack.until(lambda: any("explain: a tunnel" in p.shown for p in _shown(here)))
+    await here.exchange("running").wait_until(lambda e: e.text == "explain: a bridge")
+    await slack.wait_until(lambda: any("explain: a tunnel" in p.visible_text for p in _shown(here)))
     assert here.stackspot.count("create") == 0, "what ran is waited for, and not begun again"
-    await slack.until(lambda: "Approved by Alice. Done." in here.post("applying").shown)
+    await slack.wait_until(lambda: "Approved by Alice. Done." in here.post("applying").visible_text)
     assert (here.amount(13), here.team.writes()) == (1013, ["PATCH"])
-    assert sum("Anybody there?" in post.shown for post in _shown(here)) == 1
+    assert sum("Anybody there?" in post.visible_text for post in _shown(here)) == 1
     other = (await here.page.get("/conversations/other")).json()["messages"]
     assert [one["text"] for one in other] == [f"{HANGS}, page", f"You said: {HANGS}, page"]
 
@@ -147,18 +149,18 @@ async def test_the_cards_on_slack(here: Found) -> None:
     slack, alice, bob, bea = here.slack, *map(here.person, ("Alice", "Bob", "Bea"))
     card, denied, undo = map(here.post, ("approve", "deny", "undo"))
     slack.click(bob, card, "Approve")
-    await slack.until(lambda: any("somebody else's" in p.shown for p in _private(here)))
+    await slack.wait_until(lambda: any("somebody else's" in p.visible_text for p in _private(here)))
     slack.click(alice, card, "Approve")
     slack.click(alice, denied, "Deny")
     slack.click(alice, undo, "Undo")
     admins, file = map(here.post, ("admin", "file"))
     slack.click(alice, file, "Approve")
-    await slack.until(lambda: "Approved by Alice. Done." in card.shown)
-    await slack.until(lambda: "Denied" in denied.shown)
-    await slack.until(lambda: "Done, and taken back by" in undo.shown)
-    await slack.until(lambda: "New rows: 31, 32, 33." in file.shown)
+    await slack.wait_until(lambda: "Approved by Alice. Done." in card.visible_text)
+    await slack.wait_until(lambda: "Denied" in denied.visible_text)
+    await slack.wait_until(lambda: "Done, and taken back by" in undo.visible_text)
+    await slack.wait_until(lambda: "New rows: 31, 32, 33." in file.visible_text)
     slack.click(bea, admins, "Approve")
-    await slack.until(lambda: "Approved by Bea. Done." in admins.shown)
+    await slack.wait_until(lambda: "Approved by Bea. Done." in admins.visible_text)
     assert list(card.buttons) == ["Undo"]
     assert denied.buttons == {}
     assert here.amount(11) == 1011
@@ -178,12 +180,12 @@ async def test_the_forms_on_slack(here: Found) -> None:
     slack.submit(
         alice, quick, {"slug": "explain", "input": quick["blocks"][1]["element"]["initial_value"]}
     )
-    await slack.until(lambda: any("explain: a form" in p.shown for p in _shown(here)))
-    await slack.until(lambda: any("daily-summary: {" in p.shown for p in _shown(here)))
-    assert here.stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+    await slack.wait_until(lambda: any("explain: a form" in p.visible_text for p in _shown(here)))
+    await slack.wait_until(lambda: any("daily-summary: {" in p.visible_text for p in _shown(here)))
+    assert here.stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
     pointed = here.post("pointed")
-    await slack.until(lambda: len(slack.answers(pointed)) == 2)
-    assert {post.shown for post in slack.answers(pointed)} == {
+    await slack.wait_until(lambda: len(slack.finished_answers(pointed)) == 2)
+    assert {post.visible_text for post in slack.finished_answers(pointed)} == {
         "You said: What does that mean?", "explain: The build is red",
     }  # fmt: skip
     assert "The build is red" in here.team.heard()
@@ -193,21 +195,25 @@ async def test_the_cards_on_discord(here: Found) -> None:
     ana, bo = here.somebody("Ana"), here.somebody("Bo")
     card, denied, undo = map(here.message, ("approve", "deny", "undo"))
     refused = await bo.click(card, "Approve")
-    await refused.until(lambda e: e.followups and "somebody else's" in e.followups[0]["content"])
+    await refused.wait_until(
+        lambda e: e.followups and "somebody else's" in e.followups[0]["content"]
+    )
     for pressed, label in ((card, "Approve"), (denied, "Deny"), (undo, "Undo")):
-        await (await ana.click(pressed, label)).acked()
+        await (await ana.click(pressed, label)).wait_for_ack()
     race = here.message("race")
     first, second = await ana.click(race, "Approve"), await ana.click(race, "Approve")
-    await first.acked()
-    await second.acked()
+    await first.wait_for_ack()
+    await second.wait_for_ack()
     for shown, words in (
         (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Done, and taken back by"),
         (race, "Approved by Ana. Done."),
     ):  # fmt: skip
-        await here.discord.until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
-    await here.discord.until(lambda: _labels(card) == _labels(race) == ["Undo"])
-    await here.discord.until(lambda: _labels(undo) == ["Undo"])  # what took it back, taken back too
-    await here.discord.until(lambda: _labels(denied) == [])
+        await here.discord.wait_until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
+    await here.discord.wait_until(lambda: _labels(card) == _labels(race) == ["Undo"])
+    await here.discord.wait_until(
+        lambda: _labels(undo) == ["Undo"]
+    )  # what took it back, taken back too
+    await here.discord.wait_until(lambda: _labels(denied) == [])
     assert _labels(here.message("expired")) == []
     assert (here.amount(21), here.amount(23), here.amount(2) == 1002) == (1021, 1023, False)
     assert here.amount(24) != 1024
@@ -216,10 +222,10 @@ async def test_the_cards_on_discord(here: Found) -> None:
 async def test_the_forms_on_discord(here: Found) -> None:
     ana = here.somebody("Ana")
     filled = await ana.submit(here.exchange("form"), day="20 May", tone="dry")
-    await filled.until(lambda e: "daily-summary: {" in e.text)
-    assert here.stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+    await filled.wait_until(lambda e: "daily-summary: {" in e.text)
+    assert here.stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
     asked = await ana.submit(here.exchange("about"), prompt="What does that mean?")
-    await asked.until(lambda e: "You said: What does that mean?" in e.text)
+    await asked.wait_until(lambda e: "You said: What does that mean?" in e.text)
     assert "The build is red" in here.team.heard()
 
 
@@ -227,17 +233,17 @@ async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> 
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
     async with found(record, tmp_path / "home", words, thinks, database=database) as here:
-        await here.slack.until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
+        await here.slack.wait_until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
         growing = here.message("streaming")
-        await (await here.somebody("Bea").click(growing, "Stop")).acked()
-        await here.discord.until(lambda: "Stopped" in growing["content"])
+        await (await here.somebody("Bea").click(growing, "Stop")).wait_for_ack()
+        await here.discord.wait_until(lambda: "Stopped" in growing["content"])
         assert _labels(growing) == []
         hanging = here.post("hanging")
         here.slack.stop(here.person("Alice"), here.place, hanging.ts)
-        await here.slack.until(
-            lambda: any("Stopped" in p.shown for p in here.slack.answers(hanging))
+        await here.slack.wait_until(
+            lambda: any("Stopped" in p.visible_text for p in here.slack.finished_answers(hanging))
         )
-        await here.slack.reads(hanging, "never\n\n_Stopped._", "You said: And then?")
+        await here.slack.wait_for_answers(hanging, "never\n\n_Stopped._", "You said: And then?")
 
 
 async def test_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
@@ -295,7 +301,7 @@ def _shown(here: House) -> list[Post]:
 
 
 def _private(here: House) -> list[Post]:
-    return here.slack.private(here.place.id)
+    return here.slack.ephemeral_posts(here.place.id)
 
 
 def _labels(message: Payload) -> list[str]:

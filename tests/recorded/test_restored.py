@@ -59,7 +59,7 @@ def _stands(here: House) -> list[str]:
         + [
             json.dumps([m["id"], m["content"]])
             for c in world.channels
-            for m in world.said_by(me, c)
+            for m in world.messages_by(me, c)
         ]
     )
 
@@ -72,16 +72,20 @@ async def test_it_goes_on_and_says_nothing_twice(here: House, record: Json) -> N
     async with here.open():
         assert not {"new", "running", "answered", "posting"} & here.states("inbox")
         told = slack.say(alice, here.direct, "Anybody there?")
-        await slack.until(lambda: any("Anybody there?" in p.shown for p in slack.answers(told)))
-        (answer,) = slack.answers(told)
-        assert str(Restored()) in answer.shown, "what streamed there is told of, once"
+        await slack.wait_until(
+            lambda: any("Anybody there?" in p.visible_text for p in slack.finished_answers(told))
+        )
+        (answer,) = slack.finished_answers(told)
+        assert str(Restored()) in answer.visible_text, "what streamed there is told of, once"
         again = slack.say(alice, here.direct, "And now?")
-        await slack.until(lambda: any("And now?" in p.shown for p in slack.answers(again)))
-        assert str(Restored()) not in slack.answers(again)[0].shown
+        await slack.wait_until(
+            lambda: any("And now?" in p.visible_text for p in slack.finished_answers(again))
+        )
+        assert str(Restored()) not in slack.finished_answers(again)[0].visible_text
         channel, ts = record["names"]["slack approve"]
         card = slack.workspace.posts[channel, ts]
         slack.click(alice, card, "Approve")
-        await slack.until(lambda: "Withdrawn" in card.shown)
+        await slack.wait_until(lambda: "Withdrawn" in card.visible_text)
         other = (await here.page.get("/conversations/other")).json()["messages"]
         assert [one["text"] for one in other] == [f"{HANGS}, page", str(Restored())]
     assert len(here.team.writes()) == writes, "nothing was written by what was approved then"

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine, Stores
@@ -15,8 +15,8 @@ from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
 from core.rights.policy import AccessPolicy
-from tests.fakes.choices import choices
-from tests.fakes.slack import FakeSlack, Json, Place, Someone
+from tests.fakes.choices import make_choices
+from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Workplace:
 
     slack: FakeSlack
     bot: Bot
-    alice: Someone
-    bob: Someone
-    general: Place
-    dm: Place
+    alice: SlackPerson
+    bob: SlackPerson
+    general: SlackChannel
+    dm: SlackChannel
     home: Path
     setting: Setting
     stack: AsyncExitStack
@@ -88,7 +88,7 @@ async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator
 @asynccontextmanager
 async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterator[Bot]:
     """A bot that is connected and runs turns; drained and closed at the end."""
-    chosen = setting.chosen or choices(setting.model)
+    chosen = setting.chosen or make_choices(setting.model)
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
     stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
@@ -102,7 +102,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     try:
         await adapter.start()
         if not setting.http:
-            await slack.deliveries.connected()
+            await slack.deliveries.wait_until_connected()
         yield Bot(engine, adapter)
     finally:
         await adapter.stop_intake()
@@ -113,10 +113,10 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
 
 def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
     """As the composition root does it: rights are asked of Slack."""
-    engine.replies["slack"] = adapter.reply
-    engine.fetch["slack"] = adapter.fetch
-    engine.look_up["slack"] = adapter.look_up
-    engine.messengers["slack"] = adapter
+    engine.platforms.replies["slack"] = adapter.reply
+    engine.platforms.fetch["slack"] = adapter.fetch
+    engine.platforms.look_up["slack"] = adapter.look_up
+    engine.platforms.messengers["slack"] = adapter
     if isinstance(chosen.policy, AccessPolicy):
         chosen.policy.guests = {"slack": adapter.guest}
         chosen.policy.memberships = {"slack": adapter.membership}
@@ -130,8 +130,8 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
     return ChatPorts(
-        inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
-        files=engine.files, board=chosen.board, policy=chosen.policy,
-        removed=engine.manager.removed, refused=engine.audit_refusal, directory=engine.directory,
-        peers=engine.peers,
+        inbox=inbox(engine.records.inbox), journal=engine.records.journal,
+        threads=engine.records.threads, files=engine.records.files, board=chosen.board,
+        policy=chosen.policy, removed=engine.manager.removed, refused=engine.audit_refusal,
+        directory=engine.records.directory, peers=engine.stores.peers,
     )  # fmt: skip

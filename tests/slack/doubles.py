@@ -19,7 +19,7 @@ from core.domain.records import (
     Remote,
 )
 from core.ports.conversations import Inbox
-from tests.fakes.choices import QuietBoard
+from tests.fakes.choices import EmptyStatusBoard
 
 
 class Speaker:
@@ -96,7 +96,7 @@ class WatchedInbox:
         return receipt
 
 
-class Board(QuietBoard):
+class Board(EmptyStatusBoard):
     """Knows quick commands and changes."""
 
     def __init__(self, known: Sequence[QuickCommand] = (), changed: Sequence[Card] = ()) -> None:

@@ -21,7 +21,7 @@ from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.schema import MIGRATIONS
 from tests.fakes.loop_clock import LoopClock
-from tests.fakes.slack import TEAM, FakeSlack, Someone
+from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 
 T = TypeVar("T")
 OTHER = "T0OTHER"
@@ -56,11 +56,11 @@ class Town:
         await self.directory._list_everybody()
 
     async def guest(
-        self, who: Someone, workspace: str = TEAM, max_age: float = MINUTES
+        self, who: SlackPerson, workspace: str = TEAM, max_age: float = MINUTES
     ) -> bool | None:
         return await self.directory.guest(Person("slack", who.id, workspace), max_age)
 
-    async def groups(self, who: Someone, max_age: float = MINUTES) -> frozenset[str] | None:
+    async def groups(self, who: SlackPerson, max_age: float = MINUTES) -> frozenset[str] | None:
         return await self.directory.membership(Person("slack", who.id, TEAM), max_age)
 
     @property
@@ -68,7 +68,7 @@ class Town:
         """Of users.info and users.list."""
         return self.slack.api.calls["users.info"], self.slack.api.calls["users.list"]
 
-    async def row(self, who: Someone, scope: str = "") -> Member | None:
+    async def row(self, who: SlackPerson, scope: str = "") -> Member | None:
         return next(iter(await self.rows.find("slack", {(scope, who.id)})), None)
 
 
@@ -272,7 +272,7 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
     await town.list()
     assert (await town.row(zoe), await town.row(town.alice)) == (None, None)
     assert town.directory.known(town.alice.id).name == ""
-    town.slack.changes(town.alice, name="Alice Again")
+    town.slack.change_person(town.alice, name="Alice Again")
     await town.directory.hear(told_of(town.alice))
     assert town.directory.known(town.alice.id).name == ""
     assert town.calls[0] == 0
@@ -281,7 +281,7 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
     assert await town.row(town.alice) is None, "and not kept"
 
 
-def told_of(who: Someone, **more: object) -> dict[str, object]:
+def told_of(who: SlackPerson, **more: object) -> dict[str, object]:
     """As an event tells of somebody: without their language."""
     return {
         "id": who.id, "team_id": who.team, "is_restricted": bool(who.guest),

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from adapters.slack.connection import SlackAdapter
+from adapters.slack.adapter import SlackAdapter
 from tests.fakes.slack.delivery import sign
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import WatchedInbox
@@ -46,11 +46,11 @@ async def served(w: Workplace) -> AsyncIterator[None]:
 async def test_events_commands_and_clicks_work_over_http(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(http=True)) as w, served(w):
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
         await typed.acked.wait()
         assert typed.response == {}
-        await w.slack.deliveries.settled()
+        await w.slack.deliveries.wait_for_deliveries()
         assert w.slack.socket_opened == 0
 
 
@@ -58,7 +58,7 @@ async def test_what_cannot_be_stored_is_answered_503_and_comes_again(tmp_path: P
     inbox = WatchedInbox(times=1)
     async with workplace(tmp_path, Setting(http=True, inbox=inbox.over)) as w, served(w):
         said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         assert inbox.refused == 1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import forker
-from tests.fakes.slack import FakeSlack, Place, Post
+from tests.fakes.slack import FakeSlack, Post, SlackChannel
 from tests.slack.victim import story
 
 
@@ -66,13 +66,13 @@ async def victim(slack: FakeSlack, tmp_path: Path) -> AsyncIterator[Victim]:
 
 
 def texts(slack: FakeSlack, said: Post) -> list[str]:
-    return [answer.shown for answer in slack.answers(said)]
+    return [answer.visible_text for answer in slack.finished_answers(said)]
 
 
 async def told(slack: FakeSlack, said: Post, *questions: str) -> None:
     """Until the whole answers stand there, in however many posts, in order, and nothing else."""
     whole = " ".join("".join(story(question)) for question in questions).split()
-    await slack.until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
+    await slack.wait_until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) 
 
     def words() -> list[str]:
         posts = [post for post in slack.workspace.by_bot(general.id) if not post.thread_ts]
-        return " ".join(post.shown for post in posts).split()
+        return " ".join(post.visible_text for post in posts).split()
 
-    await slack.until(lambda: words() == whole, 60)
-    await slack.until(
+    await slack.wait_until(lambda: words() == whole, 60)
+    await slack.wait_until(
         lambda: not any(post.reactions for post in slack.workspace.in_channel(general.id))
     )
 
@@ -189,7 +189,9 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
     places = [slack.channel(str(number), alice) for number in range(6)]
     places += [slack.dm(alice) for _ in range(3)]
     roots = [(place, slack.say(alice, place, f"{slack.bot} root")) for place in places]
-    said: list[tuple[Place, Post, list[str]]] = [(place, root, ["root"]) for place, root in roots]
+    said: list[tuple[SlackChannel, Post, list[str]]] = [
+        (place, root, ["root"]) for place, root in roots
+    ]
     for kill in range(8):
         await victim.start()
         for place, root, asked in said:
@@ -211,9 +213,9 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
 async def more_calls(slack: FakeSlack, count: int) -> None:
     """Until the bot has made so many more: a moment somewhere in its work."""
     target = slack.api.calls.total() + count
-    await slack.until(lambda: slack.api.calls.total() >= target)
+    await slack.wait_until(lambda: slack.api.calls.total() >= target)
 
 
-async def all_told(slack: FakeSlack, said: list[tuple[Place, Post, list[str]]]) -> None:
+async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[str]]]) -> None:
     for _, root, asked in said:
         await told(slack, root, *asked)

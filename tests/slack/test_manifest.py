@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.slack import client
-from adapters.slack.connection import QUICK_COMMAND
+from adapters.slack.interactions import QUICK_COMMAND
 from adapters.slack.render import ASK, QUICK
 from adapters.slack.setup import EVENTS, SCOPES, link, manifest
 

@@ -56,10 +56,10 @@ async def test_over_a_socket(tmp_path: Path) -> None:
         async with ponte("run", env=env) as process:
             assert "Socket Mode" in await until_ready(process)
             said = slack.say(alice, general, f"{slack.bot} status")
-            assert "**slack**: on" in (await slack.answer(said)).shown
+            assert "**slack**: on" in (await slack.wait_for_answer(said)).visible_text
             direct = slack.say(alice, dm, "hello")
-            assert (await slack.answer(direct)).thread_ts == direct.ts
-            await slack.deliveries.settled()
+            assert (await slack.wait_for_answer(direct)).thread_ts == direct.ts
+            await slack.deliveries.wait_for_deliveries()
             process.terminate()
             assert await process.wait() == 0
         assert all(delivery.attempts == 1 for delivery in slack.deliveries.all)
@@ -77,16 +77,16 @@ async def test_a_channels_own_way_is_the_files_also_after_a_reload(tmp_path: Pat
         async with ponte("run", env=env) as process:
             assert "channels:history, groups:history is missing" in await until_ready(process)
             said = slack.say(alice, general, "help")
-            assert "quick-command" in (await slack.answer(said)).shown
+            assert "quick-command" in (await slack.wait_for_answer(said)).visible_text
             file.write_text(f"{where}threads = false\nretention_days = 7\n")
             async with ponte("reload", env=env) as reload:
                 assert await reload.wait() == 0
             slack.say(alice, general, "help")
             slack.say(alice, general, f"{slack.bot} status")
-            await slack.until(lambda: len(slack.workspace.by_bot(general.id)) == 2)
+            await slack.wait_until(lambda: len(slack.workspace.by_bot(general.id)) == 2)
             status = slack.workspace.by_bot(general.id)[-1]
             assert not status.thread_ts
-            assert "What nobody here uses for 7 days is forgotten." in status.shown
+            assert "What nobody here uses for 7 days is forgotten." in status.visible_text
 
 
 async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:
         async with ponte("run", env=env) as process:
             await until_ready(process)
             said = slack.say(alice, general, f"{slack.bot} help")
-            assert "quick-command" in (await slack.answer(said)).shown
+            assert "quick-command" in (await slack.wait_for_answer(said)).visible_text
             typed = slack.command(alice, general, "/quick-command", "joke")
-            await slack.until(lambda: typed.acked.is_set())
+            await slack.wait_until(lambda: typed.acked.is_set())
 
 
 async def test_a_wrong_token_ends_the_start_with_one_line(tmp_path: Path) -> None:

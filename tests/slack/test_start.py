@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import connection
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack import adapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.setup import SCOPES, check
 from bot.engine import Engine
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
-from tests.fakes.choices import choices
+from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 from tests.slack.bot import Setting, ports, running, workplace
 from tests.slack.doubles import Speaker
 
 
 async def started(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
-    chosen = choices()
+    chosen = make_choices()
     engine = await Engine.open(home, chosen)
     slack_ = SlackAdapter(
         credentials, ports(engine, chosen, lambda inbox: inbox), api_url=slack.base_url
@@ -59,12 +59,12 @@ async def test_without_either_way_in_it_is_not_made(tmp_path: Path) -> None:
 async def test_a_slack_that_does_not_answer_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 0.05)
+    monkeypatch.setattr(adapter, "SLACK_START_SECONDS", 0.05)
     async with FakeSlack() as slack:
         slack.api.faults.add("auth.test", "503", 1)
         async with running(slack, tmp_path, Setting(http=True)) as bot:
             assert (await bot.slack.health()).state == "failing"
-            await slack.until(lambda: bot.slack.opened)
+            await slack.wait_until(lambda: bot.slack.opened)
             assert (await bot.slack.health()).state == "on"
 
 
@@ -72,7 +72,7 @@ async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.M
     async with workplace(tmp_path) as w:
         assert (await w.bot.slack.health()).state == "on"
         now = time.time()
-        monkeypatch.setattr("adapters.slack.connection.time.time", lambda: now + 100)
+        monkeypatch.setattr("adapters.slack.adapter.time.time", lambda: now + 100)
         health = await w.bot.slack.health()
         assert (health.state, "no frame came" in health.words) == ("failing", True)
 
@@ -84,7 +84,7 @@ async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) ->
         await w.bot.slack.stop_intake()
         said = w.slack.say(w.alice, w.dm, "anybody?")
         await w.restart()
-        assert (await w.slack.answer(said)).shown == "You said: anybody?"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: anybody?"
 
 
 async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
@@ -92,11 +92,13 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.dm, "count")
         model.go(2)
-        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         other = Speaker("One ", "two ", "three.")
         other.finish()
         await w.restart(Setting(other))
-        await w.slack.until(lambda: [a.shown for a in w.slack.answers(said)] == ["One two three."])
+        await w.slack.wait_until(
+            lambda: [a.visible_text for a in w.slack.finished_answers(said)] == ["One two three."]
+        )
 
 
 async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
@@ -121,7 +123,7 @@ async def test_oauth_settings_in_the_environment_change_nothing(
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-from-the-environment")
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 
 
 async def test_a_proxy_in_the_environment_is_not_used(
@@ -131,7 +133,7 @@ async def test_a_proxy_in_the_environment_is_not_used(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 
 
 async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path: Path) -> None:
@@ -164,10 +166,10 @@ async def test_the_doctor_says_whether_an_older_app_lacks_the_events_of_people(
 
     async with workplace(tmp_path) as w:
         w.slack.workspace.hears_of_people = False
-        w.slack.joins("Zoe")
+        w.slack.join("Zoe")
         assert "paste the manifest" in await words(w.slack)
         w.slack.workspace.hears_of_people = True
-        w.slack.changes(w.alice, status="away")
-        await w.slack.deliveries.settled()
+        w.slack.change_person(w.alice, status="away")
+        await w.slack.deliveries.wait_for_deliveries()
         assert await words(w.slack) == "team_join and user_change arrive"
         assert (tmp_path / "slack-events").stat().st_mode & 0o077 == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.surface import ChatSurface
 from bot.engine import Engine
@@ -24,7 +24,7 @@ from bot.home import Home
 from core.chat.participants import OwnWay
 from core.domain.messages import Address, Item
 from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
-from tests.fakes.choices import choices
+from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 from tests.slack.bot import joined, ports
 
@@ -70,7 +70,7 @@ async def main(home: Path, api_url: str, *more: str) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     ChatSurface.interval = 0.02
-    chosen = choices(Storyteller())
+    chosen = make_choices(Storyteller())
     with Home(home).take():
         engine = await Engine.open(home, chosen)
         slack = SlackAdapter(

@@ -14,7 +14,7 @@ from core.tools.stackspot import StackSpot, StackSpotError
 from core.tools.stackspot.api import Clock
 from tests.core.tools.scene import Seen
 from tests.core.tools.scene import ctx as plain_scene
-from tests.fakes.scene_folder import SceneFolder
+from tests.fakes.scene_folder import MemoryContextFiles
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 
@@ -46,7 +46,7 @@ class Stage:
     """What a scene tells while something runs in it."""
 
     seen: Seen = field(default_factory=Seen)
-    files: SceneFolder = field(default_factory=SceneFolder)
+    files: MemoryContextFiles = field(default_factory=MemoryContextFiles)
     handles: list[str] = field(default_factory=list)
 
     def ctx(

@@ -64,7 +64,7 @@ async def test_an_answer_that_does_not_come_is_given_up(
     fake.fail("agent", Trouble("hang"))
     async with client(fake.url, clock) as stackspot:
         asking = asyncio.create_task(refused(stackspot.ask_agent(AGENT, "a")))
-        await fake.seen("agent")
+        await fake.wait_for_requests("agent")
         LoopClock().skip(600.0)
         error = await asking
     assert (error.code, fake.count("agent")) == ("unknown", 1)

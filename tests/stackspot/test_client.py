@@ -157,7 +157,7 @@ async def test_twenty_commands_outlive_a_revoked_token(
 ) -> None:
     fake.held = True
     running = [asyncio.create_task(stackspot.run("echo", str(n))) for n in range(20)]
-    await fake.seen("status", 40)
+    await fake.wait_for_requests("status", 40)
     fake.revoke()
     fake.held = False
     results = await asyncio.gather(*running)
@@ -169,7 +169,7 @@ async def test_one_that_is_stopped_stops_no_other(fake: FakeStackSpot, clock: St
     fake.fail("create", *[Trouble("hang")] * 20)
     async with client(fake.url, clock) as stackspot:
         running = [asyncio.create_task(stackspot.run("echo", str(n))) for n in range(20)]
-        await fake.seen("create", 20)
+        await fake.wait_for_requests("create", 20)
         running[0].cancel()
         fake.release.set()
         with pytest.raises(asyncio.CancelledError):

@@ -36,7 +36,7 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     fake.held = True
     stage, commands = Stage(), StackSpotCommands(stackspot)
     running = asyncio.create_task(commands.run(stage.ctx(), "echo", "a"))
-    await fake.seen("status")
+    await fake.wait_for_requests("status")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -45,7 +45,7 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     async with client(fake.url, clock) as next_process:
         outcome = await StackSpotCommands(next_process).run(stage.ctx(handle), "echo", "a")
     assert outcome.text == "echo: a"
-    assert (fake.created("a"), stage.handles) == (1, [handle])
+    assert (fake.count_executions("a"), stage.handles) == (1, [handle])
 
 
 async def test_a_stop_while_it_begins_waits_until_it_is_named(
@@ -54,7 +54,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
     fake.fail("create", Trouble("hang", after=True))
     stage = Stage()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
-    await fake.seen("create")
+    await fake.wait_for_requests("create")
     running.cancel()
     fake.release.set()
     with pytest.raises(asyncio.CancelledError):
@@ -70,7 +70,7 @@ async def test_a_stop_does_not_wait_for_ever(
     fake.fail("create", Trouble("hang"))
     stage = Stage()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
-    await fake.seen("create")
+    await fake.wait_for_requests("create")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -136,7 +136,7 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
     fake.fail("create", Trouble("reset", after=True))
     stage = Stage()
     error = await refused(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
-    assert (error.unsure, stage.handles, fake.created("a")) == (True, [], 1)
+    assert (error.unsure, stage.handles, fake.count_executions("a")) == (True, [], 1)
 
 
 KEYS = st.lists(

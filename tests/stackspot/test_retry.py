@@ -70,7 +70,7 @@ async def test_a_busy_service_is_waited_for(
     fake.answer("create", 503, 408)
     await stackspot.create("echo", "a")
     assert clock.pauses == [17.0, 2.0, 5.0]
-    assert fake.created("a") == 1
+    assert fake.count_executions("a") == 1
 
 
 async def test_nobody_is_kept_waiting_for_minutes(
@@ -124,7 +124,7 @@ async def test_a_lost_answer_never_starts_it_twice(
         "StackSpot's answer was lost, so it is not known whether `echo` was started. I did not "
         "start it again: look at StackSpot first, then ask again if it is needed."
     )
-    assert (fake.created("a"), fake.count("create")) == (1, 1)
+    assert (fake.count_executions("a"), fake.count("create")) == (1, 1)
 
 
 @pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
@@ -143,7 +143,7 @@ async def test_a_broken_look_is_looked_at_again(
 ) -> None:
     fake.fail("status", *[Trouble(how, after=True)] * 2)
     assert (await stackspot.run("echo", "a")).text == "echo: a"
-    assert fake.created("a") == 1
+    assert fake.count_executions("a") == 1
 
 
 async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
@@ -151,7 +151,7 @@ async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
 ) -> None:
     fake.fail("status", Trouble("hang"))
     running = asyncio.create_task(stackspot.run("echo", "a"))
-    await fake.seen("status")
+    await fake.wait_for_requests("status")
     LoopClock().skip(60.0)
     assert (await running).text == "echo: a"
     assert fake.count("status") == 4

@@ -17,7 +17,7 @@ async def test_it_is_asked_for_once_by_any_number_of_waiters(
 ) -> None:
     fake.fail("token", Trouble("hang"))
     waiting = [asyncio.create_task(stackspot.check()) for _ in range(50)]
-    await fake.seen("token")
+    await fake.wait_for_requests("token")
     fake.release.set()
     await asyncio.gather(*waiting)
     assert fake.count("token") == 1
@@ -28,7 +28,7 @@ async def test_who_gives_up_waiting_takes_it_from_nobody(
 ) -> None:
     fake.fail("token", Trouble("hang"))
     impatient, patient = (asyncio.create_task(stackspot.check()) for _ in range(2))
-    await fake.seen("token")
+    await fake.wait_for_requests("token")
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await impatient
@@ -90,7 +90,7 @@ async def test_a_second_refusal_is_final(fake: FakeStackSpot, stackspot: StackSp
     fake.answer("create", 401, 401)
     error = await refused(stackspot.create("echo", "a"))
     assert error.code == "refused"
-    assert (fake.count("create"), fake.count("token"), fake.created("a")) == (2, 2, 0)
+    assert (fake.count("create"), fake.count("token"), fake.count_executions("a")) == (2, 2, 0)
 
 
 async def test_a_refusal_while_it_runs_says_that_it_may_still_finish(
@@ -123,6 +123,6 @@ async def test_closing_ends_what_is_under_way(fake: FakeStackSpot, clock: Steppe
     fake.fail("token", Trouble("hang"))
     async with client(fake.url, clock) as stackspot:
         waiting = asyncio.create_task(stackspot.check())
-        await fake.seen("token")
+        await fake.wait_for_requests("token")
     with pytest.raises(asyncio.CancelledError):
         await waiting

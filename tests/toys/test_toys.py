@@ -107,7 +107,7 @@ class Hall:
         """Looks again with each call that comes to the board."""
         async with asyncio.timeout(20):
             while not met():
-                await self.board.posts.until(len(self.board.posts.calls) + 1)
+                await self.board.posts.wait_for_calls(len(self.board.posts.calls) + 1)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
 from core.ports.conversations import Posts, Reply
 from core.ports.rights import Policy
-from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts, Row
+from tests.fakes.memory import InboxRow, MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts
 
 
 class NoPosts:
@@ -83,7 +83,7 @@ class House:
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
         self.policy: Policy | None = None
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, InboxRow] = {}
         self.home = home
         self.extra: dict[str, Asgi] = {}
         self.operator: Operator | None = None

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
-from tests.fakes.choices import message
+from tests.fakes.choices import make_message
 from tests.web.house import House
 
 
@@ -33,7 +33,7 @@ async def said(client: httpx.AsyncClient, text: str, conversation: str = "main")
     ],
 )  # fmt: skip
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
-    first = message(text, "k1")
+    first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
     assert conversation_title(replace(first, attachments=(file,))) == title
 

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.web import server
 from core.domain.messages import Answer
-from tests.fakes.link import opened
+from tests.fakes.link import parse_page_link
 from tests.web.house import Event, House, Turn, following, until
 
 LATER = {"Prefer": "respond-async"}
@@ -212,7 +212,10 @@ async def test_a_hundred_tabs_at_once(house: House) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
         httpx.AsyncClient(
-            base_url=house.web.address, limits=limits, timeout=30, headers=opened(house.link)[1]
+            base_url=house.web.address,
+            limits=limits,
+            timeout=30,
+            headers=parse_page_link(house.link)[1],
         ) as client,
         asyncio.TaskGroup() as group,
     ):

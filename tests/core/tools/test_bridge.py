@@ -21,7 +21,7 @@ from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
-from tests.fakes.choices import always
+from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import LoopClock
 
@@ -37,7 +37,7 @@ async def asking(
     async with bridge, HttpClient() as http:
         yield BridgeSource(
             bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock(),
-            rules=always(rules) if isinstance(rules, TableRules) else rules,
+            rules=supplier(rules) if isinstance(rules, TableRules) else rules,
         )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ async def test_from_the_bases_to_the_rows() -> None:
         assert [row["Name"] for row in page["list"]] == ["Ada Bernard"]
         row = await execute(source, "get_record", table_id=table, record_id=2)
         assert row["Name"] == "Bruno Almeida"
-    assert bridge.done == ["list_bases", "list_tables", "list_records", "get_record"]
+    assert bridge.executed_tools == ["list_bases", "list_tables", "list_records", "get_record"]
 
 
 async def test_the_model_is_told_what_it_may_ask() -> None:
@@ -98,7 +98,7 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
         with pytest.raises(ToolError, match="does more than may be done here"):
             await reading.run(ctx(), json.dumps(call))
         assert (await reading.run(ctx(), '{"tool": "list_bases"}')).status == "ok"
-    assert bridge.done == ["list_bases"]
+    assert bridge.executed_tools == ["list_bases"]
 
 
 @pytest.mark.parametrize("name", ["customers", CUSTOMERS])
@@ -238,7 +238,7 @@ async def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
         bridge.drop("before")
         bridge.fail(1, 503)
         assert await execute(source, "list_bases")
-        assert [call.done for call in bridge.calls] == [False, False, True]
+        assert [call.succeeded for call in bridge.calls] == [False, False, True]
         bridge.fail(3, 502)
         assert (await refused(source, "list_bases"))["code"] == "bridge_down"
         bridge.fail(1, 500, "500: something else")
@@ -253,7 +253,7 @@ async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_h
         with pytest.raises(ToolError) as caught:
             await source.api.once("create_record", {"table_id": CUSTOMERS, "record_data": {}})
         assert getattr(caught.value, "unsure", None) is True
-    assert bridge.done == ["create_record"]
+    assert bridge.executed_tools == ["create_record"]
     assert len(bridge.api.rows[CUSTOMERS]) == 31
 
 
@@ -272,7 +272,7 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
         assert "list_views" in closed["hint"]
         assert (await refused(source, "list_views", table_id=ORDERS))["code"] == "not_found"
         assert await refused(source, tool, view_id=ORDERS_VIEW) == closed
-        assert bridge.done.count(tool) == 0
+        assert bridge.executed_tools.count(tool) == 0
         await execute(source, "list_views", table_id=CUSTOMERS)
         shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
         assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
@@ -299,7 +299,7 @@ async def test_a_bridge_that_hangs_is_given_up() -> None:
     async with asking(bridge) as source:
         bridge.hang()
         clock, reading = LoopClock(), asyncio.create_task(source.api.read("list_bases", {}))
-        await bridge.reached()
+        await bridge.wait_for_held_call()
         clock.skip(60.0)
         with pytest.raises(ToolError, match="did not answer in time"):
             await reading
@@ -311,7 +311,7 @@ async def test_a_call_is_cancelled_with_its_turn() -> None:
     async with asking(bridge) as source:
         bridge.hang()
         reading = asyncio.create_task(source.api.read("list_bases", {}))
-        await bridge.reached()
+        await bridge.wait_for_held_call()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading

@@ -36,7 +36,7 @@ class Asking:
         call = {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
         outcome = await made.run(self._ctx(), json.dumps(call))
         assert outcome.status == "proposed"
-        assert not set(self.bridge.done) - {"get_table", "get_record", "list_records"}
+        assert not set(self.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
         return self.drafts[-1]
 
     async def refused(self, tool: str, **args: Any) -> ToolError:
@@ -130,7 +130,7 @@ async def test_what_cannot_be(tool: str, args: dict[str, Any], code: str, told: 
         error = await ask.refused(tool, **args)
         assert (error.code, told in f"{error} {error.hint}") == (code, True), str(error)
         assert ask.drafts == []
-        assert not set(ask.bridge.done) - {"get_table", "get_record", "list_records"}
+        assert not set(ask.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
 
 
 async def test_a_name_that_is_nearly_right_is_told() -> None:

@@ -5,8 +5,8 @@ runs it as its own, driven by the same verbs over HTTP.
 """
 
 from tests.fakes.discord.interactions import Exchange
-from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.gate import Gate
 
-__all__ = ["Exchange", "FakeDiscord", "Gate", "Somebody"]
+__all__ = ["DiscordPerson", "Exchange", "FakeDiscord", "Gate"]

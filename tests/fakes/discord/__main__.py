@@ -14,7 +14,7 @@ import signal
 from aiohttp import web
 
 from tests.fakes.discord.faults import Fault
-from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 
 
@@ -31,10 +31,10 @@ class Controlled(FakeDiscord):
             ]
         )
 
-    def _person(self, name: str) -> Somebody:
+    def _person(self, name: str) -> DiscordPerson:
         known = (user for user in self.world.users.values() if user.name == name)
         found = next(known, None)
-        return Somebody(self, found) if found else self.user(name)
+        return DiscordPerson(self, found) if found else self.user(name)
 
     async def _dm(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -44,8 +44,8 @@ class Controlled(FakeDiscord):
     async def _answers(self, request: web.Request) -> web.Response:
         person = self._person(request.query["person"])
         if until := request.query.get("until"):
-            await person.reads(until)
-        said = self.world.said_by(self.world.me.id, person.dm.id)
+            await person.wait_for_text(until)
+        said = self.world.messages_by(self.world.me.id, person.dm.id)
         return web.json_response([message["content"] for message in said])
 
     async def _fault(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What goes wrong on the wire: refusals, lost answers, rate limits, held answers."""
+"""Faults on the wire: error responses, lost answers, rate limits, held answers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Faults:
 
     @property
     def waiting(self) -> list[Fault]:
-        """Those that no call has met yet."""
+        """Faults that no call has met yet."""
         return [fault for fault in self._faults if fault.times > 0]
 
     def clear(self) -> None:
@@ -96,7 +96,7 @@ class Faults:
         return self._call_gate
 
     async def passing(self) -> None:
-        """A call had its effect."""
+        """Count a call that had its effect."""
         self._until_hold -= 1
         if self._until_hold == 0:
             await self._call_gate.wait()

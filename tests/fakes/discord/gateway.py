@@ -98,9 +98,9 @@ class Gateway:
             "private_channels": [],
             "user_settings": {},
         }
-        await self._tell(session, "READY", ready)
+        await self._send_event(session, "READY", ready)
         for guild in guilds:
-            await self._tell(session, "GUILD_CREATE", self.guild(guild))
+            await self._send_event(session, "GUILD_CREATE", self.guild(guild))
         await self.world.notify()
         return True
 
@@ -116,19 +116,20 @@ class Gateway:
         for seq, text in list(session.sent):
             if seq > (data["seq"] or 0):
                 await socket.send_str(text)
-        await self._tell(session, "RESUMED", {})
+        await self._send_event(session, "RESUMED", {})
         await self.world.notify()
 
     async def _frame(self, socket: web.WebSocketResponse, op: int, data: Any) -> None:
         await socket.send_str(json.dumps({"op": op, "d": data, "s": None, "t": None}))
 
     async def send(self, name: str, body: Body, intent: int = 0) -> None:
-        """An event to whoever is connected; kept for a resume, lost where there is no session."""
+        """Send an event to every session. A session without a connection gets it when it
+        resumes."""
         for session in list(self.sessions):
             if not intent or session.intents & intent:
-                await self._tell(session, name, body(session.intents))
+                await self._send_event(session, name, body(session.intents))
 
-    async def _tell(self, session: Session, name: str, body: Any) -> None:
+    async def _send_event(self, session: Session, name: str, body: Any) -> None:
         session.seq += 1
         frame = {"op": DISPATCH, "t": name, "s": session.seq, "d": body}
         text = json.dumps(frame)
@@ -140,16 +141,16 @@ class Gateway:
                 session.socket = None
 
     @property
-    def connected(self) -> bool:
-        return self.open > 0
+    def is_connected(self) -> bool:
+        return self.connection_count > 0
 
     @property
-    def open(self) -> int:
+    def connection_count(self) -> int:
         """Sessions with a connection."""
         return sum(session.socket is not None for session in self.sessions)
 
     def abort(self) -> None:
-        """The network goes away under the sockets."""
+        """Break every connection, as a lost network does."""
         for session in self.sessions:
             if isinstance(session.transport, asyncio.Transport):
                 session.transport.abort()
@@ -167,11 +168,11 @@ class Gateway:
                 await self._frame(session.socket, RECONNECT, None)
 
     def forget(self) -> None:
-        """No session is left: what happens until the next identify is never told."""
+        """End every session. Events before the next identify are lost."""
         self.abort()
         self.sessions.clear()
 
-    async def joined(self, guild: Guild) -> None:
+    async def send_guild_create(self, guild: Guild) -> None:
         await self.send("GUILD_CREATE", lambda _: self.guild(guild), GUILDS)
 
     def guild(self, guild: Guild) -> Payload:

@@ -11,9 +11,10 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes.discord import limits, messages
-from tests.fakes.discord.limits import Refused
+from tests.fakes.discord.limits import DiscordErrorResponse
 from tests.fakes.discord.rest import Rest, answer, body
-from tests.fakes.discord.world import DM, GROUP, PATIENCE, Channel, Payload, User
+from tests.fakes.discord.world import DM, GROUP, Channel, Payload, User
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT = 2, 3, 4, 5
 MESSAGE, DEFER, DEFER_UPDATE, UPDATE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
@@ -60,17 +61,17 @@ class Exchange:
         rows = self.original["components"] if self.original else []
         return [button for row in rows for button in row["components"]]
 
-    async def until(self, met: Callable[[Exchange], object]) -> Exchange:
+    async def wait_until(self, met: Callable[[Exchange], object]) -> Exchange:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(lambda: met(self)), PATIENCE)
+            await asyncio.wait_for(self.changed.wait_for(lambda: met(self)), HANG_TIMEOUT_SECONDS)
         return self
 
-    async def acked(self) -> Exchange:
-        return await self.until(lambda e: e.kind is not None)
+    async def wait_for_ack(self) -> Exchange:
+        return await self.wait_until(lambda e: e.kind is not None)
 
-    async def answered(self) -> Exchange:
-        """Until the answer stands: not only "thinking…"."""
-        return await self.until(
+    async def wait_for_answer(self) -> Exchange:
+        """Wait for an answer other than "thinking…"."""
+        return await self.wait_until(
             lambda e: e.kind is not None and (not e.loading or bool(e.followups))
         )
 
@@ -148,9 +149,9 @@ class Interactions:
         exchange = self.exchanges.get(request.match_info["token"])
         now = self.world.clock.now()
         if exchange is None or (exchange.kind is None and now - exchange.at > self.deadline):
-            raise Refused(10062)
+            raise DiscordErrorResponse(10062)
         if exchange.kind is not None:
-            raise Refused(40060)
+            raise DiscordErrorResponse(40060)
         data = payload.get("data") or {}
         self._check(exchange, payload["type"], data, files)
         exchange.acked_after = now - exchange.at
@@ -170,7 +171,9 @@ class Interactions:
         self, exchange: Exchange, kind: int, data: Payload, files: list[tuple[str, bytes]]
     ) -> None:
         if kind not in FITTING[exchange.type]:
-            raise Refused(50035, f"type {kind} for an interaction of type {exchange.type}")
+            raise DiscordErrorResponse(
+                50035, f"type {kind} for an interaction of type {exchange.type}"
+            )
         if kind == CHOICES:
             limits.check_choices(data["choices"])
         elif kind == MODAL:
@@ -222,22 +225,22 @@ class Interactions:
     def _live(self, request: web.Request) -> Exchange:
         exchange = self.exchanges.get(request.match_info["token"])
         if exchange is None:
-            raise Refused(10015)
+            raise DiscordErrorResponse(10015)
         if self.world.clock.now() - exchange.at > limits.TOKEN_SECONDS:
-            raise Refused(50027)
+            raise DiscordErrorResponse(50027)
         return exchange
 
     def _original(self, request: web.Request) -> tuple[Exchange, Payload]:
         exchange = self._live(request)
         if exchange.kind is None:
-            raise Refused(10015)
+            raise DiscordErrorResponse(10015)
         gone = exchange.original is None or (
             not exchange.ephemeral
             and exchange.type != COMPONENT
             and int(exchange.original["id"]) not in exchange.channel.messages
         )
         if gone or exchange.original is None:
-            raise Refused(10008)
+            raise DiscordErrorResponse(10008)
         return exchange, exchange.original
 
     async def get(self, request: web.Request) -> web.Response:
@@ -263,13 +266,13 @@ class Interactions:
         payload, files = await body(request)
         exchange = self._live(request)
         if exchange.kind is None:
-            raise Refused(10015)
+            raise DiscordErrorResponse(10015)
         guild = exchange.channel.guild
         if not (guild and guild.with_bot) and len(exchange.followups) >= limits.FOLLOWUPS:
-            raise Refused(40094)
+            raise DiscordErrorResponse(40094)
         self._check_message(exchange, payload, files)
         if limits.is_empty(payload, files):
-            raise Refused(50006)
+            raise DiscordErrorResponse(50006)
         flags = payload.get("flags", 0) & EPHEMERAL
         message = self._respond(exchange, payload, files, flags)
         exchange.followups.append(message)

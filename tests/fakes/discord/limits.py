@@ -98,7 +98,7 @@ CODES: Mapping[int, tuple[int, str]] = {
 }
 
 
-class Refused(Exception):
+class DiscordErrorResponse(Exception):
     """An error answer, by Discord's code; `about` says what of the request it is."""
 
     def __init__(self, code: int, about: str = "") -> None:
@@ -108,63 +108,63 @@ class Refused(Exception):
 
 
 def check_message(payload: Payload, files: Files, largest: int, kept: int = 0) -> None:
-    """Raises Refused for what Discord does not make or change a message of; `kept` are the
+    """Raise DiscordErrorResponse if Discord would refuse this message or edit; `kept` are the
     attachments that stay, `largest` is for one file here, in bytes."""
     if len(payload.get("content") or "") > CONTENT:
-        raise Refused(50035, "content: must be 2000 or fewer in length")
+        raise DiscordErrorResponse(50035, "content: must be 2000 or fewer in length")
     if len(str(payload.get("nonce") or "")) > NONCE:
-        raise Refused(50035, "nonce")
+        raise DiscordErrorResponse(50035, "nonce")
     sizes = [len(data) for _, data in files]
     if max(sizes, default=0) > largest or sum(sizes) > REQUEST:
-        raise Refused(40005)
+        raise DiscordErrorResponse(40005)
     if len(sizes) + kept > ATTACHMENTS:
-        raise Refused(30015)
+        raise DiscordErrorResponse(30015)
     _check_embeds(payload.get("embeds") or [])
     _check_components(payload.get("components") or [])
 
 
 def check_modal(data: Payload) -> None:
-    """Raises Refused for a form that Discord does not show."""
+    """Raises DiscordErrorResponse for a form that Discord does not show."""
     items = data.get("components") or []
     if not 1 <= len(data.get("title") or "") <= MODAL_TITLE or not 1 <= len(items) <= MODAL_FIELDS:
-        raise Refused(50035, "title or components of a modal")
+        raise DiscordErrorResponse(50035, "title or components of a modal")
     inputs = [item["component"] for item in items]
     _check_ids([data.get("custom_id"), *(each.get("custom_id") for each in inputs)])
     for item, text in zip(items, inputs, strict=True):
         if not 1 <= len(item.get("label") or "") <= FIELD_LABEL:
-            raise Refused(50035, "label of a modal's field")
+            raise DiscordErrorResponse(50035, "label of a modal's field")
         if len(item.get("description") or "") > FIELD_ABOUT:
-            raise Refused(50035, "description of a modal's field")
+            raise DiscordErrorResponse(50035, "description of a modal's field")
         if len(text.get("value") or "") > INPUT or not 1 <= text.get("max_length", 1) <= INPUT:
-            raise Refused(50035, "value or max_length of a text input")
+            raise DiscordErrorResponse(50035, "value or max_length of a text input")
 
 
 def check_choices(choices: Sequence[Payload]) -> None:
-    """Raises Refused for what autocomplete does not offer."""
+    """Raises DiscordErrorResponse for what autocomplete does not offer."""
     if len(choices) > CHOICES or not all(
         1 <= len(one["name"]) <= CHOICE_NAME and 1 <= len(str(one["value"])) <= CHOICE_VALUE
         for one in choices
     ):
-        raise Refused(50035, "choices")
+        raise DiscordErrorResponse(50035, "choices")
 
 
 def check_commands(commands: Sequence[Payload]) -> None:
-    """Raises Refused for commands that cannot be registered."""
+    """Raises DiscordErrorResponse for commands that cannot be registered."""
     kinds = [command.get("type", 1) for command in commands]
     if any(kinds.count(kind) > most for kind, most in COMMANDS.items()):
-        raise Refused(30032)
+        raise DiscordErrorResponse(30032)
     for command in commands:
         slash = command.get("type", 1) == 1
         options = command.get("options") or []
         needed = [bool(option.get("required")) for option in options]
         if not slash and (options or command.get("description")):
-            raise Refused(50035, "options and description are for slash commands")
+            raise DiscordErrorResponse(50035, "options and description are for slash commands")
         if len(options) > COMMAND_OPTIONS or needed != sorted(needed, reverse=True):
-            raise Refused(50035, "options: at most 25, required ones first")
+            raise DiscordErrorResponse(50035, "options: at most 25, required ones first")
         if not all(_is_named(each) for each in (*([command] if slash else []), *options)):
-            raise Refused(50035, "name or description of a command")
+            raise DiscordErrorResponse(50035, "name or description of a command")
         if sum(map(_command_length, [command, *options])) > COMMAND_IN_ALL:
-            raise Refused(50035, "a command of more than 8000 characters")
+            raise DiscordErrorResponse(50035, "a command of more than 8000 characters")
 
 
 def is_empty(payload: Payload, files: Files) -> bool:
@@ -182,7 +182,7 @@ def _check_embeds(embeds: Sequence[Payload]) -> None:
     in_all = sum(len(part) for embed in embeds for _, part, _ in _embed_parts(embed))
     many = any(len(embed.get("fields") or []) > EMBED_FIELDS for embed in embeds)
     if long or many or len(embeds) > EMBEDS or in_all > IN_ALL_EMBEDS:
-        raise Refused(50035, "embeds")
+        raise DiscordErrorResponse(50035, "embeds")
 
 
 def _embed_parts(embed: Payload) -> Iterator[tuple[str, str, int]]:
@@ -200,15 +200,15 @@ def _embed_parts(embed: Payload) -> Iterator[tuple[str, str, int]]:
 def _check_components(rows: Sequence[Payload]) -> None:
     buttons = [button for row in rows for button in row["components"]]
     if len(rows) > ROWS or not all(1 <= len(row["components"]) <= BUTTONS for row in rows):
-        raise Refused(50035, "components: at most 5 rows of 1 to 5 buttons")
+        raise DiscordErrorResponse(50035, "components: at most 5 rows of 1 to 5 buttons")
     if not all(1 <= len(button.get("label") or "") <= LABEL for button in buttons):
-        raise Refused(50035, "label of a button")
+        raise DiscordErrorResponse(50035, "label of a button")
     _check_ids([button.get("custom_id") for button in buttons])
 
 
 def _check_ids(ids: Sequence[str | None]) -> None:
     if not all(id and len(id) <= CUSTOM_ID for id in ids) or len(set(ids)) < len(ids):
-        raise Refused(50035, "custom_id: 1 to 100 characters, each once")
+        raise DiscordErrorResponse(50035, "custom_id: 1 to 100 characters, each once")
 
 
 def _is_named(named: Payload) -> bool:

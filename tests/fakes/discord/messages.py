@@ -1,4 +1,4 @@
-"""Messages as Discord makes and changes them, and what of them it withholds."""
+"""Messages as Discord creates, changes and censors them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def note_links(world: World, message: Payload) -> None:
 
 
 def mentions(world: World, channel: Channel, message: Payload, allowed: Payload) -> Payload:
-    """Whom a message mentions: made anew with each edit of its content, by what that edit allows
+    """Return whom a message mentions. Each edit of its content computes this again, by what it
+    allows
     (resources/message.mdx#edit-message)."""
     content, parse = message["content"], allowed.get("parse", ())
     people = [int(user) for user in _USER.findall(content)] if "users" in parse else []
@@ -95,7 +96,7 @@ def guard(world: World, payload: Payload) -> None:
 def event(world: World, message: Payload, intents: int) -> Payload:
     """The message as the gateway sends it to an application with these intents."""
     channel = world.channels[int(message["channel_id"])]
-    seen = censored(world, message, bool(intents & MESSAGE_CONTENT))
+    seen = withhold_content(world, message, bool(intents & MESSAGE_CONTENT))
     if channel.guild is not None:
         author = world.users.get(int(message["author"]["id"]))
         seen = {**seen, "guild_id": str(channel.guild.id)}
@@ -104,7 +105,9 @@ def event(world: World, message: Payload, intents: int) -> Payload:
     return seen
 
 
-def censored(world: World, message: Payload, granted: bool, *, target: bool = False) -> Payload:
+def withhold_content(
+    world: World, message: Payload, granted: bool, *, target: bool = False
+) -> Payload:
     """The message as an application may read it; one that it quotes is judged for itself.
 
     events/gateway.mdx#message-content-intent: without the grant the application's own messages,
@@ -113,7 +116,7 @@ def censored(world: World, message: Payload, granted: bool, *, target: bool = Fa
     """
     seen = dict(message)
     if quoted := seen.get("referenced_message"):
-        seen["referenced_message"] = censored(world, quoted, granted)
+        seen["referenced_message"] = withhold_content(world, quoted, granted)
     me = str(world.me.id)
     named = any(user["id"] == me for user in message["mentions"])
     direct = world.channels[int(message["channel_id"])].type == DM

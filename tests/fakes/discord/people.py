@@ -1,4 +1,4 @@
-"""What people do on the fake Discord, and what they see."""
+"""Actions of people on the fake Discord, and what they see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPTION_STRING, OPTION_ATTACHMENT = 3, 11
 
 
-class Somebody:
+class DiscordPerson:
     def __init__(self, discord: FakeDiscord, user: User) -> None:
         self.discord = discord
         self.user = user
@@ -62,7 +62,7 @@ class Somebody:
             id=world.clock.snowflake(ago),
             **more,
         )
-        await rest.tell("MESSAGE_CREATE", message)
+        await rest.send_event("MESSAGE_CREATE", message)
         return message
 
     async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
@@ -88,27 +88,29 @@ class Somebody:
             self.discord.world, channel, message, {**messages.EVERYBODY, "replied_user": False}
         )
         message["edited_timestamp"] = self.discord.world.clock.timestamp()
-        await self.discord.rest.tell("MESSAGE_UPDATE", message)
+        await self.discord.rest.send_event("MESSAGE_UPDATE", message)
 
     async def delete(self, message: Payload) -> None:
         await self.discord.rest.remove(message)
 
-    async def sees(
+    async def wait_for_messages(
         self, met: Callable[[list[Payload]], object], where: Channel | None = None
     ) -> list[Payload]:
-        """Wait until the bot's messages there are as `met` says; they come back."""
+        """Wait until `met` is true for the bot's messages there; return them."""
         channel = where or self.dm
         world = self.discord.world
 
-        def seen() -> list[Payload]:
-            return world.said_by(world.me.id, channel.id)
+        def bot_messages() -> list[Payload]:
+            return world.messages_by(world.me.id, channel.id)
 
-        await world.until(lambda: met(seen()))
-        return seen()
+        await world.wait_until(lambda: met(bot_messages()))
+        return bot_messages()
 
-    async def reads(self, text: str, where: Channel | None = None) -> Payload:
-        """Wait for a message of the bot that holds `text`."""
-        found = await self.sees(lambda seen: any(text in m["content"] for m in seen), where)
+    async def wait_for_text(self, text: str, where: Channel | None = None) -> Payload:
+        """Wait for a message of the bot that contains `text`; return it."""
+        found = await self.wait_for_messages(
+            lambda seen: any(text in m["content"] for m in seen), where
+        )
         return next(m for m in found if text in m["content"])
 
     async def slash(
@@ -121,7 +123,7 @@ class Somebody:
         self, name: str, focused: str, where: Channel | None = None, **options: object
     ) -> list[Payload]:
         exchange = await self._command(AUTOCOMPLETE, name, where, "en-US", options, focused)
-        await exchange.acked()
+        await exchange.wait_for_ack()
         choices: list[Payload] = exchange.data["choices"]
         return choices
 
@@ -155,7 +157,7 @@ class Somebody:
         channel = self.discord.world.channels[int(message["channel_id"])]
         known = self.discord.command(name)
         granted = bool(self.discord.gateway.granted & messages.MESSAGE_CONTENT)
-        seen = messages.censored(self.discord.world, message, granted, target=True)
+        seen = messages.withhold_content(self.discord.world, message, granted, target=True)
         data = {
             "id": known["id"],
             "name": name,

@@ -1,4 +1,4 @@
-"""The REST routes that the adapter uses; every other one answers 404, so that it is seen."""
+"""The REST routes that the adapter uses; every other one answers 404."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.fakes.discord import limits, messages
 from tests.fakes.discord.faults import Faults
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILD_MESSAGES, GUILDS, Gateway, member
-from tests.fakes.discord.limits import Refused
+from tests.fakes.discord.limits import DiscordErrorResponse
 from tests.fakes.discord.world import (
     ADD_REACTIONS,
     ATTACH,
@@ -117,37 +117,37 @@ class Rest:
         payload, _ = await body(request)
         user = self.world.users.get(int(payload["recipient_id"]))
         if user is None:
-            raise Refused(10013)
+            raise DiscordErrorResponse(10013)
         if user.bot:
-            raise Refused(50007)
+            raise DiscordErrorResponse(50007)
         channel = self.world.dm(user)
         return answer({**channel.payload, "recipients": [user.payload]})
 
     async def user(self, request: web.Request) -> web.Response:
         user = self.world.users.get(int(request.match_info["user"]))
         if user is None:
-            raise Refused(10013)
+            raise DiscordErrorResponse(10013)
         return answer(user.payload)
 
     def _channel(self, request: web.Request) -> Channel:
         channel = self.world.channels.get(int(request.match_info["channel"]))
         if channel is None:
-            raise Refused(10003)
+            raise DiscordErrorResponse(10003)
         guild = channel.guild
         if guild is not None and not (guild.with_bot and guild.permissions & VIEW):
-            raise Refused(50001)
+            raise DiscordErrorResponse(50001)
         return channel
 
     def _need(self, channel: Channel, *permissions: int) -> None:
         """developers/topics/permissions.mdx, and what each route's own page asks for."""
         guild = channel.guild
         if guild is not None and not all(guild.permissions & each for each in permissions):
-            raise Refused(50013)
+            raise DiscordErrorResponse(50013)
 
     def _message(self, request: web.Request) -> Payload:
         message = self._channel(request).messages.get(int(request.match_info["message"]))
         if message is None:
-            raise Refused(10008)
+            raise DiscordErrorResponse(10008)
         return message
 
     async def channel(self, request: web.Request) -> web.Response:
@@ -158,7 +158,7 @@ class Rest:
         query = request.query
         limit = int(query.get("limit", 50))
         if not 1 <= limit <= limits.HISTORY or len({"before", "after", "around"} & {*query}) > 1:
-            raise Refused(50035, "limit, before, after, around")
+            raise DiscordErrorResponse(50035, "limit, before, after, around")
         if channel.guild is not None and not channel.guild.permissions & READ_HISTORY:
             return answer([])
         known = sorted(channel.messages)
@@ -167,28 +167,28 @@ class Rest:
         else:
             chosen = [id for id in known if id < int(query.get("before", 1 << 63))][-limit:]
         # The newest first, and without the nonce that only the answer to the post carries.
-        return answer([self._seen(channel.messages[id]) for id in reversed(chosen)])
+        return answer([self._readable_by_bot(channel.messages[id]) for id in reversed(chosen)])
 
-    def _seen(self, message: Payload) -> Payload:
+    def _readable_by_bot(self, message: Payload) -> Payload:
         # By what the portal grants, whatever a session asks for (github.com/twilight-rs/twilight
         # pull request 1677).
         granted = bool(self.gateway.granted & messages.MESSAGE_CONTENT)
-        seen = messages.censored(self.world, message, granted)
+        seen = messages.withhold_content(self.world, message, granted)
         return {key: value for key, value in seen.items() if key != "nonce"}
 
     async def get(self, request: web.Request) -> web.Response:
         self._need(self._channel(request), READ_HISTORY)
-        return answer(self._seen(self._message(request)))
+        return answer(self._readable_by_bot(self._message(request)))
 
     async def post(self, request: web.Request) -> web.Response:
         payload, files = await body(request)
         channel = self._channel(request)
         if channel.type == DM and self.world.users[channel.recipients[0]].refuses_dms:
-            raise Refused(50007)
+            raise DiscordErrorResponse(50007)
         if channel.type == DM and self.world.users[channel.recipients[0]].elsewhere:
-            raise Refused(50278)
+            raise DiscordErrorResponse(50278)
         if channel.locked:
-            raise Refused(160005)
+            raise DiscordErrorResponse(160005)
         self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
         nonce = str(payload.get("nonce") or "")
         seen = self.world.nonces.get(nonce) if nonce else None
@@ -199,19 +199,19 @@ class Rest:
         channel.archived = False
         if nonce:
             self.world.nonces[nonce] = (now, message)
-        await self.tell("MESSAGE_CREATE", message)
+        await self.send_event("MESSAGE_CREATE", message)
         return answer(message)
 
     def _make(self, channel: Channel, payload: Payload, files: Files) -> Payload:
         self._check(channel, payload, files)
         if limits.is_empty(payload, files):
-            raise Refused(50006)
+            raise DiscordErrorResponse(50006)
         reference = payload.get("message_reference")
         if reference and channel.guild and not channel.guild.permissions & READ_HISTORY:
-            raise Refused(160002)
+            raise DiscordErrorResponse(160002)
         if reference and int(reference["message_id"]) not in channel.messages:
             if reference.get("fail_if_not_exists", True):
-                raise Refused(50035, "message_reference: Unknown message")
+                raise DiscordErrorResponse(50035, "message_reference: Unknown message")
             reference = None
         allowed = payload.get("allowed_mentions")
         return messages.make(
@@ -242,10 +242,10 @@ class Rest:
         payload, files = await body(request)
         message = self._message(request)
         if message["author"]["id"] != str(self.world.me.id):
-            raise Refused(50005)
+            raise DiscordErrorResponse(50005)
         channel = self._channel(request)
         if channel.archived:
-            raise Refused(50083)
+            raise DiscordErrorResponse(50083)
         self._check(channel, payload, files)
         await self.change(message, payload, files, messages.EVERYBODY)
         return answer(message)
@@ -272,13 +272,13 @@ class Rest:
         message["edited_timestamp"] = self.world.clock.timestamp()
         message["edits"] = message.get("edits", 0) + 1
         messages.note_links(self.world, message)
-        await self.tell("MESSAGE_UPDATE", message)
+        await self.send_event("MESSAGE_UPDATE", message)
 
     async def delete(self, request: web.Request) -> web.Response:
         message = self._message(request)
         if message["author"]["id"] != str(self.world.me.id):
             # Without MANAGE_MESSAGES, which Ponte does not ask for; in a DM nobody has it.
-            raise Refused(50003 if self._channel(request).guild is None else 50013)
+            raise DiscordErrorResponse(50003 if self._channel(request).guild is None else 50013)
         await self.remove(message)
         return answer()
 
@@ -291,7 +291,7 @@ class Rest:
         await self.gateway.send("MESSAGE_DELETE", lambda _: data, self._intent(channel))
         await self.world.notify()
 
-    async def tell(self, name: str, message: Payload) -> None:
+    async def send_event(self, name: str, message: Payload) -> None:
         """`name` about `message`, to those whose intents cover its channel."""
         channel = self.world.channels[int(message["channel_id"])]
         if channel.guild is None or channel.guild.with_bot:
@@ -310,12 +310,12 @@ class Rest:
         parent, message = self._channel(request), self._message(request)
         id = int(message["id"])
         if parent.guild is None or parent.type != TEXT:
-            raise Refused(50024)
+            raise DiscordErrorResponse(50024)
         self._need(parent, PUBLIC_THREADS)
         if id in self.world.channels:
-            raise Refused(160004)
+            raise DiscordErrorResponse(160004)
         if not 1 <= len(payload["name"].strip()) <= limits.THREAD_NAME:
-            raise Refused(50035, "name")
+            raise DiscordErrorResponse(50035, "name")
         thread = self.world.channel(
             id=id,
             type=THREAD,
@@ -338,21 +338,21 @@ class Rest:
         """resources/user.mdx#get-current-user-guilds: those that it is a member of, by id."""
         most = int(request.query.get("limit", 200))
         if not 1 <= most <= 200:
-            raise Refused(50035)
+            raise DiscordErrorResponse(50035)
         known = sorted(g.id for g in self.world.guilds.values() if g.with_bot)
         return answer([{"id": str(id), "name": self.world.guilds[id].name} for id in known[:most]])
 
     async def guild(self, request: web.Request) -> web.Response:
         guild = self.world.guilds.get(int(request.match_info["guild"]))
         if guild is None or not guild.with_bot:
-            raise Refused(10004)
+            raise DiscordErrorResponse(10004)
         return answer(self.gateway.guild(guild))
 
     async def member(self, request: web.Request) -> web.Response:
         guild = self.world.guilds.get(int(request.match_info["guild"]))
         user = int(request.match_info["user"])
         if guild is None or user not in guild.members:
-            raise Refused(10007)
+            raise DiscordErrorResponse(10007)
         return answer(member(self.world.users[user]))
 
     async def known_commands(self, request: web.Request) -> web.Response:

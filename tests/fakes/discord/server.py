@@ -11,12 +11,13 @@ from tests.fakes.discord.clock import Clock
 from tests.fakes.discord.faults import Fault, Faults
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.interactions import Interactions
-from tests.fakes.discord.limits import CODES, Refused
+from tests.fakes.discord.limits import CODES, DiscordErrorResponse
 from tests.fakes.discord.messages import MESSAGE_CONTENT
-from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.rest import Rest, answer
-from tests.fakes.discord.world import GROUP, PATIENCE, TEXT, Channel, Guild, Payload, World
+from tests.fakes.discord.world import GROUP, TEXT, Channel, Guild, Payload, World
 from tests.fakes.gate import Gate
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 Handler = Any  # aiohttp's own name for it is private
 
@@ -86,7 +87,7 @@ class FakeDiscord:
     async def _effect(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response: web.StreamResponse = await handler(request)
-        except Refused as refused:
+        except DiscordErrorResponse as refused:
             await self.world.notify()
             body = {"message": str(refused), "code": refused.code}
             return answer(body, refused.status)
@@ -128,10 +129,10 @@ class FakeDiscord:
         data = self.world.files.get(int(request.match_info["file"]))
         return web.Response(status=404) if data is None else web.Response(body=data)
 
-    def user(self, name: str) -> Somebody:
-        return Somebody(self, self.world.user(name))
+    def user(self, name: str) -> DiscordPerson:
+        return DiscordPerson(self, self.world.user(name))
 
-    def guild(self, name: str, *people: Somebody, with_bot: bool = True, **more: Any) -> Guild:
+    def guild(self, name: str, *people: DiscordPerson, with_bot: bool = True, **more: Any) -> Guild:
         guild = Guild(self.clock.snowflake(), name, with_bot=with_bot, **more)
         guild.members = {person.id for person in people}
         guild.own_role = self.clock.snowflake() if with_bot else 0
@@ -141,7 +142,7 @@ class FakeDiscord:
     def text_channel(self, guild: Guild, name: str) -> Channel:
         return self.world.channel(type=TEXT, name=name, guild=guild)
 
-    def group_dm(self, *people: Somebody) -> Channel:
+    def group_dm(self, *people: DiscordPerson) -> Channel:
         return self.world.channel(type=GROUP, recipients=tuple(person.id for person in people))
 
     def command(self, name: str) -> Payload:
@@ -170,6 +171,8 @@ class FakeDiscord:
         """The `number`th call from now on has its effect, but its answer waits."""
         return self.faults.hold_call(number)
 
-    async def until(self, met: Callable[[], object], timeout: float | None = PATIENCE) -> None:
-        """Wait until `met()` holds of this world."""
-        await self.world.until(met, timeout)
+    async def wait_until(
+        self, met: Callable[[], object], timeout: float | None = HANG_TIMEOUT_SECONDS
+    ) -> None:
+        """Wait until `met()` is true for this world."""
+        await self.world.wait_until(met, timeout)

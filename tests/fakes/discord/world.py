@@ -1,4 +1,4 @@
-"""What the fake Discord keeps: people, servers, channels, messages and files."""
+"""The state of the fake Discord: people, servers, channels, messages and files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.discord.clock import Clock
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 Payload = dict[str, Any]
 
@@ -20,8 +21,6 @@ EVERYTHING = (
     ADD_REACTIONS | VIEW | SEND | EMBED | ATTACH
     | READ_HISTORY | MENTION_EVERYONE | PUBLIC_THREADS | SEND_IN_THREADS
 )  # fmt: skip
-PATIENCE: float | None = None
-"""A test that waits in vain ends at its own limit (`timeout` in pyproject.toml)."""
 
 
 @dataclass
@@ -138,14 +137,16 @@ class World:
         self.channels[channel.id] = channel
         return channel
 
-    def said_by(self, user: int, channel: int | None = None) -> list[Payload]:
+    def messages_by(self, user: int, channel: int | None = None) -> list[Payload]:
         """That user's messages, oldest first, over all channels or in one."""
         places = self.channels.values() if channel is None else [self.channels[channel]]
         found = [m for c in places for m in c.messages.values() if m["author"]["id"] == str(user)]
         return sorted(found, key=lambda message: int(message["id"]))
 
-    async def until(self, met: Callable[[], object], timeout: float | None = PATIENCE) -> None:
-        """Wait until `met()` holds."""
+    async def wait_until(
+        self, met: Callable[[], object], timeout: float | None = HANG_TIMEOUT_SECONDS
+    ) -> None:
+        """Wait until `met()` is true."""
         async with self.changed:
             await asyncio.wait_for(self.changed.wait_for(met), timeout)
 

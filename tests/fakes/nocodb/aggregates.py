@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.fakes.nocodb.answers import Refused
+from tests.fakes.nocodb.answers import NocoDBErrorResponse
 from tests.fakes.nocodb.call import Call
 from tests.fakes.nocodb.tables import FakeTable
-from tests.fakes.nocodb.where import parsed
+from tests.fakes.nocodb.where import parse_filter
 
 _FUNCTIONS: dict[str, Callable[[Sequence[Any]], Any]] = {
     "sum": sum,
@@ -48,6 +48,6 @@ def _fits(table: FakeTable, where: str, id: int) -> bool:
     if not where or '"' in where or "'" in where:
         return True
     try:
-        return parsed(where, table)(id)
-    except Refused:
+        return parse_filter(where, table)(id)
+    except NocoDBErrorResponse:
         return True

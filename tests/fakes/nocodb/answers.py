@@ -1,11 +1,11 @@
-"""NocoDB's refusals: its code and its words, as 0.301.3 gives them."""
+"""NocoDB's error responses: the codes and texts of 0.301.3."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 
-class Refused(Exception):
+class NocoDBErrorResponse(Exception):
     """`key` is "message" in most of NocoDB, "msg" in older parts of it."""
 
     def __init__(self, status: int, error: str, message: str, *, key: str = "message") -> None:
@@ -17,19 +17,23 @@ class Refused(Exception):
         return web.json_response(self.body, status=self.status)
 
 
-def unprocessable(error: str, message: str) -> Refused:
-    return Refused(422, error, message)
+def unprocessable(error: str, message: str) -> NocoDBErrorResponse:
+    return NocoDBErrorResponse(422, error, message)
 
 
-def no_record(id: object) -> Refused:
-    return Refused(404, "ERR_RECORD_NOT_FOUND", f"Record '{id}' not found")
+def no_record(id: object) -> NocoDBErrorResponse:
+    return NocoDBErrorResponse(404, "ERR_RECORD_NOT_FOUND", f"Record '{id}' not found")
 
 
-def no_token() -> Refused:
-    return Refused(401, "ERR_AUTHENTICATION_REQUIRED", "Authentication required - Invalid token")
+def no_token() -> NocoDBErrorResponse:
+    return NocoDBErrorResponse(
+        401, "ERR_AUTHENTICATION_REQUIRED", "Authentication required - Invalid token"
+    )
 
 
-def forbidden(what: str, role: str) -> Refused:
+def forbidden(what: str, role: str) -> NocoDBErrorResponse:
     """`role` "" for who has no part in that base."""
     words = f"You do not have permission to {what} with the roles: {role.title()}."
-    return Refused(403, "ERR_FORBIDDEN", f"Forbidden - {words if role else 'Unauthorized access'}")
+    return NocoDBErrorResponse(
+        403, "ERR_FORBIDDEN", f"Forbidden - {words if role else 'Unauthorized access'}"
+    )

@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes.nocodb.answers import Refused, forbidden, no_token, unprocessable
+from tests.fakes.nocodb.answers import NocoDBErrorResponse, forbidden, no_token, unprocessable
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
-from tests.fakes.nocodb.where import parsed
+from tests.fakes.nocodb.where import parse_filter
 
 PAGE, DEFAULT = 1000, 25
 _MAY = {
@@ -40,7 +40,10 @@ class World:
 
 
 class Call:
-    """One request, read bit by bit as its handler needs it; what is wrong is raised as Refused."""
+    """One request, parsed step by step as its handler needs it.
+
+    Invalid parts raise NocoDBErrorResponse.
+    """
 
     def __init__(self, world: World, request: web.Request, text: str) -> None:
         self.request = request
@@ -55,7 +58,7 @@ class Call:
         return user
 
     @property
-    def seen(self) -> list[FakeBase]:
+    def visible_bases(self) -> list[FakeBase]:
         return [base for base in self._world.bases.values() if base.id in self.user.roles]
 
     @property
@@ -82,10 +85,10 @@ class Call:
     def table_alone(self) -> FakeTable:
         """v2 has no base in its paths."""
         id = self.request.match_info["table"]
-        for base in self.seen:
+        for base in self.visible_bases:
             if id in base.tables:
                 return base.tables[id]
-        raise Refused(404, "ERR_TABLE_NOT_FOUND", f"Table '{id}' not found")
+        raise NocoDBErrorResponse(404, "ERR_TABLE_NOT_FOUND", f"Table '{id}' not found")
 
     @property
     def row(self) -> int:
@@ -99,7 +102,7 @@ class Call:
         if column is None:
             raise unprocessable("ERR_FIELD_NOT_FOUND", f"Field '{id}' not found")
         if id not in table.relations:
-            raise Refused(400, "", "Column is not LTAR", key="msg")
+            raise NocoDBErrorResponse(400, "", "Column is not LTAR", key="msg")
         return column
 
     @property
@@ -117,19 +120,19 @@ class Call:
             raise unprocessable("ERR_MAX_PAYLOAD_LIMIT_EXCEEDED", words)
         return rows
 
-    def found(self) -> list[int]:
+    def matching_ids(self) -> list[int]:
         where = self.request.query.get("where", "")
         ids = list(self.table.rows)
-        return list(filter(parsed(where, self.table), ids)) if where else ids
+        return list(filter(parse_filter(where, self.table), ids)) if where else ids
 
-    def sorted(self, ids: list[int]) -> list[int]:
+    def sort_ids(self, ids: list[int]) -> list[int]:
         if not (told := self.request.query.get("sort")):
             return ids
         try:
             order = [(each["field"], each["direction"] == "desc") for each in json.loads(told)]
         except (ValueError, TypeError, KeyError):
             words = "Query parameter 'sort' needs to a JSON string"
-            raise Refused(400, "ERR_INVALID_REQUEST_BODY", words) from None
+            raise NocoDBErrorResponse(400, "ERR_INVALID_REQUEST_BODY", words) from None
         self._check([name for name, _ in order], "sort")
         for name, down in reversed(order):
             ids = sorted(ids, key=functools.partial(self._key, name), reverse=down)

@@ -1,18 +1,18 @@
-"""What the fake NocoDB does with rows and links, for one request each. Raises Refused."""
+"""The fake NocoDB's handlers for rows and links. Each raises NocoDBErrorResponse."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.fakes.nocodb.answers import Refused, unprocessable
+from tests.fakes.nocodb.answers import NocoDBErrorResponse, unprocessable
 from tests.fakes.nocodb.call import Call, Rows
 
 BATCH = 10
 
 
 def page(call: Call) -> object:
-    ids, more = call.page(call.sorted(call.found()))
-    return {"records": [call.table.shown(id, call.only) for id in ids], **_next(more)}
+    ids, more = call.page(call.sort_ids(call.matching_ids()))
+    return {"records": [call.table.row_json(id, call.only) for id in ids], **_next(more)}
 
 
 def create(call: Call) -> object:
@@ -20,9 +20,9 @@ def create(call: Call) -> object:
     for row in rows:
         if set(row) - {"fields"}:
             words = f"Properties '{', '.join(row)}' on index 0 is not allowed"
-            raise Refused(400, "ERR_INVALID_REQUEST_BODY", words)
+            raise NocoDBErrorResponse(400, "ERR_INVALID_REQUEST_BODY", words)
         _refuse_files(call, row)
-    return {"records": [table.shown(table.create(row.get("fields", {}))) for row in rows]}
+    return {"records": [table.row_json(table.create(row.get("fields", {}))) for row in rows]}
 
 
 def update(call: Call) -> object:
@@ -30,11 +30,11 @@ def update(call: Call) -> object:
     table, rows = call.table, call.rows(most=BATCH)
     ids = _ids(call, rows)
     if twice := next((id for id in ids if ids.count(id) > 1), None):
-        raise Refused(422, "", f"Duplicate record with id {twice}", key="msg")
+        raise NocoDBErrorResponse(422, "", f"Duplicate record with id {twice}", key="msg")
     for id, row in zip(ids, rows, strict=True):
         _refuse_files(call, row)
         table.update(id, row.get("fields", {}))
-    return {"records": [table.shown(id) for id in ids]}
+    return {"records": [table.row_json(id) for id in ids]}
 
 
 def attach(call: Call) -> object:
@@ -54,7 +54,7 @@ def delete(call: Call) -> object:
 
 def links(call: Call) -> object:
     column = call.column
-    rows = call.table.linked(column, call.row)
+    rows = call.table.linked_rows(column, call.row)
     if (column.options or {}).get("relation_type") == "bt":
         return {"record": rows[0] if rows else None, "next": None}
     shown, more = call.page(rows)
@@ -82,7 +82,7 @@ def _each_link(call: Call, do: Any) -> object:
 def _ids(call: Call, rows: Rows) -> list[int]:
     if any("id" not in row for row in rows):
         words = "Property 'id' is required on index 0"
-        raise Refused(400, "ERR_INVALID_REQUEST_BODY", words)
+        raise NocoDBErrorResponse(400, "ERR_INVALID_REQUEST_BODY", words)
     return [call.table.row(row["id"]) for row in rows]
 
 

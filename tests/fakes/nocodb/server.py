@@ -20,21 +20,21 @@ from aiohttp import web
 from tests.fakes.faulty import FaultyServer, Trouble
 from tests.fakes.nocodb import rows
 from tests.fakes.nocodb.aggregates import aggregate
-from tests.fakes.nocodb.answers import Refused
+from tests.fakes.nocodb.answers import NocoDBErrorResponse
 from tests.fakes.nocodb.call import Call, World
-from tests.fakes.nocodb.filled import OWNER, filled
+from tests.fakes.nocodb.filled import OWNER, make_world
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A request with a token that is known; `done`: it was answered with 200."""
+class NocoDBCall:
+    """A request with a token that is known; `succeeded`: it was answered with 200."""
 
     method: str
     path: str
     query: Mapping[str, str]
     body: Any
     agent: str
-    done: bool
+    succeeded: bool
 
 
 class FakeNocoDB(FaultyServer):
@@ -42,16 +42,16 @@ class FakeNocoDB(FaultyServer):
 
     def __init__(self, world: World | None = None) -> None:
         super().__init__()
-        self.world = world or filled()
-        self.calls: list[Called] = []
+        self.world = world or make_world()
+        self.calls: list[NocoDBCall] = []
 
     @property
-    def written(self) -> list[str]:
+    def write_calls(self) -> list[str]:
         """The method and kind of each call that changed something, as "PATCH records"."""
         return [
             f"{call.method} {'links' if '/links/' in call.path else 'records'}"
             for call in self.calls
-            if call.done and call.method != "GET"
+            if call.succeeded and call.method != "GET"
         ]
 
     def fail(self, times: int, status: int, body: object = None, **headers: str) -> None:
@@ -67,10 +67,10 @@ class FakeNocoDB(FaultyServer):
             f"GET {base}/tables": lambda call: {"list": [
                 {"id": each.id, "title": each.title} for each in call.base.tables.values()
             ]},
-            f"GET {base}/tables/{{table}}": lambda call: call.table.told(call.base),
-            f"GET {data}/count": lambda call: {"count": len(call.found())},
+            f"GET {base}/tables/{{table}}": lambda call: call.table.to_json(call.base),
+            f"GET {data}/count": lambda call: {"count": len(call.matching_ids())},
             f"GET {data}/records": rows.page,
-            f"GET {data}/records/{{row}}": lambda call: call.table.shown(call.row, call.only),
+            f"GET {data}/records/{{row}}": lambda call: call.table.row_json(call.row, call.only),
             f"POST {data}/records": rows.create,
             f"PATCH {data}/records": rows.update,
             f"DELETE {data}/records": rows.delete,
@@ -89,36 +89,36 @@ class FakeNocoDB(FaultyServer):
         self, answer: Callable[[Call], object]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            trouble = await self.met(request.method)
+            trouble = await self.take_trouble(request.method)
             call = Call(self.world, request, await request.text())
             done = trouble is None or trouble.kind == "after"
-            response = _answered(call, answer) if done else web.Response()
+            response = _respond(call, answer) if done else web.Response()
             done = done and response.status == 200
             agent = request.headers.get("User-Agent", "")
             query, text = dict(request.query), call.text
             body = json.loads(text) if text else None
-            self.calls.append(Called(request.method, request.path, query, body, agent, done))
-            await self.ended()
+            self.calls.append(NocoDBCall(request.method, request.path, query, body, agent, done))
+            await self.count_finished_call()
             return trouble.answer(request) if trouble else response
 
         return handle
 
     async def _unknown(self, request: web.Request) -> web.Response:
         words = f"Cannot {request.method} {request.path}"
-        return Refused(404, "NOT_FOUND", words).answer()
+        return NocoDBErrorResponse(404, "NOT_FOUND", words).answer()
 
     def _list_bases(self, call: Call) -> object:
-        return {"list": [base.told() for base in call.seen]}
+        return {"list": [base.to_json() for base in call.visible_bases]}
 
     def _me(self, call: Call) -> object:
         role = call.user.roles.get(call.request.query.get("base_id", ""))
         return {"email": "bot@example.com", "base_roles": {role: True} if role else None}
 
 
-def _answered(call: Call, answer: Callable[[Call], object]) -> web.Response:
+def _respond(call: Call, answer: Callable[[Call], object]) -> web.Response:
     try:
         return web.json_response(answer(call))
-    except Refused as refused:
+    except NocoDBErrorResponse as refused:
         return refused.answer()
 
 

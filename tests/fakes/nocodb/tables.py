@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.fakes.nocodb.answers import Refused, no_record, unprocessable
-from tests.fakes.nocodb.values import stored
+from tests.fakes.nocodb.answers import NocoDBErrorResponse, no_record, unprocessable
+from tests.fakes.nocodb.values import convert_value
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ class FakeField:
     def choices(self) -> list[str]:
         return [str(choice["title"]) for choice in (self.options or {}).get("choices", ())]
 
-    def told(self) -> Json:
+    def to_json(self) -> Json:
         options = {"options": self.options} if self.options is not None else {}
         return {"id": self.id, "title": self.title, "type": self.type, **options}
 
@@ -88,7 +88,7 @@ class FakeTable:
         """By id or title; names are case-sensitive."""
         return next((each for each in self.fields if name in (each.id, each.title)), None)
 
-    def told(self, base: FakeBase) -> Json:
+    def to_json(self, base: FakeBase) -> Json:
         return {
             "id": self.id,
             "title": self.title,
@@ -96,11 +96,11 @@ class FakeTable:
             "source_id": base.source,
             "display_field_id": self.display.id,
             "views": [],
-            "fields": [each.told() for each in self.fields],
+            "fields": [each.to_json() for each in self.fields],
         }
 
     def row(self, id: object) -> int:
-        """The key of a row that is there. Raises Refused."""
+        """The key of a row that is there. Raises NocoDBErrorResponse."""
         if not str(id).isdecimal():
             words = f"Primary key value '{id}' is invalid for column 'Id'"
             raise unprocessable("ERR_INVALID_PK_VALUE", words)
@@ -110,7 +110,7 @@ class FakeTable:
 
     def create(self, fields: Mapping[str, Any]) -> int:
         values = self._values(fields)
-        blank = {each.title: None for each in self.fields if not self._derived(each)}
+        blank = {each.title: None for each in self.fields if not self._is_computed(each)}
         boxes = {each.title: False for each in self.fields if each.type == "Checkbox"}
         id = max(self.rows, default=0) + 1  # as SQLite: a deleted last row's id is given again
         self.rows[id] = {"CreatedAt": _now(), "UpdatedAt": None, **blank, **boxes, **values}
@@ -124,9 +124,11 @@ class FakeTable:
     def update(self, id: int, fields: Mapping[str, Any]) -> None:
         if any(own in fields for own in ("CreatedAt", "UpdatedAt")):
             words = 'Column "CreatedAt" is auto generated and cannot be updated'
-            raise Refused(400, "", words, key="msg")
+            raise NocoDBErrorResponse(400, "", words, key="msg")
         if any((each := self.find(name)) and each.id in self.relations for name in fields):
-            raise Refused(500, "", "Something didn't work as expected. Please try again.")
+            raise NocoDBErrorResponse(
+                500, "", "Something didn't work as expected. Please try again."
+            )
         self.rows[id].update(self._values(fields), UpdatedAt=_now())
 
     def delete(self, id: int) -> None:
@@ -142,15 +144,15 @@ class FakeTable:
     def unlink(self, column: FakeField, id: int, other: object) -> None:
         self.relations[column.id].remove(self, id, int(str(other)))
 
-    def linked(self, column: FakeField, id: int) -> list[Json]:
+    def linked_rows(self, column: FakeField, id: int) -> list[Json]:
         relation = self.relations[column.id]
         other = relation.other(self)
-        return [other.shown_as_link(each) for each in relation.of(self, id)]
+        return [other.link_json(each) for each in relation.of(self, id)]
 
-    def shown_as_link(self, id: int) -> Json:
+    def link_json(self, id: int) -> Json:
         return {"id": id, "fields": {self.display.title: self.rows[id][self.display.title]}}
 
-    def shown(self, id: int, only: Sequence[str] = ()) -> Json:
+    def row_json(self, id: int, only: Sequence[str] = ()) -> Json:
         """{"id", "fields"}, with `only` those fields (by id or title)."""
         row = self.rows[id]
         fields = {"CreatedAt": row["CreatedAt"], "UpdatedAt": row["UpdatedAt"]}
@@ -162,7 +164,7 @@ class FakeTable:
 
     def cell(self, column: FakeField, id: int) -> Any:
         if column.id in self.relations:
-            rows = self.linked(column, id)
+            rows = self.linked_rows(column, id)
             if (column.options or {}).get("relation_type") == "bt":
                 return rows[0] if rows else None
             return rows[:NESTED]
@@ -183,11 +185,13 @@ class FakeTable:
         found = {}
         for name, value in fields.items():
             column = self.find(name)
-            if column and not self._derived(column) and name not in _FILLED:
-                found[column.title] = stored(column.title, column.type, column.choices, value)
+            if column and not self._is_computed(column) and name not in _FILLED:
+                found[column.title] = convert_value(
+                    column.title, column.type, column.choices, value
+                )
         return found
 
-    def _derived(self, column: FakeField) -> bool:
+    def _is_computed(self, column: FakeField) -> bool:
         return column.id in self.relations or column.type in ("Rollup", *_UNSEEN)
 
 
@@ -204,12 +208,12 @@ class FakeBase:
     def source(self) -> str:
         return f"b{self.id}"
 
-    def told(self) -> Json:
+    def to_json(self) -> Json:
         source = {"id": self.source, "is_meta": int(not self.foreign), "is_local": 0}
         return {"id": self.id, "title": self.title, "sources": [source]}
 
 
-def related(one: FakeTable, many: FakeTable) -> Relation:
+def link_tables(one: FakeTable, many: FakeTable) -> Relation:
     """A link from each of two tables to the other, titled as that is."""
     down = FakeField(fresh("c"), many.title, "LinkToAnotherRecord",
                      {"relation_type": "hm", "related_table_id": many.id})  # fmt: skip

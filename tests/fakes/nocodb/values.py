@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.fakes.nocodb.answers import Refused, unprocessable
+from tests.fakes.nocodb.answers import NocoDBErrorResponse, unprocessable
 
 NUMBERS = ("Number", "Decimal", "Currency", "Percent", "Rating", "Duration", "Year")
 _DAY = re.compile(r"(\d{2})/(\d{2})/(\d{4})")
 
 
-def stored(title: str, type: str, options: Sequence[str], value: Any) -> Any:
-    """`value` as the row will hold it. Raises Refused."""
+def convert_value(title: str, type: str, options: Sequence[str], value: Any) -> Any:
+    """Return `value` as the row will hold it, or raise NocoDBErrorResponse."""
     if value is None:
         return False if type == "Checkbox" else None
     if type in NUMBERS:
@@ -67,6 +67,6 @@ def _moment(title: str, type: str, value: Any) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _unfit(title: str, type: str, value: Any) -> Refused:
+def _unfit(title: str, type: str, value: Any) -> NocoDBErrorResponse:
     words = f"Invalid value '{value}' for type '{type}' on column '{title}'"
     return unprocessable("ERR_INVALID_VALUE_FOR_FIELD", words)

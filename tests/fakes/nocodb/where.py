@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.fakes.nocodb.answers import Refused, unprocessable
+from tests.fakes.nocodb.answers import NocoDBErrorResponse, unprocessable
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.values import NUMBERS
 
@@ -36,49 +36,49 @@ _PLAIN = re.compile(r"[^,()]*")
 _QUOTED = re.compile(r"""'(?:\\'|[^'])*'|"(?:\\"|[^"])*\"""")
 
 
-def parsed(where: str, table: FakeTable) -> Fits:
-    """Raises Refused."""
-    reading = _Reading(where, table)
-    fits = reading.joined()
+def parse_filter(where: str, table: FakeTable) -> Fits:
+    """Raises NocoDBErrorResponse."""
+    reading = _FilterParser(where, table)
+    fits = reading.parse_any()
     if reading.rest:
         raise _wrong(f"Redundant input, expecting EOF but found: {reading.rest[0]}")
     return fits
 
 
-class _Reading:
+class _FilterParser:
     def __init__(self, where: str, table: FakeTable) -> None:
         self.rest = where
         self._table = table
 
-    def joined(self) -> Fits:
+    def parse_any(self) -> Fits:
         """~and binds closer than ~or."""
-        anyone = [self._all()]
+        anyone = [self._parse_all()]
         while self._skip("~or"):
-            anyone.append(self._all())
+            anyone.append(self._parse_all())
         return lambda id: any(fits(id) for fits in anyone)
 
-    def _all(self) -> Fits:
-        each = [self._one()]
+    def _parse_all(self) -> Fits:
+        each = [self._parse_one()]
         while self._skip("~and"):
-            each.append(self._one())
+            each.append(self._parse_one())
         return lambda id: all(fits(id) for fits in each)
 
-    def _one(self) -> Fits:
+    def _parse_one(self) -> Fits:
         if not self._skip("("):
             raise _wrong(f"expected an opening parenthesis, but found '{self.rest[:1]}'")
         if self.rest.startswith("("):
-            fits = self.joined()
+            fits = self.parse_any()
         else:
-            words = [self._value()]
+            words = [self._parse_value()]
             while self._skip(","):
-                words.append(self._value())
+                words.append(self._parse_value())
             fits = _condition(self._table, words)
         if not self._skip(")"):
             missing = f"expected a closing parentheses ')', but found '{self.rest[:1]}'"
             raise _wrong(f"Invalid filter syntax: {missing}")
         return fits
 
-    def _value(self) -> str:
+    def _parse_value(self) -> str:
         if quoted := _QUOTED.match(self.rest):
             self.rest = self.rest[quoted.end() :]
             return quoted[0][1:-1]
@@ -173,5 +173,5 @@ def _lower(text: str) -> str:
     return re.sub("[A-Z]", lambda found: found[0].lower(), text)
 
 
-def _wrong(words: str) -> Refused:
+def _wrong(words: str) -> NocoDBErrorResponse:
     return unprocessable("ERR_INVALID_FILTER", words)

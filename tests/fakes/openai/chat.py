@@ -9,7 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
-from tests.fakes.openai.errors import Refused, too_long, unknown_model, unknown_parameter
+from tests.fakes.openai.errors import (
+    OpenAIErrorResponse,
+    too_long,
+    unknown_model,
+    unknown_parameter,
+)
 from tests.fakes.openai.items import new_id, tokens, total
 from tests.fakes.openai.schemas import check_tools
 from tests.fakes.openai.script import Script
@@ -29,12 +34,14 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
     _check(state, body)
     messages = body["messages"]
     if "max_tokens" in body and "max_completion_tokens" in body:
-        raise Refused(400, "Setting both is not supported.", code="invalid_parameter_combination")
+        raise OpenAIErrorResponse(
+            400, "Setting both is not supported.", code="invalid_parameter_combination"
+        )
     most = body.get("max_completion_tokens", body.get("max_tokens"))
-    script = state.scripts.choose(_heard(messages)).within(most)
+    script = state.scripts.choose(_last_text(messages)).within(most)
     if script.status:
         message = script.message or "The server had an error."
-        raise Refused(
+        raise OpenAIErrorResponse(
             script.status, message, code=script.code, param=script.param, headers=script.headers
         )
     usage = _usage(body, script)
@@ -51,7 +58,7 @@ async def _stream(
     stream = EventStream(state, request, "chunk")
     chunks = list(_chunks(body, script))
     if script.fail == "lost":
-        await state.failing()
+        await state.count_failure()
         raise Cut
     for number, chunk in enumerate(chunks):
         await asyncio.sleep(script.seconds / len(chunks))
@@ -70,7 +77,7 @@ async def _stream(
 async def _fail(state: State, stream: EventStream, script: Script) -> None:
     if script.fail == "no_terminal":
         return
-    await state.failing()
+    await state.count_failure()
     if script.fail == "hang":
         await state.release.wait()
         return
@@ -154,12 +161,16 @@ def _usage(body: Json, script: Script) -> Json:
 def _check(state: State, body: Json) -> None:
     for name in body:
         if name not in FIELDS or name in state.rejects:
-            raise Refused(400, f"Unrecognized request argument supplied: {name}", param=name)
+            raise OpenAIErrorResponse(
+                400, f"Unrecognized request argument supplied: {name}", param=name
+            )
     if body.get("model") not in state.models:
         raise unknown_model(str(body.get("model")))
     thinks = body.get("reasoning_effort") != "none"
     if thinks and body.get("tools") and body["model"].startswith("gpt-6-luna"):
-        raise Refused(400, "Tools need reasoning_effort 'none'.", param="reasoning_effort")
+        raise OpenAIErrorResponse(
+            400, "Tools need reasoning_effort 'none'.", param="reasoning_effort"
+        )
     if state.blind and "image_url" in json.dumps(body["messages"]):
         raise unknown_parameter("messages[0].content[0].image_url")
     check_tools(body.get("tools", []))
@@ -174,10 +185,12 @@ def _check_messages(messages: Sequence[Json]) -> None:
     for index, message in enumerate(messages):
         role = message.get("role")
         if role not in ROLES:
-            raise Refused(400, f"Invalid value: {role!r}.", param=f"messages[{index}].role")
+            raise OpenAIErrorResponse(
+                400, f"Invalid value: {role!r}.", param=f"messages[{index}].role"
+            )
         if role == "tool":
             if message.get("tool_call_id") not in waiting:
-                raise Refused(
+                raise OpenAIErrorResponse(
                     400,
                     "Invalid parameter: messages with role 'tool' must be a response to a "
                     "preceding message with 'tool_calls'.",
@@ -192,7 +205,7 @@ def _check_messages(messages: Sequence[Json]) -> None:
 
 def _none_waiting(waiting: Sequence[str]) -> None:
     if waiting:
-        raise Refused(
+        raise OpenAIErrorResponse(
             400,
             "An assistant message with 'tool_calls' must be followed by tool messages responding "
             "to each 'tool_call_id'. The following tool_call_ids did not have response messages: "
@@ -201,7 +214,7 @@ def _none_waiting(waiting: Sequence[str]) -> None:
         )
 
 
-def _heard(messages: Sequence[Json]) -> str:
+def _last_text(messages: Sequence[Json]) -> str:
     for message in reversed(messages):
         if message["role"] in ("user", "tool"):
             content = message["content"]

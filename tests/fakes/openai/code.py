@@ -23,12 +23,12 @@ def tool_of(body: Json) -> Json | None:
 
 
 def container_of(state: State, body: Json) -> Container | None:
-    """The one that the request names, or a new one for `auto`. Raises Refused."""
+    """The one that the request names, or a new one for `auto`. Raises OpenAIErrorResponse."""
     tool = tool_of(body)
     if tool is None:
         return None
     named = tool["container"]
-    return state.containers.used(named) if isinstance(named, str) else state.containers.new("auto")
+    return state.containers.touch(named) if isinstance(named, str) else state.containers.new("auto")
 
 
 def runs_of(body: Json, script: Script) -> tuple[Run, ...]:
@@ -47,7 +47,7 @@ def items_of(container: Container, runs: Sequence[Run], heard: str) -> tuple[lis
     items: list[Json] = []
     part: Json = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     for run in runs:
-        code = _asked(heard) if run.code is None else run.code
+        code = _unfence_code(heard) if run.code is None else run.code
         before = set(container.files)
         logs = container.python.run(code) if run.logs is None else run.logs
         made = {path: container.put(path, data, "assistant") for path, data in run.files}
@@ -69,8 +69,8 @@ def items_of(container: Container, runs: Sequence[Run], heard: str) -> tuple[lis
     return items, part
 
 
-def shown(response: Json, include: Sequence[str]) -> Json:
-    """The response as it goes out: outputs only where they were asked for."""
+def filter_outputs(response: Json, include: Sequence[str]) -> Json:
+    """Return the response without the outputs that `include` does not name."""
     if OUTPUTS in include:
         return response
     output = [
@@ -80,7 +80,7 @@ def shown(response: Json, include: Sequence[str]) -> Json:
     return {**response, "output": output}
 
 
-def _asked(heard: str) -> str:
+def _unfence_code(heard: str) -> str:
     found = _FENCED.match(heard)
     return found[1] if found else heard
 

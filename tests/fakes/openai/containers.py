@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.fakes.openai.errors import Refused
+from tests.fakes.openai.errors import OpenAIErrorResponse
 from tests.fakes.openai.items import new_id
 from tests.fakes.openai.python import FOLDER, Python
 from tests.fakes.openai.state import Json, State
@@ -24,7 +24,7 @@ class ContainerFile:
     source: str
     created_at: float
 
-    def shown(self, container: str) -> Json:
+    def to_json(self, container: str) -> Json:
         return {
             "id": self.id,
             "object": "container.file",
@@ -52,19 +52,19 @@ class Container:
     python: Python = field(init=False)
 
     def __post_init__(self) -> None:
-        self.python = Python(self.bytes_of, self._written)
+        self.python = Python(self.bytes_of, self._store_written_file)
 
-    def expired(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         return now - self.last_active_at > 60 * self.minutes
 
     def put(self, path: str, data: bytes, source: str) -> ContainerFile:
         """The file as it now is; one of the same path is replaced."""
-        return self._kept(posixpath.join(FOLDER, path), data, source)
+        return self._store_file(posixpath.join(FOLDER, path), data, source)
 
-    def _written(self, path: str, data: bytes) -> None:
-        self._kept(path, data, "assistant")
+    def _store_written_file(self, path: str, data: bytes) -> None:
+        self._store_file(path, data, "assistant")
 
-    def _kept(self, path: str, data: bytes, source: str) -> ContainerFile:
+    def _store_file(self, path: str, data: bytes, source: str) -> ContainerFile:
         known = [file for file in self.files.values() if file.path == path]
         for old in known:
             del self.files[old.id]
@@ -73,12 +73,12 @@ class Container:
         self.bytes_of[path] = data
         return made
 
-    def shown(self, now: float) -> Json:
+    def to_json(self, now: float) -> Json:
         return {
             "id": self.id,
             "object": "container",
             "created_at": int(self.created_at),
-            "status": "expired" if self.expired(now) else "running",
+            "status": "expired" if self.is_expired(now) else "running",
             "expires_after": {"anchor": "last_active_at", "minutes": self.minutes},
             "last_active_at": int(self.last_active_at),
             "memory_limit": self.memory,
@@ -106,61 +106,64 @@ class Containers:
         return made
 
     def find(self, id: str) -> Container:
-        """Raises Refused where it is not there."""
+        """Raises OpenAIErrorResponse where it is not there."""
         if id not in self.all:
-            raise Refused(404, f"Container with id '{id}' not found.")
+            raise OpenAIErrorResponse(404, f"Container with id '{id}' not found.")
         return self.all[id]
 
-    def used(self, id: str) -> Container:
-        """The container, whose time begins anew. Raises Refused where it has expired."""
+    def touch(self, id: str) -> Container:
+        """Return the container and restart its expiry. Raise OpenAIErrorResponse if it has
+        expired."""
         found, now = self.find(id), self._state.now()
-        if found.expired(now):
-            raise Refused(400, "Container is expired.")
+        if found.is_expired(now):
+            raise OpenAIErrorResponse(400, "Container is expired.")
         found.last_active_at = now
         return found
 
 
 def create(state: State, body: Json) -> Json:
     if not body.get("name"):
-        raise Refused(400, "Missing required parameter: 'name'.", param="name")
+        raise OpenAIErrorResponse(400, "Missing required parameter: 'name'.", param="name")
     minutes = (body.get("expires_after") or {}).get("minutes", 20)
     if not 1 <= minutes <= 20:
-        raise Refused(400, "Invalid 'expires_after.minutes'.", param="expires_after.minutes")
+        raise OpenAIErrorResponse(
+            400, "Invalid 'expires_after.minutes'.", param="expires_after.minutes"
+        )
     made = state.containers.new(body["name"], "", minutes, body.get("memory_limit", "1g"))
-    return state.emit("container", made.shown(state.now()))
+    return state.emit("container", made.to_json(state.now()))
 
 
 def retrieve(state: State, id: str) -> Json:
-    return state.emit("container", state.containers.find(id).shown(state.now()))
+    return state.emit("container", state.containers.find(id).to_json(state.now()))
 
 
 def delete(state: State, id: str) -> Json:
     found = state.containers.find(id)
     del state.containers.all[id]
-    if found.expired(state.now()):
-        raise Refused(400, "Container is expired.")
+    if found.is_expired(state.now()):
+        raise OpenAIErrorResponse(400, "Container is expired.")
     return {"id": id, "object": "container.deleted", "deleted": True}
 
 
 def add_file(state: State, id: str, name: str, data: bytes) -> Json:
     if not name:
-        raise Refused(400, "Missing required parameter: 'file'.", param="file")
+        raise OpenAIErrorResponse(400, "Missing required parameter: 'file'.", param="file")
     if len(data) > state.upload_limit:
-        raise Refused(413, "The file is too large.", param="file")
-    container = state.containers.used(id)
-    return state.emit("container_file", container.put(name, data, "user").shown(id))
+        raise OpenAIErrorResponse(413, "The file is too large.", param="file")
+    container = state.containers.touch(id)
+    return state.emit("container_file", container.put(name, data, "user").to_json(id))
 
 
 def list_files(state: State, id: str, query: Mapping[str, str]) -> Json:
-    container = state.containers.used(id)
-    files = [file.shown(id) for file in container.files.values()]
+    container = state.containers.touch(id)
+    files = [file.to_json(id) for file in container.files.values()]
     if query.get("order", "desc") == "desc":
         files.reverse()
     if after := query.get("after"):
         files = files[[file["id"] for file in files].index(after) + 1 :]
     limit = int(query.get("limit", 20))
     if not 1 <= limit <= 100:
-        raise Refused(400, "Invalid 'limit'.", param="limit")
+        raise OpenAIErrorResponse(400, "Invalid 'limit'.", param="limit")
     page: Json = {"object": "list", "data": files[:limit], "has_more": len(files) > limit}
     for file in page["data"]:
         state.emit("container_file", file)
@@ -171,8 +174,8 @@ def list_files(state: State, id: str, query: Mapping[str, str]) -> Json:
 
 def content(state: State, id: str, file: str) -> tuple[bytes, str]:
     """Bytes and type. Issue 2466 of openai/openai-python has the text of the refusal."""
-    container = state.containers.used(id)
+    container = state.containers.touch(id)
     if file not in container.files or container.files[file].path in container.unreadable:
-        raise Refused(404, f"File {file} not found on container {id}.")
+        raise OpenAIErrorResponse(404, f"File {file} not found on container {id}.")
     found = container.files[file]
     return found.data, mimetypes.guess_type(found.path)[0] or "application/octet-stream"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from tests.fakes.openai.script import loaded
+from tests.fakes.openai.script import script_from_json
 from tests.fakes.openai.state import State
 
 
@@ -14,7 +14,7 @@ def add_routes(app: web.Application, state: State) -> None:
     """`script` takes a list of scripts, `set` fields of the state, `release` ends what hangs."""
 
     async def script(request: web.Request) -> web.Response:
-        state.say(*(loaded(row) for row in await request.json()))
+        state.say(*(script_from_json(row) for row in await request.json()))
         return web.json_response({})
 
     async def switch(request: web.Request) -> web.Response:
@@ -26,11 +26,11 @@ def add_routes(app: web.Application, state: State) -> None:
         state.release.set()
         return web.json_response({})
 
-    async def failed(request: web.Request) -> web.Response:
-        await state.failed(int(request.query.get("times", 1)))
+    async def wait_for_failures(request: web.Request) -> web.Response:
+        await state.wait_for_failures(int(request.query.get("times", 1)))
         return web.json_response({})
 
-    async def seen(_: web.Request) -> web.Response:
+    async def report_state(_: web.Request) -> web.Response:
         return web.json_response(
             {
                 "requests": [asdict(asked) for asked in state.requests],
@@ -43,5 +43,5 @@ def add_routes(app: web.Application, state: State) -> None:
     app.router.add_post("/_fake/script", script)
     app.router.add_post("/_fake/set", switch)
     app.router.add_post("/_fake/release", release)
-    app.router.add_get("/_fake/failed", failed)
-    app.router.add_get("/_fake/seen", seen)
+    app.router.add_get("/_fake/failed", wait_for_failures)
+    app.router.add_get("/_fake/seen", report_state)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.openai.errors import Refused
-from tests.fakes.openai.items import check_pairs, taken
+from tests.fakes.openai.errors import OpenAIErrorResponse
+from tests.fakes.openai.items import check_pairs, stored_items
 from tests.fakes.openai.state import Json, State
 
 
 def create(state: State, body: Json) -> Json:
     items = _few(body.get("items") or [])
     made = state.new_conversation(body.get("metadata") or {})
-    made.items += taken(items)
-    return state.emit("conversation", made.shown())
+    made.items += stored_items(items)
+    return state.emit("conversation", made.to_json())
 
 
 def retrieve(state: State, id: str) -> Json:
-    return state.emit("conversation", state.conversation(id).shown())
+    return state.emit("conversation", state.conversation(id).to_json())
 
 
 def update(state: State, id: str, body: Json) -> Json:
@@ -38,7 +38,7 @@ def delete(state: State, id: str) -> Json:
 
 def add_items(state: State, id: str, body: Json) -> Json:
     conversation = state.conversation(id)
-    added = taken(_few(body["items"]))
+    added = stored_items(_few(body["items"]))
     outputs = [item for item in added if item["type"] == "function_call_output"]
     if outputs:
         calls = [i for i in [*conversation.items, *added] if i["type"] == "function_call"]
@@ -57,21 +57,21 @@ def list_items(state: State, id: str, query: Mapping[str, str]) -> Json:
         items = items[ids.index(after) + 1 :]
     limit = int(query.get("limit", 20))
     if not 1 <= limit <= 100:
-        raise Refused(400, "Invalid 'limit'.", param="limit")
+        raise OpenAIErrorResponse(400, "Invalid 'limit'.", param="limit")
     return _page(state, items[:limit], len(items) > limit)
 
 
 def delete_item(state: State, id: str, item: str) -> Json:
     conversation = state.conversation(id)
     if item not in {known["id"] for known in conversation.items}:
-        raise Refused(404, f"Item with id '{item}' not found.")
+        raise OpenAIErrorResponse(404, f"Item with id '{item}' not found.")
     conversation.items = [known for known in conversation.items if known["id"] != item]
-    return state.emit("conversation", conversation.shown())
+    return state.emit("conversation", conversation.to_json())
 
 
 def _few(items: list[Any]) -> list[Any]:
     if len(items) > 20:
-        raise Refused(
+        raise OpenAIErrorResponse(
             400, f"Invalid 'items': array too long. Expected 20, got {len(items)}.", param="items"
         )
     return items

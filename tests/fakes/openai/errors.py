@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 
-class Refused(Exception):
+class OpenAIErrorResponse(Exception):
     """An error answer: HTTP status and the error object."""
 
     def __init__(
@@ -39,8 +39,8 @@ def no_endpoint() -> web.Response:
     return web.Response(status=404, text="404 page not found")
 
 
-def wrong_key() -> Refused:
-    return Refused(
+def wrong_key() -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         401,
         "Incorrect API key provided: sk-****. You can find your API key at "
         "https://platform.openai.com/account/api-keys.",
@@ -48,32 +48,36 @@ def wrong_key() -> Refused:
     )
 
 
-def unknown_model(model: str) -> Refused:
-    return Refused(
+def unknown_model(model: str) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         404,
         f"The model `{model}` does not exist or you do not have access to it.",
         code="model_not_found",
     )
 
 
-def unknown_parameter(name: str) -> Refused:
-    return Refused(400, f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
+def unknown_parameter(name: str) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
+        400, f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name
+    )
 
 
-def unanswered(call_id: str) -> Refused:
-    return Refused(400, f"No tool output found for function call {call_id}.", param="input")
+def missing_output(call_id: str) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
+        400, f"No tool output found for function call {call_id}.", param="input"
+    )
 
 
-def no_call(call_id: str) -> Refused:
-    return Refused(
+def no_call(call_id: str) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         400,
         f"No tool call found for function call output with call_id {call_id}.",
         param="input",
     )
 
 
-def locked() -> Refused:
-    return Refused(
+def conversation_locked() -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         400,
         "Another process is currently operating on this conversation. Please retry in a few "
         "seconds.",
@@ -82,12 +86,14 @@ def locked() -> Refused:
     )
 
 
-def unknown_conversation(id: str, status: int) -> Refused:
-    return Refused(status, f"Conversation with id '{id}' not found.", param="conversation")
+def unknown_conversation(id: str, status: int) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
+        status, f"Conversation with id '{id}' not found.", param="conversation"
+    )
 
 
-def too_long() -> Refused:
-    return Refused(
+def too_long() -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         400,
         "Your input exceeds the context window of this model. Please adjust your input and try "
         "again.",
@@ -96,8 +102,8 @@ def too_long() -> Refused:
     )
 
 
-def bad_schema(name: str, why: str, index: int) -> Refused:
-    return Refused(
+def bad_schema(name: str, why: str, index: int) -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
         400,
         f"Invalid schema for function '{name}': {why}",
         code="invalid_function_parameters",

@@ -1,4 +1,4 @@
-"""What a model's server may do to whoever asks it: more than was asked, for longer, or elsewhere.
+"""Answers of a hostile model server: too large, too slow, endless, or redirected.
 
 Each is a handler that answers any request; `FakeOpenAI.hostile` takes one.
 """
@@ -19,8 +19,8 @@ KB = 1024
 _CREATED = {"type": "response.created", "response": {"id": "resp_hostile", "status": "in_progress"}}
 
 
-def moved(status: int, to: str) -> Hostile:
-    """Sends its callers to another host, which gets the body and whatever else comes with it."""
+def redirect(status: int, to: str) -> Hostile:
+    """Redirect callers to another host, which would get the body and the headers."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers={"Location": to})
@@ -35,8 +35,8 @@ def error_body(size: int) -> Hostile:
     return answer
 
 
-def packed(size: int) -> Hostile:
-    """A stream that is compressed, though nobody asked for that."""
+def compressed_stream(size: int) -> Hostile:
+    """Answer with a compressed stream that the client did not ask for."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         headers = {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.fakes.openai.errors import Refused, no_call, unanswered
+from tests.fakes.openai.errors import OpenAIErrorResponse, missing_output, no_call
 
 Json = dict[str, Any]
 PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
@@ -21,14 +21,15 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{next(_numbers):024d}"
 
 
-def taken(input: str | Sequence[Json]) -> list[Json]:
-    """What a request gave, as the API keeps it: with ids, a status, contents as lists."""
+def stored_items(input: str | Sequence[Json]) -> list[Json]:
+    """Return the items of a request as the API stores them: with ids, a status, contents as
+    lists."""
     if isinstance(input, str):
         input = [{"role": "user", "content": input}]
-    return [_taken(item, index) for index, item in enumerate(input)]
+    return [_stored_item(item, index) for index, item in enumerate(input)]
 
 
-def _taken(item: Json, index: int) -> Json:
+def _stored_item(item: Json, index: int) -> Json:
     kind = item.get("type", "message")
     item = {**item, "type": kind, "id": new_id(PREFIX.get(kind, "item"))}
     if kind == "message":
@@ -36,26 +37,28 @@ def _taken(item: Json, index: int) -> Json:
         item["status"] = "completed"
     elif kind in ("function_call", "function_call_output"):
         if not item.get("call_id"):
-            raise Refused(400, "Missing required parameter: 'call_id'.", param=f"input[{index}]")
+            raise OpenAIErrorResponse(
+                400, "Missing required parameter: 'call_id'.", param=f"input[{index}]"
+            )
         item["status"] = "completed"
     elif kind == "reasoning" and not item.get("encrypted_content"):
-        raise Refused(404, f"Item with id {item.get('id')!r} not found.", param="input")
+        raise OpenAIErrorResponse(404, f"Item with id {item.get('id')!r} not found.", param="input")
     elif kind not in ("reasoning", "compaction"):
-        raise Refused(400, f"Invalid value: {kind!r}.", param=f"input[{index}].type")
+        raise OpenAIErrorResponse(400, f"Invalid value: {kind!r}.", param=f"input[{index}].type")
     return item
 
 
 def _content(item: Json, index: int) -> list[Json]:
     role, content = item.get("role"), item.get("content")
     if role not in ("user", "assistant", "developer", "system"):
-        raise Refused(400, f"Invalid value: {role!r}.", param=f"input[{index}].role")
+        raise OpenAIErrorResponse(400, f"Invalid value: {role!r}.", param=f"input[{index}].role")
     kind = "output_text" if role == "assistant" else "input_text"
     if isinstance(content, str):
         content = [{"type": kind, "text": content}]
     allowed = {"output_text", "refusal"} if role == "assistant" else INPUT_PARTS
     for part in content or []:
         if part.get("type") not in allowed:
-            raise Refused(
+            raise OpenAIErrorResponse(
                 400, f"Invalid value: {part.get('type')!r}.", param=f"input[{index}].content"
             )
         if part["type"] == "output_text":
@@ -65,7 +68,7 @@ def _content(item: Json, index: int) -> list[Json]:
 
 
 def check_pairs(items: Iterable[Json]) -> None:
-    """Every call has its output, every output its call. Raises Refused."""
+    """Every call has its output, every output its call. Raises OpenAIErrorResponse."""
     calls: dict[str, bool] = {}
     for item in items:
         if item["type"] == "function_call":
@@ -76,7 +79,7 @@ def check_pairs(items: Iterable[Json]) -> None:
             calls[item["call_id"]] = True
     for call_id, answered in calls.items():
         if not answered:
-            raise unanswered(call_id)
+            raise missing_output(call_id)
 
 
 def text_of(item: Json) -> str:
@@ -87,16 +90,16 @@ def text_of(item: Json) -> str:
     return texts[-1] if texts else ""
 
 
-def heard(items: Sequence[Json]) -> str:
-    """What the model answers: the last user's message, or the last tool output after it."""
+def text_to_answer(items: Sequence[Json]) -> str:
+    """Return the text to answer: the last user's message, or the last tool output after it."""
     for item in reversed(items):
         if item["type"] == "function_call_output" or item.get("role") == "user":
             return text_of(item)
     return ""
 
 
-def torn(value: object) -> bool:
-    """Whether a half of a surrogate pair stands in its JSON text: the package's types refuse it."""
+def has_lone_surrogate(value: object) -> bool:
+    """Tell whether its JSON text has half a surrogate pair, which the package's types refuse."""
     return _HALF.search(json.dumps(value, ensure_ascii=False)) is not None
 
 

@@ -10,9 +10,15 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes.openai import code
-from tests.fakes.openai.errors import Refused, locked, too_long, unknown_model, unknown_parameter
+from tests.fakes.openai.errors import (
+    OpenAIErrorResponse,
+    conversation_locked,
+    too_long,
+    unknown_model,
+    unknown_parameter,
+)
 from tests.fakes.openai.events import events_of, output_of, response_of, usage_of
-from tests.fakes.openai.items import check_pairs, heard, taken, tokens
+from tests.fakes.openai.items import check_pairs, stored_items, text_to_answer, tokens
 from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
@@ -36,7 +42,7 @@ class Creation:
         self._check()
         self._conversation = "" if state.forgets else str(body.get("conversation") or "")
         self._lock()
-        self._input = taken(body.get("input", []))
+        self._input = stored_items(body.get("input", []))
         before = state.conversation(self._conversation).items if self._conversation else []
         self._context = [*before, *self._input]
         check_pairs(self._context)
@@ -44,12 +50,12 @@ class Creation:
         if not state.check_size(self._context, body.get("truncation") == "auto"):
             raise too_long()
         self._container = code.container_of(state, body)
-        chosen = self._chosen(heard(self._context))
+        chosen = self._choose_script(text_to_answer(self._context))
         self.script = chosen.within(body.get("max_output_tokens"))
         self._response: Json = {}
         self._ended = False
 
-    def _chosen(self, said: str) -> Script:
+    def _choose_script(self, said: str) -> Script:
         if self._container is None:
             return self._state.scripts.choose(said)
         return self._state.code.choose(said, Script(text="done"))
@@ -60,17 +66,19 @@ class Creation:
             if name not in FIELDS or name in state.rejects:
                 raise unknown_parameter(name)
         if "model" not in body:
-            raise Refused(400, "Missing required parameter: 'model'.", param="model")
+            raise OpenAIErrorResponse(400, "Missing required parameter: 'model'.", param="model")
         if body["model"] not in state.models:
             raise unknown_model(body["model"])
         if "input" not in body:
-            raise Refused(400, "Missing required parameter: 'input'.", param="input")
+            raise OpenAIErrorResponse(400, "Missing required parameter: 'input'.", param="input")
         if body.get("conversation") and body.get("previous_response_id"):
-            raise Refused(400, "Mutually exclusive parameters.", param="previous_response_id")
+            raise OpenAIErrorResponse(
+                400, "Mutually exclusive parameters.", param="previous_response_id"
+            )
         check_tools(body.get("tools", []))
         check_choice(body.get("tool_choice"), body.get("tools", []))
         if state.blind and "input_image" in json.dumps(body["input"]):
-            raise Refused(400, "Invalid value: 'input_image'.", param="input")
+            raise OpenAIErrorResponse(400, "Invalid value: 'input_image'.", param="input")
 
     def _lock(self) -> None:
         name = self._conversation
@@ -79,15 +87,15 @@ class Creation:
         self._state.conversation(name)
         if self._state.locked.get(name, 0) > 0:
             self._state.locked[name] -= 1
-            raise locked()
+            raise conversation_locked()
         if name in self._state.busy:
-            raise locked()
+            raise conversation_locked()
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         script = self.script
         if script.status:
             message = script.message or "The server had an error."
-            raise Refused(
+            raise OpenAIErrorResponse(
                 script.status, message, code=script.code, param=script.param, headers=script.headers
             )
         seen = tokens(self._context)
@@ -107,14 +115,14 @@ class Creation:
         if self._container is None:
             return output_of(self.script)
         runs = code.runs_of(self._body, self.script)
-        ran, cited = code.items_of(self._container, runs, heard(self._context))
+        ran, cited = code.items_of(self._container, runs, text_to_answer(self._context))
         return output_of(self.script, ran, cited)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if not self._body.get("stream"):
             await asyncio.sleep(self.script.seconds)
             self._commit("commit")
-            return web.json_response(self._state.emit("response", self._shown()))
+            return web.json_response(self._state.emit("response", self._visible_response()))
         stream = EventStream(self._state, request, "event")
         if self._body.get("store", True):
             self._state.responses[self._response["id"]] = {
@@ -127,17 +135,17 @@ class Creation:
             raise
         return stream.response
 
-    def _shown(self) -> Json:
-        return code.shown(self._response, self._body.get("include") or ())
+    def _visible_response(self) -> Json:
+        return code.filter_outputs(self._response, self._body.get("include") or ())
 
     async def _stream(self, stream: EventStream) -> None:
         script, pieces = self.script, 0
         if script.held:
             await self._state.release.wait()
-        events = list(events_of(self._shown(), script.piece))
+        events = list(events_of(self._visible_response(), script.piece))
         pause = script.seconds / len(events)
         if script.fail == "lost":
-            await self._state.failing()
+            await self._state.count_failure()
             raise Cut
         for event in events:
             await asyncio.sleep(pause)
@@ -155,7 +163,7 @@ class Creation:
     async def _fail(self, stream: EventStream, script: Script, number: int) -> None:
         if script.fail in ("no_terminal", "failed"):
             return
-        await self._state.failing()
+        await self._state.count_failure()
         if script.fail == "drop":
             raise Cut
         if script.fail == "hang":
@@ -194,8 +202,8 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
 
 def retrieve(state: State, id: str, include: Sequence[str] = ()) -> Json:
     if id not in state.responses:
-        raise Refused(404, f"Response with id '{id}' not found.")
-    return state.emit("response", code.shown(state.responses[id], include))
+        raise OpenAIErrorResponse(404, f"Response with id '{id}' not found.")
+    return state.emit("response", code.filter_outputs(state.responses[id], include))
 
 
 def delete(state: State, id: str) -> Any:

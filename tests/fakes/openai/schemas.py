@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.fakes.openai.errors import Refused, bad_schema
+from tests.fakes.openai.errors import OpenAIErrorResponse, bad_schema
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
-    """Raises Refused for the first tool that the API would refuse."""
+    """Raises OpenAIErrorResponse for the first tool that the API would refuse."""
     for index, tool in enumerate(tools):
         if tool.get("type") == "code_interpreter":
             _code_interpreter(tool, index)
@@ -20,9 +20,11 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
         function = tool.get("function", tool)
         name = str(function.get("name", ""))
         if tool.get("type") != "function":
-            raise Refused(400, f"Unknown tool type {tool.get('type')!r}.", param=f"tools[{index}]")
+            raise OpenAIErrorResponse(
+                400, f"Unknown tool type {tool.get('type')!r}.", param=f"tools[{index}]"
+            )
         if not NAME.fullmatch(name):
-            raise Refused(400, f"Invalid name {name!r}.", param=f"tools[{index}].name")
+            raise OpenAIErrorResponse(400, f"Invalid name {name!r}.", param=f"tools[{index}].name")
         schema = function.get("parameters")
         if not isinstance(schema, dict) or schema.get("type") != "object":
             raise bad_schema(name, "schema must be a JSON Schema of 'type: \"object\"'.", index)
@@ -31,9 +33,9 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
-    """A forced built-in tool must be among the tools. Raises Refused."""
+    """A forced built-in tool must be among the tools. Raises OpenAIErrorResponse."""
     if isinstance(choice, Mapping) and choice.get("type") not in {t.get("type") for t in tools}:
-        raise Refused(
+        raise OpenAIErrorResponse(
             400,
             f"Tool choice {choice.get('type')!r} not found in 'tools' parameter.",
             param="tool_choice",
@@ -45,7 +47,7 @@ def _code_interpreter(tool: Mapping[str, Any], index: int) -> None:
     if isinstance(container, Mapping) and container.get("type") == "auto":
         return
     if not isinstance(container, str) or not container:
-        raise Refused(
+        raise OpenAIErrorResponse(
             400,
             f"Missing required parameter: 'tools[{index}].container'.",
             code="missing_required_parameter",

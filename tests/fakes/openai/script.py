@@ -1,11 +1,11 @@
-"""What the fake is to answer, told beforehand."""
+"""Scripts: the answers that a test prepares for the fake."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tests.fakes.openai.errors import Refused
+from tests.fakes.openai.errors import OpenAIErrorResponse
 from tests.fakes.openai.items import tokens
 
 LEAST_OUTPUT = 16
@@ -81,7 +81,7 @@ class Script:
         if most is None:
             return self
         if not isinstance(most, int) or isinstance(most, bool) or most < LEAST_OUTPUT:
-            raise Refused(
+            raise OpenAIErrorResponse(
                 400, "Invalid 'max_output_tokens': integer below minimum value.",
                 code="integer_below_min_value", param="max_output_tokens",
             )  # fmt: skip
@@ -116,7 +116,7 @@ class Scripts:
         return otherwise or Script(text=f"You said: {heard}")
 
 
-def loaded(row: dict[str, Any]) -> Script:
+def script_from_json(row: dict[str, Any]) -> Script:
     """A script from JSON."""
     calls = tuple((name, arguments) for name, arguments in row.pop("calls", ()))
     return Script(calls=calls, **row)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from tests.fakes.openai import chat, containers, control, conversations, responses
-from tests.fakes.openai.errors import Refused, no_endpoint, unknown_model, wrong_key
-from tests.fakes.openai.items import torn
+from tests.fakes.openai.errors import OpenAIErrorResponse, no_endpoint, unknown_model, wrong_key
+from tests.fakes.openai.items import has_lone_surrogate
 from tests.fakes.openai.state import Json, Request, State
 from tests.fakes.openai.writing import Cut, cut
 
@@ -64,14 +64,14 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     if state.slow:
         await state.release.wait()
     try:
-        if torn(body):
-            raise Refused(400, "We could not parse the JSON body of your request.")
+        if has_lone_surrogate(body):
+            raise OpenAIErrorResponse(400, "We could not parse the JSON body of your request.")
         if state.ill:
-            raise Refused(state.ill, "The server is not well.")
+            raise OpenAIErrorResponse(state.ill, "The server is not well.")
         if state.key and request.headers.get("authorization") != f"Bearer {state.key}":
             raise wrong_key()
         return await handler(request)
-    except Refused as refused:
+    except OpenAIErrorResponse as refused:
         state.emit("error", refused.body["error"])
         answer = refused.answer()
         answer.headers["x-request-id"] = "req_refused"

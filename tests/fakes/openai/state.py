@@ -1,4 +1,4 @@
-"""What the fake knows: conversations, responses, what it was asked, and how it is to behave."""
+"""The state of the fake: conversations, responses, received requests, and its switches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.openai.errors import Refused, unknown_conversation
+from tests.fakes.openai.errors import OpenAIErrorResponse, unknown_conversation
 from tests.fakes.openai.hostile import Hostile
-from tests.fakes.openai.items import new_id, tokens, torn
+from tests.fakes.openai.items import has_lone_surrogate, new_id, tokens
 from tests.fakes.openai.script import Script, Scripts
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Conversation:
     items: list[Json] = field(default_factory=list)
     created_at: int = field(default_factory=lambda: int(time.time()))
 
-    def shown(self) -> Json:
+    def to_json(self) -> Json:
         return {
             "id": self.id,
             "object": "conversation",
@@ -106,21 +106,23 @@ class State:
 
     def new_conversation(self, metadata: dict[str, str]) -> Conversation:
         if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
-            raise Refused(400, "Invalid 'metadata'.", param="metadata")
+            raise OpenAIErrorResponse(400, "Invalid 'metadata'.", param="metadata")
         made = Conversation(new_id("conv"), metadata)
         self.conversations[made.id] = made
         return made
 
     def check_words(self, items: object) -> None:
         if self.taboo and self.taboo in json.dumps(items):
-            raise Refused(400, "Your prompt was flagged.", code="invalid_prompt", param="input")
+            raise OpenAIErrorResponse(
+                400, "Your prompt was flagged.", code="invalid_prompt", param="input"
+            )
 
     def check_size(self, items: Sequence[Json], truncates: bool) -> bool:
         """Whether it fits; with truncation it is made to."""
         return truncates or tokens(items) <= self.context
 
     def emit(self, kind: str, value: Json) -> Json:
-        if self.keep and not torn(value):
+        if self.keep and not has_lone_surrogate(value):
             self.emitted.append((kind, value))
         return value
 
@@ -129,17 +131,17 @@ class State:
         async with self.changed:
             self.changed.notify_all()
 
-    async def until(self, reached: Callable[[], bool]) -> None:
+    async def wait_until(self, reached: Callable[[], bool]) -> None:
         async with self.changed:
             await self.changed.wait_for(reached)
 
-    async def failing(self) -> None:
-        """A script has come to its failure."""
+    async def count_failure(self) -> None:
+        """Count a script that reached its failure."""
         self.failures += 1
         await self.change()
 
-    async def failed(self, times: int = 1) -> None:
-        await self.until(lambda: self.failures >= times)
+    async def wait_for_failures(self, times: int = 1) -> None:
+        await self.wait_until(lambda: self.failures >= times)
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -160,6 +162,6 @@ class State:
         """What comes of code, request by request; without one the fake's Python runs it."""
         self.code.add(*scripts)
 
-    def asked(self, path: str, method: str = "POST") -> list[Json]:
-        """The bodies of the requests to that path, in order."""
+    def request_bodies(self, path: str, method: str = "POST") -> list[Json]:
+        """Return the bodies of the requests to that path, in order."""
         return [r.body for r in self.requests if r.path == path and r.method == method]

@@ -45,7 +45,7 @@ def check(kind: str, value: dict[str, Any]) -> None:
         return
     model = _events()[value["type"]] if kind == "event" else KINDS[kind]
     read = model.model_validate_json(json.dumps(value), strict=True)
-    _known(read)
+    _check_known_fields(read)
 
 
 def fits(path: str, body: dict[str, Any]) -> None:
@@ -86,11 +86,11 @@ def _events() -> dict[str, type[BaseModel]]:
     }
 
 
-def _known(value: object) -> None:
+def _check_known_fields(value: object) -> None:
     if isinstance(value, BaseModel):
         assert not value.model_extra, (type(value).__name__, value.model_extra)
         for field in value.model_fields_set:
-            _known(getattr(value, field))
+            _check_known_fields(getattr(value, field))
     elif isinstance(value, list):
         for one in value:
-            _known(one)
+            _check_known_fields(one)

@@ -8,10 +8,10 @@ from .records import (
     SIGNING_SECRET,
     TEAM,
     Json,
-    Place,
     Post,
-    Refused,
-    Someone,
+    SlackChannel,
+    SlackErrorResponse,
+    SlackPerson,
 )
 from .server import FakeSlack
 
@@ -24,8 +24,8 @@ __all__ = [
     "TEAM",
     "FakeSlack",
     "Json",
-    "Place",
     "Post",
-    "Refused",
-    "Someone",
+    "SlackChannel",
+    "SlackErrorResponse",
+    "SlackPerson",
 ]

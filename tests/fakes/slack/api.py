@@ -13,7 +13,7 @@ from tests.fakes.gate import Gate
 from . import chat, files, reads, reference, streams, views
 from .faults import Fault, Faults
 from .limits import Limits
-from .records import APP_TOKEN, BOT_TOKEN, Json, Refused
+from .records import APP_TOKEN, BOT_TOKEN, Json, SlackErrorResponse
 from .workspace import Workspace
 
 Method = Callable[[Workspace, Json], Json]
@@ -105,12 +105,12 @@ class WebApi:
             if fault and fault.how != "lost":
                 raise _refusal(fault)
             body = self._run(method, await _arguments(request), _token(request))
-        except Refused as refused:
+        except SlackErrorResponse as refused:
             if refused.status == 429:
                 self.refusals[method] += 1
             if refused.status < 500:
                 self._check_name(method, refused.error, fault)
-            return _refused(refused)
+            return _error_response(refused)
         if fault:
             return _cut(request)
         headers = {"x-oauth-scopes": ",".join(self.scopes)}
@@ -120,21 +120,21 @@ class WebApi:
         self.log.append((method, args))
         if method == "apps.connections.open":
             if token != APP_TOKEN:
-                raise Refused("invalid_auth")
+                raise SlackErrorResponse("invalid_auth")
             return {"url": self.connect()}
         if token != self.token:
-            raise Refused("invalid_auth")
+            raise SlackErrorResponse("invalid_auth")
         if self.revoked:
-            raise Refused("token_revoked")
+            raise SlackErrorResponse("token_revoked")
         run, required = {**WRITES, **READS, **REACTIONS}.get(method, (None, ()))
         if run is None:
-            raise Refused("unknown_method")
+            raise SlackErrorResponse("unknown_method")
         if args.pop("_json", False) and method in READS:
-            raise Refused("invalid_arguments")
-        if needed(method, str(args.get("channel", ""))) in self.without:
-            raise Refused("missing_scope")
+            raise SlackErrorResponse("invalid_arguments")
+        if required_scope(method, str(args.get("channel", ""))) in self.without:
+            raise SlackErrorResponse("missing_scope")
         if any(args.get(name) in (None, "") for name in required if name != "status"):
-            raise Refused("invalid_arguments")
+            raise SlackErrorResponse("invalid_arguments")
         self.limits.check(method, str(args.get("channel", "")))
         return run(self.workspace, args)
 
@@ -144,7 +144,7 @@ class WebApi:
             self.workspace.complaints.append(f"{method} never says {error}")
 
 
-def needed(method: str, channel: str) -> str:
+def required_scope(method: str, channel: str) -> str:
     """The scope of a method that not every app has (each method's page)."""
     if method == "conversations.open":
         return "im:write"
@@ -168,15 +168,15 @@ async def _arguments(request: web.Request) -> Json:
     return {k: json.loads(v) if k in _JSON_FIELDS else v for k, v in form.items()}
 
 
-def _refusal(fault: Fault) -> Refused:
+def _refusal(fault: Fault) -> SlackErrorResponse:
     if fault.how == "429":
-        return Refused("ratelimited", 429, fault.retry_after)
+        return SlackErrorResponse("ratelimited", 429, fault.retry_after)
     if fault.how.isdigit():
-        return Refused("internal_error", int(fault.how))
-    return Refused(fault.error)
+        return SlackErrorResponse("internal_error", int(fault.how))
+    return SlackErrorResponse(fault.error)
 
 
-def _refused(refused: Refused) -> web.Response:
+def _error_response(refused: SlackErrorResponse) -> web.Response:
     if refused.status >= 500:
         return web.Response(status=refused.status, text="upstream error")
     headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .records import Json, Refused
+from .records import Json, SlackErrorResponse
 
 TEXT = 4_000
 """Bytes of `text`, also beside blocks: chat.update says so on its page and counts bytes
@@ -53,13 +53,13 @@ def size(text: str) -> int:
 
 
 def check_message(blocks: list[Json], method: str) -> None:
-    """Raises Refused with what this method says of it."""
+    """raises SlackErrorResponse with what this method says of it."""
     if len(blocks) > BLOCKS and method in TOO_MANY:
-        raise Refused("msg_blocks_too_many")
+        raise SlackErrorResponse("msg_blocks_too_many")
     _check(blocks, _MESSAGE_BLOCKS, BLOCKS, "invalid_blocks")
     markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
     if markdown > MARKDOWN or weight(blocks) > MESSAGE:
-        raise Refused(TOO_LONG.get(method, "msg_blocks_too_long"))
+        raise SlackErrorResponse(TOO_LONG.get(method, "msg_blocks_too_long"))
 
 
 def weight(blocks: list[Json]) -> int:
@@ -82,82 +82,82 @@ def _texts(part: Any) -> Iterator[str]:
 def check_view(view: Json) -> None:
     _check(view.get("blocks", []), _VIEW_BLOCKS, VIEW_BLOCKS, "invalid_arguments")
     if view.get("type") not in ("modal", "home"):
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     if view["type"] == "modal":
         try:
             _check_text(view.get("title", {}), MODAL_TITLE, "plain_text")
-        except Refused:
-            raise Refused("invalid_arguments") from None
+        except SlackErrorResponse:
+            raise SlackErrorResponse("invalid_arguments") from None
         if any(block["type"] == "input" for block in view["blocks"]) and "submit" not in view:
-            raise Refused("invalid_arguments")
+            raise SlackErrorResponse("invalid_arguments")
     if size(view.get("private_metadata", "")) > METADATA:
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
 
 
 def _check(blocks: list[Json], allowed: set[str], most: int, error: str) -> None:
     ids = [block["block_id"] for block in blocks if block.get("block_id")]
     if len(blocks) > most or len(ids) != len(set(ids)) or any(size(id) > NAME for id in ids):
-        raise Refused(error)
+        raise SlackErrorResponse(error)
     for block in blocks:
         if block.get("type") not in allowed:
-            raise Refused(error)
+            raise SlackErrorResponse(error)
         if check := _CHECKS.get(block["type"]):
             try:
                 check(block)
-            except Refused:
-                raise Refused(error) from None
+            except SlackErrorResponse:
+                raise SlackErrorResponse(error) from None
 
 
 def _section(block: Json) -> None:
     if "text" not in block and "fields" not in block:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     if "text" in block:
         _check_text(block["text"], SECTION)
     for field in block.get("fields", []):
         _check_text(field, FIELD)
     if len(block.get("fields", [])) > FIELDS:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
 
 
 def _markdown(block: Json) -> None:
     if not isinstance(block.get("text"), str) or not block["text"]:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
 
 
 def _context(block: Json) -> None:
     if not 1 <= len(block["elements"]) <= CONTEXT:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     for element in block["elements"]:
         _check_text(element, FIELD)
 
 
 def _actions(block: Json) -> None:
     if not 1 <= len(block["elements"]) <= BUTTONS:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     ids = [element["action_id"] for element in block["elements"]]
     if len(ids) != len(set(ids)):
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     for element in block["elements"]:
         if element["type"] != "button":
-            raise Refused("invalid_blocks")
+            raise SlackErrorResponse("invalid_blocks")
         _check_text(element["text"], BUTTON, "plain_text")
         if size(element["action_id"]) > NAME or size(element.get("value", "")) > BUTTON_VALUE:
-            raise Refused("invalid_blocks")
+            raise SlackErrorResponse("invalid_blocks")
         if element.get("style", "primary") not in ("primary", "danger"):
-            raise Refused("invalid_blocks")
+            raise SlackErrorResponse("invalid_blocks")
 
 
 def _input(block: Json) -> None:
     _check_text(block["label"], LABEL, "plain_text")
     element = block["element"]
     if element["type"] == "static_select" and not 1 <= len(element["options"]) <= OPTIONS:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     for option in element.get("options", []):
         _check_text(option["text"], OPTION, "plain_text")
         if size(option["value"]) > OPTION_VALUE:
-            raise Refused("invalid_blocks")
+            raise SlackErrorResponse("invalid_blocks")
     if size(element.get("initial_value", "")) > INITIAL:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
 
 
 def _header(block: Json) -> None:
@@ -170,6 +170,6 @@ _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "act
 
 def _check_text(text: Json, limit: int, kind: str = "") -> None:
     if text.get("type") not in ((kind,) if kind else ("plain_text", "mrkdwn")):
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")
     if not isinstance(text.get("text"), str) or not 1 <= size(text["text"]) <= limit:
-        raise Refused("invalid_blocks")
+        raise SlackErrorResponse("invalid_blocks")

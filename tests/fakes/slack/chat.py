@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .blocks import TEXT, check_message, size
-from .records import BOT_USER, Json, Post, Refused
+from .records import BOT_USER, Json, Post, SlackErrorResponse
 from .workspace import Workspace
 
 
@@ -27,7 +27,7 @@ def post_message(workspace: Workspace, args: Json) -> Json:
 def post_ephemeral(workspace: Workspace, args: Json) -> Json:
     place = workspace.writable(args["channel"])
     if args["user"] not in place.members:
-        raise Refused("user_not_in_channel")
+        raise SlackErrorResponse("user_not_in_channel")
     post = workspace.new_bot_post(args["channel"], args.get("thread_ts", ""))
     post.seen_by = args["user"]
     _fill(workspace, post, args, "chat.postEphemeral")
@@ -39,9 +39,9 @@ def update(workspace: Workspace, args: Json) -> Json:
     workspace.writable(args["channel"], "channel_not_found", "is_inactive")
     post = workspace.post(args["channel"], args["ts"])
     if post.user != BOT_USER or post.seen_by:
-        raise Refused("cant_update_message")
+        raise SlackErrorResponse("cant_update_message")
     if workspace.open_stream(post):
-        raise Refused("streaming_state_conflict")
+        raise SlackErrorResponse("streaming_state_conflict")
     before = post.event()
     _fill(workspace, post, args, "chat.update")
     post.stream = None  # a person stopped it
@@ -59,7 +59,7 @@ def delete(workspace: Workspace, args: Json) -> Json:
     workspace.writable(args["channel"], "channel_not_found", "")
     post = workspace.post(args["channel"], args["ts"])
     if post.user != BOT_USER or post.seen_by:
-        raise Refused("cant_delete_message")
+        raise SlackErrorResponse("cant_delete_message")
     remove(workspace, post)
     return {"channel": post.channel, "ts": post.ts}
 
@@ -88,7 +88,7 @@ def remove(workspace: Workspace, post: Post) -> None:
 def add_reaction(workspace: Workspace, args: Json) -> Json:
     post = workspace.post(args["channel"], args["timestamp"])
     if args["name"] in post.reactions:
-        raise Refused("already_reacted")
+        raise SlackErrorResponse("already_reacted")
     post.reactions.add(args["name"])
     return {}
 
@@ -96,7 +96,7 @@ def add_reaction(workspace: Workspace, args: Json) -> Json:
 def remove_reaction(workspace: Workspace, args: Json) -> Json:
     post = workspace.post(args["channel"], args["timestamp"])
     if args["name"] not in post.reactions:
-        raise Refused("no_reaction")
+        raise SlackErrorResponse("no_reaction")
     post.reactions.remove(args["name"])
     return {}
 
@@ -105,11 +105,11 @@ def _fill(workspace: Workspace, post: Post, args: Json, method: str) -> None:
     text, blocks = args.get("text", ""), args.get("blocks")
     update = method == "chat.update"
     if not text and not blocks:
-        raise Refused("no_text")
+        raise SlackErrorResponse("no_text")
     if "markdown_text" in args:
-        raise Refused("markdown_text_conflict")
+        raise SlackErrorResponse("markdown_text_conflict")
     if size(text) > TEXT:
-        raise Refused("msg_too_long")
+        raise SlackErrorResponse("msg_too_long")
     check_message(blocks or [], method)
     if metadata := args.get("metadata"):
         post.metadata = check_metadata(metadata)
@@ -123,9 +123,9 @@ def _fill(workspace: Workspace, post: Post, args: Json, method: str) -> None:
 
 def check_metadata(metadata: Json) -> Json:
     if set(metadata) != {"event_type", "event_payload"}:
-        raise Refused("invalid_metadata_format")
+        raise SlackErrorResponse("invalid_metadata_format")
     if any(isinstance(value, dict | list) for value in metadata["event_payload"].values()):
-        raise Refused("invalid_metadata_schema")
+        raise SlackErrorResponse("invalid_metadata_schema")
     return metadata
 
 

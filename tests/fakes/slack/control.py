@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .records import Json, Place, Post, Someone
+from .records import Json, Post, SlackChannel, SlackPerson
 
 if TYPE_CHECKING:
     from .server import FakeSlack
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Control:
     def __init__(self, slack: FakeSlack) -> None:
         self._slack = slack
-        self._people: dict[str, Someone] = {}
-        self._places: dict[str, Place] = {}
+        self._people: dict[str, SlackPerson] = {}
+        self._places: dict[str, SlackChannel] = {}
 
     async def handle(self, request: web.Request) -> web.Response:
         body: Json = json.loads(await request.text() or "{}")
@@ -34,7 +34,7 @@ class Control:
         someone = self._someone(body["person"])
         place = self._place(body.get("channel", ""), someone)
         thread = self._post(body["thread"]) if body.get("thread") else None
-        return _told(self._slack.say(someone, place, body["text"], thread))
+        return _post_json(self._slack.say(someone, place, body["text"], thread))
 
     def _edit(self, body: Json) -> Json:
         self._slack.edit(self._post(body["post"]), body["text"])
@@ -57,12 +57,16 @@ class Control:
 
     def _answers(self, body: Json) -> Json:
         """The finished answers to `post`."""
-        return {"posts": [_told(post) for post in self._slack.answers(self._post(body["post"]))]}
+        return {
+            "posts": [
+                _post_json(post) for post in self._slack.finished_answers(self._post(body["post"]))
+            ]
+        }
 
     def _posts(self, body: Json) -> Json:
         """Everything that the bot posted and that stands."""
         return {"posts": [
-            _told(post) for place in self._slack.workspace.places
+            _post_json(post) for place in self._slack.workspace.places
             for post in self._slack.workspace.by_bot(place)
         ]}  # fmt: skip
 
@@ -75,12 +79,12 @@ class Control:
         self._slack.deliveries.drop()
         return {}
 
-    def _someone(self, name: str) -> Someone:
+    def _someone(self, name: str) -> SlackPerson:
         if name not in self._people:
             self._people[name] = self._slack.person(name)
         return self._people[name]
 
-    def _place(self, name: str, someone: Someone) -> Place:
+    def _place(self, name: str, someone: SlackPerson) -> SlackChannel:
         key = name or f"@{someone.name}"
         if key not in self._places:
             made = self._slack.channel(name, someone) if name else self._slack.dm(someone)
@@ -93,6 +97,7 @@ class Control:
         return self._slack.workspace.posts[channel, ts]
 
 
-def _told(post: Post) -> Json:
-    return {"post": f"{post.channel}:{post.ts}", "thread": post.thread_ts, "text": post.shown,
+def _post_json(post: Post) -> Json:
+    return {"post": f"{post.channel}:{post.ts}", "thread": post.thread_ts,
+            "text": post.visible_text,
             "buttons": list(post.buttons), "files": [file.name for file in post.files]}  # fmt: skip

@@ -149,19 +149,19 @@ class Deliveries:
         try:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
-                    self._acknowledged(json.loads(message.data))
+                    self._handle_ack(json.loads(message.data))
         finally:
-            self._gone(socket)
+            self._remove_socket(socket)
             self._transports.pop(socket, None)
         return socket
 
-    def _acknowledged(self, ack: Json) -> None:
+    def _handle_ack(self, ack: Json) -> None:
         delivery = self._waiting.get(ack.get("envelope_id", ""))
         if delivery is not None:
             delivery.acknowledge(ack.get("payload"))
             self.on_ack(delivery)
 
-    def _gone(self, socket: web.WebSocketResponse) -> None:
+    def _remove_socket(self, socket: web.WebSocketResponse) -> None:
         if socket in self.sockets:
             self.sockets.remove(socket)
         if not self.sockets:
@@ -172,7 +172,7 @@ class Deliveries:
     def drop(self) -> None:
         """Cut every connection without a close frame, as a dead network does."""
         for socket in list(self.sockets):
-            self._gone(socket)
+            self._remove_socket(socket)
             if isinstance(transport := self._transports.get(socket), asyncio.Transport):
                 transport.abort()
 
@@ -183,16 +183,16 @@ class Deliveries:
         self._given_up = asyncio.Event()
 
     async def refresh(self) -> None:
-        """What Slack does every few hours: ask the app to connect anew, then close."""
+        """Ask the app to reconnect, then close, as Slack does every few hours."""
         for socket in list(self.sockets):
             await socket.send_json({"type": "disconnect", "reason": "refresh_requested"})
-            self._gone(socket)
+            self._remove_socket(socket)
 
-    async def connected(self) -> None:
+    async def wait_until_connected(self) -> None:
         await self._connected.wait()
 
-    async def settled(self) -> None:
-        """Until every event was acknowledged or given up."""
+    async def wait_for_deliveries(self) -> None:
+        """Wait until every event is acknowledged or given up."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 

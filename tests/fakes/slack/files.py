@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .records import BOT_USER, FileRecord, Json, Refused, file_json, new_id
+from .records import BOT_USER, FileRecord, Json, SlackErrorResponse, file_json, new_id
 from .workspace import Workspace
 
 _TYPES = {"csv": "text/csv", "png": "image/png", "txt": "text/plain", "html": "text/html",
@@ -19,7 +19,7 @@ def get_upload_url(workspace: Workspace, args: Json) -> Json:
 def complete_upload(workspace: Workspace, args: Json) -> Json:
     files = [workspace.files.get(entry["id"]) for entry in args["files"]]
     if not all(file and file.data for file in files):
-        raise Refused("file_not_found")
+        raise SlackErrorResponse("file_not_found")
     kept = [file for file in files if file]
     channel = args.get("channel_id", "")
     if channel:

@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from .blocks import TEXT, check_message, size
-from .records import BOT_ID, BOT_USER, Hook, Json, Post, Refused
+from .records import BOT_ID, BOT_USER, Hook, Json, Post, SlackErrorResponse
 from .workspace import Workspace
 
 USES, SECONDS = 5, 1800
@@ -21,7 +21,7 @@ def respond(workspace: Workspace, hook: Hook, body: Json) -> web.Response:
         return web.Response(status=400, text="no_text")
     try:
         check_message(body.get("blocks") or [], "chat.postMessage")
-    except Refused as refused:
+    except SlackErrorResponse as refused:
         return web.Response(status=400, text=refused.error)
     if size(body.get("text", "")) > TEXT:
         return web.Response(status=400, text="msg_too_long")

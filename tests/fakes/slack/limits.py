@@ -11,7 +11,7 @@ import math
 import time
 from collections import defaultdict, deque
 
-from .records import Refused
+from .records import SlackErrorResponse
 from .reference import METHOD_TIERS, TIERS
 
 _HISTORY = ("conversations.replies", "conversations.history")
@@ -30,7 +30,7 @@ class Limits:
         self._posts: dict[str, tuple[float, float]] = {}
 
     def check(self, method: str, channel: str) -> None:
-        """Raises Refused("ratelimited") with its Retry-After."""
+        """raises SlackErrorResponse("ratelimited") with its Retry-After."""
         if not self.on:
             return
         if method in POSTS:
@@ -47,7 +47,7 @@ class Limits:
         while calls and now - calls[0] > 60:
             calls.popleft()
         if len(calls) >= most:
-            raise Refused("ratelimited", 429, max(1, math.ceil(60 - (now - calls[0]))))
+            raise SlackErrorResponse("ratelimited", 429, max(1, math.ceil(60 - (now - calls[0]))))
         calls.append(now)
 
     def _check_channel(self, channel: str) -> None:
@@ -55,5 +55,5 @@ class Limits:
         tokens, at = self._posts.get(channel, (float(BURST), now))
         tokens = min(float(BURST), tokens + now - at)
         if tokens < 1:
-            raise Refused("ratelimited", 429, 1)
+            raise SlackErrorResponse("ratelimited", 429, 1)
         self._posts[channel] = (tokens - 1, now)

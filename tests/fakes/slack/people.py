@@ -1,4 +1,4 @@
-"""What people do in the fake workspace: say, edit, delete, click, type commands, fill modals."""
+"""Actions of people in the fake workspace: posts, edits, clicks, commands, modals."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ from .records import (
     FileRecord,
     Hook,
     Json,
-    Place,
     Post,
-    Someone,
+    SlackChannel,
+    SlackPerson,
     file_json,
     new_id,
-    redacted,
+    redact_file,
 )
 from .workspace import Workspace
 
 
-class People:
+class PeopleActions:
     def __init__(self, workspace: Workspace, deliveries: Deliveries) -> None:
         self.workspace = workspace
         self.deliveries = deliveries
 
-    def person(self, name: str, **details: Any) -> Someone:
-        """Someone new. `team`, `locale`, `tz`, `is_bot`, `guest` as in `Someone`."""
-        someone = Someone(new_id("U"), name, **details)
+    def person(self, name: str, **details: Any) -> SlackPerson:
+        """Someone new. `team`, `locale`, `tz`, `is_bot`, `guest` as in `SlackPerson`."""
+        someone = SlackPerson(new_id("U"), name, **details)
         self.workspace.people[someone.id] = someone
         return someone
 
-    def joins(self, name: str, **details: Any) -> Someone:
-        """Someone who joins the workspace now, as `person`."""
+    def join(self, name: str, **details: Any) -> SlackPerson:
+        """Let somebody join the workspace now; arguments as for `person`."""
         someone = self.person(name, **details)
         self._tell_of(someone, "team_join")
         return someone
 
-    def changes(self, someone: Someone, **details: Any) -> None:
-        """Their data changes: name, zone, guest, status…; a status alone raises the event too
+    def change_person(self, someone: SlackPerson, **details: Any) -> None:
+        """Change a person's data: name, zone, guest, status…; a status alone raises the event too
         (docs.slack.dev/reference/events/user_status_changed)."""
         for name, value in details.items():
             setattr(someone, name, value)
         self._tell_of(someone, "user_change")
 
-    def _tell_of(self, someone: Someone, event: str) -> None:
+    def _tell_of(self, someone: SlackPerson, event: str) -> None:
         if self.workspace.hears_of_people:
             user = user_json(someone, locale=False)
             at = self.workspace.clock.ts()
             self.event({"type": event, "user": user, "cache_ts": 0, "event_ts": at})
 
-    def channel(self, name: str, *members: Someone, bot: bool = True) -> Place:
+    def channel(self, name: str, *members: SlackPerson, bot: bool = True) -> SlackChannel:
         return self._place("C", name, "channel", members, bot)
 
-    def dm(self, someone: Someone) -> Place:
+    def dm(self, someone: SlackPerson) -> SlackChannel:
         return self._place("D", someone.name, "im", (someone,), True)
 
-    def group_dm(self, *members: Someone) -> Place:
+    def group_dm(self, *members: SlackPerson) -> SlackChannel:
         return self._place("G", "group", "mpim", members, True)
 
     def _place(
-        self, prefix: str, name: str, kind: Any, members: Sequence[Someone], bot: bool
-    ) -> Place:
+        self, prefix: str, name: str, kind: Any, members: Sequence[SlackPerson], bot: bool
+    ) -> SlackChannel:
         ids = {member.id for member in members} | ({BOT_USER} if bot else set())
-        place = Place(new_id(prefix), name, kind, ids)
+        place = SlackChannel(new_id(prefix), name, kind, ids)
         self.workspace.places[place.id] = place
         return place
 
     def say(
         self,
-        someone: Someone,
-        place: Place,
+        someone: SlackPerson,
+        place: SlackChannel,
         text: str,
         thread: Post | None = None,
         files: Sequence[tuple[str, str, bytes]] = (),
@@ -91,7 +91,7 @@ class People:
         post.files = [self._file(someone, *file) for file in files]
         post.attachments = list(attachments)
         self.workspace.add(post)
-        event = self._described(someone, place, post) | extra
+        event = self._message_event(someone, place, post) | extra
         self.event(event | ({"subtype": "file_share"} if files else {}), envelope)
         if MENTION in text and place.kind != "im":
             twin = {k: v for k, v in event.items() if k not in ("channel_type", "subtype")}
@@ -101,7 +101,7 @@ class People:
         return post
 
     def alert(
-        self, place: Place, blocks: Sequence[Json] = (), attachments: Sequence[Json] = (),
+        self, place: SlackChannel, blocks: Sequence[Json] = (), attachments: Sequence[Json] = (),
         thread: Post | None = None, files: Sequence[tuple[str, str, bytes]] = (), text: str = "",
     ) -> Post:  # fmt: skip
         """Another app posts: its `text` is mostly empty, and what it says stands beside it
@@ -113,11 +113,11 @@ class People:
         post.attachments = list(attachments)
         post.files = [self._file(robot, *file) for file in files]
         self.workspace.add(post)
-        event = self._described(robot, place, post)
+        event = self._message_event(robot, place, post)
         self.event(event | {"subtype": "bot_message", "username": "Alerts"})
         return post
 
-    def _described(self, someone: Someone, place: Place, post: Post) -> Json:
+    def _message_event(self, someone: SlackPerson, place: SlackChannel, post: Post) -> Json:
         event = post.event() | {"channel": place.id, "channel_type": place.kind}
         event |= {"event_ts": post.ts, "team": someone.team, "client_msg_id": new_id("msg-")}
         if someone.team != TEAM:
@@ -127,14 +127,14 @@ class People:
         if post.files:
             shared, origin = place.shared_with_strangers, self.workspace.origin
             event["files"] = [
-                redacted(file) if shared else file_json(file, origin) for file in post.files
+                redact_file(file) if shared else file_json(file, origin) for file in post.files
             ]
         if post.thread_ts:
             root = self.workspace.posts[place.id, post.thread_ts]
             event["parent_user_id"] = root.user
         return event
 
-    def _file(self, someone: Someone, name: str, mimetype: str, data: bytes) -> FileRecord:
+    def _file(self, someone: SlackPerson, name: str, mimetype: str, data: bytes) -> FileRecord:
         file = FileRecord(new_id("F"), name, mimetype, data, someone.id, shared=True)
         self.workspace.files[file.id] = file
         return file
@@ -165,7 +165,7 @@ class People:
         """Delete a post, one's own or (as an admin) the bot's."""
         chat.remove(self.workspace, post)
 
-    def stop(self, someone: Someone, place: Place, thread_ts: str) -> Delivery:
+    def stop(self, someone: SlackPerson, place: SlackChannel, thread_ts: str) -> Delivery:
         """Press the native stop button: it is there only while the session says `processing`,
         which stays so until the app changes it (reference/events/agent_session_stopped)."""
         if self.workspace.sessions.get((place.id, thread_ts)) != "processing":
@@ -177,7 +177,7 @@ class People:
             "event_ts": self.workspace.clock.ts(),
         })  # fmt: skip
 
-    def stop_streams(self, place: Place, thread_ts: str) -> list[str]:
+    def stop_streams(self, place: SlackChannel, thread_ts: str) -> list[str]:
         """What the button does to open streams; the event may still be lost on its way."""
         streams = [post for post in self.workspace.thread(place.id, thread_ts)
                    if post.stream is not None]  # fmt: skip
@@ -186,14 +186,16 @@ class People:
                 post.stream.stopped = True
         return [post.ts for post in streams]
 
-    def opens_home(self, someone: Someone, tab: str = "home") -> Delivery:
+    def open_home(self, someone: SlackPerson, tab: str = "home") -> Delivery:
         place = next((p for p in self.workspace.places.values()
                       if p.kind == "im" and someone.id in p.members), None)  # fmt: skip
         return self.event({"type": "app_home_opened", "user": someone.id, "tab": tab,
                            "channel": place.id if place else "D0NONE",
                            "event_ts": self.workspace.clock.ts()})  # fmt: skip
 
-    def click(self, someone: Someone, post: Post, label: str, lies: Json | None = None) -> Delivery:
+    def click(
+        self, someone: SlackPerson, post: Post, label: str, lies: Json | None = None
+    ) -> Delivery:
         button = post.buttons[label]
         return self._interact(someone, {
             "type": "block_actions", "trigger_id": self.workspace.trigger(),
@@ -205,7 +207,7 @@ class People:
                          "action_ts": self.workspace.clock.ts()}],
         }, lies)  # fmt: skip
 
-    def shortcut(self, someone: Someone, post: Post, callback_id: str) -> Delivery:
+    def shortcut(self, someone: SlackPerson, post: Post, callback_id: str) -> Delivery:
         return self._interact(someone, {
             "type": "message_action", "callback_id": callback_id, "message": post.event(),
             "trigger_id": self.workspace.trigger(), "channel": {"id": post.channel},
@@ -213,7 +215,7 @@ class People:
         })  # fmt: skip
 
     def submit(
-        self, someone: Someone, view: Json, values: dict[str, str], lies: Json | None = None
+        self, someone: SlackPerson, view: Json, values: dict[str, str], lies: Json | None = None
     ) -> Delivery:
         """Fill a modal: block id → what is typed or chosen."""
         state = {}
@@ -230,7 +232,12 @@ class People:
         }, lies)  # fmt: skip
 
     def command(
-        self, someone: Someone, place: Place, command: str, text: str, lies: Json | None = None
+        self,
+        someone: SlackPerson,
+        place: SlackChannel,
+        command: str,
+        text: str,
+        lies: Json | None = None,
     ) -> Delivery:
         return self.deliveries.send("slash_commands", {
             "command": command, "text": text, "user_id": someone.id, "user_name": someone.name,
@@ -240,7 +247,7 @@ class People:
             "is_enterprise_install": "false",
         } | (lies or {}))  # fmt: skip
 
-    def _interact(self, someone: Someone, payload: Json, lies: Json | None = None) -> Delivery:
+    def _interact(self, someone: SlackPerson, payload: Json, lies: Json | None = None) -> Delivery:
         channel = payload.get("channel", {}).get("id", "")
         told = payload | {
             "team": {"id": TEAM, "domain": "ponte"}, "api_app_id": APP_ID, "enterprise": None,
@@ -251,7 +258,7 @@ class People:
             told["response_url"] = self._response_url(channel, someone)
         return self.deliveries.send("interactive", told | (lies or {}))
 
-    def _response_url(self, channel: str, someone: Someone, command: bool = False) -> str:
+    def _response_url(self, channel: str, someone: SlackPerson, command: bool = False) -> str:
         id = new_id("hook-")
         self.workspace.hooks[id] = Hook(channel, someone.id, command)
         return f"{self.workspace.origin}/response/{id}"

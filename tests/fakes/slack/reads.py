@@ -8,13 +8,13 @@ from .records import (
     BOT_USER,
     TEAM,
     Json,
-    Place,
     Post,
-    Refused,
-    Someone,
+    SlackChannel,
+    SlackErrorResponse,
+    SlackPerson,
     file_json,
     new_id,
-    redacted,
+    redact_file,
 )
 from .workspace import Workspace
 
@@ -32,7 +32,7 @@ def auth_test(workspace: Workspace, args: Json) -> Json:
 def users_info(workspace: Workspace, args: Json) -> Json:
     someone = workspace.people.get(args["user"])
     if someone is None:
-        raise Refused("user_not_found")
+        raise SlackErrorResponse("user_not_found")
     return {"user": user_json(someone, _is_true(args.get("include_locale")))}
 
 
@@ -44,12 +44,12 @@ def users_list(workspace: Workspace, args: Json) -> Json:
     """
     limit, everyone = args.get("limit"), list(workspace.people.values())
     if limit is None and len(everyone) > UNLIMITED_LIST:
-        raise Refused("limit_required")
+        raise SlackErrorResponse("limit_required")
     size = int(limit or len(everyone))
     if not 1 <= size <= LARGEST_PAGE:
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     if size > workspace.largest_page:
-        raise Refused("limit_required")
+        raise SlackErrorResponse("limit_required")
     start = _list_start(workspace, str(args.get("cursor") or ""))
     page, rest = everyone[start : start + size], everyone[start + size :]
     cursor = f"{_CURSOR}{rest[0].id}" if rest else ""
@@ -62,11 +62,11 @@ def _list_start(workspace: Workspace, cursor: str) -> int:
         return 0
     ids = list(workspace.people)
     if not cursor.startswith(_CURSOR) or cursor.removeprefix(_CURSOR) not in ids:
-        raise Refused("invalid_cursor")
+        raise SlackErrorResponse("invalid_cursor")
     return ids.index(cursor.removeprefix(_CURSOR))
 
 
-def user_json(someone: Someone, locale: bool = True) -> Json:
+def user_json(someone: SlackPerson, locale: bool = True) -> Json:
     """A user object as methods and events carry it (docs.slack.dev/reference/objects/user-object).
 
     A single-channel guest is marked as restricted too (zulip/zulip/pull/13349). `is_stranger` is
@@ -104,7 +104,7 @@ def replies(workspace: Workspace, args: Json) -> Json:
     place = workspace.writable(args["channel"], "channel_not_found", "")
     posts = workspace.thread(args["channel"], args["ts"])
     if not posts:
-        raise Refused("thread_not_found")
+        raise SlackErrorResponse("thread_not_found")
     root = [post for post in posts if post.ts == args["ts"]]
     rest = _window([post for post in posts if post.ts != args["ts"]], args)
     return _page(workspace, place, root + rest, args)
@@ -121,18 +121,18 @@ def open_direct(workspace: Workspace, args: Json) -> Json:
     """The same one each time; with one person here."""
     users = str(args.get("users") or "").split(",")
     if users == [""]:
-        raise Refused("users_list_not_supplied")
+        raise SlackErrorResponse("users_list_not_supplied")
     if len(users) > 1:
-        raise Refused("too_many_users")
+        raise SlackErrorResponse("too_many_users")
     someone = workspace.people.get(users[0])
     if someone is None:
-        raise Refused("user_not_found")
+        raise SlackErrorResponse("user_not_found")
     if someone.deactivated:
-        raise Refused("user_disabled")
+        raise SlackErrorResponse("user_disabled")
     for place in workspace.places.values():
         if place.kind == "im" and someone.id in place.members:
             return {"no_op": True, "already_open": True, "channel": {"id": place.id}}
-    place = Place(new_id("D"), someone.name, "im", {someone.id, BOT_USER})
+    place = SlackChannel(new_id("D"), someone.name, "im", {someone.id, BOT_USER})
     workspace.places[place.id] = place
     return {"channel": {"id": place.id}}
 
@@ -147,7 +147,7 @@ def members(workspace: Workspace, args: Json) -> Json:
     place = workspace.place(args["channel"])
     limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
     if not 1 <= limit <= 1000:
-        raise Refused("invalid_limit")
+        raise SlackErrorResponse("invalid_limit")
     page = sorted(place.members)[start : start + limit]
     more = str(start + limit) if start + limit < len(place.members) else ""
     return {"members": page, "response_metadata": {"next_cursor": more}}
@@ -155,7 +155,7 @@ def members(workspace: Workspace, args: Json) -> Json:
 
 def files_info(workspace: Workspace, args: Json) -> Json:
     if args["file"] not in workspace.files:
-        raise Refused("file_not_found")
+        raise SlackErrorResponse("file_not_found")
     return {"file": file_json(workspace.files[args["file"]], workspace.origin)}
 
 
@@ -168,10 +168,10 @@ def _window(posts: list[Post], args: Json) -> list[Post]:
     ]  # fmt: skip
 
 
-def _page(workspace: Workspace, place: Place, posts: list[Post], args: Json) -> Json:
+def _page(workspace: Workspace, place: SlackChannel, posts: list[Post], args: Json) -> Json:
     limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
     if not 1 <= limit <= 1000:
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     metadata = args.get("include_all_metadata") in ("1", "true", True)
     messages = []
     for post in posts[start : start + limit]:
@@ -179,7 +179,7 @@ def _page(workspace: Workspace, place: Place, posts: list[Post], args: Json) -> 
         if told.get("files"):
             shared = place.shared_with_strangers
             told["files"] = [
-                redacted(file) if shared else file_json(file, workspace.origin)
+                redact_file(file) if shared else file_json(file, workspace.origin)
                 for file in post.files
             ]
         if metadata and post.metadata:

@@ -1,4 +1,4 @@
-"""What the fake workspace is made of: people, places, posts, files."""
+"""Data of the fake workspace: people, channels, posts, files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "xoxb-fake-bot", "xapp-1-fake-app", "fake
 MENTION = f"<@{BOT_USER}>"
 
 
-class Refused(Exception):
+class SlackErrorResponse(Exception):
     """A Web API call that answers `{"ok": false, "error": …}`, or another HTTP status."""
 
     def __init__(self, error: str, status: int = 200, retry_after: int = 0) -> None:
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Someone:
+class SlackPerson:
     """A member. `team` differs from ours for people who come through Slack Connect; `guest` is
     what Slack calls a multi-channel or a single-channel guest."""
 
@@ -48,7 +48,7 @@ class Someone:
 
 
 @dataclass
-class Place:
+class SlackChannel:
     """A channel, private channel, direct message or group DM, with its members' ids."""
 
     id: str
@@ -105,7 +105,7 @@ class Post:
     arguments: Json = field(default_factory=dict)
 
     @property
-    def shown(self) -> str:
+    def visible_text(self) -> str:
         """The text as a person reads it: what blocks say where there are any."""
         texts = [text for block in self.blocks if (text := block_text(block))]
         return "\n".join(texts) if texts else self.text
@@ -135,7 +135,7 @@ class Post:
         if self.bot_id:
             told |= {"bot_id": self.bot_id, "app_id": APP_ID}
         if self.blocks:
-            told["blocks"] = [translated(block) for block in self.blocks]
+            told["blocks"] = [to_rich_text(block) for block in self.blocks]
         if self.attachments:
             told["attachments"] = self.attachments
         if self.edited:
@@ -165,8 +165,9 @@ def block_text(block: Json) -> str:
             return ""
 
 
-def translated(block: Json) -> Json:
-    """A block as it is read back: Slack turns Markdown into rich text, whose `block_id` is its own
+def to_rich_text(block: Json) -> Json:
+    """Return a block as Slack returns it later: Slack turns Markdown into rich text, whose
+    `block_id` is its own
     (docs.slack.dev/reference/block-kit/blocks/markdown-block)."""
     if block["type"] != "markdown":
         return block
@@ -189,8 +190,9 @@ def file_json(file: FileRecord, origin: str = "") -> Json:
     }
 
 
-def redacted(file: FileRecord) -> Json:
-    """All that is told of a file in a channel shared with another company: files.info has the rest
+def redact_file(file: FileRecord) -> Json:
+    """Return a file as events show it in a channel shared with another company; files.info has
+    the rest
     (docs.slack.dev/reference/events/message/file_share, "Slack Connect files")."""
     return {"id": file.id, "mode": "file_access", "file_access": "check_file_info", "user": ""}
 

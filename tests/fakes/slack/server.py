@@ -9,31 +9,31 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
+
 from .api import WebApi
 from .control import Control
 from .delivery import Deliveries
 from .hooks import respond
-from .people import People
+from .people import PeopleActions
 from .records import APP_TOKEN, BOT_TOKEN, MENTION, Json, Post
 from .workspace import Workspace
 
-PATIENCE: float | None = None
-"""A test that waits in vain ends at its own limit (`timeout` in pyproject.toml)."""
 POLL_SECONDS = 0.01
 
 
-class FakeSlack(People):
+class FakeSlack(PeopleActions):
     """`async with FakeSlack() as slack`: people act on it, tests look at what they see.
 
     `base_url` is for the bot; `api` holds limits, faults and counts, `deliveries` sockets and
-    redelivery, `workspace` what stands.
+    redelivery, `workspace` the channels and posts.
     """
 
     bot = MENTION
     bot_token, app_token = BOT_TOKEN, APP_TOKEN
 
     def __init__(self, port: int = 0) -> None:
-        workspace = Workspace(told=self._told)
+        workspace = Workspace(told=self._deliver_event)
         super().__init__(workspace, Deliveries())
         self.api = WebApi(workspace)
         self.api.connect = self._connect
@@ -77,28 +77,36 @@ class FakeSlack(People):
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def answers(self, said: Post) -> list[Post]:
-        """The bot's finished posts in the thread of what was said, since then."""
+    def finished_answers(self, said: Post) -> list[Post]:
+        """Return the bot's finished posts in the thread of `said`, after it."""
         root = said.thread_ts or said.ts
         since = [p for p in self.workspace.by_bot(said.channel, root) if p.ts > said.ts]
-        return [p for p in since if not self.grows(p)]
+        return [p for p in since if not self.is_in_progress(p)]
 
-    def grows(self, post: Post) -> bool:
-        """Whether somebody who looks at it sees that it is worked on."""
+    def is_in_progress(self, post: Post) -> bool:
+        """Tell whether people see that the post is still in progress."""
         working = self.workspace.sessions.get((post.channel, post.thread_ts)) == "processing"
         return working or post.stream is not None or "Stop" in post.buttons
 
-    async def answer(self, said: Post, number: int = 1, seconds: float | None = PATIENCE) -> Post:
+    async def wait_for_answer(
+        self, said: Post, number: int = 1, seconds: float | None = HANG_TIMEOUT_SECONDS
+    ) -> Post:
         """Wait for the bot's finished post number `number`."""
-        await self.until(lambda: len(self.answers(said)) >= number, seconds)
-        return self.answers(said)[number - 1]
+        await self.wait_until(lambda: len(self.finished_answers(said)) >= number, seconds)
+        return self.finished_answers(said)[number - 1]
 
-    async def reads(self, said: Post, *texts: str, seconds: float | None = PATIENCE) -> None:
-        """Wait until the finished answers to what was said are exactly these."""
-        await self.until(lambda: [p.shown for p in self.answers(said)] == list(texts), seconds)
+    async def wait_for_answers(
+        self, said: Post, *texts: str, seconds: float | None = HANG_TIMEOUT_SECONDS
+    ) -> None:
+        """Wait until the finished answers to `said` have exactly these texts."""
+        await self.wait_until(
+            lambda: [p.visible_text for p in self.finished_answers(said)] == list(texts), seconds
+        )
 
-    async def until(self, true: Callable[[], object], seconds: float | None = PATIENCE) -> None:
-        """Wait until something on the server is so; looks again after each request."""
+    async def wait_until(
+        self, true: Callable[[], object], seconds: float | None = HANG_TIMEOUT_SECONDS
+    ) -> None:
+        """Wait until `true()` is true; it is called again after each request."""
         async with asyncio.timeout(seconds):
             while not true():
                 self._changed.clear()
@@ -107,12 +115,12 @@ class FakeSlack(People):
                 except TimeoutError:
                     continue
 
-    def private(self, channel: str) -> list[Post]:
-        """What was shown to one person alone, oldest first."""
+    def ephemeral_posts(self, channel: str) -> list[Post]:
+        """Return the ephemeral posts of a channel, oldest first."""
         posts = self.workspace.posts.values()
         return [post for post in posts if post.channel == channel and post.seen_by]
 
-    def _told(self, kind: str, event: Json) -> None:
+    def _deliver_event(self, kind: str, event: Json) -> None:
         if self.echo and (self.deliveries.sockets or self.deliveries.request_url):
             self.event(event)
 

@@ -10,7 +10,7 @@ import time
 
 from .blocks import MARKDOWN, STREAM, check_message, size, weight
 from .chat import check_metadata
-from .records import Json, Post, Refused, Stream
+from .records import Json, Post, SlackErrorResponse, Stream
 from .workspace import Workspace
 
 _NOT_THERE = ("metadata", "unfurl_links", "unfurl_media")
@@ -24,10 +24,10 @@ def start_stream(workspace: Workspace, args: Json) -> Json:
     (agentconnect-md/agentconnect/pull/1483)."""
     place = workspace.writable(args["channel"])
     if any(name in args for name in _NOT_THERE):
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     for name in ("recipient_user_id", "recipient_team_id"):
         if place.kind != "im" and not args.get(name):
-            raise Refused(f"missing_{name}")
+            raise SlackErrorResponse(f"missing_{name}")
     post = workspace.new_bot_post(place.id, args.get("thread_ts", ""))
     post.stream, post.streamed = Stream(time.monotonic()), True
     post.arguments = dict(args)
@@ -42,7 +42,7 @@ def start_stream(workspace: Workspace, args: Json) -> Json:
 def append_stream(workspace: Workspace, args: Json) -> Json:
     post = _open(workspace, args, "chat.appendStream")
     if not _append(post, args, "chat.appendStream"):
-        raise Refused("no_text")
+        raise SlackErrorResponse("no_text")
     workspace.note_shown(post)
     return {"channel": post.channel, "ts": post.ts}
 
@@ -53,7 +53,7 @@ def stop_stream(workspace: Workspace, args: Json) -> Json:
     post = _open(workspace, args, "chat.stopStream")
     status = args.get("session_status", "active")
     if status not in STATUSES:
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     blocks = args.get("blocks") or []
     _append(post, args, "chat.stopStream", blocks)
     if metadata := args.get("metadata"):
@@ -70,7 +70,7 @@ def set_status(workspace: Workspace, args: Json) -> Json:
     """assistant.threads.setStatus."""
     workspace.writable(args["channel_id"], "channel_not_found", "")
     if (args["channel_id"], args["thread_ts"]) not in workspace.posts:
-        raise Refused("invalid_thread_ts")
+        raise SlackErrorResponse("invalid_thread_ts")
     workspace.statuses.append(dict(args))
     workspace.show_status(args["channel_id"], args["thread_ts"], args["status"])
     return {}
@@ -81,11 +81,11 @@ def set_session_status(workspace: Workspace, args: Json) -> Json:
     (kirodotdev/KiroCrew/issues/9822)."""
     workspace.writable(args["channel_id"], "not_authorized", "")
     if not workspace.agent:
-        raise Refused("not_authorized")
+        raise SlackErrorResponse("not_authorized")
     if args["status"] not in STATUSES or len(args.get("title", "")) > TITLE:
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     if not args.get("thread_ts"):
-        raise Refused("thread_ts_required")
+        raise SlackErrorResponse("thread_ts_required")
     workspace.show_session(args["channel_id"], args["thread_ts"], args["status"])
     workspace.session_log.append(dict(args))
     told = {"status": args["status"], "title": args.get("title", "")}
@@ -98,9 +98,9 @@ def _open(workspace: Workspace, args: Json, method: str) -> Post:
     workspace.writable(args["channel"])
     post = workspace.post(args["channel"], args["ts"])
     if post.stream and post.stream.stopped and method == "chat.appendStream":
-        raise Refused("stopped_by_user")
+        raise SlackErrorResponse("stopped_by_user")
     if not post.streamed or not workspace.open_stream(post):
-        raise Refused("message_not_in_streaming_state")
+        raise SlackErrorResponse("message_not_in_streaming_state")
     return post
 
 
@@ -108,19 +108,19 @@ def _append(post: Post, args: Json, method: str, blocks: list[Json] | None = Non
     """Nothing is done to a message that would become too long, by its text or by `blocks`."""
     text = args.get("markdown_text", "")
     if text and args.get("chunks"):
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     for chunk in args.get("chunks") or []:
         if chunk["type"] not in ("markdown_text", "task_update", "plan_update", "blocks"):
-            raise Refused("invalid_chunks")
+            raise SlackErrorResponse("invalid_chunks")
         if size(chunk.get("text", "")) > MARKDOWN:
-            raise Refused("msg_too_long")
+            raise SlackErrorResponse("msg_too_long")
         text += chunk.get("text", "")
     if post.stream is None:
         return bool(text)
     whole = post.stream.text + text
     shown = [{"type": "markdown", "text": whole}] if whole else []
     if weight([*shown, *(blocks or [])]) > STREAM:
-        raise Refused("msg_too_long")
+        raise SlackErrorResponse("msg_too_long")
     check_message([*shown, *(blocks or [])], method)
     post.stream.text = post.text = whole
     post.blocks = shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .blocks import check_view
-from .records import Json, Refused, new_id
+from .records import Json, SlackErrorResponse, new_id
 from .workspace import Workspace
 
 
@@ -12,7 +12,7 @@ def views_open(workspace: Workspace, args: Json) -> Json:
     view = args["view"]
     check_view(view)
     if view["type"] != "modal":
-        raise Refused("invalid_arguments")
+        raise SlackErrorResponse("invalid_arguments")
     opened = {**view, "id": new_id("V"), "hash": "1"}
     workspace.views.append(opened)
     return {"view": opened}
@@ -24,12 +24,12 @@ def views_update(workspace: Workspace, args: Json) -> Json:
         if view["id"] == args.get("view_id"):
             workspace.views[index] = {**args["view"], "id": view["id"], "hash": "2"}
             return {"view": workspace.views[index]}
-    raise Refused("not_found")
+    raise SlackErrorResponse("not_found")
 
 
 def views_publish(workspace: Workspace, args: Json) -> Json:
     check_view(args["view"])
     if args["user_id"] not in workspace.people:
-        raise Refused("user_not_found")
+        raise SlackErrorResponse("user_not_found")
     workspace.homes[args["user_id"]] = args["view"]
     return {"view": {**args["view"], "id": new_id("V")}}

@@ -14,10 +14,10 @@ from .records import (
     FileRecord,
     Hook,
     Json,
-    Place,
     Post,
-    Refused,
-    Someone,
+    SlackChannel,
+    SlackErrorResponse,
+    SlackPerson,
     block_text,
     new_id,
 )
@@ -33,8 +33,8 @@ class Workspace:
     the app would object to: tests expect both to be empty."""
 
     told: Callable[[str, Json], None]
-    people: dict[str, Someone] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+    people: dict[str, SlackPerson] = field(default_factory=dict)
+    places: dict[str, SlackChannel] = field(default_factory=dict)
     posts: dict[tuple[str, str], Post] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
     groups: dict[str, set[str]] = field(default_factory=dict)
@@ -65,29 +65,30 @@ class Workspace:
     same place, and the last one wins (agentconnect-md/agentconnect/pull/1483)."""
 
     def __post_init__(self) -> None:
-        self.people[BOT_USER] = Someone(BOT_USER, "Ponte", is_bot=True)
+        self.people[BOT_USER] = SlackPerson(BOT_USER, "Ponte", is_bot=True)
 
-    def place(self, channel: str) -> Place:
+    def place(self, channel: str) -> SlackChannel:
         if channel not in self.places:
-            raise Refused("channel_not_found")
+            raise SlackErrorResponse("channel_not_found")
         return self.places[channel]
 
     def writable(
         self, channel: str, absent: str = "not_in_channel", archived: str = "is_archived"
-    ) -> Place:
-        """A place that the bot is in; raises Refused with what the method says otherwise."""
+    ) -> SlackChannel:
+        """Return a channel that the bot is in, or raise SlackErrorResponse with the method's
+        error."""
         place = self.place(channel)
         if BOT_USER not in place.members:
-            raise Refused(absent)
+            raise SlackErrorResponse(absent)
         if place.archived and archived:
-            raise Refused(archived)
+            raise SlackErrorResponse(archived)
         return place
 
     def post(self, channel: str, ts: str) -> Post:
-        """A post that stands; raises Refused where it never did or was deleted."""
+        """Return a post, or raise SlackErrorResponse if it does not exist or was deleted."""
         found = self.posts.get((channel, ts))
         if found is None or found.deleted:
-            raise Refused("message_not_found")
+            raise SlackErrorResponse("message_not_found")
         return found
 
     def add(self, post: Post) -> Post:
@@ -97,14 +98,14 @@ class Workspace:
 
     def note_shown(self, post: Post) -> None:
         """Record what a person sees now, and what it would set off."""
-        post.versions.append(post.shown)
+        post.versions.append(post.visible_text)
         post.linked += post.links
         if post.user != BOT_USER:
             return
         said = [post.text, *(block_text(block) for block in post.blocks)]
         self.pings += [text for text in said if _PINGS.search(text)]
         if post.blocks and not post.text.strip():
-            self.complaints.append(f"blocks without text: {post.shown[:60]!r}")
+            self.complaints.append(f"blocks without text: {post.visible_text[:60]!r}")
 
     def in_channel(self, channel: str) -> list[Post]:
         return [
@@ -157,6 +158,6 @@ class Workspace:
     def use_trigger(self, id: str) -> None:
         began = self.triggers.pop(id, None)
         if began is None:
-            raise Refused("invalid_trigger_id")
+            raise SlackErrorResponse("invalid_trigger_id")
         if time.monotonic() - began > self.trigger_seconds:
-            raise Refused("expired_trigger_id")
+            raise SlackErrorResponse("expired_trigger_id")

@@ -1,4 +1,4 @@
-"""A clock that waits without time: who sleeps moves it on."""
+"""A clock without real time: each sleep moves it forward."""
 
 from __future__ import annotations
 

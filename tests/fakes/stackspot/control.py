@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from tests.fakes.stackspot.script import loaded
+from tests.fakes.stackspot.script import run_from_json
 from tests.fakes.stackspot.state import State, Trouble
 
 
@@ -14,7 +14,7 @@ def add_routes(app: web.Application, state: State) -> None:
     """`go` takes scripts, `fail` [kind, trouble] pairs, `set` fields; `seen` waits for requests."""
 
     async def go(request: web.Request) -> web.Response:
-        state.go(*(loaded(row) for row in await request.json()))
+        state.go(*(run_from_json(row) for row in await request.json()))
         return web.json_response({})
 
     async def fail(request: web.Request) -> web.Response:
@@ -27,9 +27,9 @@ def add_routes(app: web.Application, state: State) -> None:
             setattr(state, name, set(value) if isinstance(getattr(state, name), set) else value)
         return web.json_response({})
 
-    async def seen(request: web.Request) -> web.Response:
+    async def report_state(request: web.Request) -> web.Response:
         if kind := request.query.get("kind"):
-            await state.seen(kind, int(request.query.get("times", 1)))
+            await state.wait_for_requests(kind, int(request.query.get("times", 1)))
         executions = [asdict(each) for each in state.executions.values()]
         requests = [asdict(each) for each in state.requests]
         return web.json_response(
@@ -39,4 +39,4 @@ def add_routes(app: web.Application, state: State) -> None:
     app.router.add_post("/_fake/go", go)
     app.router.add_post("/_fake/fail", fail)
     app.router.add_post("/_fake/set", switch)
-    app.router.add_get("/_fake/seen", seen)
+    app.router.add_get("/_fake/seen", report_state)

@@ -1,4 +1,4 @@
-"""What the fake insists on: how a request must look. What breaks a rule is refused and kept."""
+"""The rules that a request must follow. A request that breaks one is refused and recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUESTION: dict[str, type] = {
 }
 
 
-class Refused(Exception):
+class StackSpotErrorResponse(Exception):
     """An answer other than 2xx."""
 
     def __init__(self, status: int, body: Json) -> None:
@@ -33,13 +33,15 @@ class Refused(Exception):
         return web.json_response(self.body, status=self.status)
 
 
-def wrong(details: str) -> Refused:
-    return Refused(400, {"type": "BadRequest", "code": "FAKE_400_RULE", "details": details})
+def wrong(details: str) -> StackSpotErrorResponse:
+    return StackSpotErrorResponse(
+        400, {"type": "BadRequest", "code": "FAKE_400_RULE", "details": details}
+    )
 
 
 def check_client(state: State, realm: str, request: web.Request, form: Json) -> None:
     if realm not in state.realms:
-        raise Refused(404, {"error": "Realm does not exist"})
+        raise StackSpotErrorResponse(404, {"error": "Realm does not exist"})
     if request.query or request.headers.get("Authorization"):
         raise wrong("the credentials belong into the form alone")
     if request.content_type != "application/x-www-form-urlencoded":
@@ -47,22 +49,28 @@ def check_client(state: State, realm: str, request: web.Request, form: Json) -> 
     if sorted(form) != ["client_id", "client_secret", "grant_type"]:
         raise wrong(f"the form has {sorted(form)}")
     if form["grant_type"] != "client_credentials":
-        raise Refused(400, {"error": "unsupported_grant_type"})
+        raise StackSpotErrorResponse(400, {"error": "unsupported_grant_type"})
     if (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
-        raise Refused(401, {"error": "unauthorized_client", "error_description": "Invalid client"})
+        raise StackSpotErrorResponse(
+            401, {"error": "unauthorized_client", "error_description": "Invalid client"}
+        )
 
 
 def check_bearer(state: State, request: web.Request) -> None:
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if state.tokens.get(token, float("-inf")) <= state.clock():
-        raise Refused(401, {"type": "Unauthorized", "code": "FAKE_401", "details": "No."})
+        raise StackSpotErrorResponse(
+            401, {"type": "Unauthorized", "code": "FAKE_401", "details": "No."}
+        )
 
 
 def check_create(state: State, slug: str, query: Json, body: Json) -> None:
     if not _SLUG.fullmatch(slug):
         raise wrong(f"no slug: {slug!r}")
     if state.commands is not None and slug not in state.commands:
-        raise Refused(404, {"type": "NotFound", "code": "FAKE_404", "details": "No such command"})
+        raise StackSpotErrorResponse(
+            404, {"type": "NotFound", "code": "FAKE_404", "details": "No such command"}
+        )
     if body.keys() != {"input_data"} or not isinstance(body["input_data"], str | dict):
         raise wrong("input_data must be a text or an object, and stand alone")
     _check_conversation(query.keys() - {"conversation_id"}, query.get("conversation_id"))
@@ -70,7 +78,9 @@ def check_create(state: State, slug: str, query: Json, body: Json) -> None:
 
 def check_question(state: State, agent: str, query: Json, body: Json) -> None:
     if agent not in state.agents:
-        raise Refused(404, {"type": "NotFound", "code": "FAKE_404", "details": "No such agent"})
+        raise StackSpotErrorResponse(
+            404, {"type": "NotFound", "code": "FAKE_404", "details": "No such agent"}
+        )
     for name, kind in _QUESTION.items():
         if type(body.get(name)) is not kind:
             raise wrong(f"{name} must be {kind.__name__}")

@@ -1,4 +1,4 @@
-"""What one run of a quick command goes through, look by look."""
+"""Scripts of quick command executions: the status that each poll sees."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Run:
         return cls(tuple(Look(status) for status in statuses), result)
 
 
-def loaded(row: Json) -> Run:
+def run_from_json(row: Json) -> Run:
     """A Run from JSON: `looks` are [status, share, step], shortened at will."""
     looks = tuple(Look(*look) for look in row.get("looks", ())) or RUNS
     steps = row.get("steps")

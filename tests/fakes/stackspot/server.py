@@ -10,15 +10,15 @@ from aiohttp import web
 
 from tests.fakes.stackspot import control, rules
 from tests.fakes.stackspot.ids import new_ulid
-from tests.fakes.stackspot.rules import Refused
+from tests.fakes.stackspot.rules import StackSpotErrorResponse
 from tests.fakes.stackspot.script import Json, Run
-from tests.fakes.stackspot.state import Execution, Kind, Request, State, Trouble, told
+from tests.fakes.stackspot.state import Execution, Kind, Request, State, Trouble, callback_body
 
 STATE = web.AppKey("state", State)
 Serve = Callable[[State, web.Request, Json], Json | str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_AGAIN = 4_000
-"""Characters of a page, so that half of it is no whole packet."""
+_MISSING_BODY_BYTES = 4_000
+"""Bytes that a truncated answer announces and does not send."""
 
 
 class FakeStackSpot(State):
@@ -66,16 +66,16 @@ def _handler(kind: Kind, serve: Serve) -> Handler:
             await state.release.wait()
             trouble = None
         if trouble is not None and not trouble.after:
-            return await _troubled(state, request, trouble, {})
+            return await _answer_with_trouble(state, request, trouble, {})
         try:
             if kind != "token":
                 rules.check_bearer(state, request)
             answer = serve(state, request, body)
-        except Refused as refused:
+        except StackSpotErrorResponse as refused:
             state.refused.append(f"{kind}: {refused}")
             return refused.answer()
         if trouble is not None:
-            return await _troubled(state, request, trouble, answer)
+            return await _answer_with_trouble(state, request, trouble, answer)
         return web.json_response(answer)
 
     return handle
@@ -107,9 +107,11 @@ def _create(state: State, request: web.Request, body: Json) -> Json | str:
 def _callback(state: State, request: web.Request, _: Json) -> Json:
     execution = state.executions.get(request.match_info["id"])
     if execution is None:
-        raise Refused(404, {"type": "NotFound", "code": "FAKE_404", "details": "No execution"})
+        raise StackSpotErrorResponse(
+            404, {"type": "NotFound", "code": "FAKE_404", "details": "No execution"}
+        )
     if execution.cached is None or rules.is_fresh(request):
-        execution.cached = told(execution, execution.look(state.held))
+        execution.cached = callback_body(execution, execution.look(state.held))
     return execution.cached
 
 
@@ -128,7 +130,7 @@ def _chat(state: State, request: web.Request, body: Json) -> Json:
     }
 
 
-async def _troubled(
+async def _answer_with_trouble(
     state: State, request: web.Request, trouble: Trouble, answer: Json | str
 ) -> web.StreamResponse:
     if trouble.how == "status":
@@ -142,7 +144,7 @@ async def _troubled(
         return web.json_response(answer)
     if trouble.how == "truncated":
         whole = json.dumps(answer).encode()
-        cut = web.StreamResponse(headers={"Content-Length": str(len(whole) + _AGAIN)})
+        cut = web.StreamResponse(headers={"Content-Length": str(len(whole) + _MISSING_BODY_BYTES)})
         await cut.prepare(request)
         await cut.write(whole[: len(whole) // 2])
     if request.transport is not None:

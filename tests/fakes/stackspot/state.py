@@ -1,4 +1,4 @@
-"""What the fake knows: tokens, executions, conversations, what it was asked, and its troubles."""
+"""The state of the fake: tokens, executions, conversations, received requests, and faults."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ class State:
     def count(self, kind: str) -> int:
         return sum(request.kind == kind for request in self.requests)
 
-    def created(self, input: str | Json) -> int:
-        """How many executions were begun with that input."""
+    def count_executions(self, input: str | Json) -> int:
+        """Return how many executions had that input."""
         return sum(made.input == input for made in self.executions.values())
 
-    async def seen(self, kind: str, times: int = 1) -> None:
-        """Wait until so many requests of that kind have come."""
+    async def wait_for_requests(self, kind: str, times: int = 1) -> None:
+        """Wait until that many requests of that kind have arrived."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.count(kind) >= times)
 
@@ -136,8 +136,8 @@ class State:
             self.changed.notify_all()
 
 
-def told(execution: Execution, look: Look) -> Json:
-    """The callback's body, as public clients type it."""
+def callback_body(execution: Execution, look: Look) -> Json:
+    """Return the callback's body in the form that public clients expect."""
     run, ended = execution.run, look.status == "COMPLETED"
     progress: Json = {"status": look.status}
     if look.status != "CREATED":

@@ -1,0 +1,324 @@
+"""The Slack adapter: builds the parts of this package and connects them to the core."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from slack_bolt.app.async_app import AsyncApp
+
+from adapters.slack import render
+from adapters.slack.client import (
+    FAILURES,
+    HISTORY,
+    InDoubt,
+    RateLimiter,
+    SlackApi,
+    SlackRefused,
+)
+from adapters.slack.connection import (
+    SlackSocket,
+    authorize_result,
+    build_app,
+    dispatch,
+    retry_until_answered,
+)
+from adapters.slack.events import (
+    Context,
+    DirectThreads,
+    Intake,
+    Options,
+    Payload,
+    Source,
+    ThreadParticipants,
+    author_home,
+)
+from adapters.slack.files import SlackFiles
+from adapters.slack.interactions import SlackHandlers
+from adapters.slack.render import Links
+from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
+from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is_member
+from adapters.slack.workspace import Directory, Workspace
+from core.chat.files import Downloads
+from core.chat.interactions import Interactions
+from core.chat.posting import PostedReply
+from core.clients.http import Proxies
+from core.domain.errors import SettingsError
+from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
+from core.domain.records import Health
+from core.integrations.integration import ChatPorts
+from core.ports.conversations import Posts
+from core.text.i18n import nearest, say
+
+log = structlog.get_logger("slack")
+SLACK_SILENCE_SECONDS = 90.0
+"""Seconds without a frame of any kind after which a connection counts as broken."""
+SLACK_START_SECONDS = 15.0
+"""Seconds that the start of the rest of Ponte waits for Slack."""
+_CLOCK_DIFFERENCE_SECONDS = 300.0
+"""Seconds that our clock may be ahead of Slack's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`app_token` for Socket Mode; without it `signing_secret` for HTTP."""
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(default="", repr=False)
+    signing_secret: str = field(default="", repr=False)
+
+
+class SlackAdapter:
+    """Slack as a `ChatPlatform`."""
+
+    name = "slack"
+
+    def __init__(
+        self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
+        proxies: Proxies | None = None, options: Options | None = None, links: Links | None = None,
+        home: Path | None = None,
+    ) -> None:  # fmt: skip
+        """Raises SettingsError where neither a socket nor HTTP is possible."""
+        if not credentials.app_token and not credentials.signing_secret:
+            raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
+                                "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
+        self._credentials = credentials
+        self._ports = ports
+        self._proxies = proxies or Proxies()
+        self._home = home
+        api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
+        directory = Directory(api, ports.directory, peers=ports.peers)
+        workspace = self._workspace = Workspace(api, directory, links or Links())
+        self._downloads = Downloads(
+            "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
+        )
+        direct_threads = DirectThreads(workspace, ports.journal)
+        taking_part = ThreadParticipants(
+            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
+        )
+        options = self._options = options or Options()
+        self._context_of = Context(workspace, taking_part, ports.journal, options)
+        self._intake = Intake(
+            workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
+            ports.removed, ports.policy,
+        )  # fmt: skip
+        workspace.stopped = self._intake.stop
+        self._handlers = SlackHandlers(
+            Interactions(
+                ports.inbox, ports.policy, ports.board, ports.refused, workspace.tasks
+            ),
+            workspace, direct_threads, options,
+        )  # fmt: skip
+        self._app: AsyncApp | None = None
+        self._socket: SlackSocket | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._open = False
+
+    @property
+    def directory(self) -> Directory:
+        return self._workspace.directory
+
+    @property
+    def limiter(self) -> RateLimiter:
+        return self._workspace.api.limiter
+
+    @property
+    def opened(self) -> bool:
+        """Whether events may come in."""
+        return self._open
+
+    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
+        surface = ChatSurface(self._workspace, self._ports.files, to, posts.resumed)
+        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
+
+    async def start(self, *, listens: bool = True) -> None:
+        """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
+        Ponte starts, and this goes on trying."""
+        self._listens = listens
+        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
+        connecting = asyncio.create_task(self._connect())
+        await asyncio.wait({connecting}, timeout=SLACK_START_SECONDS)
+        if connecting.done():
+            await connecting
+        else:
+            self._connecting = connecting
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """`POST /slack/events`: status, headers and body of the answer to a signed request.
+
+        Without a signing secret there is no such route: 404. Before the start and while the
+        intake is stopped it is 503, and Slack tries again.
+        """
+        if not self._credentials.signing_secret:
+            return 404, {}, b""
+        if self._app is None or not self._open:
+            return 503, {}, b""
+        return await dispatch(self._app, self._credentials.signing_secret, headers, body)
+
+    async def health(self) -> Health:
+        off = "; ".join(filter(None, [self._missing_history_scopes, self._workspace.flags.words]))
+        if word := self._workspace.api.refused:
+            words = say("Slack refuses the token ({error}): answers wait", error=word)
+            return Health("slack", "failing", words)
+        if word := self._workspace.directory.trouble:
+            words = say("users.info: {error}, so that nobody is known to be a member", error=word)
+            return Health("slack", "failing", words)
+        if not self._listens:
+            words = say("posts; other processes take in")
+            return Health("slack", "on", "; ".join(filter(None, [words, off])))
+        if self._socket is None and self._credentials.app_token:
+            return Health("slack", "failing", say("Socket Mode, which is being opened"))
+        if self._socket is None:
+            state: Literal["on", "failing"] = "on" if self._open else "failing"
+            return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
+        silent = time.time() - self._socket.last_frame_at
+        if not self._socket.is_connected:
+            return Health(
+                "slack",
+                "failing",
+                say("Socket Mode, whose socket is down; it is being opened again"),
+            )
+        if silent > SLACK_SILENCE_SECONDS:
+            words = say("connected, but no frame came for {seconds} s", seconds=round(silent))
+            return Health("slack", "failing", words)
+        return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
+
+    @property
+    def _missing_history_scopes(self) -> str:
+        """Why it hears mentions alone where everything is for it; "" where it hears all."""
+        missing = [scope for scope in HISTORY if scope not in self._workspace.scopes]
+        if not missing or not self._workspace.scopes or not self._options.everything():
+            return ""
+        return say(ONLY_MENTIONS, scopes=", ".join(missing))
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` port."""
+        return await self._downloads.fetch(message, attachment)
+
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` port."""
+        return await self._context_of.look_up(message, pointed)
+
+    async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """The `Membership` port: user groups."""
+        return await self._workspace.directory.membership(person, max_age)
+
+    async def forget(self, ids: frozenset[str]) -> None:
+        self._workspace.directory.forget(ids)
+
+    async def guest(self, person: Person, max_age: float) -> bool | None:
+        """The `Guests` port."""
+        return await self._workspace.directory.guest(person, max_age)
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """The `HasLeft` port."""
+        return await self._workspace.directory.has_left(person)
+
+    # The port `Messenger`.
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        await self._workspace.identify()
+        return await self._workspace.directory.people(names)
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        return await self._workspace.directory.labels(names)
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        """A direct message is read by whoever writes there."""
+        if not address.shared:
+            return False
+        return await is_member(self._workspace.api, address.channel, person.id)
+
+    async def title(self, address: Address) -> str:
+        return await channel_name(self._workspace.api, address.channel) if address.shared else ""
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        await self._workspace.identify()
+        channel = await direct_channel(self._workspace.api, person.id)
+        where = Address("slack", channel, self._workspace.team)
+        source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
+        locale = self._workspace.directory.known(person.id).locale
+        return ReplyTo(where, person, str(source), ""), locale
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        source = Source.read(to.source)
+        if post:
+            ts = post.rpartition(":")[2]
+            source = Source(ts, ts)
+        elif source.kind in ("card", "quiet"):
+            source = Source(source.ts, source.thread, "command")
+        return replace(to, source=str(source), token="", token_expires=0.0)
+
+    async def stop_intake(self) -> None:
+        self._open = False
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._socket is not None:
+            await self._socket.stop()
+
+    async def close(self) -> None:
+        await self._workspace.tasks.close()
+        await self._downloads.close()
+        await self._workspace.directory.close()
+        await self._workspace.api.close()
+
+    async def _connect(self) -> None:
+        identity = await retry_until_answered(self._workspace.identify)
+        self._workspace.directory.start()
+        if not self._listens:
+            return
+        self._app = build_app(
+            await self._workspace.api.open(),
+            authorize_result(identity, self._credentials.bot_token),
+            self._credentials.signing_secret, self._take, self._handlers,
+        )  # fmt: skip
+        if token := self._credentials.app_token:
+            app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
+            try:
+                url = await retry_until_answered(lambda: socket_url(app_api))
+            finally:
+                await app_api.close()
+            self._socket = SlackSocket(self._app, token, self._proxies.for_url(url))
+            await self._socket.open(url)
+        self._open = True
+
+    async def _take(self, body: Payload) -> None:
+        event = body.get("event") or {}
+        if event.get("type") == "app_home_opened":
+            if event.get("tab") == "home":
+                self._workspace.tasks.start(self._show_home(body, event))
+            return
+        if event.get("type") in MEMBER_EVENTS:
+            await self._note_events()
+            await self._workspace.directory.hear(event.get("user"))
+            return
+        await self._intake.take(body)
+
+    async def _note_events(self) -> None:
+        """For `ponte doctor`."""
+        if self._home is not None:
+            mark, self._home = self._home / EVENTS_MARK, None
+            with suppress(OSError):
+                await asyncio.to_thread(mark.touch, mode=0o600)
+
+    async def _show_home(self, body: Payload, event: Payload) -> None:
+        user, team = str(event["user"]), self._workspace.team
+        profile = (await self._workspace.directory.profiles([user]))[user]
+        person = Person("slack", user, author_home(team, body, event), profile.name)
+        where = Address("slack", str(event.get("channel", "")), team)
+        shown = await render.home_view(
+            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
+        )
+        try:
+            await self._workspace.api.call("views.publish", user_id=user, view=shown)
+        except FAILURES as error:
+            log.warning("home not shown", why=str(error))

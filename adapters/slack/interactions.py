@@ -1,0 +1,426 @@
+"""Commands, shortcuts, forms and clicks on Slack, and the right answer to each.
+
+Slack sends each of them once, and shows the person an error unless the acknowledgement arrives
+within three seconds. `SlackInteraction` is one interaction as `core.chat.interactions` handles it;
+Slack is asked for nothing before it is stored. Only opening a form comes first, because the form is
+the answer; people who may not chat do not see it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.context.ack.async_ack import AsyncAck
+
+from adapters.slack import events, render
+from adapters.slack.client import FAILURES, InDoubt
+from adapters.slack.events import (
+    DirectThreads,
+    Options,
+    ParsedMessage,
+    Payload,
+    Source,
+    is_direct,
+    reply_to,
+)
+from adapters.slack.render import mentioned, readable
+from adapters.slack.workspace import Workspace
+from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
+from core.commands.grammar import Command, parse, typed
+from core.commands.quick_commands import check_inputs
+from core.domain.errors import BadInput, UnknownCommand
+from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.records import QuickCommand, Receipt
+from core.text.i18n import nearest, say
+
+log = structlog.get_logger("slack")
+
+QUICK_COMMAND = "/quick-command"
+RESPONSE_URL_SECONDS = 1700.0
+"""A response_url lives for 30 minutes (docs.slack.dev/interactivity/handling-user-interaction,
+"response_url"); the last of them are not counted on."""
+SLACK_FORM_SECONDS = 1.0
+"""How long a form may wait for the person's rights and for the quick commands to choose from. Its
+trigger lives for three seconds (docs.slack.dev/interactivity, "trigger_id")."""
+_MAX_REMEMBERED_FILES = 5
+_TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
+_ON_IT = "I am on it: `/quick-command {given}`"
+
+Ack = Callable[[], Awaitable[object]]
+Notify = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class SlackPlace:
+    """The place where a person used a command, a button or a form.
+
+    `thread` is "" at the top level. `url` is the response_url, if there is one. `home` is the
+    workspace that the person belongs to, "" where Slack contradicts itself.
+    """
+
+    user: str
+    home: str
+    channel: str
+    thread: str = ""
+    url: str = ""
+
+
+class SlackInteraction:
+    """The port `ChatInteraction` for one command, shortcut, click or form of Slack.
+
+    `has_notice`: the person is notified of a slow answer, because nothing else shows that it is
+    under way.
+    """
+
+    def __init__(
+        self, workspace: Workspace, direct_threads: DirectThreads, options: Options,
+        place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
+        has_notice: bool = False,
+    ) -> None:  # fmt: skip
+        self._workspace = workspace
+        self._direct_threads = direct_threads
+        self._options = options
+        self._place = place
+        self._key = key
+        self._ack = ack
+        self._notify = notify
+        self._source = source
+        self._has_notice = has_notice
+
+    @property
+    def limits(self) -> InteractionLimits:
+        # There is no deadline for storing: what is stored late can still be answered, because the
+        # response_url lives for half an hour.
+        return InteractionLimits(
+            SLACK_FORM_SECONDS, checks_rights_before_storing=False,
+            without_rights=say(_TYPE_IT, self.locale),
+        )  # fmt: skip
+
+    @property
+    def person(self) -> Person:
+        return Person("slack", self._place.user, self._place.home)
+
+    @property
+    def address(self) -> Address:
+        place = self._place
+        return Address("slack", place.channel, self._workspace.team, place.thread,
+                       shared=not is_direct(place.channel, {}))  # fmt: skip
+
+    @property
+    def locale(self) -> str:
+        return nearest(self._workspace.directory.locale(self._place.user))
+
+    async def learn_about_person(self) -> None:
+        """Ask for the person's language, so that a form or a refusal is written in it."""
+        await self._workspace.directory.profiles([self._place.user])
+
+    async def make_message(self, request: InteractionRequest) -> Message:
+        """Return the message as far as it is known without asking Slack. The turn looks up the rest
+        when it starts."""
+        place = self._place
+        profile = self._workspace.directory.known(place.user)
+        author = Person("slack", place.user, place.home, profile.name)
+        now = f"{time.time():.6f}"
+        address = await self._conversation_address(now)
+        source = self._source or Source(now, place.thread, "command")
+        expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
+        return Message(
+            event_key=self._key, text=request.text, author=author, address=address,
+            reply_to=reply_to(address, author, str(source), self._key, place.url, expires),
+            context=request.context, attachments=request.files,
+            locale=profile.locale.replace("_", "-"), time_zone=profile.zone,
+            sent_at=float(now), clicked=True,
+        )  # fmt: skip
+
+    async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
+        if receipt.fresh and self._has_notice and not self._place.thread:
+            given = request.text.removeprefix("quick-command ")[:200]
+            words = say(_ON_IT, self.locale, given=given)
+            self._workspace.pending.begin(receipt.turn, self._place.url, words)
+        await self._ack()
+        return receipt.fresh
+
+    async def notify(self, words: str) -> None:
+        await self._notify(words)
+
+    async def _conversation_address(self, now: str) -> Address:
+        """Return the address of the thread's conversation. At the top level of a channel each
+        person has a conversation of their own, unless the whole channel is one."""
+        place, team = self._place, self._workspace.team
+        direct = is_direct(place.channel, {})
+        if not place.thread:
+            whole = direct or self._options.is_whole(team, place.channel)
+            person = "" if whole else place.user
+            return Address("slack", place.channel, team, person=person, shared=not direct)
+        message = ParsedMessage(
+            team, place.channel, now, place.user, "", place.thread, direct=direct
+        )
+        return events.address_of(message, await self._direct_threads.belongs_to_dm(message))
+
+
+class SlackHandlers:
+    """Handles each slash command, shortcut, form and button."""
+
+    def __init__(
+        self, interactions: Interactions, workspace: Workspace, direct_threads: DirectThreads,
+        options: Options,
+    ) -> None:  # fmt: skip
+        self._interactions = interactions
+        self._workspace = workspace
+        self._direct_threads = direct_threads
+        self._options = options
+
+    def register(self, app: AsyncApp) -> None:
+        """Let Bolt call these handlers."""
+        app.command(QUICK_COMMAND)(self.on_command)
+        app.shortcut(render.ASK)(self.on_shortcut)
+        app.shortcut(render.QUICK)(self.on_shortcut)
+        app.view(re.compile("^ponte_"))(self.on_form)
+        app.action(re.compile(f"^(?:{render.ACTION}|{render.STOP}$)"))(self.on_click)
+        app.action(re.compile(".*"))(self.ignore)
+        app.view_closed(re.compile(".*"))(self.ignore)
+
+    async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
+        """Handle `/quick-command SLUG …`. A form asks for what is missing."""
+        home = events.home_of(self._workspace.team, [command.get("team_id")])
+        place = SlackPlace(
+            command["user_id"], home, command["channel_id"], "", command["response_url"]
+        )
+
+        async def notify(words: str) -> None:
+            await ack(text=words)
+
+        key = f"slack:{self._workspace.team}:{place.channel}:command:{command['trigger_id']}"
+        interaction = self._interaction(place, key, ack, notify, has_notice=True)
+        given = self._readable(command.get("text", ""))
+        wanted = _parse_quick_command(f"quick-command {given}")
+        known = await self._find_quick_commands(interaction)
+        chosen = known.get(wanted.slug) if wanted else None
+        is_incomplete = wanted and _find_missing(chosen, wanted, interaction.locale)
+        if not is_incomplete and (wanted or given):
+            request = InteractionRequest(f"quick-command {given}", "spend")
+            await self._interactions.submit(interaction, request)
+            return
+
+        async def show() -> str:
+            locale = interaction.locale
+            if wanted and chosen:
+                missing = _find_missing(chosen, wanted, locale) if wanted.input else ""
+                view = render.inputs(chosen, _memory(place), locale, missing)
+            else:
+                view = render.quick(list(known.values()), "", _memory(place), locale)
+            words = await self._open_form(command["trigger_id"], view, locale)
+            if not words:
+                await ack()
+            return words
+
+        await self._interactions.show_form(interaction, show)
+
+    async def on_shortcut(self, ack: AsyncAck, shortcut: dict[str, Any]) -> None:
+        """Open the form of a message shortcut."""
+        about = shortcut.get("message") or {}
+        channel = shortcut["channel"]["id"]
+        thread = str(about.get("thread_ts") or "")
+        if not self._options.is_whole(self._workspace.team, channel):
+            thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
+        place = SlackPlace(
+            shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
+            shortcut.get("response_url", ""),
+        )  # fmt: skip
+        interaction = self._interaction(place, "", ack, lambda words: self._respond(place, words))
+
+        async def show() -> str:
+            locale = interaction.locale
+            text = self._readable(events.words_of(about))
+            memory = _memory(place) | {
+                "by": str(about.get("user") or about.get("username") or ""), "about": text,
+                "ts": str(about.get("ts") or ""), "files": _pack_files(events.files_of(about)),
+            }  # fmt: skip
+            if shortcut["callback_id"] == render.ASK:
+                view = render.ask(memory, locale)
+            else:
+                known = await self._find_quick_commands(interaction)
+                view = render.quick(list(known.values()), text, memory | {"about": ""}, locale)
+            return await self._open_form(shortcut["trigger_id"], view, locale)
+
+        await self._interactions.show_form(interaction, show)
+        await ack()
+
+    async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Handle a filled-in form. An error is shown under one of its fields."""
+        view, values = body["view"], render.filled(body["view"])
+        memory = render.memory(view)
+        place = SlackPlace(
+            body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
+            memory["url"],
+        )  # fmt: skip
+        field = render.QUESTION
+
+        async def notify(words: str) -> None:
+            await ack(**_field_error(field, words))
+
+        key = f"slack:{self._workspace.team}:{place.channel}:view:{view['id']}"
+        interaction = self._interaction(place, key, ack, notify, has_notice=True)
+        if view["callback_id"] == render.ASK:
+            by = str(memory.get("by") or "?")
+            quote = Quote(
+                self._workspace.directory.known(by).name or by, str(memory.get("about", "")),
+                replied=True, reference=str(memory.get("ts", "")),
+            )  # fmt: skip
+            request = InteractionRequest(
+                values.get(render.QUESTION, ""), context=(quote,),
+                files=_unpack_files(memory.get("files")),
+            )  # fmt: skip
+        else:
+            known = await self._find_quick_commands(interaction)
+            command, update, field = self._read_quick_form(view, values, known, interaction.locale)
+            if update is not None:
+                await ack(**update)
+                return
+            request = InteractionRequest(typed(command), "spend")
+        await self._interactions.submit(interaction, request)
+
+    async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        """Handle a button under a post of ours. Without an acknowledgement Slack shows a warning
+        beside the button."""
+        channel, post = body["channel"]["id"], body.get("message") or {}
+        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
+        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread,
+                           body.get("response_url", ""))  # fmt: skip
+        pressed = f"{action['action_id']}:{action['action_ts']}"
+        key = f"slack:{self._workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
+        is_stop = action["action_id"] == render.STOP
+        word = "stop" if is_stop else action["action_id"].removeprefix(render.ACTION)
+        text = word if is_stop else f"{word} {action.get('value', '')}"
+        source = Source(ts, thread, "quiet" if is_stop else "card")
+
+        async def notify(words: str) -> None:
+            await self._respond(place, words)
+            log.error("click not stored")
+
+        interaction = self._interaction(place, key, ack, notify, source)
+        await self._interactions.submit(interaction, InteractionRequest(text))
+
+    async def ignore(self, ack: AsyncAck) -> None:
+        """Acknowledge a button that does nothing here, such as a link, or a closed form."""
+        await ack()
+
+    def _interaction(
+        self, place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
+        has_notice: bool = False,
+    ) -> SlackInteraction:  # fmt: skip
+        return SlackInteraction(
+            self._workspace, self._direct_threads, self._options, place, key, ack, notify, source,
+            has_notice,
+        )  # fmt: skip
+
+    async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
+        known = await self._interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
+        return {command.slug: command for command in known}
+
+    def _read_quick_form(
+        self, view: Payload, values: Mapping[str, str], known: Mapping[str, QuickCommand],
+        locale: str,
+    ) -> tuple[Command, Payload | None, str]:  # fmt: skip
+        """Return the quick command of a form, a response that asks for more or shows an error, and
+        the field under which an error belongs."""
+        memory = render.memory(view)
+        slug = str(memory.get("slug") or values.get(render.SLUG, "")).strip().lower()
+        given: Any
+        if view["callback_id"] == render.INPUTS:
+            given = {name.removeprefix(render.FIELD): value for name, value in values.items()}
+            field = next(iter(values), render.FIELD)
+        else:
+            given, field = values.get(render.INPUT, ""), render.INPUT
+        wanted = _parse_quick_command(typed(Command("quick-command", slug=slug, input=given)))
+        if wanted is None or wanted.slug != slug:
+            error = UnknownCommand("There is no quick command {slug!r}.", slug=slug)
+            response = _field_error(render.SLUG, error.words(locale))
+            return Command("quick-command"), response, render.SLUG
+        command = known.get(wanted.slug)
+        missing = _find_missing(command, wanted, locale)
+        if not missing:
+            return wanted, None, field
+        if command is None or view["callback_id"] == render.INPUTS:
+            return wanted, _field_error(field, missing), field
+        form = render.inputs(command, memory, locale, missing if given else "")
+        return wanted, {"response_action": "update", "view": form}, field
+
+    async def _open_form(self, trigger: str, view: Payload, locale: str) -> str:
+        """Open a form. If it is too late for that, return a sentence that says what to type."""
+        try:
+            await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
+        except FAILURES as error:
+            log.warning("modal not opened", why=str(error))
+            return say(_TYPE_IT, locale)
+        return ""
+
+    async def _respond(self, place: SlackPlace, words: str) -> None:
+        """Show words to the person who acted, and to nobody else."""
+        if not place.url:
+            return
+        body = {"text": words, "response_type": "ephemeral", "replace_original": False}
+        try:
+            await self._workspace.api.respond(place.url, body)
+        except InDoubt:
+            return
+
+    def _home_of(self, payload: Payload) -> str:
+        """Return the workspace of a person who filled in a form or pressed a button."""
+        places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
+        return events.home_of(self._workspace.team, [payload["user"].get("team_id")], places)
+
+    def _readable(self, text: str) -> str:
+        known = self._workspace.directory.known
+        names = {id: name for id in mentioned(text) if (name := known(id).name)}
+        return readable(text, names, self._workspace.user)
+
+
+def _parse_quick_command(text: str) -> Command | None:
+    """Return the command in these words; None if they are no complete command."""
+    try:
+        return parse(text)
+    except BadInput:
+        return None
+
+
+def _find_missing(command: QuickCommand | None, wanted: Command, locale: str) -> str:
+    """Return a sentence on the inputs that the registry requires and that were not given; "" if
+    none is missing."""
+    if command is None:
+        return ""
+    try:
+        check_inputs(command, wanted.input)
+    except BadInput as error:
+        return error.words(locale)
+    return ""
+
+
+def _memory(place: SlackPlace) -> dict[str, Any]:
+    """Return what a form carries along until it comes back."""
+    return {"channel": place.channel, "thread": place.thread, "url": place.url}
+
+
+def _pack_files(files: tuple[Attachment, ...]) -> list[list[Any]]:
+    """Return files by id alone: a form carries only 3,000 characters along."""
+    return [
+        [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
+        for file in files[:_MAX_REMEMBERED_FILES]
+    ]
+
+
+def _unpack_files(packed: Any) -> tuple[Attachment, ...]:
+    return tuple(
+        Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
+        for id, name, type, size in packed or ()
+    )
+
+
+def _field_error(field: str, words: str) -> dict[str, Any]:
+    return {"response_action": "errors", "errors": {field: words}}
