@@ -236,7 +236,8 @@ class PlatformPorts:
         self.messengers[chat.name] = chat
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """Return display names for cards. A platform that does not answer in time delays no card."""
+        """Return display names for cards. A platform that does not answer in time delays
+        no card."""
         found: dict[str, str] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
@@ -366,7 +367,8 @@ class Engine:
 
 
 async def load_parsers() -> None:
-    """Load what the first turn would wait for: the decoders of stored JSON and the Markdown parser."""
+    """Load what the first turn would wait for: the decoders of stored JSON and the
+    Markdown parser."""
     await asyncio.gather(
         asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),

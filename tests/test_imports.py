@@ -103,7 +103,7 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     known = importers(*named, below="bot/")
     assert known == ["bot/cli_commands.py", "bot/integrations.py", "bot/settings.py"]
-    faces = ("app", "doctor", "safety", "health", "engine", "quick", "config")
+    faces = ("app", "doctor", "safety", "health", "engine", "quick_registry", "config")
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}

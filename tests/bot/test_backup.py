@@ -403,7 +403,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
+        patch.setattr(work, "write_archive", fails)
         assert kept("backup", str(path)).code == 1
     assert kept.err == (
         f"{path} cannot be written (No space left on device). There is no backup of that name.\n"
@@ -413,7 +413,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
     assert kept("backup", str(path)).code == 0
     earlier = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
+        patch.setattr(work, "write_archive", fails)
         assert kept("backup", str(path)).code == 1
     assert path.read_bytes() == earlier, "the one of before stands"
 

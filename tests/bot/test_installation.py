@@ -52,7 +52,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `pyproject.toml` may say, as metadata has it."""
     given = ["nh3>=0.3", "httpx<0.29,>=0.28", "ponte-dreams>=4", "ponte-pool<4,>=3; extra == 'big'"]
-    monkeypatch.setattr(installation, "_requirements", lambda: given)
+    monkeypatch.setattr(installation, "_read_requirements", lambda: given)
 
 
 def test_what_is_whole_says_where_it_is(ponte: Shell) -> None:

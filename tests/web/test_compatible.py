@@ -442,7 +442,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     async def left() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_nothing", left)
+    monkeypatch.setattr(compatible, "_do_nothing", left)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how

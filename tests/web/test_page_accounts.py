@@ -348,7 +348,7 @@ async def test_streams_end_with_the_token(
     house: House, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     tokens = {name: house.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()

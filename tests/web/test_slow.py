@@ -120,7 +120,7 @@ async def test_a_body_that_comes_slowly_but_comes(
     house: House, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
-    monkeypatch.setattr(server, "RATE", 1)
+    monkeypatch.setattr(server, "MIN_BODY_BYTES_PER_SECOND", 1)
     body = '{"message": "' + "x" * 200 + '"}'
     async with connected(house) as client:
         await client.sends(post(house, len(body)))
@@ -172,8 +172,8 @@ async def test_many_slow_ones_leave_room_for_honest_ones(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest of those that have not shown the token make room; who is signed in stays."""
-    monkeypatch.setattr(server, "STRANGERS", 20)
-    for name in ("HEAD", "BODY"):
+    monkeypatch.setattr(server, "MAX_UNAUTHENTICATED_CONNECTIONS", 20)
+    for name in ("HEAD_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
         monkeypatch.setattr(server, name, 60.0)
     async with house.client() as owner, following(owner) as tab, house.stranger() as stranger:
         await until(tab, "ready")
