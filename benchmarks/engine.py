@@ -71,7 +71,7 @@ async def acceptance() -> None:
     """Light load: one event at a time. The floor is one synchronous INSERT + COMMIT, FULL."""
     async with engine() as opened:
         ours = [
-            await _timed(opened.records.inbox.accept(make_message("hello", f"k{n}")))
+            await _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}")))
             for n in range(500)
         ]
     floor = await asyncio.to_thread(_bare_inserts, 500)
@@ -79,7 +79,7 @@ async def acceptance() -> None:
     _line("accept, one at a time, p99", _p(ours, 99) * 1e3, _p(floor, 99) * 1e3, "ms")
     async with engine() as opened:
         tasks = [
-            _timed(opened.records.inbox.accept(make_message("hello", f"k{n}", f"C{n}")))
+            _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}", f"C{n}")))
             for n in range(200)
         ]
         at_once = await asyncio.gather(*tasks)
@@ -146,15 +146,18 @@ async def thread_map() -> None:
             path = Path(folder) / "threads.db"
             opened = await FileThreadMap.open(path)
             await asyncio.to_thread(_fill, path, size)
-            puts = [await _timed(opened.put(Thread(f"slack:T1:C{n}", "x"))) for n in range(300)]
-            gets = [await _timed(opened.get(f"slack:T2:C{n}")) for n in range(300)]
+            puts = [
+                await _measure_seconds(opened.put(Thread(f"slack:T1:C{n}", "x")))
+                for n in range(300)
+            ]
+            gets = [await _measure_seconds(opened.get(f"slack:T2:C{n}")) for n in range(300)]
             await opened.close()
         floor = await asyncio.to_thread(_bare_inserts, 300)
         _line(f"thread map put, {size:,} keys, p50", _p(puts, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
         _line(f"thread map get, {size:,} keys, p50", _p(gets, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
 
 
-async def _timed(work: Awaitable[object]) -> float:
+async def _measure_seconds(work: Awaitable[object]) -> float:
     begun = time.perf_counter()
     await work
     return time.perf_counter() - begun

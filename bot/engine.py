@@ -258,7 +258,7 @@ class Engine:
         ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = Changes(
-            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
+            ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
             approval=choices.approval, audit=records.audit, moved=self._redraw_due.set,
             clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
             labels=platforms.labels,

@@ -55,7 +55,7 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_read_requirements", lambda: given)
 
 
-def test_what_is_whole_says_where_it_is(ponte: Shell) -> None:
+def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
     found = inspect_installation({"postgres"})
     assert found.is_complete
     told = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {found.count} packages that it needs"

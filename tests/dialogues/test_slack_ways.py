@@ -304,7 +304,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         for words in ("one", "two"):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")
         await reads(w, "You said: one", "You said: two")
-        answers = [await answered(w, words) for words in ("one", "two")]
+        answers = [await answer_with_file(w, words) for words in ("one", "two")]
         first, second = (message.reply_to for message in inbox.messages)
         await w.bot.slack.reply(first, KeptPosts()).finish(answers[0])
         kept = KeptPosts()
@@ -316,7 +316,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         assert [names for names in held if names] == [["one.csv"], ["two.csv"]]
 
 
-async def answered(w: Workplace, words: str) -> Answer:
+async def answer_with_file(w: Workplace, words: str) -> Answer:
     files = w.bot.engine.records.files
     name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
     file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")

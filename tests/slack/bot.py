@@ -97,7 +97,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
         api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
     )  # fmt: skip
-    joined(engine, chosen, adapter)
+    connect_adapter(engine, chosen, adapter)
     engine.start()
     try:
         await adapter.start()
@@ -111,7 +111,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         await engine.close()
 
 
-def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
+def connect_adapter(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
     """As the composition root does it: rights are asked of Slack."""
     engine.platforms.replies["slack"] = adapter.reply
     engine.platforms.fetch["slack"] = adapter.fetch

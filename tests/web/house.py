@@ -1,4 +1,4 @@
-"""A whole Ponte but for its core: the web adapter on real sockets over ports in memory."""
+"""The web adapter on real sockets, over ports in memory instead of Ponte's core."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def unix_socket(path: Path) -> socket.socket:
 TOKEN = "the-token-of-a-house-in-tests"
 
 
-class House:
-    """`script` plays the assistant; `restart` is a new process over the same stores."""
+class WebPonte:
+    """`script` answers as the assistant; `restart` begins a new process over the same stores."""
 
     def __init__(self, script: Script = echo, home: Path | None = None, token: str = TOKEN) -> None:
         self.script = script

@@ -19,7 +19,7 @@ from adapters.web.authentication import (
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from core.domain.errors import Refusal
-from tests.web.house import TOKEN, House
+from tests.web.house import TOKEN, WebPonte
 
 URL = "https://ponte.example"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -27,9 +27,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[House]:
+async def public_house() -> AsyncIterator[WebPonte]:
     """It listens beyond this machine, under a public name."""
-    house = House()
+    house = WebPonte()
     house.host, house.url = "0.0.0.0", URL
     await house.open()
     yield house
@@ -41,7 +41,7 @@ async def guarded() -> AsyncIterator[House]:
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
      "localhost, evil", "[::1", "localhost:x"],
 )  # fmt: skip
-async def test_another_name_is_refused(client: httpx.AsyncClient, host: str) -> None:
+async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host: str) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
     said = await client.get("/", headers={"Host": host})
     if said.status_code != 400:  # h11 itself refuses what is no Host at all
@@ -72,14 +72,14 @@ async def test_health_answers_under_any_name(client: httpx.AsyncClient, path: st
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://x"])
 async def test_another_site_cannot_ask(
-    house: House, client: httpx.AsyncClient, origin: str
+    house: WebPonte, client: httpx.AsyncClient, origin: str
 ) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
     assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
     assert not house.rows
 
 
-async def test_our_own_page_may_ask(house: House, client: httpx.AsyncClient) -> None:
+async def test_our_own_page_may_ask(house: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": house.web.address})
     assert said.status_code == 200
 
@@ -98,7 +98,9 @@ async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient
     assert (await client.get("/", headers=walking_in)).status_code == 200
 
 
-async def test_a_form_of_another_site_is_refused(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_form_of_another_site_is_refused(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
     for site in ("cross-site", "same-site"):
         walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
@@ -116,9 +118,9 @@ async def test_a_form_of_another_site_is_refused(house: House, client: httpx.Asy
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 async def test_without_the_token_nothing_is_told(
-    house: House, guarded: House, path: str, where: str
+    house: WebPonte, public_house: WebPonte, path: str, where: str
 ) -> None:
-    async with (house if where == "loopback" else guarded).stranger() as client:
+    async with (house if where == "loopback" else public_house).stranger() as client:
         said = await client.get(path)
         assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized")
         for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
@@ -126,7 +128,7 @@ async def test_without_the_token_nothing_is_told(
             assert said.status_code == 401
 
 
-async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: House) -> None:
+async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: WebPonte) -> None:
     async with house.stranger() as client:
         for path, body in (("/chat", {"message": "x"}), ("/cards/abcde2", {"action": "approve"})):
             assert (await client.post(path, json=body)).status_code == 401
@@ -134,8 +136,8 @@ async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: Hous
     assert not house.rows
 
 
-async def test_the_page_itself_and_health_need_no_token(guarded: House) -> None:
-    async with guarded.stranger() as client:
+async def test_the_page_itself_and_health_need_no_token(public_house: WebPonte) -> None:
+    async with public_house.stranger() as client:
         for path in ("/", "/healthz", "/readyz", "/page/words.json"):
             assert (await client.get(path)).status_code == 200
         assert "reasons" not in (await client.get("/readyz")).json()
@@ -145,13 +147,13 @@ async def test_the_page_itself_and_health_need_no_token(guarded: House) -> None:
         assert trusted.json()["reasons"] == []
 
 
-async def test_a_script_comes_in_with_the_bearer(guarded: House) -> None:
-    async with guarded.client() as client:
+async def test_a_script_comes_in_with_the_bearer(public_house: WebPonte) -> None:
+    async with public_house.client() as client:
         assert (await client.post("/chat", json={"message": "x"})).status_code == 200
 
 
-async def test_a_person_signs_in_and_keeps_a_session(guarded: House) -> None:
-    async with guarded.stranger() as client:
+async def test_a_person_signs_in_and_keeps_a_session(public_house: WebPonte) -> None:
+    async with public_house.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
         said = await client.post("/login", json={"token": TOKEN})
@@ -165,14 +167,14 @@ async def test_a_person_signs_in_and_keeps_a_session(guarded: House) -> None:
         assert (await client.get("/conversations/main", headers=forged)).status_code == 401
 
 
-async def test_signing_in_from_another_site_is_refused(guarded: House) -> None:
-    async with guarded.stranger(Origin="https://evil.example") as client:
+async def test_signing_in_from_another_site_is_refused(public_house: WebPonte) -> None:
+    async with public_house.stranger(Origin="https://evil.example") as client:
         said = await client.post("/login", json={"token": TOKEN})
     assert said.status_code == 403
     assert "set-cookie" not in said.headers
 
 
-async def test_who_signs_in_sends_four_kilobytes_at_most(house: House) -> None:
+async def test_who_signs_in_sends_four_kilobytes_at_most(house: WebPonte) -> None:
     async with house.stranger() as client:
         said = await client.post("/login", json={"token": "x" * 5000})
         assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
@@ -196,7 +198,7 @@ class Guesses:
         return "in"
 
 
-async def test_who_guesses_must_wait() -> None:
+async def test_guessed_tokens_are_limited() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
     assert [await auth.offer("guess", "10.0.0.1") for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS)] == [
@@ -240,8 +242,8 @@ async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
-async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> None:
-    other = House(token="another-token-that-is-long")
+async def test_two_pontes_of_one_machine_keep_a_session_each(house: WebPonte) -> None:
+    other = WebPonte(token="another-token-that-is-long")
     await other.open()
     try:
         async with httpx.AsyncClient() as browser:
@@ -301,7 +303,7 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
 
 
 async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
-    house = House(home=tmp_path)
+    house = WebPonte(home=tmp_path)
     await house.open()
     try:
         async with house.terminal_client() as client:

@@ -25,7 +25,7 @@ from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
 PATH = "/v1/chat/completions"
@@ -33,8 +33,8 @@ MiB = 2**20
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     yield house
@@ -45,16 +45,16 @@ def asking(**more: object) -> bytes:
     return json.dumps({"messages": [HELLO], **more}).encode()
 
 
-def filled(pieces: bytes, count: int) -> bytes:
+def request_with_field(pieces: bytes, count: int) -> bytes:
     """A request with an unknown field of so many pieces."""
     return asking(x="HERE").replace(b'"HERE"', b"[" + pieces * count + b"0]")
 
 
 TOO_MUCH: dict[str, Callable[[], bytes]] = {
-    "objects": lambda: filled(b"{},", 15_000_000),
-    "numbers": lambda: filled(b"0,", 20_000_000),
-    "texts": lambda: filled(b'"",', 15_000_000),
-    "fields": lambda: filled(b'{"a":0},', 5_000_000),
+    "objects": lambda: request_with_field(b"{},", 15_000_000),
+    "numbers": lambda: request_with_field(b"0,", 20_000_000),
+    "texts": lambda: request_with_field(b'"",', 15_000_000),
+    "fields": lambda: request_with_field(b'{"a":0},', 5_000_000),
     "messages": lambda: b'{"messages":[' + b"{}," * 15_000_000 + b"{}]}",
     "nested lists": lambda: b'{"messages":' + b"[" * 45_000_000,
     "nested objects": lambda: b'{"a":' * 9_000_000,
@@ -129,17 +129,17 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     assert _parse_json(CompletionRequest, bytearray(marked)).messages
 
 
-async def refused(house: House, body: bytes) -> tuple[int, str]:
+async def post_and_read_error(house: WebPonte, body: bytes) -> tuple[int, str]:
     async with house.client() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
-async def test_every_route_refuses_it(house: House, path: str) -> None:
+async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
     async with house.client() as web:
         for body, why in (
-            (filled(b"{},", MAX_JSON_VALUES), "it holds too many values"),
+            (request_with_field(b"{},", MAX_JSON_VALUES), "it holds too many values"),
             (b"[" * 200, "it is nested too deeply"),
             (b"[" * 30 + b"]" * 29, "it is not JSON"),
         ):
@@ -148,28 +148,28 @@ async def test_every_route_refuses_it(house: House, path: str) -> None:
     assert not house.rows
 
 
-async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: House) -> None:
+async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: WebPonte) -> None:
     many = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS)}
-    assert (await refused(house, asking(**many)))[0] == 400
+    assert (await post_and_read_error(house, asking(**many)))[0] == 400
     line = {**HELLO, **many}
     assert (
         f"more than {MAX_OBJECT_FIELDS} fields"
-        in (await refused(house, asking(messages=[line])))[1]
+        in (await post_and_read_error(house, asking(messages=[line])))[1]
     )
-    told = (await refused(house, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
+    told = (await post_and_read_error(house, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
     assert f"a list of more than {MAX_MESSAGES} entries" in told
     parts = [{"type": "text", "text": "a"}] * (MAX_MESSAGES + 1)
     line = {"role": "user", "content": parts}
-    assert (await refused(house, asking(messages=[line])))[0] == 400
+    assert (await post_and_read_error(house, asking(messages=[line])))[0] == 400
     async with house.client() as web:
         got = await web.post("/v1/responses", json={"input": [HELLO] * (MAX_MESSAGES + 1)})
         assert got.status_code == 400
     assert not house.rows
     fields = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS - 1)}
-    assert (await refused(house, asking(**fields)))[0] == 200
+    assert (await post_and_read_error(house, asking(**fields)))[0] == 200
 
 
-async def test_honest_requests_are_as_large_as_before(house: House) -> None:
+async def test_honest_requests_are_as_large_as_before(house: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
     async with house.client() as web:
         said = "a,b;[{" * 200_000
@@ -198,14 +198,14 @@ class Held:
         await self.go.wait()
         return Answer("So far, so good.")
 
-    async def begun(self, count: int) -> None:
+    async def wait_for_begun(self, count: int) -> None:
         """Until so many more have begun."""
         for _ in range(count):
             await self._begun.get()
 
 
 @pytest.fixture
-def held(house: House) -> Held:
+def held_model(house: WebPonte) -> Held:
     held = Held()
     house.script = held.script
     return held
@@ -213,7 +213,7 @@ def held(house: House) -> Held:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_so_many_requests_of_one_person_are_under_way(
-    house: House, held: Held, stream: bool
+    house: WebPonte, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
     gate = routes_of(house)._requests
@@ -221,20 +221,20 @@ async def test_so_many_requests_of_one_person_are_under_way(
     body = {"messages": [HELLO], "stream": stream}
     async with house.client() as web, house.person(house.people.add("ana")) as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
-        await held.begun(2)
+        await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
         assert (third.status_code, third.headers["Retry-After"]) == (429, "1")
         assert third.json()["error"]["type"] == "rate_limit_error"
         hers = asyncio.create_task(ana.post(PATH, json=body))
-        await held.begun(1)
-        held.go.set()
+        await held_model.wait_for_begun(1)
+        held_model.go.set()
         assert [each.status_code for each in await asyncio.gather(*asked, hers)] == [200] * 3
         assert gate._count == {}
         assert (await web.post(PATH, json=body)).status_code == 200
 
 
 async def test_so_many_bytes_are_read_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(house)
@@ -273,7 +273,7 @@ async def test_so_many_bytes_are_read_at_once(
         assert gate._count == {}
 
 
-async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: House) -> None:
+async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: WebPonte) -> None:
     gate = routes_of(house)._bytes
     gate._limit_of_person = 3 * MiB
 
@@ -287,7 +287,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: 
 
 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
-    house: House, held: Held
+    house: WebPonte, held_model: Held
 ) -> None:
     async with house.client() as web:
         body = asking(x="x" * 40 * MiB)
@@ -296,13 +296,13 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
             asked = asyncio.create_task(
                 web.post(PATH, content=body, headers={"Content-Type": "application/json"})
             )
-            await held.begun(1)
+            await held_model.wait_for_begun(1)
             assert tracemalloc.get_traced_memory()[1] > 40 * MiB
             while tracemalloc.get_traced_memory()[0] > 4 * MiB:  # noqa: ASYNC110
                 await asyncio.sleep(0)  # what handed the message on returns a moment later
         finally:
             tracemalloc.stop()
-        held.go.set()
+        held_model.go.set()
         assert (await asked).status_code == 200
 
 
@@ -318,7 +318,7 @@ def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
     assert gate._count == {}
 
 
-def routes_of(house: House) -> compatible.CompatibleRoutes:
+def routes_of(house: WebPonte) -> compatible.CompatibleRoutes:
     """The routes of OpenAI's API that are served."""
     app: Any = house.web._server._server.config.app
     while not hasattr(app, "routes"):

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 import httpx
 
 from adapters.web.usage_page import CHART_DAYS, render_page
-from tests.web.house import House
+from tests.web.house import WebPonte
 
 
 async def test_a_bar_for_each_day_and_the_numbers_beside_it(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=back) for back in (0, 1, CHART_DAYS + 5)]
@@ -30,7 +30,7 @@ async def test_a_bar_for_each_day_and_the_numbers_beside_it(
     assert "style=" not in said.text, "the policy takes none"
 
 
-async def test_a_stranger_sees_nothing(house: House) -> None:
+async def test_the_usage_page_needs_a_session(house: WebPonte) -> None:
     async with house.stranger() as somebody:
         assert (await somebody.get("/usage")).status_code == 401
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import chromium, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -46,11 +46,11 @@ async def script(turn: Turn) -> Answer:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> House:
-    return House(script)
+async def house() -> WebPonte:
+    return WebPonte(script)
 
 
-async def opened(house: House, browser: Browser, width: int, dark: bool = False) -> Page:
+async def open_page(house: WebPonte, browser: Browser, width: int, dark: bool = False) -> Page:
     page = await browser.new_page(
         viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
     )
@@ -66,10 +66,10 @@ LINES = """cells => cells.map(cell => [
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("columns", COLUMNS)
 async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
-    house: House, browser: Browser, width: int, columns: int
+    house: WebPonte, browser: Browser, width: int, columns: int
 ) -> None:
     await house.open()
-    page = await opened(house, browser, width)
+    page = await open_page(house, browser, width)
     await say(page, str(columns))
     frame = page.locator(".body .table")
     await expect(frame).to_be_visible()
@@ -97,9 +97,9 @@ async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
     await house.close()
 
 
-async def test_a_card_with_several_rows_is_as_readable(house: House, browser: Browser) -> None:
+async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, browser: Browser) -> None:
     await house.open()
-    page = await opened(house, browser, 390)
+    page = await open_page(house, browser, 390)
     await say(page, "change them")
     await expect(page.locator(".card .table").first).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -109,12 +109,12 @@ async def test_a_card_with_several_rows_is_as_readable(house: House, browser: Br
 
 async def main(folder: Path) -> None:
     """The same as pictures, for who looks: `python -m tests.web.page.test_tables FOLDER`."""
-    house = House(script)
+    house = WebPonte(script)
     await house.open()
     async with chromium() as browser:
         for width in WIDTHS:
             for dark in (False, True):
-                page = await opened(house, browser, width, dark)
+                page = await open_page(house, browser, width, dark)
                 for asked in (*map(str, COLUMNS), "card"):
                     await say(page, asked)
                 await expect(page.locator(".card").first).to_be_visible()
