@@ -100,7 +100,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def stored_texts(house: UpkeepSetup, channel: str) -> list[str]:
-    return [s.message.text for s in await house.engine.journal.shown(f"web:{channel}")]
+    return [s.message.text for s in await house.engine.journal.list_entries(f"web:{channel}")]
 
 
 async def test_people_whom_their_platform_no_longer_confirms_are_deleted(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.engine import Choices, Engine, Stores
-from bot.integrations import one_person
+from bot.integrations import canonical_person
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.posting import PostedReply
@@ -100,7 +100,7 @@ class BotHome:
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
-        approval = replace(made.approval, one=one_person)
+        approval = replace(made.approval, one=canonical_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(
                 approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
@@ -118,7 +118,7 @@ class BotHome:
         self.home.mkdir(exist_ok=True)
         stores = None
         if self.database:
-            stores = await Stores.shared(self.database, works=self._works)
+            stores = await Stores.open_shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
             engine.platforms.replies[platform] = lambda to, posts: PostedReply(

@@ -43,7 +43,7 @@ async def test_the_model_is_told_nothing_of_what_was_replaced(
         await stage.ask("What is my cat called?")
         heard = last_heard(fake)
         assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
-        shown = await stage.engine.records.journal.shown("web:C1")
+        shown = await stage.engine.records.journal.list_entries("web:C1")
         assert [one.message.text for one in shown] == [
             "My name is Ana.", "My cat is Tobi.", "What is my cat called?",
         ]  # fmt: skip
@@ -65,10 +65,10 @@ async def test_what_was_decided_stays_and_is_not_proposed_twice(theatre: BotHome
     async with bot(theatre, table, model=model) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
         await stage.ask(f"approve {card.id}")
-        [old] = [one.message for one in await stage.engine.records.journal.shown("web:C1")]
+        [old] = [one.message for one in await stage.engine.records.journal.list_entries("web:C1")]
         answer = await again(stage, old, old.text, "again-1")
         assert answer.cards == ()
         assert "done already" in str(model.asks[-1].input), answer.text
-        shown = await stage.engine.records.journal.shown("web:C1")
+        shown = await stage.engine.records.journal.list_entries("web:C1")
         assert [one.turn for one in shown] == [old.turn, shown[-1].turn]
         assert table.rows == {"1": ADA}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.health import Threads
+from bot.health import OperatorService
 from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import Ask, Effect, Health, ModelEvent, Outcome
@@ -71,9 +71,11 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in ("event", "asker", *names))
 
 
-def operators(stage: RunningBot) -> Threads:
+def operators(stage: RunningBot) -> OperatorService:
     engine = stage.engine
-    return Threads(engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit)
+    return OperatorService(
+        engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
+    )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])

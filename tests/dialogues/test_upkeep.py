@@ -63,10 +63,10 @@ async def test_idle_conversations_are_forgotten_and_others_kept(theatre: BotHome
         await _grow_old(stage, "C1", days=31)
         await _grow_old(stage, "C2", days=29)
         await _upkeep(stage, model, days=0).once()
-        assert await stage.engine.records.journal.shown("web:C1"), "0 keeps all"
+        assert await stage.engine.records.journal.list_entries("web:C1"), "0 keeps all"
         await _upkeep(stage, model, days=30).once()
-        assert not await stage.engine.records.journal.shown("web:C1")
-        assert await stage.engine.records.journal.shown("web:C2")
+        assert not await stage.engine.records.journal.list_entries("web:C1")
+        assert await stage.engine.records.journal.list_entries("web:C2")
 
 
 async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: BotHome) -> None:
@@ -87,8 +87,11 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: BotH
 
         journal.forgettable = somebody_is_quicker  # type: ignore[method-assign]
         await _upkeep(stage, model, days=30).once()
-        assert not await journal.shown("web:C1")
-        assert [one.message.text for one in await journal.shown("web:C2")] == ["old", "back again"]
+        assert not await journal.list_entries("web:C1")
+        assert [one.message.text for one in await journal.list_entries("web:C2")] == [
+            "old",
+            "back again",
+        ]
 
 
 async def test_a_place_has_its_own_days(theatre: BotHome) -> None:
@@ -97,7 +100,7 @@ async def test_a_place_has_its_own_days(theatre: BotHome) -> None:
 
     async def remaining_conversations(stage: RunningBot) -> set[str]:
         journal = stage.engine.records.journal
-        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.shown(f"web:{c}")}
+        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.list_entries(f"web:{c}")}
 
     async with theatre.open(model) as stage:
         for channel in ("C1", "C1:t1", "C2", "C10"):
@@ -120,16 +123,18 @@ async def test_what_was_one_request_s_is_gone_after_a_day(theatre: BotHome) -> N
     async with theatre.open(model) as stage:
         for channel in (once, f"{ONCE}b", "C1"):
             await stage.ask("old", channel=channel)
-        listed = [one.conversation for one in await stage.engine.records.journal.listed("web")]
+        listed = [
+            one.conversation for one in await stage.engine.records.journal.list_conversations("web")
+        ]
         assert listed == ["web:C1"]
         for channel in (once, "C1"):
             await _grow_old(stage, channel, days=1.1)
     async with theatre.open(model) as stage:
         journal = stage.engine.records.journal
         await _upkeep(stage, model, days=0).once()
-        assert await journal.shown(f"web:{ONCE}b")
-        assert await journal.shown("web:C1")
-        assert not await journal.shown(f"web:{once}")
+        assert await journal.list_entries(f"web:{ONCE}b")
+        assert await journal.list_entries("web:C1")
+        assert not await journal.list_entries(f"web:{once}")
         await _grow_old(stage, once, days=1.1)
         rows = await stage.engine.stores.database.write(_gone_by)
         assert rows == 1

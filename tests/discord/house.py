@@ -107,7 +107,7 @@ class DiscordPonte:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
         given = self.choices or make_choices(self.model, policy=self.policy)
-        stores = await Stores.shared(self.postgres) if self.postgres else None
+        stores = await Stores.open_shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.records.inbox.accept
 
@@ -128,7 +128,7 @@ class DiscordPonte:
                 given.board,
                 given.policy,
                 self.engine.manager.removed,
-                refused=self.engine.refused,
+                refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,
             ),

@@ -97,7 +97,7 @@ async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Pa
     )
     assert await run_piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
     assert await run_piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
-    (tmp_path / "large.csv").write_bytes(b"x" * (chat.LARGEST + 1))
+    (tmp_path / "large.csv").write_bytes(b"x" * (chat.MAX_UPLOAD_BYTES + 1))
     code, out = await run_piped(house, f"read @{tmp_path}/large.csv\n")
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
@@ -268,8 +268,8 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     tty = Tty()
     screen = chat.Screen(tty, "en")
     for end in range(step, len(text), step):
-        screen.grow(text[:end])
-    screen.answer({"response": text, "cards": [], "files": []})
+        screen.show_text(text[:end])
+    screen.show_answer({"response": text, "cards": [], "files": []})
     lines = screen_lines(tty.getvalue())
     assert lines[:4] == ["Some bold words.", "", "Second, plain.", ""]
     assert [line for line in lines[4:] if line] == [" • one", " • two", " code", "The end."]
@@ -277,7 +277,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])
 def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> None:
-    assert chat.drawn_markdown(text) == text
+    assert chat.render_markdown(text) == text
 
 
 def screen_lines(written: str) -> list[str]:

@@ -34,7 +34,7 @@ SECRET = "the margin of Aldeia is 41 percent"
 @pytest.fixture
 def span_exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing.record_with(Traces.over(exporter, SimpleSpanProcessor(exporter)))
+    tracing.record_with(Traces.with_exporter(exporter, SimpleSpanProcessor(exporter)))
     yield exporter
     tracing.record_with(None)
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from adapters.web.authentication import (
-    SESSION,
-    TRIES,
-    TRIES_IN_ALL,
-    WINDOW,
-    Login,
+    MAX_WRONG_TOKENS,
+    MAX_WRONG_TOKENS_OF_ADDRESS,
+    SESSION_SECONDS,
+    WRONG_TOKEN_WINDOW_SECONDS,
     TokenAuthentication,
+    TokenLogin,
     Visit,
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
@@ -188,7 +188,7 @@ class Guesses:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.login = Login(TOKEN, clock=lambda: self.time, now=lambda: self.time)
+        self.login = TokenLogin(TOKEN, clock=lambda: self.time, now=lambda: self.time)
 
     async def offer(self, token: str, address: str) -> str:
         try:
@@ -201,40 +201,42 @@ class Guesses:
 async def test_guessed_tokens_are_limited() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
-    assert [await auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
+    assert [await auth.offer("guess", "10.0.0.1") for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS)] == [
+        "WrongToken"
+    ] * MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        await auth.login.check(TOKEN, "10.0.0.1")
+        await auth.login.check_token(TOKEN, "10.0.0.1")
     assert await auth.offer(TOKEN, "10.0.0.2") == "in"
-    auth.time = WINDOW + 1
+    auth.time = WRONG_TOKEN_WINDOW_SECONDS + 1
     assert await auth.offer(TOKEN, "10.0.0.1") == "in"
 
 
 async def test_guesses_from_many_addresses_are_counted_together() -> None:
     auth = Guesses()
     told = [
-        await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)
+        await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * MAX_WRONG_TOKENS)
     ]
-    assert (told.count("WrongToken"), told[-1]) == (TRIES_IN_ALL, "TooManyTries")
+    assert (told.count("WrongToken"), told[-1]) == (MAX_WRONG_TOKENS, "TooManyTries")
     assert await auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
 
 
 async def test_an_ipv6_network_is_one_guesser() -> None:
     auth = Guesses()
     told = [await auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
-    assert told.count("WrongToken") == TRIES
+    assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
 
 
 async def test_the_right_token_costs_nobody_a_guess() -> None:
     auth = Guesses()
-    assert {await auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
+    assert {await auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * MAX_WRONG_TOKENS)} == {"in"}
 
 
 async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     auth = Guesses()
-    kept = {"cookie": f"{auth.login.cookie}={auth.login.session()}"}
-    for n in range(2 * TRIES_IN_ALL):
+    kept = {"cookie": f"{auth.login.cookie}={auth.login.new_session()}"}
+    for n in range(2 * MAX_WRONG_TOKENS):
         await auth.offer("guess", f"10.0.0.{n % 20}")
     await auth.login.admit(kept, "10.0.0.1")
     await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
@@ -258,10 +260,10 @@ async def test_two_pontes_of_one_machine_keep_a_session_each(house: WebPonte) ->
 
 async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Guesses()
-    value = auth.login.session()
+    value = auth.login.new_session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
     with pytest.raises(Unauthorized):
-        await Login("another-token-that-is-long").admit(kept, "")
+        await TokenLogin("another-token-that-is-long").admit(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
     for forged in (
         longer,
@@ -274,7 +276,7 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     ):
         with pytest.raises(Unauthorized):
             await auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
-    auth.time = SESSION + 1
+    auth.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
         await auth.login.admit(kept, "")
 
@@ -291,11 +293,11 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
             return type(refused).__name__
         return "in"
 
-    for n in range(TRIES):
+    for n in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await offer("guess", f"1.1.1.{n}, 9.9.9.9") == "WrongToken"
     assert await offer(TOKEN, "9.9.9.9") == "TooManyTries"
     assert await offer(TOKEN, "9.9.9.9, 8.8.8.8") == "in"
-    for n in range(TRIES):
+    for n in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await offer("guess", f"7.7.7.{n}", peer="6.6.6.6") == "WrongToken"
     assert await offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
 

@@ -364,7 +364,7 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind
     assert code != "not_known_here" or told.value.status_code == 500
-    assert told.value.code == compatible.THEIRS.get(code, code)
+    assert told.value.code == compatible.OPENAI_CODES.get(code, code)
     waits = told.value.status_code in (429, 503)
     assert ("retry-after" in told.value.response.headers) is waits
     assert len(house.rows) == 1
@@ -444,7 +444,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     async def set_gone() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_nothing", set_gone)
+    monkeypatch.setattr(compatible, "_do_nothing", set_gone)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how

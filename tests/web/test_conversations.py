@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.conversations import titled
+from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import make_message
 from tests.web.house import WebPonte
@@ -35,7 +35,7 @@ async def post_message(client: httpx.AsyncClient, text: str, conversation: str =
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    assert titled(replace(first, attachments=(file,))) == title
+    assert conversation_title(replace(first, attachments=(file,))) == title
 
 
 async def test_conversations_are_listed_newest_first(

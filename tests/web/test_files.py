@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from adapters.web import requests
+from adapters.web import http_io
 from core.domain.messages import Answer, File, Person
 from tests.web.house import Turn, WebPonte
 
@@ -47,10 +47,10 @@ async def test_names_of_files_are_made_safe(
 
 
 async def test_what_is_too_large_or_not_a_form(house: WebPonte, client: httpx.AsyncClient) -> None:
-    large = await client.post("/chat", files={"file": ("a", b"x" * (requests.FILE + 1))})
+    large = await client.post("/chat", files={"file": ("a", b"x" * (http_io.MAX_FILE_BYTES + 1))})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     text = await client.post(
-        "/chat", data={"message": "x" * requests.TEXT}, files={"file": ("a", b"")}
+        "/chat", data={"message": "x" * http_io.MAX_TEXT_BYTES}, files={"file": ("a", b"")}
     )
     assert (text.status_code, text.json()["error"]["code"]) == (413, "too_large")
     for files in ({"other": ("a", b"x")}, {f"file{n}": ("a", b"x") for n in range(2)}):

@@ -236,7 +236,9 @@ async def test_a_hundred_tabs_at_once(house: WebPonte) -> None:
 async def test_a_stream_ends_when_the_server_stops(
     house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "GRACE", 600)  # the server would wait as long for a stream
+    monkeypatch.setattr(
+        server, "SHUTDOWN_GRACE_SECONDS", 600
+    )  # the server would wait as long for a stream
     await house.restart()
     async with house.client() as client, following(client) as tab:
         await until(tab, "ready")

@@ -65,7 +65,7 @@ async def test_its_event_streams_end(
     told: bool,
 ) -> None:
     """Where no notice comes, as from another process, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     async with (
         signed_in(house, token) as other, following(other) as stays,

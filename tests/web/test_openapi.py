@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from adapters.web import openapi
-from adapters.web.adapter import Mounted
+from adapters.web.adapter import MountedHandler
+from adapters.web.http_io import Guard
 from adapters.web.openapi import OPERATIONS
-from adapters.web.requests import Guard
-from adapters.web.server import application
+from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
 from tests.web.house import Turn, WebPonte
 
@@ -74,7 +74,7 @@ def references(value: object) -> Iterator[str]:
 
 async def test_every_route_is_in_the_table_and_nothing_else(house: WebPonte) -> None:
     assert house.terminal is not None
-    guarded = application(house.terminal._site)
+    guarded = make_application(house.terminal._site)
     assert isinstance(guarded, Guard)
     assert isinstance(guarded._app, Starlette)
     served = openapi.operations(guarded._app.routes)
@@ -88,7 +88,7 @@ async def test_the_page_s_server_tells_what_it_serves(house: WebPonte) -> None:
     ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    house.extra["/slack/events"] = Mounted(answer_empty)
+    house.extra["/slack/events"] = MountedHandler(answer_empty)
     await house.restart()
     told = await openapi_document(house)
     assert "/operator/link" not in told["paths"]

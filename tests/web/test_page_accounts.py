@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from adapters.web import adapter
-from adapters.web.authentication import SESSION, TRIES, Login
+from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS, SESSION_SECONDS, TokenLogin
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
-from adapters.web.server import application
+from adapters.web.server import make_application
 from bot.integrations import ADMINS
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Card
@@ -134,7 +134,7 @@ OF_SOMEBODY = {
 
 
 def test_every_route_of_the_page_is_looked_at() -> None:
-    guarded: Any = application(bare_site())
+    guarded: Any = make_application(bare_site())
     known = {
         (method, route.path) for route in guarded._app.routes for method in route.methods - {"HEAD"}
     }
@@ -356,7 +356,7 @@ async def test_streams_end_with_the_token(
     house: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     tokens = {name: house.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()
@@ -416,7 +416,7 @@ class Doors:
     def __init__(self) -> None:
         self.time = 0.0
         self.people = MemoryPageAccounts()
-        self.login = Login(TOKEN, lambda: self.time, lambda: self.time, self.people)
+        self.login = TokenLogin(TOKEN, lambda: self.time, lambda: self.time, self.people)
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
         visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
@@ -428,11 +428,11 @@ class Doors:
 
 async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
-    ana = await doors.login.check(doors.people.add("ana"), "")
-    bia = await doors.login.check(doors.people.add("bia"), "")
-    kept = doors.login.session(ana)
+    ana = await doors.login.check_token(doors.people.add("ana"), "")
+    bia = await doors.login.check_token(doors.people.add("bia"), "")
+    kept = doors.login.new_session(ana)
     assert (await doors.login.admit(doors.session(kept), "")).person == ana.person
-    theirs, owners = doors.login.session(bia), doors.login.session()
+    theirs, owners = doors.login.new_session(bia), doors.login.new_session()
     head, _, seal = kept.rpartition("-")
     forged = [
         kept.replace("-ana-", "-bia-"), kept.replace("-ana-", "-owner-"),
@@ -443,10 +443,10 @@ async def test_a_session_is_its_person_s_alone() -> None:
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.admit(doors.session(value), "")
-    other = Login("another-token-that-is-long", people=doors.people)
+    other = TokenLogin("another-token-that-is-long", people=doors.people)
     with pytest.raises(Unauthorized):
         await other.admit({"cookie": f"{other.cookie}={kept}"}, "")
-    doors.time = SESSION + 1
+    doors.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
         await doors.login.admit(doors.session(kept), "")
 
@@ -454,7 +454,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         with pytest.raises(WrongToken):
             await doors.offer("guess")
     read = doors.people.read
@@ -468,7 +468,7 @@ async def test_guesses_are_counted_for_all_tokens_together() -> None:
 async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * TRIES)]
+    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * MAX_WRONG_TOKENS_OF_ADDRESS)]
     assert set(await asyncio.gather(*offers)) == {"web:ana", "web:owner"}
 
 
@@ -476,18 +476,19 @@ async def test_many_guesses_at_once_are_counted_too() -> None:
     doors = Doors()
     doors.people.add("ana")
     told = await asyncio.gather(
-        *(doors.offer(f"guess {n}") for n in range(5 * TRIES)), return_exceptions=True
+        *(doors.offer(f"guess {n}") for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)),
+        return_exceptions=True,
     )
-    assert [type(one) for one in told].count(WrongToken) == TRIES
+    assert [type(one) for one in told].count(WrongToken) == MAX_WRONG_TOKENS_OF_ADDRESS
 
 
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.login.session(await doors.login.check(token, ""))
+    kept = doors.login.new_session(await doors.login.check_token(token, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
-    await doors.login.admit(doors.session(doors.login.session()), "")
+    await doors.login.admit(doors.session(doors.login.new_session()), "")
     for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
         with pytest.raises(NotStored):
             await doors.login.admit(headers, "")
@@ -496,7 +497,7 @@ async def test_without_the_database_the_owner_comes_in() -> None:
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.session(doors.login.session(await doors.login.check(token, "")))
+    kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
     assert doors.people.accounts["web:ana"].seen == "1970-01-01"
     read = doors.people.read
     await doors.login.admit(kept, "")

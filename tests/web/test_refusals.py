@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.web import requests
+from adapters.web import http_io
 from tests.web.house import Turn, WebPonte, events
 
 
@@ -39,8 +39,8 @@ JSON = {"Content-Type": "application/json"}
         (b'{"message": "\xff"}', 400, "bad_request"),
         ('{"message": ""}', 422, "empty"),
         ('{"message": " \\n\\u200b "}', 422, "empty"),
-        (json.dumps({"message": "x" * requests.TEXT}), 413, "too_large"),
-        (json.dumps({"message": "é" * (requests.TEXT // 2)}), 413, "too_large"),
+        (json.dumps({"message": "x" * http_io.MAX_TEXT_BYTES}), 413, "too_large"),
+        (json.dumps({"message": "é" * (http_io.MAX_TEXT_BYTES // 2)}), 413, "too_large"),
     ],
 )
 async def test_a_body_that_cannot_be_taken(
@@ -52,7 +52,7 @@ async def test_a_body_that_cannot_be_taken(
 
 
 async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None:
-    said = await client.post("/chat", json={"message": "x" * (requests.TEXT - 1)})
+    said = await client.post("/chat", json={"message": "x" * (http_io.MAX_TEXT_BYTES - 1)})
     assert said.status_code == 200
 
 
@@ -66,7 +66,7 @@ async def raw(house: WebPonte, *headers: str) -> tuple[asyncio.StreamReader, asy
 
 
 async def test_a_body_is_not_read_beyond_its_limit(house: WebPonte) -> None:
-    reader, writer = await raw(house, f"Content-Length: {requests.JSON_BODY + 1}")
+    reader, writer = await raw(house, f"Content-Length: {http_io.MAX_JSON_BODY_BYTES + 1}")
     assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
     writer.close()
 
@@ -75,7 +75,7 @@ async def test_a_body_without_a_length_is_cut_off_too(house: WebPonte) -> None:
     reader, writer = await raw(house, "Transfer-Encoding: chunked")
     sent, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
     with suppress(ConnectionError):  # it answers and hangs up while we still write
-        while sent < 3 * requests.JSON_BODY:
+        while sent < 3 * http_io.MAX_JSON_BODY_BYTES:
             writer.write(chunk)
             await writer.drain()
             sent += 100_000
