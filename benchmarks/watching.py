@@ -103,7 +103,7 @@ def _traces() -> Traces:
             return SpanExportResult.SUCCESS
 
     exporter = Nowhere()
-    return Traces.over(exporter, BatchSpanProcessor(exporter))
+    return Traces.with_exporter(exporter, BatchSpanProcessor(exporter))
 
 
 async def main() -> None:

@@ -188,7 +188,7 @@ class Journal(Protocol):
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Whose words are in the thread, as far as `person` (by key) is concerned."""
 
-    async def history(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         """What was said in the current thread (or an older one), oldest first."""
 
     async def list_conversations(
@@ -197,9 +197,7 @@ class Journal(Protocol):
         """The conversations there in which something is said, the pinned ones and then the last
         used first: those that are that person's own (`Address.person`), or no one person's."""
 
-    async def search_conversations(
-        self, platform: str, words: str, person: str = ""
-    ) -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         """Conversation there → its newest turn that says these words, in whatever case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:

@@ -123,7 +123,7 @@ def read_transcript(
     ]
 
 
-def read_history(
+def list_entries(
     connection: SqlConnection, conversation: str, thread: str
 ) -> Sequence[HistoryEntry]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
@@ -165,7 +165,7 @@ def list_conversations(
     ]  # fmt: skip
 
 
-def search_conversations(
+def search(
     connection: SqlConnection, platform: str, words: str, person: str = ""
 ) -> Mapping[str, str]:
     theirs, values = _owner_condition("conversation", platform, person)

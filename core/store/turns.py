@@ -244,20 +244,16 @@ class SqlJournal:
             lambda c: threads.read_provenance(c, thread, person, before)
         )
 
-    async def history(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        return await self._database.read(lambda c: threads.read_history(c, conversation, thread))
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+        return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
 
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
-    async def search_conversations(
-        self, platform: str, words: str, person: str = ""
-    ) -> Mapping[str, str]:
-        return await self._database.read(
-            lambda c: threads.search_conversations(c, platform, words, person)
-        )
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
         await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))

@@ -17,7 +17,7 @@ from core.store.database import SqlConnection
 from core.store.inbox import SenderLimits
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
@@ -51,7 +51,7 @@ async def look() -> str:
     return "nothing yet " * 20
 
 
-async def read_counters(stage: Stage) -> list[tuple[int, int]]:
+async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
     def read(connection: SqlConnection) -> list[tuple[int, int]]:
@@ -70,7 +70,7 @@ def cost(fake: FakeOpenAI) -> int:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_what_was_used_takes_the_place_of_what_was_held(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [
         Allowance(
@@ -93,7 +93,7 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     async with open_served_stage(
         theatre, fake, allowed=[Allowance("each person", turns=9)]
@@ -103,7 +103,7 @@ async def test_without_an_allowance_nothing_bounds_an_answer(
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
@@ -123,7 +123,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert (await stage.ask("hello")).text == "You ask: hello"
 
 
-async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", tokens=15_000)]
     async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         fake.say(Script(text="word " * 60_000, piece=20_000))
@@ -138,7 +138,7 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: Fake
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_model_that_never_ends_spends_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
     allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
@@ -164,7 +164,7 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
 
 
 async def test_a_hundred_at_once_spend_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
@@ -184,7 +184,7 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
 
 
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
     async with open_served_stage(
@@ -205,7 +205,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert spent.input + spent.output == after
 
 
-async def test_another_ones_allowance_is_their_own(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
     async with open_served_stage(theatre, fake, allowed=allowed) as stage:
         assert (await stage.ask("hello")).status == "done"
@@ -216,7 +216,7 @@ async def test_another_ones_allowance_is_their_own(theatre: Theatre, fake: FakeO
         assert (await stage.ask("hello", person=BOB)).status == "done"
 
 
-async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
@@ -230,7 +230,7 @@ async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpe
 
 
 async def test_most_of_what_all_share_is_told_to_an_admin(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
@@ -242,7 +242,7 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
     assert refused.text.startswith("The allowance of everybody together is 5 turns a day; ")
 
 
-async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
         Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
@@ -265,7 +265,7 @@ async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> N
     assert refused.code == "forbidden"
 
 
-async def test_too_many_messages_a_minute_are_not_taken_up(theatre: Theatre) -> None:
+async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
@@ -279,7 +279,7 @@ async def test_too_many_messages_a_minute_are_not_taken_up(theatre: Theatre) -> 
         assert (await stage.wait_for_answer(receipts[1])).text == "You said: m1"
 
 
-async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
+async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(waiting=2)
@@ -297,7 +297,7 @@ async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
 
 
 async def test_what_a_restart_finds_again_is_paid_for_once(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     """The answer was under way when the process ended; the server has it whole."""
     allowed = [Allowance("each person", tokens=10**6)]

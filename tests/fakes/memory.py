@@ -171,7 +171,7 @@ class MemoryInbox:
             del self.rows[seq]
         return len(old)
 
-    async def history(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaces for row in rows if row.state != "new"}
         return [
@@ -187,24 +187,22 @@ class MemoryInbox:
             key, address = row.message.address.conversation, row.message.address
             theirs = (address.platform, address.person) == (platform, person)
             theirs = theirs and not address.channel.startswith(ONE_REQUEST_PREFIX)
-            if not theirs or not (said := await self.history(key)):
+            if not theirs or not (said := await self.list_entries(key)):
                 continue
             title, pinned = self.marks.get(key, ("", False))
             found[key] = ConversationSummary(key, said[0].message, title, pinned, row.at)
         return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
 
-    async def search_conversations(
-        self, platform: str, words: str, person: str = ""
-    ) -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         return {
             one.conversation: said.turn
             for one in await self.list_conversations(platform, person)
-            for said in await self.history(one.conversation)
+            for said in await self.list_entries(one.conversation)
             if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()
         }
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        if not await self.history(conversation):
+        if not await self.list_entries(conversation):
             raise NotFound(what="conversation")
         old = self.marks.get(conversation, ("", False))
         self.marks[conversation] = (

@@ -20,7 +20,7 @@ import time_machine
 
 from bot.application import Application
 from bot.compose import compose
-from bot.config import Command, Config, Input
+from bot.config import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
 from bot.settings import Settings
 from core.runtime.tasks import cancel_all
@@ -43,7 +43,7 @@ MOMENT = datetime(2026, 11, 19, 10, 42, 5, tzinfo=ZONE)
 """A Thursday; what is said at :05 has most of a minute before another one is shown."""
 TOKEN = "the-token-of-nocodb"
 COMMANDS = {
-    "release-notes": Command(
+    "release-notes": QuickCommandConfig(
         title={"en": "Release notes", "pt-BR": "Notas da versão", "fr": "Notes de version"},
         description={
             "en": "Reads the merged changes of a version and writes what is new in it",
@@ -51,13 +51,15 @@ COMMANDS = {
             "fr": "Lit les changements d'une version et écrit ce qu'elle apporte",
         },
         inputs={
-            "version": Input(required=True),
-            "readers": Input("choice", choices=("customers", "engineers"), required=True),
-            "remarks": Input(),
+            "version": QuickCommandInput(required=True),
+            "readers": QuickCommandInput(
+                "choice", choices=("customers", "engineers"), required=True
+            ),
+            "remarks": QuickCommandInput(),
         },
         effect="read",
     ),
-    "translate-contract": Command(title={"en": "Translate a contract"}),
+    "translate-contract": QuickCommandConfig(title={"en": "Translate a contract"}),
 }
 NOTES = """\
 **Version 4.2**, for customers

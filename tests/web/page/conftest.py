@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.web.house import House
+from tests.web.house import WebPonte
 from tests.web.page.browser import chromium, visit
 
 PAGE_TIMEOUT_MILLISECONDS = 20_000
@@ -21,15 +21,15 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     await house.open()
     yield house
     await house.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(house: House, browser: Browser) -> AsyncIterator[Page]:
+async def page(house: WebPonte, browser: Browser) -> AsyncIterator[Page]:
     """One tab; a script error or a blocked resource fails the test."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     page = await context.new_page()
