@@ -12,7 +12,6 @@ import logging
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,7 +22,7 @@ import structlog
 from benchmarks.process import proportional, resident
 from core.clients.http import Proxies
 from core.domain.records import Outcome
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import Limits
@@ -83,7 +82,7 @@ async def _bare(python: Path, code: str) -> None:
     assert await process.wait() == 0
 
 
-async def _printed(python: Path, code: str) -> float:
+async def _run_and_read_number(python: Path, code: str) -> float:
     """The figure that the code prints."""
     process = await asyncio.create_subprocess_exec(
         str(python), "-I", "-c", code, stdout=asyncio.subprocess.PIPE,
@@ -114,7 +113,7 @@ async def _one_by_one(backend: LocalBackend, python: Path) -> list[Row]:
     first = await _ms(lambda n: caller.call(f"first {n}", FIRST), 3)
     await caller.call("plot", FIRST)
     second = await _ms(lambda _: caller.call("plot", PLOT), PLOTS)
-    second_bare = await _printed(python, SECOND)
+    second_bare = await _run_and_read_number(python, SECOND)
     return [
         ("cold, to the first output", cold, "ms", hello),
         ("warm", warm, "ms", 0),
@@ -140,24 +139,23 @@ async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
 
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory() as folder:
-        home, limits = Path(folder), Limits()
-        environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
-        rows: list[Row] = []
-        for measured in (_one_by_one, _side_by_side):
-            kernels = Kernels(KernelMarks(home), limits, 64)
-            backend = LocalBackend(environment, kernels, limits)
-            health = await backend.health()
-            python = await environment.python(_told)
-            rows += await measured(backend, python.path)
-            await backend.close()
+    limits = Limits()
+    environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
+    rows: list[Row] = []
+    for measured in (_one_by_one, _side_by_side):
+        kernels = Kernels(KernelRows(None), limits, 64)
+        backend = LocalBackend(environment, kernels, limits)
+        health = await backend.health()
+        python = await environment.python(_print_line)
+        rows += await measured(backend, python.path)
+        await backend.close()
     sys.stdout.write(f"{health.words}\n")
     for what, figure, unit, floor in rows:
         beside = f"   floor {floor:7.1f} ms   ratio {figure / floor:5.1f}" if floor else ""
         sys.stdout.write(f"{what:<34} {figure:7.1f} {unit}{beside}\n")
 
 
-async def _told(words: str) -> None:
+async def _print_line(words: str) -> None:
     sys.stdout.write(f"Ponte {words}\n")
 
 

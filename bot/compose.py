@@ -14,13 +14,13 @@ from adapters.web import WEB
 from bot import __version__
 from bot.application import Application
 from bot.config import Config, LiveConfig
-from bot.engine import Choices, Engine, Spending, Stores
-from bot.health import Board, Threads, summaries
+from bot.engine import Choices, Engine, Spending, Stores, load_parsers
+from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
-from bot.integrations import Faces, one_person, rights
+from bot.integrations import Faces, canonical_person, collect_rights
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.quick import Registry
+from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.settings import Settings
 from bot.surfaces import Surfaces
@@ -58,7 +58,7 @@ from core.store.inbox import Intake
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
-"""What surfaces made for themselves at their first start, by the setting's name."""
+"""Secrets that surfaces generated at their first start, by the setting's name."""
 
 
 async def compose(
@@ -78,126 +78,128 @@ async def compose(
     before any part is built with them. The caller holds the home's lock. Raises NotStored,
     NewerDatabase, SettingsError.
     """
-    closing = AsyncExitStack()
-    traces = await asyncio.to_thread(Traces.opened, settings)
+    traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.record_with(traces)
     metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
-    stores = await _open_shared_stores(settings, home, accepts=accepts, works=runs_turns)
-    peers: Peers = stores.jobs if stores and stores.jobs else Alone()
-    if on_secrets and (secrets := _own_secrets(settings, home)):
-        on_secrets(secrets)
+    async with AsyncExitStack() as closing:
+        stores, _ = await asyncio.gather(
+            _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
+        )
+        closing.push_async_callback(stores.close)
+        if on_secrets and (secrets := _own_secrets(settings, home)):
+            on_secrets(secrets)
 
-    http, client = HttpClient(proxies=settings.proxies), model_client(settings)
-    live = LiveConfig(config, has_official_prices=client.place.official)
-    deps = dependencies(settings, live, home, http, client, peers)
-    people = PlatformPeople()
-    platform_rights = rights(settings.faces)
-    policy = AccessPolicy(
-        platform_rights, settings.ponte_allow, settings.ponte_admins,
-        people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
-        departures=people.departures,
-    )  # fmt: skip
-    quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
-    board = Board(summaries(settings), quick, policy)
-    if stores and stores.jobs:
-        board.live["database"] = stores.jobs.health
+        http, client = HttpClient(proxies=settings.proxies), model_client(settings)
+        live = LiveConfig(config, has_official_prices=client.place.official)
+        closing.push_async_callback(http.close)
+        closing.push_async_callback(client.close)
+        deps = dependencies(settings, live, home, http, client, stores.peers)
+        people = PlatformPeople()
+        platform_rights = collect_rights(settings.faces)
+        policy = AccessPolicy(
+            platform_rights, settings.ponte_allow, settings.ponte_admins,
+            people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
+            departures=people.departures,
+        )  # fmt: skip
+        quick = QuickCommandRegistry(
+            lambda: live.current.quick_commands, policy.is_named, policy=policy
+        )
+        board = HealthBoard(summaries(settings), quick, policy)
+        if stores.jobs:
+            board.live["database"] = stores.jobs.health
 
-    tools = [
-        built
-        for face in settings.faces
-        if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
-    ]
-    toolbox = Toolbox([each.source for each in tools])
-    board.live |= {each.source.name: each.source.health for each in tools}
-    board.titles = next(
-        (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-    )
+        tools = [
+            built
+            for face in settings.faces
+            if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
+        ]
+        for each in reversed(tools):
+            closing.push_async_callback(each.close)
+        toolbox = Toolbox([each.source for each in tools])
+        closing.push_async_callback(toolbox.close)
+        board.live |= {each.source.name: each.source.health for each in tools}
+        board.titles = next(
+            (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+        )
 
-    async def read_file(id: str) -> tuple[File, bytes]:
-        return await engine.files.get(id)
+        async def read_file(id: str) -> tuple[File, bytes]:
+            return await engine.records.files.get(id)
 
-    async def record_remote(thread: str, remote: Remote) -> None:
-        await engine.journal.remote(thread, remote)
+        async def record_remote(thread: str, remote: Remote) -> None:
+            await engine.records.journal.remote(thread, remote)
 
-    (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-    model, start_model = model_face.build(deps, read_file, record_remote)
-    board.live[model_face.name] = model.health
-    board.demo = model.level == "demo"
+        (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
+        model, start_model = model_face.build(deps, read_file, record_remote)
+        closing.push_async_callback(model.close)
+        board.live[model_face.name] = model.health
+        board.demo = model.level == "demo"
 
-    served = Surfaces(accepts)
-    engine = await Engine.open(
-        home.path,
-        Choices(
-            model=model,
-            toolbox=toolbox,
-            policy=policy,
-            approval=Approval(
-                policy, lambda: live.table_rules, is_named=policy.is_named,
-                platforms=platform_rights, rule_book=lambda: live.current.rule_book,
-                of_place=lambda address: frozenset(live.channel(address).approvers),
-                admins=policy.admins, one=one_person,
+        served = Surfaces(accepts)
+        closing.push_async_callback(served.close)
+        engine = Engine(
+            stores,
+            Choices(
+                model=model,
+                toolbox=toolbox,
+                policy=policy,
+                approval=Approval(
+                    policy, lambda: live.table_rules, is_named=policy.is_named,
+                    platforms=platform_rights, rule_book=lambda: live.current.rule_book,
+                    of_place=lambda address: frozenset(live.channel(address).approvers),
+                    admins=policy.admins, one=canonical_person,
+                ),
+                board=board,
+                quick=quick,
+                spending=_spending(settings, live, policy),
+                profile=_profile(settings, live, platform_rights, served, home),
+                retention=Retention(
+                    settings.ponte_retention_days, lambda: live.current.retention,
+                    settings.ponte_audit_days,
+                ),
+                code=next((each.runner for each in tools if each.runner), None),
+                appliers=[applier for each in tools for applier in each.appliers],
+                pseudonym=deps.pseudonym,
             ),
-            board=board,
-            quick=quick,
-            spending=_spending(settings, live, policy),
-            profile=_profile(settings, live, platform_rights, served, home),
-            retention=Retention(
-                settings.ponte_retention_days, lambda: live.current.retention,
-                settings.ponte_audit_days,
-            ),
-            code=next((each.runner for each in tools if each.runner), None),
-            appliers=[applier for each in tools for applier in each.appliers],
-            pseudonym=deps.pseudonym,
-        ),
-        stores,
-    )  # fmt: skip
-    board.ledger = engine.changes.latest
-    reloader = Reloader(settings, live, engine.audit, engine.peers)
+        )  # fmt: skip
+        board.ledger = engine.changes.latest
+        reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
 
-    closing.push_async_callback(engine.close)
-    closing.push_async_callback(http.close)
-    closing.push_async_callback(client.close)
-    closing.push_async_callback(model.close)
-    for each in reversed(tools):
-        closing.push_async_callback(each.close)
-    closing.push_async_callback(toolbox.close)
-    closing.push_async_callback(served.close)
+        records = engine.records
+        ports = ChatPorts(
+            inbox=records.inbox, journal=records.journal, threads=records.threads,
+            files=records.files, board=board, policy=policy, removed=engine.manager.removed,
+            peers=stores.peers, refused=engine.audit_refusal, directory=records.directory,
+        )  # fmt: skip
+        for face in settings.faces:
+            if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
+                chat = await face.build(deps, ports)
+                served.chats.append(chat)
+                people.add(chat)
+                engine.platforms.add(chat)
+        page = _page_ports(settings, home, engine, board, reloader, served, people)
+        for face in settings.faces:
+            if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
+                continue
+            if face.is_used(settings, settings):
+                served.owned.append((face, await face.build(deps, ports, page)))
+        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+        for platform in served.all:
+            engine.platforms.replies[platform.name] = platform.reply
+            board.live[platform.name] = platform.health
 
-    ports = ChatPorts(
-        inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
-        board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
-        refused=engine.refused, directory=engine.directory,
-    )  # fmt: skip
-    for face in settings.faces:
-        if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
-            chat = await face.build(deps, ports)
-            served.chats.append(chat)
-            people.add(chat)
-            engine.add_platform(chat)
-    page = _page_ports(settings, home, engine, board, reloader, served, people)
-    for face in settings.faces:
-        if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
-            continue
-        if face.is_used(settings, settings):
-            served.owned.append((face, await face.build(deps, ports, page)))
-    _mark_unserved(board, settings.faces, served, surfaces=surfaces)
-    for platform in served.all:
-        engine.replies[platform.name] = platform.reply
-        board.live[platform.name] = platform.health
+        def start_parts() -> None:
+            start_model()  # loads a large package, so it comes after everything that answers people
+            for each in tools:
+                each.start()
 
-    def start_parts() -> None:
-        start_model()  # loads a large package, so it comes after everything that answers people
-        for each in tools:
-            each.start()
-
-    return Application(
-        settings, live, home, engine, board, served, reloader, runs_turns, start_parts, closing,
-        traces,
-    )  # fmt: skip
+        return Application(
+            settings, live, home, engine, board, served, reloader, runs_turns, start_parts,
+            closing.pop_all(), traces,
+        )  # fmt: skip
 
 
 def model_client(settings: Settings) -> Client:
-    """Return the process's client of the model's server; who holds it closes it."""
+    """Return the client of the model's server. Whoever holds it must close it."""
     key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
     return Client(Place(key, url, settings.proxies))
 
@@ -210,7 +212,7 @@ def dependencies(
     client: Client,
     peers: Peers | None = None,
 ) -> Dependencies[Any]:
-    """Return what every integration is built and checked with."""
+    """Return the objects with which every integration is built and checked."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
@@ -220,7 +222,8 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform tells of its people, by the platform's name."""
+    """What each platform knows of its people, by the platform's name: memberships, guests,
+    departures."""
 
     memberships: dict[str, Membership] = field(default_factory=dict)
     guests: dict[str, Guests] = field(default_factory=dict)
@@ -232,15 +235,16 @@ class PlatformPeople:
         self.departures[chat.name] = chat.has_left
 
 
-async def _open_shared_stores(
-    settings: Settings, home: Home, *, accepts: bool, works: bool
-) -> Stores | None:
-    """Open the database that several processes share, and take its secrets over into this home.
-    None where each home has its own."""
+async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
+    """Open the home's database, or the one that several processes share.
+
+    The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
+    packages are missing.
+    """
     if settings.database_url is None:
-        return None
+        return await Stores.open_in_home(home.path)
     try:
-        stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
+        stores = await Stores.open_shared(plain(settings.database_url), takes=accepts, works=works)
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
@@ -271,7 +275,7 @@ def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spe
 
     return Spending(
         caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        one_person, intake,
+        canonical_person, intake,
     )  # fmt: skip
 
 
@@ -289,7 +293,7 @@ def _profile(
 
     def own_addresses() -> frozenset[str]:
         """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
-        pages = [settings.page(), served.page_links(settings, home)[0]]
+        pages = [settings.page_url(), served.page_links(settings, home)[0]]
         return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
 
     return Profile(
@@ -311,14 +315,15 @@ def _page_ports(
     settings: Settings,
     home: Home,
     engine: Engine,
-    board: Board,
+    board: HealthBoard,
     reloader: Reloader,
     served: Surfaces,
     people: PlatformPeople,
 ) -> PagePorts:
-    """What the page and the home's Unix socket serve beside the chat."""
+    """Return what the page and the home's Unix socket serve besides the chat."""
+    records = engine.records
     accounts = PageAccountService(
-        engine.page_accounts, engine.journal, engine.inbox, engine.peers, engine.audit,
+        records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
         engine.changes.leave,
     )  # fmt: skip
     people.departures[WEB.name] = accounts.has_left
@@ -336,10 +341,10 @@ def _page_ports(
         return served.page_links(settings, home)[1]
 
     async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_usage(engine.budget, arguments)
+        return await report_usage(engine.records.budget, arguments)
 
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
-        return await engine.budget.report("day", since)
+        return await engine.records.budget.report("day", since)
 
     async def readiness() -> Sequence[Health]:
         """What `/readyz` looks at: a tool that fails does not make Ponte unready."""
@@ -359,15 +364,17 @@ def _page_ports(
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = Threads(engine.journal, engine.commands, link, acts, engine.audit)
+    threads = OperatorService(
+        engine.records.journal, engine.commands, link, acts, engine.records.audit
+    )
     return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
 
 
-def _mark_unserved(board: Board, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
-    """Say on the board which platforms are set up and served by another process."""
+def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
+    """Show on the board which platforms are set up but served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.asleep(own, "set up; `ponte run` serves it")
+        board.mark_unserved(own, "set up; `ponte run` serves it")
     elif not served.accepts:
         owners = [face.name for face, _ in served.owned if not face.always]
-        board.asleep(owners, "`ponte serve` serves it")
+        board.mark_unserved(owners, "`ponte serve` serves it")

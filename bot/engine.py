@@ -1,4 +1,4 @@
-"""Opens the stores, in one home or in a database that many processes share, and runs the turns."""
+"""Opens the stores, in a home or in a database that several processes share, and runs the turns."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from core.store.database import Connection, Database, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
+from core.store.kernels import import_marks
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 _LABELS_TIMEOUT_SECONDS = 2.0
 
 
-def _unkeyed(name: str) -> str:
+def _hash_without_key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -72,8 +73,8 @@ def _unkeyed(name: str) -> str:
 class Spending:
     """What people may use. The callables return what ponte.toml says now.
 
-    `canonical_person`: the key of a person → the key under which all of theirs is counted, so that
-    nobody has two budgets. `is_meant`: see `CountingBudget`.
+    `canonical_person` returns the key under which all use of a person is counted, so that nobody
+    has two budgets. `is_meant`: see `CountingBudget`.
     """
 
     caps: Caps = uncapped
@@ -82,12 +83,12 @@ class Spending:
     is_meant: IsMeant = everybody_is
     canonical_person: Callable[[str], str] = str
     intake: Callable[[], Intake] = Intake
-    """How much one person may send."""
+    """Returns how much one person may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What `bot.compose` decided for the turns, each part behind its port."""
+    """The parts that `bot.compose` chose for the turns, each behind its port."""
 
     model: Model
     toolbox: Toolbox
@@ -99,35 +100,39 @@ class Choices:
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
-    """What runs the Python that a person types; None: it cannot be run."""
+    """Runs Python that a person types; None if code cannot run."""
     appliers: Sequence[Applier] = ()
-    pseudonym: Callable[[str], str] = _unkeyed
-    """Makes the keyed hash of a name."""
+    pseudonym: Callable[[str], str] = _hash_without_key
+    """Returns the keyed hash of a name."""
     clock: Callable[[], float] = time.time
-    """By which proposals expire."""
+    """The clock by which proposals expire."""
 
 
-class KeptThreads(ThreadMap, Protocol):
+class ClosableThreadMap(ThreadMap, Protocol):
+    """A thread map that can be scrubbed and closed."""
+
     async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where all is kept. `jobs` run the turns of a database that is shared; None: this process
-    runs them all."""
+    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
+    process runs all."""
 
     database: Database
-    threads: KeptThreads
-    kept: Bytes
+    threads: ClosableThreadMap
+    file_bytes: Bytes
     audit: AuditLog
     jobs: Jobs | None = None
 
     @classmethod
-    async def in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
-        """`keeps`: a snapshot of what an older Ponte left, before it is changed.
+    async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+        """Open the stores in a home.
 
-        Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
+        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
+        holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
+        """
         if keeps:
             await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
         database, threads = await asyncio.gather(
@@ -141,13 +146,15 @@ class Stores:
                     await import_file(database, home / face.remembers)
                 for name in face.obsolete_files:
                     await asyncio.to_thread((home / name).unlink, missing_ok=True)
+        await import_marks(database, home / "kernels")
         lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
         await lines.renew(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
-    async def shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Raises NotStored, NewerDatabase."""
+    async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+        """Open the stores in a database that several processes share. Raise NotStored,
+        NewerDatabase."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
@@ -159,8 +166,20 @@ class Stores:
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
+    @property
+    def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
+        """What marks rows of this process on a shared database: its id, and whether it is sure to
+        count as alive."""
+        return (self.jobs.process, self.jobs.fresh) if self.jobs else ()
+
+    @property
+    def peers(self) -> Peers:
+        """The processes that share this database."""
+        return self.jobs or Alone(self.database)
+
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Of all processes: what the first one brought."""
+        """Return the secret of this name that all processes share: the one that the first process
+        brought."""
 
         def write(connection: Connection) -> bytes:
             connection.execute(
@@ -178,20 +197,17 @@ class Stores:
         await self.database.close()
 
 
-class Engine:
-    """`replies`, `fetch`, `look_up` and `messengers` are by platform; adapters add theirs before
-    `start`."""
+class Records:
+    """The stores of rows and files over one opened database."""
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
-        self._stores = stores
         database, jobs, spending = stores.database, stores.jobs, choices.spending
-        claims = (jobs.process, jobs.fresh) if jobs else ()
         self.threads = stores.threads
         self.audit = stores.audit
-        self.peers: Peers = jobs or Alone(database)
         self.inbox = SqlInbox(database, jobs, spending.intake)
-        self.journal = SqlJournal(database, *claims)
-        self.files = SqlFiles(database, stores.kept)
+        self.journal = SqlJournal(database, *stores.claims)
+        self.files = SqlFiles(database, stores.file_bytes)
+        self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
         self.personal_data = SqlPersonalData(
@@ -201,116 +217,27 @@ class Engine:
             database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
             allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
         )  # fmt: skip
-        self.replies: dict[str, Replies] = {}
-        self.fetch: dict[str, Fetch] = {}
-        self.look_up: dict[str, LookUp] = {}
-        self.messengers: dict[str, Messenger] = {}
-        self._moved = asyncio.Event()
-        self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
-        appliers = {applier.name: applier for applier in choices.appliers}
-        self.changes = Changes(
-            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
-            approval=choices.approval, audit=self.audit, moved=self._moved.set,
-            clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
-            labels=self._labels,
-        )  # fmt: skip
-        requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
-        self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
-        self.services = services = TurnServices(
-            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
-            model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, changes=self.changes, audit=self.audit,
-        )  # fmt: skip
-        tool_contexts = ToolContexts(
-            self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
-            self.inbox.stopped,
-        )  # fmt: skip
-        self.commands = Commands(
-            services, choices.board,
-            quick=QuickCommandHandler(services, choices.quick, tool_contexts),
-            code=CodeCommand(services, tool_contexts, choices.code),
-            why=Why(services),
-            forgotten=self._forgotten,
-            kept_days=choices.retention.of,
-            remains=lambda: database.remains,
-        )  # fmt: skip
-        self.manager = ConversationManager(
-            services, self.commands, tool_contexts, self.replies, choices.profile, self.look_up
-        )
-        maintenance = Maintenance(database.scrub, self.budget.settle_left, database.tidy)
-        self.upkeep = Upkeep(
-            services, self.commands.forget_idle, choices.retention, maintenance, self.audit,
-            self.directory,
-        )  # fmt: skip
-        self.inbox.admit_by(Admission(self.inbox.unstarted, choices.policy).admit)
-        self._tasks: list[asyncio.Task[None]] = []
 
-    @classmethod
-    async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
-        """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
-        opened, *_ = await asyncio.gather(
-            _given(stores) if stores else Stores.in_home(home),
-            asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
-            asyncio.to_thread(commonmark.parser),
-        )
-        return cls(opened, choices)
 
-    def start(self) -> None:
-        """Take up what a former process left, and every message from now on."""
+@dataclass(frozen=True, slots=True)
+class PlatformPorts:
+    """What turns use of each platform, by the platform's name. All platforms are added before
+    `start`."""
 
-        async def moved(_: str) -> None:
-            self._moved.set()
+    replies: dict[str, Replies] = field(default_factory=dict)
+    fetch: dict[str, Fetch] = field(default_factory=dict)
+    look_up: dict[str, LookUp] = field(default_factory=dict)
+    messengers: dict[str, Messenger] = field(default_factory=dict)
 
-        self.peers.on("moved", moved)
-        self.peers.on("forgotten", self.upkeep.request_round)
-        self._tasks = [
-            asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
-            asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
-            asyncio.create_task(self.peers.lead("redraw", self.redraw.run), name="redraw"),
-        ]
-
-    def add_platform(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform; before `start`."""
+    def add(self, chat: ChatPlatform) -> None:
+        """Fetch files, look up context and send cards through this platform."""
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
 
-    @property
-    def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be under way; None: another process may be at any."""
-        return None if self._stores.jobs else frozenset(self.replies)
-
-    async def scrub(self, *, whole: bool = False) -> None:
-        """What was erased leaves the files for good. Raises NotStored."""
-        if whole:
-            await self.threads.scrub()
-        await self._stores.database.scrub(whole=whole)
-
-    async def drain(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds and put the rest back, unattempted.
-
-        A write under way ends with its record; no further batch begins.
-        """
-        self.changes.applying.hold()
-        await self.inbox.drain(grace)
-        await self.changes.applying.rest()
-        await self.manager.beside.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def close(self) -> None:
-        await self._stores.close()
-
-    def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
-        self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
-
-    async def _forgotten(self) -> None:
-        await self.upkeep.request_round()
-        await self.peers.tell("forgotten", "")
-
-    async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """A card is not held up by a platform that does not tell."""
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return display names for cards. A platform that does not answer in time delays
+        no card."""
         found: dict[str, str] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
@@ -320,5 +247,129 @@ class Engine:
         return found
 
 
-async def _given(stores: Stores) -> Stores:
-    return stores
+class Engine:
+    """Runs the turns of one process, over its opened stores."""
+
+    def __init__(self, stores: Stores, choices: Choices) -> None:
+        self.stores = stores
+        self.records = records = Records(stores, choices)
+        self.platforms = platforms = PlatformPorts()
+        self._redraw_due = asyncio.Event()
+        ledger = SqlLedger(stores.database, *stores.claims)
+        appliers = {applier.name: applier for applier in choices.appliers}
+        self.changes = Changes(
+            ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
+            approval=choices.approval, audit=records.audit, moved=self._redraw_due.set,
+            clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
+            labels=platforms.labels,
+        )  # fmt: skip
+        requests = Requests(
+            records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
+        )
+        self.redraw = Redraw(
+            self._redraw_due, self.changes, records.journal, platforms.replies, requests
+        )
+        services = TurnServices(
+            inbox=records.inbox, journal=records.journal, threads=records.threads,
+            files=records.files, model=choices.model, toolbox=choices.toolbox,
+            policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
+        )  # fmt: skip
+        tool_contexts = ToolContexts(
+            records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
+            records.inbox.stopped,
+        )  # fmt: skip
+        self.commands = Commands(
+            services, choices.board,
+            quick=QuickCommandHandler(services, choices.quick, tool_contexts),
+            code=CodeCommand(services, tool_contexts, choices.code),
+            why=Why(services),
+            forgotten=self._on_forgotten,
+            kept_days=choices.retention.of,
+            remains=lambda: stores.database.remains,
+        )  # fmt: skip
+        self.manager = ConversationManager(
+            services, self.commands, tool_contexts, platforms.replies, choices.profile,
+            platforms.look_up,
+        )  # fmt: skip
+        maintenance = Maintenance(
+            stores.database.scrub, records.budget.settle_left, stores.database.tidy
+        )
+        self.upkeep = Upkeep(
+            services, self.commands.forget_idle, choices.retention, maintenance, records.audit,
+            records.directory,
+        )  # fmt: skip
+        records.inbox.admit_by(Admission(records.inbox.unstarted, choices.policy).admit)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
+        """Open the stores, or use `stores`, and compose the services. Raise NotStored,
+        NewerDatabase.
+
+        Without `stores` the caller holds the home's lock.
+        """
+        stores = stores or await Stores.open_in_home(home)
+        await load_parsers()
+        return cls(stores, choices)
+
+    def start(self) -> None:
+        """Resume turns that an earlier process left, and run every message from now on."""
+
+        async def on_change_moved(_: str) -> None:
+            self._redraw_due.set()
+
+        self.stores.peers.on("moved", on_change_moved)
+        self.stores.peers.on("forgotten", self.upkeep.request_round)
+        self._tasks = [
+            asyncio.create_task(
+                self.records.inbox.run(self.manager.handle, tuple(self.platforms.replies))
+            ),
+            asyncio.create_task(self.stores.peers.lead("upkeep", self.upkeep.run)),
+            asyncio.create_task(self.stores.peers.lead("redraw", self.redraw.run), name="redraw"),
+        ]
+
+    @property
+    def at_work(self) -> frozenset[str] | None:
+        """The platforms whose turns may be running; None means any, since other processes run turns
+        too."""
+        return None if self.stores.jobs else frozenset(self.platforms.replies)
+
+    async def scrub(self, *, whole: bool = False) -> None:
+        """Overwrite erased data in the database files. Raise NotStored."""
+        if whole:
+            await self.records.threads.scrub()
+        await self.stores.database.scrub(whole=whole)
+
+    async def drain(self, grace: float) -> None:
+        """Let turns finish for `grace` seconds and return the rest to the queue without counting an
+        attempt.
+
+        A write under way ends with its record; no further batch begins.
+        """
+        self.changes.applying.hold()
+        await self.records.inbox.drain(grace)
+        await self.changes.applying.rest()
+        await self.manager.beside.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.stores.close()
+
+    def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        """Write a refusal into the audit log."""
+        self.records.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
+
+    async def _on_forgotten(self) -> None:
+        await self.upkeep.request_round()
+        await self.stores.peers.tell("forgotten", "")
+
+
+async def load_parsers() -> None:
+    """Load what the first turn would wait for: the decoders of stored JSON and the
+    Markdown parser."""
+    await asyncio.gather(
+        asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+        asyncio.to_thread(commonmark.parser),
+    )

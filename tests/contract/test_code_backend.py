@@ -15,7 +15,7 @@ import pytest
 
 from core.clients.http import Proxies
 from core.clients.openai import Client, Place
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, Python, Tell
 from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend
@@ -47,7 +47,7 @@ class People:
 
 
 @asynccontextmanager
-async def hosted() -> AsyncIterator[HostedBackend]:
+async def hosted_backend() -> AsyncIterator[HostedBackend]:
     async with FakeOpenAI() as fake:
         fake.runs(Script(runs=(Run(logs=""),), fail="hang", match="while True"))
         client = Client(Place("sk-test", fake.base_url))
@@ -63,7 +63,7 @@ async def local() -> AsyncIterator[LocalBackend]:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         limits = Limits()
-        kernels = Kernels(KernelMarks(Path(name) / "marks"), limits, 4)
+        kernels = Kernels(KernelRows(None), limits, 4)
         environment = Bare(Path(name) / "python", Proxies())
         backend = LocalBackend(environment, kernels, limits)
         try:
@@ -74,7 +74,7 @@ async def local() -> AsyncIterator[LocalBackend]:
             await backend.close()
 
 
-@pytest.fixture(params=[hosted, local])
+@pytest.fixture(params=[hosted_backend, local])
 async def people(request: pytest.FixtureRequest) -> AsyncIterator[People]:
     async with request.param() as backend:
         yield People(cast(CodeBackend, backend))

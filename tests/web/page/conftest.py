@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
 
-from tests.web.house import House
+from tests.web.house import WebPonte
 from tests.web.page.browser import chromium, resize, visit
 
-PATIENCE = 20_000
+PAGE_TIMEOUT_MILLISECONDS = 20_000
 """Milliseconds that a busy machine may take to show something."""
 
 
@@ -34,8 +34,8 @@ async def shared_axe_tab(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     await house.open()
     yield house
     await house.close()
@@ -60,7 +60,7 @@ async def axe_tab(shared_axe_tab: Page) -> AsyncIterator[Page]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(house: House, tab: Page) -> Page:
+async def page(house: WebPonte, tab: Page) -> Page:
     """The tab, signed in at the house."""
     await visit(tab, house.link)
     return tab
@@ -70,8 +70,8 @@ async def page(house: House, tab: Page) -> Page:
 async def _open_tab(browser: Browser, bypass_csp: bool = False) -> AsyncIterator[Page]:
     context = await browser.new_context(bypass_csp=bypass_csp)
     page = await context.new_page()
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
+    page.set_default_timeout(PAGE_TIMEOUT_MILLISECONDS)
+    expect.set_options(timeout=PAGE_TIMEOUT_MILLISECONDS)
     yield page
     await context.close()
 

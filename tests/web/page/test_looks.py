@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import axe_source, findings, resize, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,7 +33,7 @@ ROWS = ({"before": {"Name": "Ann"}, "after": {"Name": "Ann Lee"}},)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
+async def house() -> AsyncIterator[WebPonte]:
     async def script(turn: Turn) -> Answer:
         card = Card(
             "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
@@ -41,7 +41,7 @@ async def house() -> AsyncIterator[House]:
         failed = turn.message.text == "fail"
         return Answer(TEXT, "failed" if failed else "done", cards=() if failed else (card,))
 
-    house = House(script)
+    house = WebPonte(script)
     house.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
     await house.open()
     yield house
@@ -51,7 +51,7 @@ async def house() -> AsyncIterator[House]:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious_and_nothing_overflows(
-    house: House, axe_tab: Page, width: int, scheme: str
+    house: WebPonte, axe_tab: Page, width: int, scheme: str
 ) -> None:
     source = axe_source()
     await resize(axe_tab, width, dark=scheme == "dark")
@@ -78,7 +78,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
         assert [one for one in found if not one.startswith("empty-heading")] == [], dialog
 
 
-async def test_the_side_list_on_a_phone(house: House, tab: Page) -> None:
+async def test_the_side_list_on_a_phone(house: WebPonte, tab: Page) -> None:
     await resize(tab, 390)
     await visit(tab, house.link)
     await expect(tab.locator("nav")).to_be_hidden()

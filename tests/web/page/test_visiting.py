@@ -10,13 +10,13 @@ from playwright.async_api import Page, Request, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_first_visit(house: House, tab: Page) -> None:
+async def test_the_first_visit(house: WebPonte, tab: Page) -> None:
     house.board.parts = [
         Health("model", "on", "the demo model; OPENAI_API_KEY in .env adds a real one"),
         Health("nocodb", "failing", "it does not answer"),
@@ -31,7 +31,7 @@ async def test_the_first_visit(house: House, tab: Page) -> None:
     await expect(tab.locator(".body")).to_have_text(re.compile("^You said: "))
 
 
-async def test_the_welcome_names_the_tables_and_what_will_work(house: House, tab: Page) -> None:
+async def test_the_welcome_names_the_tables_and_what_will_work(house: WebPonte, tab: Page) -> None:
     house.board.parts = [Health("code", "on"), Health("nocodb", "on")]
     house.board.titles = ["Customers", "Orders"]
     house.board.known = [QuickCommand("explain", "Explain code")]
@@ -50,7 +50,7 @@ async def test_the_welcome_names_the_tables_and_what_will_work(house: House, tab
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
 
 
-async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -> None:
+async def test_everything_can_be_reached_by_keyboard(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Denied." if turn.message.clicked else "Shall I?", cards=(OPEN,))
 
@@ -71,7 +71,7 @@ async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -
     assert {"search", "forget", "new", "approve", "deny", "text", "attach", "send", "at"} <= reached
 
 
-async def test_one_click_opens_it_and_the_token_stays_nowhere(house: House, tab: Page) -> None:
+async def test_one_click_opens_it_and_the_token_stays_nowhere(house: WebPonte, tab: Page) -> None:
     asked: list[str] = []
 
     def on_request(request: Request) -> None:
@@ -94,7 +94,7 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(house: House, tab:
     await expect(tab.locator(".body")).to_have_text("You said: in")
 
 
-async def test_a_link_pasted_into_an_open_page_signs_in(house: House, tab: Page) -> None:
+async def test_a_link_pasted_into_an_open_page_signs_in(house: WebPonte, tab: Page) -> None:
     """One that is old says so, and the next one opens the page as it stands."""
     await tab.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
     await expect(tab.get_by_role("dialog")).to_be_visible()
@@ -107,7 +107,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(house: House, tab: Page)
 
 
 async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
-    house = House(token="s3cret-and-long-enough")
+    house = WebPonte(token="s3cret-and-long-enough")
     await house.open()
     try:
         await tab.goto(house.web.address)
@@ -126,7 +126,7 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
 
 
 async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> None:
-    house = House(token="s3cret-and-long-enough")
+    house = WebPonte(token="s3cret-and-long-enough")
     await house.open()
     came, go_on = asyncio.Event(), asyncio.Event()
 
@@ -154,7 +154,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         await house.close()
 
 
-async def test_right_to_left_text_is_unharmed(house: House, page: Page) -> None:
+async def test_right_to_left_text_is_unharmed(house: WebPonte, page: Page) -> None:
     await say(page, "مرحبا بالعالم")
     await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
     house.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
