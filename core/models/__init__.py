@@ -11,15 +11,15 @@ from core.clients.http import HttpAnswer
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    PATIENCE,
-    Dependencies,
-    Late,
+    CHECK_TIMEOUT_SECONDS,
+    IntegrationDependencies,
     ModelIntegration,
-    Read,
-    Shared,
-    nothing,
+    ReadFile,
+    RecordLateRemote,
+    SharedSettings,
+    start_nothing,
 )
-from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain, setting
+from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain_value, setting
 from core.ports.tools import Model
 from core.text.i18n import say
 
@@ -58,7 +58,7 @@ class ModelSettings(SettingsPart):
     def demo(self) -> bool:
         """Return whether the demo model answers: it was chosen, or no key and no server is set."""
         api = self.ponte_model_api
-        unset = not plain(self.openai_api_key) and not self.openai_base_url
+        unset = not plain_value(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
 
 
@@ -69,7 +69,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     settings = ModelSettings
     sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
-    def summary(self, own: ModelSettings, shared: Shared) -> Health:
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
         """Return the line about the model on the start screen. Asks no server."""
         if own.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
@@ -78,14 +78,14 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return Health("model", "on", own.ponte_model)
 
     def build(
-        self, deps: Dependencies[ModelSettings], read: Read, late: Late
+        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
         """Return the model, and the function that starts its background work."""
         own = deps.own
         if own.demo:
             from core.models.demo_model import DemoModel
 
-            return DemoModel(), nothing
+            return DemoModel(), start_nothing
         from core.models.model_server import ModelOptions
         from core.models.served_model import ServedModel
 
@@ -101,15 +101,17 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         model = ServedModel(deps.client, options, level=level, read=read, record_remote=late)
         return model, model.start
 
-    async def check(self, deps: Dependencies[ModelSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
-        own, key = deps.own, plain(deps.own.openai_api_key)
+        own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
             return [self.summary(own, deps.shared)]
         base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            listed = await deps.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
+            listed = await deps.http.get_json(
+                f"{base}/models", headers=headers, timeout=CHECK_TIMEOUT_SECONDS
+            )
         except HttpAnswer as error:
             raise PonteError(
                 MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 
-from core.clients.openai import Fault, Json, id_of
+from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Delta, ModelEvent, ToolSpec
+from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta, ToolSpec
 from core.models.model_server import AnswerSize, CutReason, ModelAnswer, ModelServer
 from core.models.responses_api import OwnHistoryRounds, has_other_speakers
-from core.rights.usage import usage_of
+from core.rights.usage import parse_usage
 from core.text.text import PieceJoiner
 
 CUT_BY_FINISH_REASON: dict[str, CutReason] = {"length": "length", "content_filter": "filter"}
@@ -41,26 +41,26 @@ class ChatCompletionsReader:
             self._usage = chunk["usage"]
         events: list[ModelEvent] = []
         if not self.response and chunk.get("id"):
-            self.response = id_of(chunk)
-            events.append(Began(self.response))
+            self.response = read_id(chunk)
+            events.append(ResponseStarted(self.response))
         if piece := "".join(self._read_choice(choice) for choice in chunk.get("choices") or ()):
             self._weight.add(len(piece))
             self._text += piece
             if shown := self._pieces.add(piece):
-                events.append(Delta(shown))
+                events.append(TextDelta(shown))
         return events
 
     def read_answer(self) -> ModelAnswer:
         """Return the whole answer. Raise Fault if the stream ended before the answer did."""
         if not self._finish:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         cut = CUT_BY_FINISH_REASON.get(self._finish, "")
         items = []
         if self._text:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
             items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        return ModelAnswer(tuple(items), usage_of({"usage": self._usage}), cut, self._model)
+        return ModelAnswer(tuple(items), parse_usage({"usage": self._usage}), cut, self._model)
 
     def _read_choice(self, choice: Json) -> str:
         delta = choice.get("delta") or {}
@@ -95,11 +95,11 @@ class ChatCompletionsApi:
         self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
         self._history = OwnHistoryRounds(server, self)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return self._history.ask(ask)
 
-    async def build_body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.build_items(
@@ -122,7 +122,7 @@ class ChatCompletionsApi:
         """Return a reader for one stream."""
         return ChatCompletionsReader()
 
-    def _reasoning_effort(self, ask: Ask, model: str) -> str:
+    def _reasoning_effort(self, ask: ModelRequest, model: str) -> str:
         """Return the reasoning effort to send, or "" for the server's default.
 
         gpt-6-luna accepts function tools over this API only without reasoning (its model page).
@@ -164,7 +164,7 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 def _call_item(call: Json) -> Item:
     return Item(
         kind="call",
-        call_id=id_of(call) or f"call_{call['name']}",
+        call_id=read_id(call) or f"call_{call['name']}",
         name=call["name"],
         arguments=call["arguments"] or "{}",
     )

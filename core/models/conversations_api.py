@@ -16,10 +16,17 @@ from typing import Literal
 
 import structlog
 
-from core.clients.openai import Fault, Json
+from core.clients.openai import Json, ModelServerFault
 from core.domain.errors import PonteError
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Completed, Kept, ModelEvent, Remote
+from core.domain.records import (
+    ModelEvent,
+    ModelRequest,
+    Remote,
+    RemoteStored,
+    ResponseStarted,
+    RoundCompleted,
+)
 from core.models.model_input import (
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -56,7 +63,7 @@ from core.runtime.retry import Backoff
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
 """Pauses while a conversation is locked: 1, 2, 4, 8 s."""
-RESPONSE_BACKOFF = Backoff(0.5, longest=5.0)
+RESPONSE_BACKOFF = Backoff(0.5, max_seconds=5.0)
 """Pauses between requests for a response that is still being generated."""
 SPARE_DELAY_SECONDS = 0.05
 """Delay between the start of an answer and the creation of spare conversations."""
@@ -127,7 +134,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
     while True:
         try:
             found = await server.client.get(f"/responses/{id}")
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status in (400, 404, 405, 501):
                 return None
             raise
@@ -334,7 +341,7 @@ class SpareConversations:
                 id = str((await self._server.client.post("/conversations", {}))["id"])
                 await self._server.record_remote("", Remote("conversation", id))
                 self._conversation_ids.append(id)
-        except (Fault, PonteError) as error:  # whoever needs one makes it then
+        except (ModelServerFault, PonteError) as error:  # whoever needs one makes it then
             log.info("no spare conversation", why=str(error))
 
 
@@ -346,7 +353,11 @@ class ConversationRound:
     """
 
     def __init__(
-        self, server: ModelServer, streams: OpenStreams, spares: SpareConversations, ask: Ask
+        self,
+        server: ModelServer,
+        streams: OpenStreams,
+        spares: SpareConversations,
+        ask: ModelRequest,
     ) -> None:
         self._server = server
         self._spares = spares
@@ -366,12 +377,12 @@ class ConversationRound:
         thread, ask = self._ask.thread, self._ask
         if not thread.remote or self._streams.is_draining(thread.remote):
             return "anew"
-        unsure = ask.response or thread.remote_upto < ask.since
+        unsure = ask.response or thread.remote_upto < ask.previous_seq
         return "looking" if unsure or self._streams.is_uncertain(thread.remote) else "trusting"
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Ask the round and yield its events. Raise ModelError."""
-        paying = self._ask.paying
+        paying = self._ask.payment
         body: Json = {}
         if self._ask.response:
             await self._adopt_response(self._ask.response, self._server.options.drain_seconds)
@@ -392,9 +403,9 @@ class ConversationRound:
                         async for event in events:
                             yield event
                     self._answer, self._response_id = reader.read_answer(), reader.response
-            except Fault as fault:
-                if paying and body and fault.undone:
-                    paying.refused()
+            except ModelServerFault as fault:
+                if paying and body and fault.is_undone:
+                    paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
         yield self._complete(self._answer, body)
 
@@ -410,13 +421,13 @@ class ConversationRound:
         self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"
         log.info("conversation looked at", then=self._step, missing=len(self._items))
 
-    async def _create_conversation(self) -> Kept:
+    async def _create_conversation(self) -> RemoteStored:
         """Use a new conversation. It is created empty, so that a lost id loses no content."""
         spare = self._spares.take()
         made = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info("conversation made", was=bool(self._thread.remote), ahead=bool(spare))
         self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN_POSITION)
-        return Kept(Remote("conversation", made), self._thread, listed=bool(spare))
+        return RemoteStored(Remote("conversation", made), self._thread, is_listed=bool(spare))
 
     async def _add_transcript(self) -> None:
         """Add everything before the current turn. The turn itself is sent as the question."""
@@ -451,7 +462,7 @@ class ConversationRound:
             async for event in stream:
                 for model_event in reader.read_event(event):
                     yield model_event
-                    if isinstance(model_event, Began):
+                    if isinstance(model_event, ResponseStarted):
                         self._spares.refill()
                 if reader.has_ended:
                     return
@@ -471,12 +482,14 @@ class ConversationRound:
             remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
             self._answer, self._is_certain = read_response(found), False
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.info("response not found", fault=str(fault))
             return False
         return True
 
-    async def _recover_or_raise(self, fault: Fault, body: Json, reader: ResponsesReader) -> None:
+    async def _recover_or_raise(
+        self, fault: ModelServerFault, body: Json, reader: ResponsesReader
+    ) -> None:
         """Return if the round can continue at `_step`; raise ModelError otherwise."""
         self._tries["all"] += 1
         patience = 0.0 if fault.kind == "silent" else self._server.options.drain_seconds
@@ -488,7 +501,7 @@ class ConversationRound:
         if hopeless or not await self._prepare_retry(fault, body):
             raise await self._server.explain_fault(fault) from None
 
-    async def _prepare_retry(self, fault: Fault, body: Json) -> bool:
+    async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         remote = self._thread.remote
         if is_locked(fault):
             await self._wait_for_lock()
@@ -507,7 +520,7 @@ class ConversationRound:
             return await self._retry_unknown_outcome(fault, sent=bool(body))
         return True
 
-    async def _retry_unknown_outcome(self, fault: Fault, sent: bool) -> bool:
+    async def _retry_unknown_outcome(self, fault: ModelServerFault, sent: bool) -> bool:
         """Prepare a retry after a fault that leaves the outcome unknown.
 
         The server may have added the answer to the conversation, so its end is read before asking
@@ -537,14 +550,14 @@ class ConversationRound:
     async def _wait_for_lock(self) -> None:
         """Wait for a locked conversation up to `lock_seconds`, then use a new one."""
         self._tries["locked"] += 1
-        wait = LOCK_BACKOFF.after(self._tries["locked"])
+        wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
         if 2 * wait - 1 > self._server.options.lock_seconds:
             self._step = "anew"
         else:
             await self._server.client.sleep(wait)
 
-    def _complete(self, found: ModelAnswer, body: Json) -> Completed:
-        upto = self._ask.since if found.has_calls else self._ask.seq
+    def _complete(self, found: ModelAnswer, body: Json) -> RoundCompleted:
+        upto = self._ask.previous_seq if found.has_calls else self._ask.seq
         if self._is_certain and not found.cut_reason:
             self._streams.mark_certain(self._thread.remote)
         else:
@@ -568,7 +581,7 @@ class ConversationsApi:
         self._streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
         self._spares = SpareConversations(server)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return ConversationRound(self._server, self._streams, self._spares, ask).events()
 

@@ -13,19 +13,19 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.domain.messages import CONTEXT, NOTE, Item
+from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.records import (
-    INTERRUPTED,
-    Ask,
-    Completed,
-    Delta,
+    INTERRUPTED_TEXT,
     Health,
     ModelEvent,
+    ModelRequest,
     Remote,
-    tell_person,
+    RoundCompleted,
+    TextDelta,
+    text_for_person,
 )
 from core.text.i18n import plural, say
-from core.text.text import clean, clip, fenced, one_line
+from core.text.text import clean_text, make_code_block, truncate_with_note
 
 Filter = Mapping[str, str | None]
 """A filter as `nocodb_query` takes it: {"field", "op", "value"}."""
@@ -267,15 +267,18 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def format_code_block(value: object, info: str = "") -> str:
     """Return a code block: text unchanged, any other value as JSON."""
     if isinstance(value, str):
-        return fenced(clip(clean(value).strip("\n"), _MAX_BLOCK_CHARACTERS), info)
-    return fenced(
-        clip(json.dumps(value, ensure_ascii=False, indent=2), _MAX_BLOCK_CHARACTERS), info or "json"
+        return make_code_block(
+            truncate_with_note(clean_text(value).strip("\n"), _MAX_BLOCK_CHARACTERS), info
+        )
+    return make_code_block(
+        truncate_with_note(json.dumps(value, ensure_ascii=False, indent=2), _MAX_BLOCK_CHARACTERS),
+        info or "json",
     )
 
 
 def escape_inline(text: str, longest: int = 200) -> str:
     """Return untrusted text on one line, without markup."""
-    return _MARKUP.sub(r"\\\1", one_line(text, longest))
+    return _MARKUP.sub(r"\\\1", truncate_with_note(text, longest))
 
 
 def parse_table_request(words: str) -> TableRequest:
@@ -309,7 +312,7 @@ def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     calls: dict[str, Item] = {}
     for item in items:
         if item.role == "user":
-            if item.name not in (CONTEXT, NOTE):
+            if item.name not in (CONTEXT_NAME, NOTE_NAME):
                 thread.append(DemoExchange(item.name, item.text))
         elif not thread:
             continue
@@ -393,7 +396,7 @@ def describe_count(exchange: DemoExchange, locale: str) -> str:
 
 def describe_failure(read: ToolReply, locale: str) -> str:
     """Return a tool's failure in words for a person."""
-    if read.error.startswith(INTERRUPTED):
+    if read.error.startswith(INTERRUPTED_TEXT):
         return say(_INTERRUPTED, locale)
     return say(_FAILED, locale, problem=escape_inline(read.error, 500))
 
@@ -408,7 +411,9 @@ def format_reply(name: str, read: ToolReply, locale: str) -> str:
 class DemoParser:
     """Decides what to answer, or which tools to call first."""
 
-    def __init__(self, ask: Ask, earlier: Sequence[DemoExchange], now: DemoExchange) -> None:
+    def __init__(
+        self, ask: ModelRequest, earlier: Sequence[DemoExchange], now: DemoExchange
+    ) -> None:
         self._earlier = earlier
         self._now = now
         self._asker = ask.asker
@@ -533,19 +538,19 @@ class DemoModel:
     name = "demo"
     level = "demo"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer, or the calls of this round."""
         *earlier, now = split_exchanges([*await ask.history(), *ask.input]) or [
             DemoExchange("", "")
         ]
         decision = DemoParser(ask, earlier, now).decide()
         if isinstance(decision, list):
-            yield Completed(tuple(_call_items(ask, decision)))
+            yield RoundCompleted(tuple(_call_items(ask, decision)))
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
-            yield Delta(piece)
+            yield TextDelta(piece)
             await asyncio.sleep(0)
-        yield Completed((Item(kind="message", role="assistant", text=decision),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
@@ -616,10 +621,10 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 def _parse_output(output: str) -> ToolReply:
     """Parse a tool's output. The bridge sends {"result": …}, or {"detail": text} for a failure."""
     if output.startswith("error:"):
-        return ToolReply(error=tell_person(output).removeprefix("error:").strip())
+        return ToolReply(error=text_for_person(output).removeprefix("error:").strip())
     value = _parse_json(output)
     if value == output:
-        return ToolReply(tell_person(output))
+        return ToolReply(text_for_person(output))
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
@@ -751,7 +756,7 @@ def _table_title(row: Mapping[str, Any]) -> str:
     return str(row.get("title") or row.get("table_name") or row.get("id") or "")
 
 
-def _call_items(ask: Ask, uses: Sequence[PlannedCall]) -> list[Item]:
+def _call_items(ask: ModelRequest, uses: Sequence[PlannedCall]) -> list[Item]:
     """Return calls as items. Their ids are the same if the same round is asked again."""
     properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
     items = []

@@ -23,10 +23,10 @@ import structlog
 from core.clients.error_table import ErrorTable, on
 from core.clients.openai import (
     REQUEST_TIMEOUT_SECONDS,
-    Client,
-    Fault,
     Json,
-    id_of,
+    ModelServerClient,
+    ModelServerFault,
+    read_id,
     seconds_before_retry,
 )
 from core.domain.errors import (
@@ -42,9 +42,9 @@ from core.domain.errors import (
     WrongKey,
 )
 from core.domain.messages import Item, Usage
-from core.domain.records import Ask, Completed, Remote, Thread, ToolSpec
+from core.domain.records import ModelRequest, Remote, RoundCompleted, Thread, ToolSpec
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens
-from core.rights.usage import Prices, usage_of
+from core.rights.usage import Prices, parse_usage
 from core.text.text import make_storable
 
 log = structlog.get_logger("model")
@@ -147,9 +147,9 @@ class AnswerSize:
         self.characters += characters
         self.calls += calls
         if self.characters > MAX_ANSWER_CHARACTERS:
-            raise Fault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
+            raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
         if self.calls > MAX_CALLS_PER_ANSWER:
-            raise Fault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
+            raise ModelServerFault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +170,16 @@ class ModelAnswer:
         return any(item.kind == "call" for item in self.items)
 
 
-def lacks_endpoint(fault: Fault) -> bool:
+def lacks_endpoint(fault: ModelServerFault) -> bool:
     """Return whether the server does not have this path at all."""
     return (
         fault.status in (404, 405, 501)
-        and not fault.no_model
+        and not fault.is_unknown_model
         and "conversation" not in (fault.param + fault.message).lower()
     )
 
 
-def is_too_long(fault: Fault) -> bool:
+def is_too_long(fault: ModelServerFault) -> bool:
     """Return whether the input is longer than the model accepts."""
     return (
         fault.status == 413
@@ -191,12 +191,12 @@ def is_too_long(fault: Fault) -> bool:
     )
 
 
-def is_locked(fault: Fault) -> bool:
+def is_locked(fault: ModelServerFault) -> bool:
     """Return whether another process is using the conversation (paulgmiller/careme issue 379)."""
     return fault.code == "conversation_locked"
 
 
-def is_conversation_gone(fault: Fault, conversation: str) -> bool:
+def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
     """Return whether the conversation does not exist.
 
     No source documents the text of this error, so any error that names the conversation counts.
@@ -205,23 +205,23 @@ def is_conversation_gone(fault: Fault, conversation: str) -> bool:
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
 
 
-def has_unpaired_call(fault: Fault) -> bool:
+def has_unpaired_call(fault: ModelServerFault) -> bool:
     """Return whether a call lacks its output, or an output its call (openai-python issue 3561)."""
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
-def is_against_policy(fault: Fault) -> bool:
+def is_against_policy(fault: ModelServerFault) -> bool:
     """Return whether the request is against the server's usage policies."""
-    return fault.policy and not is_person_blocked(fault)
+    return fault.is_policy_refusal and not is_person_blocked(fault)
 
 
-def is_person_blocked(fault: Fault) -> bool:
+def is_person_blocked(fault: ModelServerFault) -> bool:
     """Return whether the server refuses this person's safety identifier."""
     words = f"{fault.code} {fault.message}".lower()
     return fault.status in (400, 403) and "identifier" in words and "block" in words
 
 
-def refuses_pictures(fault: Fault) -> bool:
+def refuses_pictures(fault: ModelServerFault) -> bool:
     """Return whether the server cannot take a picture or a document."""
     return fault.status in (400, 415, 422, 500) and (
         re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
@@ -229,12 +229,12 @@ def refuses_pictures(fault: Fault) -> bool:
     )
 
 
-def is_broken_picture(fault: Fault) -> bool:
+def is_broken_picture(fault: ModelServerFault) -> bool:
     """Return whether one file is broken, so that others may be taken (ResponseError.code)."""
     return "image" in fault.code or "file" in fault.code
 
 
-def find_refused_field(fault: Fault, sent: Sequence[str]) -> str:
+def find_refused_field(fault: ModelServerFault, sent: Sequence[str]) -> str:
     """Return the optional field that the server does not take, or ""."""
     if fault.status not in (400, 422):
         return ""
@@ -255,12 +255,12 @@ MODEL_ERRORS = ErrorTable(
     on(range(300, 400)).raises(
         ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
     ),
-    on(when=lambda fault: fault.quota).raises(NoQuota),
+    on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
     on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=is_person_blocked).raises(PersonRefused),
-    on(when=lambda fault: fault.no_model).raises(UnknownModel),
+    on(when=lambda fault: fault.is_unknown_model).raises(UnknownModel),
     on(401, 403).raises(WrongKey),
-    on(when=lambda fault: fault.rate_limited).raises(
+    on(when=lambda fault: fault.is_rate_limited).raises(
         RateLimited,
         values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
     ),
@@ -276,7 +276,9 @@ MODEL_ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain_fault(fault: Fault, options: ModelOptions, models: Sequence[str] = ()) -> ModelError:
+def explain_fault(
+    fault: ModelServerFault, options: ModelOptions, models: Sequence[str] = ()
+) -> ModelError:
     """Return the error for a person. `models` are those that the server lists."""
     error = MODEL_ERRORS.explain(fault, model=options.model, seconds=round(options.silence_seconds))
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
@@ -294,13 +296,13 @@ def read_response(response: Mapping[str, Any]) -> ModelAnswer:
     """Return the answer in a response. Raise Fault if the response failed or was cancelled."""
     status = response.get("status")
     if status in ("failed", "cancelled"):
-        raise Fault("broken", body=response.get("error") or {"code": str(status)})
+        raise ModelServerFault("broken", body=response.get("error") or {"code": str(status)})
     reason = (response.get("incomplete_details") or {}).get("reason")
     cut: CutReason = ""
     if status == "incomplete":
         cut = "filter" if reason == "content_filter" else "length"
     items = parse_items(response.get("output") or (), whole=not cut)
-    return ModelAnswer(items, usage_of(response), cut, str(response.get("model") or ""))
+    return ModelAnswer(items, parse_usage(response), cut, str(response.get("model") or ""))
 
 
 def parse_items(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
@@ -315,7 +317,7 @@ class ModelServer:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         options: ModelOptions,
         read: ReadFile | None,
         record_remote: RecordRemote,
@@ -323,7 +325,7 @@ class ModelServer:
         self.client = client
         self.options = options
         self.record_remote = record_remote
-        self.official = client.place.official
+        self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
         self.window_tokens = options.window_tokens
         self._refused_fields: set[str] = set()
@@ -333,7 +335,7 @@ class ModelServer:
         """Return `body` without the fields that this server refused before."""
         return {k: v for k, v in body.items() if k not in self._refused_fields}
 
-    def user_pseudonyms(self, ask: Ask) -> Json:
+    def user_pseudonyms(self, ask: ModelRequest) -> Json:
         """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""
         if not self.official:
             return {}
@@ -347,7 +349,7 @@ class ModelServer:
         """Return whether a tool's schema is sent as strict."""
         return tool.strict and tool.name not in self._loose_tools
 
-    def adapt_to_refusal(self, fault: Fault, body: Json) -> bool:
+    def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""
         if is_person_blocked(fault) or is_too_long(fault):
             return False
@@ -367,11 +369,11 @@ class ModelServer:
             return self.input.refuse_last_files(body)
         return self.input.stop_sending_files()
 
-    async def wait_before_retry(self, fault: Fault, tries: Counter[str]) -> bool:
+    async def wait_before_retry(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
         """Wait before another attempt, and return whether there may be one."""
         tries["passing"] += 1
         if (
-            not fault.passing
+            not fault.may_pass
             or tries["passing"] >= MAX_ROUND_ATTEMPTS
             or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
         ):
@@ -379,12 +381,12 @@ class ModelServer:
         await self.client.sleep(seconds_before_retry(tries["passing"], fault))
         return True
 
-    async def explain_fault(self, fault: Fault) -> ModelError:
+    async def explain_fault(self, fault: ModelServerFault) -> ModelError:
         """Return the error for a person. For an unknown model, it names the most similar one."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
-        if fault.no_model:
-            with suppress(Fault):
+        if fault.is_unknown_model:
+            with suppress(ModelServerFault):
                 models = await self.list_models()
         return explain_fault(fault, self.options, models)
 
@@ -394,8 +396,13 @@ class ModelServer:
         return [str(each["id"]) for each in listed if isinstance(each, dict) and "id" in each]
 
     def complete_round(
-        self, ask: Ask, body: Json, response: str, said: ModelAnswer, thread: Thread | None = None
-    ) -> Completed:
+        self,
+        ask: ModelRequest,
+        body: Json,
+        response: str,
+        said: ModelAnswer,
+        thread: Thread | None = None,
+    ) -> RoundCompleted:
         """Return the end of a round that was asked with `body`.
 
         Raise ModelError if the answer is empty, or if the server's content filter cut it.
@@ -415,7 +422,7 @@ class ModelServer:
             usage = replace(usage, input=estimate_max_tokens(body), output=output_size)
         models = (ask.model or self.options.model, said.model)
         usage = replace(usage, cost=self._prices.highest_cost(models, usage))
-        return Completed(items, usage, thread, cut=said.cut_reason == "length")
+        return RoundCompleted(items, usage, thread, is_truncated=said.cut_reason == "length")
 
     @property
     def _prices(self) -> Prices:
@@ -424,7 +431,7 @@ class ModelServer:
         prices = self.options.prices()
         return prices if self.official else Prices(prices.models, official=False)
 
-    def _loosen_schema(self, fault: Fault, body: Json) -> bool:
+    def _loosen_schema(self, fault: ModelServerFault, body: Json) -> bool:
         """Send a tool without a strict schema from now on, if the server refused the schema."""
         for tool in body.get("tools", ()):
             function = tool.get("function", tool)
@@ -447,8 +454,10 @@ async def read_events(source: AsyncIterator[Json], silence: float) -> AsyncGener
                 event = await anext(source)
         except TimeoutError:
             if left <= silence:
-                raise Fault("excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes") from None
-            raise Fault("silent") from None
+                raise ModelServerFault(
+                    "excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes"
+                ) from None
+            raise ModelServerFault("silent") from None
         except StopAsyncIteration:
             return
         yield event
@@ -467,7 +476,7 @@ def _parse_item(item: Json) -> Item | None:
     if kind == "function_call":
         return Item(
             kind="call",
-            call_id=id_of(item, "call_id") or id_of(item),
+            call_id=read_id(item, "call_id") or read_id(item),
             name=str(item.get("name", "")),
             arguments=str(item.get("arguments") or "{}"),
         )

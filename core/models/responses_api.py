@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from core.clients.openai import Fault, Json, id_of
+from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Delta, ModelEvent
+from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta
 from core.models.model_input import (
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -64,7 +64,7 @@ class OwnHistoryApi(Protocol):
     def max_tokens_field(self) -> str:
         """The name of the field that limits the tokens of the answer."""
 
-    async def build_body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
 
     def new_reader(self) -> AnswerReader:
@@ -105,13 +105,13 @@ class ResponsesReader:
         elif kind == "response.output_item.added":
             return self._start_paragraph(event.get("item") or {})
         elif kind == "error":
-            raise Fault("broken", body=event)
+            raise ModelServerFault("broken", body=event)
         return ()
 
     def read_answer(self) -> ModelAnswer:
         """Return the whole answer. Raise Fault if it failed or has no last event."""
         if self._final is None:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         # Some servers leave the output out of the last event.
         output = self._final.get("output") or self._items
         AnswerSize().add(0, len(output))
@@ -120,8 +120,8 @@ class ResponsesReader:
     def _read_start(self, response: Any) -> Sequence[ModelEvent]:
         if self.response or not isinstance(response, dict) or not response.get("id"):
             return ()
-        self.response = id_of(response)
-        return (Began(self.response),)
+        self.response = read_id(response)
+        return (ResponseStarted(self.response),)
 
     def _start_paragraph(self, item: Json) -> Sequence[ModelEvent]:
         """Begin a new paragraph for the second message of one response."""
@@ -129,7 +129,7 @@ class ResponsesReader:
 
     def _read_text(self, words: str) -> Sequence[ModelEvent]:
         shown = self._pieces.add(words)
-        return (Delta(shown),) if shown else ()
+        return (TextDelta(shown),) if shown else ()
 
 
 class OwnHistoryRounds:
@@ -139,7 +139,7 @@ class OwnHistoryRounds:
         self._server = server
         self._api = api
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError.
 
         A lost answer is asked for once more: the server keeps nothing, so a second request costs
@@ -151,7 +151,7 @@ class OwnHistoryRounds:
         while True:
             items = keep_newest_turns(transcript, limit)
             body = server.without_refused_fields(await self._api.build_body(ask, items))
-            if ask.paying and (most := await ask.paying(estimate_max_tokens(body))) is not None:
+            if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
                 body[self._api.max_tokens_field] = most
             reader = self._api.new_reader()
             try:
@@ -160,9 +160,9 @@ class OwnHistoryRounds:
                         yield event
                 said = reader.read_answer()
                 break
-            except Fault as fault:
-                if ask.paying and fault.undone:
-                    ask.paying.refused()
+            except ModelServerFault as fault:
+                if ask.payment and fault.is_undone:
+                    ask.payment.on_refused_request()
                 # Each of these changes what is sent, so that the loop ends.
                 if is_too_long(fault) and len(find_turn_starts(items)) > 1:
                     limit = min(limit, estimate_tokens(items)) // 2
@@ -185,7 +185,9 @@ class OwnHistoryRounds:
                 if reader.has_ended:
                     return
 
-    async def _recover_or_raise(self, fault: Fault, body: Json, tries: Counter[str]) -> None:
+    async def _recover_or_raise(
+        self, fault: ModelServerFault, body: Json, tries: Counter[str]
+    ) -> None:
         """Return if the question can be sent again; raise ModelError otherwise."""
         if self._server.adapt_to_refusal(fault, body) or await self._server.wait_before_retry(
             fault, tries
@@ -210,11 +212,11 @@ class ResponsesApi:
         self._server = server
         self._history = OwnHistoryRounds(server, self)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return self._history.ask(ask)
 
-    async def build_body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
         input = self._server.input
         told = await input.build_items(
@@ -233,12 +235,12 @@ class ResponsesApi:
         return ResponsesReader()
 
 
-def has_other_speakers(ask: Ask) -> bool:
+def has_other_speakers(ask: ModelRequest) -> bool:
     """Return whether anybody other than the asker takes part in this thread."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
-def build_response_body(server: ModelServer, ask: Ask, input: Sequence[Json]) -> Json:
+def build_response_body(server: ModelServer, ask: ModelRequest, input: Sequence[Json]) -> Json:
     """Return the body of `POST /responses`, without the fields that say where its history is.
 
     Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.

@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 
 import structlog
 
-from core.clients.openai import Client, Fault
+from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Ask, Health, ModelEvent, Remote
+from core.domain.records import Health, ModelEvent, ModelRequest, Remote
 from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
@@ -54,11 +54,11 @@ PROBING = "{model} at {host}: not known yet, being asked"
 class LevelApi(Protocol):
     """One of the three APIs over which a round can be asked."""
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
 
 
-async def probe_level(client: Client, model: str) -> Level:
+async def probe_level(client: ModelServerClient, model: str) -> Level:
     """Return the level of a server, found out without paying for tokens.
 
     A 200 of `/responses` proves nothing: llama.cpp and others accept `conversation` there and
@@ -70,7 +70,7 @@ async def probe_level(client: Client, model: str) -> Level:
     return "responses" if await _supports_responses(client, model) else "chat"
 
 
-async def erase_remote(client: Client, remote: Remote) -> bool:
+async def erase_remote(client: ModelServerClient, remote: Remote) -> bool:
     """Erase an object on the server. Return False if it may still exist, so that the caller tries
     again.
 
@@ -82,7 +82,7 @@ async def erase_remote(client: Client, remote: Remote) -> bool:
             await _erase_conversation(client, remote.id)
         else:
             await _delete_if_present(client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
-    except (Fault, PonteError):
+    except (ModelServerFault, PonteError):
         return False
     return True
 
@@ -96,7 +96,7 @@ class ServedModel:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         options: ModelOptions,
         *,
         level: Level | None = None,
@@ -134,7 +134,7 @@ class ServedModel:
             self._probed_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe())
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         level = await self._wait_for_level()
         while True:
@@ -197,7 +197,7 @@ class ServedModel:
                 self._level = await probe_level(self._client, self._options.model)
                 log.info("model level", api=self._level, host=self._client.place.host)
             self._trouble = await self._find_unlisted_model()
-        except Fault as fault:
+        except ModelServerFault as fault:
             self._trouble = await self._server.explain_fault(fault)
         except PonteError as error:
             self._trouble = error
@@ -210,11 +210,11 @@ class ServedModel:
         """
         try:
             models = await self._server.list_models()
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
             return None
-        if not self._client.place.official or not models or self.name in models:
+        if not self._client.place.is_official or not models or self.name in models:
             return None
         return unknown_model_error(self.name, models)
 
@@ -235,10 +235,10 @@ class ServedModel:
             self._probed_at = time.monotonic()
 
 
-async def _supports_conversations(client: Client) -> bool:
+async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         made = await client.post("/conversations", {})
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
@@ -247,28 +247,28 @@ async def _supports_conversations(client: Client) -> bool:
         return False
     try:
         await client.delete(f"/conversations/{id}")
-    except Fault as fault:
+    except ModelServerFault as fault:
         # It is empty, so it may stay.
         log.info("probe not deleted", conversation=id, fault=str(fault))
     return True
 
 
-async def _supports_responses(client: Client, model: str) -> bool:
+async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     """Return whether the server has `/responses`, at no cost.
 
     A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to it.
     """
     try:
         await client.post("/responses", {"model": model})
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.status in NOT_FOUND_STATUSES:
             return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.quota:
+        if fault.status not in (400, 422, 500) or fault.is_quota_exhausted:
             raise
     return True
 
 
-async def _erase_conversation(client: Client, id: str) -> None:
+async def _erase_conversation(client: ModelServerClient, id: str) -> None:
     """Erase a conversation's items, then the conversation.
 
     Deleting a conversation alone leaves its items (docstring of the openai package).
@@ -277,7 +277,7 @@ async def _erase_conversation(client: Client, id: str) -> None:
     while True:
         try:
             page = await client.get(items, {"limit": ERASE_PAGE_ITEMS})
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
             return
@@ -288,9 +288,9 @@ async def _erase_conversation(client: Client, id: str) -> None:
     await _delete_if_present(client, f"/conversations/{id}")
 
 
-async def _delete_if_present(client: Client, path: str) -> None:
+async def _delete_if_present(client: ModelServerClient, path: str) -> None:
     try:
         await client.delete(path)
-    except Fault as fault:
-        if fault.status not in NOT_FOUND_STATUSES and not fault.container_gone:
+    except ModelServerFault as fault:
+        if fault.status not in NOT_FOUND_STATUSES and not fault.is_container_gone:
             raise

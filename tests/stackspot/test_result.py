@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.text import fenced
+from core.text.text import make_code_block
 from core.tools.stackspot.client import Result, build_document, parse_json_text
 
 VALUES = st.recursive(
@@ -84,7 +84,7 @@ def test_a_file_is_of_the_kind_that_the_text_is(text: str, name: str, type: str,
 )
 def test_any_json_comes_through_a_fence(value: Any, info: str, laid_out: bool) -> None:
     text = json.dumps(value, indent=2 if laid_out else None, ensure_ascii=False)
-    block = fenced(text, info)
+    block = make_code_block(text, info)
     assert parse_json_text(block) == parse_json_text(text) == value
     assert json.loads(Result(block).without_fence) == value
 

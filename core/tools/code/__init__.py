@@ -12,13 +12,13 @@ from core.clients.http import Proxies
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    Dependencies,
-    OperatorFile,
+    IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
     RuleNames,
-    Shared,
+    SharedSettings,
+    ToolBundle,
     ToolIntegration,
-    Tools,
 )
 from core.integrations.settings import Instructions, SettingsPart, setting
 
@@ -49,7 +49,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     name = "code"
     settings = CodeSettings
 
-    def place(self, own: CodeSettings, shared: Shared) -> Literal["off", "hosted", "local"]:
+    def place(self, own: CodeSettings, shared: SharedSettings) -> Literal["off", "hosted", "local"]:
         """Return where Python runs. `auto` follows the model: OpenAI if it is OpenAI's own
         server."""
         if own.ponte_code != "auto":
@@ -59,7 +59,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         asked = shared.ponte_model_api != "demo"
         return "hosted" if official and shared.openai_api_key and asked else "local"
 
-    def summary(self, own: CodeSettings, shared: Shared) -> Health:
+    def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
         """Return the line about the code tool on the start screen. Starts nothing."""
         match self.place(own, shared):
             case "off":
@@ -69,7 +69,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             case "local":
                 return Health("code", "on", "Python in a sandbox on this machine")
 
-    def backend(self, deps: Dependencies[CodeSettings]) -> CodeBackend | None:
+    def backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend | None:
         """Return the backend, or None if the tool is off. Starts nothing."""
         own, shared = deps.own, deps.shared
         match self.place(own, shared):
@@ -91,7 +91,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
     def _build_local(
-        self, deps: Dependencies[CodeSettings], folder: Path | None = None
+        self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
     ) -> LocalBackend:
         """Return the local backend. `folder` replaces the home's folder for environments."""
         from core.tools.code.environment import PythonEnvironment, environments_folder
@@ -99,7 +99,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         from core.tools.code.sandbox.sandbox import SandboxLimits
 
         limits, home = SandboxLimits(), deps.home.path
-        kernels = Kernels(deps.peers.kernels(), limits, max_kernels(limits))
+        kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
             PythonEnvironment(folder or environments_folder(home), deps.shared.proxies),
@@ -108,7 +108,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             wanted=deps.own.ponte_code == "local",
         )
 
-    def build(self, deps: Dependencies[CodeSettings], quick: QuickRegistry) -> Tools | None:
+    def build(
+        self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
+    ) -> ToolBundle | None:
         """Return the code tool, or None if it is off."""
         from core.tools.code.source import CodeSource
 
@@ -116,13 +118,13 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         if backend is None:
             return None
         source = CodeSource(backend, deps.own.ponte_code_description or "")
-        return Tools(source, runner=source.runner, start=backend.start)
+        return ToolBundle(source, runner=source.runner, start=backend.start)
 
-    def rule_names(self, own: CodeSettings, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: CodeSettings, config: OperatorConfig) -> RuleNames:
         """Return the name of the tool that rules may use."""
         return {"tool": ("run_python",)}
 
-    async def check(self, deps: Dependencies[CodeSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
         if self.place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]

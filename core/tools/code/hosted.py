@@ -19,12 +19,12 @@ from typing import Literal
 
 import structlog
 
-from core.clients.openai import Client, Fault, Json
+from core.clients.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.errors import NoKey, ToolError
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
-from core.rights.usage import Paid, Prices
+from core.rights.usage import PaidRun, Prices
 from core.text.i18n import say
 from core.tools.code.hosted_containers import CONTAINER_IDLE_MINUTES, Container, ContainerClient
 from core.tools.code.hosted_errors import SERVER_ERROR_CODES, explain_hosted_fault, explain_no_run
@@ -114,7 +114,7 @@ class CodeInterpreter:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         choice: HostedOptions | None = None,
         *,
         container: str = "",
@@ -207,14 +207,14 @@ class CodeInterpreter:
                 unknown = self._add_cost(Usage(estimated=self._was_sent), container)
                 return RunResult(fault="timeout", is_state_lost=True, usage=unknown), ""
             except asyncio.CancelledError:
-                if ctx is None or ctx.stopped():
+                if ctx is None or ctx.is_stopped():
                     self._delete_container(CONTAINER_STOPPED)
                 else:  # what goes on there is to be looked up before it is used again
                     self._earlier_id, self._container = self.container, None
                 raise
-            except Fault as fault:
+            except ModelServerFault as fault:
                 error = explain_hosted_fault(fault, self._choice.model)
-                if self._was_sent and not fault.undone:
+                if self._was_sent and not fault.is_undone:
                     error.usage = self._add_cost(Usage(estimated=True), self._container)
                 raise error from None
             except NoKey:
@@ -225,8 +225,8 @@ class CodeInterpreter:
     ) -> tuple[RunResult, str]:
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
-                await ctx.kept(Remote("response", response))
-                await ctx.known_as(response)
+                await ctx.record_remote(Remote("response", response))
+                await ctx.record_handle(response)
 
         healed = 0
         while True:
@@ -238,8 +238,12 @@ class CodeInterpreter:
                     self._client, self._build_body(container, prompt, person), record_id
                 )
                 break
-            except Fault as fault:
-                if not fault.container_gone or healed == MAX_NEW_CONTAINERS or self._is_forgotten:
+            except ModelServerFault as fault:
+                if (
+                    not fault.is_container_gone
+                    or healed == MAX_NEW_CONTAINERS
+                    or self._is_forgotten
+                ):
                     raise
                 healed += 1
                 self._drop_container(CONTAINER_IDLE)
@@ -298,7 +302,7 @@ class CodeInterpreter:
         if self._container is None:
             made = await self._containers.make()
             if ctx:
-                await ctx.kept(Remote("container", made.id))
+                await ctx.record_remote(Remote("container", made.id))
             self._container = made
         return self._container
 
@@ -321,7 +325,7 @@ class CodeInterpreter:
 
         `model` is the name under which the server answered.
         """
-        prices = replace(self._choice.prices(), official=self._client.place.official)
+        prices = replace(self._choice.prices(), official=self._client.place.is_official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if known is None else [known]
@@ -330,7 +334,7 @@ class CodeInterpreter:
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
-        choice, official = self._choice, self._client.place.official
+        choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,
             "instructions": VERBATIM_INSTRUCTIONS if prompt.verbatim else REQUEST_INSTRUCTIONS,
@@ -358,7 +362,7 @@ class HostedBackend:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         choice: HostedOptions | None = None,
         *,
         pseudonym: Callable[[str], str] = lambda name: "",
@@ -375,18 +379,18 @@ class HostedBackend:
     def start(self) -> None:
         """Do nothing: this backend needs no preparation."""
 
-    def costs(self, arguments: str) -> Paid:
+    def costs(self, arguments: str) -> PaidRun:
         """Return the largest cost of a call: a container session, and the model that runs the
         code."""
         code = len(arguments.encode())
         model = self._choice.model
-        return Paid(
+        return PaidRun(
             "container", "", model, RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
         )
 
     async def is_available(self) -> bool:
         """Return whether there is a key. Servers other than OpenAI may need none."""
-        return bool(self._client.place.key) or not self._client.place.official
+        return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""

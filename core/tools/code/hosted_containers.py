@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from core.clients.openai import Client, Fault, Json
+from core.clients.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.errors import NotFound
 from core.observability import metrics
-from core.rights.usage import CONTAINER, CONTAINER_SESSION
-from core.text.text import file_name
+from core.rights.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS
+from core.text.text import safe_file_name
 from core.tools.code.hosted_response import HostedExecution
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
@@ -106,11 +106,11 @@ class Container:
     made: set[tuple[str, bytes]] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
 
-    def charge_session(self, now: float, price: float = CONTAINER) -> float:
+    def charge_session(self, now: float, price: float = CONTAINER_SESSION_DOLLARS) -> float:
         """Return the US dollars that using it now adds: a new session, if the last one is over."""
         if now < self.paid:
             return 0.0
-        self.paid = now + CONTAINER_SESSION
+        self.paid = now + CONTAINER_SESSION_SECONDS
         return price
 
 
@@ -120,7 +120,9 @@ class ContainerClient:
     The caller owns the client. `clock` returns seconds.
     """
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: ModelServerClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self.now = clock
         self._deletions: set[asyncio.Task[None]] = set()
@@ -142,7 +144,7 @@ class ContainerClient:
 
     def assume_alive(self, id: str) -> Container:
         """Return a container that an earlier process used; it may have expired."""
-        return Container(id, self.now(), self.now() + CONTAINER_SESSION, ran=True)
+        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
 
     async def find(self, id: str) -> Container | None:
         """Return a container of an earlier process, or None if it is gone. Raise Fault."""
@@ -152,8 +154,8 @@ class ContainerClient:
             if told.get("status") in ("expired", "deleted"):
                 return None
             await self._list_files(container)
-        except Fault as fault:
-            if not fault.container_gone:
+        except ModelServerFault as fault:
+            if not fault.is_container_gone:
                 raise
             return None
         return container
@@ -163,7 +165,7 @@ class ContainerClient:
     ) -> Sequence[str]:
         """Upload files that the container lacks. Return sentences about missing files.
 
-        Raise Fault.
+        Raise ModelServerFault.
         """
         left_out = []
         for file in given:
@@ -196,13 +198,13 @@ class ContainerClient:
                 if fresh and file.get("source") == "assistant":
                     name = posixpath.basename(str(file.get("path") or "").rstrip("/"))
                     new.setdefault(str(file["id"]), name or "file")
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.warning("files not listed", fault=str(fault), container=container.id)
         for id, name in new.items():
             if taken.has_room(name):
                 await self._fetch(container, id, name, taken)
         for made in taken.made:
-            container.made.add((file_name(made.name), await _digest(made.data)))
+            container.made.add((safe_file_name(made.name), await _digest(made.data)))
         for number, url in enumerate(execution.pictures, 1):
             taken.add_picture(number, url)
         return taken
@@ -211,8 +213,8 @@ class ContainerClient:
         """Delete a container. If that fails, it expires, and is erased with its thread."""
         try:
             await self._client.delete(f"{CONTAINERS_PATH}/{id}")
-        except Fault as fault:
-            if not fault.container_gone:
+        except ModelServerFault as fault:
+            if not fault.is_container_gone:
                 log.warning("container not deleted", fault=str(fault), container=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
@@ -234,7 +236,7 @@ class ContainerClient:
             taken.add_file(
                 name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
             )
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.warning("file not fetched", fault=str(fault), container=container.id)
             taken.add_unavailable(name)
 

@@ -8,7 +8,7 @@ import structlog
 
 from core.clients.error_table import ErrorTable, on
 from core.clients.http import RemoteError
-from core.clients.openai import Fault
+from core.clients.openai import ModelServerFault
 from core.domain.errors import NoQuota, RateLimited, ToolError, WrongKey
 from core.tools.code.hosted_response import HostedExecution
 
@@ -45,17 +45,19 @@ NOT_RUN = "The model did not run the code. Please ask again."
 CODE_CUT = "The code is too long to be run there in one piece. Please run it in smaller ones."
 
 
-def _names_tools(fault: Fault) -> bool:
+def _names_tools(fault: ModelServerFault) -> bool:
     return fault.param.startswith(("tools", "tool_choice"))
 
 
 HOSTED_ERRORS = ErrorTable(
     RemoteError,
-    on(when=lambda fault: fault.quota).raises("no_quota", NoQuota.sentence),
-    on(when=lambda fault: fault.no_model).raises("unknown_model", UNKNOWN_CODE_MODEL),
-    on(when=lambda fault: fault.policy).raises("refused", POLICY_REFUSAL, hint=NO_DETOUR),
+    on(when=lambda fault: fault.is_quota_exhausted).raises("no_quota", NoQuota.sentence),
+    on(when=lambda fault: fault.is_unknown_model).raises("unknown_model", UNKNOWN_CODE_MODEL),
+    on(when=lambda fault: fault.is_policy_refusal).raises(
+        "refused", POLICY_REFUSAL, hint=NO_DETOUR
+    ),
     on(401, 403).raises("wrong_key", WrongKey.sentence),
-    on(when=lambda fault: fault.rate_limited).raises(
+    on(when=lambda fault: fault.is_rate_limited).raises(
         "rate_limited", RateLimited.sentence,
         values=lambda fault: {"seconds": math.ceil(fault.wait or HOSTED_DEFAULT_WAIT_SECONDS)},
     ),
@@ -72,7 +74,7 @@ HOSTED_ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain_hosted_fault(fault: Fault, model: str) -> ToolError:
+def explain_hosted_fault(fault: ModelServerFault, model: str) -> ToolError:
     """Return the error for the model and the person, and log the fault."""
     log.warning("code not run", fault=str(fault), request=fault.request)
     return HOSTED_ERRORS.explain(fault, model=model)

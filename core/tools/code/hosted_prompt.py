@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.domain.errors import ToolError
 from core.text import i18n
-from core.text.text import without_towers
+from core.text.text import limit_combining_marks
 
 MAX_CODE_CHARACTERS = 60_000
 """Characters of code. The model must write each of them again."""
@@ -37,11 +37,12 @@ class CodePrompt:
         if not text.strip():
             raise ToolError(NO_PROMPT, code="no_code")
         if len(text) > MAX_CODE_CHARACTERS:
-            size, limit = i18n.number(len(text)), i18n.number(MAX_CODE_CHARACTERS)
+            size, limit = i18n.format_number(len(text)), i18n.format_number(MAX_CODE_CHARACTERS)
             raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or found:
             return cls(text)
-        if without_towers(text) != text:  # the parser puts the marks of a name in their order
+        # The parser puts the combining marks of a name in their order.
+        if limit_combining_marks(text) != text:
             return cls(text, verbatim=False)
         try:
             ast.parse(text)

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from core.clients.openai import Client, Fault, Json
+from core.clients.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.messages import Usage
-from core.rights.usage import usage_of
+from core.rights.usage import parse_usage
 from core.runtime.retry import Backoff
 
 CODE_RESPONSES_PATH = "/responses"
@@ -24,7 +24,7 @@ FINAL_EVENTS = (
     "response.failed",
     "response.cancelled",
 )
-POLL_BACKOFF = Backoff(1.0, longest=5.0)
+POLL_BACKOFF = Backoff(1.0, max_seconds=5.0)
 """Pauses between requests for a response that is not finished."""
 _LINK = re.compile(r"!?\[(?P<label>[^\[\]\n]*)\]\(\s*<?sandbox:[^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)")
 _BARE_LINK = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
@@ -37,18 +37,19 @@ _TRACEBACK = re.compile(
 
 
 async def ask_for_response(
-    client: Client, body: Json, on_id: Callable[[str], Awaitable[None]]
+    client: ModelServerClient, body: Json, on_id: Callable[[str], Awaitable[None]]
 ) -> Json:
     """Send `body` and return its final response. `on_id` gets the id before anything else.
 
-    The request is repeated only if it surely was not begun. Raise Fault; `lost` if it may have run.
+    The request is repeated only if it surely was not begun. Raise ModelServerFault; `lost` if it
+    may have run.
     """
 
     async def open_stream() -> tuple[Json, AsyncGenerator[Json, None]]:
         events = client.stream(CODE_RESPONSES_PATH, {**body, "stream": True})
         first = await anext(events, None)
         if first is None:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         return first, events
 
     first, events = await client.call_with_retries(open_stream)
@@ -64,26 +65,26 @@ async def ask_for_response(
                 if event.get("type") in FINAL_EVENTS:
                     return _check_final(response or {})
                 if event.get("type") == "error":
-                    raise Fault("broken", body=event)
+                    raise ModelServerFault("broken", body=event)
                 event = await anext(events, None)
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.kind != "lost" or not name:
             raise
     if not name:
-        raise Fault("lost")
+        raise ModelServerFault("lost")
     return await poll_response(client, name)
 
 
-async def poll_response(client: Client, name: str) -> Json:
+async def poll_response(client: ModelServerClient, name: str) -> Json:
     """Return a response by its id once it is final, however long that takes. Raise Fault."""
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
             answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include": [OUTPUTS_FIELD]})
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status != 404:
                 raise
-            raise Fault("lost") from None
+            raise ModelServerFault("lost") from None
         if answer.get("status") not in ("queued", "in_progress"):
             return _check_final(answer)
         await client.sleep(next(pauses))
@@ -156,7 +157,7 @@ def parse_execution(response: Json) -> HostedExecution:
         refusal="".join(str(part.get("refusal") or "") for part in parts),
         ended=str(reason or "") if response.get("status") == "incomplete" else "",
         broken=any(call.get("status") in ("failed", "incomplete") for call in calls),
-        usage=usage_of(response),
+        usage=parse_usage(response),
         model=str(response.get("model") or ""),
     )
 
@@ -169,5 +170,5 @@ def without_container_links(text: str) -> str:
 
 def _check_final(response: Json) -> Json:
     if response.get("status") in ("failed", "cancelled"):
-        raise Fault("broken", body=response.get("error") or {"code": response["status"]})
+        raise ModelServerFault("broken", body=response.get("error") or {"code": response["status"]})
     return response

@@ -16,7 +16,7 @@ import structlog
 from core.domain.errors import ToolError
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import KernelPlaces
-from core.text.i18n import say, word
+from core.text.i18n import say, translate_word
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.probe import SandboxChoice, choose_sandbox
@@ -168,7 +168,7 @@ class Kernels:
 
     async def _end_kernel(self, thread: str, slot: _KernelSlot, why: str) -> None:
         await slot.end(why)
-        await self._places.ended(thread)
+        await self._places.record_end(thread)
 
     async def _get_session(
         self, thread: str, slot: _KernelSlot, sandbox: Sandbox, python: Path
@@ -191,7 +191,7 @@ class Kernels:
             await self._end_kernel(name, other, KERNEL_EVICTED)
         session = await KernelSession.start(sandbox, python, self._limits)
         slot.session, slot.python = session, python
-        had = await self._places.began(thread)
+        had = await self._places.record_start(thread)
         return session, (slot.why or self._places.why) if had else ""
 
     async def _sweep(self) -> None:
@@ -260,9 +260,9 @@ class LocalBackend:
         """Return the backend's state."""
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
-            words = say("local: {words}", words=word(choice.words))
+            words = say("local: {words}", words=translate_word(choice.words))
             return Health("code", "failing" if self._wanted else "off", words)
-        words = say("local: {words}", words=word(choice.words))
+        words = say("local: {words}", words=translate_word(choice.words))
         if lacks := self._environment.lacks:
             words = say(WITHOUT_LIBRARIES, words=words, lacks=lacks)
         return Health("code", "on", words)
@@ -278,7 +278,7 @@ class LocalBackend:
 
     async def _run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         async def tell(words: str) -> None:
-            await ctx.doing(say(words, ctx.locale))
+            await ctx.show_progress(say(words, ctx.locale))
 
         choice = await self._wait_for_proof()
         if choice.sandbox is None:

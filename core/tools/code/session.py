@@ -247,7 +247,7 @@ class WorkFolderState:
 
     def add_output_file(self, name: str, data: bytes) -> None:
         """Record a file that the code created."""
-        self._contents.add((text.file_name(name), hashlib.sha256(data).digest()))
+        self._contents.add((text.safe_file_name(name), hashlib.sha256(data).digest()))
 
     async def missing_file_requests(
         self, given: Sequence[InputFile], left_out: list[str]

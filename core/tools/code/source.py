@@ -15,7 +15,7 @@ from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.text import text
 from core.text.i18n import say
-from core.text.text import fenced
+from core.text.text import make_code_block
 from core.tools.code.port import (
     CODE_TYPE,
     CodeBackend,
@@ -65,13 +65,13 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
 
 def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str:
     """Return a result as Markdown. All untrusted text is in code blocks."""
-    printed = text.clean(ran.printed).strip("\n")
+    printed = text.clean_text(ran.printed).strip("\n")
     blocks = [
         cut_middle(printed, MAX_SHOWN_CHARACTERS),
-        text.clip(text.clean(ran.value), MAX_SHOWN_CHARACTERS),
+        text.truncate_with_note(text.clean_text(ran.value), MAX_SHOWN_CHARACTERS),
     ]
-    blocks.append(text.clip(text.clean(ran.error), MAX_SHOWN_CHARACTERS))
-    parts = [*notices(ran, locale), *(fenced(block) for block in blocks if block.strip())]
+    blocks.append(text.truncate_with_note(text.clean_text(ran.error), MAX_SHOWN_CHARACTERS))
+    parts = [*notices(ran, locale), *(make_code_block(block) for block in blocks if block.strip())]
     parts += [f"_{note}_" for note in _describe_limits(ran, locale)]
     return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED, locale))
 
@@ -118,7 +118,7 @@ class CodeRunner:
         ran = await self.backend.run(ctx, source, await list_input_files(ctx))
         if ctx.files is None:
             return CodeRun(ran, ())
-        keep = ctx.files.keep
+        keep = ctx.files.save
         files = [await keep(made.name, made.type, made.data) for made in ran.output_files]
         if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
@@ -162,11 +162,13 @@ class CodeSource:
         Args:
             code: the Python code; null runs the code block in the person's own message
         """
-        run = await self.runner.run(ctx, code, ctx.said)
+        run = await self.runner.run(ctx, code, ctx.message_text)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
-        told = await text.aside(lambda printed: format_for_model(ran, run.files), ran.printed)
+        told = await text.run_off_loop(
+            lambda printed: format_for_model(ran, run.files), ran.printed
+        )
         return Outcome(
             "error" if failed else "ok",
             told,
@@ -179,7 +181,7 @@ class CodeSource:
 def _describe_limits(ran: RunResult, locale: str) -> list[str]:
     notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
     notes += [say(VARIABLES_LOST, locale)] if ran.is_state_lost else []
-    return [*notes, *(text.clean(note) for note in ran.left_out)]
+    return [*notes, *(text.clean_text(note) for note in ran.left_out)]
 
 
 def _join_parts(parts: Iterable[str]) -> str:

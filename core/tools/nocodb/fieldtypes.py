@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from core.domain.errors import ToolError
-from core.text.text import clean, cut, one_line, plain, redacted
+from core.text.text import clean_text, fold_to_letters, redact, to_one_line, truncate
 from core.tools.nocodb.api import NocoRecord
 
 MAX_CELL_CHARACTERS = 200
@@ -207,7 +207,7 @@ def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str
     told = parse_text(field, value)
     if told in field.options:
         return told
-    near = [each for each in field.options if plain(each) == plain(told)]
+    near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(told)]
     near = near or difflib.get_close_matches(told, field.options, 1)
     meant = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
@@ -553,21 +553,21 @@ def format_row(
     A field that is itself called "id" gets the key "id (field)".
     """
     row: dict[str, Any] = {"id": record.id}
-    open_cells = redacted(dict(record.fields))
+    open_cells = redact(dict(record.fields))
     for field in fields:
         cell = open_cells.get(field.title)
         if field.type != "ID" and not is_blank(field, cell):
             title = format_label(field.title)
             plain_cell = isinstance(cell, bool | int | float)
             row["id (field)" if title == "id" else title] = (
-                cell if plain_cell else cut(_format_cell(field, cell, zone), max_characters)
+                cell if plain_cell else truncate(_format_cell(field, cell, zone), max_characters)
             )
     return row
 
 
 def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
     """Return a row for a spreadsheet: whole cells as text."""
-    open_cells = redacted(dict(record.fields))
+    open_cells = redact(dict(record.fields))
     return [
         record.id if field.type == "ID" else _format_cell(field, open_cells.get(field.title), zone)
         for field in fields
@@ -576,7 +576,7 @@ def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | N
 
 def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
     """Return a name or label on one line."""
-    return one_line(text, max_characters)
+    return to_one_line(text, max_characters)
 
 
 def format_moment(moment: datetime) -> str:
@@ -591,4 +591,6 @@ def _format_cell(field: Field, cell: object, zone: tzinfo | None) -> str:
     """
     if field.kind == "moment" and (moment := parse_moment(cell, zone)):
         return format_moment(moment)
-    return clean(", ".join(cell_texts(cell))) + (" …" if may_be_incomplete(field, cell) else "")
+    return clean_text(", ".join(cell_texts(cell))) + (
+        " …" if may_be_incomplete(field, cell) else ""
+    )

@@ -19,7 +19,7 @@ import pydantic
 
 from core.domain.errors import ToolError
 from core.text.i18n import say
-from core.text.text import normalised, one_line, plain
+from core.text.text import fold_case, fold_to_letters, to_one_line
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
@@ -61,7 +61,7 @@ _BY_WORD: Mapping[str, str] = {
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
-_FORMS = (str.casefold, normalised)
+_FORMS = (str.casefold, fold_case)
 _INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and characters that cannot be quoted."""
 
@@ -529,7 +529,7 @@ def _parse_text_operand(field: Field, op: Op, value: object) -> str:
     of_options = field.kind == "options" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
-    for form in (normalised, plain):
+    for form in (fold_case, fold_to_letters):
         alike = [each for each in field.options if form(each) == form(text.strip())]
         if alike:
             break
@@ -627,7 +627,7 @@ def _compares_numbers(field: Field, op: Op, given: Sequence[object]) -> bool:
 
 
 def _describe_condition(condition: FilterCondition, locale: str) -> str:
-    field, operands = one_line(condition.field.title, MAX_PHRASE_CHARACTERS), condition.operands
+    field, operands = to_one_line(condition.field.title, MAX_PHRASE_CHARACTERS), condition.operands
     if not operands:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
@@ -646,4 +646,4 @@ def _describe_operand(operand: Operand) -> str:
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f'"{one_line(str(operand), MAX_PHRASE_CHARACTERS)}"'
+    return f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"'

@@ -20,10 +20,10 @@ import pydantic
 from core.domain.errors import ToolError
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
-from core.runtime.tasks import together
-from core.text.i18n import moment, nearest, plural, say
-from core.text.markdown import markless
-from core.text.text import CSV, csv_bytes, file_name, redacted
+from core.runtime.tasks import run_together
+from core.text.i18n import format_moment, nearest_locale, plural, say
+from core.text.markdown import escape_markdown
+from core.text.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoApi,
@@ -115,12 +115,12 @@ def build_csv(records: Iterable[NocoRecord], fields: Sequence[Field], zone: tzin
     for record in records:
         cells = format_csv_row(record, fields, zone)
         rows.append([*cells] if keyed else [record.id, *cells])
-    return csv_bytes(rows)
+    return encode_csv(rows)
 
 
 def csv_name(table: TableDescription) -> str:
     """Return the name of a table's CSV file."""
-    return file_name(f"{table.title}.csv")
+    return safe_file_name(f"{table.title}.csv")
 
 
 class RowReader:
@@ -198,8 +198,8 @@ def describe_row_source(
     origin: str, table: TableDescription, id: str, now: datetime, locale: str
 ) -> str:
     """Return the line that names a row as the source of an answer."""
-    what, when = markless(table.title), _describe_time(now, locale)
-    said = say(_SOURCE_OF_ROW, locale, what=what, id=markless(id), **when)
+    what, when = escape_markdown(table.title), _describe_time(now, locale)
+    said = say(_SOURCE_OF_ROW, locale, what=what, id=escape_markdown(id), **when)
     return f"{said} {_nocodb_link(origin, table, id)}"
 
 
@@ -231,14 +231,14 @@ class TableQuestion:
         what = f"{self.table.title}, {told}" if told else self.table.title
         said = plural(
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total, self.locale,
-            what=markless(what), shown=shown, **_describe_time(self.now, self.locale),
+            what=escape_markdown(what), shown=shown, **_describe_time(self.now, self.locale),
         )  # fmt: skip
         return f"{said} {_nocodb_link(self.origin, self.table)}"
 
 
 def check_not_withheld(field: Field) -> None:
     """Raise ToolError for a secret field: filters and groups must not reveal it either."""
-    if redacted({field.title: True})[field.title] is not True:
+    if redact({field.title: True})[field.title] is not True:
         raise ToolError(
             "The field {field} is withheld here.",
             code="withheld", hint="leave it out", field=field.title,
@@ -354,13 +354,13 @@ class QueryTools:
     ) -> tuple[SelectedRows, File | None]:
         if ctx.files is None:
             raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
-        await ctx.doing(say("is reading the rows for a file…", ctx.locale))
+        await ctx.show_progress(say("is reading the rows for a file…", ctx.locale))
         rows = await self.reading.fetch_all(asked.selection, wish)
         if not rows.records:
             return rows, None
         fields = wish.columns(asked.table)
         data = await asyncio.to_thread(build_csv, rows.records, fields, asked.zone)
-        return rows, await ctx.files.keep(csv_name(asked.table), CSV, data)
+        return rows, await ctx.files.save(csv_name(asked.table), CSV_TYPE, data)
 
     async def _with_links(self, table: TableDescription, record: NocoRecord) -> NocoRecord:
         """Return the row with all linked rows. A cell holds only some of them, or their number."""
@@ -368,7 +368,7 @@ class QueryTools:
             each for each in table.links if not each.holds_one and record.fields.get(each.title)
         ]
         links = self.api.fetch_linked_rows
-        found = await together(
+        found = await run_together(
             *(links(table.at, each.id, record.id) for each in many[:MAX_FOLLOWED_LINKS])
         )
         cells: dict[str, Any] = {
@@ -380,8 +380,10 @@ class QueryTools:
 
 def _describe_time(now: datetime, locale: str) -> dict[str, str]:
     """Return the time and the zone's name. Its underscores are no markup within a word."""
-    english = nearest(locale) == "en"  # which is written in two ways, and so as ISO 8601 has it
-    time = now.strftime("%Y-%m-%d %H:%M") if english else moment(now, locale)
+    english = (
+        nearest_locale(locale) == "en"
+    )  # which is written in two ways, and so as ISO 8601 has it
+    time = now.strftime("%Y-%m-%d %H:%M") if english else format_moment(now, locale)
     return {"time": time, "zone": str(now.tzinfo)}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from core.domain.changes import Draft, Row
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
@@ -91,7 +91,7 @@ class RestDriver(TableDriver):
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
         if schema.key is None:
-            found = await together(*(self._find_record(schema, id, asked) for id in unique))
+            found = await run_together(*(self._find_record(schema, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
@@ -101,7 +101,7 @@ class RestDriver(TableDriver):
                     schema.at, fields=asked, where=where, size=len(part)
                 )
                 records += page.records
-        snapshots = await together(
+        snapshots = await run_together(
             *(self._build_image(schema, record, wanted) for record in records)
         )
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
-from core.runtime.tasks import together
-from core.text.text import clean, normalised, plain, whole
+from core.runtime.tasks import run_together
+from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import (
     NamedTable,
     NocoApi,
@@ -91,25 +91,25 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     for each in among:
         if exact in (each.id, each.title):
             return each
-    for form in (normalised, plain):
+    for form in (fold_case, fold_to_letters):
         wanted = form(exact)
         alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
         if alike:
             return alike[0] if len(alike) == 1 else None
     begun: list[Titled] = []
-    start = plain(exact).removesuffix(CUT_MARK)
-    if start not in ("", plain(exact)):  # it was cut
-        begun = [each for each in among if plain(each.title).startswith(start)]
+    start = fold_to_letters(exact).removesuffix(CUT_MARK)
+    if start not in ("", fold_to_letters(exact)):  # it was cut
+        begun = [each for each in among if fold_to_letters(each.title).startswith(start)]
     return begun[0] if len(begun) == 1 else None
 
 
 def suggest_names(name: str, among: Iterable[_Titled]) -> str:
     """Return a hint: the titles most similar to `name`, or all titles."""
     titles = [each.title for each in among]
-    wanted = plain(name)
-    near = [title for title in titles if plain(title) == wanted]
+    wanted = fold_to_letters(name)
+    near = [title for title in titles if fold_to_letters(title) == wanted]
     if not near:
-        plains = {plain(title): title for title in titles}
+        plains = {fold_to_letters(title): title for title in titles}
         near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(format_title(title)) for title in near)}?"
@@ -125,11 +125,11 @@ def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
 
 def format_title(title: str) -> str:
     """Return a title on one line, cut to `MAX_TITLE_CHARACTERS`."""
-    told = " ".join(clean(title).split())
+    told = " ".join(clean_text(title).split())
     return (
         told
         if len(told) <= MAX_TITLE_CHARACTERS
-        else told[: whole(told, MAX_TITLE_CHARACTERS - 1)] + CUT_MARK
+        else told[: find_character_boundary(told, MAX_TITLE_CHARACTERS - 1)] + CUT_MARK
     )
 
 
@@ -285,7 +285,7 @@ class Schemas:
 
     async def describe_all(self) -> Sequence[TableDescription]:
         """Return all visible tables, described with one call each if not cached."""
-        return await together(*(self._describe(each) for each in await self.visible_tables()))
+        return await run_together(*(self._describe(each) for each in await self.visible_tables()))
 
     async def describe_with_fields(self, name: str, fields: Iterable[str]) -> TableDescription:
         """Return a table that has these fields; it is read again if it lacks one.

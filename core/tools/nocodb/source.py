@@ -12,8 +12,8 @@ from core.changes.approval import TableRules
 from core.clients.http import HttpClient
 from core.domain.records import Health
 from core.ports.tools import Tool
-from core.rights.policy import held
-from core.runtime.tasks import together
+from core.rights.policy import turn_may
+from core.runtime.tasks import run_together
 from core.text.i18n import plural, say
 from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError
 from core.tools.nocodb.draft import WriteTools
@@ -87,14 +87,14 @@ class BaseOverview:
                 each.title for each in seen if rules.closed(each.title, each.id)
             ),
             unknown_names=tuple(rules.unknown(ids_and_titles(self.all_tables))),
-            may_propose=held("propose"),
+            may_propose=turn_may("propose"),
         )
 
 
 async def fetch_overview(api: NocoApi, schemas: Schemas) -> BaseOverview:
     """Return the overview of the base. Raise NocoError."""
     own = await schemas.find_base()
-    every, role = await together(schemas.all_tables(), _fetch_role(api, own.id))
+    every, role = await run_together(schemas.all_tables(), _fetch_role(api, own.id))
     return BaseOverview(own.title, tuple(every), role)
 
 

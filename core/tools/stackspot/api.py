@@ -29,13 +29,13 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
-    retry_after,
+    parse_retry_after,
     withhold_secrets,
 )
 from core.observability import metrics
 from core.runtime.retry import retry
 from core.text.i18n import say
-from core.text.text import one_line
+from core.text.text import to_one_line
 
 DEFAULT_REALM = "stackspot-freemium"
 """The realm of accounts without a contract. A company's portal shows the slug of its own realm."""
@@ -307,7 +307,7 @@ def explain_stackspot_error(error: HttpError, request: StackSpotRequest) -> Stac
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
     """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 if it asks for none."""
-    return min(retry_after(answer.headers) or 0.0, STACKSPOT_MAX_WAIT_SECONDS)
+    return min(parse_retry_after(answer.headers) or 0.0, STACKSPOT_MAX_WAIT_SECONDS)
 
 
 def error_details(answer: HttpAnswer) -> str:
@@ -317,7 +317,7 @@ def error_details(answer: HttpAnswer) -> str:
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    return withhold_secrets(one_line(": ".join(told)))[:200]
+    return withhold_secrets(to_one_line(": ".join(told)))[:200]
 
 
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
@@ -388,7 +388,7 @@ class StackSpotApi:
             return await retry(
                 lambda: send(request), HttpError,
                 lambda error, failed: seconds_before_retry(error, failed, request.kind),
-                altogether=MAX_PAUSES_SECONDS,
+                max_wait_seconds=MAX_PAUSES_SECONDS,
                 sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:

@@ -27,7 +27,7 @@ from urllib.parse import quote
 from core.clients.http import HttpClient, HttpUnreadable, Proxies
 from core.commands.grammar import SLUG
 from core.runtime.retry import Backoff
-from core.text.text import clean, in_whole_characters, one_line
+from core.text.text import clean_text, in_whole_characters, to_one_line
 from core.tools.stackspot.api import (
     DEFAULT_REALM,
     STACKSPOT_AGENT_URL,
@@ -184,12 +184,12 @@ def build_document(text: str, stem: str) -> Document:
     data = parse_json_text(text)
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
-        return Document(f"{stem}.json", "application/json", clean(laid_out).encode())
+        return Document(f"{stem}.json", "application/json", clean_text(laid_out).encode())
     block = _only_block(text)
     if block is None:
-        return Document(f"{stem}.md", "text/markdown", clean(text).encode())
+        return Document(f"{stem}.md", "text/markdown", clean_text(text).encode())
     suffix = _SUFFIXES.get(block[0].lower(), "txt")
-    return Document(f"{stem}.{suffix}", "text/plain", clean(block[1]).encode())
+    return Document(f"{stem}.{suffix}", "text/plain", clean_text(block[1]).encode())
 
 
 def is_agent_id(id: str) -> bool:
@@ -209,7 +209,7 @@ def _parse_step(told: Mapping[str, Any]) -> RunStep:
         answer = next(filter(str.strip, found), "")
     else:
         answer = _to_text(result)
-    return RunStep(one_line(_to_text(told.get("step_name")), 60), answer)
+    return RunStep(to_one_line(_to_text(told.get("step_name")), 60), answer)
 
 
 def _to_text(value: object) -> str:
@@ -237,7 +237,7 @@ def _refuse_constant(constant: str) -> None:
     raise ValueError(constant)
 
 
-STACKSPOT_POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
+STACKSPOT_POLL_BACKOFF = Backoff(1.0, max_seconds=8.0, factor=1.5)
 """Pauses between looks at a run."""
 MAX_FAILED_POLLS = 10
 """Requests for the status that may fail in a row, for about a minute."""

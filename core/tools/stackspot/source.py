@@ -13,15 +13,15 @@ from typing import Any
 
 from core.changes.ports import Doing
 from core.commands.quick_commands import Inputs, check_inputs
-from core.domain.changes import Change, Draft, RowWrite, Seen
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import BadInput, Refusal, ToolError
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import QuickCommands, Tool
-from core.rights.policy import held
-from core.rights.usage import Paid
-from core.runtime.tasks import Bounded
+from core.rights.policy import turn_may
+from core.rights.usage import PaidRun
+from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
-from core.text.text import aside, clip, one_line
+from core.text.text import run_off_loop, to_one_line, truncate_with_note
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
     OnProgress,
@@ -123,10 +123,10 @@ class StackSpotCommands:
         execution = ctx.handle or await self._start_run(ctx, slug, input)
 
         async def on_progress(status: RunStatus) -> None:
-            await ctx.doing(describe_progress(status, ctx.locale))
+            await ctx.show_progress(describe_progress(status, ctx.locale))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
-        bare = await aside(lambda _: result.without_fence, result.text)
+        bare = await run_off_loop(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
 
     async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
@@ -138,7 +138,7 @@ class StackSpotCommands:
         async def begin() -> str:
             conversation = conversation_ulid(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-            await ctx.known_as(execution)
+            await ctx.record_handle(execution)
             return execution
 
         task = asyncio.create_task(begin())
@@ -174,7 +174,7 @@ class AgentConversations:
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
-        self._given: Bounded[str, str] = Bounded(1_000)
+        self._given: BoundedDict[str, str] = BoundedDict(1_000)
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """Return the agent's answer. Raise StackSpotError."""
@@ -216,11 +216,13 @@ class RunBatch:
         self._stackspot = stackspot
         self._draft = draft
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Wait for the end of a started run. Without an id there is nothing to look for."""
         return [await self._read_outcome(row) for row in rows]
 
-    async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
+    async def watch(
+        self, rows: Sequence[RowWrite], doing: Doing, locale: str
+    ) -> Sequence[RowCheck]:
         """Like `check`, and report each step and percentage to `doing`."""
 
         async def on_progress(status: RunStatus) -> None:
@@ -239,19 +241,23 @@ class RunBatch:
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
-            raise error.of_write() from None
+            raise error.as_write_error() from None
         return [replace(row, id=execution)]
 
-    async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
+    async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> RowCheck:
         if not row.id:
-            return Seen("before", row)
+            return RowCheck("before", row)
         try:
             result = await self._stackspot.wait(row.id, on_progress=on_progress)
         except StillRunning as error:
-            return Seen("other", row, words=str(error))
+            return RowCheck("other", row, explanation=str(error))
         except StackSpotError as error:
-            return Seen("failed" if error.code == "failed" else "other", row, words=str(error))
-        return Seen("after", row, {"result": clip(result.text, MAX_LEDGER_CHARACTERS)})
+            return RowCheck(
+                "failed" if error.code == "failed" else "other", row, explanation=str(error)
+            )
+        return RowCheck(
+            "after", row, {"result": truncate_with_note(result.text, MAX_LEDGER_CHARACTERS)}
+        )
 
 
 def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
@@ -260,7 +266,7 @@ def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
     row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
-    title, _ = command.told(ctx.locale)
+    title, _ = command.title_and_description(ctx.locale)
     return Draft(
         STACKSPOT_NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK
     )
@@ -298,7 +304,7 @@ class StackSpotSource:
 
     async def tools(self) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure."""
-        listed = tuple(each for each in self._listed() if held("command", each.slug))
+        listed = tuple(each for each in self._listed() if turn_may("command", each.slug))
         agents = self._known_agents()
         told = (describe_commands(listed), describe_agents(agents, self._any_agent))
         if told not in self._tool_sets:
@@ -309,7 +315,7 @@ class StackSpotSource:
         return [running, asking] if agents or self._any_agent else [running]
 
     def _known_agents(self) -> Mapping[str, StackSpotAgent]:
-        return {name: each for name, each in self._agents().items() if held("agent", name)}
+        return {name: each for name, each in self._agents().items() if turn_may("agent", name)}
 
     def _build_tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
@@ -325,7 +331,7 @@ class StackSpotSource:
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
             description=told[1], patience=self._patience,
         )  # fmt: skip
-        asking.costs = lambda arguments: Paid("agents", _text_argument(arguments, "agent"))
+        asking.costs = lambda arguments: PaidRun("agents", _text_argument(arguments, "agent"))
         return running, asking
 
     async def health(self) -> Health:
@@ -367,7 +373,9 @@ class StackSpotSource:
             prompt: the question, with all that it needs to know
         """
         known = self._known_agents().get(agent)
-        if known is None and not (self._any_agent and is_agent_id(agent) and held("agent", agent)):
+        if known is None and not (
+            self._any_agent and is_agent_id(agent) and turn_may("agent", agent)
+        ):
             raise ToolError(
                 "There is no agent {agent}.",
                 code="unknown_agent", agent=repr(agent[:40]),
@@ -403,15 +411,15 @@ class QuickCommandTool(FunctionTool):
         """Return whether the call needs an approval."""
         return self.asks_first(_slug_argument(arguments))
 
-    def estimate_cost(self, arguments: str) -> Paid | None:
+    def estimate_cost(self, arguments: str) -> PaidRun | None:
         """Return what the call costs. A proposed command is paid for when it is approved."""
         slug = _slug_argument(arguments)
-        return None if self.asks_first(slug) else Paid("quick_commands", slug)
+        return None if self.asks_first(slug) else PaidRun("quick_commands", slug)
 
 
 def _describe_entry(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
+    return f": {to_one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
 
 
 def _slug_argument(arguments: str) -> str:
@@ -438,6 +446,6 @@ async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
     """Return the text for the model, and a long one also as a file for the person."""
     if len(said) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", said)
-    document = await aside(lambda text: build_document(text, stem), said)
-    file = await ctx.files.keep(document.name, document.type, document.data)
+    document = await run_off_loop(lambda text: build_document(text, stem), said)
+    file = await ctx.files.save(document.name, document.type, document.data)
     return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))
