@@ -46,7 +46,7 @@ from core.chat.files import Downloads
 from core.chat.interactions import Interactions
 from core.chat.participants import Ways, as_everywhere
 from core.chat.platform import Surface
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
@@ -129,7 +129,7 @@ class DiscordAdapter:
     # The port `Platform`.
 
     def reply(self, to: ReplyTo, posts: Posts) -> Reply:
-        return PostedReply(self.surface(to), posts, to.turn)
+        return GrowingReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
         """Built from what was stored alone, in any process."""

@@ -38,6 +38,7 @@ from adapters.discord.client import (
 from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
 from core.chat.participants import Ways, as_everywhere
+from core.chat.platform import Part
 from core.chat.presence import SOON, WaitingMarks
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
@@ -156,7 +157,6 @@ class ChannelSurface:
         self._source = source
         self._locale = locale
         self._renderer = Renderer(locale, MOST_PARTS)
-        self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
         self._shown: dict[str, Shown] = {}
         self._changing = asyncio.Lock()
@@ -165,10 +165,12 @@ class ChannelSurface:
         self._refused: Undeliverable | None = None
 
     def split(self, text: str) -> tuple[str, ...]:
-        self._parts = pages(text, self._locale, MOST_PARTS).parts
-        return self._parts
+        return pages(text, self._locale, MOST_PARTS).parts
 
-    async def busy(self, doing: str) -> None:
+    async def seconds_until_growth(self) -> float:
+        return 0.0
+
+    async def show_activity(self, doing: str) -> None:
         self._deps.marks.clear(self._to.turn)
         self._deps.sign.start(self._to.turn, self.type)
 
@@ -177,32 +179,33 @@ class ChannelSurface:
         client = await self._deps.client()
         await client.get_partial_messageable(self._deps.threads.standing(self._to)).typing()
 
-    async def rest(self) -> None:
+    async def end_activity(self) -> None:
         await self._deps.sign.end(self._to.turn)
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def post(self, key: str, part: Part) -> str:
         if self._refused is not None:
             # Discord punishes who knocks at a closed door again and again.
             raise self._refused
         self._deps.marks.clear(self._to.turn)
         channel = await self._channel()
-        if number in self._doubted and (found := await self._by_text(channel, part)):
-            await self.edit(found, part, answer)
+        if part.number in self._doubted and (found := await self._by_text(channel, part.text)):
+            await self.edit(found, part)
             return found
+        answer = part.answer
         if answer is not None:
-            await self.rest()
-        form = await self._renderer.form(part, answer)
+            await self.end_activity()
+        form = await self._renderer.form(part.text, answer)
         try:
             message = await self._sent(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
-            await self.busy("")
+            await self.show_activity("")
             raise
         self._deps.sign.grew(self._to.turn)
         post = f"{channel.id}:{message.id}"
         self._shown[post] = Shown(form["content"])
         if answer is None:
             self._deps.sign.later(self._to.turn, INTERVAL, self._offer_stop)
-        await self._settled(post, part, answer)
+        await self._settled(post, part)
         return post
 
     async def _sent(
@@ -229,15 +232,14 @@ class ChannelSurface:
             reference.clear()
             return await self._with_sheets(send, answer)
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+    async def edit(self, post: str, part: Part) -> None:
         """The stop button stands under the last part while the answer grows."""
-        if answer is not None:
-            await self.rest()
-        form = await self._renderer.form(part, answer)
-        growing = answer is None and bool(self._parts) and part == self._parts[-1]
+        if part.answer is not None:
+            await self.end_activity()
+        form = await self._renderer.form(part.text, part.answer)
         async with self._changing:
-            await self._change(post, Shown(form["content"], growing), form, answer)
-        await self._settled(post, part, answer)
+            await self._change(post, Shown(form["content"], part.is_growing), form, part.answer)
+        await self._settled(post, part)
 
     async def _offer_stop(self) -> None:
         """The newest post has grown for a while, and may go on to: it gets the button."""
@@ -322,11 +324,11 @@ class ChannelSurface:
         rendering = await self._renderer.rendering(answer)
         return await with_sheets(call, rendering.sheets, self._locale)
 
-    async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
+    async def _settled(self, post: str, part: Part) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
-        if answer is None:
+        if part.answer is None:
             return
-        self._last = (post, part, answer)
+        self._last = (post, part.text, part.answer)
         for other, shown in list(self._shown.items()):
             if shown.stop:
                 await self._change(other, Shown(shown.content), {})
@@ -378,7 +380,10 @@ class ResponseSurface:
     def split(self, text: str) -> tuple[str, ...]:
         return pages(text, self._locale, ORIGINAL_PARTS).parts
 
-    async def busy(self, doing: str) -> None:
+    async def seconds_until_growth(self) -> float:
+        return 0.0
+
+    async def show_activity(self, doing: str) -> None:
         """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
         what is being done says more."""
         self._deps.sign.start(self._to.turn, self._type)
@@ -389,27 +394,27 @@ class ResponseSurface:
         if not self._token.private and await self._over():
             await self._channel.type()
 
-    async def rest(self) -> None:
-        await self._channel.rest()
+    async def end_activity(self) -> None:
+        await self._channel.end_activity()
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def post(self, key: str, part: Part) -> str:
         if not await self._over():
             try:
-                return await self._edit(part, answer)
+                return await self._edit(part.text, part.answer)
             except TokenOver:
                 self._lost = True
-        return await self._instead(number, key, part, answer)
+        return await self._instead(key, part)
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+    async def edit(self, post: str, part: Part) -> None:
         if not await self._over():
             try:
-                await self._edit(part, answer)
+                await self._edit(part.text, part.answer)
                 return
             except TokenOver:
                 self._lost = True
         if self._token.private:
             raise Undeliverable(reason="the command's token is over")
-        await self._channel.edit(post, part, answer)
+        await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
         await self._channel.delete(post)
@@ -468,14 +473,14 @@ class ResponseSurface:
             self._last = (post, part, answer)
         return post
 
-    async def _instead(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def _instead(self, key: str, part: Part) -> str:
         """In the channel, where others may read it: never for what was private."""
         if self._token.private and self._to.address.shared:
             raise Undeliverable(reason="the command's token is over")
         if standing := await self._standing():
-            await self._channel.edit(standing, part, answer)
+            await self._channel.edit(standing, part)
             return standing
-        return await self._channel.post(number, key, part, answer)
+        return await self._channel.post(key, part)
 
     async def _standing(self) -> str | None:
         """The original response, as a message of the channel that names its interaction."""
@@ -514,25 +519,25 @@ class ClickSurface:
     def split(self, text: str) -> tuple[str, ...]:
         return self._channel.split(text)
 
-    async def busy(self, doing: str) -> None:
+    async def seconds_until_growth(self) -> float:
+        return 0.0
+
+    async def show_activity(self, doing: str) -> None:
         """Once it is acked, the client shows nothing of a click."""
-        await self._channel.busy(doing)
+        await self._channel.show_activity(doing)
 
-    async def rest(self) -> None:
-        await self._channel.rest()
+    async def end_activity(self) -> None:
+        await self._channel.end_activity()
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        if answer is None or answer.aloud:
-            return await self._posted(number, key, part, answer)
-        await self._take(part, answer)
-        return self._card
-
-    async def _posted(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def post(self, key: str, part: Part) -> str:
+        if part.answer is not None and not part.answer.aloud:
+            await self._take(part.text, part.answer)
+            return self._card
         self._aloud = True
         try:
-            return await self._channel.post(number, key, part, answer)
+            return await self._channel.post(key, part)
         except Undeliverable:
-            await self._whisper(part)  # the bot is no member there; the token still answers
+            await self._whisper(part.text)  # the bot is no member there; the token still answers
             return self._card
 
     async def _take(self, part: str, answer: Answer) -> None:
@@ -542,11 +547,11 @@ class ClickSurface:
         if part and (answer.private or answer.status == "failed" or not answer.cards):
             await self._whisper(part)
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+    async def edit(self, post: str, part: Part) -> None:
         if post != self._card:
-            await self._channel.edit(post, part, answer)
-        elif answer is not None and not answer.aloud:
-            await self._take(part, answer)
+            await self._channel.edit(post, part)
+        elif part.answer is not None and not part.answer.aloud:
+            await self._take(part.text, part.answer)
 
     async def delete(self, post: str) -> None:
         """The card's message stays."""

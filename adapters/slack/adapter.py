@@ -43,11 +43,11 @@ from adapters.slack.files import SlackFiles
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.render import Links
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
-from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is_member
+from adapters.slack.surface import SlackSurface, channel_name, direct_channel, is_member
 from adapters.slack.workspace import Directory, Workspace
 from core.chat.files import Downloads
 from core.chat.interactions import Interactions
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
@@ -133,9 +133,9 @@ class SlackAdapter:
         """Whether events may come in."""
         return self._open
 
-    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
-        surface = ChatSurface(self._workspace, self._ports.files, to, posts.resumed)
-        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
+    def reply(self, to: ReplyTo, posts: Posts) -> GrowingReply:
+        surface = SlackSurface(self._workspace, self._ports.files, to, posts.resumed)
+        return GrowingReply(surface, posts, to.turn)
 
     async def start(self, *, listens: bool = True) -> None:
         """Raises SettingsError for a refused token. Where Slack does not answer, the rest of

@@ -51,8 +51,9 @@ from adapters.slack.render import (
     weight,
 )
 from adapters.slack.workspace import Workspace
-from core.chat.posting import FILES
+from core.chat.platform import Part
 from core.chat.presence import SOON
+from core.chat.reply import FILES_NUMBER
 from core.domain import errors
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
@@ -353,7 +354,7 @@ class Posts:
         )  # fmt: skip
 
 
-class ChatSurface:
+class SlackSurface:
     """The `Surface` of one reply: streams in direct messages, throttled edits in channels. A post's
     id is `CHANNEL:TS`."""
 
@@ -376,24 +377,20 @@ class ChatSurface:
         self._posts = Posts(workspace, self._lookup, self._channel, self._thread, to.turn)
         self._stream: Stream | None = None
         self._stopped = False
-        self._many = 0
-        self._whole = False
         self._claims: set[str] = set()
-        self._numbers: dict[str, int] = {}
+        self._own_posts: set[str] = set()
         self._keyless: dict[str, str] = {}
         self._shown: dict[str, Json] = {}
 
     def split(self, text: str) -> tuple[str, ...]:
         if self._stream is not None and self._stream.old:
             self._rotation.turn(text)
-        parts = self._rotation.split(text)
-        self._many = len(parts)
-        return parts
+        return self._rotation.split(text)
 
-    async def pause(self) -> float:
-        """Before an answer grows, its last call takes a place in Slack's limits; without one it
-        is posted whole, when it is there."""
-        if self._numbers or self._claims:
+    async def seconds_until_growth(self) -> float:
+        """Reserve the place in Slack's rate limits that the last call of a growing answer needs.
+        Without one, the answer is posted once, when it is complete."""
+        if self._own_posts or self._claims:
             return 0.0
         streams = ("chat.startStream", "chat.stopStream")
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
@@ -402,43 +399,41 @@ class ChatSurface:
                 return 0.0
         return CROWDED
 
-    def whole(self) -> None:
-        """From now on no part grows."""
-        self._whole = True
-
-    async def busy(self, doing: str) -> None:
+    async def show_activity(self, doing: str) -> None:
         if self._source.kind != "quiet":
             self._presence.soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
 
-    async def rest(self) -> None:
+    async def end_activity(self) -> None:
         await self._presence.end()
         await self._presence.tidy()
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def post(self, key: str, part: Part) -> str:
         self._presence.hush()
         await self._close_stream()
         try:
-            id = await self._new(number, key, part, answer)
+            id = await self._new(key, part)
         except SlackRefused as refused:
-            id = await self._through_hook(refused, part, answer)
-        self._numbers[id] = number
+            id = await self._through_hook(refused, part)
+        self._own_posts.add(id)
         self._workspace.pending.end(self._to.turn)
-        await self._after(answer)
+        if part.answer is not None:
+            await self._presence.end()
         return id
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+    async def edit(self, post: str, part: Part) -> None:
         if not post.startswith(self._channel + ":"):
             return
         released = False
         try:
-            released = await self._streamed(post, part, answer)
+            released = await self._streamed(post, part)
             if not released:
-                await self._update(post, part, answer)
+                await self._update(post, part)
         except SlackRefused as refused:
             await self._presence.end()
             raise _undelivered(refused) from refused
-        await self._after(answer, released)
+        if part.answer is not None:
+            await self._presence.end(released)
 
     async def delete(self, post: str) -> None:
         if not post.startswith(self._channel + ":"):
@@ -451,7 +446,7 @@ class ChatSurface:
             log.warning("a post too many stays", why=refused.error)
 
     async def find(self, number: int, key: str) -> str | None:
-        if number == FILES:
+        if number == FILES_NUMBER:
             found = await self._lookup.with_files()
         else:
             found = await self._lookup.keyed(key)
@@ -466,17 +461,17 @@ class ChatSurface:
         except SlackRefused as refused:
             raise _undelivered(refused) from refused
 
-    async def _new(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def _new(self, key: str, part: Part) -> str:
+        answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._whisper(part, answer)
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
             return f"{PRIVATE}card"
-        grows = self._grows(number, answer)
-        if grows and (started := await self._start(key, part)):
+        if part.is_growing and (started := await self._start(key, part.text)):
             return started
-        body = self._content(part, answer, grows)
+        body = self._content(part)
         cards = answer.cards if answer else ()
-        posted = await self._posts.make(key, body, part, cards, not self._whole)
+        posted = await self._posts.make(key, body, part.text, cards, not part.is_final)
         id = self._id(str(posted["ts"]))
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack takes a reply to a message that was deleted, and puts it at the top level
@@ -487,15 +482,12 @@ class ChatSurface:
         self._shown[id] = body["blocks"]
         return id
 
-    def _grows(self, number: int, answer: Answer | None) -> bool:
-        """Whether it is the last part of an answer that is not whole yet."""
-        return answer is None and not self._whole and number == self._many
-
-    def _content(self, part: str, answer: Answer | None, grows: bool) -> Json:
-        """`grows`: with a Stop of ours, unless Slack shows its own."""
-        stops = grows and not self._presence.native_stop
-        cards = answer.cards if answer else ()
-        return content(part, self._workspace.links, cards, stops, self._locale)
+    def _content(self, part: Part) -> Json:
+        """Return the blocks and the text of a post. A growing one has a Stop button, unless Slack
+        shows its own."""
+        stops = part.is_growing and not self._presence.native_stop
+        cards = part.answer.cards if part.answer else ()
+        return content(part.text, self._workspace.links, cards, stops, self._locale)
 
     async def _start(self, key: str, part: str) -> str | None:
         """Begin a stream; None where this must be an ordinary post."""
@@ -531,25 +523,26 @@ class ChatSurface:
             return True
         return False
 
-    async def _streamed(self, post: str, part: str, answer: Answer | None) -> bool:
+    async def _streamed(self, post: str, part: Part) -> bool:
         """Bring it out through the open stream; False where an edit must."""
         stream = self._stream
         if stream is None or _ts(post) != stream.ts:
             return False
         try:
-            if self._grows(self._numbers[post], answer) and not self._rotation.ends(part):
-                return await self._append(stream, part)
+            if part.is_growing and not self._rotation.ends(part.text):
+                return await self._append(stream, part.text)
             self._stream = None
-            room = STREAM - size(self._rendered(part))
+            answer, text = part.answer, self._rendered(part.text)
+            room = STREAM - size(text)
             cards = all_blocks(answer.cards, self._locale, room) if answer else []
             if answer and answer.cards and room < _LEAVES_CARDS:
                 await self._stop_stream(stream, stream.sent, [], goes_on=False)
                 return False
-            return await self._stop_stream(stream, self._rendered(part), cards, answer is None)
+            return await self._stop_stream(stream, text, cards, answer is None)
         except StoppedByUser:
             self._stream = None
             await self._stop_turn(stream.ts)
-            return answer is None
+            return part.answer is None
 
     async def _append(self, stream: Stream, part: str) -> bool:
         text = self._rendered(part[: settled(part)])
@@ -575,41 +568,41 @@ class ChatSurface:
             self._stopped = True
             await self._workspace.stopped(self._to, ts)
 
-    async def _update(self, post: str, part: str, answer: Answer | None) -> None:
-        grows = self._grows(self._numbers.get(post, 0), answer)
-        body = self._content(part, answer, grows)
+    async def _update(self, post: str, part: Part) -> None:
+        body = self._content(part)
         if self._shown.get(post) == body["blocks"]:
             return
-        if grows and (self._stopped or not await self._api.limiter.spare("chat.update")):
+        if part.is_growing and (self._stopped or not await self._api.limiter.spare("chat.update")):
             return
-        if post not in self._numbers and self._may_stream():
+        if post not in self._own_posts and self._may_stream():
             await stop_stream(self._api, self._channel, _ts(post))
-            self._numbers[post] = 0
+            self._own_posts.add(post)
         try:
-            await self._edited(post, body, part, answer)
+            await self._edited(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
             await stop_stream(self._api, self._channel, _ts(post))
-            await self._edited(post, body, part, answer)
+            await self._edited(post, body, part)
         self._shown[post] = body["blocks"]
 
-    async def _edited(self, post: str, body: Json, part: str, answer: Answer | None) -> None:
+    async def _edited(self, post: str, body: Json, part: Part) -> None:
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
+        answer = part.answer
         claimed = answer is not None and "chat.update" in self._claims
         if claimed:
             self._claims.remove("chat.update")
         await self._posts.edit(
-            _ts(post), body, part, answer.cards if answer else (), not self._whole,
+            _ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
 
-    async def _whisper(self, part: str, answer: Answer) -> str:
+    async def _whisper(self, part: Part, answer: Answer) -> str:
         thread = self._thread if self._thread != self._source.ts else ""
-        body = self._content(part, answer, False)
+        body = self._content(part)
         shown = await self._posts.whisper(
-            self._to.asker.id, thread, body, part, refusal=errors.is_refusal(answer.code)
+            self._to.asker.id, thread, body, part.text, refusal=errors.is_refusal(answer.code)
         )
         return PRIVATE + shown
 
@@ -619,9 +612,9 @@ class ChatSurface:
         done = [await card_in_place(self._api, *place, c, self._locale) for c in answer.cards]
         return any(done)
 
-    async def _through_hook(self, refused: SlackRefused, part: str, answer: Answer | None) -> str:
+    async def _through_hook(self, refused: SlackRefused, part: Part) -> str:
         """Where the bot is no member, a command's own address still takes a final answer."""
-        to = self._to
+        to, answer = self._to, part.answer
         alive = to.token and time.time() < to.token_expires
         if refused.error not in _NO_PLACE or not alive:
             await self._presence.end()
@@ -629,8 +622,8 @@ class ChatSurface:
         if answer is None:
             raise Undeliverable(reason=refused.error) from refused
         kind = "ephemeral" if answer.private else "in_channel"
-        body = self._content(part, answer, False)
-        if not await self._posts.respond(to.token, kind, body, part):
+        body = self._content(part)
+        if not await self._posts.respond(to.token, kind, body, part.text):
             raise Undeliverable(reason="response_url is used up") from refused
         return f"{PRIVATE}hook"
 
@@ -643,10 +636,6 @@ class ChatSurface:
             await self._stop_stream(stream, stream.sent, [], goes_on=True)
         except StoppedByUser:
             await self._stop_turn(stream.ts)
-
-    async def _after(self, answer: Answer | None, released: bool = False) -> None:
-        if answer is not None:
-            await self._presence.end(released)
 
     @property
     def _locale(self) -> str:

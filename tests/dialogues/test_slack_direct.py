@@ -16,7 +16,7 @@ WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
 
 
 async def test_a_direct_message_needs_no_mention(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ WHOLE = "".join(WORDS).strip()
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
     monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
 
 

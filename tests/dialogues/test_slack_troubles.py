@@ -129,7 +129,7 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
 @pytest.fixture
 def growing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is shown from its first words on, however quickly it comes."""
-    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
 
 
 PASSING = [

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.slack.events import Options
 from core.chat.participants import OwnWay
-from core.chat.posting import FILES
+from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import Ask
 from tests.dialogues.test_slack_cards import ASKED, CARD
@@ -310,7 +310,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         kept = KeptPosts()
         text = replace(answers[1], files=())
         await w.bot.slack.reply(second, kept).finish(answers[1] if came else text)
-        kept.posts[FILES] = Post(FILES, f"{second.turn}:0")
+        kept.posts[FILES_NUMBER] = Post(FILES_NUMBER, f"{second.turn}:0")
         await w.bot.slack.reply(second, kept).finish(answers[1])
         held = [[f.name for f in p.files] for p in w.slack.workspace.by_bot(w.general.id)]
         assert [names for names in held if names] == [["one.csv"], ["two.csv"]]

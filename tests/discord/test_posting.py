@@ -209,7 +209,7 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
     discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
-    monkeypatch.setattr("core.chat.posting.PATIENCE", 0.2)
+    monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 0.2)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=1000)
     await ana.say("hello")

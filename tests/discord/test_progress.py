@@ -50,7 +50,7 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 async def test_the_sign_is_renewed_until_the_answer_stands(
     discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.posting.PROMPT", 60.0)  # the answer is posted whole
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     monkeypatch.setattr(surface, "AGAIN", 0.05)
     gate = Gate(house)

@@ -18,7 +18,7 @@ import structlog
 
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.events import Options
-from adapters.slack.surface import ChatSurface
+from adapters.slack.surface import SlackSurface
 from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import OwnWay
@@ -69,7 +69,7 @@ def flat(address: Address) -> OwnWay:
 async def main(home: Path, api_url: str, *more: str) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    ChatSurface.interval = 0.02
+    SlackSurface.interval = 0.02
     chosen = make_choices(Storyteller())
     with Home(home).take():
         engine = await Engine.open(home, chosen)
