@@ -86,8 +86,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def restored(self, database: Database) -> None:
-        client: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.client")
-        await rewrite(database, REMEMBERED, client.catch_up)
+        state: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.state")
+        await rewrite(database, REMEMBERED, state.catch_up)
 
     async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
         own = deps.own

@@ -15,33 +15,25 @@ from adapters.discord import API_URL, GATEWAY_URL
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
-    Acks,
     ChannelQueues,
     Client,
     Interaction,
-    Roles,
-    State,
-    Token,
     attempt,
-    labels_of,
-    people,
-    reads_along,
     snowflake,
 )
 from adapters.discord.commands import Translations, make_tree, register, report_failure
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
-from adapters.discord.events import Catchup, Context, Intake, Locations, Notices
+from adapters.discord.context import Context
+from adapters.discord.events import Locations
 from adapters.discord.files import DiscordFiles
+from adapters.discord.intake import Catchup, Intake, Notices
 from adapters.discord.interactions import DiscordHandlers, InteractionParts
-from adapters.discord.surface import (
-    ChannelSurface,
-    ClickSurface,
-    Dependencies,
-    ResponseSurface,
-    Threads,
-    TypingSign,
-    waiting_marks,
-)
+from adapters.discord.people import Roles, labels_of, people, reads_along
+from adapters.discord.presence import TypingSign, waiting_marks
+from adapters.discord.state import State
+from adapters.discord.surface import ChannelSurface, ClickSurface, Dependencies, ResponseSurface
+from adapters.discord.threads import Threads
+from adapters.discord.tokens import Acks, Token
 from core.chat.files import Downloads
 from core.chat.interactions import Interactions
 from core.chat.participants import Ways, as_everywhere

@@ -16,8 +16,9 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord.client import IN_DOUBT, Interaction, State
+from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.interactions import DiscordHandlers
+from adapters.discord.state import State
 from core.text.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")

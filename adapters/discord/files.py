@@ -7,10 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import discord
 
-from adapters.discord.client import (
-    FilesTooLarge,
-    attempt,
-)
+from adapters.discord.client import FilesTooLarge, attempt
 from adapters.discord.render import LIMIT, Sheet
 from core.domain.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Attachment, File

@@ -16,19 +16,10 @@ import discord
 import structlog
 
 from adapters.discord import events, render
-from adapters.discord.client import (
-    ALREADY_ACKNOWLEDGED,
-    IN_DOUBT,
-    TOKEN_LIFE,
-    UNKNOWN_INTERACTION,
-    Acks,
-    Interaction,
-    Roles,
-    State,
-    Token,
-)
+from adapters.discord.client import ALREADY_ACKNOWLEDGED, IN_DOUBT, UNKNOWN_INTERACTION, Interaction
 from adapters.discord.events import Locations, person_of
 from adapters.discord.files import files_of, given_file
+from adapters.discord.people import Roles
 from adapters.discord.render import (
     ABOUT_ID,
     ASK_ID,
@@ -41,6 +32,8 @@ from adapters.discord.render import (
     filled_in,
     quick_form,
 )
+from adapters.discord.state import State
+from adapters.discord.tokens import TOKEN_LIFE, Acks, Token
 from core.chat.files import Downloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar

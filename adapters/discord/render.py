@@ -13,9 +13,7 @@ from typing import Any
 
 import discord
 
-from adapters.discord.client import (
-    Interaction,
-)
+from adapters.discord.client import Interaction
 from core.chat.cards import LABELS
 from core.domain.messages import Card
 from core.domain.records import QuickCommand

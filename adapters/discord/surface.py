@@ -1,80 +1,47 @@
-"""An answer's posts: in a channel, thread or DM, in a command's original response, or where a
-click's card is; with its cards and the stop button. The signs that Ponte works: typing, an
-hourglass on a message that waits. And the thread that a mention gets.
-"""
+"""The `Surface` of Discord: an answer in a channel, in a command's response, or on a card."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from weakref import WeakValueDictionary
 
 import discord
-import structlog
 
 from adapters.discord import render
 from adapters.discord.client import (
     IN_DOUBT,
     NO_HISTORY,
     NOBODY,
-    THREAD_EXISTS,
-    Acks,
-    Location,
-    OriginalResponse,
-    State,
-    Token,
     TokenOver,
     attempt,
     code_of,
     history,
     message_at,
-    own_id,
 )
 from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
+from adapters.discord.posts import Renderer, answering, content, own_since, saying
+from adapters.discord.presence import TypingSign
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
-from core.chat.participants import Ways, as_everywhere
+from adapters.discord.threads import Threads
+from adapters.discord.tokens import Acks, OriginalResponse, Token
 from core.chat.platform import Part
-from core.chat.presence import SOON, WaitingMarks
+from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
-from core.runtime.tasks import Tasks
-from core.text.i18n import say
-from core.text.text import aside
-
-log = structlog.get_logger("discord")
 
 INTERVAL = 1.3
 """Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
 stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
-LOOK_BACK = 200
-"""Messages in which a post of ours is looked for."""
 ORIGINAL_PARTS = 1
 """A command's answer is one message, the original response."""
-
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 """One click at a time on each message: its cards are read, changed and written back."""
-
-HOURGLASS = "⏳"
-PATIENCE = 1.0
-"""Seconds that a message waits without one: most turns end sooner."""
-
-AGAIN = 8.0
-"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
-STILL = 5.0
-"""Seconds after which text that does not grow is no sign any more."""
-
-# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
-# which it is archived, of four that there are.
-LONGEST_NAME = 100
-IDLE_MINUTES: Final = 1440
-THREAD_DEADLINE = 8.0
-"""Seconds for the thread to be made; then the channel has the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,51 +62,6 @@ class Shown:
 
     content: str
     stop: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """The final form of an answer's last post."""
-
-    embeds: list[discord.Embed]
-    view: discord.ui.View | None
-    sheets: tuple[Sheet, ...]
-
-    @property
-    def plain(self) -> bool:
-        """Whether it carries text alone."""
-        return not (self.embeds or self.view or self.sheets)
-
-
-class Renderer:
-    """Dresses the answer that is being brought, once; a long one takes time."""
-
-    def __init__(self, locale: str, most: int) -> None:
-        self._locale = locale
-        self._most = most
-        self._made: tuple[Answer, Rendering] | None = None
-
-    async def rendering(self, answer: Answer) -> Rendering:
-        """`most`, above, is how many parts it was split into at most: what is over is a file."""
-        if self._made is None or self._made[0] is not answer:
-            self._made = (answer, await self._make(answer))
-        return self._made[1]
-
-    async def form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        """What a post or an edit says and shows, without its files."""
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
-        if answer is not None:
-            rendering = await self.rendering(answer)
-            form |= {"embeds": rendering.embeds, "view": rendering.view}
-        return form
-
-    async def _make(self, answer: Answer) -> Rendering:
-        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
-        return Rendering(
-            embeds=render.embeds(answer.cards, self._locale),
-            view=render.view(answer.cards, self._locale) if answer.cards else None,
-            sheets=made.sheets,
-        )
 
 
 class ChannelSurface:
@@ -603,213 +525,3 @@ class ClickSurface:
 
     async def _original(self) -> OriginalResponse:
         return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
-
-
-async def own_since(
-    client: discord.Client, channel: discord.PartialMessageable, since: int
-) -> Sequence[discord.Message]:
-    """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
-    minutes, and history does not tell it. Oldest first, without answers to commands; none where
-    history may not be read."""
-    after = discord.Object(since)
-    try:
-        found = await history(channel, after=after, limit=LOOK_BACK, oldest_first=True)
-    except Undeliverable as refused:
-        log.info("history not read", why=str(refused))
-        return []
-    me = own_id(client)
-    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
-
-
-def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
-    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
-    return [post for post in posts if answered(post) == source]
-
-
-def saying(
-    posts: Sequence[discord.Message], text: str, source: int | None
-) -> discord.Message | None:
-    """The one with this text that answers `source`, or nothing: the source may be gone."""
-    if not text:
-        return None
-    mine = (post for post in posts if answered(post) in (None, source))
-    return next((post for post in mine if post.content == text), None)
-
-
-def answered(message: discord.Message) -> int | None:
-    """The message that this one refers to."""
-    return message.reference.message_id if message.reference else None
-
-
-def content(part: str, answer: Answer | None, locale: str) -> str:
-    """Discord refuses a message of nothing; one that only carries files says so."""
-    if answer and len(answer.cards) > render.MOST_CARDS:
-        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
-    if part or (answer and answer.cards):
-        return part
-    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(nothing to say)", locale)
-
-
-def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], state: State, tasks: Tasks
-) -> WaitingMarks:
-    """Hourglasses; a server may forbid them."""
-
-    async def put_on(where: str) -> None:
-        message = message_at(await client(), where)
-        with suppress(PonteError, *IN_DOUBT):
-            await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
-
-    async def take_off(where: str) -> None:
-        known = await client()
-        message = message_at(known, where)
-        with suppress(PonteError, *IN_DOUBT):
-            if me := known.user:
-                await attempt(lambda: message.remove_reaction(HOURGLASS, me))
-
-    return WaitingMarks(tasks, put_on, take_off, state.waiting, state.changed, PATIENCE)
-
-
-class TypingSign:
-    """Typing, by turn, sent again while nothing else shows that the turn lasts. Each sign lasts
-    until `end`, which whoever ends a turn calls."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._later: dict[str, asyncio.Task[None]] = {}
-        self._grew: dict[str, float] = {}
-
-    def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """`sign` from soon on, again and again."""
-        if turn not in self._tasks:
-            self._tasks[turn] = asyncio.create_task(self._keep(turn, sign))
-
-    def grew(self, turn: str) -> None:
-        """Text stands, and grew just now: that is sign enough for a while."""
-        if turn in self._tasks:
-            self._grew[turn] = time.monotonic()
-
-    def later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` then, unless the turn ended before."""
-        if turn not in self._later:
-            task = asyncio.create_task(_after(seconds, work))
-            self._later[turn] = task
-            task.add_done_callback(lambda _: self._later.pop(turn, None))
-
-    def stop(self, turn: str) -> None:
-        self._grew.pop(turn, None)
-        task = self._tasks.pop(turn, None)
-        if task is not None:
-            task.cancel()
-
-    async def end(self, turn: str) -> None:
-        """Nothing of the turn goes on from here."""
-        self.stop(turn)
-        later = self._later.pop(turn, None)
-        if later is not None:
-            later.cancel()
-            await asyncio.wait({later})
-
-    async def _keep(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(SOON)
-        while True:
-            still = time.monotonic() - self._grew.get(turn, 0.0)
-            if still < STILL:
-                await asyncio.sleep(STILL - still)
-                continue
-            # Only a sign: the answer will meet the same fault, and tell it.
-            with suppress(PonteError, *IN_DOUBT):
-                await attempt(sign, repeat=False, deadline=AGAIN)
-            await asyncio.sleep(AGAIN)
-
-    async def close(self) -> None:
-        tasks = [*self._tasks.values(), *self._later.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class Threads:
-    """The thread that a mention in a server's channel gets, where that is permitted."""
-
-    def __init__(
-        self,
-        client: Callable[[], Awaitable[discord.Client]],
-        state: State,
-        enabled: bool,
-        ways: Ways = as_everywhere,
-    ) -> None:
-        """`enabled`: where a channel has no way of its own."""
-        self._client = client
-        self._state = state
-        self._enabled = enabled
-        self._ways = ways
-        self._opening: dict[int, asyncio.Task[bool]] = {}
-
-    def wanted(self, message: discord.Message, place: Location) -> bool:
-        """Whether this message, in a channel, begins a thread."""
-        channel, own = message.channel, self._ways(place.address()).threads
-        enabled = self._enabled if own is None else own
-        if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
-            return False
-        if self._state.alias(place.channel, str(message.author.id)):
-            return False
-        may = channel.permissions_for(channel.guild.me)
-        return may.create_public_threads and may.send_messages_in_threads
-
-    def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
-        """Make the thread, in a task that later callers share."""
-        if message not in self._opening:
-            task = asyncio.create_task(self._make(channel, message, name))
-            self._opening[message] = task
-            task.add_done_callback(lambda _: self._opening.pop(message, None))
-        return self._opening[message]
-
-    def standing(self, to: ReplyTo) -> int:
-        """Where people look now: the thread if there is one already, else the channel."""
-        thread = int(to.address.thread or 0)
-        return thread if thread in self._state.parents else int(to.address.channel)
-
-    async def where(self, to: ReplyTo) -> int:
-        """The channel to post the answer in: the thread, or its parent where it could not be."""
-        address = to.address
-        if not address.thread:
-            return int(address.channel)
-        thread, channel = int(address.thread), int(address.channel)
-        if self._state.is_alias(thread):
-            return channel
-        if thread in self._state.parents:
-            return thread
-        made = await asyncio.shield(self.open(channel, thread, to.asker.name))
-        if not made:
-            await self._state.set_alias(channel, to.asker.id, thread)
-        return thread if made else channel
-
-    async def _make(self, channel: int, message: int, name: str) -> bool:
-        client = await self._client()
-        title = re.sub(r"\s+", " ", name).strip()[:LONGEST_NAME] or "Ponte"
-        try:
-            # The SDK's own method wants the server in its cache, which fills after a restart.
-            await attempt(
-                lambda: client.http.start_thread_with_message(
-                    channel, message, name=title, auto_archive_duration=IDLE_MINUTES
-                ),
-                deadline=THREAD_DEADLINE,
-            )
-        except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
-            if code_of(error) != THREAD_EXISTS:
-                log.info("no thread", message=message, why=str(error))
-                return False
-        self._state.parents[message] = channel
-        self._state.changed()
-        return True
-
-    async def close(self) -> None:
-        await asyncio.gather(*self._opening.values(), return_exceptions=True)
-
-
-async def _after(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    await asyncio.sleep(seconds)
-    with suppress(PonteError, *IN_DOUBT):
-        await work()

@@ -14,6 +14,7 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from adapters.slack import render
+from adapters.slack.channels import channel_name, direct_channel, is_member
 from adapters.slack.client import (
     FAILURES,
     HISTORY,
@@ -29,22 +30,17 @@ from adapters.slack.connection import (
     dispatch,
     retry_until_answered,
 )
-from adapters.slack.events import (
-    Context,
-    DirectThreads,
-    Intake,
-    Options,
-    Payload,
-    Source,
-    ThreadParticipants,
-    author_home,
-)
+from adapters.slack.context import Context
+from adapters.slack.events import Payload, Source, author_home
 from adapters.slack.files import SlackFiles
+from adapters.slack.intake import Intake, Options
 from adapters.slack.interactions import SlackHandlers
+from adapters.slack.people import Directory
 from adapters.slack.render import Links
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
-from adapters.slack.surface import SlackSurface, channel_name, direct_channel, is_member
-from adapters.slack.workspace import Directory, Workspace
+from adapters.slack.surface import SlackSurface
+from adapters.slack.threads import DirectThreads, ThreadParticipants
+from adapters.slack.workspace import Workspace
 from core.chat.files import Downloads
 from core.chat.interactions import Interactions
 from core.chat.reply import GrowingReply

@@ -20,16 +20,10 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, render
 from adapters.slack.client import FAILURES, InDoubt
-from adapters.slack.events import (
-    DirectThreads,
-    Options,
-    ParsedMessage,
-    Payload,
-    Source,
-    is_direct,
-    reply_to,
-)
+from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
+from adapters.slack.intake import Options
 from adapters.slack.render import mentioned, readable
+from adapters.slack.threads import DirectThreads
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import Command, parse, typed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.discord.client import Heard, State
+from adapters.discord.state import Heard, State
 from core.conversation.prompt import build_items
 from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
 from core.domain.errors import Superseded

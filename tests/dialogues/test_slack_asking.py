@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.workspace import COURTESY_SECONDS
+from adapters.slack.people import COURTESY_SECONDS
 from core.domain.records import QuickCommand
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.loop_clock import LoopClock

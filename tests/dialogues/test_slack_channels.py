@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.events import ALONE, Options
+from adapters.slack.intake import ALONE, Options
 from core.chat.participants import OwnWay
 from core.text.i18n import say
 from tests.fakes.models import EchoModel

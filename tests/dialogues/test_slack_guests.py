@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.client import WAITS
-from adapters.slack.workspace import Directory
+from adapters.slack.people import Directory
 from core.domain.messages import Answer, Card
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import Tool

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.events import Options
+from adapters.slack.intake import Options
 from core.chat.participants import OwnWay
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.discord import surface
+from adapters.discord import presence, surface
 from core.chat.presence import SOON
 from core.domain.records import Ask
 from tests.discord.house import House
@@ -150,7 +150,7 @@ async def test_a_turn_that_is_put_back_types_no_more(
     await house.engine.drain(0.0)
     typed, clock = len(ana.dm.typing), LoopClock()
     for _ in range(3):
-        clock.skip(surface.AGAIN)
+        clock.skip(presence.AGAIN)
         await run_ready()
     assert len(ana.dm.typing) <= typed + 1
     gate.open()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from discord import Client, Intents
 
-from adapters.discord import events
-from adapters.discord.client import Roles
+from adapters.discord import intake
+from adapters.discord.people import Roles
 from adapters.discord.setup import check
 from core.chat.participants import OwnWay
 from core.clients.http import Proxies
@@ -89,7 +89,7 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     await scene.ana.say("and washers?", thread)
     await scene.ana.wait_for_text("You said: and washers?", thread)
     assert scene.heard == ["how many bolts?", "and nuts?", "and washers?"]
-    assert count(scene.discord, events.SEVERAL) == 0
+    assert count(scene.discord, intake.SEVERAL) == 0
 
 
 async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Scene) -> None:
@@ -118,10 +118,10 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
     assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
     for _ in range(2):
         await scene.ana.say("how many bolts?", scene.general)
-    await scene.ana.wait_for_text(events.MENTION, scene.general)
+    await scene.ana.wait_for_text(intake.MENTION, scene.general)
     thread = await thread_of(scene.discord, await scene.ana.mention("bolts?", scene.general))
     await scene.ana.wait_for_text("You said: bolts?", thread)
-    assert count(scene.discord, events.MENTION) == 1
+    assert count(scene.discord, intake.MENTION) == 1
     discord = scene.discord
     for content, state in ((False, "failing"), (True, "on")):
         found = await check(
@@ -285,7 +285,7 @@ async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_
 async def test_a_process_without_the_gateway_knows_roles_too(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.discord.people.ASK_AGAIN_SECONDS", 0.0)
     scene.ana.user.roles.add(77)
     await scene.open(OwnWay())  # which also says where Discord is
     ana = Person("discord", str(scene.ana.id))

@@ -17,7 +17,7 @@ from tests.languages.sentences import ROOT, Sources, parsed, walk_nodes
 
 TOLD = frozenset(
     {
-        "adapters/discord/connection.py", "adapters/slack/connection.py", "adapters/slack/setup.py",
+        "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
         "bot/client.py", "core/rights/allowances.py", "core/changes/approval.py",
         "core/chat/files.py", "core/conversation/paying.py", "core/clients/http.py",
         "core/rights/policy.py", "core/tools/code/local.py",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
+from adapters.slack.intake import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine, Stores
 from core.integrations.integration import ChatPorts

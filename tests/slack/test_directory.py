@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from adapters.slack import workspace
+from adapters.slack import people
 from adapters.slack.client import SlackApi
-from adapters.slack.workspace import GROUPS, Directory
+from adapters.slack.people import GROUPS, Directory
 from core.chat import directory as members
 from core.clients.http import Proxies
 from core.domain.messages import Person
@@ -241,7 +241,7 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Town) -> 
 async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "PAGE_SIZES", (50,))
+    monkeypatch.setattr(people, "PAGE_SIZES", (50,))
     for n in range(120):
         town.slack.person(f"Person {n}")
     faults = iter(["429", "", "invalid_cursor"])
@@ -343,9 +343,9 @@ async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(town
 async def test_the_names_of_many_leave_room_for_a_right(town: Town) -> None:
     crowd = [town.slack.person(f"Person {n}") for n in range(60)]
     named = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
-    assert sum(bool(profile.name) for profile in named.values()) == workspace.COURTESIES_AT_ONCE
+    assert sum(bool(profile.name) for profile in named.values()) == people.COURTESIES_AT_ONCE
     assert await town.guest(town.slack.person("Newcomer")) is False
-    assert town.calls == (workspace.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
+    assert town.calls == (people.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
 
 
 async def test_memory_is_bounded_whoever_is_listed(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import client, setup, surface, workspace
+from adapters.slack import channels, client, people, posts, setup, surface
 from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, meaning
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
-SETS = {name: value for module in (client, surface, setup, workspace)
+SETS = {name: value for module in (channels, client, people, posts, setup, surface)
         for name, value in vars(module).items()
         if isinstance(value, frozenset)
         and name not in ("POSTS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip

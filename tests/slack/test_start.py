@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
+from adapters.slack.intake import Options
 from adapters.slack.setup import SCOPES, check
 from bot.engine import Engine
 from core.clients.http import Proxies

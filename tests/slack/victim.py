@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
+from adapters.slack.intake import Options
 from adapters.slack.surface import SlackSurface
 from bot.engine import Engine
 from bot.home import Home
