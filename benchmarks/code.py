@@ -12,7 +12,6 @@ import logging
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,7 +22,7 @@ import structlog
 from benchmarks.process import proportional, resident
 from core.clients.http import Proxies
 from core.domain.records import Outcome
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import Limits
@@ -140,17 +139,16 @@ async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
 
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory() as folder:
-        home, limits = Path(folder), Limits()
-        environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
-        rows: list[Row] = []
-        for measured in (_one_by_one, _side_by_side):
-            kernels = Kernels(KernelMarks(home), limits, 64)
-            backend = LocalBackend(environment, kernels, limits)
-            health = await backend.health()
-            python = await environment.python(_told)
-            rows += await measured(backend, python.path)
-            await backend.close()
+    limits = Limits()
+    environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
+    rows: list[Row] = []
+    for measured in (_one_by_one, _side_by_side):
+        kernels = Kernels(KernelRows(None), limits, 64)
+        backend = LocalBackend(environment, kernels, limits)
+        health = await backend.health()
+        python = await environment.python(_told)
+        rows += await measured(backend, python.path)
+        await backend.close()
     sys.stdout.write(f"{health.words}\n")
     for what, figure, unit, floor in rows:
         beside = f"   floor {floor:7.1f} ms   ratio {figure / floor:5.1f}" if floor else ""

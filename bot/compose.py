@@ -14,7 +14,7 @@ from adapters.web import WEB
 from bot import __version__
 from bot.application import Application
 from bot.config import Config, LiveConfig
-from bot.engine import Choices, Engine, Spending, Stores
+from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import Faces, one_person, rights
@@ -78,122 +78,121 @@ async def compose(
     before any part is built with them. The caller holds the home's lock. Raises NotStored,
     NewerDatabase, SettingsError.
     """
-    closing = AsyncExitStack()
     traces = await asyncio.to_thread(Traces.opened, settings)
     tracing.record_with(traces)
     metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
-    stores = await _open_shared_stores(settings, home, accepts=accepts, works=runs_turns)
-    peers: Peers = stores.jobs if stores and stores.jobs else Alone()
-    if on_secrets and (secrets := _own_secrets(settings, home)):
-        on_secrets(secrets)
+    async with AsyncExitStack() as closing:
+        stores, _ = await asyncio.gather(
+            _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
+        )
+        closing.push_async_callback(stores.close)
+        if on_secrets and (secrets := _own_secrets(settings, home)):
+            on_secrets(secrets)
 
-    http, client = HttpClient(proxies=settings.proxies), model_client(settings)
-    live = LiveConfig(config, has_official_prices=client.place.official)
-    deps = dependencies(settings, live, home, http, client, peers)
-    people = PlatformPeople()
-    platform_rights = rights(settings.faces)
-    policy = AccessPolicy(
-        platform_rights, settings.ponte_allow, settings.ponte_admins,
-        people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
-        departures=people.departures,
-    )  # fmt: skip
-    quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
-    board = Board(summaries(settings), quick, policy)
-    if stores and stores.jobs:
-        board.live["database"] = stores.jobs.health
+        http, client = HttpClient(proxies=settings.proxies), model_client(settings)
+        live = LiveConfig(config, has_official_prices=client.place.official)
+        closing.push_async_callback(http.close)
+        closing.push_async_callback(client.close)
+        deps = dependencies(settings, live, home, http, client, stores.peers)
+        people = PlatformPeople()
+        platform_rights = rights(settings.faces)
+        policy = AccessPolicy(
+            platform_rights, settings.ponte_allow, settings.ponte_admins,
+            people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
+            departures=people.departures,
+        )  # fmt: skip
+        quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
+        board = Board(summaries(settings), quick, policy)
+        if stores.jobs:
+            board.live["database"] = stores.jobs.health
 
-    tools = [
-        built
-        for face in settings.faces
-        if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
-    ]
-    toolbox = Toolbox([each.source for each in tools])
-    board.live |= {each.source.name: each.source.health for each in tools}
-    board.titles = next(
-        (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-    )
+        tools = [
+            built
+            for face in settings.faces
+            if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
+        ]
+        for each in reversed(tools):
+            closing.push_async_callback(each.close)
+        toolbox = Toolbox([each.source for each in tools])
+        closing.push_async_callback(toolbox.close)
+        board.live |= {each.source.name: each.source.health for each in tools}
+        board.titles = next(
+            (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+        )
 
-    async def read_file(id: str) -> tuple[File, bytes]:
-        return await engine.files.get(id)
+        async def read_file(id: str) -> tuple[File, bytes]:
+            return await engine.files.get(id)
 
-    async def record_remote(thread: str, remote: Remote) -> None:
-        await engine.journal.remote(thread, remote)
+        async def record_remote(thread: str, remote: Remote) -> None:
+            await engine.journal.remote(thread, remote)
 
-    (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-    model, start_model = model_face.build(deps, read_file, record_remote)
-    board.live[model_face.name] = model.health
-    board.demo = model.level == "demo"
+        (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
+        model, start_model = model_face.build(deps, read_file, record_remote)
+        closing.push_async_callback(model.close)
+        board.live[model_face.name] = model.health
+        board.demo = model.level == "demo"
 
-    served = Surfaces(accepts)
-    engine = await Engine.open(
-        home.path,
-        Choices(
-            model=model,
-            toolbox=toolbox,
-            policy=policy,
-            approval=Approval(
-                policy, lambda: live.table_rules, is_named=policy.is_named,
-                platforms=platform_rights, rule_book=lambda: live.current.rule_book,
-                of_place=lambda address: frozenset(live.channel(address).approvers),
-                admins=policy.admins, one=one_person,
+        served = Surfaces(accepts)
+        closing.push_async_callback(served.close)
+        engine = Engine(
+            stores,
+            Choices(
+                model=model,
+                toolbox=toolbox,
+                policy=policy,
+                approval=Approval(
+                    policy, lambda: live.table_rules, is_named=policy.is_named,
+                    platforms=platform_rights, rule_book=lambda: live.current.rule_book,
+                    of_place=lambda address: frozenset(live.channel(address).approvers),
+                    admins=policy.admins, one=one_person,
+                ),
+                board=board,
+                quick=quick,
+                spending=_spending(settings, live, policy),
+                profile=_profile(settings, live, platform_rights, served, home),
+                retention=Retention(
+                    settings.ponte_retention_days, lambda: live.current.retention,
+                    settings.ponte_audit_days,
+                ),
+                code=next((each.runner for each in tools if each.runner), None),
+                appliers=[applier for each in tools for applier in each.appliers],
+                pseudonym=deps.pseudonym,
             ),
-            board=board,
-            quick=quick,
-            spending=_spending(settings, live, policy),
-            profile=_profile(settings, live, platform_rights, served, home),
-            retention=Retention(
-                settings.ponte_retention_days, lambda: live.current.retention,
-                settings.ponte_audit_days,
-            ),
-            code=next((each.runner for each in tools if each.runner), None),
-            appliers=[applier for each in tools for applier in each.appliers],
-            pseudonym=deps.pseudonym,
-        ),
-        stores,
-    )  # fmt: skip
-    board.ledger = engine.changes.latest
-    reloader = Reloader(settings, live, engine.audit, engine.peers)
+        )  # fmt: skip
+        board.ledger = engine.changes.latest
+        reloader = Reloader(settings, live, engine.audit, engine.peers)
 
-    closing.push_async_callback(engine.close)
-    closing.push_async_callback(http.close)
-    closing.push_async_callback(client.close)
-    closing.push_async_callback(model.close)
-    for each in reversed(tools):
-        closing.push_async_callback(each.close)
-    closing.push_async_callback(toolbox.close)
-    closing.push_async_callback(served.close)
+        ports = ChatPorts(
+            inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
+            board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
+            refused=engine.refused, directory=engine.directory,
+        )  # fmt: skip
+        for face in settings.faces:
+            if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
+                chat = await face.build(deps, ports)
+                served.chats.append(chat)
+                people.add(chat)
+                engine.add_platform(chat)
+        page = _page_ports(settings, home, engine, board, reloader, served, people)
+        for face in settings.faces:
+            if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
+                continue
+            if face.is_used(settings, settings):
+                served.owned.append((face, await face.build(deps, ports, page)))
+        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+        for platform in served.all:
+            engine.replies[platform.name] = platform.reply
+            board.live[platform.name] = platform.health
 
-    ports = ChatPorts(
-        inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
-        board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
-        refused=engine.refused, directory=engine.directory,
-    )  # fmt: skip
-    for face in settings.faces:
-        if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
-            chat = await face.build(deps, ports)
-            served.chats.append(chat)
-            people.add(chat)
-            engine.add_platform(chat)
-    page = _page_ports(settings, home, engine, board, reloader, served, people)
-    for face in settings.faces:
-        if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
-            continue
-        if face.is_used(settings, settings):
-            served.owned.append((face, await face.build(deps, ports, page)))
-    _mark_unserved(board, settings.faces, served, surfaces=surfaces)
-    for platform in served.all:
-        engine.replies[platform.name] = platform.reply
-        board.live[platform.name] = platform.health
+        def start_parts() -> None:
+            start_model()  # loads a large package, so it comes after everything that answers people
+            for each in tools:
+                each.start()
 
-    def start_parts() -> None:
-        start_model()  # loads a large package, so it comes after everything that answers people
-        for each in tools:
-            each.start()
-
-    return Application(
-        settings, live, home, engine, board, served, reloader, runs_turns, start_parts, closing,
-        traces,
-    )  # fmt: skip
+        return Application(
+            settings, live, home, engine, board, served, reloader, runs_turns, start_parts,
+            closing.pop_all(), traces,
+        )  # fmt: skip
 
 
 def model_client(settings: Settings) -> Client:
@@ -232,13 +231,11 @@ class PlatformPeople:
         self.departures[chat.name] = chat.has_left
 
 
-async def _open_shared_stores(
-    settings: Settings, home: Home, *, accepts: bool, works: bool
-) -> Stores | None:
-    """Open the database that several processes share, and take its secrets over into this home.
-    None where each home has its own."""
+async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
+    """Open the home's database, or the one that several processes share. The secrets of a shared
+    one replace those of the home."""
     if settings.database_url is None:
-        return None
+        return await Stores.in_home(home.path)
     try:
         stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
     except ModuleNotFoundError as missing:

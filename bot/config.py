@@ -524,15 +524,25 @@ class Config:
         return f"{self.name}:{self.lines.of(path)}"
 
     def channel(self, address: Address) -> Channel:
-        """A place's own way: each key as the narrowest of its channel, workspace and platform
-        writes it."""
-        found = [self.channels[place] for place in places(address) if place in self.channels]
+        """Return a place's settings: each key as the narrowest of its channel, workspace and
+        platform writes it."""
+        written = tuple(place for place in places(address) if place in self.channels)
+        if written not in self._merged_channels:
+            self._merged_channels[written] = self._merge_channels(written)
+        return self._merged_channels[written]
+
+    def _merge_channels(self, written: Sequence[str]) -> Channel:
         own: dict[str, Any] = {}
-        for each in found:
+        for each in (self.channels[place] for place in written):
             own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
             if each.strict_mention or each.answer_everything:  # one of them, the narrower
                 own.pop("answer_everything" if each.strict_mention else "strict_mention", None)
         return Channel(**own)
+
+    @cached_property
+    def _merged_channels(self) -> dict[tuple[str, ...], Channel]:
+        """The settings of each combination of places that was asked for."""
+        return {}
 
     @property
     def retention(self) -> Mapping[str, int]:

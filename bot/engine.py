@@ -45,6 +45,7 @@ from core.store.database import Connection, Database, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
+from core.store.kernels import import_marks
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
@@ -141,6 +142,7 @@ class Stores:
                     await import_file(database, home / face.remembers)
                 for name in face.obsolete_files:
                     await asyncio.to_thread((home / name).unlink, missing_ok=True)
+        await import_marks(database, home / "kernels")
         lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
         await lines.renew(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
@@ -158,6 +160,11 @@ class Stores:
         await lines.renew(keys)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
+
+    @property
+    def peers(self) -> Peers:
+        """The processes that share this database."""
+        return self.jobs or Alone(self.database)
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Of all processes: what the first one brought."""
@@ -188,7 +195,7 @@ class Engine:
         claims = (jobs.process, jobs.fresh) if jobs else ()
         self.threads = stores.threads
         self.audit = stores.audit
-        self.peers: Peers = jobs or Alone(database)
+        self.peers = stores.peers
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *claims)
         self.files = SqlFiles(database, stores.kept)
@@ -248,12 +255,9 @@ class Engine:
     @classmethod
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
         """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
-        opened, *_ = await asyncio.gather(
-            _given(stores) if stores else Stores.in_home(home),
-            asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
-            asyncio.to_thread(commonmark.parser),
-        )
-        return cls(opened, choices)
+        stores = stores or await Stores.in_home(home)
+        await load_parsers()
+        return cls(stores, choices)
 
     def start(self) -> None:
         """Take up what a former process left, and every message from now on."""
@@ -320,5 +324,9 @@ class Engine:
         return found
 
 
-async def _given(stores: Stores) -> Stores:
-    return stores
+async def load_parsers() -> None:
+    """Make what the first turn would wait for: the decoders of stored JSON, the Markdown parser."""
+    await asyncio.gather(
+        asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+        asyncio.to_thread(commonmark.parser),
+    )

@@ -231,7 +231,7 @@ class Approval:
         for rule in self.rule_book().rules:
             if rule.where and rule.where.isdisjoint(places(proposal.address)):
                 continue
-            names |= rule.who if rule.says(right, things) else frozenset()
+            names |= rule.who if rule.says(right, things) == "allow" else frozenset()
         return names
 
     def to_be_asked(self, change: Change) -> frozenset[str]:

@@ -43,7 +43,10 @@ class Admission:
         message, stored_at = stored
         # What waited while no process ran has its whole time.
         waited = time.time() - max(stored_at, self._since)
-        needed = await text.aside(_needs_confirmation, message.text)
+        if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
+            return True
+        needed = await text.aside(lambda said: _needs_confirmation(said, message.locale),
+                                  message.text)  # fmt: skip
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False
         return needed or await self._prepare(message, True, CONFIRM_SECONDS - waited, seconds)
@@ -60,9 +63,9 @@ class Admission:
         return known or left <= seconds
 
 
-def _needs_confirmation(said: str) -> bool:
+def _needs_confirmation(said: str, locale: str) -> bool:
     try:
-        command = grammar.parse(said)
+        command = grammar.parse(said, locale or None)
     except PonteError:
         return False
     return command is not None and command.name in NEED_CONFIRMATION

@@ -235,8 +235,8 @@ class Peers(Protocol):
 
     async def shown(self, turn: str) -> Progress | None: ...
 
-    def kernels(self, folder: Path) -> KernelPlaces:
-        """`folder` is the one of a process without peers."""
+    def kernels(self) -> KernelPlaces:
+        """Return where the kernels of threads are."""
 
 
 class Alone:
@@ -245,13 +245,13 @@ class Alone:
     pace: Pace | None = None
 
     def __init__(self, database: Database | None = None) -> None:
-        """`database`: where platforms remember things over restarts; None: nowhere."""
+        """`database`: where things are remembered over restarts; None: nowhere."""
         self._database = database
 
-    def kernels(self, folder: Path) -> KernelPlaces:
-        from core.store.files import KernelMarks
+    def kernels(self) -> KernelPlaces:
+        from core.store.kernels import KernelRows
 
-        return KernelMarks(folder)
+        return KernelRows(self._database)
 
     def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
         from core.store.remembered import RememberedState

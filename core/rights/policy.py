@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Literal, Protocol
 
 from core.domain.errors import StatusUnknown
@@ -176,7 +176,11 @@ NO_RIGHTS = PlatformRights()
 """Of a platform that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+Ruling = Literal["allow", "deny", "silent"]
+"""What one rule says about a right."""
+
+
+@dataclass(frozen=True)
 class Rule:
     """`told` says where it stands. `who` and `where` empty: everybody, everywhere. `allow` and
     `deny` are rights, as in `read` or `read:Customers`; a `*` in a name stands for any text."""
@@ -187,22 +191,48 @@ class Rule:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
-    def says(self, right: str, names: Sequence[str]) -> bool | None:
-        """Whether it gives that right to one of these names (any at all, where there are none);
-        None where it says nothing of it."""
-        if any(_covers(each, right, names, whole=True) for each in self.deny):
-            return False
-        return True if any(_covers(each, right, names) for each in self.allow) else None
+    def says(self, right: str, names: Sequence[str]) -> Ruling:
+        """Return whether this rule allows or denies the right for one of these names. Without
+        names, a rule that allows it for any name allows it."""
+        denied = self._denied.get(right)
+        if denied and denied.covers(names):
+            return "deny"
+        allowed = self._allowed.get(right)
+        if allowed and (not names or allowed.covers(names)):
+            return "allow"
+        return "silent"
 
     def leaves(self, right: str, names: Sequence[str]) -> bool:
         """Whether a place with this rule leaves the right to whoever has it. With `allow` it leaves
         only that; rights to one thing by its name are also left where none of their kind is in it.
         """
-        if self.says(right, names) is not None:
-            return self.says(right, names) is True
-        if right in REFINED:
-            return not any(each.partition(":")[0] == right for each in self.allow)
-        return not self.allow
+        ruling = self.says(right, names)
+        if ruling != "silent":
+            return ruling == "allow"
+        return right not in self._allowed if right in REFINED else not self.allow
+
+    @cached_property
+    def _allowed(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.allow)
+
+    @cached_property
+    def _denied(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.deny)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamePatterns:
+    """The things that a rule allows or denies one right for; `is_whole`: all of them."""
+
+    is_whole: bool
+    patterns: tuple[str, ...]
+
+    def covers(self, names: Sequence[str]) -> bool:
+        """Whether one of these names is meant; without names: whether everything is."""
+        if self.is_whole:
+            return True
+        wanted = [normalised(name) for name in names]
+        return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +262,84 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decision:
+    """What the rules say of a right. `others`: what rules before it say (True allows) that may mean
+    the person, or not: their platform has not told."""
+
+    verdict: Verdict
+    others: frozenset[bool] = frozenset()
+
+    @property
+    def is_certain(self) -> bool:
+        return self.others <= {self.verdict.allowed}
+
+
+@dataclass(slots=True)
 class Rights:
-    """What one person may do in one place, as far as is known now: asked without waiting."""
+    """The rights of one person in one place, as far as is known now; nothing here waits.
+
+    Each right is decided once, and again after the operator has changed the rules.
+    """
 
     policy: AccessPolicy
     person: Person
     address: Address
     known: _Known
-    confirmed: _Known | None = None
-    """What the platform confirmed within minutes, where that is less than what is `known`."""
+    confirmed: Rights | None = None
+    """By what the platform confirmed within minutes, where that is less than what is `known`: they
+    decide all rights but those of `STALE_IS_ENOUGH`."""
+    _book: RuleBook | None = field(default=None, init=False)
+    _rules: tuple[Rule, ...] = field(default=(), init=False)
+    """The rules that hold here, in their order."""
+    _fits: dict[tuple[frozenset[str], Reading], bool | None] = field(
+        default_factory=dict, init=False
+    )
+    """Whether a rule's names mean the person; None: that is not known."""
+    _decisions: dict[tuple[str, tuple[str, ...]], _Decision] = field(
+        default_factory=dict, init=False
+    )
 
     def may(self, right: str, *names: str) -> Verdict:
-        """Whether, and which rule says so. `names`: of a table, its title and its id."""
-        return self.policy.decided(self, right, names)
+        """Return whether they may, and which rule says so. `names`: of a table, its title and its
+        id."""
+        if self.confirmed is not None and right not in STALE_IS_ENOUGH:
+            return self.confirmed.may(right, *names)
+        decision = self.decide(right, *names)
+        verdict = decision.verdict
+        if False in decision.others or (decision.others and not verdict.allowed):
+            return replace(verdict, allowed=False, reason=UNKNOWN, unknown=True)
+        return verdict
+
+    def decide(self, right: str, *names: str) -> _Decision:
+        """Return what the rules say by what is known, and what they may say instead."""
+        self.rules()
+        decision = self._decisions.get((right, names))
+        if decision is None:
+            decision = self._decisions[right, names] = self.policy.decide(self, right, names)
+        return decision
 
     def depends(self, right: str) -> bool:
         """Whether it may be one for this thing and another for that."""
         return self.policy.depends(right)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules that hold at the address, in their order. What was decided by older
+        rules is dropped."""
+        book = self.policy.rule_book()
+        if book != self._book:
+            self._book = book
+            self._rules = self.policy.rules_at(self.address)
+            self._fits.clear()
+            self._decisions.clear()
+        return self._rules
+
+    def fits(self, names: frozenset[str], reading: Reading) -> bool | None:
+        """Return whether one of the names means the person; None: that is not known."""
+        if (names, reading) not in self._fits:
+            self._fits[names, reading] = self.policy.is_one(
+                names, self.person, self.address, self.known, reading
+            )
+        return self._fits[names, reading]
 
 
 HELD: ContextVar[Holds | None] = ContextVar("held", default=None)
@@ -310,7 +401,7 @@ class AccessPolicy:
         if confirmed.is_whole:
             return Rights(self, person, address, confirmed)
         known, _ = await self._ask(person, MAX_STALE_SECONDS, _DEADLINE)
-        return Rights(self, person, address, known, confirmed)
+        return Rights(self, person, address, known, Rights(self, person, address, confirmed))
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
@@ -326,20 +417,8 @@ class AccessPolicy:
 
     def local(self, person: Person, address: Address, right: str, *names: str) -> Verdict | None:
         """The same without asking the platform; None where only it can tell."""
-        verdict, others = self._decide(
-            Rights(self, person, address, self._unasked(person)), right, names
-        )
-        return verdict if others <= {verdict.allowed} else None
-
-    def decided(self, rights: Rights, right: str, names: Sequence[str]) -> Verdict:
-        """The same with what was asked for; what is still not known is not allowed."""
-        if rights.confirmed is not None:
-            known = rights.known if right in STALE_IS_ENOUGH else rights.confirmed
-            rights = replace(rights, known=known, confirmed=None)
-        verdict, others = self._decide(rights, right, names)
-        if False in others or (others and not verdict.allowed):
-            return replace(verdict, allowed=False, reason=UNKNOWN, unknown=True)
-        return verdict
+        decision = Rights(self, person, address, self._unasked(person)).decide(right, *names)
+        return decision.verdict if decision.is_certain else None
 
     def depends(self, right: str) -> bool:
         """Whether a rule names things of that right, as in `read:Customers`."""
@@ -357,9 +436,9 @@ class AccessPolicy:
         """Whether these names mean them: the person, a group, role or set of theirs. No place does,
         and a platform alone only its owner. Raises StatusUnknown."""
         known = self._unasked(person, names)
-        if self._is_one(names, person, address, known, "people") is None:
+        if self.is_one(names, person, address, known, "people") is None:
             known = (await self._asked(person, address, names, max_age=LONGEST_KEPT)).known
-        is_one = self._is_one(names, person, address, known, "people")
+        is_one = self.is_one(names, person, address, known, "people")
         if is_one is None:
             raise StatusUnknown
         return is_one
@@ -367,7 +446,7 @@ class AccessPolicy:
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether a limit for these names holds for them there: also where nobody can tell."""
         rights = await self._asked(person, address, names)
-        return self._is_one(names, person, address, rights.known, "all") is not False
+        return self.is_one(names, person, address, rights.known, "all") is not False
 
     async def names(self, person: Person, address: Address) -> bool:
         """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
@@ -375,7 +454,7 @@ class AccessPolicy:
         rights = await self._asked(person, address)
         ruled = (rule.who for rule in self.rule_book().rules if rule.allow)
         names = frozenset({"admins"}).union(self.allow, frozenset().union(*ruled) - set(MEANT))
-        return self._is_one(names, person, address, rights.known) is True
+        return self.is_one(names, person, address, rights.known) is True
 
     async def is_guest(self, person: Person) -> bool | None:
         """Whether they are only a guest where they write; None where the platform does not tell."""
@@ -395,54 +474,50 @@ class AccessPolicy:
         except TimeoutError:
             return None
 
-    def _decide(
-        self, rights: Rights, right: str, names: Sequence[str]
-    ) -> tuple[Verdict, set[bool]]:
-        """With what rules before it say that may mean that person, or not."""
-        verdict, others = self._decide_by_rules(rights, right, names)
-        if right in DECIDES and verdict.allowed and rights.known.guest is not False:
+    def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
+        """Decide by what is known of the person, with what rules before it may say of them."""
+        decision = self._decide_by_rules(rights, right, names)
+        if right in DECIDES and decision.verdict.allowed and rights.known.guest is not False:
             if rights.known.guest:
-                return Verdict(False, GUEST_DECIDES, right=verdict.right), set()
-            others = others | {False}
-        return verdict, others
+                return _Decision(Verdict(False, GUEST_DECIDES, right=decision.verdict.right))
+            return replace(decision, others=decision.others | {False})
+        return decision
 
-    def _decide_by_rules(
-        self, rights: Rights, right: str, names: Sequence[str]
-    ) -> tuple[Verdict, set[bool]]:
-        person, address, known = rights.person, rights.address, rights.known
+    def _decide_by_rules(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
         if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-            return Verdict(False, NAME_TOO_LONG, right=right), set()
+            return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
         asked = f"{right}:{names[0]}" if names else right
-        for rule in self._of_place(address):
-            if not rule.leaves(right, names):
-                return Verdict(False, RULED[right], rule.told, asked), set()
-        others: set[bool] = set()
-        for rule in (*self.rule_book().rules, *self._last):
-            said = rule.says(right, names)
-            if said is None or not _is_there(rule.where, address):
+        channels = self.rule_book().channels
+        for place in places(rights.address) if channels else ():
+            if (rule := channels.get(place)) and not rule.leaves(right, names):
+                return _Decision(Verdict(False, RULED[right], rule.told, asked))
+        others: frozenset[bool] = frozenset()
+        for rule in rights.rules():
+            ruling = rule.says(right, names)
+            if ruling == "silent":
                 continue
-            reading: Reading = "all" if not said else "people" if right in DECIDES else "members"
-            fits = self._is_one(rule.who, person, address, known, reading)
+            allows = ruling == "allow"
+            reading: Reading = "all" if not allows else "people" if right in DECIDES else "members"
+            fits = rights.fits(rule.who, reading)
             if fits:
-                reason = "" if said else RULED[right]
-                return Verdict(said, reason, rule.told, asked), others
+                reason = "" if allows else RULED[right]
+                return _Decision(Verdict(allows, reason, rule.told, asked), others)
             if fits is None:
-                others.add(said)
+                others |= {allows}
         if right in REFINED:
-            return Verdict(True, rule=DEFAULT_RULE, right=asked), others
-        guest = known.guest and self._member_might(rights, right, names)
-        return Verdict(False, GUEST if guest else REASONS[right], right=asked), others
+            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
+        reason = REASONS[right]
+        if rights.known.guest:
+            member = replace(rights, known=replace(rights.known, guest=False))
+            reason = GUEST if member.may(right, *names).allowed else reason
+        return _Decision(Verdict(False, reason, right=asked), others)
 
-    def _member_might(self, rights: Rights, right: str, names: Sequence[str]) -> bool:
-        member = replace(rights, known=replace(rights.known, guest=False))
-        return self.decided(member, right, names).allowed
+    def rules_at(self, address: Address) -> tuple[Rule, ...]:
+        """Return the rules that hold at the address, in their order."""
+        rules = (*self.rule_book().rules, *self._last)
+        return tuple(rule for rule in rules if _is_there(rule.where, address))
 
-    def _of_place(self, address: Address) -> Iterator[Rule]:
-        for place in places(address):
-            if rule := self.rule_book().channels.get(place):
-                yield rule
-
-    def _is_one(
+    def is_one(
         self,
         names: frozenset[str],
         person: Person,
@@ -467,9 +542,9 @@ class AccessPolicy:
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
-            return self._is_one(self.admins, person, address, known, "people")
+            return self.is_one(self.admins, person, address, known, "people")
         if (members := self.rule_book().groups.get(name)) is not None:
-            return self._is_one(members, person, address, known, reading)
+            return self.is_one(members, person, address, known, reading)
         if name in MEANT or name == EVERYBODY:
             return reading != "people" and self._is_word(name, person, address, known)
         if platform != person.platform:
@@ -515,10 +590,9 @@ class AccessPolicy:
         person, address, known = rights.person, rights.address, rights.known
         if known.is_whole:
             return True
-        if any(self._is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
+        if any(self.is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
             return False
-        uses = (self._decide(rights, right, ()) for right in (*EVERYTHING, "administer"))
-        return all(others <= {verdict.allowed} for verdict, others in uses)
+        return all(rights.decide(right).is_certain for right in (*EVERYTHING, "administer"))
 
     def _unasked(self, person: Person, names: frozenset[str] = frozenset()) -> _Known:
         """What is known without asking; `names` are those that it is asked for."""
@@ -643,18 +717,16 @@ def _is_there(where: frozenset[str], address: Address) -> bool:
     return kind in where or not where.isdisjoint(places(address))
 
 
-def _covers(pattern: str, right: str, names: Sequence[str], *, whole: bool = False) -> bool:
-    """Whether a rule's `pattern` means that right. Of a right to things that are not named yet it
-    means some, where it is not to be the `whole`."""
-    kind, _, name = pattern.partition(":")
-    if kind != right:
-        return False
-    if not name:
-        return True
-    if not names:
-        return not whole
-    wanted = _normalised_pattern(name)
-    return any(matches_pattern(wanted, normalised(each)) for each in names)
+def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
+    """Return what is written of each right, as in `read` and `read:Customers`."""
+    names: dict[str, list[str]] = {}
+    for each in written:
+        right, _, name = each.partition(":")
+        names.setdefault(right, []).append(name)
+    return {
+        right: _NamePatterns("" in of_right, tuple(map(normalised, filter(None, of_right))))
+        for right, of_right in names.items()
+    }
 
 
 def matches_pattern(pattern: str, name: str) -> bool:
@@ -675,7 +747,3 @@ def matches_pattern(pattern: str, name: str) -> bool:
             return False
         at = found + len(part)
     return True
-
-
-_normalised_pattern = lru_cache(maxsize=4096)(normalised)
-"""Patterns are the operator's, and few; names are not kept."""

@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,8 +27,8 @@ from core.ports.conversations import Handler
 from core.runtime.tasks import LOST, Tasks, cancelled
 from core.store import processes
 from core.store.database import Connection, Row
-from core.store.files import KernelRows
 from core.store.inbox import Handling
+from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.pace import SharedPace
 from core.store.places import Places, Sender
@@ -138,10 +137,10 @@ class Jobs(Handling):
     def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
         return SharedRememberedState(self._database, name, data)
 
-    def kernels(self, folder: Path) -> KernelRows:
+    def kernels(self) -> SharedKernelRows:
         """From now on a turn runs where its conversation's kernel is."""
         self._has_kernels = True
-        return KernelRows(self._database, self.process, self.tell)
+        return SharedKernelRows(self._database, self.process, self.tell)
 
     async def show(self, turn: str, progress: Progress) -> None:
         def write(connection: Connection) -> None:

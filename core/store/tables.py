@@ -444,9 +444,10 @@ TABLES = (
         key=("conversation",), deleted_by=("conversation",),
     ),
     Table(
-        name="kernels", whose="conversation", shared=True,
+        name="kernels", whose="conversation", since=10,
         not_exported="which process runs a thread's Python",
-        contents="Postgres: which process runs a thread's Python", kept="as `inbox`",
+        contents="which threads had a kernel; Postgres: which process runs a thread's Python",
+        kept="until the thread is forgotten",
         columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
     ),
     Table(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from core.clients.http import Proxies
-from core.store.files import KernelMarks
+from core.store.database import SqliteDatabase
+from core.store.kernels import KernelRows
+from core.store.schema import MIGRATIONS
 from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
@@ -102,7 +104,8 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     """A backend whose probe has held; each one is another process of Ponte on the same home."""
     await python()
     limits = Limits()
-    kernels = Kernels(KernelMarks(home / "kernels"), limits, most)
+    database = await SqliteDatabase.open(home / "ponte.db", MIGRATIONS)
+    kernels = Kernels(KernelRows(database), limits, most)
     backend = LocalBackend(Environment(place(CACHE), Proxies()), kernels, limits, wanted=True)
     try:
         health = await backend.health()
@@ -111,6 +114,7 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
         yield backend
     finally:
         await backend.close()
+        await database.close()
 
 
 async def home(folder: Path) -> Path:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.store.files import KernelMarks
+from core.store.database import Database, SqliteDatabase
+from core.store.kernels import KernelRows
+from core.store.schema import MIGRATIONS
 from core.tools.code.local import CROWDED, IDLE, WAS_IDLE, Kernels, most_kernels
 from core.tools.code.port import Ran
 from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
@@ -28,37 +30,43 @@ while True:
 """Does not listen to an interrupt."""
 
 
-class GoneElsewhere(KernelMarks):
+class GoneElsewhere(KernelRows):
     """Another process forgot the thread."""
 
     def __init__(self) -> None:
-        super().__init__(Path("/nonexistent"))
+        super().__init__(None)
 
     async def is_here(self, thread: str) -> bool:
         return False
 
 
 class Bench:
-    def __init__(self, home: Path, sandbox: Sandbox, python: Path, most: int = 2) -> None:
+    def __init__(self, database: Database, sandbox: Sandbox, python: Path, most: int = 2) -> None:
         self.clock = Clock()
-        self.home = home
+        self.database = database
         self._sandbox, self._python = sandbox, python
-        self.kernels = Kernels(KernelMarks(home / "kernels"), Limits(), most, self.clock)
+        self.kernels = Kernels(KernelRows(database), Limits(), most, self.clock)
 
     async def run(self, thread: str, code: str) -> Ran:
         self.clock.now += 1
         return await self.kernels.run(thread, self._sandbox, self._python, code, ())
 
+    async def threads(self) -> list[str]:
+        rows = await self.database.read(lambda c: c.execute("SELECT * FROM kernels").fetchall())
+        return [row["thread"] for row in rows]
+
     def restart(self) -> Bench:
-        return Bench(self.home, self._sandbox, self._python)
+        return Bench(self.database, self._sandbox, self._python)
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with sandboxed.sandbox() as sandbox:
-        bench = Bench(tmp_path, sandbox, await sandboxed.python())
+        database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+        bench = Bench(database, sandbox, await sandboxed.python())
         yield bench
         await bench.kernels.close()
+        await database.close()
         assert sandboxed.kernels() == set()
 
 
@@ -128,7 +136,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     await bench.kernels.close()
     again = bench.restart()
-    assert (await again.run("a", "1")).why_reset == KernelMarks.why
+    assert (await again.run("a", "1")).why_reset == KernelRows.why
     assert not (await again.run("new", "1")).reset
     await again.kernels.close()
 
@@ -136,7 +144,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
 async def test_forgetting_leaves_nothing(bench: Bench) -> None:
     await bench.run("a", "open('secret.txt', 'w').write('s')")
     await bench.kernels.forget("a")
-    assert (sandboxed.kernels(), list((bench.home / "kernels").iterdir())) == (set(), [])
+    assert (sandboxed.kernels(), await bench.threads()) == (set(), [])
     ran = await bench.run("a", "import os; os.listdir()")
     assert (ran.value, ran.reset) == ("[]", False)
 
@@ -168,7 +176,7 @@ async def test_forgetting_while_one_starts_leaves_none(
     await bench.kernels.forget("a")
     forgotten.set()
     await running
-    assert (sandboxed.kernels(), list((bench.home / "kernels").iterdir())) == (set(), [])
+    assert (sandboxed.kernels(), await bench.threads()) == (set(), [])
 
 
 def test_kernels_may_take_half_of_the_memory(

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from core.clients.http import Proxies
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import Environment
 from core.tools.code.local import Kernels, LocalBackend
@@ -59,7 +59,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
     monkeypatch.setattr(environment, "_asked", asked)
-    kernels = Kernels(KernelMarks(tmp_path), Limits(), 1)
+    kernels = Kernels(KernelRows(None), Limits(), 1)
     backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
     assert not await backend.offered()
     health = await backend.health()

@@ -15,7 +15,7 @@ import pytest
 
 from core.clients.http import Proxies
 from core.clients.openai import Client, Place
-from core.store.files import KernelMarks
+from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, Python, Tell
 from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend
@@ -63,7 +63,7 @@ async def local() -> AsyncIterator[LocalBackend]:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         limits = Limits()
-        kernels = Kernels(KernelMarks(Path(name) / "marks"), limits, 4)
+        kernels = Kernels(KernelRows(None), limits, 4)
         environment = Bare(Path(name) / "python", Proxies())
         backend = LocalBackend(environment, kernels, limits)
         try:

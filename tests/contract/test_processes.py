@@ -202,13 +202,13 @@ async def _with_kernel(engine: Shared, worker: Worker) -> str:
     receipt = await engine.inbox.accept(says("x = 1"))
     await worker.until_ended(1)
     thread = str((await _row(engine, receipt.seq))["thread"])
-    assert not await engine.jobs.kernels(engine.home).began(thread)
+    assert not await engine.jobs.kernels().began(thread)
     return thread
 
 
 def _named(engine: Shared) -> Worker:
     """One that also takes what is handed to it by name."""
-    engine.jobs.kernels(engine.home)
+    engine.jobs.kernels()
     return Worker(engine).start("web")
 
 
@@ -222,7 +222,7 @@ async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
     await ours.inbox.answer_of(last.seq)
     assert (here.said, there.said) == (["x = 1", *map(str, range(9))], [])
     assert (await _row(ours, last.seq))["attempt"] == 1, "handing over is no attempt"
-    await ours.jobs.kernels(ours.home).ended(thread)
+    await ours.jobs.kernels().ended(thread)
 
 
 async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two) -> None:
@@ -237,7 +237,7 @@ async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two
     heir = await ours.killed()
     assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
     assert there.said == ["think", "next"]
-    places = theirs.jobs.kernels(theirs.home)
+    places = theirs.jobs.kernels()
     assert not await places.is_here(thread)
     assert await places.began(thread), "so that its loss is told"
     assert await places.is_here(thread)
@@ -248,9 +248,9 @@ async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
     thread = await _with_kernel(ours, _named(ours))
     dropped = asyncio.Queue[str]()
     ours.jobs.on("kernel", dropped.put)
-    await theirs.jobs.kernels(theirs.home).forget(thread)
+    await theirs.jobs.kernels().forget(thread)
     assert await dropped.get() == thread
-    assert not await ours.jobs.kernels(ours.home).is_here(thread)
+    assert not await ours.jobs.kernels().is_here(thread)
 
 
 async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> None:

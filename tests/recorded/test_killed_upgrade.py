@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -22,14 +23,15 @@ KILLED = """
 import asyncio, os, shutil, signal, sys, threading
 from pathlib import Path
 from bot.engine import Stores
-from core.store import database, remembered, snapshot
+from core.store import database, kernels, remembered, snapshot
 
 # A kill loses nothing that the kernel was given, so that the disk need not be waited for.
 database.SYNCHRONOUS, os.fsync = "OFF", lambda _: None
 STEPS = {
     database.SqliteDatabase._prepare.__code__, remembered.import_file.__code__,
     remembered._read_file.__code__, remembered._remove_file.__code__, remembered._put.__code__,
-    remembered._text.__code__, snapshot.before_migration.__code__,
+    remembered._text.__code__, snapshot.before_migration.__code__, kernels.import_marks.__code__,
+    kernels._list_marks.__code__, kernels._remove_marks.__code__, kernels._threads_by_hash.__code__,
 }
 
 async def opened(home):
@@ -98,6 +100,10 @@ def test_killed_at_any_step_of_the_upgrade_nothing_is_lost(in_memory: Path, sche
     expected = json.loads((home / "discord.json").read_text())
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         turns = connection.execute("SELECT count(*) FROM inbox").fetchone()
+        threads = [id for (id,) in connection.execute("SELECT id FROM threads ORDER BY id LIMIT 3")]
+    (home / "kernels").mkdir()
+    for thread in threads:
+        (home / "kernels" / hashlib.sha256(thread.encode()).hexdigest()[:32]).touch()
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(home)], cwd=ROOT, capture_output=True, text=True,
         check=False,
@@ -111,6 +117,8 @@ def test_killed_at_any_step_of_the_upgrade_nothing_is_lost(in_memory: Path, sche
             ((stored,),) = connection.execute(
                 "SELECT data FROM remembered WHERE name = 'discord.json'"
             ).fetchall()
+            marked = connection.execute("SELECT thread FROM kernels ORDER BY thread").fetchall()
         assert json.loads(stored) == expected, killed.name
-        left = {path.name for path in killed.iterdir() if path.suffix == ".json"}
-        assert left == set(), killed.name
+        assert [thread for (thread,) in marked] == threads, killed.name
+        left = {path.name for path in killed.iterdir() if path.suffix in (".json", "")}
+        assert left <= {"files", "snapshots"}, killed.name

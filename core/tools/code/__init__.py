@@ -91,7 +91,7 @@ class Code(ToolIntegration[CodeSettings]):
         from core.tools.code.sandbox.sandbox import Limits
 
         limits, home = Limits(), deps.home.path
-        kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, most_kernels(limits))
+        kernels = Kernels(deps.peers.kernels(), limits, most_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
             Environment(folder or place(home), deps.shared.proxies),

@@ -1,0 +1,178 @@
+"""Which threads have or had a kernel, the process that runs their Python: a row for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from core.domain.errors import NotStored
+from core.store.database import Connection, Database
+
+log = structlog.get_logger("files")  # the name that operators know it by
+MARK = re.compile("[0-9a-f]{32}")
+"""The name of a mark of an earlier version: half of the SHA-256 of a thread's id."""
+
+
+class KernelRows:
+    """The rows of a process that works alone. They survive it, so that a thread learns after a
+    restart that its variables are gone.
+
+    If the database fails, a thread is not told of that loss; its Python runs all the same. Without
+    a `database`, nothing is remembered.
+    """
+
+    why = "I was started anew"
+
+    def __init__(self, database: Database | None, process: str = "") -> None:
+        self._database = database
+        self._process = process
+
+    async def is_here(self, thread: str) -> bool:
+        return True
+
+    async def began(self, thread: str) -> bool:
+        """Record that the thread has a new kernel, in this process. Return whether it ever had one
+        before."""
+
+        def write(connection: Connection) -> bool:
+            had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
+            connection.execute(
+                "INSERT INTO kernels (thread, process) VALUES (?, ?)"
+                " ON CONFLICT (thread) DO UPDATE SET process = excluded.process",
+                (thread, self._process),
+            ).close()
+            return had is not None
+
+        with suppress(NotStored):
+            return self._database is not None and await self._database.write(write)
+        return False
+
+    async def ended(self, thread: str) -> None:
+        return None
+
+    async def forget(self, thread: str) -> None:
+        await self._write("DELETE FROM kernels WHERE thread = ?", thread)
+
+    async def _write(self, statement: str, *values: str) -> None:
+        if self._database is not None:
+            with suppress(NotStored):
+                await self._database.write(lambda c: c.execute(statement, values).close())
+
+
+class SharedKernelRows(KernelRows):
+    """The rows where several processes share them: a row also names the process that has the
+    kernel now, "" if none has."""
+
+    why = "its former process is gone"
+
+    def __init__(
+        self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        """`tell` sends "kernel" and the thread to all processes, to end the kernel that they
+        have."""
+        super().__init__(database, process)
+        self._shared = database
+        self._tell = tell
+
+    async def is_here(self, thread: str) -> bool:
+        def read(connection: Connection) -> bool:
+            row = connection.execute(
+                "SELECT process FROM kernels WHERE thread = ?", (thread,)
+            ).fetchone()
+            return row is not None and row["process"] == self._process
+
+        try:
+            return await self._shared.read(read)
+        except NotStored:
+            return True
+
+    async def ended(self, thread: str) -> None:
+        await self._write(
+            "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
+            thread, self._process,
+        )  # fmt: skip
+
+    async def forget(self, thread: str) -> None:
+        await super().forget(thread)
+        with suppress(NotStored):
+            await self._tell("kernel", thread)
+
+
+async def import_marks(database: Database, folder: Path) -> None:
+    """Move the marks of an earlier version into rows: an empty file in `folder` for each thread,
+    named by the hash of its id.
+
+    The files are removed once the rows are durable and were read back. So a process that is killed
+    anywhere in between leaves files, and the next one does all of it again. A mark of a thread that
+    is not known any more is removed. Raises NotStored.
+    """
+    marks = await asyncio.to_thread(_list_marks, folder)
+    if marks is None:
+        return
+    threads = await database.read(_threads_by_hash)
+    marked = [threads[mark] for mark in marks if mark in threads]
+
+    def write(connection: Connection) -> None:
+        for thread in marked:
+            connection.execute(
+                "INSERT INTO kernels (thread, process) VALUES (?, '') ON CONFLICT DO NOTHING",
+                (thread,),
+            ).close()
+
+    if marked:
+        await database.write(write)
+        if not set(marked) <= await database.read(_known_threads):
+            raise _unusable(folder, "the database lacks rows of it")
+    await asyncio.to_thread(_remove_marks, folder, marks)
+    if marks:
+        log.info("moved into the database", file=folder.name)
+
+
+def _threads_by_hash(connection: Connection) -> Mapping[str, str]:
+    rows = connection.execute("SELECT id FROM threads").fetchall()
+    return {_mark_of(row["id"]): row["id"] for row in rows}
+
+
+def _mark_of(thread: str) -> str:
+    return hashlib.sha256(thread.encode()).hexdigest()[:32]
+
+
+def _known_threads(connection: Connection) -> set[str]:
+    return {row["thread"] for row in connection.execute("SELECT thread FROM kernels").fetchall()}
+
+
+def _list_marks(folder: Path) -> list[str] | None:
+    """Return the names of the marks in it, None if there is no such folder. Raises NotStored."""
+    try:
+        return [name for name in os.listdir(folder) if MARK.fullmatch(name)]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _remove_marks(folder: Path, marks: list[str]) -> None:
+    """Raises NotStored."""
+    try:
+        for mark in marks:
+            (folder / mark).unlink()
+        with suppress(OSError):  # something of somebody else's lies in it
+            folder.rmdir()
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)  # a removal is durable only when the folder is (fsync(2))
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(path: Path, why: object) -> NotStored:
+    return NotStored("{path} cannot be used: {why}.", path=path, why=why)
