@@ -30,13 +30,13 @@ T = TypeVar("T")
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 CALL_PAUSES_SECONDS = (0.2, 1.0)
 """Pauses before a call whose outcome is unknown is repeated."""
-DEADLINE = 60.0
+DISCORD_CALL_SECONDS = 60.0
 """Seconds that one try may take."""
-AGAIN = 60.0
+RETRY_LATER_SECONDS = 60.0
 """Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
-LONGEST_LIMIT = 60.0
+MAX_RATE_LIMIT_SECONDS = 60.0
 """Seconds of a rate limit that the SDK waits for; longer ones it raises."""
-NOBODY = discord.AllowedMentions.none()
+MENTION_NOBODY = discord.AllowedMentions.none()
 """Goes with every request that makes or changes a message: the SDK leaves it out of an edit that
 has no content, and Discord mentions by its own defaults then (resources/message.mdx#edit-message).
 """
@@ -52,7 +52,7 @@ NO_HISTORY, THREAD_EXISTS = 160002, 160004
 NOBODY_THERE = (10007, 10013)
 """Unknown member, unknown user: they have no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
-TOO_LARGE = (40005, 50045)
+TOO_LARGE_CODES = (40005, 50045)
 """The request, or a file in it, exceeds a limit."""
 PASSING = frozenset(
     {
@@ -76,7 +76,7 @@ does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's.
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
-EARLIER = datetime.timedelta(minutes=5)
+CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
 
 
 class TokenOver(PonteError):
@@ -85,11 +85,11 @@ class TokenOver(PonteError):
     code = "token_over"
 
 
-class Later(PlatformBusy):
+class RefusedForNow(PlatformBusy):
     """Refused only for now, in Discord's own words."""
 
     def __init__(self, *, reason: str) -> None:
-        super().__init__(AGAIN)
+        super().__init__(RETRY_LATER_SECONDS)
         self.reason = reason
 
 
@@ -99,25 +99,25 @@ class FilesTooLarge(PonteError):
     code = "files_too_large"
 
 
-class Events(Protocol):
+class DiscordEvents(Protocol):
     """Who is told what happens on Discord."""
 
-    async def logged_in(self, client: Client) -> None: ...
+    async def on_login(self, client: DiscordClient) -> None: ...
 
-    async def connected(self) -> None:
+    async def on_connect(self) -> None:
         """A new session began: what happened before it is not told."""
 
-    async def message(self, message: discord.Message) -> None: ...
+    async def on_message(self, message: discord.Message) -> None: ...
 
-    async def edited(self, event: discord.RawMessageUpdateEvent) -> None: ...
+    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None: ...
 
-    async def deleted(self, channel: int, messages: set[int]) -> None: ...
+    async def on_delete(self, channel: int, messages: set[int]) -> None: ...
 
-    async def interaction(self, interaction: Interaction) -> None: ...
+    async def on_interaction(self, interaction: Interaction) -> None: ...
 
 
 async def attempt(
-    call: Callable[[], Awaitable[T]], *, repeat: bool = True, deadline: float = DEADLINE
+    call: Callable[[], Awaitable[T]], *, repeat: bool = True, deadline: float = DISCORD_CALL_SECONDS
 ) -> T:
     """The call's outcome. `call` must be safe to repeat (a nonce, an edit), or `repeat` False.
 
@@ -157,7 +157,7 @@ async def history(location: discord.abc.Messageable, **which: Any) -> list[disco
 def snowflake() -> int:
     """Smaller than any id that Discord gives from this moment on, if our clock is not that far
     ahead of its own."""
-    return discord.utils.time_snowflake(discord.utils.utcnow() - EARLIER)
+    return discord.utils.time_snowflake(discord.utils.utcnow() - CLOCK_DIFFERENCE)
 
 
 def own_id(client: discord.Client) -> int:
@@ -184,10 +184,10 @@ DISCORD_ERRORS = ErrorTable(
     PonteError,
     on(when=has_code(UNKNOWN_MESSAGE)).raises(PostRemoved),
     on(when=has_code(*OVER)).raises(TokenOver),
-    on(when=has_code(*TOO_LARGE)).raises(FilesTooLarge),
+    on(when=has_code(*TOO_LARGE_CODES)).raises(FilesTooLarge),
     on(413).raises(FilesTooLarge),
-    on(when=has_code(*PASSING)).raises(Later, values=_reason_values),
-    on(*IN_FRONT, when=has_code(0)).raises(Later, values=_reason_values),
+    on(when=has_code(*PASSING)).raises(RefusedForNow, values=_reason_values),
+    on(*IN_FRONT, when=has_code(0)).raises(RefusedForNow, values=_reason_values),
     on().raises(Undeliverable, values=_reason_values),
 )
 """What a refused call means for the post: it is gone, it must wait, or it can never be made."""
@@ -200,10 +200,10 @@ def intents(message_content: bool) -> discord.Intents:
     )
 
 
-class Client(discord.Client):
+class DiscordClient(discord.Client):
     def __init__(
         self,
-        events: Events,
+        events: DiscordEvents,
         *,
         message_content: bool = False,
         proxy: str | None = None,
@@ -212,9 +212,9 @@ class Client(discord.Client):
     ) -> None:
         super().__init__(
             intents=intents(message_content),
-            allowed_mentions=NOBODY,
+            allowed_mentions=MENTION_NOBODY,
             max_messages=None,  # nothing is read from the SDK's cache of them
-            max_ratelimit_timeout=LONGEST_LIMIT,
+            max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
             chunk_guilds_at_startup=False,
             proxy=proxy,
             proxy_auth=proxy_auth,
@@ -237,28 +237,28 @@ class Client(discord.Client):
             await asyncio.sleep(self._identify_wait)
 
     async def setup_hook(self) -> None:
-        await self._events.logged_in(self)
+        await self._events.on_login(self)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         log.exception("event not handled", on=event_method)
 
     async def on_connect(self) -> None:
-        await self._events.connected()
+        await self._events.on_connect()
 
     async def on_message(self, message: discord.Message) -> None:
-        await self._events.message(message)
+        await self._events.on_message(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        await self._events.edited(payload)
+        await self._events.on_edit(payload)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        await self._events.deleted(payload.channel_id, {payload.message_id})
+        await self._events.on_delete(payload.channel_id, {payload.message_id})
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        await self._events.deleted(payload.channel_id, payload.message_ids)
+        await self._events.on_delete(payload.channel_id, payload.message_ids)
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        await self._events.interaction(interaction)
+        await self._events.on_interaction(interaction)
 
 
 class ChannelQueues:

@@ -18,7 +18,7 @@ from discord import app_commands
 
 from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.interactions import DiscordHandlers
-from adapters.discord.state import State
+from adapters.discord.state import DiscordState
 from core.text.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
@@ -107,7 +107,9 @@ async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, An
     ]
 
 
-async def register(tree: app_commands.CommandTree[Any], application: int, state: State) -> bool:
+async def register(
+    tree: app_commands.CommandTree[Any], application: int, state: DiscordState
+) -> bool:
     """Register all commands with one PUT if they have changed. Return whether Discord took them.
 
     A refusal is logged, and tried again at the next start only: an app may create 200 commands a

@@ -10,9 +10,9 @@ import discord
 import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
-from adapters.discord.events import is_known, is_speech, is_told, quote_of
+from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
 from adapters.discord.files import files_of
-from adapters.discord.state import Heard, State
+from adapters.discord.state import DiscordState, ThreadState
 from core.chat import participants
 from core.chat.files import LARGEST
 from core.domain.errors import PonteError
@@ -21,10 +21,10 @@ from core.text.i18n import say
 
 log = structlog.get_logger("discord")
 
-LOOKED_AT = 100
+THREAD_PAGE_SIZE = 100
 """Messages of a thread that are looked at: one call gives so many
 (resources/message.mdx#get-channel-messages-query-string-params)."""
-WITHHELD = (
+QUOTE_WITHHELD = (
     "Discord does not show me what the message says that you replied to. To show me, choose "
     "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
 )
@@ -32,13 +32,15 @@ FILES_LOST = (
     "I could not get the files of the message that you asked about. Please choose "
     "*Apps → Ask Ponte* in its menu again."
 )
-UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+HISTORY_WITHHELD = (
+    "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+)
 """Told to the model, which says so where it matters."""
 Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
 """What was read, its files, and sentences about what was not."""
 
 
-class Context:
+class DiscordContext:
     """The port `LookUp`: reads what a message points at when its turn starts.
 
     `may_read`: whether the operator asked for the message content intent. Only with it Discord
@@ -49,7 +51,7 @@ class Context:
     def __init__(
         self,
         client: Callable[[], Awaitable[discord.Client]],
-        state: State,
+        state: DiscordState,
         may_read: bool,
     ) -> None:
         self._client = client
@@ -60,7 +62,7 @@ class Context:
         if not pointed:
             return message, ()
         (quotes, files, untold), (before, more, unread) = await asyncio.gather(
-            self._quoted(message), self._before(message)
+            self._complete_quotes(message), self._read_earlier_messages(message)
         )
         if any(quote.replied for quote in quotes):
             before = [replace(quote, replied=False) for quote in before]
@@ -75,7 +77,7 @@ class Context:
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
         return whole, [say(each, message.locale) for each in (*untold, *unread)]
 
-    async def _quoted(self, message: Message) -> Found:
+    async def _complete_quotes(self, message: Message) -> Found:
         """Each quote with what its event did not tell, where it can be had now."""
         known = {_file_id(file) for file in message.attachments}
         quotes: list[Quote] = []
@@ -85,16 +87,16 @@ class Context:
             if not quote.reference:
                 quotes.append(quote)
                 continue
-            told, attached = await self._fetched(quote)
+            told, attached = await self._fetch_quote(quote)
             quotes += [told] if told.text else []
             files += [file for file in attached if _file_id(file) not in known]
             if quote.text and not attached:
                 untold.append(FILES_LOST)
             elif not told.text and not (attached and self._may_read):
-                untold.append(WITHHELD)
+                untold.append(QUOTE_WITHHELD)
         return quotes, files, untold
 
-    async def _fetched(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
+    async def _fetch_quote(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
         client = await self._client()
         me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
@@ -109,7 +111,7 @@ class Context:
             return quote, files_of(found)
         return replace(quote_of(found, me), replied=quote.replied), files_of(found)
 
-    async def _before(self, message: Message) -> Found:
+    async def _read_earlier_messages(self, message: Message) -> Found:
         """What others said in its thread, not to us, since the conversation heard of it last."""
         address = message.address
         if not address.thread or not address.workspace or message.clicked:
@@ -120,36 +122,38 @@ class Context:
             return (), (), ()
         since = there.hear(source)
         first = not since
-        self._state.changed()
+        self._state.note_change()
         if there.people == [message.author.id] and not first:
             return (), (), ()
         if not self._may_read:
-            return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
+            return ([Quote("Discord", HISTORY_WITHHELD, ours=True)] if first else ()), (), ()
         try:
             async with asyncio.timeout(participants.PATIENCE):
-                return await self._read(int(address.channel), thread, since, source, there)
+                return await self._read_thread(int(address.channel), thread, since, source, there)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])
             return (), (), (participants.UNREAD,)
 
-    async def _read(
-        self, channel: int, thread: int, since: int, source: int, there: Heard
+    async def _read_thread(
+        self, channel: int, thread: int, since: int, source: int, there: ThreadState
     ) -> Found:
         client = await self._client()
         me = own_id(client)
         location = client.get_partial_messageable(thread)
-        newest = await history(location, before=discord.Object(source), limit=LOOKED_AT)
+        newest = await history(location, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
         said = [m for m in reversed(newest) if m.id > since]
         there.join(*(str(m.author.id) for m in said if is_speech(m)))
-        unheard = [m for m in said if is_told(m) and not is_known(m, me)][-participants.QUOTES :]
-        root = None if since else await self._root(client, channel, thread)
+        unheard = [m for m in said if has_readable_content(m) and not is_in_conversation(m, me)][
+            -participants.QUOTES :
+        ]
+        root = None if since else await self._find_root(client, channel, thread)
         quotes = [quote_of(m, me, participants.QUOTED) for m in unheard if m.id != thread]
         kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
-        if root is not None and is_told(root):
+        if root is not None and has_readable_content(root):
             quotes.insert(0, replace(quote_of(root, me), replied=True))
         return quotes, [file for file in kept if file.size <= LARGEST], ()
 
-    async def _root(
+    async def _find_root(
         self, client: discord.Client, channel: int, thread: int
     ) -> discord.Message | None:
         """The message that the thread was made from, in the channel above it, or in itself where

@@ -15,15 +15,15 @@ import discord
 from discord import MessageType
 
 from adapters.discord.client import PLATFORM, Interaction, attempt
-from adapters.discord.files import attached, file_name, files_of
-from adapters.discord.state import Location, State
+from adapters.discord.files import all_attachments, file_name, files_of
+from adapters.discord.state import DiscordState, Location
 from core.chat.participants import Way, Ways, as_everywhere
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.text import text
 
-LONGEST_QUOTE = 4000
+DISCORD_QUOTE_CHARACTERS = 4000
 SPEECH = (MessageType.default, MessageType.reply)
-SAID = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
+SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
 """The last two are what apps answer: resources/message.mdx#message-object-message-types."""
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 _USER = re.compile(r"<@!?(\d+)>")
@@ -35,17 +35,17 @@ _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 class Locations:
     """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
 
-    def __init__(self, state: State, locale: str = "en", ways: Ways = as_everywhere) -> None:
+    def __init__(self, state: DiscordState, locale: str = "en", ways: Ways = as_everywhere) -> None:
         self._state = state
         self._locale = locale
         self._ways = ways
 
-    def language(self, message: discord.Message) -> str:
-        return self._state.language(str(message.author.id), message.guild, self._locale)
+    def language_of(self, message: discord.Message) -> str:
+        return self._state.language_of(str(message.author.id), message.guild, self._locale)
 
-    def heard(self, interaction: Interaction) -> str:
+    def learn_language(self, interaction: Interaction) -> str:
         """The language of who used it, also for what they write later."""
-        self._state.speaks(interaction.user.id, str(interaction.locale))
+        self._state.note_language(interaction.user.id, str(interaction.locale))
         return str(interaction.locale)
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
@@ -66,16 +66,18 @@ class Locations:
         alone = bool(interaction.context.dm_channel)
         return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
 
-    def way(self, location: Location) -> Way:
+    def settings_of(self, location: Location) -> Way:
         """Of the channel; a thread has its channel's."""
         return self._ways(location.address())
 
-    def aliased(self, location: Location, person: int) -> Address:
+    def conversation_address(self, location: Location, person: int) -> Address:
         """The Address of `person` there, in the thread that could not be made if there is one.
         Where a channel is to have no threads, it is everybody's."""
-        if location.guild and not location.thread and self.way(location).threads is False:
+        if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
-        alias = self._state.alias(location.channel, str(person)) if not location.thread else None
+        alias = (
+            self._state.find_alias(location.channel, str(person)) if not location.thread else None
+        )
         return location.address(person, alias or 0)
 
     def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
@@ -97,7 +99,7 @@ class Locations:
             found = await attempt(lambda: client.fetch_channel(id))
             if isinstance(found, discord.Thread):
                 self._state.parents[id] = found.parent_id
-                self._state.changed()
+                self._state.note_change()
             else:
                 self._state.parents[id] = 0
         return self._of_guild_channel(message.channel, guild)
@@ -117,13 +119,13 @@ def is_speech(message: discord.Message) -> bool:
     return not message.author.bot and message.webhook_id is None and message.type in SPEECH
 
 
-def is_told(message: discord.Message) -> bool:
+def has_readable_content(message: discord.Message) -> bool:
     """Whether somebody, bots and webhooks with their alerts among them, says something here that
     Discord shows us."""
-    return message.type in SAID and not is_withheld(message)
+    return message.type in SPEECH_AND_APP_ANSWERS and not is_withheld(message)
 
 
-def is_known(message: discord.Message, me: int) -> bool:
+def is_in_conversation(message: discord.Message, me: int) -> bool:
     """Whether the conversation has it already: what we said, and what was said to us."""
     return message.author.id == me or mentions_us(message, me)
 
@@ -165,7 +167,7 @@ def is_withheld(message: discord.Message) -> bool:
 
 def answers_us(message: discord.Message, me: int) -> bool:
     """Whether it is a reply to a message of ours, mention or not."""
-    replied = _replied(message)
+    replied = _replied_message(message)
     return replied is not None and replied.author.id == me
 
 
@@ -175,7 +177,9 @@ def to_message(
     """`thread` is the id of a thread that will be made from this message."""
     key = event_key(message.channel.id, message.id)
     address = (
-        location.address("", thread) if thread else locations.aliased(location, message.author.id)
+        location.address("", thread)
+        if thread
+        else locations.conversation_address(location, message.author.id)
     )
     author = person_of(message.author)
     at = message.edited_at or message.created_at
@@ -185,9 +189,9 @@ def to_message(
         author=author,
         address=address,
         reply_to=ReplyTo(address, author, str(message.id), turn_id(key)),
-        attachments=(*files_of(message), *_pointed(message, me)),
+        attachments=(*files_of(message), *_files_of_replied(message, me)),
         context=quotes_of(message, me),
-        locale=locations.language(message),
+        locale=locations.language_of(message),
         sent_at=at.timestamp(),
     )
 
@@ -209,7 +213,7 @@ def from_interaction(
     """The command or click as a Message; `asker` owns the conversation that a click is about."""
     key = f"discord:interaction:{interaction.id}"
     author = person_of(interaction.user)
-    address = locations.aliased(location, asker or interaction.user.id)
+    address = locations.conversation_address(location, asker or interaction.user.id)
     return Message(
         event_key=key,
         text=text.clean(said),
@@ -220,7 +224,7 @@ def from_interaction(
         ),
         attachments=files,
         context=context,
-        locale=locations.heard(interaction),
+        locale=locations.learn_language(interaction),
         sent_at=interaction.created_at.timestamp(),
         clicked=clicked,
     )
@@ -249,7 +253,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     """What the message answers or forwards. Our own words the transcript has already, but a quick
     command may be run on them too. A `reference` is where nothing of it is told."""
     found: list[Quote] = []
-    replied = _replied(message)
+    replied = _replied_message(message)
     if replied is None and message.type is MessageType.reply and message.reference:
         # "The backend did not attempt to fetch the message": resources/message.mdx#message-object.
         target = message.reference
@@ -258,21 +262,25 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
             found.append(Quote("somebody", "", replied=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
         quoted = replace(quote_of(replied, me), replied=True)
-        told = quoted.text or not replied.guild or replied.type not in SAID
+        told = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
         if not told and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
         found += [quoted] if quoted.text or quoted.reference else []
     if message.message_snapshots:
-        found.append(Quote("a forwarded message", _forwarded(message)[:LONGEST_QUOTE]))
+        found.append(
+            Quote("a forwarded message", _forwarded_text(message)[:DISCORD_QUOTE_CHARACTERS])
+        )
     return tuple(one for one in found if one.text or one.reference)
 
 
-def quote_of(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote:
+def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARACTERS) -> Quote:
     """What somebody said, forwarded or asked, also in an app's embeds and components."""
-    told = [text_of(message, me), _forwarded(message), *map(_embedded, message.embeds)]
-    told += [text.clean(words) for words in (*_displayed(message.components), _polled(message))]
+    told = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
+    told += [
+        text.clean(words) for words in (*_component_texts(message.components), _poll_text(message))
+    ]
     words = "\n".join(filter(None, told))
-    names = ", ".join(file_name(file) for file in attached(message))
+    names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and words else ""
     return Quote(
         text.clean(message.author.display_name),
@@ -280,13 +288,13 @@ def quote_of(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Qu
     )
 
 
-def _forwarded(message: discord.Message) -> str:
+def _forwarded_text(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
-    told += [_embedded(e) for s in message.message_snapshots for e in s.embeds]
+    told += [_embed_text(e) for s in message.message_snapshots for e in s.embeds]
     return text.clean("\n".join(filter(None, told)))
 
 
-def _embedded(embed: discord.Embed) -> str:
+def _embed_text(embed: discord.Embed) -> str:
     """What another app says in an embed; a link's preview is none."""
     if embed.type != "rich":
         return ""
@@ -294,22 +302,22 @@ def _embedded(embed: discord.Embed) -> str:
     return text.clean("\n".join(filter(None, [embed.title, embed.description, *fields])))
 
 
-def _displayed(components: Iterable[Any]) -> Iterator[str]:
+def _component_texts(components: Iterable[Any]) -> Iterator[str]:
     """The texts of components, which may stand in place of content and embeds
     (components/reference.mdx#text-display)."""
     for component in components:
         if isinstance(component, discord.TextDisplay):
             yield component.content
-        yield from _displayed(getattr(component, "children", ()))
+        yield from _component_texts(getattr(component, "children", ()))
 
 
-def _polled(message: discord.Message) -> str:
+def _poll_text(message: discord.Message) -> str:
     if message.poll is None:
         return ""
     return f"{message.poll.question}: " + " / ".join(a.text for a in message.poll.answers)
 
 
-def _replied(message: discord.Message) -> discord.Message | None:
+def _replied_message(message: discord.Message) -> discord.Message | None:
     """The message that this one replies to, where its event tells it."""
     resolved = message.reference.resolved if message.reference else None
     return resolved if isinstance(resolved, discord.Message) else None
@@ -319,10 +327,10 @@ def _is_command(message: discord.Message, me: int) -> bool:
     return bool(_COMMAND.match(text_of(message, me)))
 
 
-def _pointed(message: discord.Message, me: int) -> tuple[Attachment, ...]:
+def _files_of_replied(message: discord.Message, me: int) -> tuple[Attachment, ...]:
     """The files of what it replies to: all that others sent; of ours the pictures, since a text
     that we attached is an answer that the transcript has. A quick command takes words first."""
-    replied = _replied(message)
+    replied = _replied_message(message)
     if replied is None or (_is_command(message, me) and quote_of(replied, me).text):
         return ()
     ours = replied.author.id == me

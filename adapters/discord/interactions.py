@@ -32,8 +32,8 @@ from adapters.discord.render import (
     filled_in,
     quick_form,
 )
-from adapters.discord.state import State
-from adapters.discord.tokens import TOKEN_LIFE, Acks, Token
+from adapters.discord.state import DiscordState
+from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
 from core.chat.files import Downloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
@@ -92,7 +92,7 @@ class DiscordInteraction:
     def address(self) -> Address:
         locations = self._parts.locations
         location = locations.of_interaction(self._interaction)
-        return locations.aliased(location, self._interaction.user.id)
+        return locations.conversation_address(location, self._interaction.user.id)
 
     @property
     def locale(self) -> str:
@@ -100,7 +100,7 @@ class DiscordInteraction:
 
     async def learn_about_person(self) -> None:
         """Take in the roles that the interaction carries, so that nothing needs to be asked."""
-        await self._parts.roles.saw(self._interaction.user)
+        await self._parts.roles.note_roles(self._interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message, and let its answer wait for the acknowledgement."""
@@ -114,7 +114,7 @@ class DiscordInteraction:
             locations,
             request.text,
             token.text(),
-            time.time() + TOKEN_LIFE,
+            time.time() + TOKEN_SECONDS,
             source=source,
             asker=self._asker,
             clicked=self._is_click,
@@ -159,7 +159,11 @@ class DiscordHandlers:
     """Handles each command, click and filled-in form."""
 
     def __init__(
-        self, interactions: Interactions, parts: InteractionParts, board: StatusBoard, state: State
+        self,
+        interactions: Interactions,
+        parts: InteractionParts,
+        board: StatusBoard,
+        state: DiscordState,
     ) -> None:
         self._interactions = interactions
         self._parts = parts
@@ -300,11 +304,11 @@ class DiscordHandlers:
         """Handle a button of ours. Ids that we do not make ourselves are ignored."""
         if interaction.message is None:
             return
-        if found := render.ID.fullmatch(id):
+        if found := render.CARD_BUTTON_ID.fullmatch(id):
             request = InteractionRequest(f"{found['action']} {found['card']}")
             await self._submit(interaction, request)
             return
-        found = render.STOP.fullmatch(id)
+        found = render.STOP_BUTTON_ID.fullmatch(id)
         request = InteractionRequest("stop")
         if found and await self._submit(interaction, request, int(found["asker"])):
             # The post may not grow any more, so nothing else would take the button away.

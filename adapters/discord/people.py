@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 import discord
 import structlog
 
-from adapters.discord.client import IN_DOUBT, NOBODY_THERE, PLATFORM, Later, attempt, code_of
+from adapters.discord.client import (
+    IN_DOUBT,
+    NOBODY_THERE,
+    PLATFORM,
+    RefusedForNow,
+    attempt,
+    code_of,
+)
 from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
 from core.domain.errors import PonteError, Undeliverable
 from core.domain.messages import Address, Person
@@ -20,15 +27,15 @@ from core.runtime.retry import retry
 
 log = structlog.get_logger("discord")
 
-MOST_SERVERS = 10
+MAX_SERVERS = 10
 """Servers that are asked for a person's roles."""
-MOST_LOOKUPS = 10
+MAX_LOOKUPS_AT_ONCE = 10
 """Members who are asked for at once."""
 EVENT_WRITE_SECONDS = 3600.0
 """Roles that an event carries and that did not change are written again after so long."""
 
 
-async def people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
+async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
     """Who is named by id. Who has a role is not told without a privileged intent (resources/
     guild.mdx#list-guild-members), so a role names nobody here. Raises PlatformBusy."""
     found = []
@@ -41,13 +48,13 @@ async def people(client: discord.Client, names: Collection[str]) -> Sequence[Per
             log.info("an approver is not known", user=id, why=str(nobody))
             continue
         except IN_DOUBT as doubt:
-            raise Later(reason=type(doubt).__name__) from doubt
+            raise RefusedForNow(reason=type(doubt).__name__) from doubt
         if not user.bot:
             found.append(Person(PLATFORM, id, name=user.display_name))
     return found
 
 
-async def labels_of(client: discord.Client, names: Collection[str]) -> Mapping[str, str]:
+async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, str]:
     """What people and roles (`discord:ID`) are called, as far as Discord tells soon."""
     found: dict[str, str] = {}
     for name in names:
@@ -57,13 +64,13 @@ async def labels_of(client: discord.Client, names: Collection[str]) -> Mapping[s
             found[name] = role.name
     try:
         unknown = [name for name in names if name not in found]
-        found |= {one.key: one.name for one in await people(client, unknown)}
+        found |= {one.key: one.name for one in await find_people(client, unknown)}
     except (PonteError, *IN_DOUBT) as error:
         log.info("what somebody is called is not told", why=type(error).__name__)
     return found
 
 
-async def reads_along(client: discord.Client, person: Person, address: Address) -> bool:
+async def can_read_channel(client: discord.Client, person: Person, address: Address) -> bool:
     """Whether a member sees the server's channel; False where that is not told."""
     guild = client.get_guild(int(address.workspace or 0))
     channel = guild.get_channel(int(address.channel)) if guild else None
@@ -96,7 +103,7 @@ class Roles:
         self._members = MemberDirectory(
             PLATFORM, rows or NoRows(), self, shared=shared, clock=clock
         )
-        self._places = asyncio.Semaphore(MOST_LOOKUPS)
+        self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         self._asked: tuple[float, Sequence[int]] = (0.0, ())
 
     async def close(self) -> None:
@@ -105,15 +112,15 @@ class Roles:
     def forget(self, ids: Collection[str]) -> None:
         self._members.forget(ids)
 
-    async def saw(self, user: discord.abc.User) -> None:
+    async def note_roles(self, user: discord.abc.User) -> None:
         """Take the roles that an event carries of its author, so that nothing needs to be asked."""
         if isinstance(user, discord.Member) and user.guild:
             # Every role but the server's own, which everybody has.
             roles = (str(role.id) for role in user.roles[1:])
-            member = _member(str(user.guild.id), str(user.id), roles)
+            member = _make_member(str(user.guild.id), str(user.id), roles)
             await self._members.take([member], write_again=EVENT_WRITE_SECONDS)
 
-    async def of(self, person: Person, max_age: float) -> frozenset[str] | None:
+    async def roles_of(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the ids of a person's roles, as Discord told them within `max_age` seconds; None
         where a server refuses to tell. Waits as long as Discord takes."""
         client = await self._client()
@@ -156,16 +163,16 @@ class Roles:
                 )
             except Undeliverable as refused:
                 if code_of(refused) in NOBODY_THERE:
-                    return _member(guild, user, ())
+                    return _make_member(guild, user, ())
                 log.warning("a member is not told of", guild=guild, why=str(refused))
                 raise NoMember from None
-        return _member(guild, user, map(str, told["roles"]))
+        return _make_member(guild, user, map(str, told["roles"]))
 
     async def _guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
         """The servers, as the session tells them; where it is another process's, or has just begun,
         Discord is asked (resources/user.mdx#get-current-user-guilds). Raises ServersNotTold."""
         if client.is_ready():
-            return sorted(guild.id for guild in client.guilds)[:MOST_SERVERS]
+            return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
         if not self._asked[0] or time.monotonic() - self._asked[0] > max_age:
             try:
                 told = await attempt(lambda: client.http.get_guilds(200), repeat=False)
@@ -173,8 +180,8 @@ class Roles:
                 log.info("servers are not told", why=type(error).__name__)
                 raise ServersNotTold from error
             self._asked = time.monotonic(), sorted(int(guild["id"]) for guild in told)
-        return self._asked[1][:MOST_SERVERS]
+        return self._asked[1][:MAX_SERVERS]
 
 
-def _member(guild: str, user: str, roles: Iterable[str]) -> Member:
+def _make_member(guild: str, user: str, roles: Iterable[str]) -> Member:
     return Member(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))

@@ -11,7 +11,7 @@ import structlog
 
 from adapters.discord import render
 from adapters.discord.client import history, own_id
-from adapters.discord.files import noted
+from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
@@ -20,7 +20,7 @@ from core.text.text import aside
 
 log = structlog.get_logger("discord")
 
-LOOK_BACK = 200
+MAX_POSTS_SEARCHED = 200
 """Messages in which a post of ours is looked for."""
 
 
@@ -52,9 +52,9 @@ class Renderer:
             self._made = (answer, await self._make(answer))
         return self._made[1]
 
-    async def form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+    async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
         """What a post or an edit says and shows, without its files."""
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        form: dict[str, Any] = {"content": post_content(part, answer, self._locale)}
         if answer is not None:
             rendering = await self.rendering(answer)
             form |= {"embeds": rendering.embeds, "view": rendering.view}
@@ -69,7 +69,7 @@ class Renderer:
         )
 
 
-async def own_since(
+async def own_posts_since(
     client: discord.Client, channel: discord.PartialMessageable, since: int
 ) -> Sequence[discord.Message]:
     """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
@@ -77,7 +77,7 @@ async def own_since(
     history may not be read."""
     after = discord.Object(since)
     try:
-        found = await history(channel, after=after, limit=LOOK_BACK, oldest_first=True)
+        found = await history(channel, after=after, limit=MAX_POSTS_SEARCHED, oldest_first=True)
     except Undeliverable as refused:
         log.info("history not read", why=str(refused))
         return []
@@ -85,30 +85,32 @@ async def own_since(
     return [m for m in found if m.author.id == me and m.interaction_metadata is None]
 
 
-def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
+def posts_answering(
+    posts: Sequence[discord.Message], source: int | None
+) -> Sequence[discord.Message]:
     """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
-    return [post for post in posts if answered(post) == source]
+    return [post for post in posts if answered_id(post) == source]
 
 
-def saying(
+def find_by_text(
     posts: Sequence[discord.Message], text: str, source: int | None
 ) -> discord.Message | None:
     """The one with this text that answers `source`, or nothing: the source may be gone."""
     if not text:
         return None
-    mine = (post for post in posts if answered(post) in (None, source))
+    mine = (post for post in posts if answered_id(post) in (None, source))
     return next((post for post in mine if post.content == text), None)
 
 
-def answered(message: discord.Message) -> int | None:
+def answered_id(message: discord.Message) -> int | None:
     """The message that this one refers to."""
     return message.reference.message_id if message.reference else None
 
 
-def content(part: str, answer: Answer | None, locale: str) -> str:
+def post_content(part: str, answer: Answer | None, locale: str) -> str:
     """Discord refuses a message of nothing; one that only carries files says so."""
-    if answer and len(answer.cards) > render.MOST_CARDS:
-        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
+    if answer and len(answer.cards) > render.MAX_CARDS:
+        part = append_notes(part, render.in_words(answer.cards[render.MAX_CARDS :], locale)).strip()
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""

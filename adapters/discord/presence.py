@@ -10,22 +10,22 @@ from contextlib import suppress
 import discord
 
 from adapters.discord.client import IN_DOUBT, attempt, message_at
-from adapters.discord.state import State
+from adapters.discord.state import DiscordState
 from core.chat.presence import SOON, WaitingMarks
 from core.domain.errors import PonteError
 from core.runtime.tasks import Tasks
 
 HOURGLASS = "⏳"
-PATIENCE = 1.0
+HOURGLASS_AFTER_SECONDS = 1.0
 """Seconds that a message waits without one: most turns end sooner."""
-AGAIN = 8.0
+TYPING_PERIOD_SECONDS = 8.0
 """Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
-STILL = 5.0
+STILL_TEXT_SECONDS = 5.0
 """Seconds after which text that does not grow is no sign any more."""
 
 
 def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], state: State, tasks: Tasks
+    client: Callable[[], Awaitable[discord.Client]], state: DiscordState, tasks: Tasks
 ) -> WaitingMarks:
     """Hourglasses; a server may forbid them."""
 
@@ -41,7 +41,9 @@ def waiting_marks(
             if me := known.user:
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
-    return WaitingMarks(tasks, put_on, take_off, state.waiting, state.changed, PATIENCE)
+    return WaitingMarks(
+        tasks, put_on, take_off, state.waiting, state.note_change, HOURGLASS_AFTER_SECONDS
+    )
 
 
 class TypingSign:
@@ -56,17 +58,17 @@ class TypingSign:
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         """`sign` from soon on, again and again."""
         if turn not in self._tasks:
-            self._tasks[turn] = asyncio.create_task(self._keep(turn, sign))
+            self._tasks[turn] = asyncio.create_task(self._repeat(turn, sign))
 
-    def grew(self, turn: str) -> None:
+    def note_growth(self, turn: str) -> None:
         """Text stands, and grew just now: that is sign enough for a while."""
         if turn in self._tasks:
             self._grew[turn] = time.monotonic()
 
-    def later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    def do_later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` then, unless the turn ended before."""
         if turn not in self._later:
-            task = asyncio.create_task(_after(seconds, work))
+            task = asyncio.create_task(_do_after(seconds, work))
             self._later[turn] = task
             task.add_done_callback(lambda _: self._later.pop(turn, None))
 
@@ -84,17 +86,17 @@ class TypingSign:
             later.cancel()
             await asyncio.wait({later})
 
-    async def _keep(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(SOON)
         while True:
             still = time.monotonic() - self._grew.get(turn, 0.0)
-            if still < STILL:
-                await asyncio.sleep(STILL - still)
+            if still < STILL_TEXT_SECONDS:
+                await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue
             # Only a sign: the answer will meet the same fault, and tell it.
             with suppress(PonteError, *IN_DOUBT):
-                await attempt(sign, repeat=False, deadline=AGAIN)
-            await asyncio.sleep(AGAIN)
+                await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
+            await asyncio.sleep(TYPING_PERIOD_SECONDS)
 
     async def close(self) -> None:
         tasks = [*self._tasks.values(), *self._later.values()]
@@ -103,7 +105,7 @@ class TypingSign:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _after(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _do_after(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     await asyncio.sleep(seconds)
     with suppress(PonteError, *IN_DOUBT):
         await work()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import discord
 
-from adapters.discord import REMEMBERED
+from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.client import PLATFORM
 from core.chat.participants import Participants
 from core.domain.messages import Address
@@ -25,8 +25,8 @@ from core.store.remembered import without
 K = TypeVar("K")
 V = TypeVar("V")
 
-MOST_NOTES, MOST_FORMS = 2000, 100
-ALIAS_LIFE = 24 * 3600.0
+MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100
+ALIAS_SECONDS = 24 * 3600.0
 """Seconds that a conversation goes on under the thread that could not be made."""
 
 
@@ -53,7 +53,7 @@ class Location:
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenChannel:
     """A channel that Ponte was addressed in, and the last message there that it took in."""
 
     last: int
@@ -62,7 +62,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Heard(Participants):
+class ThreadState(Participants):
     """`heard` is the last message that the conversation knows the thread up to, `before` the one
     that it knew it up to then."""
 
@@ -77,25 +77,25 @@ class Heard(Participants):
         return self.before
 
 
-SOON = 0.2
+SHARE_AFTER_SECONDS = 0.2
 """Seconds in which what is added for the leading process is gathered."""
 
 
-class State:
+class DiscordState:
     """Where several processes share it, the one that `leads` Discord reads what the others add."""
 
     def __init__(self, peers: Peers | None = None) -> None:
         self._peers = peers or Alone()
-        self._row = self._peers.remembered(REMEMBERED, self._data)
+        self._row = self._peers.remembered(DISCORD_STATE_NAME, self._data)
         self.leads = isinstance(self._peers, Alone)
         self._telling: asyncio.Task[None] | None = None
-        self._peers.on("remembered", self._added)
+        self._peers.on("remembered", self._on_remembered)
         self.commands = ""
         """Hash of the commands that Discord knows of us."""
-        self.seen: dict[int, Seen] = {}
+        self.seen: dict[int, SeenChannel] = {}
         self.parents: dict[int, int] = {}
         """The channel that a thread hangs under."""
-        self.threads: dict[int, Heard] = {}
+        self.threads: dict[int, ThreadState] = {}
         self.aliases: dict[str, tuple[int, float]] = {}
         self.hinted: dict[str, float] = {}
         self.asked: dict[str, list[dict[str, Any]]] = {}
@@ -115,9 +115,9 @@ class State:
 
     def _take(self, data: Mapping[str, Any]) -> None:
         self.commands = str(data.get("commands", ""))
-        self.seen = {int(k): Seen(**v) for k, v in data.get("seen", {}).items()}
+        self.seen = {int(k): SeenChannel(**v) for k, v in data.get("seen", {}).items()}
         self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
-        self.threads = {int(k): Heard(**v) for k, v in data.get("company", {}).items()}
+        self.threads = {int(k): ThreadState(**v) for k, v in data.get("company", {}).items()}
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
         self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
@@ -132,43 +132,45 @@ class State:
     async def close(self) -> None:
         await self._row.close()
 
-    async def _added(self, name: str) -> None:
-        if self.leads and name == REMEMBERED:
+    async def _on_remembered(self, name: str) -> None:
+        if self.leads and name == DISCORD_STATE_NAME:
             await self._row.flush()
             await self.open()
 
-    def took(self, channel: int, message: int, guild: int = 0, *, known_only: bool = False) -> None:
+    def note_taken(
+        self, channel: int, message: int, guild: int = 0, *, known_only: bool = False
+    ) -> None:
         """Everything in `channel` up to `message` is taken in."""
         seen = self.seen.get(channel)
         if seen is None:
             if known_only:
                 return
-            seen = self.seen[channel] = Seen(message, guild)
+            seen = self.seen[channel] = SeenChannel(message, guild)
         if message > seen.last or not seen.at:
             seen.last, seen.at = max(seen.last, message), time.time()
-            self.changed()
+            self.note_change()
 
-    async def meets(self, channel: int, message: int, guild: int) -> None:
+    async def note_channel(self, channel: int, message: int, guild: int) -> None:
         """Before the first message of a channel is stored the channel is known for good: a bot
         cannot list its direct messages, and none of them could be read back."""
         if channel not in self.seen:
-            self.took(channel, message - 1, guild)
+            self.note_taken(channel, message - 1, guild)
             await self.flush()
 
-    def alias(self, channel: int, person: str) -> int | None:
+    def find_alias(self, channel: int, person: str) -> int | None:
         """The thread id under which (channel, person) goes on where no thread could be made."""
         thread, at = self.aliases.get(f"{channel}:{person}", (None, 0.0))
-        return thread if time.time() - at < ALIAS_LIFE else None
+        return thread if time.time() - at < ALIAS_SECONDS else None
 
     def is_alias(self, thread: int) -> bool:
         return any(known == thread for known, _ in self.aliases.values())
 
-    def speaks(self, person: int, language: str) -> None:
+    def note_language(self, person: int, language: str) -> None:
         if self.languages.get(str(person)) != language:
             self.languages[str(person)] = language
-            self.changed()
+            self.note_change()
 
-    def language(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
+    def language_of(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
         """Their own, else that of a community server, which alone chooses one."""
         if known := self.languages.get(person):
             return known
@@ -179,15 +181,15 @@ class State:
         self.aliases[f"{channel}:{person}"] = (thread, time.time())
         await self.flush()
 
-    def first_notice(self, key: str, every: float) -> bool:
+    def is_first_notice(self, key: str, every: float) -> bool:
         """Whether a hint was not given under `key` for `every` seconds; it counts as given now."""
         if time.time() - self.hinted.get(key, 0.0) < every:
             return False
         self.hinted[key] = time.time()
-        self.changed()
+        self.note_change()
         return True
 
-    def changed(self) -> None:
+    def note_change(self) -> None:
         self._row.changed()
         if not self.leads and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell())
@@ -195,10 +197,10 @@ class State:
     async def flush(self) -> None:
         await self._row.flush()
         if not self.leads:
-            await self._peers.tell("remembered", REMEMBERED)
+            await self._peers.tell("remembered", DISCORD_STATE_NAME)
 
     async def _tell(self) -> None:
-        await asyncio.sleep(SOON)
+        await asyncio.sleep(SHARE_AFTER_SECONDS)
         await self.flush()
 
     def _data(self) -> object:
@@ -217,15 +219,15 @@ class State:
 
     def _trim(self) -> None:
         """Keep the newest of each kind."""
-        if len(self.seen) > MOST_NOTES:
-            newest = sorted(self.seen.items(), key=lambda item: item[1].at)[-MOST_NOTES:]
+        if len(self.seen) > MAX_REMEMBERED:
+            newest = sorted(self.seen.items(), key=lambda item: item[1].at)[-MAX_REMEMBERED:]
             self.seen = dict(newest)
         self.parents = _newest(self.parents)
         self.threads = _newest(self.threads)
         self.aliases = _newest(self.aliases)
         self.hinted = _newest(self.hinted)
         self.waiting = _newest(self.waiting)
-        self.asked = _newest(self.asked, MOST_FORMS)
+        self.asked = _newest(self.asked, MAX_REMEMBERED_FORMS)
         self.languages = _newest(self.languages)
 
 
@@ -239,6 +241,6 @@ def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, "seen": seen}
 
 
-def _newest(kept: dict[K, V], most: int = MOST_NOTES) -> dict[K, V]:
+def _newest(kept: dict[K, V], most: int = MAX_REMEMBERED) -> dict[K, V]:
     """A dictionary's order is the order of first use."""
     return dict(list(kept.items())[-most:]) if len(kept) > most else kept

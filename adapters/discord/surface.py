@@ -15,19 +15,31 @@ import discord
 from adapters.discord import render
 from adapters.discord.client import (
     IN_DOUBT,
+    MENTION_NOBODY,
     NO_HISTORY,
-    NOBODY,
     TokenOver,
     attempt,
     code_of,
     history,
     message_at,
 )
-from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
-from adapters.discord.posts import Renderer, answering, content, own_since, saying
+from adapters.discord.files import (
+    DEFAULT_FILE_BYTES,
+    Call,
+    append_notes,
+    put_files,
+    send_with_sheets,
+)
+from adapters.discord.posts import (
+    Renderer,
+    find_by_text,
+    own_posts_since,
+    post_content,
+    posts_answering,
+)
 from adapters.discord.presence import TypingSign
-from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
-from adapters.discord.threads import Threads
+from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
+from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, OriginalResponse, Token
 from core.chat.platform import Part
 from core.chat.presence import WaitingMarks
@@ -35,7 +47,7 @@ from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undelivera
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
 
-INTERVAL = 1.3
+EDIT_INTERVAL_SECONDS = 1.3
 """Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
 stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
 ORIGINAL_PARTS = 1
@@ -45,11 +57,11 @@ _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class Dependencies:
+class SurfaceParts:
     """What every surface works with."""
 
     client: Callable[[], Awaitable[discord.Client]]
-    threads: Threads
+    threads: DiscordThreads
     sign: TypingSign
     marks: WaitingMarks
     acks: Acks
@@ -57,7 +69,7 @@ class Dependencies:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPost:
     """What a post of ours shows, as far as this process knows."""
 
     content: str
@@ -71,23 +83,23 @@ class ChannelSurface:
     """
 
     limit = LIMIT
-    interval = INTERVAL
+    interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, deps: Dependencies, source: int | None, locale: str) -> None:
+    def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None, locale: str) -> None:
         self._to = to
         self._deps = deps
         self._source = source
         self._locale = locale
-        self._renderer = Renderer(locale, MOST_PARTS)
+        self._renderer = Renderer(locale, MAX_POSTS_OF_ANSWER)
         self._doubted: set[int] = set()
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, ShownPost] = {}
         self._changing = asyncio.Lock()
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._refused: Undeliverable | None = None
 
     def split(self, text: str) -> tuple[str, ...]:
-        return pages(text, self._locale, MOST_PARTS).parts
+        return pages(text, self._locale, MAX_POSTS_OF_ANSWER).parts
 
     async def seconds_until_growth(self) -> float:
         return 0.0
@@ -99,7 +111,7 @@ class ChannelSurface:
     async def type(self) -> None:
         """In the channel while its thread is still being made."""
         client = await self._deps.client()
-        await client.get_partial_messageable(self._deps.threads.standing(self._to)).typing()
+        await client.get_partial_messageable(self._deps.threads.visible_channel(self._to)).typing()
 
     async def end_activity(self) -> None:
         await self._deps.sign.end(self._to.turn)
@@ -116,21 +128,21 @@ class ChannelSurface:
         answer = part.answer
         if answer is not None:
             await self.end_activity()
-        form = await self._renderer.form(part.text, answer)
+        form = await self._renderer.make_form(part.text, answer)
         try:
-            message = await self._sent(channel, key, form, answer)
+            message = await self._send(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
             await self.show_activity("")
             raise
-        self._deps.sign.grew(self._to.turn)
+        self._deps.sign.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
-        self._shown[post] = Shown(form["content"])
+        self._shown[post] = ShownPost(form["content"])
         if answer is None:
-            self._deps.sign.later(self._to.turn, INTERVAL, self._offer_stop)
-        await self._settled(post, part)
+            self._deps.sign.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
+        await self._end_answer(post, part)
         return post
 
-    async def _sent(
+    async def _send(
         self,
         channel: discord.PartialMessageable,
         key: str,
@@ -140,7 +152,7 @@ class ChannelSurface:
         reference = self._answering(channel.id)
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            said = form | {"content": noted(form["content"], notes)}
+            said = form | {"content": append_notes(form["content"], notes)}
             return await channel.send(
                 nonce=key, files=files, mention_author=False, **said, **reference
             )
@@ -158,20 +170,20 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if part.answer is not None:
             await self.end_activity()
-        form = await self._renderer.form(part.text, part.answer)
+        form = await self._renderer.make_form(part.text, part.answer)
         async with self._changing:
-            await self._change(post, Shown(form["content"], part.is_growing), form, part.answer)
-        await self._settled(post, part)
+            await self._change(post, ShownPost(form["content"], part.is_growing), form, part.answer)
+        await self._end_answer(post, part)
 
     async def _offer_stop(self) -> None:
         """The newest post has grown for a while, and may go on to: it gets the button."""
         async with self._changing:
             for post, shown in list(self._shown.items())[-1:]:
                 if not shown.stop:
-                    await self._change(post, Shown(shown.content, stop=True), {})
+                    await self._change(post, ShownPost(shown.content, stop=True), {})
 
     async def _change(
-        self, post: str, shown: Shown, form: dict[str, Any], answer: Answer | None = None
+        self, post: str, shown: ShownPost, form: dict[str, Any], answer: Answer | None = None
     ) -> None:
         """Nothing is sent where the post shows that already: edits are few (see INTERVAL)."""
         had = self._shown.pop(post, None)
@@ -186,11 +198,11 @@ class ChannelSurface:
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
                 more: dict[str, Any] = {"attachments": files} if answer else {}
                 if notes:
-                    more["content"] = noted(form["content"], notes)
-                return await message.edit(**form | more, allowed_mentions=NOBODY)
+                    more["content"] = append_notes(form["content"], notes)
+                return await message.edit(**form | more, allowed_mentions=MENTION_NOBODY)
 
             await self._with_sheets(change, answer)
-            self._deps.sign.grew(self._to.turn)
+            self._deps.sign.note_growth(self._to.turn)
         self._shown[post] = shown
 
     async def delete(self, post: str) -> None:
@@ -205,7 +217,7 @@ class ChannelSurface:
             return None
         channel = await self._channel()
         own = await self._own(channel)
-        mine = answering(own, None if channel.id == self._source else self._source)
+        mine = posts_answering(own, None if channel.id == self._source else self._source)
         return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -218,9 +230,9 @@ class ChannelSurface:
         rendering = await self._renderer.rendering(answer)
         await put_files(
             lambda text, attached: message.edit(
-                content=text, attachments=attached, allowed_mentions=NOBODY
+                content=text, attachments=attached, allowed_mentions=MENTION_NOBODY
             ),
-            content(part, answer, self._locale),
+            post_content(part, answer, self._locale),
             rendering.sheets,
             files,
             store=self._deps.files,
@@ -234,31 +246,31 @@ class ChannelSurface:
         """Bytes of one file: by the server's boosts, which the SDK knows once it has the server."""
         client, id = await self._deps.client(), int(self._to.address.workspace or 0)
         if not id:
-            return FILE_LIMIT
+            return DEFAULT_FILE_BYTES
         guild = client.get_guild(id)
         with suppress(PonteError, *IN_DOUBT):
             guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
-        return guild.filesize_limit if guild else FILE_LIMIT
+        return guild.filesize_limit if guild else DEFAULT_FILE_BYTES
 
     async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
         rendering = await self._renderer.rendering(answer)
-        return await with_sheets(call, rendering.sheets, self._locale)
+        return await send_with_sheets(call, rendering.sheets, self._locale)
 
-    async def _settled(self, post: str, part: Part) -> None:
+    async def _end_answer(self, post: str, part: Part) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
         if part.answer is None:
             return
         self._last = (post, part.text, part.answer)
         for other, shown in list(self._shown.items()):
             if shown.stop:
-                await self._change(other, Shown(shown.content), {})
+                await self._change(other, ShownPost(shown.content), {})
 
     async def _channel(self) -> discord.PartialMessageable:
         client = await self._deps.client()
         guild = int(self._to.address.workspace or 0) or None
-        where = await self._deps.threads.where(self._to)
+        where = await self._deps.threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
     def _answering(self, channel: int) -> dict[str, Any]:
@@ -271,12 +283,12 @@ class ChannelSurface:
         return {"reference": reference}
 
     async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
-        found = saying(await self._own(channel), part, self._source)
+        found = find_by_text(await self._own(channel), part, self._source)
         return f"{channel.id}:{found.id}" if found else None
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
-        return await own_since(await self._deps.client(), channel, since)
+        return await own_posts_since(await self._deps.client(), channel, since)
 
 
 class ResponseSurface:
@@ -286,9 +298,9 @@ class ResponseSurface:
     """
 
     limit = LIMIT
-    interval = INTERVAL
+    interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, token: Token, deps: Dependencies, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts, locale: str) -> None:
         self._to = to
         self._token = token
         self._deps = deps
@@ -356,7 +368,7 @@ class ResponseSurface:
         rendering = await self._renderer.rendering(answer)
         await put_files(
             lambda text, attached: original.edit(content=text, attachments=attached),
-            content(part, answer, self._locale),
+            post_content(part, answer, self._locale),
             rendering.sheets,
             files,
             store=self._deps.files,
@@ -370,7 +382,7 @@ class ResponseSurface:
         """Whether the token answers no more: its time is over, or it was acked too late."""
         if self._lost or time.time() > self._to.token_expires:
             return True
-        self._lost = await self._deps.acks.of(self._to.turn) is False
+        self._lost = await self._deps.acks.wait_for(self._to.turn) is False
         return self._lost
 
     async def _original(self) -> OriginalResponse:
@@ -378,7 +390,7 @@ class ResponseSurface:
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         original = await self._original()
-        form = await self._renderer.form(part, answer)
+        form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = render.stop_view(self._to.asker.id, self._locale)
@@ -386,10 +398,10 @@ class ResponseSurface:
             sheets = (await self._renderer.rendering(answer)).sheets
 
         async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            said = form | {"content": noted(form["content"], notes)}
+            said = form | {"content": append_notes(form["content"], notes)}
             return await original.edit(**said, attachments=files)
 
-        message = await with_sheets(edit, sheets, self._locale)
+        message = await send_with_sheets(edit, sheets, self._locale)
         post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)
@@ -428,9 +440,9 @@ class ClickSurface:
     """
 
     limit = LIMIT
-    interval = INTERVAL
+    interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, token: Token, deps: Dependencies, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts, locale: str) -> None:
         self._to = to
         self._deps = deps
         self._token = token
@@ -463,7 +475,7 @@ class ClickSurface:
             return self._card
 
     async def _take(self, part: str, answer: Answer) -> None:
-        await self._deps.acks.of(self._to.turn)
+        await self._deps.acks.wait_for(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
         if part and (answer.private or answer.status == "failed" or not answer.cards):
@@ -514,7 +526,9 @@ class ClickSurface:
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
         embeds, view = render.redrawn(message, card, self._locale)
-        await attempt(lambda: message.edit(embeds=embeds, view=view, allowed_mentions=NOBODY))
+        await attempt(
+            lambda: message.edit(embeds=embeds, view=view, allowed_mentions=MENTION_NOBODY)
+        )
 
     async def _whisper(self, part: str) -> None:
         original = await self._original()

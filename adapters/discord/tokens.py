@@ -15,9 +15,9 @@ from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 from adapters.discord.client import Interaction, TokenOver
 from core.domain.messages import ReplyTo
 
-MOST_ACKS = 1000
+MAX_REMEMBERED_ACKS = 1000
 """Turns whose acks are remembered."""
-TOKEN_LIFE = 14.5 * 60
+TOKEN_SECONDS = 14.5 * 60
 """Seconds; Discord takes a token for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
@@ -69,7 +69,7 @@ class Acks:
         if turn in self._acked:
             return
         self._acked[turn] = asyncio.get_running_loop().create_future()
-        while len(self._acked) > MOST_ACKS:
+        while len(self._acked) > MAX_REMEMBERED_ACKS:
             self.settle(next(iter(self._acked)), False)
             self._acked.popitem(last=False)
 
@@ -78,7 +78,7 @@ class Acks:
         if future is not None and not future.done():
             future.set_result(acked)
 
-    async def of(self, turn: str) -> bool | None:
+    async def wait_for(self, turn: str) -> bool | None:
         future = self._acked.get(turn)
         return None if future is None else await asyncio.shield(future)
 

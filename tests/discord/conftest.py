@@ -13,8 +13,8 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
 PAUSES = {
-    "adapters.discord.state.SOON": 0.01,
-    "adapters.discord.surface.INTERVAL": 0.1,
+    "adapters.discord.state.SHARE_AFTER_SECONDS": 0.01,
+    "adapters.discord.surface.EDIT_INTERVAL_SECONDS": 0.1,
     "adapters.discord.surface.ChannelSurface.interval": 0.1,
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
@@ -27,7 +27,7 @@ DEADLINES = {
     "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,
-    "adapters.discord.threads.THREAD_DEADLINE": 60.0,
+    "adapters.discord.threads.THREAD_CREATION_SECONDS": 60.0,
 }
 
 

@@ -136,7 +136,7 @@ class House:
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
-        self.policy.memberships = {"discord": self.adapter.roles.of}
+        self.policy.memberships = {"discord": self.adapter.roles.roles_of}
         self.engine.replies["discord"] = self.adapter.reply
         self.engine.look_up["discord"] = self.adapter.look_up
         self.engine.fetch["discord"] = self.adapter.fetch

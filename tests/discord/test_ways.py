@@ -89,7 +89,7 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     await scene.ana.say("and washers?", thread)
     await scene.ana.wait_for_text("You said: and washers?", thread)
     assert scene.heard == ["how many bolts?", "and nuts?", "and washers?"]
-    assert count(scene.discord, intake.SEVERAL) == 0
+    assert count(scene.discord, intake.DISCORD_WAITS_FOR_MENTION) == 0
 
 
 async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Scene) -> None:
@@ -118,10 +118,10 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
     assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
     for _ in range(2):
         await scene.ana.say("how many bolts?", scene.general)
-    await scene.ana.wait_for_text(intake.MENTION, scene.general)
+    await scene.ana.wait_for_text(intake.MENTION_NEEDED, scene.general)
     thread = await thread_of(scene.discord, await scene.ana.mention("bolts?", scene.general))
     await scene.ana.wait_for_text("You said: bolts?", thread)
-    assert count(scene.discord, intake.MENTION) == 1
+    assert count(scene.discord, intake.MENTION_NEEDED) == 1
     discord = scene.discord
     for content, state in ((False, "failing"), (True, "on")):
         found = await check(
@@ -297,7 +297,7 @@ async def test_a_process_without_the_gateway_knows_roles_too(
 
         roles = Roles(posting)
         scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
-        assert await roles.of(ana, DAY) == frozenset({"77"})
+        assert await roles.roles_of(ana, DAY) == frozenset({"77"})
         await roles.close()
 
 

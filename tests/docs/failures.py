@@ -30,7 +30,7 @@ TOLD = frozenset(
 TABLES = {"bot/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
 """Of other modules only these constants."""
 _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
-_NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "Later"}
+_NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "RefusedForNow"}
 """Errors that nobody is shown (core/domain/errors.py)."""
 _FAILING = ("failing", "unsafe", "note")
 _NAMES = {"Health": 2, "Finding": 1}
