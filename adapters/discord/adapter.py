@@ -34,9 +34,9 @@ from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
-from core.chat.files import Downloads
+from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
-from core.chat.participants import Ways, as_everywhere
+from core.chat.participants import FindChannelSettings, find_no_settings
 from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
@@ -71,7 +71,8 @@ class DiscordAdapter:
         gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
-        ways: Ways = as_everywhere, everything: Callable[[], Sequence[str]] = tuple,
+        ways: FindChannelSettings = find_no_settings,
+        everything: Callable[[], Sequence[str]] = tuple,
     ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)
         self._proxies = proxies or Proxies()
@@ -92,7 +93,7 @@ class DiscordAdapter:
             client, DiscordThreads(client, state, threads, ways), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
         )  # fmt: skip
-        fetch = self._fetch = Downloads(
+        fetch = self._fetch = FileDownloads(
             "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from adapters.discord.events import has_readable_content, is_in_conversation, is
 from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.chat import participants
-from core.chat.files import LARGEST
+from core.chat.files import MAX_FILE_BYTES
 from core.domain.errors import PonteError
 from core.domain.messages import Attachment, Message, Quote
 from core.text.i18n import say
@@ -70,8 +70,8 @@ class DiscordContext:
         known = {_file_id(file) for file in attached}
         more = [file for file in more if _file_id(file) not in known]
         newest = (
-            more[-max(0, participants.FILES - len(attached)) :]
-            if len(attached) < participants.FILES
+            more[-max(0, participants.MAX_CONTEXT_FILES - len(attached)) :]
+            if len(attached) < participants.MAX_CONTEXT_FILES
             else ()
         )
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
@@ -102,7 +102,7 @@ class DiscordContext:
         channel, id = (int(part) for part in quote.reference.split("/"))
         location = client.get_partial_messageable(channel)
         try:
-            async with asyncio.timeout(participants.PATIENCE):
+            async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 found = await attempt(lambda: location.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("quoted message not read", why=repr(error)[:200])
@@ -128,11 +128,11 @@ class DiscordContext:
         if not self._may_read:
             return ([Quote("Discord", HISTORY_WITHHELD, ours=True)] if first else ()), (), ()
         try:
-            async with asyncio.timeout(participants.PATIENCE):
+            async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 return await self._read_thread(int(address.channel), thread, since, source, there)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])
-            return (), (), (participants.UNREAD,)
+            return (), (), (participants.THREAD_UNREAD,)
 
     async def _read_thread(
         self, channel: int, thread: int, since: int, source: int, there: ThreadState
@@ -144,14 +144,18 @@ class DiscordContext:
         said = [m for m in reversed(newest) if m.id > since]
         there.join(*(str(m.author.id) for m in said if is_speech(m)))
         unheard = [m for m in said if has_readable_content(m) and not is_in_conversation(m, me)][
-            -participants.QUOTES :
+            -participants.MAX_EARLIER_MESSAGES :
         ]
         root = None if since else await self._find_root(client, channel, thread)
-        quotes = [quote_of(m, me, participants.QUOTED) for m in unheard if m.id != thread]
+        quotes = [
+            quote_of(m, me, participants.EARLIER_MESSAGE_CHARACTERS)
+            for m in unheard
+            if m.id != thread
+        ]
         kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
         if root is not None and has_readable_content(root):
             quotes.insert(0, replace(quote_of(root, me), replied=True))
-        return quotes, [file for file in kept if file.size <= LARGEST], ()
+        return quotes, [file for file in kept if file.size <= MAX_FILE_BYTES], ()
 
     async def _find_root(
         self, client: discord.Client, channel: int, thread: int

@@ -31,7 +31,7 @@ from adapters.discord.people import Roles
 from adapters.discord.presence import TypingSign
 from adapters.discord.state import DiscordState, Location, ThreadState
 from adapters.discord.threads import DiscordThreads
-from core.chat.files import Downloads
+from core.chat.files import FileDownloads
 from core.chat.presence import WaitingMarks, mark_while_unknown
 from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import turn_id
@@ -75,7 +75,7 @@ class DiscordIntake:
         locations: Locations,
         roles: Roles,
         threads: DiscordThreads,
-        fetch: Downloads,
+        fetch: FileDownloads,
         queues: ChannelQueues,
         notices: Notices,
         sign: TypingSign,
@@ -165,7 +165,7 @@ class DiscordIntake:
         if not told:
             await self._notices.ask_for_mention(message)
             return False
-        if there.to_be_told():
+        if there.note_notice_due():
             self._state.note_change()
             await self._notices.say_that_it_waits(message)
         return not there.several
@@ -207,7 +207,7 @@ class DiscordIntake:
             )
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
-            self._queues.tasks.start(self._fetch.all_of(said))
+            self._queues.tasks.start(self._fetch.fetch_all(said))
         log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
 
 

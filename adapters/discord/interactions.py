@@ -34,7 +34,7 @@ from adapters.discord.render import (
 )
 from adapters.discord.state import DiscordState
 from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
-from core.chat.files import Downloads
+from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
 from core.commands.grammar import Command
@@ -63,7 +63,7 @@ class InteractionParts:
     locations: Locations
     roles: Roles
     acks: Acks
-    downloads: Downloads
+    downloads: FileDownloads
     tasks: Tasks
 
 
@@ -142,7 +142,7 @@ class DiscordInteraction:
             log.info("ack in doubt", why=type(error).__name__)
         self._parts.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
-            self._parts.tasks.start(self._parts.downloads.all_of(self._message))
+            self._parts.tasks.start(self._parts.downloads.fetch_all(self._message))
         return is_acknowledged
 
     async def notify(self, words: str) -> None:

@@ -11,7 +11,7 @@ import discord
 
 from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import DiscordState
-from core.chat.presence import SOON, WaitingMarks
+from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.errors import PonteError
 from core.runtime.tasks import Tasks
 
@@ -87,7 +87,7 @@ class TypingSign:
             await asyncio.wait({later})
 
     async def _repeat(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(SOON)
+        await asyncio.sleep(SIGN_AFTER_SECONDS)
         while True:
             still = time.monotonic() - self._grew.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:

@@ -41,7 +41,7 @@ from adapters.discord.presence import TypingSign
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, OriginalResponse, Token
-from core.chat.platform import Part
+from core.chat.platform import AnswerPart
 from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
@@ -116,7 +116,7 @@ class ChannelSurface:
     async def end_activity(self) -> None:
         await self._deps.sign.end(self._to.turn)
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         if self._refused is not None:
             # Discord punishes who knocks at a closed door again and again.
             raise self._refused
@@ -166,7 +166,7 @@ class ChannelSurface:
             reference.clear()
             return await self._with_sheets(send, answer)
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         """The stop button stands under the last part while the answer grows."""
         if part.answer is not None:
             await self.end_activity()
@@ -258,7 +258,7 @@ class ChannelSurface:
         rendering = await self._renderer.rendering(answer)
         return await send_with_sheets(call, rendering.sheets, self._locale)
 
-    async def _end_answer(self, post: str, part: Part) -> None:
+    async def _end_answer(self, post: str, part: AnswerPart) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
         if part.answer is None:
             return
@@ -331,7 +331,7 @@ class ResponseSurface:
     async def end_activity(self) -> None:
         await self._channel.end_activity()
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         if not await self._over():
             try:
                 return await self._edit(part.text, part.answer)
@@ -339,7 +339,7 @@ class ResponseSurface:
                 self._lost = True
         return await self._instead(key, part)
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         if not await self._over():
             try:
                 await self._edit(part.text, part.answer)
@@ -407,7 +407,7 @@ class ResponseSurface:
             self._last = (post, part, answer)
         return post
 
-    async def _instead(self, key: str, part: Part) -> str:
+    async def _instead(self, key: str, part: AnswerPart) -> str:
         """In the channel, where others may read it: never for what was private."""
         if self._token.private and self._to.address.shared:
             raise Undeliverable(reason="the command's token is over")
@@ -463,7 +463,7 @@ class ClickSurface:
     async def end_activity(self) -> None:
         await self._channel.end_activity()
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         if part.answer is not None and not part.answer.aloud:
             await self._take(part.text, part.answer)
             return self._card
@@ -481,7 +481,7 @@ class ClickSurface:
         if part and (answer.private or answer.status == "failed" or not answer.cards):
             await self._whisper(part)
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         if post != self._card:
             await self._channel.edit(post, part)
         elif part.answer is not None and not part.answer.aloud:

@@ -41,7 +41,7 @@ from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, sock
 from adapters.slack.surface import SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
-from core.chat.files import Downloads
+from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
@@ -91,7 +91,7 @@ class SlackAdapter:
         api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
         directory = Directory(api, ports.directory, peers=ports.peers)
         workspace = self._workspace = Workspace(api, directory, links or Links())
-        self._downloads = Downloads(
+        self._downloads = FileDownloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
         direct_threads = DirectThreads(workspace, ports.journal)

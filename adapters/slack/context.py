@@ -106,15 +106,18 @@ class Context:
             return Pointed()
         channel, thread = where.channel, source.thread or meant
         try:
-            async with asyncio.timeout(participants.PATIENCE):
+            async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 api = self._workspace.api
                 posts = [
-                    post async for post in history(api, channel, thread, "0", participants.PATIENCE)
+                    post
+                    async for post in history(
+                        api, channel, thread, "0", participants.CONTEXT_SECONDS
+                    )
                 ]
         except PlatformBusy:
             return Pointed(meant=meant, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
-            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.UNREAD)
+            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.THREAD_UNREAD)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if not reply:
             return Pointed(before, meant)
@@ -155,14 +158,14 @@ class Context:
         if found.failure and not found.meant:
             quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
         notes = [say(sentence, nearest(locale)) for sentence in missing]
-        if len(files) > participants.FILES:
-            notes.append(say(_MORE_FILES, nearest(locale), count=participants.FILES))
+        if len(files) > participants.MAX_CONTEXT_FILES:
+            notes.append(say(_MORE_FILES, nearest(locale), count=participants.MAX_CONTEXT_FILES))
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
             context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
-            attachments=_joined(message.attachments, files[-participants.FILES:]),
+            attachments=_joined(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
         )  # fmt: skip
         return told, notes
 
@@ -175,7 +178,7 @@ class Context:
             post
             for post in self._since(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in found.heard
-        ][-participants.QUOTES :]
+        ][-participants.MAX_EARLIER_MESSAGES :]
         if found.meant:
             unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
         files = [file for post in unheard for file in files_of(post)]
@@ -192,7 +195,9 @@ class Context:
         said += [f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded(post)]
         said += [f"[file: {file.name}]" for file in files_of(post)]
         words = readable("\n".join(filter(None, said)), names, self._workspace.user)
-        return Quote(name, words[: ROOT if meant else participants.QUOTED], replied=meant)
+        return Quote(
+            name, words[: ROOT if meant else participants.EARLIER_MESSAGE_CHARACTERS], replied=meant
+        )
 
 
 async def _nothing() -> Pointed:

@@ -32,8 +32,8 @@ from adapters.slack.events import (
 from adapters.slack.render import mentioned, readable
 from adapters.slack.threads import NOTICE, DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
-from core.chat.files import Downloads
-from core.chat.participants import Ways, as_everywhere
+from core.chat.files import FileDownloads
+from core.chat.participants import FindChannelSettings, find_no_settings
 from core.chat.presence import mark_while_unknown
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo
@@ -56,7 +56,7 @@ class Options:
     """What the operator chose. `way`: how a channel has it; `bots`: ids of other bots (B…) that may
     talk with us; `everything`: the places in which all is for us, as ponte.toml names them."""
 
-    way: Ways = as_everywhere
+    way: FindChannelSettings = find_no_settings
     bots: frozenset[str] = frozenset()
     everything: Callable[[], Sequence[str]] = tuple
 
@@ -69,7 +69,7 @@ class Options:
 class Intake:
     def __init__(
         self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
-        direct_threads: DirectThreads, downloads: Downloads, options: Options, removed: Removed,
+        direct_threads: DirectThreads, downloads: FileDownloads, options: Options, removed: Removed,
         policy: Policy,
     ) -> None:  # fmt: skip
         self._workspace = workspace

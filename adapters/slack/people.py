@@ -136,7 +136,7 @@ class Directory:
 
     def known(self, user: str) -> Member:
         """Return what is known of a person without asking."""
-        return self._members.known(user) or Member(user)
+        return self._members.cached_member(user) or Member(user)
 
     def is_known(self, user: str) -> bool:
         """Return whether what is in memory of a person is enough to talk with them."""
@@ -244,7 +244,7 @@ class Directory:
         if user.get("deleted"):
             await self._members.remove([id])
             return
-        member, known = self._member(user), self._members.known(id)
+        member, known = self._member(user), self._members.cached_member(id)
         if known is None and self.team not in member.belongs_to:
             return  # a stranger who never wrote to us
         if known is not None and "locale" not in user:
@@ -332,7 +332,7 @@ class Directory:
 
     async def _list_everybody(self) -> None:
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
-        told = self._members.told
+        told = self._members.resolved_count
         while True:
             try:
                 page = await self._api.call(
@@ -355,7 +355,7 @@ class Directory:
             if not cursor:
                 break
         self.is_complete = True
-        useful = self._members.told > told or not self._members.waiting
+        useful = self._members.resolved_count > told or not self._members.waiting
         pause = LIST_AGAIN_SECONDS if useful else 2 * self._list_pause
         pause = min(max(pause, LIST_AGAIN_SECONDS), LIST_AGAIN_LONGEST_SECONDS)
         self._list_pause = max(pause, LIST_PAGE_SECONDS * (pages - 1))

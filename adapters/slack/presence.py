@@ -13,7 +13,7 @@ from adapters.slack.client import (
 )
 from adapters.slack.events import Source
 from adapters.slack.workspace import Workspace
-from core.chat.presence import SOON
+from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
 from core.runtime.retry import after_each, retry
@@ -70,7 +70,7 @@ class Presence:
             self._workspace.tasks.start(self._workspace.unmark(self._place))
         self._workspace.marks.clear(self._to.turn)
         if self._shows and not self._ended:
-            self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
 
     async def show(self, doing: str) -> None:
         """Say what is being done, where there is a line for it; else when there is."""

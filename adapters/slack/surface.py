@@ -39,7 +39,7 @@ from adapters.slack.render import (
     size,
 )
 from adapters.slack.workspace import Workspace
-from core.chat.platform import Part
+from core.chat.platform import AnswerPart
 from core.chat.reply import FILES_NUMBER
 from core.domain import errors
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
@@ -112,7 +112,7 @@ class SlackSurface:
         await self._presence.end()
         await self._presence.tidy()
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         self._presence.hush()
         await self._close_stream()
         try:
@@ -125,7 +125,7 @@ class SlackSurface:
             await self._presence.end()
         return id
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         if not post.startswith(self._channel + ":"):
             return
         released = False
@@ -165,7 +165,7 @@ class SlackSurface:
         except SlackRefused as refused:
             raise _undelivered(refused) from refused
 
-    async def _new(self, key: str, part: Part) -> str:
+    async def _new(self, key: str, part: AnswerPart) -> str:
         answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._whisper(part, answer)
@@ -186,7 +186,7 @@ class SlackSurface:
         self._shown[id] = body["blocks"]
         return id
 
-    def _content(self, part: Part) -> Json:
+    def _content(self, part: AnswerPart) -> Json:
         """Return the blocks and the text of a post. A growing one has a Stop button, unless Slack
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
@@ -227,7 +227,7 @@ class SlackSurface:
             return True
         return False
 
-    async def _streamed(self, post: str, part: Part) -> bool:
+    async def _streamed(self, post: str, part: AnswerPart) -> bool:
         """Bring it out through the open stream; False where an edit must."""
         stream = self._stream
         if stream is None or _ts(post) != stream.ts:
@@ -272,7 +272,7 @@ class SlackSurface:
             self._stopped = True
             await self._workspace.stopped(self._to, ts)
 
-    async def _update(self, post: str, part: Part) -> None:
+    async def _update(self, post: str, part: AnswerPart) -> None:
         body = self._content(part)
         if self._shown.get(post) == body["blocks"]:
             return
@@ -290,7 +290,7 @@ class SlackSurface:
             await self._edited(post, body, part)
         self._shown[post] = body["blocks"]
 
-    async def _edited(self, post: str, body: Json, part: Part) -> None:
+    async def _edited(self, post: str, body: Json, part: AnswerPart) -> None:
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
         answer = part.answer
@@ -302,7 +302,7 @@ class SlackSurface:
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
 
-    async def _whisper(self, part: Part, answer: Answer) -> str:
+    async def _whisper(self, part: AnswerPart, answer: Answer) -> str:
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part)
         shown = await self._posts.whisper(
@@ -316,7 +316,7 @@ class SlackSurface:
         done = [await card_in_place(self._api, *place, c, self._locale) for c in answer.cards]
         return any(done)
 
-    async def _through_hook(self, refused: SlackRefused, part: Part) -> str:
+    async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:
         """Where the bot is no member, a command's own address still takes a final answer."""
         to, answer = self._to, part.answer
         alive = to.token and time.time() < to.token_expires

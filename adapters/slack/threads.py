@@ -139,7 +139,7 @@ class ThreadParticipants:
         """A second person in a thread that one had to themselves: say so, once."""
         alone = len(there.people) == 1
         there.join(user)
-        if alone and there.to_be_told():
+        if alone and there.note_notice_due():
             self._join(channel, thread, user)
 
     def _seen(self, posts: Sequence[Json]) -> Participants:

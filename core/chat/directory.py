@@ -104,7 +104,7 @@ class MemberDirectory:
         """Of whom an answer is under way."""
         self._asking: asyncio.Task[object] | None = None
         self._reading: asyncio.Task[object] | None = None
-        self.told = 0
+        self.resolved_count = 0
         """How many were waited for, and then told of."""
         self._tasks = Tasks("directory")
 
@@ -130,7 +130,7 @@ class MemberDirectory:
         """How many people are waited for."""
         return len(self._waits)
 
-    def known(self, id: str, scope: str = "") -> Member | None:
+    def cached_member(self, id: str, scope: str = "") -> Member | None:
         """Return what is in memory, however old."""
         known = self._known.get((scope, id))
         return known.member if known else None
@@ -247,7 +247,7 @@ class MemberDirectory:
         self._known[place] = known
         self._wanted.pop(place, None)
         if wait := self._waits.pop(place, None):
-            self.told += 1
+            self.resolved_count += 1
             wait.told.set()
 
     async def _read(self, places: Iterable[MemberPlace]) -> None:

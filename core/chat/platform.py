@@ -88,7 +88,7 @@ class ChatPlatform(Platform, Messenger, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AnswerPart:
     """The text of one post of an answer; parts count from 1.
 
     `answer`: the finished answer, on its last part only. `is_growing`: more text may follow in this
@@ -132,10 +132,10 @@ class Surface(Protocol):
     async def end_activity(self) -> None:
         """Take these signs away: this process does nothing more for the turn."""
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         """Make a post and return its id."""
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         """Change a post; its files stay. Also called when only the cards have changed."""
 
     async def delete(self, post: str) -> None:

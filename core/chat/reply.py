@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from core.chat.platform import Part, Surface
+from core.chat.platform import AnswerPart, Surface
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, Post, Progress
 from core.observability import metrics
@@ -106,7 +106,7 @@ class GrowingReply:
         post = (await self._load()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
-        part = Part(number, answer.parts[-1], answer=answer, is_final=True)
+        part = AnswerPart(number, answer.parts[-1], answer=answer, is_final=True)
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
@@ -126,7 +126,9 @@ class GrowingReply:
             if number in self._shown and (id := known.get(number)):
                 ends = answer if number == last else None
                 with suppress(PostRemoved):
-                    await self._surface.edit(id, Part(number, text_of_part, ends, is_final=True))
+                    await self._surface.edit(
+                        id, AnswerPart(number, text_of_part, ends, is_final=True)
+                    )
 
     async def rest(self) -> None:
         await self._show_no_more()
@@ -169,7 +171,7 @@ class GrowingReply:
             raise PlatformBusy(seconds)
         parts = await text.aside(split, progress.text)
         for number, part in enumerate(parts, 1):
-            await self._put(Part(number, part, is_growing=number == len(parts)))
+            await self._put(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 
     async def _may_edit(self) -> bool:
@@ -183,14 +185,16 @@ class GrowingReply:
     async def _finish(self, answer: Answer) -> None:
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
-            await self._put(Part(number, part, answer if number == last else None, is_final=True))
+            await self._put(
+                AnswerPart(number, part, answer if number == last else None, is_final=True)
+            )
         for post in list((await self._load()).values()):
             if post.number > last and post.state != "removed":
                 await self._drop(post)
         if answer.files:
             await self._upload(answer)
 
-    async def _put(self, part: Part) -> None:
+    async def _put(self, part: AnswerPart) -> None:
         """Post the part, or edit its post. Nothing is sent if a growing part has not changed."""
         number = part.number
         post = (await self._load()).get(number)

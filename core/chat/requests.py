@@ -27,11 +27,11 @@ from core.text.i18n import nearest, say
 from core.text.markdown import markless
 
 log = structlog.get_logger("requests")
-MOST_PEOPLE = 20
+MAX_COPIES = 20
 """Copies of one card."""
-PATIENCE = 30.0
+OUTGOING_POST_SECONDS = 30.0
 """Seconds that one post may take before the others go on; it is tried again."""
-TRIES = 20
+MAX_COPY_REDRAWS = 20
 """How often a copy is drawn that cannot be."""
 _FOREVER = float("inf")
 _COPY = (
@@ -117,7 +117,9 @@ class Requests:
         if after := self._changes.approval.rules().remind_after:
             before = self._changes.clock() - after
             left += await self._each(self._remind, await self._outbox.untold("reminded", before))
-        left += await self._each(self._expired, await self._outbox.untold("expired", _FOREVER))
+        left += await self._each(
+            self._announce_expiry, await self._outbox.untold("expired", _FOREVER)
+        )
         left += await self._each(self._post, await self._outbox.unposted())
         left += await self._each(self._redraw, await self._outbox.outdated())
         return left
@@ -157,9 +159,9 @@ class Requests:
                 here = platform == proposal.address.platform
                 if not here or not await messenger.reads(person, proposal.address):
                     found[person.key] = person
-        if len(found) > MOST_PEOPLE:
+        if len(found) > MAX_COPIES:
             log.warning("not all approvers are asked", change=change.id, people=len(found))
-        return list(found.values())[:MOST_PEOPLE]
+        return list(found.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
         change = await self._changes.ledger.get(id)
@@ -172,7 +174,7 @@ class Requests:
             id, "reminded", [Outgoing(id, "reminder", person) for person in people]
         )
 
-    async def _expired(self, id: str) -> None:
+    async def _announce_expiry(self, id: str) -> None:
         """A surface that is no messenger shows it on the card alone."""
         change = await self._changes.ledger.get(id)
         platform = change.proposal.address.platform
@@ -195,10 +197,10 @@ class Requests:
                 await posts.removed(1)
                 return
             try:
-                if not await self._aimed(posts, change):
+                if not await self._find_destination(posts, change):
                     return
             except Undeliverable as refused:
-                await self._refused(posts, refused)
+                await self._note_refusal(posts, refused)
                 return
             to = posts.outgoing.to
             if to is None:
@@ -213,20 +215,20 @@ class Requests:
             shown = (card,)
         self._begun[one.name] = posts, reply
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
         except Undeliverable as refused:
-            await self._refused(posts, refused)
+            await self._note_refusal(posts, refused)
         except PostRemoved:
             log.info("removed by its reader", change=one.change, kind=one.kind)
         del self._begun[one.name]
 
-    async def _refused(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
+    async def _note_refusal(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
         one = posts.outgoing
         log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
         await posts.put(state="refused", text="")
 
-    async def _aimed(self, posts: OutgoingPosts, change: Change) -> bool:
+    async def _find_destination(self, posts: OutgoingPosts, change: Change) -> bool:
         """Whether it is known where it is posted, and in which words; kept before it is."""
         one = posts.outgoing
         if one.to is not None:
@@ -286,13 +288,13 @@ class Requests:
         reply = self._replies[one.person.platform](one.to, posts)
         name = (one.name, change.version)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
         except Undeliverable as refused:
             log.info("nothing to draw on", change=one.change, why=str(refused))
         except Exception as error:
             self._tries[name] += 1
-            if self._tries[name] < TRIES:
+            if self._tries[name] < MAX_COPY_REDRAWS:
                 raise
             log.warning("copy not drawn", change=one.change, why=repr(error))
         self._tries.pop(name, None)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from core.chat import reply
-from core.chat.platform import Part
+from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
@@ -178,9 +178,9 @@ async def test_a_platform_that_stays_busy_is_given_up(
 async def test_a_busy_platform_is_not_pressed_with_progress(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Part] = []
+    asked: list[AnswerPart] = []
 
-    async def busy(key: str, part: Part) -> str:
+    async def busy(key: str, part: AnswerPart) -> str:
         asked.append(part)
         raise PlatformBusy(3600)
 
@@ -262,7 +262,7 @@ async def test_an_old_generation_posts_nothing_new(embedded: Embedded) -> None:
     recorder, turn = Recorder(), await begun(embedded)
     surface = RecordingSurface(recorder, turn.message.reply_to)
     await embedded.journal.posting(turn, 1, "k1")
-    await embedded.journal.posted(turn, 1, await surface.post("k1", Part(1, "my secr")))
+    await embedded.journal.posted(turn, 1, await surface.post("k1", AnswerPart(1, "my secr")))
     turn = await again(embedded, turn.seq)
     await embedded.journal.forget("web:C1")
     reply = GrowingReply(surface, TurnPosts(embedded.journal, turn), turn.id)
@@ -313,7 +313,7 @@ async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
     surface = RecordingSurface(recorder, turn.message.reply_to)
     for number, part in enumerate(("one", "two"), 1):
         await posts.posting(number, f"{turn.id}:{number}")
-        await surface.post(f"{turn.id}:{number}", Part(number, part))
+        await surface.post(f"{turn.id}:{number}", AnswerPart(number, part))
     await posts.posted(1, "p1")
     await sqlite.close()
     async with serve(recorder) as url:

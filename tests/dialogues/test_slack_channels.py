@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.intake import ALONE, Options
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedChannelSettings
 from core.text.i18n import say
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
@@ -65,7 +65,9 @@ async def test_after_a_restart_it_still_knows_who_is_there(tmp_path: Path) -> No
 
 
 async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
-    options = Options(lambda address: OwnWay(strict_mention=address.channel.startswith("C")))
+    options = Options(
+        lambda address: FixedChannelSettings(strict_mention=address.channel.startswith("C"))
+    )
     async with workplace(tmp_path, Setting(options=options)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await w.slack.wait_for_answer(said)

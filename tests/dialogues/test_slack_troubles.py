@@ -224,7 +224,7 @@ async def ended(w: Workplace, said: Post) -> None:
 async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     tmp_path: Path, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
     thinking = asyncio.Semaphore(0)
 
     async def think(_: Ask) -> None:

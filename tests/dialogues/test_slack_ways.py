@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.intake import Options
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedChannelSettings
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import Ask
@@ -19,20 +19,20 @@ from tests.fakes.posts import KeptPosts
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
-EVERYTHING = OwnWay(answer_everything=True)
-FLAT = OwnWay(threads=False)
-BOTH = OwnWay(answer_everything=True, threads=False)
+EVERYTHING = FixedChannelSettings(answer_everything=True)
+FLAT = FixedChannelSettings(threads=False)
+BOTH = FixedChannelSettings(answer_everything=True, threads=False)
 
 
 @dataclass
 class Ways:
     """Those of #general, which a test may change while the bot runs, and of nowhere else."""
 
-    now: OwnWay
+    now: FixedChannelSettings
     places: set[str] = field(default_factory=set)
 
-    def __call__(self, address: Address) -> OwnWay:
-        return self.now if address.channel in self.places else OwnWay()
+    def __call__(self, address: Address) -> FixedChannelSettings:
+        return self.now if address.channel in self.places else FixedChannelSettings()
 
     def of(self, w: Workplace) -> None:
         self.places.add(w.general.id)
@@ -147,7 +147,7 @@ async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
 
 
 async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
-    ways = Ways(OwnWay())
+    ways = Ways(FixedChannelSettings())
     async with workplace(tmp_path, Setting(options=ways.options)) as w:
         ways.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
@@ -157,7 +157,7 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         w.slack.say(w.bob, w.general, "indeed", thread=said)
         await w.slack.wait_for_answer(said, 2)
-        ways.now = OwnWay()
+        ways.now = FixedChannelSettings()
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()

@@ -18,9 +18,9 @@ PAUSES = {
     "adapters.discord.surface.ChannelSurface.interval": 0.1,
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
-    "adapters.discord.presence.SOON": 0.02,
+    "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
     "core.chat.reply.POST_BACKOFF": Backoff(0.01, longest=60.0),
-    "core.chat.presence.SOON": 0.02,
+    "core.chat.presence.SIGN_AFTER_SECONDS": 0.02,
 }
 DEADLINES = {
     "adapters.discord.commands.AUTOCOMPLETE_SECONDS": 60.0,

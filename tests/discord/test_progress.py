@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from adapters.discord import presence, surface
-from core.chat.presence import SOON
+from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.records import Ask
 from tests.discord.house import House
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -34,8 +34,8 @@ class Gate:
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
     discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 0.3 < SOON < 0.8, "seconds; a quicker answer needs no sign"
-    monkeypatch.setattr(presence, "SOON", 3.0)
+    assert 0.3 < SIGN_AFTER_SECONDS < 0.8, "seconds; a quicker answer needs no sign"
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 3.0)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
@@ -66,7 +66,7 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     LoopClock().skip(3.0)
     await ana.wait_for_text("You said: hello")
     typed = len(ana.dm.typing)
-    monkeypatch.setattr(presence, "SOON", 60.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await ana.say("next")
     await ana.wait_for_text("You said: next")
     assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
@@ -91,7 +91,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 async def test_an_answer_that_comes_at_once_needs_no_sign(
     discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SOON", 60.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await house.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
@@ -141,7 +141,7 @@ async def test_what_is_private_shows_no_typing_to_others(
 async def test_a_turn_that_is_put_back_types_no_more(
     discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SOON", 0.01)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.02)
     gate = Gate(house)
     await house.open()

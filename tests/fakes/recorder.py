@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.chat.platform import Part
+from core.chat.platform import AnswerPart
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
 from core.text.text import split
@@ -174,11 +174,11 @@ class RecordingSurface:
     async def end_activity(self) -> None:
         self.doing.clear()
 
-    async def post(self, key: str, part: Part) -> str:
+    async def post(self, key: str, part: AnswerPart) -> str:
         text = render_post(part.text, part.answer)
         return await self._platform.post(self._to.address.channel, self._to.source, key, text)
 
-    async def edit(self, post: str, part: Part) -> None:
+    async def edit(self, post: str, part: AnswerPart) -> None:
         await self._platform.edit(post, render_post(part.text, part.answer))
 
     async def delete(self, post: str) -> None:

@@ -35,7 +35,7 @@ LAZY = {
     "adapters/slack/render.py": {"_MAY"},
     "adapters/slack/setup.py": {"SCOPES", "_DESCRIPTION"},
     "core/changes/cards.py": {"_FAULTS"},
-    "core/chat/cards.py": {"STATES"},
+    "core/chat/cards.py": {"CARD_STATES"},
     "core/store/files.py": {"why"},
     "core/store/snapshot.py": {"REMAINS"},
     "core/text/text.py": {"CUT_HERE"},

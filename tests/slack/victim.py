@@ -21,7 +21,7 @@ from adapters.slack.intake import Options
 from adapters.slack.surface import SlackSurface
 from bot.engine import Engine
 from bot.home import Home
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedChannelSettings
 from core.domain.messages import Address, Item
 from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import make_choices
@@ -62,8 +62,8 @@ class Storyteller:
         return None
 
 
-def flat(address: Address) -> OwnWay:
-    return OwnWay(answer_everything=True, threads=False)
+def flat(address: Address) -> FixedChannelSettings:
+    return FixedChannelSettings(answer_everything=True, threads=False)
 
 
 async def main(home: Path, api_url: str, *more: str) -> None:
