@@ -36,7 +36,7 @@ from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
-from core.chat.participants import FindChannelSettings, find_no_settings
+from core.chat.participants import FindAddressingSettings, find_no_settings
 from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
@@ -71,7 +71,7 @@ class DiscordAdapter:
         gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
-        ways: FindChannelSettings = find_no_settings,
+        ways: FindAddressingSettings = find_no_settings,
         everything: Callable[[], Sequence[str]] = tuple,
     ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)

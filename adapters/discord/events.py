@@ -17,7 +17,7 @@ from discord import MessageType
 from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
-from core.chat.participants import ChannelSettings, FindChannelSettings, find_no_settings
+from core.chat.participants import AddressingSettings, FindAddressingSettings, find_no_settings
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.text import text
 
@@ -36,7 +36,10 @@ class Locations:
     """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
 
     def __init__(
-        self, state: DiscordState, locale: str = "en", ways: FindChannelSettings = find_no_settings
+        self,
+        state: DiscordState,
+        locale: str = "en",
+        ways: FindAddressingSettings = find_no_settings,
     ) -> None:
         self._state = state
         self._locale = locale
@@ -68,7 +71,7 @@ class Locations:
         alone = bool(interaction.context.dm_channel)
         return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
 
-    def settings_of(self, location: Location) -> ChannelSettings:
+    def settings_of(self, location: Location) -> AddressingSettings:
         """Of the channel; a thread has its channel's."""
         return self._ways(location.address())
 
@@ -146,7 +149,7 @@ def names_others(message: discord.Message, me: int) -> bool:
     return bool(written or people or {r.id for r in message.role_mentions} - own_roles(message, me))
 
 
-def is_ours(message: discord.Message, me: int, way: ChannelSettings) -> bool:
+def is_ours(message: discord.Message, me: int, way: AddressingSettings) -> bool:
     """Whether it is for us whoever takes part there."""
     return mentions_us(message, me) or (
         bool(way.answer_everything) and not names_others(message, me)

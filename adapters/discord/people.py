@@ -17,7 +17,13 @@ from adapters.discord.client import (
     attempt,
     code_of,
 )
-from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
+from core.chat.directory import (
+    ASK_AGAIN_SECONDS,
+    EVENT_WRITE_SECONDS,
+    MemberDirectory,
+    NoMember,
+    NoRows,
+)
 from core.domain.errors import PonteError, Undeliverable
 from core.domain.messages import Address, Person
 from core.domain.records import Member, MemberPlace
@@ -31,8 +37,6 @@ MAX_SERVERS = 10
 """Servers that are asked for a person's roles."""
 MAX_LOOKUPS_AT_ONCE = 10
 """Members who are asked for at once."""
-EVENT_WRITE_SECONDS = 3600.0
-"""Roles that an event carries and that did not change are written again after so long."""
 
 
 async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:

@@ -12,7 +12,7 @@ import structlog
 
 from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
 from adapters.discord.state import DiscordState, Location
-from core.chat.participants import FindChannelSettings, find_no_settings
+from core.chat.participants import FindAddressingSettings, find_no_settings
 from core.domain.errors import PlatformBusy, Undeliverable
 from core.domain.messages import ReplyTo
 
@@ -34,7 +34,7 @@ class DiscordThreads:
         client: Callable[[], Awaitable[discord.Client]],
         state: DiscordState,
         enabled: bool,
-        ways: FindChannelSettings = find_no_settings,
+        ways: FindAddressingSettings = find_no_settings,
     ) -> None:
         """`enabled`: where a channel has no way of its own."""
         self._client = client

@@ -68,7 +68,7 @@ BotId = Annotated[str, matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class SlackSection:
     """Of Slack alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -76,7 +76,7 @@ class Section:
     """ids of other bots that may talk with Ponte"""
 
 
-RIGHTS = {
+RIGHTS_SENTENCES = {
     "everybody": (
         "slack: members may chat, read tables, run code and quick commands; change data too, "
         "because PONTE_ALLOW names everybody (*)",
@@ -100,7 +100,7 @@ class Slack(ChatIntegration[SlackSettings]):
     name = "slack"
     settings = SlackSettings
     sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
-    section = Section
+    section = SlackSection
     ids = "[A-Za-z0-9]+"
     # Workspaces, organisations, channels, private channels, direct messages: people begin with U or
     # W, user groups with S.
@@ -137,7 +137,7 @@ class Slack(ChatIntegration[SlackSettings]):
             ports,
             api_url=own.slack_api_url,
             proxies=deps.shared.proxies,
-            options=slack.Options(
+            options=slack.SlackOptions(
                 way=config.channel,
                 bots=frozenset(config.section("slack").bots),
                 everything=lambda: answering_everything(config, "slack"),
@@ -165,7 +165,9 @@ class Slack(ChatIntegration[SlackSettings]):
             return
         people = named(shared.ponte_allow, "slack")
         everybody = EVERYBODY in shared.ponte_allow
-        members, visitors = RIGHTS["everybody" if everybody else "named" if people else "nobody"]
+        members, visitors = RIGHTS_SENTENCES[
+            "everybody" if everybody else "named" if people else "nobody"
+        ]
         yield Finding("rights", say(members, people=people))
         yield Finding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not turns_chosen(shared):

@@ -13,9 +13,9 @@ from adapters.slack.client import (
     SlackRefused,
     history,
 )
-from adapters.slack.events import Source, event_key, files_of, forwarded, words_of
-from adapters.slack.intake import Options
-from adapters.slack.render import Json, mentioned, readable
+from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
+from adapters.slack.intake import SlackOptions
+from adapters.slack.render import Json, mentioned_ids, readable
 from adapters.slack.threads import ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat import participants
@@ -26,7 +26,7 @@ from core.ports.conversations import Journal
 from core.runtime.tasks import together
 from core.text.i18n import nearest, say
 
-ROOT = 4000
+ROOT_CHARACTERS = 4000
 """Characters of the message that is meant."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
 _LIMITED = (
@@ -44,7 +44,7 @@ _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
+class ReadMessages:
     """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them,
     `heard` are those that the conversation has already."""
 
@@ -55,12 +55,12 @@ class Pointed:
     """The English sentence for what could not be read, "" where all could."""
 
 
-class Context:
+class SlackContext:
     """What is known around a message, looked up when its turn starts, all at once.
 
     Names, languages and zones are courtesies, hardly waited for. What a person points at (the
     thread's earlier messages, one that a shortcut was used on, their files) is waited for up to
-    `participants.PATIENCE`, and what could not be had is told in the answer.
+    `participants.SLACK_PLACE_SECONDS`, and what could not be had is told in the answer.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Context:
         workspace: Workspace,
         taking_part: ThreadParticipants,
         journal: Journal,
-        options: Options,
+        options: SlackOptions,
     ) -> None:
         self._workspace = workspace
         self._participants = taking_part
@@ -80,30 +80,30 @@ class Context:
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self._workspace.identify()
         found, _ = await together(
-            self._pointed_at(message) if pointed else _nothing(),
+            self._read_pointed_at(message) if pointed else _nothing(),
             self._workspace.directory.profiles(self._people(message)),
         )
         # Who wrote what was read is known only now; who takes part mostly was known before.
         written = {str(post.get("user") or "") for post in found.posts}
-        texts = [words_of(post) for post in found.posts]
-        ids = self._people(message) | written | {id for text in texts for id in mentioned(text)}
+        texts = [text_of(post) for post in found.posts]
+        ids = self._people(message) | written | {id for text in texts for id in mentioned_ids(text)}
         people = await self._workspace.directory.profiles(ids - {"", self._workspace.user})
-        return self._told(message, found, people)
+        return self._apply(message, found, people)
 
     def _people(self, message: Message) -> set[str]:
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
-    async def _pointed_at(self, message: Message) -> Pointed:
+    async def _read_pointed_at(self, message: Message) -> ReadMessages:
         """The thread up to the message, where others may have said something there."""
         where, source = message.address, Source.read(message.reply_to.source)
         meant = next((quote.reference for quote in message.context if quote.reference), "")
         said = where.shared and source.kind == "message"
         reply = said and source.thread not in ("", source.ts)
         if not meant and not reply:
-            return Pointed()
-        if not meant and self._participants.alone(where.conversation, message.author.id):
-            return Pointed()
+            return ReadMessages()
+        if not meant and self._participants.is_alone(where.conversation, message.author.id):
+            return ReadMessages()
         channel, thread = where.channel, source.thread or meant
         try:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
@@ -115,18 +115,20 @@ class Context:
                     )
                 ]
         except PlatformBusy:
-            return Pointed(meant=meant, failure=_LIMITED)
+            return ReadMessages(meant=meant, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
-            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.THREAD_UNREAD)
+            return ReadMessages(
+                meant=meant, failure=_ONLY_TEXT if meant else participants.THREAD_UNREAD
+            )
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if not reply:
-            return Pointed(before, meant)
+            return ReadMessages(before, meant)
         everything = bool(self._options.way(where).answer_everything)
         self._participants.learn(where, message.author.id, before, everything)
-        heard = await self._heard(where, before) if everything else frozenset[str]()
-        return Pointed(before, meant, heard)
+        heard = await self._find_in_conversation(where, before) if everything else frozenset[str]()
+        return ReadMessages(before, meant, heard)
 
-    async def _heard(self, where: Address, posts: Sequence[Json]) -> frozenset[str]:
+    async def _find_in_conversation(self, where: Address, posts: Sequence[Json]) -> frozenset[str]:
         """Of what was said since our last word: what was said to us, though it does not say so."""
         heard: set[str] = set()
         for post in self._since(posts, where.shared):
@@ -143,8 +145,8 @@ class Context:
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
         return posts[ours[-1] + 1 :] if ours else posts
 
-    def _told(
-        self, message: Message, found: Pointed, people: Mapping[str, Member]
+    def _apply(
+        self, message: Message, found: ReadMessages, people: Mapping[str, Member]
     ) -> tuple[Message, Sequence[str]]:
         author = people.get(message.author.id) or Member(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
@@ -165,12 +167,12 @@ class Context:
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
             context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
-            attachments=_joined(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
+            attachments=_merge_files(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
         )  # fmt: skip
         return told, notes
 
     def _quotes(
-        self, found: Pointed, names: Mapping[str, str], shared: bool
+        self, found: ReadMessages, names: Mapping[str, str], shared: bool
     ) -> tuple[list[Quote], list[Attachment]]:
         """What others said since our last answer and was not said to us, and their files."""
         posts, bot = found.posts, self._workspace.user
@@ -183,7 +185,7 @@ class Context:
             unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
         files = [file for post in unheard for file in files_of(post)]
         for post in unheard:
-            files += [file for _, _, one in forwarded(post) for file in files_of(one)]
+            files += [file for _, _, one in forwarded_messages(post) for file in files_of(one)]
         root = found.meant or str(posts[0]["ts"] if posts else "")
         return [self._quote(post, names, str(post["ts"]) == root) for post in unheard], files
 
@@ -191,20 +193,24 @@ class Context:
         """`meant`: the thread's root is what a reply in it replies to."""
         who = str(post.get("user") or "")
         name = names.get(who) or str(post.get("username") or who or "?")
-        said = [words_of(post)]
-        said += [f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded(post)]
+        said = [text_of(post)]
+        said += [
+            f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded_messages(post)
+        ]
         said += [f"[file: {file.name}]" for file in files_of(post)]
         words = readable("\n".join(filter(None, said)), names, self._workspace.user)
         return Quote(
-            name, words[: ROOT if meant else participants.EARLIER_MESSAGE_CHARACTERS], replied=meant
+            name,
+            words[: ROOT_CHARACTERS if meant else participants.EARLIER_MESSAGE_CHARACTERS],
+            replied=meant,
         )
 
 
-async def _nothing() -> Pointed:
-    return Pointed()
+async def _nothing() -> ReadMessages:
+    return ReadMessages()
 
 
-def _joined(own: Sequence[Attachment], others: Sequence[Attachment]) -> tuple[Attachment, ...]:
+def _merge_files(own: Sequence[Attachment], others: Sequence[Attachment]) -> tuple[Attachment, ...]:
     """Each file once, by its id."""
     had = {attachment.reference.partition(" ")[0] for attachment in own}
     return (*own, *(one for one in others if one.reference.partition(" ")[0] not in had))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, Self
 
-from adapters.slack.render import mentioned
+from adapters.slack.render import mentioned_ids
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
@@ -89,25 +89,25 @@ class ParsedMessage:
         return event_key(self.team, self.channel, self.ts)
 
     def mentions(self, bot: str) -> bool:
-        return bot in mentioned(self.text)
+        return bot in mentioned_ids(self.text)
 
     @property
     def names_somebody(self) -> bool:
         """Whether it mentions a person or a user group."""
-        return bool(mentioned(self.text)) or _GROUP in self.text
+        return bool(mentioned_ids(self.text)) or _GROUP in self.text
 
 
-def words_of(message: Payload) -> str:
+def text_of(message: Payload) -> str:
     """What it says, in Slack's own mrkdwn (`render.readable`), without what is only a preview of a
     link.
 
     Other apps' messages mostly have an empty or a short `text`; what they say stands in `blocks`
     and `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
     """
-    return "\n".join(filter(None, [own_words(message), *unfurled(message)]))[:_LONGEST]
+    return "\n".join(filter(None, [author_text(message), *attached_texts(message)]))[:_LONGEST]
 
 
-def own_words(message: Payload) -> str:
+def author_text(message: Payload) -> str:
     """The same without what hangs on it: what its author wrote."""
     text = str(message.get("text") or "").strip()
     shown = "\n".join(_lines(message.get("blocks"))).strip()
@@ -116,17 +116,17 @@ def own_words(message: Payload) -> str:
     return text[:_LONGEST]
 
 
-def unfurled(message: Payload) -> Sequence[str]:
+def attached_texts(message: Payload) -> Sequence[str]:
     """What apps hang on a message, without forwarded messages and previews of links."""
-    hung = _listed(message.get("attachments"))
-    return [_attached(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
+    hung = _mappings_in(message.get("attachments"))
+    return [_attachment_text(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
 
 
-def forwarded(message: Payload) -> Sequence[tuple[str, str, Payload]]:
+def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
     """The messages that it shares: (who said it, what, the attachment)."""
     return [
-        (str(one.get("author_id") or one.get("author_name") or "?"), _attached(one), one)
-        for one in _listed(message.get("attachments"))
+        (str(one.get("author_id") or one.get("author_name") or "?"), _attachment_text(one), one)
+        for one in _mappings_in(message.get("attachments"))
         if is_forwarded(one)
     ]  # fmt: skip
 
@@ -145,7 +145,7 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
             size=int(file.get("size") or 0),
             reference=f"{file['id']} {private_url(file)}".strip(),
         )
-        for file in _listed(message.get("files"))
+        for file in _mappings_in(message.get("files"))
         if file.get("id") and file.get("mode") not in NOT_A_FILE
     )  # fmt: skip
 
@@ -181,7 +181,9 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
     return home_of(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
 
 
-def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> ParsedMessage | None:
+def parse_message(
+    ours: str, body: Payload, event: Payload, bots: frozenset[str]
+) -> ParsedMessage | None:
     """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
@@ -190,17 +192,17 @@ def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Pa
         return None
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
-    shared = forwarded(event)
+    shared = forwarded_messages(event)
     there = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
     return ParsedMessage(
-        team=ours, channel=channel, ts=ts, user=user, text=own_words(event),
+        team=ours, channel=channel, ts=ts, user=user, text=author_text(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
         direct=direct, files=(*files_of(event), *there),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
         shared=(*((who, words) for who, words, _ in shared),
-                *(("Slack", words) for words in unfurled(event) if words)),
+                *(("Slack", words) for words in attached_texts(event) if words)),
         open_there=_open_there(event) if direct else "",
     )  # fmt: skip
 
@@ -246,13 +248,13 @@ def _is_preview(attachment: Payload) -> bool:
     return bool(attachment.get("from_url") or attachment.get("original_url"))
 
 
-def _attached(attachment: Payload) -> str:
+def _attachment_text(attachment: Payload) -> str:
     """docs.slack.dev/reference/messaging/payload, "Legacy fields"."""
     said = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
     said += list(_lines(attachment.get("blocks")))
     said += [
         f"{field.get('title') or ''}: {field.get('value') or ''}".strip(": ")
-        for field in _listed(attachment.get("fields"))
+        for field in _mappings_in(attachment.get("fields"))
     ]
     if not any(said):
         said = [str(attachment.get("fallback") or "")]
@@ -261,22 +263,22 @@ def _attached(attachment: Payload) -> str:
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
     """What a person reads of blocks, a line for each; buttons and pictures by their names."""
-    for block in _listed(blocks):
+    for block in _mappings_in(blocks):
         if depth > _DEEPEST:
             return
         kind = block.get("type")
         if kind in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
-            yield "".join(map(_inline, _listed(block.get("elements"))))
+            yield "".join(map(_inline, _mappings_in(block.get("elements"))))
         elif kind == "image":
             yield _text(block.get("title")) or str(block.get("alt_text") or "")
         elif kind == "table":
             for row in block.get("rows") or ():
-                yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _listed(row))
+                yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _mappings_in(row))
         elif kind == "actions":
             continue
         else:
             yield from filter(None, [_text(block.get("title")), _text(block.get("text"))])
-            yield from filter(None, map(_text, _listed(block.get("fields"))))
+            yield from filter(None, map(_text, _mappings_in(block.get("fields"))))
             yield from _lines(block.get("elements"), depth + 1)
 
 
@@ -305,7 +307,7 @@ def _text(value: Any) -> str:
     return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
 
 
-def _listed(value: Any) -> Sequence[Payload]:
+def _mappings_in(value: Any) -> Sequence[Payload]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
     return [each for each in value if isinstance(each, Mapping)]

@@ -30,7 +30,7 @@ class SlackFiles:
         self._workspace = workspace
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
-        attachment, url = await self._told(attachment)
+        attachment, url = await self._complete(attachment)
         data = await self._bytes(attachment, url)
         return None if data is None else (attachment, data)
 
@@ -50,7 +50,7 @@ class SlackFiles:
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
 
-    async def _told(self, attachment: Attachment) -> tuple[Attachment, str]:
+    async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
         """With its address. Events from channels that are shared with other companies tell only
         the file's id, and so do forms."""
         id, _, url = attachment.reference.partition(" ")

@@ -25,15 +25,15 @@ from adapters.slack.events import (
     author_home,
     event_key,
     is_direct,
+    parse_message,
     reply_to,
-    spoken,
     to_message,
 )
-from adapters.slack.render import mentioned, readable
-from adapters.slack.threads import NOTICE, DirectThreads, ThreadParticipants
+from adapters.slack.render import mentioned_ids, readable
+from adapters.slack.threads import NOTICE_EVENT_TYPE, DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat.files import FileDownloads
-from core.chat.participants import FindChannelSettings, find_no_settings
+from core.chat.participants import FindAddressingSettings, find_no_settings
 from core.chat.presence import mark_while_unknown
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo
@@ -43,7 +43,7 @@ from core.runtime.tasks import Bounded
 from core.text import text
 from core.text.i18n import nearest, say
 
-ALONE = "There are several of you here now, so I answer only when I am mentioned."
+SLACK_WAITS_FOR_MENTION = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
 """Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
@@ -52,11 +52,11 @@ Removed = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SlackOptions:
     """What the operator chose. `way`: how a channel has it; `bots`: ids of other bots (B…) that may
     talk with us; `everything`: the places in which all is for us, as ponte.toml names them."""
 
-    way: FindChannelSettings = find_no_settings
+    way: FindAddressingSettings = find_no_settings
     bots: frozenset[str] = frozenset()
     everything: Callable[[], Sequence[str]] = tuple
 
@@ -66,11 +66,11 @@ class Options:
         return not is_direct(channel, {}) and self.way(where).threads is False
 
 
-class Intake:
+class SlackIntake:
     def __init__(
         self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
-        direct_threads: DirectThreads, downloads: FileDownloads, options: Options, removed: Removed,
-        policy: Policy,
+        direct_threads: DirectThreads, downloads: FileDownloads, options: SlackOptions,
+        removed: Removed, policy: Policy,
     ) -> None:  # fmt: skip
         self._workspace = workspace
         self._inbox = inbox
@@ -89,16 +89,16 @@ class Intake:
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
                 async with self._in_order(event, event.get("message") or {}):
-                    await self._changed(body, event)
+                    await self._take_edit(body, event)
             case "message", "message_deleted":
                 async with self._in_order(event, event.get("previous_message") or {}):
-                    await self._deleted(event, str(event.get("deleted_ts") or ""))
+                    await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                if heard := spoken(self._workspace.team, body, event, self._options.bots):
+                if heard := parse_message(self._workspace.team, body, event, self._options.bots):
                     async with self._in_order(event, event):
-                        await self._heard(heard)
+                        await self._take_message(heard)
             case "agent_session_stopped", _:
-                await self._stopped(body, event)
+                await self._take_stop(body, event)
 
     async def stop(self, to: ReplyTo, stream: str) -> None:
         """The reader of a stream pressed Slack's own Stop, and Slack told so to the stream."""
@@ -116,18 +116,18 @@ class Intake:
         place = channel if whole else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _heard(self, said: ParsedMessage) -> None:
+    async def _take_message(self, said: ParsedMessage) -> None:
         if said.user == self._workspace.user:
             return
         where = await self._where(said)
-        if await self._for_us(said, where):
+        if await self._is_for_us(said, where):
             await self._accept(said, where)
 
     async def _where(self, said: ParsedMessage) -> Address:
         whole = self._options.is_whole(said.team, said.channel)
         return address_of(said, await self._direct_threads.belongs_to_dm(said), whole)
 
-    async def _for_us(self, said: ParsedMessage, where: Address) -> bool:
+    async def _is_for_us(self, said: ParsedMessage, where: Address) -> bool:
         """What is not is neither stored nor logged."""
         if said.direct:
             return True
@@ -135,11 +135,11 @@ class Intake:
         if way.answer_everything:
             return await self._participants.is_ours(said, where, mentions)
         if mentions:
-            self._participants.mentioned(said, where)
+            self._participants.note_mention(said, where)
             return True
         if not said.thread or way.strict_mention:
             return False
-        return await self._participants.follows(said, where.conversation)
+        return await self._participants.is_follow_up(said, where.conversation)
 
     async def _accept(self, said: ParsedMessage, where: Address) -> None:
         """Most mentions are told twice, as a message and as a mention: stored once is enough."""
@@ -167,7 +167,7 @@ class Intake:
 
     def _message(self, said: ParsedMessage, where: Address) -> Message:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
-        profile = self._workspace.directory.known(said.user)
+        profile = self._workspace.directory.cached_member(said.user)
         author = Person("slack", said.user, said.home, profile.name, said.robot)
         context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
@@ -177,24 +177,26 @@ class Intake:
 
     def _readable(self, words: str) -> str:
         directory, us = self._workspace.directory, self._workspace.user
-        names = {id: name for id in mentioned(words) if (name := directory.known(id).name)}
+        names = {
+            id: name for id in mentioned_ids(words) if (name := directory.cached_member(id).name)
+        }
         return readable(words, names | {us: "Ponte"}, us)
 
-    async def _changed(self, body: Payload, event: Payload) -> None:
+    async def _take_edit(self, body: Payload, event: Payload) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
         if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
-            await self._deleted(event, str(now.get("ts", "")))
+            await self._take_deletion(event, str(now.get("ts", "")))
             return
         if now.get("text") == before.get("text") or not now.get("edited"):
             return
         told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
-        said = spoken(self._workspace.team, body, told, self._options.bots)
+        said = parse_message(self._workspace.team, body, told, self._options.bots)
         if said is None or said.user == self._workspace.user:
             return
         await self._inbox.amend(said.event_key, self._message(said, await self._where(said)))
 
-    async def _deleted(self, event: Payload, ts: str) -> None:
+    async def _take_deletion(self, event: Payload, ts: str) -> None:
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
@@ -202,7 +204,7 @@ class Intake:
         elif ts:
             await self._inbox.amend(event_key(self._workspace.team, channel, ts), None)
 
-    async def _stopped(self, body: Payload, event: Payload) -> None:
+    async def _take_stop(self, body: Payload, event: Payload) -> None:
         """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
         "processing" until we say otherwise (reference/events/agent_session_stopped)."""
         team, channel = self._workspace.team, str(event.get("channel", ""))
@@ -228,10 +230,10 @@ class Intake:
     async def _notice(self, channel: str, thread: str, user: str) -> None:
         directory = self._workspace.directory
         await directory.profiles([user])
-        metadata = {"event_type": NOTICE, "event_payload": {"kind": "company"}}
+        metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
         await self._quietly(
             "chat.postMessage", channel=channel, thread_ts=thread,
-            text=say(ALONE, nearest(directory.locale(user))),
+            text=say(SLACK_WAITS_FOR_MENTION, nearest(directory.locale(user))),
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
 

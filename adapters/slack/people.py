@@ -27,7 +27,7 @@ from adapters.slack.client import (
     SlackRefused,
 )
 from adapters.slack.render import Json
-from core.chat.directory import MemberDirectory, NoMember, NoRows
+from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import Member, MemberPlace
@@ -61,9 +61,6 @@ REFUSED_SECONDS = 30.0
 """How long somebody of whom Slack tells nothing is not asked for again for a courtesy."""
 PEOPLE_SECONDS = 5.0
 """How long those are waited for who are to be written to."""
-EVENT_WRITE_SECONDS = 3600.0
-"""An event that changes nothing that we keep writes its row again after so long. A changed status
-or a huddle raises `user_change`, too (reference/events/user_status_changed)."""
 GROUPS_WRITE_SECONDS = 3600.0
 GROUPS_RETRY_SECONDS = 2.0
 GROUPS_PATIENCE_SECONDS = 60.0
@@ -77,7 +74,7 @@ _MOST_REFUSED = 10_000
 _NEVER = float("-inf")
 
 
-class Directory:
+class SlackPeople:
     """The people of one workspace. Raises nothing that Slack does."""
 
     def __init__(
@@ -134,17 +131,17 @@ class Directory:
         self._members.forget(ids)
         self._groups = {group: users - ids for group, users in self._groups.items()}
 
-    def known(self, user: str) -> Member:
+    def cached_member(self, user: str) -> Member:
         """Return what is known of a person without asking."""
         return self._members.cached_member(user) or Member(user)
 
     def is_known(self, user: str) -> bool:
         """Return whether what is in memory of a person is enough to talk with them."""
-        return self._clock() - self.known(user).confirmed_at <= MAX_STALE_SECONDS
+        return self._clock() - self.cached_member(user).confirmed_at <= MAX_STALE_SECONDS
 
     def locale(self, user: str) -> str:
         """Return their language as far as it is known already, else English."""
-        return self.known(user).locale or "en"
+        return self.cached_member(user).locale or "en"
 
     async def profiles(
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
@@ -170,7 +167,7 @@ class Directory:
             _, left = await asyncio.wait(tasks, timeout=seconds)
             for task in left:
                 task.cancel()
-        return {user: self.known(user) for user in wanted}
+        return {user: self.cached_member(user) for user in wanted}
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
         """Return whether somebody is less than a member of the workspace that they write as one of:
@@ -235,7 +232,7 @@ class Directory:
                 people.append(Person("slack", user, self.team, member.name))
         return people
 
-    async def hear(self, user: Any) -> None:
+    async def take_event(self, user: Any) -> None:
         """Take what a `team_join` or `user_change` event says of a person. One that does not say
         whether they are a guest says nothing."""
         if not isinstance(user, Mapping) or not user.get("id") or "is_restricted" not in user:

@@ -8,22 +8,22 @@ from typing import Any
 
 from adapters.slack import render
 from adapters.slack.client import (
-    PATIENCE,
+    MESSAGE_TOO_LONG,
     REFUSAL_LINE,
     SHAPE_REFUSED,
-    STOPPED,
+    SLACK_PLACE_SECONDS,
     STREAM_OVER,
-    TOO_LONG,
+    STREAM_STOPPED,
     InDoubt,
     SlackApi,
     SlackRefused,
     history,
 )
 from adapters.slack.render import (
-    CONTAINER,
-    SHORT,
-    STREAM,
-    TEXT,
+    BLOCK_BYTES,
+    MESSAGE_TEXT_BYTES,
+    SHORT_TEXT_BYTES,
+    STREAM_BYTES,
     Json,
     content,
     cut,
@@ -36,7 +36,7 @@ from adapters.slack.render import (
 from adapters.slack.workspace import Workspace
 from core.domain.messages import Card, ReplyTo
 
-LIFE = 240.0
+STREAM_SECONDS = 240.0
 """Seconds after which a stream is closed and another one begun; Slack's own limit is about 300
 (slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
@@ -46,7 +46,7 @@ class StoppedByUser(Exception):
     """A person pressed Slack's own Stop: nothing more is taken."""
 
 
-class Stream:
+class SlackStream:
     """One streamed message while it is open (chat.startStream, appendStream, stopStream).
 
     It takes only what follows on what was said, so it is left where the text changed behind it.
@@ -64,7 +64,7 @@ class Stream:
     @classmethod
     async def start(
         cls, api: SlackApi, to: ReplyTo, thread: str, key: str, text: str, team: str
-    ) -> Stream:
+    ) -> SlackStream:
         """Raises as `SlackApi.call`. The key cannot be told to Slack before the stop."""
         channel = to.address.channel
         began = await api.call(
@@ -76,7 +76,7 @@ class Stream:
 
     @property
     def old(self) -> bool:
-        return time.monotonic() - self.began > LIFE
+        return time.monotonic() - self.began > STREAM_SECONDS
 
     async def append(self, text: str) -> bool:
         """Let `text` stand there; False where this stream can no longer do that. Raises
@@ -96,7 +96,7 @@ class Stream:
         """Close it with `text` standing there; False where an edit must bring the text. Raises as
         `append`. `session`: what the thread's session is then; Slack makes it "active"."""
         follows = text.startswith(self.sent)
-        fits = size(text) + CONTAINER + weight(blocks) <= STREAM
+        fits = size(text) + BLOCK_BYTES + weight(blocks) <= STREAM_BYTES
         rest = text[len(self.sent) :] if follows else ""
         done = await self._try(
             "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
@@ -110,9 +110,9 @@ class Stream:
         try:
             await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in STOPPED:
+            if refused.error in STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in STREAM_OVER or refused.error in TOO_LONG:
+            if refused.error in STREAM_OVER or refused.error in MESSAGE_TOO_LONG:
                 return False
             raise
         except InDoubt:
@@ -120,7 +120,7 @@ class Stream:
         return True
 
 
-class Lookup:
+class PostLookup:
     """Our own posts in one place since a source message: by their key, else as the one that must be
     it."""
 
@@ -133,7 +133,7 @@ class Lookup:
         self._since = since
         self._turn = turn
 
-    async def keyed(self, key: str) -> str | None:
+    async def find_by_key(self, key: str) -> str | None:
         """The time stamp of the post with that key."""
         async for post in self._ours():
             if key_of(post) == key:
@@ -144,7 +144,7 @@ class Lookup:
         """Of all our posts."""
         return frozenset([key_of(post) async for post in self._ours()])
 
-    async def keyless(self, key: str) -> str | None:
+    async def find_without_key(self, key: str) -> str | None:
         """A stream that was begun and not yet stopped carries no key: ours, then, is the one
         without. It is stopped, so that it can be edited, and marked with `key`."""
         async for post in self._ours():
@@ -181,7 +181,7 @@ class Lookup:
             return
 
 
-class Posts:
+class SlackPosts:
     """Posts of an answer in one thread of one channel (`thread` "": at its top level), made or
     edited in the fullest dress that Slack takes.
 
@@ -190,7 +190,7 @@ class Posts:
     """
 
     def __init__(
-        self, workspace: Workspace, lookup: Lookup, channel: str, thread: str, turn: str
+        self, workspace: Workspace, lookup: PostLookup, channel: str, thread: str, turn: str
     ) -> None:
         self._workspace = workspace
         self._api = workspace.api
@@ -214,14 +214,14 @@ class Posts:
         await self._follow(str(made["ts"]), rest, cards, frozenset())
         return made
 
-    async def whisper(
+    async def post_privately(
         self, user: str, thread: str, body: Json, part: str, *, refusal: bool = False
     ) -> str:
         """To one person alone; the time stamp, "" for none. `refusal`: at the pace of refusals, so
         that no answer waits for one. Raises as `SlackApi.call`."""
         shown: list[Json] = []
         if refusal:
-            await self._api.limiter.turn(REFUSAL_LINE, "", PATIENCE)
+            await self._api.limiter.turn(REFUSAL_LINE, "", SLACK_PLACE_SECONDS)
 
         async def post(variant: Json) -> None:
             told = await self._api.call(
@@ -255,7 +255,7 @@ class Posts:
         try:
             rest = await self._in_some_variant(update, body, part, cards, grows)
         except SlackRefused as refused:
-            if grows and refused.error in TOO_LONG:
+            if grows and refused.error in MESSAGE_TOO_LONG:
                 return
             raise
         await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
@@ -282,7 +282,7 @@ class Posts:
                 return rest
             except SlackRefused as error:
                 refused = error
-                if error.error not in TOO_LONG | SHAPE_REFUSED:
+                if error.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
                     raise
         raise refused or ValueError("nothing to post")
 
@@ -335,17 +335,17 @@ async def card_in_place(
     post = await _post_at(api, channel, ts, thread)
     if post is None:
         return False
-    blocks = render.replaced(post.get("blocks") or [], card, locale)
+    blocks = render.replace_card(post.get("blocks") or [], card, locale)
     if blocks is None:
         return False
     text = str(post.get("text") or render.card_text(card))
-    for limit in (TEXT, SHORT):
+    for limit in (MESSAGE_TEXT_BYTES, SHORT_TEXT_BYTES):
         try:
             await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
                            text=cut(text, limit))  # fmt: skip
             return True
         except SlackRefused as refused:
-            if refused.error not in TOO_LONG | SHAPE_REFUSED:
+            if refused.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
                 raise
     return False  # the outcome is posted beside it
 

@@ -19,9 +19,9 @@ from core.domain.messages import ReplyTo
 from core.runtime.retry import after_each, retry
 from core.text.i18n import nearest, say
 
-AGAIN = 90.0
+STATUS_PERIOD_SECONDS = 90.0
 """Seconds after which the status line is said again: Slack shows it for two minutes."""
-UNHEARD = "missing_agent_session_stopped_event_subscription"
+NO_STOP_WARNING = "missing_agent_session_stopped_event_subscription"
 """A warning of agents.sessions.setStatus: there is no Stop, since nobody would hear it
 (docs.slack.dev/reference/events/agent_session_stopped)."""
 _THINKING = "is thinking…"
@@ -146,7 +146,7 @@ class Presence:
         if not self._thread:
             self._workspace.tasks.start(self._mark())
             return
-        if not self._workspace.flags.on("sessions"):
+        if not self._workspace.flags.is_on("sessions"):
             self._line = self._workspace.tasks.start(self._keep_line())
             return
         self._session = self._workspace.tasks.start(self._stand())
@@ -165,7 +165,7 @@ class Presence:
         told = await self._try("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
         if told:
-            self.native_stop = told.get("warning") != UNHEARD
+            self.native_stop = told.get("warning") != NO_STOP_WARNING
         elif told is None:
             self._workspace.working.pop(self._where, None)
             if not self._ended:
@@ -180,7 +180,7 @@ class Presence:
         flags = self._workspace.flags
 
         async def release() -> None:
-            if not flags.on("sessions"):
+            if not flags.is_on("sessions"):
                 return
             if self._workspace.working.get(self._where, self._to.turn) != self._to.turn:
                 return  # another turn works in this thread now
@@ -189,7 +189,7 @@ class Presence:
                     _SESSION, status="active", claimed=self._reserved, **self._there
                 )
             except SlackRefused as refused:
-                flags.refused("sessions", refused.error)
+                flags.note_refusal("sessions", refused.error)
             except (InDoubt, PlatformBusy):
                 self._reserved = False
                 raise
@@ -203,7 +203,7 @@ class Presence:
         for _ in range(_SIGN_TIMES):
             locale = self._workspace.directory.locale(self._to.asker.id)
             await self._status(self._doing or say(_THINKING, nearest(locale)))
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(STATUS_PERIOD_SECONDS)
 
     async def _status(self, words: str) -> None:
         method = "assistant.threads.setStatus"
@@ -213,16 +213,16 @@ class Presence:
         """Best effort: an answer never fails for want of a sign. None where it was refused, nothing
         in it where it may or may not have been done."""
         flags = self._workspace.flags
-        if not flags.on(feature):
+        if not flags.is_on(feature):
             return None
         try:
             told = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
         except SlackRefused as refused:
             # Where a command was typed, the app need not be a member, and is not authorised either.
             if self._source.kind == "message":
-                flags.refused(feature, refused.error)
+                flags.note_refusal(feature, refused.error)
             return None
         except (InDoubt, PlatformBusy):
             return {}
-        flags.worked(feature)
+        flags.note_success(feature)
         return told

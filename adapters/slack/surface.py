@@ -9,33 +9,33 @@ import structlog
 
 from adapters.slack.client import (
     GONE,
-    STOPPED,
+    MESSAGE_TOO_LONG,
     STREAM_OVER,
-    TOO_LONG,
+    STREAM_STOPPED,
     SlackRefused,
 )
 from adapters.slack.events import Source
 from adapters.slack.files import upload
 from adapters.slack.posts import (
-    Lookup,
-    Posts,
+    PostLookup,
+    SlackPosts,
+    SlackStream,
     StoppedByUser,
-    Stream,
     card_in_place,
     post_metadata,
     stop_stream,
 )
 from adapters.slack.presence import Presence
 from adapters.slack.render import (
-    PART,
-    STREAM,
+    ANSWER_PART_BYTES,
+    STREAM_BYTES,
     Json,
     Rotation,
     all_blocks,
     content,
     markdown,
     parts,
-    settled,
+    settled_length,
     size,
 )
 from adapters.slack.workspace import Workspace
@@ -48,13 +48,13 @@ from core.ports.conversations import Files
 
 log = structlog.get_logger("slack")
 
-CROWDED = 2.0
+GROWTH_RETRY_SECONDS = 2.0
 """Seconds after which an answer tries again to be shown as it grows."""
-PRIVATE = "private:"
+PRIVATE_PREFIX = "private:"
 """Begins the id of what was shown to one person alone: it cannot be edited or found again."""
-_NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
+_NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
 """The bot is no member there (chat.postMessage)."""
-_LEAVES_CARDS = 2000
+_BYTES_FOR_CARDS = 2000
 """Bytes of a stream that are left for cards; more of them come by an edit."""
 
 
@@ -62,7 +62,7 @@ class SlackSurface:
     """The `Surface` of one reply: streams in direct messages, throttled edits in channels. A post's
     id is `CHANNEL:TS`."""
 
-    limit = PART
+    limit = ANSWER_PART_BYTES
     interval = 1.0
 
     def __init__(
@@ -77,9 +77,9 @@ class SlackSurface:
         self._thread = self._source.thread
         self._presence = Presence(workspace, to, resumed)
         self._rotation = Rotation(lambda text: parts(text, workspace.links, workspace.part))
-        self._lookup = Lookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
-        self._posts = Posts(workspace, self._lookup, self._channel, self._thread, to.turn)
-        self._stream: Stream | None = None
+        self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
+        self._posts = SlackPosts(workspace, self._lookup, self._channel, self._thread, to.turn)
+        self._stream: SlackStream | None = None
         self._stopped = False
         self._claims: set[str] = set()
         self._own_posts: set[str] = set()
@@ -101,7 +101,7 @@ class SlackSurface:
             if await self._api.limiter.claim(*methods):
                 self._claims.update(methods)
                 return 0.0
-        return CROWDED
+        return GROWTH_RETRY_SECONDS
 
     async def show_activity(self, doing: str) -> None:
         if self._source.kind != "quiet":
@@ -116,7 +116,7 @@ class SlackSurface:
         self._presence.hush()
         await self._close_stream()
         try:
-            id = await self._new(key, part)
+            id = await self._make_post(key, part)
         except SlackRefused as refused:
             id = await self._through_hook(refused, part)
         self._own_posts.add(id)
@@ -130,12 +130,12 @@ class SlackSurface:
             return
         released = False
         try:
-            released = await self._streamed(post, part)
+            released = await self._edit_by_stream(post, part)
             if not released:
                 await self._update(post, part)
         except SlackRefused as refused:
             await self._presence.end()
-            raise _undelivered(refused) from refused
+            raise _as_delivery_error(refused) from refused
         if part.answer is not None:
             await self._presence.end(released)
 
@@ -153,9 +153,9 @@ class SlackSurface:
         if number == FILES_NUMBER:
             found = await self._lookup.with_files()
         else:
-            found = await self._lookup.keyed(key)
+            found = await self._lookup.find_by_key(key)
             if found is None and self._may_stream():
-                found = await self._lookup.keyless(key)
+                found = await self._lookup.find_without_key(key)
         return self._id(found) if found else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -163,15 +163,15 @@ class SlackSurface:
             return self._id(await upload(self._api, self._files, self._lookup.with_files, files,
                                          self._channel, self._thread))  # fmt: skip
         except SlackRefused as refused:
-            raise _undelivered(refused) from refused
+            raise _as_delivery_error(refused) from refused
 
-    async def _new(self, key: str, part: AnswerPart) -> str:
+    async def _make_post(self, key: str, part: AnswerPart) -> str:
         answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
-            return await self._whisper(part, answer)
+            return await self._post_privately(part, answer)
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
-            return f"{PRIVATE}card"
-        if part.is_growing and (started := await self._start(key, part.text)):
+            return f"{PRIVATE_PREFIX}card"
+        if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
         body = self._content(part)
         cards = answer.cards if answer else ()
@@ -193,24 +193,24 @@ class SlackSurface:
         cards = part.answer.cards if part.answer else ()
         return content(part.text, self._workspace.links, cards, stops, self._locale)
 
-    async def _start(self, key: str, part: str) -> str | None:
+    async def _start_stream(self, key: str, part: str) -> str | None:
         """Begin a stream; None where this must be an ordinary post."""
-        text = self._rendered(part[: settled(part)])
+        text = self._to_markdown(part[: settled_length(part)])
         if not text.strip() or not await self._claimed_stream():
             return None
         try:
-            self._stream = await Stream.start(
+            self._stream = await SlackStream.start(
                 self._api, self._to, self._thread, key, text, self._workspace.team
             )
         except PlatformBusy:
             return None
         except SlackRefused as refused:
-            if refused.error in STOPPED:
+            if refused.error in STREAM_STOPPED:
                 await self._stop_turn("")
-            elif refused.error not in TOO_LONG:
-                self._workspace.flags.refused("streams", refused.error)
+            elif refused.error not in MESSAGE_TOO_LONG:
+                self._workspace.flags.note_refusal("streams", refused.error)
             return None
-        self._workspace.flags.worked("streams")
+        self._workspace.flags.note_success("streams")
         self._presence.streams()
         id = self._id(self._stream.ts)
         self._keyless[id] = key
@@ -227,7 +227,7 @@ class SlackSurface:
             return True
         return False
 
-    async def _streamed(self, post: str, part: AnswerPart) -> bool:
+    async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
         """Bring it out through the open stream; False where an edit must."""
         stream = self._stream
         if stream is None or _ts(post) != stream.ts:
@@ -236,10 +236,10 @@ class SlackSurface:
             if part.is_growing and not self._rotation.ends(part.text):
                 return await self._append(stream, part.text)
             self._stream = None
-            answer, text = part.answer, self._rendered(part.text)
-            room = STREAM - size(text)
+            answer, text = part.answer, self._to_markdown(part.text)
+            room = STREAM_BYTES - size(text)
             cards = all_blocks(answer.cards, self._locale, room) if answer else []
-            if answer and answer.cards and room < _LEAVES_CARDS:
+            if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent, [], goes_on=False)
                 return False
             return await self._stop_stream(stream, text, cards, answer is None)
@@ -248,8 +248,8 @@ class SlackSurface:
             await self._stop_turn(stream.ts)
             return part.answer is None
 
-    async def _append(self, stream: Stream, part: str) -> bool:
-        text = self._rendered(part[: settled(part)])
+    async def _append(self, stream: SlackStream, part: str) -> bool:
+        text = self._to_markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")
         if not spare or await stream.append(text):
             return True
@@ -258,7 +258,7 @@ class SlackSurface:
         return False
 
     async def _stop_stream(
-        self, stream: Stream, text: str, cards: list[Json], goes_on: bool
+        self, stream: SlackStream, text: str, cards: list[Json], goes_on: bool
     ) -> bool:
         """`goes_on`: the turn does, in an edit or another message; so does its session."""
         claimed = "chat.stopStream" in self._claims
@@ -282,15 +282,15 @@ class SlackSurface:
             await stop_stream(self._api, self._channel, _ts(post))
             self._own_posts.add(post)
         try:
-            await self._edited(post, body, part)
+            await self._send_edit(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
             await stop_stream(self._api, self._channel, _ts(post))
-            await self._edited(post, body, part)
+            await self._send_edit(post, body, part)
         self._shown[post] = body["blocks"]
 
-    async def _edited(self, post: str, body: Json, part: AnswerPart) -> None:
+    async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
         answer = part.answer
@@ -302,13 +302,13 @@ class SlackSurface:
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
 
-    async def _whisper(self, part: AnswerPart, answer: Answer) -> str:
+    async def _post_privately(self, part: AnswerPart, answer: Answer) -> str:
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part)
-        shown = await self._posts.whisper(
+        shown = await self._posts.post_privately(
             self._to.asker.id, thread, body, part.text, refusal=errors.is_refusal(answer.code)
         )
-        return PRIVATE + shown
+        return PRIVATE_PREFIX + shown
 
     async def _in_place(self, answer: Answer) -> bool:
         """Render a decided card anew where it stands; False where none stands there."""
@@ -320,16 +320,16 @@ class SlackSurface:
         """Where the bot is no member, a command's own address still takes a final answer."""
         to, answer = self._to, part.answer
         alive = to.token and time.time() < to.token_expires
-        if refused.error not in _NO_PLACE or not alive:
+        if refused.error not in _NOT_A_MEMBER or not alive:
             await self._presence.end()
-            raise _undelivered(refused) from refused
+            raise _as_delivery_error(refused) from refused
         if answer is None:
             raise Undeliverable(reason=refused.error) from refused
         kind = "ephemeral" if answer.private else "in_channel"
         body = self._content(part)
         if not await self._posts.respond(to.token, kind, body, part.text):
             raise Undeliverable(reason="response_url is used up") from refused
-        return f"{PRIVATE}hook"
+        return f"{PRIVATE_PREFIX}hook"
 
     async def _close_stream(self) -> None:
         """A further post begins: the one before is as it is, and gets its key."""
@@ -347,9 +347,9 @@ class SlackSurface:
 
     def _may_stream(self) -> bool:
         direct = not self._to.address.shared
-        return direct and bool(self._thread) and self._workspace.flags.on("streams")
+        return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
-    def _rendered(self, part: str) -> str:
+    def _to_markdown(self, part: str) -> str:
         return markdown(part, self._workspace.links)
 
     def _id(self, ts: str) -> str:
@@ -360,7 +360,7 @@ def _ts(post: str) -> str:
     return post.rpartition(":")[2]
 
 
-def _undelivered(refused: SlackRefused) -> Exception:
+def _as_delivery_error(refused: SlackRefused) -> Exception:
     if refused.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refused.error)

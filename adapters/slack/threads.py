@@ -10,7 +10,7 @@ from adapters.slack.client import (
     history,
 )
 from adapters.slack.events import ParsedMessage, event_key
-from adapters.slack.render import Json, mentioned
+from adapters.slack.render import Json, mentioned_ids
 from adapters.slack.workspace import Workspace
 from core.chat.participants import Participants
 from core.domain.errors import NotFound
@@ -18,9 +18,9 @@ from core.domain.messages import Address, turn_id
 from core.ports.conversations import Journal, ThreadMap
 from core.runtime.tasks import Bounded
 
-NOTICE = "ponte_notice"
+NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our word that we wait to be mentioned from now on."""
-THREAD_PATIENCE = 1.0
+THREAD_SECONDS = 1.0
 """Seconds that an event may wait for what Slack says of its thread, where nothing else tells
 whether it is for us: after a restart, for the first reply in it."""
 
@@ -71,20 +71,20 @@ class ThreadParticipants:
             return False
         if conversation not in self._others:
             try:
-                async with asyncio.timeout(THREAD_PATIENCE):
+                async with asyncio.timeout(THREAD_SECONDS):
                     told = await self._workspace.api.call(
                         "conversations.replies", channel=said.channel, ts=said.thread, limit=1,
-                        patience=THREAD_PATIENCE,
+                        patience=THREAD_SECONDS,
                     )  # fmt: skip
             except (*FAILURES, TimeoutError):
                 return False
             root: Json = next(iter(told.get("messages", [])), {})
-            names = mentioned(str(root.get("text", "")))
+            names = mentioned_ids(str(root.get("text", "")))
             others = bool(names) and self._workspace.user not in names
             self._others[conversation] = others and not root.get("bot_id")
         return self._others[conversation]
 
-    async def follows(self, said: ParsedMessage, conversation: str) -> bool:
+    async def is_follow_up(self, said: ParsedMessage, conversation: str) -> bool:
         """Whether an unmentioned reply in a channel's thread is meant for us."""
         there = self._known.get(conversation) or await self._read(said, conversation)
         if there is None:
@@ -92,7 +92,7 @@ class ThreadParticipants:
         self._enter(there, said.channel, said.thread, said.user)
         return not there.several
 
-    def mentioned(self, said: ParsedMessage, where: Address) -> None:
+    def note_mention(self, said: ParsedMessage, where: Address) -> None:
         """Take note of who mentioned us; a thread that is not known is read when the turn starts,
         and then `learn`ed of."""
         conversation = where.conversation
@@ -103,7 +103,7 @@ class ThreadParticipants:
         if there := self._known.get(conversation):
             self._enter(there, said.channel, said.thread or said.ts, said.user)
 
-    def alone(self, conversation: str, user: str) -> bool:
+    def is_alone(self, conversation: str, user: str) -> bool:
         """Whether this person is known to be the only one in the thread."""
         there = self._known.get(conversation)
         return there is not None and there.people == [user]
@@ -112,7 +112,7 @@ class ThreadParticipants:
         """What stands in the thread before a message of `user`. `quiet`: nobody is told of it."""
         conversation = where.conversation
         known = self._known.get(conversation)
-        there = known or self._seen(posts)
+        there = known or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
         if known is None and takes_part and not quiet:
             self._enter(there, where.channel, where.thread, user)
@@ -125,11 +125,11 @@ class ThreadParticipants:
         if record is None:
             return None
         try:
-            async with asyncio.timeout(THREAD_PATIENCE):
+            async with asyncio.timeout(THREAD_SECONDS):
                 api = self._workspace.api
-                read = history(api, said.channel, said.thread, "0", THREAD_PATIENCE)
+                read = history(api, said.channel, said.thread, "0", THREAD_SECONDS)
                 posts = [post async for post in read]
-            there = self._seen([post for post in posts if str(post["ts"]) < said.ts])
+            there = self._participants_in([post for post in posts if str(post["ts"]) < said.ts])
         except (*FAILURES, TimeoutError):
             there = Participants([key.rpartition(":")[2] for key in record.participants])
         self._known[conversation] = there
@@ -142,8 +142,8 @@ class ThreadParticipants:
         if alone and there.note_notice_due():
             self._join(channel, thread, user)
 
-    def _seen(self, posts: Sequence[Json]) -> Participants:
-        told = any((p.get("metadata") or {}).get("event_type") == NOTICE for p in posts)
+    def _participants_in(self, posts: Sequence[Json]) -> Participants:
+        told = any((p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts)
         return Participants(list(dict.fromkeys(self._people(posts))), told)
 
     def _people(self, posts: Sequence[Json]) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from adapters.slack.client import (
-    PATIENCE,
-    WAITS,
+    SLACK_PLACE_SECONDS,
+    WAITING_REACTION,
     FeatureFlags,
     InDoubt,
     Pending,
@@ -17,8 +17,8 @@ from adapters.slack.client import (
     SlackRefused,
     identity,
 )
-from adapters.slack.people import Directory
-from adapters.slack.render import PART, Json, Links
+from adapters.slack.people import SlackPeople
+from adapters.slack.render import ANSWER_PART_BYTES, Json, LinkRules
 from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
@@ -35,8 +35,8 @@ class Workspace:
     are our own ids, "" until `identify` has asked for them."""
 
     api: SlackApi
-    directory: Directory
-    links: Links = field(default_factory=Links)
+    directory: SlackPeople
+    links: LinkRules = field(default_factory=LinkRules)
     flags: FeatureFlags = field(default_factory=FeatureFlags)
     tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
     team: str = ""
@@ -44,7 +44,7 @@ class Workspace:
     scopes: frozenset[str] = frozenset()
     """What the token may do, as far as Slack tells; empty where it does not."""
     started: float = field(default_factory=time.time)
-    part: int = PART
+    part: int = ANSWER_PART_BYTES
     """Bytes of an answer's text in one post; less, once Slack was found to take less."""
     working: Bounded[str, str] = field(default_factory=Bounded)
     """The turn that a thread's session was last set to "processing" for."""
@@ -66,19 +66,19 @@ class Workspace:
         await self._react("reactions.add", place, 2.0)
 
     async def unmark(self, place: str) -> None:
-        await self._react("reactions.remove", place, PATIENCE)
+        await self._react("reactions.remove", place, SLACK_PLACE_SECONDS)
 
     async def _react(self, method: str, place: str, patience: float) -> None:
-        if not self.flags.on("reactions"):
+        if not self.flags.is_on("reactions"):
             return
         channel, _, ts = place.rpartition(":")
         try:
             await self.api.call(
-                method, channel=channel, timestamp=ts, name=WAITS, patience=patience
+                method, channel=channel, timestamp=ts, name=WAITING_REACTION, patience=patience
             )
-            self.flags.worked("reactions")
+            self.flags.note_success("reactions")
         except SlackRefused as refused:
-            self.flags.refused("reactions", refused.error)
+            self.flags.note_refusal("reactions", refused.error)
         except (InDoubt, PlatformBusy):
             return
 

@@ -27,6 +27,8 @@ WRITE_AGAIN_SECONDS = 60.0
 """A row whose person did not change is written again after so long, for its `confirmed_at`."""
 ASK_AGAIN_SECONDS = 2.0
 """Before the platform is asked again where it did not answer."""
+EVENT_WRITE_SECONDS = 3600.0
+"""After this time a row is written again for an event that tells nothing new of its person."""
 READ_AGAIN_SECONDS = 1.0
 """Between two looks at the rows that another process may have written."""
 

@@ -19,7 +19,7 @@ CONTEXT_SECONDS = 10.0
 THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 
 
-class ChannelSettings(Protocol):
+class AddressingSettings(Protocol):
     """How a channel has it; None is as everywhere."""
 
     @property
@@ -37,18 +37,18 @@ class ChannelSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedChannelSettings:
+class FixedAddressingSettings:
     strict_mention: bool | None = None
     answer_everything: bool | None = None
     threads: bool | None = None
 
 
-FindChannelSettings = Callable[[Address], ChannelSettings]
+FindAddressingSettings = Callable[[Address], AddressingSettings]
 """By where something is said; asked each time, since the operator may change it."""
 
 
-def find_no_settings(address: Address) -> ChannelSettings:
-    return FixedChannelSettings()
+def find_no_settings(address: Address) -> AddressingSettings:
+    return FixedAddressingSettings()
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.intake import Options
-from core.chat.participants import FixedChannelSettings
+from adapters.slack.intake import SlackOptions
+from core.chat.participants import FixedAddressingSettings
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import Ask
@@ -19,27 +19,27 @@ from tests.fakes.posts import KeptPosts
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
-EVERYTHING = FixedChannelSettings(answer_everything=True)
-FLAT = FixedChannelSettings(threads=False)
-BOTH = FixedChannelSettings(answer_everything=True, threads=False)
+EVERYTHING = FixedAddressingSettings(answer_everything=True)
+FLAT = FixedAddressingSettings(threads=False)
+BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 @dataclass
 class Ways:
     """Those of #general, which a test may change while the bot runs, and of nowhere else."""
 
-    now: FixedChannelSettings
+    now: FixedAddressingSettings
     places: set[str] = field(default_factory=set)
 
-    def __call__(self, address: Address) -> FixedChannelSettings:
-        return self.now if address.channel in self.places else FixedChannelSettings()
+    def __call__(self, address: Address) -> FixedAddressingSettings:
+        return self.now if address.channel in self.places else FixedAddressingSettings()
 
     def of(self, w: Workplace) -> None:
         self.places.add(w.general.id)
 
     @property
-    def options(self) -> Options:
-        return Options(self, everything=lambda: sorted(self.places))
+    def options(self) -> SlackOptions:
+        return SlackOptions(self, everything=lambda: sorted(self.places))
 
 
 def top(w: Workplace) -> list[str]:
@@ -140,14 +140,14 @@ async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         ways.of(w)
         robot = w.slack.person("Robot", is_bot=True)
-        options = Options(ways, bots=frozenset({"B" + robot.id[1:]}))
+        options = SlackOptions(ways, bots=frozenset({"B" + robot.id[1:]}))
         await w.restart(Setting(options=options))
         w.slack.say(robot, w.general, "beep")
         await reads(w, "You said: beep")
 
 
 async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
-    ways = Ways(FixedChannelSettings())
+    ways = Ways(FixedAddressingSettings())
     async with workplace(tmp_path, Setting(options=ways.options)) as w:
         ways.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
@@ -157,7 +157,7 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         w.slack.say(w.bob, w.general, "indeed", thread=said)
         await w.slack.wait_for_answer(said, 2)
-        ways.now = FixedChannelSettings()
+        ways.now = FixedAddressingSettings()
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()

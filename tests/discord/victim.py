@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
-from core.chat.participants import FixedChannelSettings
+from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Item
 from core.domain.records import Ask, Completed, Delta, ModelEvent
 from core.integrations.integration import ChatPorts
@@ -47,9 +47,9 @@ async def main(
     home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
 ) -> None:
     own = (
-        FixedChannelSettings(answer_everything=True, threads=False)
+        FixedAddressingSettings(answer_everything=True, threads=False)
         if flat
-        else FixedChannelSettings()
+        else FixedAddressingSettings()
     )
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)

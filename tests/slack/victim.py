@@ -17,11 +17,11 @@ from pathlib import Path
 import structlog
 
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.intake import Options
+from adapters.slack.intake import SlackOptions
 from adapters.slack.surface import SlackSurface
 from bot.engine import Engine
 from bot.home import Home
-from core.chat.participants import FixedChannelSettings
+from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Address, Item
 from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import make_choices
@@ -62,8 +62,8 @@ class Storyteller:
         return None
 
 
-def flat(address: Address) -> FixedChannelSettings:
-    return FixedChannelSettings(answer_everything=True, threads=False)
+def flat(address: Address) -> FixedAddressingSettings:
+    return FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 async def main(home: Path, api_url: str, *more: str) -> None:
@@ -75,7 +75,7 @@ async def main(home: Path, api_url: str, *more: str) -> None:
         engine = await Engine.open(home, chosen)
         slack = SlackAdapter(
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
-            api_url=api_url, home=home, options=Options(flat) if "flat" in more else None,
+            api_url=api_url, home=home, options=SlackOptions(flat) if "flat" in more else None,
         )  # fmt: skip
         joined(engine, chosen, slack)
         engine.start()
