@@ -61,7 +61,7 @@ async def engine(
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
         opened = await Engine.open(Path(folder), replace(make_choices(model, sources), **options))
-        opened.replies["web"] = lambda to, posts: NullReply()
+        opened.platforms.replies["web"] = lambda to, posts: NullReply()
         yield opened
         await opened.drain(1)
         await opened.close()
@@ -71,14 +71,16 @@ async def acceptance() -> None:
     """Light load: one event at a time. The floor is one synchronous INSERT + COMMIT, FULL."""
     async with engine() as opened:
         ours = [
-            await _timed(opened.inbox.accept(make_message("hello", f"k{n}"))) for n in range(500)
+            await _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}")))
+            for n in range(500)
         ]
     floor = await asyncio.to_thread(_bare_inserts, 500)
     _line("accept, one at a time, p50", _p(ours, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
     _line("accept, one at a time, p99", _p(ours, 99) * 1e3, _p(floor, 99) * 1e3, "ms")
     async with engine() as opened:
         tasks = [
-            _timed(opened.inbox.accept(make_message("hello", f"k{n}", f"C{n}"))) for n in range(200)
+            _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}", f"C{n}")))
+            for n in range(200)
         ]
         at_once = await asyncio.gather(*tasks)
     _line("accept, 200 at once, p50", _p(at_once, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
@@ -98,13 +100,13 @@ async def inbox_alone(count: int = 5000) -> None:
             if done == count:
                 all_done.set()
 
-        running = asyncio.create_task(opened.inbox.run(handler))
+        running = asyncio.create_task(opened.records.inbox.run(handler))
         messages = [make_message("hello", f"k{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
         begun = time.perf_counter()
-        await asyncio.gather(*(opened.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
         await all_done.wait()
         took = time.perf_counter() - begun
-        await opened.inbox.drain(1)
+        await opened.records.inbox.drain(1)
         await running
     floor = await asyncio.to_thread(_bare_group, messages)
     _line("events/s through the inbox alone", count / took, count / floor, "/s")
@@ -116,8 +118,8 @@ async def whole_turns(count: int = 2000) -> None:
         opened.start()
         messages = [make_message("hello", f"k{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
         cpu, begun = time.process_time(), time.perf_counter()
-        receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
         took, cpu = time.perf_counter() - begun, time.process_time() - cpu
     floor = await asyncio.to_thread(_bare_group, messages)
     _line("whole turns/s over 200 conversations", count / took, count / floor, "/s")
@@ -131,8 +133,8 @@ async def hundred_people() -> None:
         opened.start()
         messages = [make_message("hello", f"k{n}", f"C{n}") for n in range(100)]
         begun = time.perf_counter()
-        receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
         took = time.perf_counter() - begun
     _line(f"100 people at once ({model.most} calls in flight)", took, 1.0, "s")
 
@@ -144,15 +146,18 @@ async def thread_map() -> None:
             path = Path(folder) / "threads.db"
             opened = await FileThreadMap.open(path)
             await asyncio.to_thread(_fill, path, size)
-            puts = [await _timed(opened.put(Thread(f"slack:T1:C{n}", "x"))) for n in range(300)]
-            gets = [await _timed(opened.get(f"slack:T2:C{n}")) for n in range(300)]
+            puts = [
+                await _measure_seconds(opened.put(Thread(f"slack:T1:C{n}", "x")))
+                for n in range(300)
+            ]
+            gets = [await _measure_seconds(opened.get(f"slack:T2:C{n}")) for n in range(300)]
             await opened.close()
         floor = await asyncio.to_thread(_bare_inserts, 300)
         _line(f"thread map put, {size:,} keys, p50", _p(puts, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
         _line(f"thread map get, {size:,} keys, p50", _p(gets, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
 
 
-async def _timed(work: Awaitable[object]) -> float:
+async def _measure_seconds(work: Awaitable[object]) -> float:
     begun = time.perf_counter()
     await work
     return time.perf_counter() - begun

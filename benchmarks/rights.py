@@ -66,10 +66,10 @@ async def turns(allowances: Sequence[Allowance]) -> tuple[float, float]:
         opened.start()
         cpu, begun = time.process_time(), time.perf_counter()
         for number in range(TURNS):
-            receipt = await opened.inbox.accept(
+            receipt = await opened.records.inbox.accept(
                 make_message("hello", f"k{number}", f"C{number % 50}")
             )
-            await opened.inbox.answer_of(receipt.seq)
+            await opened.records.inbox.answer_of(receipt.seq)
         return (time.perf_counter() - begun) / TURNS, (time.process_time() - cpu) / TURNS
 
 

@@ -59,7 +59,7 @@ async def on(
     with tempfile.TemporaryDirectory() as folder:
         stores = await Stores.shared(url, works=works)
         opened = await Engine.open(Path(folder), make_choices(model), stores)
-        opened.replies["web"] = lambda to, posts: NullReply()
+        opened.platforms.replies["web"] = lambda to, posts: NullReply()
         opened.start()
         try:
             yield opened
@@ -90,28 +90,30 @@ async def work(url: str) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-def said(count: int, name: str) -> list[Message]:
+def make_messages(count: int, name: str) -> list[Message]:
     return [make_message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
 
 
-async def accepted(opened: Engine, name: str) -> tuple[list[float], float]:
+async def measure_accept(opened: Engine, name: str) -> tuple[list[float], float]:
     """Seconds that each took, one after the other; and how many a second, all at once."""
     light = []
-    for one in said(LIGHT, f"{name}-light"):
+    for one in make_messages(LIGHT, f"{name}-light"):
         began = time.perf_counter()
-        await opened.inbox.accept(one)
+        await opened.records.inbox.accept(one)
         light.append(time.perf_counter() - began)
-    many = said(TURNS, f"{name}-many")
+    many = make_messages(TURNS, f"{name}-many")
     began = time.perf_counter()
-    await asyncio.gather(*(opened.inbox.accept(one) for one in many))
+    await asyncio.gather(*(opened.records.inbox.accept(one) for one in many))
     return light, TURNS / (time.perf_counter() - began)
 
 
 async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
-    receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in said(count, name)))
-    await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+    receipts = await asyncio.gather(
+        *(opened.records.inbox.accept(one) for one in make_messages(count, name))
+    )
+    await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -120,8 +122,10 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
     took = []
     for number in range(count):
         began = time.perf_counter()
-        receipt = await opened.inbox.accept(make_message("hello", f"{name}{number}", f"S{number}"))
-        await opened.inbox.answer_of(receipt.seq)
+        receipt = await opened.records.inbox.accept(
+            make_message("hello", f"{name}{number}", f"S{number}")
+        )
+        await opened.records.inbox.answer_of(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -133,15 +137,15 @@ async def handed_over(url: str) -> list[float]:
     async with on(url, model=model) as opened:
         lines = [
             [
-                await opened.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
+                await opened.records.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
                 for n in range(QUEUED)
             ]
             for c in range(40)
         ]
         for line in lines:
             for receipt in line:
-                await opened.inbox.answer_of(receipt.seq)
-        ends = await opened._stores.database.read(
+                await opened.records.inbox.answer_of(receipt.seq)
+        ends = await opened.stores.database.read(
             lambda c: {
                 r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")
             }
@@ -228,7 +232,7 @@ async def main() -> None:
         print(f"plain Procrastinate: deferred p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms;"
               f" {rate:.0f} jobs/s; CPU {cpu:.2f} ms a job")  # fmt: skip
         async with engine() as embedded:
-            light, many = await accepted(embedded, "a")
+            light, many = await measure_accept(embedded, "a")
             print(f"embedded: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms,"
                   f" {many:.0f}/s")  # fmt: skip
         async with engine() as embedded:
@@ -240,7 +244,7 @@ async def main() -> None:
                   f" serial p50 {p(await serial(embedded, 's'), 50):.1f} ms")  # fmt: skip
         url = server.url(server.database())
         async with on(url, works=False) as opened:
-            light, many = await accepted(opened, "a")
+            light, many = await measure_accept(opened, "a")
         print(f"Postgres: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms, {many:.0f}/s")
         gaps = await handed_over(server.url(server.database()))
         print(f"Postgres: handed over p50 {p(gaps, 50):.0f} p99 {p(gaps, 99):.0f} ms")

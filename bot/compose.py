@@ -121,10 +121,10 @@ async def compose(
         )
 
         async def read_file(id: str) -> tuple[File, bytes]:
-            return await engine.files.get(id)
+            return await engine.records.files.get(id)
 
         async def record_remote(thread: str, remote: Remote) -> None:
-            await engine.journal.remote(thread, remote)
+            await engine.records.journal.remote(thread, remote)
 
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(deps, read_file, record_remote)
@@ -160,19 +160,20 @@ async def compose(
             ),
         )  # fmt: skip
         board.ledger = engine.changes.latest
-        reloader = Reloader(settings, live, engine.audit, engine.peers)
+        reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
 
+        records = engine.records
         ports = ChatPorts(
-            inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
-            board=board, policy=policy, removed=engine.manager.removed, peers=engine.peers,
-            refused=engine.refused, directory=engine.directory,
+            inbox=records.inbox, journal=records.journal, threads=records.threads,
+            files=records.files, board=board, policy=policy, removed=engine.manager.removed,
+            peers=stores.peers, refused=engine.refused, directory=records.directory,
         )  # fmt: skip
         for face in settings.faces:
             if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
                 chat = await face.build(deps, ports)
                 served.chats.append(chat)
                 people.add(chat)
-                engine.add_platform(chat)
+                engine.platforms.add(chat)
         page = _page_ports(settings, home, engine, board, reloader, served, people)
         for face in settings.faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
@@ -181,7 +182,7 @@ async def compose(
                 served.owned.append((face, await face.build(deps, ports, page)))
         _mark_unserved(board, settings.faces, served, surfaces=surfaces)
         for platform in served.all:
-            engine.replies[platform.name] = platform.reply
+            engine.platforms.replies[platform.name] = platform.reply
             board.live[platform.name] = platform.health
 
         def start_parts() -> None:
@@ -314,8 +315,9 @@ def _page_ports(
     people: PlatformPeople,
 ) -> PagePorts:
     """What the page and the home's Unix socket serve beside the chat."""
+    records = engine.records
     accounts = PageAccountService(
-        engine.page_accounts, engine.journal, engine.inbox, engine.peers, engine.audit,
+        records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
         engine.changes.leave,
     )  # fmt: skip
     people.departures[WEB.name] = accounts.has_left
@@ -333,10 +335,10 @@ def _page_ports(
         return served.page_links(settings, home)[1]
 
     async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_usage(engine.budget, arguments)
+        return await report_usage(engine.records.budget, arguments)
 
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
-        return await engine.budget.report("day", since)
+        return await engine.records.budget.report("day", since)
 
     async def readiness() -> Sequence[Health]:
         """What `/readyz` looks at: a tool that fails does not make Ponte unready."""
@@ -356,7 +358,7 @@ def _page_ports(
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = Threads(engine.journal, engine.commands, link, acts, engine.audit)
+    threads = Threads(engine.records.journal, engine.commands, link, acts, engine.records.audit)
     return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
 
 

@@ -162,6 +162,12 @@ class Stores:
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
     @property
+    def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
+        """By what rows tell this process from others on the same database: its id, and whether it
+        is sure to be taken for alive."""
+        return (self.jobs.process, self.jobs.fresh) if self.jobs else ()
+
+    @property
     def peers(self) -> Peers:
         """The processes that share this database."""
         return self.jobs or Alone(self.database)
@@ -185,20 +191,17 @@ class Stores:
         await self.database.close()
 
 
-class Engine:
-    """`replies`, `fetch`, `look_up` and `messengers` are by platform; adapters add theirs before
-    `start`."""
+class Records:
+    """The stores of rows and files, over one opened database."""
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
-        self._stores = stores
         database, jobs, spending = stores.database, stores.jobs, choices.spending
-        claims = (jobs.process, jobs.fresh) if jobs else ()
         self.threads = stores.threads
         self.audit = stores.audit
-        self.peers = stores.peers
         self.inbox = SqlInbox(database, jobs, spending.intake)
-        self.journal = SqlJournal(database, *claims)
+        self.journal = SqlJournal(database, *stores.claims)
         self.files = SqlFiles(database, stores.kept)
+        self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
         self.personal_data = SqlPersonalData(
@@ -208,29 +211,64 @@ class Engine:
             database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
             allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
         )  # fmt: skip
-        self.replies: dict[str, Replies] = {}
-        self.fetch: dict[str, Fetch] = {}
-        self.look_up: dict[str, LookUp] = {}
-        self.messengers: dict[str, Messenger] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPorts:
+    """What turns use of each platform, by the platform's name. All are added before `start`."""
+
+    replies: dict[str, Replies] = field(default_factory=dict)
+    fetch: dict[str, Fetch] = field(default_factory=dict)
+    look_up: dict[str, LookUp] = field(default_factory=dict)
+    messengers: dict[str, Messenger] = field(default_factory=dict)
+
+    def add(self, chat: ChatPlatform) -> None:
+        """Fetch files, look up context and send cards through this platform."""
+        self.fetch[chat.name] = chat.fetch
+        self.look_up[chat.name] = chat.look_up
+        self.messengers[chat.name] = chat
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return what people are called. A card is not held up by a platform that does not tell."""
+        found: dict[str, str] = {}
+        for platform, messenger in self.messengers.items():
+            if own := [name for name in names if name.startswith(f"{platform}:")]:
+                with suppress(TimeoutError, PonteError):
+                    async with asyncio.timeout(_LABELS_TIMEOUT_SECONDS):
+                        found |= await messenger.labels(own)
+        return found
+
+
+class Engine:
+    """Runs the turns of one process, over its opened stores."""
+
+    def __init__(self, stores: Stores, choices: Choices) -> None:
+        self.stores = stores
+        self.records = records = Records(stores, choices)
+        self.platforms = platforms = PlatformPorts()
         self._moved = asyncio.Event()
-        self.outbox, ledger = SqlOutbox(database), SqlLedger(database, *claims)
+        ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = Changes(
-            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
-            approval=choices.approval, audit=self.audit, moved=self._moved.set,
-            clock=choices.clock, purse=self.budget, reached=self.outbox.reached,
-            labels=self._labels,
+            ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
+            approval=choices.approval, audit=records.audit, moved=self._moved.set,
+            clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
+            labels=platforms.labels,
         )  # fmt: skip
-        requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
-        self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
-        self.services = services = TurnServices(
-            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
-            model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, changes=self.changes, audit=self.audit,
+        requests = Requests(
+            records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
+        )
+        self.redraw = Redraw(
+            self._moved, self.changes, records.journal, platforms.replies, requests
+        )
+        services = TurnServices(
+            inbox=records.inbox, journal=records.journal, threads=records.threads,
+            files=records.files, model=choices.model, toolbox=choices.toolbox,
+            policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
         )  # fmt: skip
         tool_contexts = ToolContexts(
-            self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
-            self.inbox.stopped,
+            records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
+            records.inbox.stopped,
         )  # fmt: skip
         self.commands = Commands(
             services, choices.board,
@@ -239,17 +277,24 @@ class Engine:
             why=Why(services),
             forgotten=self._forgotten,
             kept_days=choices.retention.of,
-            remains=lambda: database.remains,
+            remains=lambda: stores.database.remains,
         )  # fmt: skip
         self.manager = ConversationManager(
-            services, self.commands, tool_contexts, self.replies, choices.profile, self.look_up
+            services,
+            self.commands,
+            tool_contexts,
+            platforms.replies,
+            choices.profile,
+            platforms.look_up,
         )
-        maintenance = Maintenance(database.scrub, self.budget.settle_left, database.tidy)
+        maintenance = Maintenance(
+            stores.database.scrub, records.budget.settle_left, stores.database.tidy
+        )
         self.upkeep = Upkeep(
-            services, self.commands.forget_idle, choices.retention, maintenance, self.audit,
-            self.directory,
+            services, self.commands.forget_idle, choices.retention, maintenance, records.audit,
+            records.directory,
         )  # fmt: skip
-        self.inbox.admit_by(Admission(self.inbox.unstarted, choices.policy).admit)
+        records.inbox.admit_by(Admission(records.inbox.unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -265,30 +310,26 @@ class Engine:
         async def moved(_: str) -> None:
             self._moved.set()
 
-        self.peers.on("moved", moved)
-        self.peers.on("forgotten", self.upkeep.request_round)
+        self.stores.peers.on("moved", moved)
+        self.stores.peers.on("forgotten", self.upkeep.request_round)
         self._tasks = [
-            asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
-            asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
-            asyncio.create_task(self.peers.lead("redraw", self.redraw.run), name="redraw"),
+            asyncio.create_task(
+                self.records.inbox.run(self.manager.handle, tuple(self.platforms.replies))
+            ),
+            asyncio.create_task(self.stores.peers.lead("upkeep", self.upkeep.run)),
+            asyncio.create_task(self.stores.peers.lead("redraw", self.redraw.run), name="redraw"),
         ]
-
-    def add_platform(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform; before `start`."""
-        self.fetch[chat.name] = chat.fetch
-        self.look_up[chat.name] = chat.look_up
-        self.messengers[chat.name] = chat
 
     @property
     def at_work(self) -> frozenset[str] | None:
         """The platforms whose turns may be under way; None: another process may be at any."""
-        return None if self._stores.jobs else frozenset(self.replies)
+        return None if self.stores.jobs else frozenset(self.platforms.replies)
 
     async def scrub(self, *, whole: bool = False) -> None:
         """What was erased leaves the files for good. Raises NotStored."""
         if whole:
-            await self.threads.scrub()
-        await self._stores.database.scrub(whole=whole)
+            await self.records.threads.scrub()
+        await self.stores.database.scrub(whole=whole)
 
     async def drain(self, grace: float) -> None:
         """Let turns finish for `grace` seconds and put the rest back, unattempted.
@@ -296,7 +337,7 @@ class Engine:
         A write under way ends with its record; no further batch begins.
         """
         self.changes.applying.hold()
-        await self.inbox.drain(grace)
+        await self.records.inbox.drain(grace)
         await self.changes.applying.rest()
         await self.manager.beside.close()
         for task in self._tasks:
@@ -304,24 +345,14 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        await self._stores.close()
+        await self.stores.close()
 
     def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
-        self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
+        self.records.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
     async def _forgotten(self) -> None:
         await self.upkeep.request_round()
-        await self.peers.tell("forgotten", "")
-
-    async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """A card is not held up by a platform that does not tell."""
-        found: dict[str, str] = {}
-        for platform, messenger in self.messengers.items():
-            if own := [name for name in names if name.startswith(f"{platform}:")]:
-                with suppress(TimeoutError, PonteError):
-                    async with asyncio.timeout(_LABELS_TIMEOUT_SECONDS):
-                        found |= await messenger.labels(own)
-        return found
+        await self.stores.peers.tell("forgotten", "")
 
 
 async def load_parsers() -> None:

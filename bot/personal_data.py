@@ -51,7 +51,7 @@ class PersonalDataService:
     ) -> None:  # fmt: skip
         self._listing = listing
         self._engine = engine
-        self._data = engine.personal_data
+        self._data = engine.records.personal_data
         self._accounts = people
         self._chats = chats
 
@@ -89,7 +89,7 @@ class PersonalDataService:
         if not await self._data.owns_file(who, file):
             raise NotFound(what="file")
         begin = int(arguments.get("begin", 0))
-        _, data = await self._engine.files.get(file)
+        _, data = await self._engine.records.files.get(file)
         return {"data": base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()}
 
     async def _forget(self, arguments: Json) -> Json:
@@ -98,7 +98,7 @@ class PersonalDataService:
         who = await self._find_person(arguments)
         counts = await self._data.count_rows(who)
         shared = (await self._data.find_conversations(who)).shared
-        await self._engine.audit.tell("person-forgotten", OPERATOR, person=who.key)
+        await self._engine.records.audit.tell("person-forgotten", OPERATOR, person=who.key)
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
@@ -106,16 +106,16 @@ class PersonalDataService:
         await self._try_now(self._engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
-            await self._engine.directory.forget(platform, [who.id])
+            await self._engine.records.directory.forget(platform, [who.id])
         left = await self._erase_all(who)
         await self._forget_at_platforms(who)
         await self._engine.commands.forgotten()
         await self._try_now(self._engine.upkeep.erase)
         await self._engine.scrub(whole=True)
         if not left:
-            await self._engine.audit.forget(who.key)
+            await self._engine.records.audit.forget(who.key)
             await self._engine.scrub()
-        journal, remains = self._engine.journal, self._engine.commands.remains()
+        journal, remains = self._engine.records.journal, self._engine.commands.remains()
         waiting = [*await journal.to_erase(), *await journal.unerasable()]
         return {
             "person": who.key, "counts": counts, "shared": shared, "left": left,
@@ -139,29 +139,29 @@ class PersonalDataService:
         bytes of files, kernels, thread records."""
         engine = self._engine
         for seq in await self._data.list_unfinished_turns(who):
-            await engine.inbox.cancel(seq)
+            await engine.records.inbox.cancel(seq)
         places = await self._data.find_conversations(who)
         for conversation in places.alone:
             await engine.commands.forget(conversation)
         await self._until_quiet([*places.alone, *places.shared])
         for file in await self._data.list_files(who):
-            await engine.files.discard(file)
+            await engine.records.files.discard(file)
         for thread in places.threads:
             await engine.commands.code.forget(thread)
         for conversation in places.shared:
-            if record := await engine.threads.get(conversation):
+            if record := await engine.records.threads.get(conversation):
                 people = (FORGOTTEN if one == who.key else one for one in record.participants)
                 bare = replace(record, remote="", container="", remote_upto=0)
-                await engine.threads.put(replace(bare, participants=tuple(people)))
-        for record in await engine.threads.items():
+                await engine.records.threads.put(replace(bare, participants=tuple(people)))
+        for record in await engine.records.threads.items():
             if record.id in places.told:
-                await engine.threads.put(replace(record, remote="", remote_upto=0))
+                await engine.records.threads.put(replace(record, remote="", remote_upto=0))
 
     async def _until_quiet(self, conversations: Sequence[str]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 for conversation in conversations:
-                    while await self._engine.inbox.running(conversation) is not None:  # noqa: ASYNC110
+                    while await self._engine.records.inbox.running(conversation) is not None:  # noqa: ASYNC110
                         await asyncio.sleep(POLL_SECONDS)
 
     async def _redraw_cards(self, erased: Erasure) -> None:
@@ -171,7 +171,7 @@ class PersonalDataService:
             with suppress(NotFound):
                 change = await changes.ledger.get(id)
                 card = await changes.card(change)
-                await self._engine.journal.stands(change.proposal.seq, [card])
+                await self._engine.records.journal.stands(change.proposal.seq, [card])
         changes.moved()
 
     async def _forget_at_platforms(self, who: KnownPerson) -> None:
@@ -183,7 +183,7 @@ class PersonalDataService:
                 await chat.forget(who.ids)
         if platform not in {chat.name for chat in self._chats}:
             for name in await self._data.read_remembered(who):
-                await self._engine.peers.tell("remembered", name)
+                await self._engine.stores.peers.tell("remembered", name)
 
     async def _read_remembered(self, who: KnownPerson) -> Json:
         rows = await self._data.read_remembered(who)

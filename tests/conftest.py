@@ -174,12 +174,12 @@ def _certificates() -> Iterator[None]:
 def real_nocodb() -> Iterator[Seeded]:
     """One for all tests: who writes does so in a base of its own (`seed.base_with_rows`)."""
     from tests.real.nocodb import server
-    from tests.real.nocodb.seed import seeded
+    from tests.real.nocodb.seed import seed_server
 
     if why := server.missing():
         pytest.skip(why)
     with server.folder_in_memory() as folder, server.nocodb(folder) as url:
-        yield seeded(url, folder)
+        yield seed_server(url, folder)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def test_their_settings_are_ours() -> None:
     assert (of_image | told | of_proxies) <= SETTINGS
 
 
-def copied() -> list[str]:
+def copied_paths() -> list[str]:
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     return [name for line in lines for name in line.split()]
 
@@ -73,8 +73,8 @@ def reaches_the_engine(name: str) -> bool:
 
 
 def test_what_the_image_is_made_of_is_there() -> None:
-    assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied())
-    for pattern in copied():
+    assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied_paths())
+    for pattern in copied_paths():
         found = [path.name for path in ROOT.glob(pattern)]
         assert found, pattern
         assert [name for name in found if not reaches_the_engine(name)] == []

@@ -89,7 +89,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
     )
 
 
-def test_there_are_sources() -> None:
+def test_the_product_has_sources() -> None:
     assert {"bot/settings.py", "core/ports/conversations.py"} <= set(sources())
 
 
@@ -164,7 +164,7 @@ def _distribution(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared() -> set[str]:
+def declared_distributions() -> set[str]:
     """Every distribution that pyproject.toml names for the product, also by an extra of another one
     (`psycopg[pool]` is psycopg-pool)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -182,7 +182,7 @@ def declared() -> set[str]:
 def test_every_import_belongs_to_a_declared_dependency() -> None:
     """Those of `INSIDE` are in core/tools/code/requirements-sandbox.txt; `ALONE` imports its
     neighbours, and no package."""
-    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared()
+    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared_distributions()
     homes = metadata.packages_distributions()
     missing = {
         (path, name.partition(".")[0])

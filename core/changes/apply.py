@@ -11,15 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
+from core.changes import cards
 from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
-from core.domain.changes import PENDING, Change, Seen, Step, StepState, WriteKind
+from core.domain.changes import (
+    PENDING,
+    POLICY,
+    WRITTEN,
+    Change,
+    ChangeState,
+    Seen,
+    Step,
+    StepState,
+    WriteKind,
+)  # fmt: skip
 from core.domain.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
@@ -46,6 +58,8 @@ class _Run:
     doing: Doing | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """A person has stopped the waiting for its end."""
+    finished: Change | None = None
+    """The change at its end, once that is recorded."""
 
     def next_batch(self) -> list[Step]:
         """What was being written comes first, and by itself."""
@@ -57,9 +71,15 @@ class _Run:
 class Applying:
     """Owns every call that writes: none is cancelled, each comes to its record."""
 
-    def __init__(self, ledger: Ledger, appliers: Mapping[str, Applier]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        appliers: Mapping[str, Applier],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._ledger = ledger
         self._appliers = appliers
+        self._clock = clock
         self._held = asyncio.Event()
         self._flights: set[asyncio.Task[None]] = set()
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -73,8 +93,9 @@ class Applying:
         if self._flights:
             await asyncio.wait(self._flights)
 
-    async def run(self, change: Change, doing: Doing | None = None) -> Sequence[Step]:
-        """The steps at their end. Raises Draining and NotStored; then the same event goes on.
+    async def run(self, change: Change, doing: Doing | None = None) -> Change:
+        """Apply the change and return it at its end. Raises Draining and NotStored; then the same
+        event goes on.
 
         `doing` is told how far a run is. Who cancels the waiting for a run leaves it: it is
         recorded as not known, and its steps come back. A write goes on to its record.
@@ -87,10 +108,10 @@ class Applying:
             if self._held.is_set():
                 raise Draining
             await self._to_its_record(self._take(run, steps), run)
-        return tuple(run.steps.values())
+        return run.finished or await self._finish(run.change, run.steps, ())
 
-    async def settle(self, change: Change) -> Sequence[Step]:
-        """The steps of one that will not go on; what was being written is looked for."""
+    async def settle(self, change: Change) -> Change:
+        """End a change that will not go on, and return it; what was being written is looked for."""
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
@@ -99,7 +120,7 @@ class Applying:
         if writing := change.having("writing"):
             batch = applier.open(change.draft)
             await self._to_its_record(self._look(run, batch, writing, sure=False), run)
-        return tuple(run.steps.values())
+        return run.finished or await self._finish(run.change, run.steps, ())
 
     async def _to_its_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         flight = asyncio.create_task(work)
@@ -164,7 +185,8 @@ class Applying:
             await self._look(run, batch, steps, sure=False)
         else:
             written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
-            await self._record(run, written)
+            if written != steps:  # with the ids of created rows, by which a crash finds them
+                await self._record(run, written)
             await self._look(run, batch, written, sure=True)
 
     async def _look(self, run: _Run, batch: Batch, steps: Sequence[Step], *, sure: bool) -> None:
@@ -213,18 +235,40 @@ class Applying:
             await asyncio.gather(reading, *ends, return_exceptions=True)
 
     async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
-        await self._ledger.record(run.change.id, run.change.claim, steps)
-        run.steps.update({step.number: step for step in steps})
+        """Record steps; the last ones together with the end of the change, in one transaction."""
+        known = run.steps | {step.number: step for step in steps}
+        if any(step.state in PENDING for step in known.values()):
+            await self._ledger.record(run.change.id, run.change.claim, steps)
+        else:
+            run.finished = await self._finish(run.change, known, steps)
+        run.steps = known
 
-    async def _give_up(self, change: Change) -> Sequence[Step]:
+    async def _finish(
+        self, change: Change, known: Mapping[int, Step], steps: Sequence[Step]
+    ) -> Change:
+        """Record `steps` and the end of the change, whose steps are `known`."""
+        state = _state_of(known.values())
+        ended = replace(change, state=state, steps=tuple(known.values()))
+        # Where a rule allowed it, the tool's own outcome tells the model.
+        note = "" if change.decider == POLICY else cards.note(ended)
+        return await self._ledger.finish(change.id, change.claim, state, note, self._clock(), steps)
+
+    async def _give_up(self, change: Change) -> Change:
         steps = [
             replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
-            if step.state in PENDING
-            else step
             for step in change.steps
+            if step.state in PENDING
         ]
-        await self._ledger.record(change.id, change.claim, steps)
-        return steps
+        known = {step.number: step for step in (*change.steps, *steps)}
+        return await self._finish(change, known, steps)
+
+
+def _state_of(steps: Collection[Step]) -> ChangeState:
+    """Return the state in which a change ends whose steps have these states."""
+    if all(step.state == "done" for step in steps):
+        return "done"
+    touched = any(step.state in WRITTEN or step.state in ("unknown", "writing") for step in steps)
+    return "partial" if touched else "failed"
 
 
 async def _checked(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:

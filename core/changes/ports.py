@@ -82,10 +82,11 @@ class Ledger(Protocol):
     Those that take an id raise NotFound. Those with a `seq` act for that event alone.
     """
 
-    async def propose(self, proposal: Proposal) -> Change:
-        """Keep it, open; the one that stands where this call has proposed before.
+    async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
+        """Store it as open and return it, or the one that this call has proposed before.
 
-        Raises Superseded where the conversation was forgotten meanwhile.
+        `asks_nobody`: nobody is sent a message to decide on it. Raises Superseded where the
+        conversation was forgotten meanwhile.
         """
 
     async def get(self, id: str) -> Change: ...
@@ -121,8 +122,12 @@ class Ledger(Protocol):
         """These steps as they stand. Raises Superseded for an event without the claim, TakenOver
         where another process has that event."""
 
-    async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
-        """It has come to its end; `note` waits for the model's next turn in its thread."""
+    async def finish(
+        self, id: str, seq: int, state: ChangeState, note: str, now: float,
+        steps: Sequence[Step] = (),
+    ) -> Change:  # fmt: skip
+        """Record these last steps and that the change has ended. `note` waits for the model's next
+        turn in the thread. With steps, raises what `record` raises."""
 
     async def waiting(self, conversation: str) -> Sequence[int]:
         """The events that wait for the end of a run which was proposed there, the latest first."""

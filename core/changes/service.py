@@ -6,6 +6,7 @@ event of their own: it claims the proposal once, and after a crash goes on where
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -25,14 +26,12 @@ from core.domain.changes import (
     POLICY,
     PONTE,
     UNDO_LIFETIME,
-    WRITTEN,
     Change,
     ChangeState,
     Consent,
     Decision,
     Draft,
     Proposal,
-    Step,
     fresh_id,
 )
 from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
@@ -45,6 +44,8 @@ from core.rights.usage import Paid
 from core.text.i18n import say
 
 log = structlog.get_logger("changes")
+SHOW_APPLYING_SECONDS = 1.0
+"""Seconds after which a card says that its change is being applied."""
 SHOWN = 20
 """Changes that `changes` lists."""
 
@@ -129,7 +130,8 @@ class Changes:
         by_policy = self.approval.by_policy(proposal)
         named = self.approval.names_approvers(proposal)
         proposal = replace(proposal, named=named, silent=by_policy)
-        change = await self.ledger.propose(proposal)
+        asks_nobody = not self.approval.to_be_asked(Change(proposal))
+        change = await self.ledger.propose(proposal, asks_nobody=asks_nobody)
         if change.proposal.created == proposal.created:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
             await self._tell("proposed", change, rule)
@@ -269,8 +271,9 @@ class Changes:
         reached = await self.reached(change.id, decision.person.key)
         if not ours and not await self.approval.may_see(decision, change, reached):
             raise NotFound(NO_PROPOSAL, id=decision.id)  # as the ledger says of none
-        if change.state == "applying" and change.claim != decision.seq:
-            change = await self._settled(change)
+        is_others = change.state == "applying" and change.claim != decision.seq
+        if is_others and change.id in [one.id for one in await self.ledger.abandoned()]:
+            change = await self._end_abandoned(change)
         if change.state == "open" and change.proposal.expires <= self.clock():
             change = await self._close(change, "expired", None)
         if change.state == "expired" and action != "undo":
@@ -298,7 +301,7 @@ class Changes:
         for change in await self.ledger.overdue(self.clock()):
             await self._close(change, "expired", None)
         for change in await self.ledger.abandoned():
-            await self._ended(change, await self.applying.settle(change))
+            await self._end_abandoned(change)
 
     async def _approve(self, change: Change, decision: Decision, reached: bool) -> Answer:
         if _is_untouched(change, decision.seq):
@@ -486,22 +489,19 @@ class Changes:
             except AuditRefused:
                 await self.ledger.release(change.id, change.claim)
                 raise
-        self.moved()
-        return await self._ended(change, await self.applying.run(change, doing))
+        # Most changes end sooner than their card could be drawn as being applied.
+        redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.moved)
+        try:
+            ended = await self.applying.run(change, doing)
+        finally:
+            redraw.cancel()
+        return ended, await self._tell(ended.state, ended)
 
-    async def _ended(self, change: Change, steps: Sequence[Step]) -> tuple[Change, str]:
-        state = _outcome_of(steps)
-        note = cards.note(replace(change, state=state, steps=tuple(steps)))
-        if change.decider == POLICY:
-            note = ""  # the tool's own outcome tells the model
-        ended = await self.ledger.finish(change.id, change.claim, state, note, self.clock())
-        return ended, await self._tell(state, ended)
-
-    async def _settled(self, change: Change) -> Change:
-        """One that another event took up: as it stands, ended where that event broke down."""
-        if any(one.id == change.id for one in await self.ledger.abandoned()):
-            change, _ = await self._ended(change, await self.applying.settle(change))
-        return change
+    async def _end_abandoned(self, change: Change) -> Change:
+        """End a change whose event broke down, and return it."""
+        ended = await self.applying.settle(change)
+        await self._tell(ended.state, ended)
+        return ended
 
     async def leave(self, person: str) -> None:
         """Who goes by that key comes no more: what they proposed waits for nobody."""
@@ -565,13 +565,6 @@ def _is_untouched(change: Change, seq: int) -> bool:
 
 def _paid(change: Change) -> Paid:
     return Paid("quick_commands", change.draft.view.slug)
-
-
-def _outcome_of(steps: Sequence[Step]) -> ChangeState:
-    if all(step.state == "done" for step in steps):
-        return "done"
-    touched = any(step.state in WRITTEN or step.state in ("unknown", "writing") for step in steps)
-    return "partial" if touched else "failed"
 
 
 def _wish(draft: Draft) -> object:

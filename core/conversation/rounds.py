@@ -116,6 +116,8 @@ class ToolCalls:
         self._running_elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
         """Why a call failed, in one word, by its id."""
+        self._started: set[str] = set()
+        """Calls that are recorded as started together with the round that made them."""
         self._is_stopping = False
         self._numbers: dict[str, int] = {}
         self._costly_numbers: dict[str, int] = {}
@@ -144,6 +146,17 @@ class ToolCalls:
             self._count_call(item)
         return await together(*(self._run_until_recorded(call) for call in calls))
 
+    def start(self, item: Item) -> Call:
+        """Return the call of an item, which the caller records as started."""
+        self._started.add(item.call_id)
+        return self._build_call(item)
+
+    def _build_call(self, item: Item) -> Call:
+        tool, known = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
+        effect = tool.effect_of(item.arguments) if tool else "read"
+        handle = known.handle if known else ""
+        return Call(item.call_id, item.name, item.arguments, effect, handle=handle)
+
     async def _run_until_recorded(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on
         elsewhere has its record as soon as its handle is kept."""
@@ -170,11 +183,10 @@ class ToolCalls:
             if tool:
                 self._audit("run", tool=item.name, outcome=outcome.status)
         else:
-            effect = tool.effect_of(item.arguments) if tool else "read"
-            handle = known.handle if known else ""
-            call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
+            call = self._build_call(item)
             async with self._parallel_calls:
-                await self._journal.call_started(turn, call)
+                if item.call_id not in self._started:
+                    await self._journal.call_started(turn, call)
                 outcome = await self._measure(tool, call)
         try:
             await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
@@ -472,9 +484,11 @@ class Rounds:
         self._cut = completed.cut
         items = completed.items
         said = Spoken(number, tuple(items), completed.usage, name)
-        if any(item.kind == "call" for item in items):
+        calls = [item for item in items if item.kind == "call"]
+        if calls:
+            started = self._calls.start(calls[0]) if len(calls) == 1 else None
             try:
-                await until_stored(lambda: self._journal.items(self._run.turn, said))
+                await until_stored(lambda: self._journal.items(self._run.turn, said, started))
             except Unstorable:
                 self.last = replace(said, items=())  # it was paid for all the same
                 raise

@@ -127,8 +127,9 @@ class Journal(Protocol):
     async def round_began(self, turn: Turn, number: int, response: str) -> None:
         """The response's id is kept, to be erased, even where this raises Superseded."""
 
-    async def items(self, turn: Turn, said: Spoken) -> None:
-        """What the model said in a round, complete, before any of its tools runs."""
+    async def items(self, turn: Turn, said: Spoken, started: Call | None = None) -> None:
+        """Record all that the model said in a round, before any of its tools runs. `started`: the
+        call that begins now, where the round has only one."""
 
     async def heard(
         self, turn: Turn, items: Sequence[Item], reserve: Work | None = None

@@ -95,7 +95,7 @@ class SqlLedger:
         self._owner = owner
         self._fresh = fresh
 
-    async def propose(self, proposal: Proposal) -> Change:
+    async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
         def write(connection: Connection) -> Change:
             lock(connection, proposal.address.conversation)
             known = connection.execute(
@@ -110,7 +110,8 @@ class SqlLedger:
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
-            return _insert(connection, Change(proposal))
+            told = "never" if proposal.silent else "asked" if asks_nobody else ""
+            return _insert(connection, Change(proposal), told)
 
         return await self._database.write(write)
 
@@ -212,9 +213,13 @@ class SqlLedger:
         if not self._fresh():  # what was about to be written is another one's by now
             raise TakenOver
 
-    async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
+    async def finish(
+        self, id: str, seq: int, state: ChangeState, note: str, now: float,
+        steps: Sequence[Step] = (),
+    ) -> Change:  # fmt: skip
         def write(connection: Connection) -> Change:
-            change = _locked(connection, id)
+            change = self._claimed(connection, id, seq) if steps else _locked(connection, id)
+            _put_steps(connection, change, steps)
             if change.state == "applying" and change.claim == seq:
                 self._claimed(connection, id, seq)
                 _move(connection, id, state, ended=now)
@@ -346,8 +351,9 @@ def _locked(connection: Connection, id: str) -> Change:
     return change
 
 
-def _insert(connection: Connection, change: Change) -> Change:
-    """As it then stands, under another id where its own is taken."""
+def _insert(connection: Connection, change: Change, told: str = "") -> Change:
+    """Return it as it then stands, under another id where its own is taken. `told`: the last stage
+    of which people need not be told any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
     proposal, draft = change.proposal, change.draft
@@ -367,7 +373,7 @@ def _insert(connection: Connection, change: Change) -> Change:
             "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
             "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
             "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
-            "tool": proposal.tool, "told": "never" if proposal.silent else "",
+            "tool": proposal.tool, "told": told,
             **_decision(change.decider, change.decided),
         },
     )  # fmt: skip

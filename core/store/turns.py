@@ -92,21 +92,16 @@ class SqlJournal:
         if not await self._database.write(write):
             raise Superseded
 
-    async def items(self, turn: Turn, said: Spoken) -> None:
-        await self._guarded(turn, lambda connection: _add_round(connection, turn, said))
-
-    async def call_started(self, turn: Turn, call: Call) -> None:
+    async def items(self, turn: Turn, said: Spoken, started: Call | None = None) -> None:
         def write(connection: Connection) -> None:
-            connection.execute(
-                "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
-                " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
-                " SET started = excluded.started",
-                (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
-                 call.effect, time.time()),
-            )  # fmt: skip
-            threads.from_outside(connection, turn.thread)
+            _add_round(connection, turn, said)
+            if started:
+                _start_call(connection, turn, started)
 
         await self._guarded(turn, write)
+
+    async def call_started(self, turn: Turn, call: Call) -> None:
+        await self._guarded(turn, lambda connection: _start_call(connection, turn, call))
 
     async def call_known(self, turn: Turn, call_id: str, handle: str) -> None:
         def write(connection: Connection) -> None:
@@ -376,6 +371,17 @@ def _replace(connection: Connection, turn: Turn) -> None:
     changes.withdraw(connection, old["seq"])
     connection.execute("UPDATE inbox SET replaced = ? WHERE seq = ?", (turn.id, old["seq"]))
     connection.execute("UPDATE items SET replaced = 1 WHERE seq = ?", (old["seq"],))
+
+
+def _start_call(connection: Connection, turn: Turn, call: Call) -> None:
+    connection.execute(
+        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
+        " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
+        " SET started = excluded.started",
+        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
+         call.effect, time.time()),
+    )  # fmt: skip
+    threads.from_outside(connection, turn.thread)
 
 
 def _check_attempt(connection: Connection, turn: Turn) -> None:

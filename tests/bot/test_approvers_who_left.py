@@ -40,8 +40,8 @@ class Office:
         person, address = Person("web", name, name=name), Address("web", "main", person=name)
         key = f"{name} {next(self._numbers)}"
         to = ReplyTo(address, person, key, turn_id(key))
-        receipt = await self.engine.inbox.accept(Message(key, text, person, address, to))
-        return await self.engine.inbox.answer_of(receipt.seq)
+        receipt = await self.engine.records.inbox.accept(Message(key, text, person, address, to))
+        return await self.engine.records.inbox.answer_of(receipt.seq)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
         app = await compose(begun.settings, begun.config, begun.home)
         await app.start()
         for name in NAMES:
-            await app.engine.page_accounts.add(f"web:{name}", hashed(name))
+            await app.engine.records.page_accounts.add(f"web:{name}", hashed(name))
         yield Office(app, shelf)
         await app.stop()
 
@@ -80,9 +80,9 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
 ) -> None:
     """Nor where somebody else has the name now."""
     id = await proposed_and_approved_by_ana(office)
-    await office.engine.page_accounts.remove("web:ana")
+    await office.engine.records.page_accounts.remove("web:ana")
     if comes_back:
-        await office.engine.page_accounts.add("web:ana", hashed("another"))
+        await office.engine.records.page_accounts.add("web:ana", hashed("another"))
     told = await office.says("bia", f"approve {id}")
     assert "Not all approvals count now" in told.text
     assert office.shelf.rows == {}
@@ -94,7 +94,7 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
 async def test_what_somebody_asked_for_who_was_removed_is_not_done(office: Office) -> None:
     """Also where the process died before it withdrew what they asked for."""
     id = await proposed_and_approved_by_ana(office)
-    await office.engine.page_accounts.remove("web:dan")
+    await office.engine.records.page_accounts.remove("web:dan")
     refused = await office.says("bia", f"approve {id}")
     assert (refused.code, "no longer" in refused.text) == ("forbidden", True)
     assert office.shelf.rows == {}

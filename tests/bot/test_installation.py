@@ -48,7 +48,7 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_requirements", lambda: given)
 
 
-def test_what_is_whole_says_where_it_is(ponte: Shell) -> None:
+def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
     found = look({"postgres"})
     assert found.whole
     told = f"Ponte {__version__} in {FOLDER}, with all {found.count} packages that it needs"

@@ -25,14 +25,14 @@ EXAMPLES = {
 }
 
 
-def begun(text: str, folder: Path) -> Start:
+def make_start(text: str, folder: Path) -> Start:
     path = folder / "ponte.toml"
     path.write_text(text, encoding="utf-8")
     settings = Settings.model_validate({"ponte_home": folder / "home"})
     return Start(settings, read_config(path), Home(folder / "home"))
 
 
-def test_there_are_three() -> None:
+def test_the_document_has_its_three_examples() -> None:
     assert list(EXAMPLES) == [
         "A small team", "A company with guests", "A public Discord server",
     ]  # fmt: skip
@@ -41,7 +41,7 @@ def test_there_are_three() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) -> None:
     (text,) = BLOCK.findall(EXAMPLES[name])
-    start = begun(text, tmp_path)
+    start = make_start(text, tmp_path)
     rows = [found.groups() for line in EXAMPLES[name].splitlines() if (found := ROW.match(line))]
     assert len(rows) == EXAMPLES[name].count("| yes |") + EXAMPLES[name].count("| no |") >= 8
     for who, known, where, right, may in rows:
@@ -55,4 +55,4 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("text", BLOCK.findall(TEXT))
 def test_every_piece_of_a_file_is_taken(text: str, tmp_path: Path) -> None:
-    begun(text, tmp_path)
+    make_start(text, tmp_path)

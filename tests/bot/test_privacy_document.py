@@ -34,7 +34,9 @@ def test_it_has_the_declared_tables() -> None:
     assert told == {table.name: table.whose for table in TABLES}
 
 
-def test_it_tells_of_every_file(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_lists_every_file_of_a_home(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PONTE_CODE", "off")
     put_home(read(SCHEMA)["home"], ponte.home)
     assert ponte("status").code in (0, 1)

@@ -84,7 +84,7 @@ async def test_the_nearest_slug_is_told() -> None:
         await only.find(BOB, C1, "secrets")
 
 
-async def test_where_and_by_whom() -> None:
+async def test_a_command_is_refused_outside_its_place_and_to_other_people() -> None:
     with pytest.raises(NotAllowed, match="not for this place"):
         await registry().find(ANA, C2, "payroll")
     with pytest.raises(NotAllowed, match="not for you"):

@@ -124,12 +124,12 @@ def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) ->
     asked = ("--person", "slack:U1", "--right", "approve", "--right", "approve:Orders",
              "--right", "administer", "--right", "read:Orders")  # fmt: skip
 
-    def told(*more: str) -> dict[str, bool]:
+    def check_rights(*more: str) -> dict[str, bool]:
         lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
         return {line["right"]: line["allowed"] for line in lines}
 
-    assert set(told().values()) == {True}
-    assert told("--guest") == {
+    assert set(check_rights().values()) == {True}
+    assert check_rights("--guest") == {
         "approve": False, "approve:Orders": False, "administer": False, "read:Orders": True,
     }  # fmt: skip
 
@@ -148,16 +148,16 @@ deny = ["approve:Orders"]
 
 
 def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
-    def told(person: str, *more: str) -> tuple[bool, str]:
+    def check_approver(person: str, *more: str) -> tuple[bool, str]:
         Path("ponte.toml").write_text(APPROVERS)
         asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
         (line,) = json.loads(ponte("policy", "check", *asked).out)
         return line["allowed"], line["rule"]
 
-    assert told("slack:U1") == (False, "none")
-    assert told("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
-    assert told("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
-    assert told("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
+    assert check_approver("slack:U1") == (False, "none")
+    assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
+    assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_wrong_setting_is_named_and_worded(
     assert "hunter2" not in told
 
 
-def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_refusal_lists_all_wrong_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
     monkeypatch.setenv("PONTE_WEB_PORT", "x")
     monkeypatch.setenv("PONTE_GRACE", "x")

@@ -128,7 +128,7 @@ def test_libraries_that_log_texts_and_tokens_are_capped() -> None:
     assert [line.split()[2] for line in written.getvalue().splitlines()] == ["other:"]
 
 
-def test_levels() -> None:
+def test_messages_below_the_log_level_are_dropped() -> None:
     written = logs(level="error")
     structlog.get_logger("test").warning("no")
     structlog.get_logger("test").error("yes")

@@ -70,7 +70,7 @@ class Case:
         assert [one.standing for one in seen] == ["before"] * len(seen)
         return [one.write for one in seen]
 
-    async def done(self, draft: Draft) -> Change:
+    async def apply_change(self, draft: Draft) -> Change:
         """All of it, as `core.changes.apply` goes."""
         writes: list[RowWrite] = []
         rows = await self.ready(draft)

@@ -33,7 +33,7 @@ async def on_postgres(
 
 
 @pytest.fixture(params=["sqlite", "on_postgres"], ids=["sqlite", "postgres"])
-def embedded(request: pytest.FixtureRequest) -> Embedded:
+def database_engine(request: pytest.FixtureRequest) -> Embedded:
     """The stores over both databases."""
     engine: Embedded = request.getfixturevalue(request.param)
     return engine

@@ -38,7 +38,7 @@ class Engine(Protocol):
     async def beside(self) -> Engine:
         """Another process on the same storage."""
 
-    async def killed(self) -> Engine:
+    async def kill(self) -> Engine:
         """The next process, after a kill -9 of this one."""
 
     async def close(self) -> None: ...
@@ -85,7 +85,7 @@ class Embedded:
         self._others.append(other)
         return other
 
-    async def killed(self) -> Embedded:
+    async def kill(self) -> Embedded:
         heir = await self.beside()
         await self.database.close()
         return heir
@@ -113,7 +113,7 @@ class Shared(Embedded):
         await jobs.start()
         return cls(home, database, jobs, url)
 
-    async def killed(self) -> Shared:
+    async def kill(self) -> Shared:
         """Nothing is put back, no job is ended, nothing beats any more."""
         heir = await Shared.on(self.url, self.home)
         self._others.append(heir)
@@ -184,7 +184,7 @@ class InMemory:
     async def beside(self) -> InMemory:
         return InMemory(self.inbox.rows)
 
-    async def killed(self) -> InMemory:
+    async def kill(self) -> InMemory:
         await self.close()
         return InMemory(self.inbox.rows)
 

@@ -37,9 +37,9 @@ async def every(log: AuditLog, **wanted: str) -> list[tuple[str, str]]:
 
 
 async def test_what_is_written_is_read_page_by_page(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = log_of(embedded)
+    log = log_of(database_engine)
     for number in range(7):
         log.note(f"event {number}", ANA if number % 3 else BIA, HERE)
     await log.tell("last", OPERATOR)
@@ -55,17 +55,17 @@ async def test_what_is_written_is_read_page_by_page(
     await log.close()
 
 
-async def test_two_at_once_make_one_pseudonym(embedded: Embedded) -> None:
-    keys = SqlKeys((await embedded.beside()).database)
-    both = (SqlKeys(embedded.database), keys)
+async def test_two_processes_make_one_pseudonym_for_a_person(database_engine: Embedded) -> None:
+    keys = SqlKeys((await database_engine.beside()).database)
+    both = (SqlKeys(database_engine.database), keys)
     found = await asyncio.gather(*(both[n % 2].of([ANA.key, BIA.key]) for n in range(8)))
     assert all(one == found[0] for one in found)
     assert len(set(found[0].values())) == 2
     assert {key: name for name, key in (await keys.people()).items()} == found[0]
 
 
-async def test_who_is_forgotten_stands_nowhere(embedded: Embedded) -> None:
-    log = log_of(embedded)
+async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedded) -> None:
+    log = log_of(database_engine)
     await log.tell("one", ANA, HERE)
     await log.tell("two", BIA, HERE)
     assert (await log.knows(ANA.key), await log.knows("slack:T1:U3")) == (True, False)
@@ -76,9 +76,9 @@ async def test_who_is_forgotten_stands_nowhere(embedded: Embedded) -> None:
     await log.tell("three", ANA, HERE)
     assert (await every(log, person=ANA.key)) == [("three", ANA.key)], "another pseudonym"
     await log.forget(ANA.key)
-    await embedded.database.scrub()
+    await database_engine.database.scrub()
     await log.close()
-    assert not await embedded.holds(ANA.key)
+    assert not await database_engine.holds(ANA.key)
 
 
 def old(number: int) -> str:
@@ -96,13 +96,13 @@ def old(number: int) -> str:
 
 @pytest.mark.parametrize("number", [1, 4, 9])
 async def test_old_lines_name_people_no_longer(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch, number: int
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(audit, "LOOKED_AT", 4)
-    home, keys = embedded.home, SqlKeys(embedded.database)
+    home, keys = database_engine.home, SqlKeys(database_engine.database)
     lines: FileLines | TableLines = FileLines(home / "audit.log")
-    if isinstance(embedded, Shared):
-        lines = TableLines(embedded.database)
+    if isinstance(database_engine, Shared):
+        lines = TableLines(database_engine.database)
         for n in range(number):
             await lines.append(old(n))
     else:
@@ -129,14 +129,16 @@ async def test_old_lines_name_people_no_longer(
     await log.close()
     kept = [path.read_text() for path in files(home / "audit.log")]
     assert ANA.id not in "".join(kept)
-    assert not await embedded.holds(ANA.key)
+    assert not await database_engine.holds(ANA.key)
 
 
-async def test_old_lines_go(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_lines_are_purged(
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of which all is old goes whole; of the others the beginning."""
     monkeypatch.setattr(audit, "LOOKED_AT", 3)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
-    log = log_of(embedded)
+    log = log_of(database_engine)
     log._now = lambda: moment
     if isinstance(log._lines, FileLines):
         log._lines._largest = 450  # some four lines
@@ -146,7 +148,7 @@ async def test_old_lines_go(embedded: Embedded, monkeypatch: pytest.MonkeyPatch)
     assert await log.purge(datetime(2026, 11, 1, tzinfo=UTC)) == 0
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
     assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
-    assert len(files(embedded.home / "audit.log")) <= 2
+    assert len(files(database_engine.home / "audit.log")) <= 2
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 0
     await log.tell("day 11", BIA, HERE)
     assert await log.purge(datetime(2026, 12, 1, tzinfo=UTC)) == 4
@@ -156,9 +158,9 @@ async def test_old_lines_go(embedded: Embedded, monkeypatch: pytest.MonkeyPatch)
     await log.close()
 
 
-async def test_what_cannot_be_kept_is_refused(embedded: Embedded, tmp_path: Path) -> None:
-    log = log_of(embedded)
-    await embedded.database.close()
+async def test_what_cannot_be_kept_is_refused(database_engine: Embedded, tmp_path: Path) -> None:
+    log = log_of(database_engine)
+    await database_engine.database.close()
     with pytest.raises(AuditRefused):
         await log.tell("one", ANA, HERE)
     await log.close()

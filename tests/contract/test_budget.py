@@ -39,67 +39,67 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def capped(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
+def make_budget(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
     return CountingBudget(engine.database, choices.fixed_caps(own, everybody), LISBON)
 
 
-async def asked(engine: Embedded, person: Person = ANA) -> Turn:
+async def begin_turn(engine: Embedded, person: Person = ANA) -> Turn:
     message = replace(says("hello", channel=person.id), author=person)
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
-async def test_a_turn_counts_once_however_often_it_resumes(embedded: Embedded) -> None:
-    turn = await asked(embedded)
+async def test_a_turn_counts_once_however_often_it_resumes(database_engine: Embedded) -> None:
+    turn = await begin_turn(database_engine)
     for _ in range(2):
-        await capped(embedded, own=1).reserve(turn)
-    heir = await embedded.killed()
-    await capped(heir, own=1).reserve(await again(heir, turn.seq))
-    assert (await capped(heir).usage()).turns == 1
+        await make_budget(database_engine, own=1).reserve(turn)
+    heir = await database_engine.kill()
+    await make_budget(heir, own=1).reserve(await again(heir, turn.seq))
+    assert (await make_budget(heir).usage()).turns == 1
 
 
-async def test_a_person_who_used_up_theirs_is_refused_alone(embedded: Embedded) -> None:
-    counting = capped(embedded, own=2)
+async def test_a_person_who_used_up_theirs_is_refused_alone(database_engine: Embedded) -> None:
+    counting = make_budget(database_engine, own=2)
     for _ in range(2):
-        await counting.reserve(await asked(embedded))
+        await counting.reserve(await begin_turn(database_engine))
     with pytest.raises(OverBudget, match="the cap of turns a day for each person is 2"):
-        await counting.reserve(await asked(embedded))
-    await counting.reserve(await asked(embedded, BOB))
+        await counting.reserve(await begin_turn(database_engine))
+    await counting.reserve(await begin_turn(database_engine, BOB))
     assert (await counting.usage(ANA.key)).turns == 2
     assert (await counting.usage()).turns == 3
 
 
-async def test_all_together_have_a_cap_too(embedded: Embedded) -> None:
-    counting = capped(embedded, everybody=2)
+async def test_all_together_have_a_cap_too(database_engine: Embedded) -> None:
+    counting = make_budget(database_engine, everybody=2)
     for person in (ANA, BOB):
-        await counting.reserve(await asked(embedded, person))
+        await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget, match="for everybody together"):
-        await counting.reserve(await asked(embedded, BOB))
+        await counting.reserve(await begin_turn(database_engine, BOB))
 
 
-async def test_a_cap_holds_for_many_at_once(embedded: Embedded) -> None:
-    counting = capped(embedded, own=5)
-    turns = [await asked(embedded) for _ in range(20)]
+async def test_a_cap_holds_for_many_at_once(database_engine: Embedded) -> None:
+    counting = make_budget(database_engine, own=5)
+    turns = [await begin_turn(database_engine) for _ in range(20)]
     results = await asyncio.gather(*(counting.reserve(t) for t in turns), return_exceptions=True)
     assert sum(result is None for result in results) == 5
     assert sum(isinstance(result, OverBudget) for result in results) == 15
 
 
 async def test_a_day_begins_at_midnight_where_the_people_are(
-    embedded: Embedded, clock: Clock
+    database_engine: Embedded, clock: Clock
 ) -> None:
-    counting = capped(embedded, own=1)
+    counting = make_budget(database_engine, own=1)
     clock.now = datetime(2026, 11, 20, 23, 59, tzinfo=LISBON)
-    await counting.reserve(await asked(embedded))
+    await counting.reserve(await begin_turn(database_engine))
     with pytest.raises(OverBudget):
-        await counting.reserve(await asked(embedded))
+        await counting.reserve(await begin_turn(database_engine))
     clock.now += timedelta(minutes=2)
     assert (await counting.usage()).turns == 0
-    await counting.reserve(await asked(embedded))
+    await counting.reserve(await begin_turn(database_engine))
 
 
-async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
-    counting, journal = capped(embedded), embedded.journal
-    first, second = await asked(embedded), await asked(embedded, BOB)
+async def test_what_models_count_is_added_up(database_engine: Embedded) -> None:
+    counting, journal = make_budget(database_engine), database_engine.journal
+    first, second = await begin_turn(database_engine), await begin_turn(database_engine, BOB)
     for turn in (first, second):
         await counting.reserve(turn)
     assert await counting.usage() == Spent(2, Usage())
@@ -111,9 +111,9 @@ async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
     assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
 
 
-async def test_what_a_tools_run_cost_is_added_once(embedded: Embedded) -> None:
-    counting, journal = capped(embedded), embedded.journal
-    turn = await asked(embedded)
+async def test_what_a_tools_run_cost_is_added_once(database_engine: Embedded) -> None:
+    counting, journal = make_budget(database_engine), database_engine.journal
+    turn = await begin_turn(database_engine)
     await counting.reserve(turn)
     await journal.call_started(turn, Call("c1", "run_python", "{}", "code"))
     for _ in range(2):
@@ -121,21 +121,23 @@ async def test_what_a_tools_run_cost_is_added_once(embedded: Embedded) -> None:
     assert await counting.usage() == Spent(1, Usage(9, cost=0.03))
 
 
-async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedded) -> None:
-    counting = capped(embedded, own=1)
-    await counting.reserve(await asked(embedded))
-    await embedded.journal.forget("web:ana")
+async def test_what_was_used_is_still_counted_after_forgetting(database_engine: Embedded) -> None:
+    counting = make_budget(database_engine, own=1)
+    await counting.reserve(await begin_turn(database_engine))
+    await database_engine.journal.forget("web:ana")
     with pytest.raises(OverBudget):
-        await counting.reserve(await asked(embedded))
+        await counting.reserve(await begin_turn(database_engine))
 
 
-async def test_who_comes_by_two_ways_is_counted_once(embedded: Embedded) -> None:
+async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = CountingBudget(embedded.database, choices.fixed_caps(2, 0), LISBON, one_person)
+    counting = CountingBudget(
+        database_engine.database, choices.fixed_caps(2, 0), LISBON, one_person
+    )
     for person in (page, terminal):
-        await counting.reserve(await asked(embedded, person))
+        await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget):
-        await counting.reserve(await asked(embedded, page))
+        await counting.reserve(await begin_turn(database_engine, page))
     assert (await counting.usage(page.key)).turns == 2
     assert (await counting.usage(terminal.key)).turns == 2
     assert (await counting.usage("slack:owner")).turns == 0

@@ -47,7 +47,7 @@ class People:
 
 
 @asynccontextmanager
-async def hosted() -> AsyncIterator[HostedBackend]:
+async def hosted_backend() -> AsyncIterator[HostedBackend]:
     async with FakeOpenAI() as fake:
         fake.runs(Script(runs=(Run(logs=""),), fail="hang", match="while True"))
         client = Client(Place("sk-test", fake.base_url))
@@ -74,7 +74,7 @@ async def local() -> AsyncIterator[LocalBackend]:
             await backend.close()
 
 
-@pytest.fixture(params=[hosted, local])
+@pytest.fixture(params=[hosted_backend, local])
 async def people(request: pytest.FixtureRequest) -> AsyncIterator[People]:
     async with request.param() as backend:
         yield People(cast(CodeBackend, backend))

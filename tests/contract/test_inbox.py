@@ -30,7 +30,7 @@ async def test_what_is_accepted_is_stored(engine: Engine) -> None:
     assert worker.said == ["hello"]
 
 
-async def test_a_receipt_names_the_turn(engine: Engine) -> None:
+async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
     hello = says("hello")
     receipt = await engine.inbox.accept(hello)
     assert (receipt.turn, receipt.fresh) == (turn_id(hello.event_key), True)
@@ -59,7 +59,7 @@ async def test_a_redelivery_gets_the_first_answer(engine: Engine) -> None:
 async def test_a_redelivery_after_a_crash_is_recognised(engine: Engine) -> None:
     hello = says("hello")
     first = await engine.inbox.accept(hello)
-    heir = await engine.killed()
+    heir = await engine.kill()
     again = await heir.inbox.accept(hello)
     assert (again.seq, again.fresh) == (first.seq, False)
     worker = Worker(heir).start()
@@ -81,7 +81,7 @@ async def test_messages_of_one_conversation_keep_their_order(engine: Engine) -> 
 async def test_the_next_process_keeps_the_order_too(engine: Engine) -> None:
     for n in range(30):
         await engine.inbox.accept(says(f"C{n % 5} {n}", f"C{n % 5}"))
-    worker = Worker(await engine.killed()).start()
+    worker = Worker(await engine.kill()).start()
     await worker.until_ended(30)
     for channel in range(5):
         heard = [said for said in worker.said if said.startswith(f"C{channel} ")]
@@ -141,10 +141,10 @@ async def test_a_decision_does_not_wait_for_a_busy_conversation(engine: Engine) 
     assert await engine.inbox.running(Address("web", "C1").conversation) == first.seq
 
 
-async def test_at_start_decisions_come_first(sqlite: Embedded) -> None:
+async def test_decisions_run_before_other_messages_after_a_restart(sqlite: Embedded) -> None:
     for text in ("hello", "stop", "hello again", "help"):
         await sqlite.inbox.accept(says(text, text))
-    worker = Worker(await sqlite.killed()).start()
+    worker = Worker(await sqlite.kill()).start()
     await worker.until_ended(4)
     assert worker.said[:2] == ["stop", "help"]
 
@@ -153,32 +153,32 @@ async def test_a_place_that_nobody_serves_now_waits_for_one_who_does(engine: Eng
     await engine.inbox.accept(says("to the web"))
     slack = Address("slack", "C1", workspace="T1")
     await engine.inbox.accept(replace(says("to Slack"), address=slack))
-    heir = await engine.killed()
+    heir = await engine.kill()
     worker = Worker(heir)
     running = asyncio.create_task(heir.inbox.run(worker.handle, ["web"]))
     await worker.until_ended(1)
     await heir.inbox.drain(1)
     await running
     assert worker.said == ["to the web"]
-    worker = Worker(await heir.killed()).start()
+    worker = Worker(await heir.kill()).start()
     await worker.until_ended(1)
     assert worker.said == ["to Slack"]
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_handler_that_raises_is_tried_again_in_its_place(embedded: Embedded) -> None:
-    worker = Worker(embedded, broken=3).start()
+async def test_a_handler_that_raises_is_tried_again_in_its_place(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, broken=3).start()
     for text in ("first", "second", "third"):
-        await embedded.inbox.accept(says(text))
+        await database_engine.inbox.accept(says(text))
     await worker.until_ended(3)
     assert worker.said == ["first"] * 4 + ["second", "third"]
 
 
-async def test_what_is_put_off_holds_up_nobody_else(embedded: Embedded) -> None:
-    worker = Worker(embedded, broken=1).start()
-    first = await embedded.inbox.accept(says("first"))
+async def test_what_is_put_off_holds_up_nobody_else(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, broken=1).start()
+    first = await database_engine.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)
-    other = await embedded.inbox.accept(says("elsewhere", "C2"))
+    other = await database_engine.inbox.accept(says("elsewhere", "C2"))
     await worker.until_ended(1)
     assert worker.ended == [other.seq]
 
@@ -198,16 +198,18 @@ async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
     worker = Worker(engine).start()
     seq = (await engine.inbox.accept(says("hello"))).seq
     await worker.until_ended(1)
-    heir = await engine.killed()
+    heir = await engine.kill()
     assert (await heir.inbox.answer_of(seq)).text == "re: hello"
 
 
-async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(embedded: Embedded) -> None:
-    seq = (await embedded.inbox.accept(says("hello"))).seq
-    turn = await embedded.journal.begin(seq)
+async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(
+    database_engine: Embedded,
+) -> None:
+    seq = (await database_engine.inbox.accept(says("hello"))).seq
+    turn = await database_engine.journal.begin(seq)
     assert turn
-    await embedded.journal.ended(turn, "removed")
-    answer = await embedded.inbox.answer_of(seq)
+    await database_engine.journal.ended(turn, "removed")
+    answer = await database_engine.inbox.answer_of(seq)
     assert (answer.text, answer.status) == ("", "stopped")
 
 

@@ -47,7 +47,7 @@ async def test_a_thread_had_a_kernel_until_it_is_forgotten(embedded: Embedded) -
     assert not await places.began("a")
     await places.ended("a")
     assert await places.began("a")
-    heir = await embedded.killed()
+    heir = await embedded.kill()
     places = KernelRows(heir.database)
     assert await places.began("a")
     await places.forget("a")

@@ -33,14 +33,14 @@ ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "
 
 
 @pytest.fixture
-async def ledger(embedded: Embedded) -> Ledger:
+async def ledger(database_engine: Embedded) -> Ledger:
     """Every ledger passes the same suite; a new one is added here."""
-    return SqlLedger(embedded.database)
+    return SqlLedger(database_engine.database)
 
 
 @pytest.fixture
-async def outbox(embedded: Embedded) -> Outbox:
-    return SqlOutbox(embedded.database)
+async def outbox(database_engine: Embedded) -> Outbox:
+    return SqlOutbox(database_engine.database)
 
 
 def draft(*rows: RowWrite) -> Draft:
@@ -106,7 +106,7 @@ async def test_what_is_denied_stays_denied(ledger: Ledger) -> None:
     assert await ledger.close(id, "expired", None, "", 152.0) == denied
 
 
-async def test_steps_are_kept_as_they_go(ledger: Ledger) -> None:
+async def test_steps_are_stored_while_a_change_is_applied(ledger: Ledger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     one, two = change.steps
     begun = replace(one, state="writing", write=replace(one.write, mark="[3]"))
@@ -125,7 +125,7 @@ async def test_steps_are_kept_as_they_go(ledger: Ledger) -> None:
         await ledger.record(change.id, 8, [one])
 
 
-async def test_what_was_not_begun_is_open_again(ledger: Ledger) -> None:
+async def test_a_released_change_is_open_again(ledger: Ledger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     with pytest.raises(Superseded):
         await ledger.release(change.id, 9)
@@ -135,14 +135,14 @@ async def test_what_was_not_begun_is_open_again(ledger: Ledger) -> None:
     assert (await ledger.claim(change.id, 9, BOB, 150.0)).decider == BOB
 
 
-async def done(ledger: Ledger, call: str = "c1") -> Change:
+async def finish_change(ledger: Ledger, call: str = "c1") -> Change:
     change = await ledger.claim((await open_(ledger, call)).id, 8, ANA, 150.0)
     await ledger.record(change.id, 8, [replace(step, state="done") for step in change.steps])
     return await ledger.finish(change.id, 8, "done", "", 160.0)
 
 
-async def test_it_is_taken_back_once(ledger: Ledger) -> None:
-    change = await done(ledger)
+async def test_a_change_is_undone_once(ledger: Ledger) -> None:
+    change = await finish_change(ledger)
     undo = replace(proposal("undo", seq=9), undoes=change.id)
     begun = await ledger.undo(undo, BOB, 170.0)
     assert (begun.state, begun.claim, begun.decider) == ("applying", 9, BOB)
@@ -155,7 +155,7 @@ async def test_it_is_taken_back_once(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("state", ["partial", "failed"])
 async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -> None:
-    change = await done(ledger)
+    change = await finish_change(ledger)
     undo = await ledger.undo(replace(proposal("undo", seq=9), undoes=change.id), BOB, 170.0)
     await ledger.finish(undo.id, 9, state, "", 180.0)
     after = await ledger.get(change.id)
@@ -170,7 +170,7 @@ async def test_the_newest_first_of_a_conversation_or_of_all(ledger: Ledger) -> N
     assert [c.id for c in await ledger.of_conversation("", 9)] == [other.id, *reversed(ids)]
 
 
-async def test_what_is_due(ledger: Ledger) -> None:
+async def test_expired_proposals_are_overdue(ledger: Ledger) -> None:
     open_id = (await open_(ledger)).id
     await ledger.close((await open_(ledger, "c2")).id, "denied", ANA, "", 150.0)
     assert [c.id for c in await ledger.overdue(200.0)] == [open_id]
@@ -188,33 +188,37 @@ async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
     assert await ledger.undrawn() == []
 
 
-async def test_what_a_broken_event_left(ledger: Ledger, embedded: Embedded) -> None:
-    event = (await embedded.inbox.accept(says("approve abcde2"))).seq
+async def test_a_change_whose_event_ended_is_abandoned(
+    ledger: Ledger, database_engine: Embedded
+) -> None:
+    event = (await database_engine.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
     assert await ledger.abandoned() == []
-    await embedded.end(event)
+    await database_engine.end(event)
     assert [one.id for one in await ledger.abandoned()] == [change.id]
 
 
-async def test_a_note_waits_for_the_threads_next_turn(ledger: Ledger, embedded: Embedded) -> None:
-    turn = await talk(embedded, "hello")
+async def test_a_note_waits_for_the_threads_next_turn(
+    ledger: Ledger, database_engine: Embedded
+) -> None:
+    turn = await talk(database_engine, "hello")
     for number, note in enumerate(("first", "second")):
         asked = replace(proposal(f"c{number}"), thread=turn.thread)
         await ledger.close((await ledger.propose(asked)).id, "denied", ANA, note, 150.0)
-    await talk(embedded, "and now")
-    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    await talk(database_engine, "and now")
+    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
     assert texts.index("first") < texts.index("second") < texts.index("and now")
-    await talk(embedded, "again")
-    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    await talk(database_engine, "again")
+    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
     assert texts.count("first") == 1
 
 
-async def test_forgetting(ledger: Ledger, embedded: Embedded) -> None:
-    turn = await talk(embedded, "hello")
+async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
+    turn = await talk(database_engine, "hello")
     asked = replace(proposal("w"), thread=turn.thread)
-    waiting, ended = await ledger.propose(asked), await done(ledger)
+    waiting, ended = await ledger.propose(asked), await finish_change(ledger)
     applying = await ledger.claim((await open_(ledger, "c3")).id, 9, ANA, 150.0)
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     assert (await ledger.get(waiting.id)).state == "withdrawn"
     after = await ledger.get(ended.id)
     assert (after.state, after.forgotten, after.proposal.asker.name) == ("done", True, "")
@@ -228,7 +232,7 @@ async def test_forgetting(ledger: Ledger, embedded: Embedded) -> None:
 
 
 async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> None:
-    waiting, ended = await open_(ledger), await done(ledger, "c2")
+    waiting, ended = await open_(ledger), await finish_change(ledger, "c2")
     await ledger.drawn(await ledger.get(ended.id))
     assert await ledger.lapse(160.0) == 0
     assert await ledger.lapse(161.0) == 1
@@ -241,9 +245,9 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> Non
     assert (await ledger.get(waiting.id)).steps == waiting.steps
 
 
-async def test_what_is_old_goes(ledger: Ledger) -> None:
+async def test_closed_changes_are_purged_by_age_and_area(ledger: Ledger) -> None:
     kept = (await open_(ledger)).id
-    gone = (await done(ledger, "c2")).id
+    gone = (await finish_change(ledger, "c2")).id
     assert await ledger.purge(160.0) == 0
     assert await ledger.purge(161.0, Area("", ("web",))) == 0
     assert await ledger.purge(161.0) == 1
@@ -282,17 +286,17 @@ async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None
 
 
 async def test_approvals_are_forgotten_and_go_with_their_change(
-    ledger: Ledger, embedded: Embedded
+    ledger: Ledger, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await ledger.consent(change.id, Consent(BOB, HERE, 150.0))
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     (consent,) = (await ledger.get(change.id)).consents
     assert (consent.person.key, consent.person.name) == (BOB.key, "")
     await ledger.purge(9e12)
     with pytest.raises(NotFound):
         await ledger.get(change.id)
-    rows = await embedded.database.read(
+    rows = await database_engine.database.read(
         lambda c: c.execute("SELECT count(*) AS n FROM consents").fetchone()
     )
     assert rows["n"] == 0
@@ -345,13 +349,13 @@ async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -
 
 
 async def test_what_is_forgotten_keeps_no_words(
-    ledger: Ledger, outbox: Outbox, embedded: Embedded
+    ledger: Ledger, outbox: Outbox, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await outbox.tell(change.id, "asked", [copy(change), copy(change, ANA)])
     one = replace(copy(change), text="Ana asks", state="posted", post="D1:7")
     await outbox.put(one)
-    await embedded.journal.forget("web:C1")
+    await database_engine.journal.forget("web:C1")
     assert await outbox.unposted() == [], "what was not begun is not posted"
     (left,) = await outbox.outdated()
     assert (left.text, left.person.name, left.post) == ("", "", "D1:7")

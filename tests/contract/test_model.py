@@ -48,7 +48,7 @@ async def nobody(thread: str, remote: Remote) -> None:
 
 
 @asynccontextmanager
-async def served(kind: str, base_url: str) -> AsyncIterator[Model]:
+async def serve_model(kind: str, base_url: str) -> AsyncIterator[Model]:
     levels: dict[str, Level] = {
         "conversations": "conversations", "responses": "responses", "chat": "chat"
     }  # fmt: skip
@@ -81,10 +81,10 @@ async def model(kind_and_url: tuple[str, str]) -> AsyncIterator[Model]:
     if kind == "demo":
         yield DemoModel()
     elif kind.startswith("aimock"):
-        async with served(kind[7:], url) as model:
+        async with serve_model(kind[7:], url) as model:
             yield model
     else:
-        async with FakeOpenAI() as fake, served(kind, fake.base_url) as model:
+        async with FakeOpenAI() as fake, serve_model(kind, fake.base_url) as model:
             fake.say(*SCRIPTS)
             yield model
 
@@ -142,7 +142,7 @@ async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
     assert completed.items[-1].text
 
 
-async def test_it_says_how_it_is(model: Model) -> None:
+async def test_a_model_reports_its_health_name_and_level(model: Model) -> None:
     health = await model.health()
     assert (health.name, health.state) == ("model", "on")
     assert health.words

@@ -22,8 +22,8 @@ ANA = Person("web", "ana", name="ana")
 
 
 @pytest.fixture
-def people(embedded: Embedded) -> SqlPageAccounts:
-    return SqlPageAccounts(embedded.database)
+def people(database_engine: Embedded) -> SqlPageAccounts:
+    return SqlPageAccounts(database_engine.database)
 
 
 async def test_people_are_added_once_and_found(people: SqlPageAccounts) -> None:
@@ -59,11 +59,13 @@ async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
     await people.saw("web:nobody", "2026-11-21")
 
 
-async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPageAccounts) -> None:
+async def test_a_token_is_stored_only_as_a_hash(
+    database_engine: Embedded, people: SqlPageAccounts
+) -> None:
     token = new_token()
     await people.add("web:ana", hashed(token))
     assert len(token) >= 43
-    assert not await embedded.holds(token)
+    assert not await database_engine.holds(token)
 
 
 async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
@@ -74,28 +76,30 @@ async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
     assert not await people.is_session_ended("two")
 
 
-async def test_an_ended_session_is_dropped_when_it_would_have_ended(embedded: Embedded) -> None:
-    people = SqlPageAccounts(embedded.database)
+async def test_an_ended_session_is_dropped_when_it_would_have_ended(
+    database_engine: Embedded,
+) -> None:
+    people = SqlPageAccounts(database_engine.database)
     await people.end_session("old", time.time() - 1)
     await people.end_session("new", time.time() + 60)
-    rows = await embedded.database.read(
+    rows = await database_engine.database.read(
         lambda c: [row["session"] for row in c.execute("SELECT session FROM ended_sessions")]
     )
     assert rows == ["new"]
 
 
-async def test_a_list_has_one_s_own(embedded: Embedded) -> None:
+async def test_a_list_has_one_s_own(database_engine: Embedded) -> None:
     """Also where a name ends as another does, or has signs that SQL takes for others."""
     places = {name: Address("web", "main", person=name) for name in ("", "ana", "diana", "a_a")}
     for name, place in places.items():
-        await _talk(embedded, f"of {name or 'owner'}", place)
+        await _talk(database_engine, f"of {name or 'owner'}", place)
     for name, place in places.items():
-        (listed,) = await embedded.journal.listed("web", name)
+        (listed,) = await database_engine.journal.listed("web", name)
         assert listed.conversation == place.conversation
-        found = await embedded.journal.found("web", "of", name)
+        found = await database_engine.journal.found("web", "of", name)
         assert found.keys() == {place.conversation}
-    assert await embedded.journal.listed("web", "iana") == []
-    assert await embedded.journal.listed("slack", "ana") == []
+    assert await database_engine.journal.listed("web", "iana") == []
+    assert await database_engine.journal.listed("slack", "ana") == []
 
 
 async def _talk(embedded: Embedded, text: str, place: Address) -> None:
@@ -113,39 +117,39 @@ def _message(text: str, place: Address) -> Message:
     return replace(said, event_key=key, address=place, author=ANA, reply_to=to)
 
 
-async def _left(person: str) -> None:
+async def _ignore_person(person: str) -> None:
     return None
 
 
-def served(engine: Embedded) -> PageAccountService:
+def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
     audit = AuditLog(FileLines(engine.home / "audit.log"), SqlKeys(engine.database))
     store = SqlPageAccounts(engine.database)
-    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _left)
+    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _ignore_person)
 
 
-async def test_what_still_runs_for_who_is_removed_is_stopped(embedded: Embedded) -> None:
-    worker = Worker(embedded, held=True).start()
-    acts = served(embedded).acts(lambda: "")
+async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, held=True).start()
+    acts = make_service(database_engine).acts(lambda: "")
     await acts["people/add"]({"person": "ana"})
     place = Address("web", "main", person="ana")
-    running = await embedded.inbox.accept(_message("think", place))
+    running = await database_engine.inbox.accept(_message("think", place))
     await worker.until_begun(1)
-    waiting = await embedded.inbox.accept(
+    waiting = await database_engine.inbox.accept(
         replace(says("and then"), author=ANA, address=place, event_key="web@ana:2")
     )
-    other = await embedded.inbox.accept(says("another's", "C9"))
+    other = await database_engine.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     assert await acts["people/remove"]({"person": "ana"}) == {"person": "web:ana"}
-    assert (await embedded.inbox.answer_of(running.seq)).text == "stopped"
+    assert (await database_engine.inbox.answer_of(running.seq)).text == "stopped"
     worker.let_go()
-    assert (await embedded.inbox.answer_of(other.seq)).text == "re: another's"
+    assert (await database_engine.inbox.answer_of(other.seq)).text == "re: another's"
     assert waiting.seq not in worker.began
 
 
 async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
-    ours, theirs = served(on_postgres), served(other)
+    ours, theirs = make_service(on_postgres), make_service(other)
     heard = [asyncio.Event(), asyncio.Event()]
     ours.on_change(heard[0].set)
     theirs.on_change(heard[1].set)
@@ -162,7 +166,7 @@ async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
 
 async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
-    ours, theirs = served(on_postgres), served(other)
+    ours, theirs = make_service(on_postgres), make_service(other)
     heard = asyncio.Event()
     theirs.on_change(heard.set)
     await ours.end_session("one", time.time() + 60)
@@ -174,12 +178,12 @@ async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> N
 @pytest.mark.parametrize(
     "name", ["", "Ana", "-ana", ".a", "a b", "a:b", "a@b", "é", "a" * 33, "ana\n", None, ["ana"]]
 )
-async def test_what_is_no_name(sqlite: Embedded, name: object) -> None:
+async def test_invalid_names_are_refused(sqlite: Embedded, name: object) -> None:
     for act in ("people/add", "people/renew", "people/remove"):
         with pytest.raises(WrongName):
-            await served(sqlite).acts(lambda: "")[act]({"person": name})
+            await make_service(sqlite).acts(lambda: "")[act]({"person": name})
 
 
 async def test_the_owner_s_name_is_theirs(sqlite: Embedded) -> None:
     with pytest.raises(BadInput, match="ponte link"):
-        await served(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})
+        await make_service(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})

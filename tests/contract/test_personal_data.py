@@ -129,8 +129,8 @@ class Team:
 
 
 @pytest.fixture
-async def team(embedded: Embedded) -> Team:
-    engine, ledger = embedded, SqlLedger(embedded.database)
+async def team(database_engine: Embedded) -> Team:
+    engine, ledger = database_engine, SqlLedger(database_engine.database)
     await talk(engine, "aubergine one", ANA, DIRECT)
     first = await talk(engine, "aubergine two", ANA, CHANNEL)
     hers = await change_of(ledger, first, BEA, "aubergine row")
@@ -226,8 +226,8 @@ async def everything(engine: Embedded) -> str:
     return await engine.database.read(read)
 
 
-async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
-    shared = isinstance(embedded, Shared)
+async def test_every_table_and_column_is_declared(database_engine: Embedded) -> None:
+    shared = isinstance(database_engine, Shared)
 
     def read(connection: Connection) -> dict[str, set[str]]:
         if shared:
@@ -253,7 +253,7 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
         for table in TABLES
         if shared or not table.shared
     }
-    assert await embedded.database.read(read) == declared
+    assert await database_engine.database.read(read) == declared
 
 
 def test_each_table_is_exported_or_says_why_not() -> None:
@@ -324,27 +324,27 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
         await persons.find(ZOE.key)
 
 
-async def test_a_waiting_message_shows_no_token(embedded: Embedded) -> None:
-    await embedded.inbox.accept(says("hello", ANA, DIRECT))
-    persons = persons_of(embedded)
+async def test_a_waiting_message_shows_no_token(database_engine: Embedded) -> None:
+    await database_engine.inbox.accept(says("hello", ANA, DIRECT))
+    persons = persons_of(database_engine)
     (row,) = await persons.read_rows(await persons.find(ANA.key), "messages")
     assert row["message"]["reply_to"]["token"] is True
 
 
-async def test_of_a_page_account_only_that_it_exists(embedded: Embedded) -> None:
-    people, persons = SqlPageAccounts(embedded.database), persons_of(embedded)
+async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) -> None:
+    people, persons = SqlPageAccounts(database_engine.database), persons_of(database_engine)
     await people.add("web:ana", hashed("her token"))
     (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
     assert (row["person"], row["token"]) == ("web:ana", True)
 
 
 async def test_a_long_export_comes_in_pages(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.store.personal_data.ROWS_AT_ONCE", 2)
     for number in range(5):
-        await embedded.inbox.accept(says(f"number {number}", ANA, DIRECT))
-    persons = persons_of(embedded)
+        await database_engine.inbox.accept(says(f"number {number}", ANA, DIRECT))
+    persons = persons_of(database_engine)
     who = await persons.find(ANA.key)
     pages = [await persons.read_rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
     assert [[row["message"]["text"] for row in page] for page in pages] == [
@@ -421,13 +421,15 @@ async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
     assert turn.thread == thread.id
 
 
-async def test_a_turn_under_way_can_write_nothing_any_more(embedded: Embedded) -> None:
-    turn = await again(embedded, (await embedded.inbox.accept(says("aub", ANA, CHANNEL))).seq)
-    await talk(embedded, "hello", BEA, CHANNEL)
-    await forget(embedded, ANA.key)
+async def test_a_turn_under_way_can_write_nothing_any_more(database_engine: Embedded) -> None:
+    turn = await again(
+        database_engine, (await database_engine.inbox.accept(says("aub", ANA, CHANNEL))).seq
+    )
+    await talk(database_engine, "hello", BEA, CHANNEL)
+    await forget(database_engine, ANA.key)
     with pytest.raises(Superseded):
-        await embedded.journal.heard(turn, build_items(turn.message, ()))
-    assert not [each for each in (await everything(embedded)).split() if "UANA77" in each]
+        await database_engine.journal.heard(turn, build_items(turn.message, ()))
+    assert not [each for each in (await everything(database_engine)).split() if "UANA77" in each]
 
 
 async def test_nothing_is_erased_while_a_change_of_theirs_is_applied(team: Team) -> None:
@@ -449,10 +451,10 @@ async def test_again_after_a_crash_ends_it(team: Team) -> None:
     engine, persons = team.engine, persons_of(team.engine)
     who = await persons.find(ANA.key)
     await engine.journal.forget(f"slack:T1:{DIRECT}")
-    heir = await engine.killed()
+    heir = await engine.kill()
     assert (await persons_of(heir).find(ANA.key)).key == who.key
     await persons_of(heir).erase(who)
-    last = await heir.killed()
+    last = await heir.kill()
     assert (await persons_of(last).find(ANA.key)).key == who.key, "by her lines of the audit log"
     await forget(last, ANA.key)
     left = await everything(last)
@@ -477,9 +479,13 @@ def test_what_platforms_remember() -> None:
 
 
 async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
-    embedded: Embedded,
+    database_engine: Embedded,
 ) -> None:
-    peers = embedded.jobs if isinstance(embedded, Shared) else Alone(embedded.database)
+    peers = (
+        database_engine.jobs
+        if isinstance(database_engine, Shared)
+        else Alone(database_engine.database)
+    )
     state = DiscordState(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):

@@ -112,7 +112,7 @@ async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None
     doomed = Worker(ours, held=True).start()
     receipts = [await theirs.inbox.accept(says(f"{n}")) for n in range(3)]
     await doomed.until_begun(1)
-    heir = await ours.killed()
+    heir = await ours.kill()
     worker = Worker(theirs).start()
     answers = [await heir.inbox.answer_of(receipt.seq) for receipt in receipts]
     assert [answer.text for answer in answers] == ["re: 0", "re: 1", "re: 2"]
@@ -126,7 +126,7 @@ async def test_a_decision_of_a_dead_process_is_taken_over_too(two: Two) -> None:
     doomed = Worker(ours, held=True).start()
     receipt = await theirs.inbox.accept(says("help"))
     await doomed.until_begun(1)
-    heir = await ours.killed()
+    heir = await ours.kill()
     Worker(theirs).start()
     assert (await heir.inbox.answer_of(receipt.seq)).text == "re: help"
 
@@ -138,7 +138,7 @@ async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two
     receipt = await theirs.inbox.accept(says("one"))
     await doomed.until_begun(1)
     await ours.end(receipt.seq, "one")
-    heir = await ours.killed()
+    heir = await ours.kill()
     Worker(theirs).start()
     second = await heir.inbox.accept(says("two"))
     assert (await heir.inbox.answer_of(second.seq)).text == "re: two"
@@ -206,7 +206,7 @@ async def _with_kernel(engine: Shared, worker: Worker) -> str:
     return thread
 
 
-def _named(engine: Shared) -> Worker:
+def _start_named_worker(engine: Shared) -> Worker:
     """One that also takes what is handed to it by name."""
     engine.jobs.kernels()
     return Worker(engine).start("web")
@@ -214,9 +214,9 @@ def _named(engine: Shared) -> Worker:
 
 async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
     ours, theirs = two
-    here = _named(ours)
+    here = _start_named_worker(ours)
     thread = await _with_kernel(ours, here)
-    there = _named(theirs)
+    there = _start_named_worker(theirs)
     for number in range(9):
         last = await theirs.inbox.accept(says(f"{number}"))
     await ours.inbox.answer_of(last.seq)
@@ -227,14 +227,14 @@ async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
 
 async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two) -> None:
     ours, theirs = two
-    thread = await _with_kernel(ours, _named(ours))
+    thread = await _with_kernel(ours, _start_named_worker(ours))
     busy = Worker(ours, held=True)
     ours.jobs._handler = busy.handle
     await ours.inbox.accept(says("think"))
     await busy.until_begun(1)
-    there = _named(theirs)
+    there = _start_named_worker(theirs)
     waits = await theirs.inbox.accept(says("next"))
-    heir = await ours.killed()
+    heir = await ours.kill()
     assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
     assert there.said == ["think", "next"]
     places = theirs.jobs.kernels()
@@ -245,7 +245,7 @@ async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two
 
 async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
     ours, theirs = two
-    thread = await _with_kernel(ours, _named(ours))
+    thread = await _with_kernel(ours, _start_named_worker(ours))
     dropped = asyncio.Queue[str]()
     ours.jobs.on("kernel", dropped.put)
     await theirs.jobs.kernels().forget(thread)
@@ -259,7 +259,7 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
     receipt = await ours.inbox.accept(says("hello"))
     await ours.inbox.answer_of(receipt.seq)
 
-    async def left() -> int:
+    async def count_jobs() -> int:
         return await ours.database.read(
             lambda c: int(
                 c.execute(
@@ -268,7 +268,7 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
             )
         )
 
-    while await left():
+    while await count_jobs():
         await ours.jobs.sweep()
 
 
@@ -287,7 +287,7 @@ async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
     assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
 
 
-async def test_what_was_forgotten_leaves_the_tables(two: Two) -> None:
+async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
     """Also the dead rows; what may hold it still is said."""
     ours, _ = two
     Worker(ours).start()

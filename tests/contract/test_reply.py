@@ -19,7 +19,7 @@ from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode
 from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import again, begun
+from tests.contract.test_journal import again, begin_turn
 from tests.fakes.choices import make_message
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
@@ -246,11 +246,11 @@ async def test_a_post_whose_record_was_refused_is_found_again(
 ) -> None:
     posted = place.posts.posted
 
-    async def refused(number: int, post: str, last: bool = False) -> None:
+    async def refuse_record(number: int, post: str, last: bool = False) -> None:
         monkeypatch.setattr(place.posts, "posted", posted)
         raise NotStored
 
-    monkeypatch.setattr(place.posts, "posted", refused)
+    monkeypatch.setattr(place.posts, "posted", refuse_record)
     with pytest.raises(NotStored):
         await place.reply().finish(answer("hi"))
     await place.reply().finish(answer("hi"))
@@ -258,14 +258,16 @@ async def test_a_post_whose_record_was_refused_is_found_again(
     assert place.calls("post") == 1
 
 
-async def test_an_old_generation_posts_nothing_new(embedded: Embedded) -> None:
-    recorder, turn = Recorder(), await begun(embedded)
+async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:
+    recorder, turn = Recorder(), await begin_turn(database_engine)
     surface = RecordingSurface(recorder, turn.message.reply_to)
-    await embedded.journal.posting(turn, 1, "k1")
-    await embedded.journal.posted(turn, 1, await surface.post("k1", AnswerPart(1, "my secr")))
-    turn = await again(embedded, turn.seq)
-    await embedded.journal.forget("web:C1")
-    reply = GrowingReply(surface, TurnPosts(embedded.journal, turn), turn.id)
+    await database_engine.journal.posting(turn, 1, "k1")
+    await database_engine.journal.posted(
+        turn, 1, await surface.post("k1", AnswerPart(1, "my secr"))
+    )
+    turn = await again(database_engine, turn.seq)
+    await database_engine.journal.forget("web:C1")
+    reply = GrowingReply(surface, TurnPosts(database_engine.journal, turn), turn.id)
     with pytest.raises(Superseded):
         await reply.finish(answer("Forgotten.", "And more."))
     assert recorder.visible(turn.message.reply_to.source) == ["Forgotten."]

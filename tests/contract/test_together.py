@@ -17,7 +17,7 @@ from core.store.changes import SqlLedger
 from core.store.database import Connection, lock
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import SAID, again, begun
+from tests.contract.test_journal import SAID, again, begin_turn
 from tests.contract.test_ledger import ANA, BOB, draft, proposal
 from tests.fakes import choices
 
@@ -25,8 +25,8 @@ ROUNDS = 12
 
 
 @pytest.fixture
-async def two(embedded: Embedded) -> tuple[Embedded, Embedded]:
-    return embedded, await embedded.beside()
+async def two(database_engine: Embedded) -> tuple[Embedded, Embedded]:
+    return database_engine, await database_engine.beside()
 
 
 Two = tuple[Embedded, Embedded]
@@ -67,7 +67,7 @@ async def test_nothing_is_written_after_it_was_forgotten(two: Two) -> None:
     """However the two fall: the round is there and erased, or refused."""
     ours, theirs = two
     for number in range(4 * ROUNDS):
-        turn = await begun(ours, channel=f"C{number}")
+        turn = await begin_turn(ours, channel=f"C{number}")
         secret = Item("message", role="assistant", text=f"secret {number}")
         said, _ = await asyncio.gather(
             ours.journal.items(turn, Spoken(1, (secret,), Usage(), "m")),
@@ -81,7 +81,7 @@ async def test_nothing_is_written_after_it_was_forgotten(two: Two) -> None:
 async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> None:
     ours, theirs = two
     for number in range(ROUNDS):
-        turn = await begun(ours, channel=f"C{number}")
+        turn = await begin_turn(ours, channel=f"C{number}")
         taken, said = await asyncio.gather(
             theirs.journal.begin(turn.seq),
             ours.journal.items(turn, Spoken(1, (SAID,), Usage(), "m")),
@@ -134,7 +134,7 @@ async def test_forgetting_and_proposing(two: Two) -> None:
     ours, theirs = two
     ledger = SqlLedger(ours.database)
     for number in range(ROUNDS):
-        turn = await begun(ours, channel=f"C{number}")
+        turn = await begin_turn(ours, channel=f"C{number}")
         asked = replace(
             proposal(f"c{number}", turn.seq, turn.message.address),
             draft=draft(), generation=turn.generation, thread=turn.thread,
@@ -162,7 +162,7 @@ async def test_an_edit_and_a_beginning(two: Two) -> None:
 
 
 async def test_who_waits_for_a_lock_reads_what_the_other_wrote(two: Two) -> None:
-    turn = await begun(two[0])
+    turn = await begin_turn(two[0])
 
     def once(connection: Connection) -> bool:
         lock(connection, turn.message.address.conversation)

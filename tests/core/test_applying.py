@@ -11,6 +11,7 @@ from core.changes.apply import Applying
 from core.changes.ports import Ledger
 from core.domain.changes import Change, Draft, Proposal, RowWrite, Seen, Step
 from core.domain.messages import Address, Person
+from tests.fakes.null_ledger import NullLedger
 
 ANA = Person("slack", "U1", "T1", "Ana")
 
@@ -48,24 +49,19 @@ class OneRow:
         return change.draft
 
 
-class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
-        await asyncio.sleep(0)
-
-
 def change(name: str, fields: list[str]) -> Change:
     row = RowWrite("1", {"Name": "old"}, {"Name": name})
     target = {"table_id": "m1", "fields": fields}
     draft = Draft("one", "update", target, "People", (row,))
     address = Address("slack", "C1", "T1")
-    proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
+    proposal = Proposal(f"abcd{name}2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
     return replace(Change(proposal), state="applying", steps=(Step(1, row),))
 
 
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     table = OneRow()
-    applying = Applying(cast(Ledger, NoLedger()), {"one": table})
     changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
+    applying = Applying(cast(Ledger, NullLedger(*changes)), {"one": table})
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
-    assert (first[0].state, second[0].state) == ("done", "changed")
+    assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"

@@ -63,7 +63,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def test_a_line_for_each(log: AuditLog, database: SqliteDatabase, tmp_path: Path) -> None:
+async def test_an_audit_line_has_all_its_fields(
+    log: AuditLog, database: SqliteDatabase, tmp_path: Path
+) -> None:
     await log.write("done", DONE, "ponte.toml:3")
     (line,) = lines(tmp_path / "audit.log")
     ana = line["asker"]
@@ -192,7 +194,7 @@ async def test_it_is_read_in_pages_while_it_rotates(
     assert events == [f"event {n}" for n in range(int(first[-1]), 9)]
 
 
-async def test_a_torn_line_is_left_out(log: AuditLog, tmp_path: Path) -> None:
+async def test_an_incomplete_last_line_is_skipped(log: AuditLog, tmp_path: Path) -> None:
     await log.write("one", DONE)
     with (tmp_path / "audit.log").open("a") as file:
         file.write('{"at": "2026-11-20T08:30:00.000+00:00", "event": "on')

@@ -74,7 +74,7 @@ COMMANDS = st.one_of(
         ("~~~~py\nif x:\n    ```\n~~~~\n", Command(RUN_PYTHON, code="if x:\n    ```")),
     ],
 )
-def test_a_command(text: str, command: Command) -> None:
+def test_a_typed_command_is_parsed(text: str, command: Command) -> None:
     assert parse(text) == command
 
 

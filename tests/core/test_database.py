@@ -47,11 +47,11 @@ class Watched(sqlite3.Connection):
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     connect, Watched.ran = sqlite3.connect, []
 
-    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+    def connect_and_record(*args: Any, **options: Any) -> sqlite3.Connection:
         Watched.ran.append((threading.get_ident(), "connect"))
         return connect(*args, **options, factory=Watched)
 
-    monkeypatch.setattr(sqlite3, "connect", watched)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_record)
     return Watched.ran
 
 
@@ -139,11 +139,19 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
     def wrong(connection: Connection) -> None:
         connection.execute("INSERT INTO nowhere VALUES (1)")
 
-    def lost(connection: Connection) -> None:
+    def raise_memory_error(connection: Connection) -> None:
         raise MemoryError
 
     results = await together(
-        database, note("a"), half, note("b"), wrong, note("c"), note("a"), lost, note("d")
+        database,
+        note("a"),
+        half,
+        note("b"),
+        wrong,
+        note("c"),
+        note("a"),
+        raise_memory_error,
+        note("d"),
     )
     kinds = [type(result) for result in results]
     assert kinds == [str, ValueError, str, sqlite3.OperationalError,
@@ -171,11 +179,11 @@ async def test_what_follows_writes_comes_in_their_order(database: SqliteDatabase
 
 
 async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: SqliteDatabase) -> None:
-    def broken(_: object) -> None:
+    def raise_value_error(_: object) -> None:
         raise ValueError("then")
 
     held = await Held.writer(database)
-    first = asyncio.create_task(database.write(note("a"), then=broken))
+    first = asyncio.create_task(database.write(note("a"), then=raise_value_error))
     second = asyncio.create_task(database.write(note("b")))
     await held.release()
     with pytest.raises(ValueError, match="then"):

@@ -55,7 +55,7 @@ def test_the_first_row_that_matches_counts(failure: Exception, code: str, words:
     assert (error.code, error.sentence.format(**error.values)) == (code, words)
 
 
-def test_what_a_row_says_beside_its_words() -> None:
+def test_a_row_sets_whether_a_failure_passes_is_unsure_and_its_hint() -> None:
     busy, down = ERRORS.explain(answer(429), what="rows"), ERRORS.explain(answer(500, "it broke"))
     assert (busy.passing, busy.unsure, busy.hint) == (True, False, "ask for less of rows")
     assert (down.passing, down.unsure, down.hint) == (False, True, "it broke")

@@ -48,14 +48,14 @@ class Counter:
             (commonmark, "blocks"), (markdown, "blocks"), (markdown, "targets"),
             (markdown, "settled"), (text, "clean"), (markdown, "code_of"),
         ):  # fmt: skip
-            patch.setattr(module, name, self._counted(getattr(module, name)))
+            patch.setattr(module, name, self._count_reads(getattr(module, name)))
 
-    def _counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(said: str, *rest: Any) -> Any:
+    def _count_reads(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def count_and_work(said: str, *rest: Any) -> Any:
             self.read += len(said)
             return work(said, *rest)
 
-        return counted
+        return count_and_work
 
     def grow(self, whole: str) -> None:
         growing, cleaning = Growing(), GrowingText()

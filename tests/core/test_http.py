@@ -243,7 +243,7 @@ async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         assert await http.get_json(url) == "direct"
 
 
-def test_what_no_proxy_says() -> None:
+def test_no_proxy_becomes_routes_without_a_proxy() -> None:
     assert Proxies(https="p:3128", no="*").routes() == {}
     proxies = Proxies(https="p:3128", no=".corp.example,::1, 10.0.0.1:80")
     assert proxies.routes() == {

@@ -24,12 +24,12 @@ class Tagged(gettext.NullTranslations):
 
 
 @pytest.fixture(autouse=True)
-def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tag_translations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
 async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> None:
-    async def said(locale: str) -> tuple[str, ...]:
+    async def say_in_language(locale: str) -> tuple[str, ...]:
         LANGUAGE.set(locale)
         await asyncio.sleep(0)  # the other one has set its own now
         return await together(aside(), asyncio.to_thread(say, "Done."))
@@ -37,7 +37,7 @@ async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> No
     async def aside() -> str:
         return say("Done.")
 
-    french, brazilian = await asyncio.gather(said("fr"), said("pt-BR"))
+    french, brazilian = await asyncio.gather(say_in_language("fr"), say_in_language("pt-BR"))
     assert set(french) == {"fr: Done."}
     assert set(brazilian) == {"pt-BR: Done."}
     assert say("Done.") == "en: Done."

@@ -194,7 +194,7 @@ PIECES = st.sampled_from(
 
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
-async def test_no_mixture_comes_to_life(text: str) -> None:
+async def test_no_mixture_of_link_pieces_becomes_a_link(text: str) -> None:
     assert await find_links(clean(text)) == []
 
 

@@ -46,7 +46,9 @@ SHELL = Address("terminal", "c")
 MEMBER = frozenset({"chat", "read", "code", "spend"})
 
 
-async def allowed(policy: AccessPolicy, person: Person, address: Address) -> frozenset[Action]:
+async def allowed_actions(
+    policy: AccessPolicy, person: Person, address: Address
+) -> frozenset[Action]:
     return frozenset([a for a in ALL if (await policy.may(person, address, a)).allowed])
 
 
@@ -90,11 +92,11 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("person", "address", "allow", "admins", "may"), TABLE)
-async def test_the_lists(
+async def test_allow_and_admin_lists_decide_the_rights(
     person: Person, address: Address, allow: str, admins: str, may: frozenset[Action]
 ) -> None:
     policy = allow_list(frozenset(allow.split(",")), frozenset(admins.split(",")))
-    assert await allowed(policy, person, address) == may
+    assert await allowed_actions(policy, person, address) == may
 
 
 class Directory:
@@ -118,7 +120,7 @@ async def test_groups_and_roles_are_resolved() -> None:
         ("", "slack:S5", ALL),
     ]:
         policy = allow_list(frozenset([allow]), frozenset([admins]), {"slack": directory})
-        assert await allowed(policy, ANA, CHANNEL) == may, (allow, admins)
+        assert await allowed_actions(policy, ANA, CHANNEL) == may, (allow, admins)
 
 
 async def test_groups_are_asked_once_in_minutes() -> None:
@@ -233,9 +235,9 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
 
     lists = frozenset(allow.split(",")), frozenset(admins.split(","))
     policy = allow_list(*lists, {"slack": Directory("S5")}, {"slack": guest})
-    assert await allowed(policy, ANA, CHANNEL) == may
+    assert await allowed_actions(policy, ANA, CHANNEL) == may
     member = Person("slack", "U2", "T1")
-    assert {"chat", "read"} <= await allowed(policy, member, CHANNEL)
+    assert {"chat", "read"} <= await allowed_actions(policy, member, CHANNEL)
     if not may:
         assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST
     if admins:
@@ -336,7 +338,7 @@ UNTOLD = Person("slack", "U0", "T1", "Somebody of whom Slack tells nothing")
 SLACK_DIRECT = Address("slack", "D1", "T1")
 
 
-def ruled(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
+def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
     policy = allow_list(guests={"slack": _only_eve})
     policy.rule_book = supplier(RuleBook(rules, channels or {}))
     return policy
@@ -382,21 +384,21 @@ NAMES_OF_ALL = [
 
 
 @pytest.mark.parametrize(("name", "person", "address", "gives", "denies"), NAMES_OF_ALL)
-async def test_whom_a_name_means(
+async def test_a_name_in_a_rule_covers_these_people(
     name: str, person: Person, address: Address, gives: bool, denies: bool
 ) -> None:
     """What it gives is for members alone; what it denies or limits holds for guests, too."""
     who = frozenset({name})
-    giving = ruled(Rule("1", who, allow=("tool:x",)), Rule("2", deny=("tool:x",)))
+    giving = policy_with_rules(Rule("1", who, allow=("tool:x",)), Rule("2", deny=("tool:x",)))
     assert (await giving.may(person, address, "tool", "x")).allowed is gives
-    denying = ruled(Rule("1", who, deny=("tool:x",)), Rule("2", allow=("tool:x",)))
+    denying = policy_with_rules(Rule("1", who, deny=("tool:x",)), Rule("2", allow=("tool:x",)))
     if person is not UNTOLD or denies:
         assert (await denying.may(person, address, "tool", "x")).allowed is not denies
     assert await denying.is_meant(person, address, who) is denies
 
 
 async def test_a_guest_reads_no_table_because_a_rule_names_the_platform() -> None:
-    policy = ruled(Rule("1", frozenset({"slack"}), allow=("chat", "read:Orders")))
+    policy = policy_with_rules(Rule("1", frozenset({"slack"}), allow=("chat", "read:Orders")))
     assert (await policy.may(ANA, CHANNEL, "read", "Orders")).allowed
     for person in (EVE, STRANGER, UNTOLD):
         assert not (await policy.may(person, CHANNEL, "read", "Orders")).allowed
@@ -407,7 +409,7 @@ async def test_a_guest_reads_no_table_because_a_rule_names_the_platform() -> Non
 @pytest.mark.parametrize("person", [EVE, UNTOLD])
 async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
     by_name = Rule("1", frozenset({f"slack:{person.id}"}), allow=("approve", "administer", "chat"))
-    policy = ruled(by_name)
+    policy = policy_with_rules(by_name)
     assert (await policy.may(person, CHANNEL, "chat")).allowed
     for right in ("approve", "administer"):
         verdict = await policy.may(person, CHANNEL, right)
@@ -456,7 +458,9 @@ async def test_only_what_a_place_allows_can_be_done_there(
 
 
 async def test_what_a_place_allows_is_given_to_nobody() -> None:
-    policy = ruled(channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))})
+    policy = policy_with_rules(
+        channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))}
+    )
     for right in ("approve", "administer"):
         assert not (await policy.may(ANA, CHANNEL, right)).allowed
 
@@ -475,7 +479,7 @@ async def test_what_a_place_allows_is_given_to_nobody() -> None:
 async def test_a_rule_that_allows_and_denies_a_right_denies_it(
     allow: str, deny: str, asked: str, may: bool
 ) -> None:
-    policy = ruled(Rule("1", allow=(allow,), deny=(deny,)))
+    policy = policy_with_rules(Rule("1", allow=(allow,), deny=(deny,)))
     right, _, name = asked.partition(":")
     assert (await policy.may(ANA, CHANNEL, right, *([name] if name else []))).allowed is may
 
@@ -487,16 +491,16 @@ class Register:
     def __init__(self, age: float) -> None:
         self.age = age
 
-    async def _told(self, max_age: float) -> None:
+    async def _answer_late(self, max_age: float) -> None:
         if self.age > max_age:
             await asyncio.Event().wait()
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return person.id == "U2"
 
     async def groups(self, person: Person, max_age: float) -> frozenset[str] | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return frozenset({"S5"})
 
 
@@ -514,7 +518,7 @@ async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_
         frozenset({"slack:S5"}), frozenset({"slack:S5"}), {"slack": now.groups},
         {"slack": now.guest},
     )  # fmt: skip
-    assert await allowed(policy, ANA, CHANNEL) == frozenset(may), "at the call"
+    assert await allowed_actions(policy, ANA, CHANNEL) == frozenset(may), "at the call"
     rights = await policy.rights(ANA, CHANNEL)
     assert {right for right in ALL if rights.may(right).allowed} == frozenset(may), (
         "what is offered"

@@ -17,7 +17,7 @@ from core.clients.http import MAX_RETRY_AFTER_SECONDS, retry_after
         ("٣", None), ("1e999", None), ("9" * 400, MAX_RETRY_AFTER_SECONDS),
     ],
 )  # fmt: skip
-def test_a_number_is_seconds(told: str, seconds: float | None) -> None:
+def test_retry_after_with_a_number_is_seconds(told: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": told}) == seconds
 
 
@@ -29,5 +29,5 @@ def test_a_date_is_when() -> None:
     assert retry_after({"retry-after": past}) == 0
 
 
-def test_none_is_told() -> None:
+def test_retry_after_may_be_missing() -> None:
     assert retry_after({}) is None

@@ -24,7 +24,7 @@ from core.domain.records import (
     ToolContext,
 )
 from core.tools.tool import FunctionTool
-from tests.core.test_turn import Scripted, _bot, _call, _said, _then
+from tests.core.test_turn import Scripted, _bot, _call, _completed_with, _then
 from tests.fakes.choices import ANA, make_message
 
 Act = Callable[[ToolContext], Awaitable[Outcome]]
@@ -43,19 +43,21 @@ def _once(name: str = "order") -> Scripted:
 
     def script(ask: Ask) -> Sequence[ModelEvent]:
         last = ask.input[-1]
-        return [_said(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        return (
+            [_completed_with(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        )
 
     return Scripted(script)
 
 
-async def _asked(engine: Engine, one: Message) -> Answer:
-    receipt = await engine.inbox.accept(one)
-    return await engine.inbox.answer_of(receipt.seq)
+async def _ask(engine: Engine, one: Message) -> Answer:
+    receipt = await engine.records.inbox.accept(one)
+    return await engine.records.inbox.answer_of(receipt.seq)
 
 
 async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
     conversation = one.address.conversation
-    file = await engine.files.put(one.event_key, name, "text/csv", data, ANA, conversation)
+    file = await engine.records.files.put(one.event_key, name, "text/csv", data, ANA, conversation)
     return replace(one, attachments=(Attachment(name, "text/csv", len(data), file.id),))
 
 
@@ -71,11 +73,11 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
         one = await _with_file(engine, make_message("go", "k1"), "a.csv", b"1")
-        answer = await _asked(engine, one)
+        answer = await _ask(engine, one)
         assert [file.name for file in answer.files] == ["made-1.txt"]
-        await _asked(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
-        await _asked(engine, make_message("new", "k3"))
-        await _asked(engine, make_message("go", "k4"))
+        await _ask(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
+        await _ask(engine, make_message("new", "k3"))
+        await _ask(engine, make_message("go", "k4"))
     first, second, fresh = given
     assert first == [("a.csv", b"1")]
     assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
@@ -89,10 +91,12 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
         """Looks."""
         return Outcome("ok", "rows", sources=next(lines))
 
-    model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
+    model = Scripted(
+        _then([Completed((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
+    )
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
 
 
@@ -101,10 +105,10 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         """Looks."""
         return Outcome("ok", "rows", sources=("_Orders_",))
 
-    model = Scripted(_then([Completed((_call("look"),))], [_said("")]))
+    model = Scripted(_then([Completed((_call("look"),))], [_completed_with("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "The model gave an empty answer. Please ask again."
 
 
@@ -121,11 +125,11 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         return Outcome("ok", "unreachable")
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        await engine.inbox.accept(make_message("go", "k1"))
+        await engine.records.inbox.accept(make_message("go", "k1"))
         await waiting.wait()
         await engine.drain(0)  # does not wait for what goes on elsewhere
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "run-7 has ended"
     assert handles == ["", "run-7"]
 
@@ -141,11 +145,11 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
         return Outcome("ok", "unreachable")
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        receipt = await engine.inbox.accept(make_message("go", "k1"))
+        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
         await begun.wait()
-        await engine.inbox.cancel(receipt.seq)
+        await engine.records.inbox.cancel(receipt.seq)
         created.set()
-        assert (await engine.inbox.answer_of(receipt.seq)).status == "stopped"
+        assert (await engine.records.inbox.answer_of(receipt.seq)).status == "stopped"
 
 
 class _Eraser(Scripted):
@@ -170,28 +174,28 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     model = _Eraser()
     async with _bot(tmp_path, model, _spending(act)) as (engine, _):
-        await _asked(engine, make_message("go", "k1"))
-        await _asked(engine, make_message("go", "k2"))
-        await _asked(engine, make_message("forget", "k3"))
+        await _ask(engine, make_message("go", "k1"))
+        await _ask(engine, make_message("go", "k2"))
+        await _ask(engine, make_message("forget", "k3"))
         assert await model.erased.get() == Remote("container", "cntr_1")
     assert seen == ["", "cntr_1"]
 
 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
-    async with _bot(tmp_path, Scripted(lambda ask: [_said("ok")])) as (engine, _):
+    async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
         await engine.drain(0)
-        receipt = await engine.inbox.accept(make_message("go", "k1"))
-        turn = await engine.journal.begin(receipt.seq)
+        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+        turn = await engine.records.journal.begin(receipt.seq)
         assert turn
         call = Call("c0", "order", json.dumps({}), "spend")
-        await engine.journal.items(
+        await engine.records.journal.items(
             turn, Spoken(1, (Item("call", call_id="c0"),), Completed(()).usage, "m")
         )
-        await engine.journal.call_started(turn, call)
-        await engine.journal.call_known(turn, "c0", "run-7")
-        await engine.journal.call_started(turn, call)
-        await engine.journal.put_back(turn)
-        again = await engine.journal.begin(receipt.seq)
+        await engine.records.journal.call_started(turn, call)
+        await engine.records.journal.call_known(turn, "c0", "run-7")
+        await engine.records.journal.call_started(turn, call)
+        await engine.records.journal.put_back(turn)
+        again = await engine.records.journal.begin(receipt.seq)
         assert again
         assert again.calls == (replace(call, handle="run-7"),)
 

@@ -52,7 +52,7 @@ async def test_an_older_home_is_copied_before_it_is_changed(home: Path) -> None:
     assert len(snapshot.snapshots(home)) == 1, "none where nothing is changed"
 
 
-async def test_none_of_a_new_home(tmp_path: Path) -> None:
+async def test_a_new_home_has_no_snapshot(tmp_path: Path) -> None:
     await (await Stores.in_home(tmp_path)).close()
     assert not (tmp_path / "snapshots").exists()
 

@@ -44,7 +44,7 @@ def fence_left_open(part: str) -> str:
     return mark
 
 
-def seen(text: str) -> str:
+def visible_characters(text: str) -> str:
     return re.sub(r"[\s`~]", "", text)
 
 
@@ -86,7 +86,7 @@ def test_every_part_fits_by_another_measure(text: str, limit: int) -> None:
         assert 0 < escaped_bytes(part) <= limit
         if "`" * 8 not in part and "~" * 8 not in part:
             assert not fence_left_open(part)
-    assert within(seen(text), seen("".join(parts)))
+    assert within(visible_characters(text), visible_characters("".join(parts)))
     assert all(split(part, limit, escaped_bytes) == (part,) for part in parts)
     if parts[1:] and "```" not in text and "~~~" not in text:
         assert max(map(escaped_bytes, parts)) > limit // 4
@@ -100,7 +100,7 @@ def test_nothing_but_fences_and_white_space_is_added_or_lost(text: str, limit: i
 
 @given(ANYTHING, LIMITS)
 def test_nothing_is_lost_of_any_text(text: str, limit: int) -> None:
-    assert within(seen(text), seen("".join(split(text, limit))))
+    assert within(visible_characters(text), visible_characters("".join(split(text, limit))))
 
 
 @given(st.one_of(DOCUMENTS, ANYTHING), LIMITS)
@@ -130,7 +130,7 @@ def test_a_tower_of_marks_is_cut_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\n \t\n"])
-def test_nothing_is_no_part(text: str) -> None:
+def test_blank_text_has_no_parts(text: str) -> None:
     assert split(text, 100) == ()
 
 

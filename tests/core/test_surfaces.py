@@ -87,7 +87,7 @@ def test_a_terminal_breaks_just_the_address(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_no_shape_is_alive_in_a_terminal(around: str) -> None:
+def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
     """Neither as it is written nor as it is drawn."""
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *HIDDEN, *IN_CODE):
@@ -137,7 +137,7 @@ def test_discord_changes_no_name(text: str) -> None:
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_no_shape_is_alive_on_discord(around: str) -> None:
+def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *IN_CODE, *HIDDEN):
         text = clean(around.format(shape))

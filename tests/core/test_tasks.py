@@ -43,5 +43,5 @@ async def test_an_owner_of_such_a_task_can_close() -> None:
     assert len(heard) == 2
 
 
-async def test_nothing_to_end_is_no_wait() -> None:
+async def test_cancelling_no_tasks_returns_at_once() -> None:
     await cancelled([])

@@ -35,7 +35,7 @@ ANYTHING = st.one_of(
         ("\ud83d\ude00", "😀"),
     ],
 )
-def test_what_hides_is_taken_out(text: str, cleaned: str) -> None:
+def test_control_and_invisible_characters_are_removed(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 

@@ -42,7 +42,7 @@ async def test_where_one_fails_the_others_are_ended_before_it_is_told() -> None:
     assert ended.is_set()
 
 
-async def test_who_stops_waiting_ends_them_all() -> None:
+async def test_cancelling_the_caller_cancels_all_questions() -> None:
     ended = asyncio.Event()
 
     async def endless() -> None:

@@ -22,7 +22,7 @@ from core.store.files import FolderBytes, SqlFiles
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
-from tests.contract.test_ledger import done
+from tests.contract.test_ledger import finish_change
 from tests.fakes.models import EchoModel
 
 STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
@@ -99,7 +99,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await engine.close()
 
 
-async def said(house: House, channel: str) -> list[str]:
+async def stored_texts(house: House, channel: str) -> list[str]:
     return [s.message.text for s in await house.engine.journal.shown(f"web:{channel}")]
 
 
@@ -119,15 +119,15 @@ async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
     await talk(house.engine, "new", "C2")
     house.clock.now += 15 * DAY_SECONDS
     await house.upkeep(days=30).once()
-    assert (await said(house, "C1"), await said(house, "C2")) == ([], ["new"])
+    assert (await stored_texts(house, "C1"), await stored_texts(house, "C2")) == ([], ["new"])
     house.clock.now += 400 * DAY_SECONDS
     await house.upkeep(days=0).once()
-    assert await said(house, "C2") == ["new"]
+    assert await stored_texts(house, "C2") == ["new"]
 
 
 async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> None:
     ledger = SqlLedger(house.engine.database)
-    change = await done(ledger)
+    change = await finish_change(ledger)
     house.clock.now = 160.0 + UNDO_LIFETIME
     await house.upkeep().once()
     assert (await ledger.get(change.id)).steps == change.steps
@@ -141,7 +141,7 @@ async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:
     house.clock.now += 40 * DAY_SECONDS
     await house.engine.inbox.accept(says("are you there?", "C1"))
     await house.upkeep(days=30).once()
-    assert await said(house, "C1") == ["are you there?"]
+    assert await stored_texts(house, "C1") == ["are you there?"]
 
 
 async def test_what_a_server_keeps_is_erased_when_it_can_be(house: House) -> None:
@@ -167,7 +167,7 @@ async def test_one_duty_that_fails_does_not_keep_the_others(house: House) -> Non
     house.clock.now += 4e9
     house.forgets = False
     await house.upkeep(days=30).once()
-    assert await said(house, "C2") == ["old"]
+    assert await stored_texts(house, "C2") == ["old"]
     assert house.model.erased == ["conv_1"]
     assert await house.files.of_event("never accepted") == []
 

@@ -28,9 +28,9 @@ async def bot(theatre: Theatre, table: MemoryTable, **more: Any) -> AsyncIterato
         yield stage
 
 
-async def proposed(stage: Stage, tool: str, person: Person = ANA, **arguments: Any) -> Card:
+async def propose(stage: Stage, tool: str, person: Person = ANA, **arguments: Any) -> Card:
     """The card of a proposal that the model made."""
-    answer = await stage.said(_call(tool, arguments), person=person)
+    answer = await stage.ask(_call(tool, arguments), person=person)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 
@@ -38,7 +38,7 @@ async def proposed(stage: Stage, tool: str, person: Person = ANA, **arguments: A
 async def proposed_on_slack(
     stage: Stage, key: str, tool: str, person: Person = MEMBER, **arguments: Any
 ) -> Card:
-    answer = await stage.asks(on_slack(_call(tool, arguments), key, person))
+    answer = await stage.ask_message(on_slack(_call(tool, arguments), key, person))
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 

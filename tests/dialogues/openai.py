@@ -27,7 +27,7 @@ WITHOUT: dict[Level, set[str]] = {
 
 
 @asynccontextmanager
-async def served(
+async def open_served_stage(
     theatre: Theatre,
     fake: FakeOpenAI,
     sources: Sequence[ToolSource] = (),
@@ -44,10 +44,10 @@ async def served(
     stages: list[Stage] = []
 
     async def read(file: str) -> tuple[File, bytes]:
-        return await stages[0].engine.files.get(file)
+        return await stages[0].engine.records.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await stages[0].engine.journal.remote(thread, remote)
+        await stages[0].engine.records.journal.remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None

@@ -37,31 +37,31 @@ class Stage:
         self.recorder = recorder
         self._numbers = numbers
 
-    async def says(
+    async def send(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> tuple[Message, Receipt]:
         one = make_message(text, f"k{next(self._numbers)}", channel, person, shared)
-        return one, await self.engine.inbox.accept(one)
+        return one, await self.engine.records.inbox.accept(one)
 
-    async def said(
+    async def ask(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> Answer:
-        _, receipt = await self.says(text, channel, person, shared)
-        return await self.engine.inbox.answer_of(receipt.seq)
+        _, receipt = await self.send(text, channel, person, shared)
+        return await self.engine.records.inbox.answer_of(receipt.seq)
 
-    async def clicks(self, text: str, at: Message) -> Answer:
+    async def click(self, text: str, at: Message) -> Answer:
         """A click on the answer to `at`, by whoever asked."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
         clicked = replace(at, event_key=key, text=text, reply_to=reply_to, clicked=True)
-        return await self.answered(await self.engine.inbox.accept(clicked))
+        return await self.wait_for_answer(await self.engine.records.inbox.accept(clicked))
 
-    async def asks(self, one: Message) -> Answer:
+    async def ask_message(self, one: Message) -> Answer:
         """A message made elsewhere; its answer."""
-        return await self.answered(await self.engine.inbox.accept(one))
+        return await self.wait_for_answer(await self.engine.records.inbox.accept(one))
 
-    async def answered(self, receipt: Receipt) -> Answer:
-        return await self.engine.inbox.answer_of(receipt.seq)
+    async def wait_for_answer(self, receipt: Receipt) -> Answer:
+        return await self.engine.records.inbox.answer_of(receipt.seq)
 
 
 class Theatre:
@@ -121,7 +121,7 @@ class Theatre:
             stores = await Stores.shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
-            engine.replies[platform] = lambda to, posts: GrowingReply(
+            engine.platforms.replies[platform] = lambda to, posts: GrowingReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
             )
         engine.start()

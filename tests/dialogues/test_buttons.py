@@ -45,17 +45,19 @@ def knows_names(stage: Stage) -> None:
     async def labels(names: Collection[str]) -> Mapping[str, str]:
         return {name: NAMES[name] for name in names if name in NAMES}
 
-    stage.engine.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
+    stage.engine.platforms.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
 
 
 async def on_the_page(stage: Stage, text: str, person: Person) -> Card:
-    (card,) = (await stage.asks(on_page(text, person))).cards
+    (card,) = (await stage.ask_message(on_page(text, person))).cards
     return card
 
 
 async def in_slack(stage: Stage, text: str, key: str, shared: bool, who: Person = MEMBER) -> Card:
     channel = "C1" if shared else "D1"
-    (card,) = (await stage.asks(on_slack(text, key, who, channel=channel, shared=shared))).cards
+    (card,) = (
+        await stage.ask_message(on_slack(text, key, who, channel=channel, shared=shared))
+    ).cards
     return card
 
 
@@ -76,7 +78,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(theatre: Theatre)
 async def test_only_who_may_undo_has_the_button(theatre: Theatre) -> None:
     async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
         card = await on_the_page(stage, DELETE, ANA)
-        decided = await stage.asks(on_page(f"approve {card.id}", OWNER))
+        decided = await stage.ask_message(on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
         await stage.engine.redraw.once()
         (anas,) = await stage.engine.changes.latest(on_page("", ANA).address.conversation)
@@ -106,7 +108,7 @@ async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: Theat
 
 
 @pytest.mark.parametrize("shared", [True, False])
-async def test_who_was_named_is_named(theatre: Theatre, shared: bool) -> None:
+async def test_a_card_names_the_approvers_of_its_table(theatre: Theatre, shared: bool) -> None:
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))

@@ -23,7 +23,7 @@ from core.store import turns
 from core.store.database import Connection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from tests.dialogues.openai import served
+from tests.dialogues.openai import open_served_stage
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
@@ -32,7 +32,7 @@ from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
-LOST = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
 
 
@@ -52,7 +52,7 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def spent(stage: Stage) -> tuple[int, int, int]:
+async def read_budget(stage: Stage) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
     def read(connection: Connection) -> tuple[int, int, int]:
@@ -60,17 +60,17 @@ async def spent(stage: Stage) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
 
-    return await stage.engine.budget._database.read(read)
+    return await stage.engine.records.budget._database.read(read)
 
 
 @every_level
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
     theatre: Theatre, fake: FakeOpenAI, level: Level
 ) -> None:
-    async with served(theatre, fake, level=level) as stage:
+    async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await stage.said("hello")).text == f"Hello {LOST}"
-        assert (await stage.said("again")).text == "And again."
+        assert (await stage.ask("hello")).text == f"Hello {REPLACEMENT}"
+        assert (await stage.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
 
@@ -80,13 +80,13 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
-    async with served(theatre, fake, level=level) as stage:
+    async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=said, piece=1))
-        one, receipt = await stage.says("hello")
-        assert (await stage.answered(receipt)).text == f"{WHOLE} one {WHOLE}"
+        one, receipt = await stage.send("hello")
+        assert (await stage.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
     shown = [text for post in theatre.recorder.posts for text in post.texts]
-    assert not any(LOST in text or HALF in text for text in shown)
+    assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
 
 
@@ -99,10 +99,10 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
     fake.say(
         Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
     )
-    async with served(theatre, fake, [Source(look)], level=level) as stage:
-        answer = await stage.said("look")
-        assert answer.text == f"No {LOST}"
-        assert (await stage.said("hello")).text == "Yes."
+    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
+        answer = await stage.ask("look")
+        assert answer.text == f"No {REPLACEMENT}"
+        assert (await stage.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
 
@@ -111,18 +111,18 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 ) -> None:
     whole = events.output_of
 
-    def torn(*given: Any) -> list[dict[str, Any]]:
+    def break_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         for item in items:
             if item["type"] == "reasoning":
                 item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
         return items
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", torn)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
     fake.say(Script(text="Hello", reasoning=True))
-    async with served(theatre, fake, level="responses") as stage:
-        assert (await stage.said("hello")).text == "Hello"
-        assert (await stage.said("again")).text == "You said: again"
+    async with open_served_stage(theatre, fake, level="responses") as stage:
+        assert (await stage.ask("hello")).text == "Hello"
+        assert (await stage.ask("again")).text == "You said: again"
     assert calls_of_model(fake) == 2
 
 
@@ -132,10 +132,12 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     theatre: Theatre, fake: FakeOpenAI, level: Level, output: object
 ) -> None:
     fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
-    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
-        assert (await stage.said("hello")).text == "Hello"
-        tokens, money, held = await spent(stage)
-        assert (await stage.said("again")).text == "Yes."
+    async with open_served_stage(
+        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as stage:
+        assert (await stage.ask("hello")).text == "Hello"
+        tokens, money, held = await read_budget(stage)
+        assert (await stage.ask("again")).text == "Yes."
     assert MOST_OUTPUT < tokens < 100_000
     assert 0 < money < NANO
     assert held == 0
@@ -144,12 +146,12 @@ async def test_absurd_counts_are_settled_at_the_reservation(
 
 async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
-    async with served(theatre, fake, [Source(look, rows)], level="chat") as stage:
-        assert (await stage.said("look")).text == "Done."
+    async with open_served_stage(theatre, fake, [Source(look, rows)], level="chat") as stage:
+        assert (await stage.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
-    assert f"no {LOST}" in outputs[0]
-    assert f"Ada {LOST}" in outputs[1]
+    assert f"no {REPLACEMENT}" in outputs[0]
+    assert f"Ada {REPLACEMENT}" in outputs[1]
     assert calls_of_model(fake) == 2
 
 
@@ -159,12 +161,12 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http)
-        async with served(theatre, fake, [source], level="chat") as stage:
+        async with open_served_stage(theatre, fake, [source], level="chat") as stage:
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
-            assert (await stage.said("list them")).text == "It failed."
+            assert (await stage.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert f"no such thing {LOST}" in told
+    assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
 
 
@@ -190,19 +192,19 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     fake.say(
         Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
     )
-    async with served(
+    async with open_served_stage(
         theatre, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
     ) as stage:
-        one, receipt = await stage.says("hello")
-        answer = await stage.answered(receipt)
+        one, receipt = await stage.send("hello")
+        answer = await stage.wait_for_answer(receipt)
         assert (answer.status, answer.code) == ("failed", "unstorable")
         assert answer.text.endswith(Unstorable().words())
-        assert await spent(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
-        assert (await stage.said("again")).text == "Yes."
+        assert await read_budget(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
+        assert (await stage.ask("again")).text == "Yes."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
-    async with served(theatre, fake, level=level) as stage:
-        assert await stage.answered(await stage.engine.inbox.accept(one)) == answer
+    async with open_served_stage(theatre, fake, level=level) as stage:
+        assert await stage.wait_for_answer(await stage.engine.records.inbox.accept(one)) == answer
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
@@ -217,8 +219,8 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     bought: list[int] = []
     monkeypatch.setattr(turns, "encode", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
-    async with served(theatre, fake, [Source(buy)], level="chat") as stage:
-        assert (await stage.said("buy it")).text == "It is not known."
+    async with open_served_stage(theatre, fake, [Source(buy)], level="chat") as stage:
+        assert (await stage.ask("buy it")).text == "It is not known."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)
@@ -243,8 +245,8 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     monkeypatch.setattr("core.conversation.storing.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
-    async with served(theatre, fake, [Source(look)], level=level) as stage:
-        journal = stage.engine.journal
+    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
+        journal = stage.engine.records.journal
         name = "items" if calls else "answered"
         write = getattr(journal, name)
 
@@ -258,7 +260,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
             await write(*given)
 
         monkeypatch.setattr(journal, name, away)
-        answer = await stage.said("hello")
+        answer = await stage.ask("hello")
         assert answer.status == "done"
     assert refused == 20
     assert calls_of_model(fake) == (2 if calls else 1)
@@ -270,15 +272,17 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
     theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.hostile = hostile.streams(getattr(hostile, what))
-    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
-        answer = await stage.said("hello")
+    async with open_served_stage(
+        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as stage:
+        answer = await stage.ask("hello")
         assert "more than Ponte takes" in answer.text
-        tokens, _, held = await spent(stage)
+        tokens, _, held = await read_budget(stage)
         assert (tokens > MOST_OUTPUT, held) == (True, 0), "it counts as what was reserved"
         assert calls_of_model(fake) == 1
         fake.hostile = None
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
 
 
 @pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
@@ -288,16 +292,16 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
 
-    def nested(*given: Any) -> list[dict[str, Any]]:
+    def deepen_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", nested)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
     fake.say(Script(text="Hello", reasoning=True), "Well again.")
-    async with served(theatre, fake, level="responses") as stage:
-        answer = await stage.said("hello")
+    async with open_served_stage(theatre, fake, level="responses") as stage:
+        answer = await stage.ask("hello")
         assert (answer.text == "Hello") == (levels < 100)
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2
 
 
@@ -316,12 +320,12 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         return await prepare(self, run, answer)
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
-    async with served(theatre, fake, level="chat") as stage:
-        one, receipt = await stage.says("poison")
-        answer = await stage.answered(receipt)
+    async with open_served_stage(theatre, fake, level="chat") as stage:
+        one, receipt = await stage.send("poison")
+        answer = await stage.wait_for_answer(receipt)
         assert (answer.status, answer.code, tried) == ("failed", "internal", ATTEMPTS)
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
 
@@ -329,8 +333,8 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with served(theatre, fake, level="chat") as stage:
-        journal = stage.engine.journal
+    async with open_served_stage(theatre, fake, level="chat") as stage:
+        journal = stage.engine.records.journal
         answered = journal.answered
 
         async def refuse(turn: Turn, *given: Any) -> None:
@@ -339,8 +343,8 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
             await answered(turn, *given)
 
         monkeypatch.setattr(journal, "answered", refuse)
-        _, receipt = await stage.says("poison")
-        await stage.answered(receipt)
+        _, receipt = await stage.send("poison")
+        await stage.wait_for_answer(receipt)
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2

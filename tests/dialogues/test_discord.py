@@ -92,15 +92,15 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await database.close()
 
 
-def said(env: simcord.Env, channel: Any) -> list[str]:
+def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
-async def test_a_dm(stage: Stage) -> None:
+async def test_a_direct_message_is_answered(stage: Stage) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("hello")
-        assert said(env, ana.dm_channel) == ["You said: hello"]
+        assert bot_messages(env, ana.dm_channel) == ["You said: hello"]
 
 
 async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(stage: Stage) -> None:
@@ -136,7 +136,7 @@ async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(stage
         late = await bob.send(channel, "the bolts are late", attachments=[("plot.png", b"png")])
         await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
         assert stage.around == []
-        assert "Apps → Ask Ponte" in said(env, channel)[-1]
+        assert "Apps → Ask Ponte" in bot_messages(env, channel)[-1]
         opened = await ana.context_menu(channel, "Ask Ponte", late)
         quoted = "the bolts are late\n[with the files plot.png]"
         await ana.submit_modal(opened, {"prompt": "why?", "quote": quoted})
@@ -154,10 +154,10 @@ async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: Stage) -> No
         await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
         assert stage.around == ["the bolts are late\n[with the files plot.png]"]
         assert stage.files == ["plot.png"]
-        assert said(env, channel) == ["You said: is that so?"]
+        assert bot_messages(env, channel) == ["You said: is that so?"]
 
 
-async def test_ask(stage: Stage) -> None:
+async def test_the_slash_command_ask_is_answered(stage: Stage) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         result = await ana.slash("ask", prompt="hello")
@@ -184,11 +184,11 @@ async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: Stage) -> 
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
-        parts = said(env, ana.dm_channel)
+        parts = bot_messages(env, ana.dm_channel)
         assert [len(part) <= 2000 for part in parts] == [True]
         stage.long = "\n\n".join("y" * 1500 for _ in range(3))
         await ana.send_dm("tell me")
-        assert [part[:2] for part in said(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
+        assert [part[:2] for part in bot_messages(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
 
 
 async def test_a_modal_is_filled_in(stage: Stage) -> None:

@@ -75,7 +75,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     await house.close()
 
 
-def closed(*cards: Payload) -> bool:
+def are_decided(*cards: Payload) -> bool:
     return all(
         [b["label"] for row in card["components"] for b in row["components"]] in ([], ["Undo"])
         and "being done" not in card["embeds"][0]["description"]
@@ -90,7 +90,7 @@ async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     assert copy["embeds"][0]["title"] == card["embeds"][0]["title"]
     await team.restart()
     await (await team.cleo.click(copy, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(card, copy))
+    await team.discord.wait_until(lambda: are_decided(card, copy))
     assert "Approved by Cleo" in card["embeds"][0]["description"]
     assert team.table.rows == {}
     assert len(team.own(team.cleo.dm)) == 1
@@ -101,7 +101,7 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(team: Team) -> Non
     await team.asks()
     copy = await team.copy()
     await (await team.cleo.click(copy, "Deny")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(copy))
+    await team.discord.wait_until(lambda: are_decided(copy))
     assert len(team.own(team.cleo.dm)) == 1
     assert team.table.applied == []
 
@@ -113,7 +113,7 @@ async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> 
         lambda: ("POST", f"/channels/{team.cleo.dm.id}/messages") in team.discord.calls
     )
     await team.ana.click(card, "Deny")
-    await team.discord.wait_until(lambda: closed(card))
+    await team.discord.wait_until(lambda: are_decided(card))
     assert team.discord.calls.count(("POST", f"/channels/{team.cleo.dm.id}/messages")) == 1
 
 
@@ -128,14 +128,14 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     await team.restart()
     team.clock.now += LIFETIME
     team.house.engine.changes.moved()
-    await team.discord.wait_until(lambda: closed(card, copy))
+    await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
         lambda: any("has expired" in m["content"] for m in team.own(team.channel))
     )
     assert len(team.own(team.cleo.dm)) == 2
 
 
-async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
+async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> None:
     assert team.channel.guild is not None
     team.channel.guild.members.add(team.cleo.id)
     card = await team.asks()
@@ -143,5 +143,5 @@ async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
         lambda: any(path.endswith(f"/members/{team.cleo.id}") for _, path in team.discord.calls)
     )
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(card))
+    await team.discord.wait_until(lambda: are_decided(card))
     assert team.own(team.cleo.dm) == []

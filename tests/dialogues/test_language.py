@@ -27,7 +27,7 @@ class Tagged(gettext.NullTranslations):
 
 
 @pytest.fixture(autouse=True)
-def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tag_translations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
@@ -39,12 +39,12 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: Th
         return replace(message, locale=told), ()
 
     async with theatre.open(profile=Profile(locale="fr")) as stage:
-        assert (await stage.said("help")).text.startswith("[fr] Ask me anything")
-        stage.engine.look_up["web"] = look_up
+        assert (await stage.ask("help")).text.startswith("[fr] Ask me anything")
+        stage.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
-            said = (await stage.said(text)).text
+            said = (await stage.ask(text)).text
             assert said.startswith("[pt-BR] "), text
             assert "[fr]" not in said
-        assert (await stage.said("quick-command none")).text.startswith("[pt-BR] ")
-        assert (await stage.said("approve abcde2")).text.startswith("[pt-BR] ")
-        assert (await stage.said("```python\n1\n```")).text.startswith("[pt-BR] ")
+        assert (await stage.ask("quick-command none")).text.startswith("[pt-BR] ")
+        assert (await stage.ask("approve abcde2")).text.startswith("[pt-BR] ")
+        assert (await stage.ask("```python\n1\n```")).text.startswith("[pt-BR] ")

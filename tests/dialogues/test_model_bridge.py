@@ -12,7 +12,7 @@ import pytest
 from core.clients.http import HttpClient
 from core.models.served import Level
 from core.tools.nocodb.bridge import BridgeSource
-from tests.dialogues.openai import WITHOUT, served
+from tests.dialogues.openai import WITHOUT, open_served_stage
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
@@ -40,9 +40,9 @@ async def test_the_tables_are_asked_by_function_calls(theatre: Theatre, level: L
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http)
-            async with served(theatre, fake, [source]) as stage:
-                answer = await stage.said("How many customers do we have?")
-                spent = await stage.engine.budget.usage()
+            async with open_served_stage(theatre, fake, [source]) as stage:
+                answer = await stage.ask("How many customers do we have?")
+                spent = await stage.engine.records.budget.usage()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]
@@ -60,8 +60,8 @@ async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: Theatre, leve
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-            async with served(theatre, fake, [source]) as stage:
-                answer = await stage.said("Which bases are there?")
+            async with open_served_stage(theatre, fake, [source]) as stage:
+                answer = await stage.ask("Which bases are there?")
         assert answer.text == "I could not reach your tables."
 
 
@@ -72,8 +72,8 @@ async def test_several_calls_at_once(theatre: Theatre, level: Level) -> None:
         fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))
         async with (
             HttpClient() as http,
-            served(theatre, fake, [BridgeSource(bridge.url, "", http)]) as stage,
+            open_served_stage(theatre, fake, [BridgeSource(bridge.url, "", http)]) as stage,
         ):
-            assert (await stage.said("Look around")).text == "Two tables."
-            assert (await stage.said("thanks")).text.endswith("thanks")
+            assert (await stage.ask("Look around")).text == "Two tables."
+            assert (await stage.ask("thanks")).text.endswith("thanks")
         assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]

@@ -29,8 +29,8 @@ async def test_an_approved_one_row_write_makes_four_calls(
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with theatre.open(sources=[source], appliers=[source.rows]) as stage:
             asked = json.dumps({"table": "Readings", **arguments})
-            (card,) = (await stage.said(f"call nocodb_{tool} {asked}")).cards
+            (card,) = (await stage.ask(f"call nocodb_{tool} {asked}")).cards
             nocodb.calls.clear()
-            assert "Done." in (await stage.said(f"approve {card.id}")).text
+            assert "Done." in (await stage.ask(f"approve {card.id}")).text
             calls = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
     assert calls == [("GET", True), ("GET", False), (method, False), ("GET", False)]

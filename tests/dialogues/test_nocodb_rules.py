@@ -31,10 +31,12 @@ class Team:
         return next(table for table in self._tables if table.title == title)
 
     async def calls(self, tool: str, **arguments: object) -> Answer:
-        return await self.stage.said(f"call nocodb_{tool} {json.dumps(arguments)}")
+        return await self.stage.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
 
     async def mia_calls(self, key: str, tool: str, **arguments: object) -> Answer:
-        return await self.stage.asks(on_slack(f"call nocodb_{tool} {json.dumps(arguments)}", key))
+        return await self.stage.ask_message(
+            on_slack(f"call nocodb_{tool} {json.dumps(arguments)}", key)
+        )
 
 
 @asynccontextmanager
@@ -56,12 +58,12 @@ async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_g
         read = await crm.calls("get", table="Customers", id="1")
         assert "Customer 01" in read.text
         (card,) = (await crm.calls("delete", table="Customers", ids=["1"])).cards
-        told = [str(card), (await crm.stage.said(f"approve {card.id}")).text, read.text]
+        told = [str(card), (await crm.stage.ask(f"approve {card.id}")).text, read.text]
         customers = crm.table("Customers")
         assert 1 not in customers.rows
         (relation,) = customers.relations.values()
         relation.add(customers, 2, 1)
-        told.append((await crm.stage.said(f"undo {card.id}")).text)
+        told.append((await crm.stage.ask(f"undo {card.id}")).text)
         assert "what was written to a link that is not shown here does not stand" in told[-1]
         told.extend(str(each) for each in await crm.stage.engine.changes.latest(""))
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
@@ -90,9 +92,11 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: Theat
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = asked.cards
         assert card.text.endswith("the operator named for it must approve it.")
-        refused = await crm.stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True))
+        refused = await crm.stage.ask_message(
+            on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True)
+        )
         assert (refused.private, refused.code) == (True, "forbidden")
-        done = await crm.stage.asks(on_slack(f"approve {card.id}", "k3", OTHER))
+        done = await crm.stage.ask_message(on_slack(f"approve {card.id}", "k3", OTHER))
         assert "Approved by Otto. Done. New rows: 31." in done.text
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
 
@@ -106,7 +110,7 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: Theatre) 
         source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
         async with theatre.open(sources=[source], appliers=[source.rows], rules=rules) as stage:
             call = {"table": "Bookings", "ids": ["1"]}
-            refused = await stage.said(f"call nocodb_delete {json.dumps(call)}")
+            refused = await stage.ask(f"call nocodb_delete {json.dumps(call)}")
     assert "The table Bookings may only be read here." in refused.text
 
 

@@ -68,12 +68,12 @@ class Bought:
         self.done: list[str] = []
 
     def _tool(self, name: str, effect: Effect) -> Tool:
-        async def called() -> str:
+        async def run_tool() -> str:
             """Do it."""
             self.done.append(name)
             return "done"
 
-        return FunctionTool.of(called, effect=effect, doing="…", name=name)
+        return FunctionTool.of(run_tool, effect=effect, doing="…", name=name)
 
     async def tools(self) -> Sequence[Tool]:
         return [self._tool("pay", "spend"), self._tool("run_python", "code")]
@@ -85,7 +85,9 @@ class Bought:
         """Nothing is held open here."""
 
 
-async def test_who_asks_decides_what_happens(theatre: Theatre, tmp_path: Path) -> None:
+async def test_an_obedient_model_has_only_the_rights_of_the_asker(
+    theatre: Theatre, tmp_path: Path
+) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.rule_book = supplier(book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
@@ -99,7 +101,7 @@ async def test_who_asks_decides_what_happens(theatre: Theatre, tmp_path: Path) -
         async with opened as stage:
             asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
                             context=(Quote("Eve", EVIL),))  # fmt: skip
-            answer = await stage.asks(asked)
+            answer = await stage.ask_message(asked)
     heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
     assert EVIL in heard, "what the asker may read was read"
     assert "Order 12" not in heard

@@ -16,9 +16,21 @@ from tests.fakes.recorder import Recorder
 
 
 def only_one_works(stage: Stage) -> None:
-    runner = stage.engine.inbox._runner
+    runner = stage.engine.records.inbox._runner
     assert isinstance(runner, Handling)
     runner.places.total = 1
+
+
+async def check_other_channel_is_answered(
+    stage: Stage, waits: asyncio.Event, release: asyncio.Event
+) -> None:
+    """Check that C2 is answered while the turn of C1 waits, and C1 after `release`."""
+    only_one_works(stage)
+    _, first = await stage.send("one", "C1")
+    await waits.wait()
+    assert (await stage.ask("two", "C2")).text == "You said: two"
+    release.set()
+    assert (await stage.wait_for_answer(first)).text == "You said: one"
 
 
 async def test_an_answer_that_waits_for_its_channels_pace(
@@ -27,20 +39,15 @@ async def test_an_answer_that_waits_for_its_channels_pace(
     waits, free = asyncio.Event(), asyncio.Event()
     post = Recorder.post
 
-    async def paced(self: Recorder, channel: str, source: str, key: str, text: str) -> str:
+    async def post_slowly(self: Recorder, channel: str, source: str, key: str, text: str) -> str:
         if channel.endswith("C1"):
             waits.set()
             await free.wait()
         return await post(self, channel, source, key, text)
 
-    monkeypatch.setattr(Recorder, "post", paced)
+    monkeypatch.setattr(Recorder, "post", post_slowly)
     async with theatre.open() as stage:
-        only_one_works(stage)
-        _, first = await stage.says("one", "C1")
-        await waits.wait()
-        assert (await stage.said("two", "C2")).text == "You said: two"
-        free.set()
-        assert (await stage.answered(first)).text == "You said: one"
+        await check_other_channel_is_answered(stage, waits, free)
 
 
 async def test_a_person_of_whom_the_platform_says_nothing_yet(
@@ -58,12 +65,7 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
 
     monkeypatch.setattr(AccessPolicy, "rights", looked_up)
     async with theatre.open(policy=allow_list()) as stage:
-        only_one_works(stage)
-        _, first = await stage.says("one", "C1")
-        await asked.wait()
-        assert (await stage.said("two", "C2")).text == "You said: two"
-        known.set()
-        assert (await stage.answered(first)).text == "You said: one"
+        await check_other_channel_is_answered(stage, asked, known)
 
 
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
@@ -82,8 +84,8 @@ async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
     monkeypatch.setattr(AccessPolicy, "rights", looked_up)
     async with theatre.open(policy=allow_list()) as stage:
         only_one_works(stage)
-        _, first = await stage.says("one", "C1")
+        _, first = await stage.send("one", "C1")
         await asked.wait()
-        assert (await stage.said("stop", "C1")).text == "Stopped."
-        assert (await stage.answered(first)).status == "stopped"
-        assert (await stage.said("two", "C1")).text == "You said: two"
+        assert (await stage.ask("stop", "C1")).text == "Stopped."
+        assert (await stage.wait_for_answer(first)).status == "stopped"
+        assert (await stage.ask("two", "C1")).text == "You said: two"

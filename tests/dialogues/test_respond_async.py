@@ -11,11 +11,13 @@ from bot.config import Config, Limits
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
 async def later(ponte: Whole, text: str, **more: str) -> httpx.Response:
-    return await ponte.web.post("/chat", json={"message": text, **more}, headers=LATER)
+    return await ponte.web.post(
+        "/chat", json={"message": text, **more}, headers=RESPOND_LATER_HEADERS
+    )
 
 
 @pytest.mark.parametrize("conversation", ["main", "other"])
@@ -41,7 +43,7 @@ async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> 
     """The cap is counted when the turn begins, which may be later."""
     async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_daily_turns="1/0") as ponte:
         fake.say("Hello.")
-        await ponte.said("one", conversation="main")
+        await ponte.ask("one", conversation="main")
         accepted = await later(ponte, "two")
         assert accepted.status_code == 202
         again = await ponte.web.post("/chat", json={"message": "x"})

@@ -38,7 +38,7 @@ def guest(w: Workplace, kind: str = "multi") -> SlackPerson:
     return eve
 
 
-async def refused(w: Workplace, who: SlackPerson, words: str = GUEST) -> None:
+async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST) -> None:
     await w.slack.wait_until(
         lambda: any(p.seen_by == who.id for p in w.slack.ephemeral_posts(w.general.id))
     )
@@ -51,7 +51,7 @@ async def test_a_guest_is_refused_alone(tmp_path: Path, kind: str) -> None:
     async with workplace(tmp_path, setting()) as w:
         eve = guest(w, kind)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         assert w.slack.workspace.by_bot(w.general.id) == []
         ours = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
@@ -61,7 +61,7 @@ async def test_the_workspaces_name_means_no_guest(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting(f"slack:{TEAM}")) as w:
         eve = guest(w)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
 
 
 @pytest.mark.parametrize("named", ["person", "group", "channel", "everybody"])
@@ -98,7 +98,7 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {GUEST}
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
-        refused, _ = await w.bot.engine.audit.read(event="refused")
+        refused, _ = await w.bot.engine.records.audit.read(event="refused")
         assert [line["right"] for line in refused] == ["chat"] * 4
         assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
         w.slack.open_home(eve)
@@ -113,7 +113,7 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
         eve = guest(w)
         sent = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
         await sent.acked.wait()
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         assert w.slack.workspace.by_bot(w.general.id) == []
 
 
@@ -124,7 +124,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN)
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
@@ -132,7 +132,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
-    noted, _ = await w.bot.engine.audit.read(event="refused")
+    noted, _ = await w.bot.engine.records.audit.read(event="refused")
     assert list(noted) == []
 
 
@@ -171,7 +171,7 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN)
         await no_refusal_is_noted(w)
         held.release()
 
@@ -184,7 +184,7 @@ async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: inbox.messages)
         await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
-        assert await w.bot.engine.inbox.cancel(1)
+        assert await w.bot.engine.records.inbox.cancel(1)
         assert (await w.slack.wait_for_answer(said)).visible_text == "_Stopped._"
         held.release()
 
@@ -206,7 +206,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(SlackPeople, clock=lambda: now[0])
+        "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -214,7 +214,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
         w.alice.guest = "single"
         now[0] += 299
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice)
+        await wait_for_refusal(w, w.alice)
 
 
 async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
@@ -222,7 +222,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(SlackPeople, clock=lambda: now[0])
+        "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     model = EchoModel()
     tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
@@ -243,7 +243,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         offered = [[tool.name for tool in asked.tools] for asked in model.asks]
         assert offered == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
         await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
@@ -289,7 +289,7 @@ async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Pa
         w.slack.change_person(zoe, guest="single")
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
-        await refused(w, zoe)
+        await wait_for_refusal(w, zoe)
 
 
 async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_p
         eve = w.slack.person("Eve", team=OTHER)
         w.general.members.add(eve.id)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello", team=TEAM, user_team=TEAM)
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 

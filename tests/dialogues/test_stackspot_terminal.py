@@ -166,10 +166,11 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
         engine = await Engine.open(tmp_path, chosen)
         auth = WebAdapter(
-            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"), inbox=engine.inbox,
-            journal=engine.journal, files=engine.files, board=chosen.board,
+            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"),
+            inbox=engine.records.inbox, journal=engine.records.journal,
+            files=engine.records.files, board=chosen.board,
         )  # fmt: skip
-        engine.replies["terminal"] = auth.reply
+        engine.platforms.replies["terminal"] = auth.reply
         engine.start()
         await auth.start()
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"

@@ -23,7 +23,7 @@ from tests.web.house import TOKEN, events
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
-        engine, web = await served(tmp_path, chosen)
+        engine, web = await serve_web(tmp_path, chosen)
         yield await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=web.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20
@@ -35,13 +35,14 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
         await engine.close()
 
 
-async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
+async def serve_web(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
     web = WebAdapter(
         auth=TokenAuthentication("127.0.0.1", TOKEN), listener=Port("127.0.0.1", 0),
-        inbox=engine.inbox, journal=engine.journal, files=engine.files, board=chosen.board,
+        inbox=engine.records.inbox, journal=engine.records.journal, files=engine.records.files,
+        board=chosen.board,
     )  # fmt: skip
-    engine.replies["web"] = web.reply
+    engine.platforms.replies["web"] = web.reply
     engine.start()
     await web.start()
     return engine, web
@@ -61,7 +62,9 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
 
 
-async def test_progress_and_result(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+async def test_a_quick_command_streams_its_progress_and_result(
+    client: httpx.AsyncClient, stackspot: FakeStackSpot
+) -> None:
     stackspot.held = True
     stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     asked = {"message": "quick-command explain a bridge"}

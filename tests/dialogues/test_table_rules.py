@@ -31,7 +31,7 @@ def rules(access: Access = "ask", *approvers: str) -> TableRules:
 
 
 async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
-    return await stage.asks(on_slack(text, key, person))
+    return await stage.ask_message(on_slack(text, key, person))
 
 
 @pytest.mark.parametrize("access", ["hidden", "read"])
@@ -41,7 +41,7 @@ async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS, rules=rules(access)) as stage:
         call = f"call table_delete {json.dumps({'ids': ['1']})}"
-        answer = await stage.asks(on_slack(call, "k1", BOSS))
+        answer = await stage.ask_message(on_slack(call, "k1", BOSS))
     assert answer.cards == ()
     assert "not changed through me" in answer.text
 
@@ -66,7 +66,7 @@ async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> 
         assert card.text.endswith("the operator named for it must approve it.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
-            refused = await stage.asks(beside)
+            refused = await stage.ask_message(beside)
             assert (refused.code, refused.private) == ("forbidden", True)
         assert table.applied == []
         assert "Approved by Cleo" in (await says(stage, f"approve {card.id}", "k3", CLERK)).text
@@ -80,7 +80,7 @@ async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: Theatre)
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS, rules=rules("auto")) as stage:
         call = f"call table_create {json.dumps({'rows': [ADA]})}"
-        answer = await stage.asks(on_slack(call, "k1"))
+        answer = await stage.ask_message(on_slack(call, "k1"))
         assert [card.state for card in answer.cards] == ["done"]
         assert "Allowed by the operator's policy." in answer.cards[0].text
         await proposed_on_slack(stage, "k2", "table_create", rows=[ADA, ADA])

@@ -45,10 +45,10 @@ def _seconds(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, seconds)
     make = ConnectionState.__init__
 
-    def made(self: ConnectionState[Any], **options: Any) -> None:
+    def make_quick_state(self: ConnectionState[Any], **options: Any) -> None:
         make(self, **options, guild_ready_timeout=0.2)
 
-    monkeypatch.setattr(ConnectionState, "__init__", made)
+    monkeypatch.setattr(ConnectionState, "__init__", make_quick_state)
 
 
 @pytest.fixture

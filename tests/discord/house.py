@@ -67,7 +67,7 @@ class Drawer:
     async def tools(self) -> Sequence[Tool]:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
-            files = self._house.engine.files
+            files = self._house.engine.records.files
             kept = await files.put(
                 ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
@@ -109,38 +109,38 @@ class House:
         given = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
-        accept = self.engine.inbox.accept
+        accept = self.engine.records.inbox.accept
 
-        async def accepted(message: Message) -> Receipt:
+        async def accept_and_record(message: Message) -> Receipt:
             receipt = await accept(message)
             self.taken.append(message.text)
             await self.discord.world.notify()
             return receipt
 
-        self.engine.inbox.accept = accepted  # type: ignore[method-assign]
+        self.engine.records.inbox.accept = accept_and_record  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
             ChatPorts(
-                self.inbox(self.engine.inbox),
-                self.engine.journal,
-                self.engine.threads,
-                self.engine.files,
+                self.inbox(self.engine.records.inbox),
+                self.engine.records.journal,
+                self.engine.records.threads,
+                self.engine.records.files,
                 given.board,
                 given.policy,
                 self.engine.manager.removed,
                 refused=self.engine.refused,
-                directory=self.engine.directory,
-                peers=self.engine.peers,
+                directory=self.engine.records.directory,
+                peers=self.engine.stores.peers,
             ),
             api_url=self.discord.api_url,
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
         self.policy.memberships = {"discord": self.adapter.roles.roles_of}
-        self.engine.replies["discord"] = self.adapter.reply
-        self.engine.look_up["discord"] = self.adapter.look_up
-        self.engine.fetch["discord"] = self.adapter.fetch
-        self.engine.messengers["discord"] = self.adapter
+        self.engine.platforms.replies["discord"] = self.adapter.reply
+        self.engine.platforms.look_up["discord"] = self.adapter.look_up
+        self.engine.platforms.fetch["discord"] = self.adapter.fetch
+        self.engine.platforms.messengers["discord"] = self.adapter
         self.engine.start()
         self.is_open = True
         await self.adapter.start()
@@ -155,7 +155,7 @@ class House:
         await self.adapter.close()
         await self.engine.close()
 
-    async def stored(self, text: str) -> None:
+    async def wait_until_stored(self, text: str) -> None:
         """Until a message with this text is in the inbox."""
         await self.discord.wait_until(lambda: text in self.taken)
 

@@ -16,7 +16,7 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 HOUR = 3600.0
 
 
-def said(discord: FakeDiscord) -> list[str]:
+def bot_messages(discord: FakeDiscord) -> list[str]:
     return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
@@ -36,7 +36,7 @@ async def test_what_was_said_while_the_socket_was_down_is_replayed(
     await ana.say("meanwhile")
     await ana.wait_for_text("You said: meanwhile")
     assert (discord.gateway.identified, discord.gateway.resumed) == (1, 1)
-    assert said(discord) == ["You said: before", "You said: meanwhile"]
+    assert bot_messages(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
@@ -49,7 +49,7 @@ async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
     await ana.say("meanwhile")
     await ana.wait_for_text("You said: meanwhile")
     assert discord.gateway.identified == 2
-    assert said(discord) == ["You said: before", "You said: meanwhile"]
+    assert bot_messages(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
@@ -69,7 +69,7 @@ async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_
     gate.release()
     await opening
     await ana.wait_for_text("You said: live")
-    assert said(discord) == [
+    assert bot_messages(discord) == [
         f"You said: {text}" for text in ("before", "missed one", "missed two", "live")
     ]
 
@@ -158,7 +158,7 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     await house.open()
     await ana.say("three")
     await ana.wait_for_text("You said: three")
-    assert said(discord) == ["You said: one", "You said: two", "You said: three"]
+    assert bot_messages(discord) == ["You said: one", "You said: two", "You said: three"]
 
 
 async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, house: House) -> None:
@@ -188,7 +188,7 @@ async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
     assert "DISCORD_TOKEN" in (await house.adapter.health()).words
 
 
-async def test_a_deaf_socket_is_noticed(
+async def test_a_connection_without_frames_is_failing(
     discord: FakeDiscord, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()
@@ -220,7 +220,7 @@ async def test_close_drains_what_was_taken_in(
     await asyncio.sleep(0)
     house.model.go_on()
     await closing
-    assert said(discord) == ["one two"]
+    assert bot_messages(discord) == ["one two"]
 
 
 async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: DiscordPerson) -> None:

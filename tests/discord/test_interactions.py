@@ -56,7 +56,9 @@ async def test_ask_is_acked_first_and_answered_in_place(
     assert not exchange.followups
 
 
-async def test_the_commands_of_the_house(discord: FakeDiscord, open_house: House) -> None:
+async def test_the_registered_commands_are_those_of_ponte(
+    discord: FakeDiscord, open_house: House
+) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
     words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
     assert set(names) == words
@@ -88,7 +90,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Disco
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
-    ((line,), _) = await house.engine.audit.read()
+    ((line,), _) = await house.engine.records.audit.read()
     assert (line["event"], line["right"]) == ("refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
@@ -100,7 +102,7 @@ async def test_what_cannot_be_stored_is_said_at_once(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(open_house.engine.inbox, "accept", stuck)
+    monkeypatch.setattr(open_house.engine.records.inbox, "accept", stuck)
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -114,7 +116,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
 ) -> None:
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
-    disk = asyncio.create_task(open_house.engine._stores.database.write(lambda _: full.wait()))
+    disk = asyncio.create_task(open_house.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert "could not store" in exchange.text
@@ -186,11 +188,11 @@ async def test_a_quick_command_without_its_input_asks_for_it(
 async def test_a_command_that_breaks_is_answered_too(
     open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise RuntimeError("the registry")
 
     assert open_house.choices is not None
-    monkeypatch.setattr(open_house.choices.board, "commands", broken)
+    monkeypatch.setattr(open_house.choices.board, "commands", raise_error)
     assert await ana.autocomplete("quick-command", "slug", slug="a") == []
     exchange = await ana.slash("quick-command", slug="summary")
     await exchange.wait_for_answer()
@@ -264,7 +266,7 @@ async def test_a_file_comes_with_a_command(open_house: House, ana: DiscordPerson
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_house.model.asks[0].input[-1].files
-    assert await open_house.engine.files.get(file.id) == (file, b"a,b")
+    assert await open_house.engine.records.files.get(file.id) == (file, b"a,b")
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(

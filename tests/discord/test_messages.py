@@ -165,7 +165,7 @@ async def test_a_queued_message_that_is_deleted_is_dropped(
     await ana.wait_for_text("one")
     await ana.delete(dropped)
     await ana.say("third")
-    await house.stored("third")
+    await house.wait_until_stored("third")
     house.model.go_on()
     await ana.wait_for_text("You said: third")
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
@@ -207,7 +207,7 @@ async def test_what_cannot_be_stored_is_said_and_not_answered(
 ) -> None:
     await house.open()
     with monkeypatch.context() as full:
-        full.setattr(house.engine.inbox, "accept", refuse)
+        full.setattr(house.engine.records.inbox, "accept", refuse)
         await ana.say("hello")
         await ana.wait_for_text("I could not store your message")
     await ana.say("again")
@@ -232,7 +232,7 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
     queued["mentions"] = []
     await ana.edit(queued, "never mind")
     await ana.mention("third", channel)
-    await house.stored("third")
+    await house.wait_until_stored("third")
     house.model.go_on()
     await ana.wait_for_text("You said: third", channel)
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
@@ -250,7 +250,7 @@ async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
     data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
     await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
     await ana.say("fourth")
-    await house.stored("fourth")
+    await house.wait_until_stored("fourth")
     house.model.go_on()
     await ana.wait_for_text("You said: fourth")
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "fourth"]

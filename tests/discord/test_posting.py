@@ -18,7 +18,7 @@ def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-def said(discord: FakeDiscord) -> list[str]:
+def bot_messages(discord: FakeDiscord) -> list[str]:
     return texts(discord.world.messages_by(discord.world.me.id))
 
 
@@ -30,7 +30,7 @@ async def test_an_answer_whose_http_answer_was_lost_stands_once(
     await ana.say("hello")
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    assert said(discord) == ["You said: hello", "You said: next"]
+    assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_an_answer_after_a_502_stands_once(
@@ -41,7 +41,7 @@ async def test_an_answer_after_a_502_stands_once(
     await ana.say("hello")
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    assert said(discord) == ["You said: hello", "You said: next"]
+    assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_a_lost_edit_is_made_again(
@@ -52,7 +52,7 @@ async def test_a_lost_edit_is_made_again(
     await ana.say("hello")
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    assert said(discord) == ["You said: hello", "You said: next"]
+    assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_limits_are_met_without_one_refused_call(
@@ -63,7 +63,7 @@ async def test_limits_are_met_without_one_refused_call(
     for number in range(12):
         await ana.say(f"number {number}")
     await ana.wait_for_text("number 11")
-    assert len(said(discord)) == 12
+    assert len(bot_messages(discord)) == 12
     assert discord.faults.refused == []
 
 
@@ -77,7 +77,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     await ana.say("one")
     await ana.say("two")
     await ana.wait_for_text("You said: two")
-    assert said(discord) == ["You said: one", "You said: two"]
+    assert bot_messages(discord) == ["You said: one", "You said: two"]
     assert discord.faults.refused
 
 
@@ -90,7 +90,7 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
     answer = await ana.wait_for_text("`plot.png` (12 MiB) does not fit here")
     assert answer["content"].startswith("You said: ")
     assert not answer["attachments"]
-    assert len(said(discord)) == 1
+    assert len(bot_messages(discord)) == 1
 
 
 @pytest.mark.parametrize(("tier", "size", "fits"), [(2, 12, True), (3, 25, False)])
@@ -180,7 +180,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     await ana.say("again")
     answer = await ana.wait_for_text("You said: again")
     assert f"could not post my last answer here (Discord {status}/{code}" in answer["content"]
-    assert said(discord) == [answer["content"]]
+    assert bot_messages(discord) == [answer["content"]]
 
 
 @pytest.mark.parametrize("code", sorted(client.PASSING))
@@ -202,7 +202,7 @@ async def test_a_refusal_that_passes_is_waited_for(
         discord.refuse("PATCH", f"{MESSAGES}/*", 403, code)
         house.model.go_on()
     await ana.wait_for_text("one two")
-    assert said(discord) == ["one two"]
+    assert bot_messages(discord) == ["one two"]
 
 
 async def test_what_does_not_pass_within_the_hour_is_given_up(
@@ -227,4 +227,4 @@ async def test_a_token_that_was_reset_loses_no_answer(
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
-    assert said(discord) == ["You said: hello"]
+    assert bot_messages(discord) == ["You said: hello"]

@@ -22,7 +22,7 @@ from core.integrations.integration import ChatPorts
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
-LONG = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
+LONG_ANSWER = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
 
 
 class Model(EchoModel):
@@ -40,7 +40,7 @@ class Model(EchoModel):
             async for event in super().ask(ask):
                 yield event
             return
-        yield Completed((Item(kind="message", role="assistant", text=LONG),))
+        yield Completed((Item(kind="message", role="assistant", text=LONG_ANSWER),))
 
 
 async def main(
@@ -58,14 +58,14 @@ async def main(
     adapter = DiscordAdapter(
         token,
         ChatPorts(
-            engine.inbox,
-            engine.journal,
-            engine.threads,
-            engine.files,
+            engine.records.inbox,
+            engine.records.journal,
+            engine.records.threads,
+            engine.records.files,
             given.board,
             given.policy,
             engine.manager.removed,
-            peers=engine.peers,
+            peers=engine.stores.peers,
         ),
         api_url=api,
         gateway_url=gateway,
@@ -73,9 +73,9 @@ async def main(
         message_content=flat,
         ways=lambda address: own,
     )
-    engine.replies["discord"] = adapter.reply
-    engine.look_up["discord"] = adapter.look_up
-    engine.fetch["discord"] = adapter.fetch
+    engine.platforms.replies["discord"] = adapter.reply
+    engine.platforms.look_up["discord"] = adapter.look_up
+    engine.platforms.fetch["discord"] = adapter.fetch
     engine.start()
     await adapter.start()
     print("ready", flush=True)

@@ -129,7 +129,7 @@ def test_what_is_typed_does_what_it_says(reader: Reader, section: str, line: str
     assert re.fullmatch(SAID.get(line, ""), reader.types(section, line)), line
 
 
-def test_every_reason_is_needed() -> None:
+def test_each_exception_names_a_line_of_the_document() -> None:
     lines = [line for _, line in TYPED]
     assert [words for words in ELSEWHERE if not any(one.startswith(words) for one in lines)] == []
     assert set(SAID) <= set(lines)

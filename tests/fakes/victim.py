@@ -86,7 +86,7 @@ class Intake:
     async def event(self, request: web.Request) -> web.Response:
         Fragile.events += 1
         try:
-            receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
+            receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
         except NotStored:
             return web.json_response(None, status=503)
         self._accepted += 1
@@ -95,8 +95,8 @@ class Intake:
         return web.json_response(receipt.seq)
 
     async def answer(self, request: web.Request) -> web.Response:
-        receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
-        return web.Response(text=encode(await self._engine.inbox.answer_of(receipt.seq)))
+        receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
+        return web.Response(text=encode(await self._engine.records.inbox.answer_of(receipt.seq)))
 
 
 def tables_of(
@@ -144,7 +144,7 @@ async def main(
                 made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
             made = replace(made, spending=make_spending(allowances=ALLOWED, prices=PRICES))
             engine = await Engine.open(home, made)
-            engine.replies["web"] = reply
+            engine.platforms.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
             app = web.Application()

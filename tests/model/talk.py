@@ -139,6 +139,6 @@ class Talk:
                 words += event.text
         return words
 
-    def restarted(self, model: Model) -> Talk:
+    def restart(self, model: Model) -> Talk:
         """The same thread in another process."""
         return replace(self, model=model, heard=[], remotes=list(self.remotes))

@@ -45,7 +45,7 @@ def test_what_the_package_looks_at_is_whole_before_it_is_used() -> None:
     assert done.stdout.strip() == "Timeout"
 
 
-def test_a_place() -> None:
+def test_only_openais_hosts_are_official() -> None:
     assert Place("k").official
     assert Place("k", "https://eu.api.openai.com/v1").official
     assert not Place("k", "https://openai.com.example.org/v1").official
@@ -68,7 +68,7 @@ async def test_reading_is_repeated(client: Client, fake: FakeOpenAI, waits: list
     assert [round(wait) for wait in waits] == [1, 1]
 
 
-async def test_writing_is_not(client: Client, fake: FakeOpenAI) -> None:
+async def test_a_write_is_not_repeated(client: Client, fake: FakeOpenAI) -> None:
     fake.ill = 503
     with pytest.raises(Fault):
         await client.post("/conversations", {})
@@ -153,17 +153,19 @@ async def test_faults_show_no_key_and_no_message(client: Client, fake: FakeOpenA
         ({}, None),
     ],
 )
-async def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert (await answered(429, headers)).wait == seconds
+async def test_retry_after_headers_become_seconds(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert (await request_fault(429, headers)).wait == seconds
 
 
 async def test_retry_after_a_date() -> None:
-    wait = (await answered(429, {"retry-after": formatdate(time.time() + 30)})).wait
+    wait = (await request_fault(429, {"retry-after": formatdate(time.time() + 30)})).wait
     assert wait is not None
     assert 25 < wait <= 31
 
 
-async def answered(status: int, headers: dict[str, str]) -> Fault:
+async def request_fault(status: int, headers: dict[str, str]) -> Fault:
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers=headers)
 
@@ -185,7 +187,7 @@ async def _no_sleep(_: float) -> None:
     return None
 
 
-def test_pauses() -> None:
+def test_pauses_grow_and_obey_retry_after() -> None:
     assert seconds_before_retry(1, Fault("refused", status=429, wait=7.0)) == 7.0
     for tried, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
         assert least <= seconds_before_retry(tried, Fault("lost")) <= least * 1.25

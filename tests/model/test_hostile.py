@@ -101,7 +101,9 @@ async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Lev
 
 
 @every_level
-async def test_comments_are_silence(make: Make, fake: FakeOpenAI, level: Level) -> None:
+async def test_endless_comments_count_as_silence(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
     begun = asyncio.Event()
 
     async def comments(chat: bool) -> AsyncIterator[bytes]:
@@ -141,13 +143,13 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
     """What nobody heard yet does not pile up here."""
     sent = 0
 
-    async def counted(chat: bool):  # type: ignore[no-untyped-def]
+    async def count_and_send(chat: bool):  # type: ignore[no-untyped-def]
         nonlocal sent
         async for piece in hostile.endless_words(chat):
             sent += len(piece)
             yield piece
 
-    fake.hostile = hostile.streams(counted)
+    fake.hostile = hostile.streams(count_and_send)
     talk = Talk(await make("conversations"))
     talk.begin("hello")
     events = talk.events()

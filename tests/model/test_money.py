@@ -91,7 +91,7 @@ def test_a_containers_price_is_the_operators_or_openais_own() -> None:
     assert Prices(container=0.0).run(run) == 0.0
 
 
-def test_prices() -> None:
+def test_usage_is_priced_by_model() -> None:
     cost, million = Prices().cost, 1_000_000
     assert cost("gpt-6-luna", Usage(100_000)) == pytest.approx(0.01)
     assert cost("gpt-6-luna-2026-09-22", Usage(output=million)) == pytest.approx(0.5)

@@ -59,7 +59,7 @@ async def test_a_workbook_is_named_and_not_read(make: Make, fake: FakeOpenAI, le
         codecs.BOM_UTF16_BE + CSV.encode("utf-16-be"),
     ],
 )
-def test_however_it_was_saved(data: bytes) -> None:
+def test_text_is_decoded_from_each_encoding(data: bytes) -> None:
     assert decoded(data) == CSV
 
 
@@ -67,6 +67,6 @@ def test_the_beginning_of_a_longer_one() -> None:
     assert decoded("José".encode()[:4]) == "Jos"
 
 
-def test_what_is_no_text() -> None:
+def test_binary_files_are_not_text() -> None:
     assert not is_text("application/vnd.ms-excel", "old.xls")
     assert not is_text("application/zip", "new.csv.zip")

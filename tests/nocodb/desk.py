@@ -40,7 +40,7 @@ class Desk:
         self.drafts: list[Draft] = []
         self._tools = {tool.spec.name: tool for tool in Writes(self.api, self.schemas).tools()}
 
-    async def told(self, tool: str, **arguments: Any) -> str:
+    async def call_tool(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""
         thread = Thread(HERE.conversation, "t1")
         ctx = ToolContext(
@@ -49,17 +49,17 @@ class Desk:
         return (await self._tools[tool].run(ctx, json.dumps(arguments))).text
 
     async def draft(self, tool: str, **arguments: Any) -> Draft:
-        await self.told(tool, **arguments)
+        await self.call_tool(tool, **arguments)
         return self.drafts[-1]
 
-    async def refused(self, tool: str, **arguments: Any) -> ToolError:
+    async def error_of_call(self, tool: str, **arguments: Any) -> ToolError:
         proposed = len(self.drafts)
         with pytest.raises(ToolError) as caught:
-            await self.told(tool, **arguments)
+            await self.call_tool(tool, **arguments)
         assert len(self.drafts) == proposed
         return caught.value
 
-    async def done(self, draft: Draft) -> Change:
+    async def apply_draft(self, draft: Draft) -> Change:
         """One batch after the other, each read before and after; what is not as before is left."""
         steps: list[Step] = []
         size = self.rows.batch(draft)
@@ -75,12 +75,12 @@ class Desk:
         return Change(_proposal(draft), "done", tuple(numbered), ANA)
 
     async def all_done(self, draft: Draft) -> Change:
-        change = await self.done(draft)
+        change = await self.apply_draft(draft)
         assert [step.state for step in change.steps] == ["done"] * len(draft.rows), change.steps
         return change
 
     async def undone(self, change: Change) -> Change:
-        return await self.done(self.rows.revert(change))
+        return await self.apply_draft(self.rows.revert(change))
 
     async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
         return [one.standing for one in await self.rows.open(draft).check(rows or draft.rows)]

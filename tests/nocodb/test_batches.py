@@ -14,6 +14,7 @@ from core.domain.changes import Change, Draft, Proposal, RowWrite, Step
 from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.null_ledger import NullLedger
 from tests.nocodb.desk import ANA, HERE, Desk
 
 
@@ -22,7 +23,7 @@ def desk(fake: FakeNocoDB, http: HttpClient) -> Desk:
     return Desk(fake.origin, filled.OWNER, filled.CRM, http)
 
 
-def described(fake: FakeNocoDB) -> int:
+def count_descriptions(fake: FakeNocoDB) -> int:
     """Times that a table's description was read."""
     return sum("/meta/" in call.path and "/tables/" in call.path for call in fake.calls)
 
@@ -31,18 +32,14 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
-        return None
-
-
-async def applied(desk: Desk, draft: Draft) -> Sequence[Step]:
+async def apply_draft(desk: Desk, draft: Draft) -> Sequence[Step]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
-    return await Applying(cast(Ledger, NoLedger()), {desk.rows.name: desk.rows}).run(change)
+    applying = Applying(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
+    return (await applying.run(change)).steps
 
 
 @pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
@@ -53,11 +50,11 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
     asked = changes(*range(1, rows + 1))
     draft = await desk.draft("nocodb_update", table="Customers", changes=asked)
     fake.calls.clear()
-    steps = await applied(desk, draft)
+    steps = await apply_draft(desk, draft)
     assert [step.state for step in steps] == ["done"] * rows
     methods = [call.method for call in fake.calls if call.path.endswith("/records")]
     assert methods == ["GET", "PATCH", "GET"] * batches
-    assert described(fake) == batches
+    assert count_descriptions(fake) == batches
     assert len(fake.calls) == 4 * batches
 
 
@@ -65,16 +62,16 @@ async def test_a_batch_that_is_opened_again_reads_the_description_again(
     desk: Desk, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1, 2))
-    before = described(fake)
+    before = count_descriptions(fake)
     batch = desk.rows.open(draft)
-    assert described(fake) == before, "nothing is asked before it is needed"
+    assert count_descriptions(fake) == before, "nothing is asked before it is needed"
     for _ in range(2):
         await batch.check(draft.rows)
     await batch.write(draft.rows)
     await batch.check(draft.rows)
-    assert described(fake) == before + 1
+    assert count_descriptions(fake) == before + 1
     await desk.rows.open(draft).check(draft.rows)
-    assert described(fake) == before + 2
+    assert count_descriptions(fake) == before + 2
 
 
 async def test_a_description_that_could_not_be_read_is_asked_for_again(
@@ -110,12 +107,12 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
     batch = desk.rows.open(draft)
     await batch.check(draft.rows)
-    before = described(fake)
+    before = count_descriptions(fake)
     fake.drop("after")
     with pytest.raises(WriteUnsure):
         await batch.write(draft.rows)
     assert [one.standing for one in await batch.check(draft.rows)] == ["after"]
-    assert described(fake) == before
+    assert count_descriptions(fake) == before
 
 
 async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: Desk) -> None:

@@ -72,8 +72,8 @@ async def test_rows_that_changed_or_went_meanwhile(desk: Desk) -> None:
     update = await desk.draft("nocodb_update", table="Customers", changes=rows)
     delete = await desk.draft("nocodb_delete", table="Customers", ids=[1, 3, 4])
     renamed = [change(3, Name="Another")]
-    await desk.done(await desk.draft("nocodb_update", table="Customers", changes=renamed))
-    await desk.done(await desk.draft("nocodb_delete", table="Customers", ids=[4]))
+    await desk.apply_draft(await desk.draft("nocodb_update", table="Customers", changes=renamed))
+    await desk.apply_draft(await desk.draft("nocodb_delete", table="Customers", ids=[4]))
     assert await desk.standing(update) == ["before", "other", "other"]
     assert await desk.standing(delete) == ["before", "other", "after"]
     linked = await desk.draft("nocodb_link", table="Orders", id=3, link_field="Customers", add=[1])
@@ -87,7 +87,7 @@ async def test_what_was_created_is_taken_back_where_nobody_touched_it(desk: Desk
     assert desk.rows.batch(draft) == 1, "links are calls of their own"
     created = await desk.all_done(draft)
     assert await desk.links("Customers", "31", "Orders") == ["8"]
-    await desk.done(
+    await desk.apply_draft(
         await desk.draft("nocodb_link", table="Customers", id=32, link_field="Orders", add=[9])
     )
     undone = await desk.undone(created)
@@ -115,8 +115,8 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: Desk)
 
 async def test_links_that_cannot_come_back_are_named(desk: Desk) -> None:
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1]))
-    await desk.done(await desk.draft("nocodb_delete", table="Orders", ids=[1]))
-    await desk.done(
+    await desk.apply_draft(await desk.draft("nocodb_delete", table="Orders", ids=[1]))
+    await desk.apply_draft(
         await desk.draft("nocodb_link", table="Customers", id=5, link_field="Orders", add=[2])
     )
     (step,) = (await desk.undone(deleted)).steps

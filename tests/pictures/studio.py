@@ -129,7 +129,7 @@ Deux clients sont encore des prospects :
 | Studio Brisa | Recife |
 | Café Miragem | Recife |"""
 TO_ACTIVE = "Studio Brisa a signé. Passe-le en actif."
-LATE = "What is overdue, and more than 1,000?"
+LATE_ORDERS_QUESTION = "What is overdue, and more than 1,000?"
 NARROW_FOUND = """\
 Four invoices over 1,000 are overdue:
 
@@ -173,7 +173,7 @@ class Studio:
         """Draw the cards of changes that moved, from the stored answers."""
         await self.app.engine.redraw.once()
 
-    def settled(self, drawing: Any) -> Any:
+    def normalize(self, drawing: Any) -> Any:
         """Without what differs from one run to the next: ids that are drawn by lot, ports."""
         text = json.dumps(drawing, ensure_ascii=False)
         text = text.replace(self.nocodb.origin, "https://nocodb.example.com")
@@ -236,7 +236,7 @@ def script() -> tuple[Script, ...]:
         _calls(TO_ACTIVE, "nocodb_update", table="Customers",
                changes=[{"id": 5, "fields": {"Status": "Active"}}]),
         _calls(PLOTTED, "run_python", code=PLOT),
-        _calls(LATE, "nocodb_query", table="Invoices", filters=overdue,
+        _calls(LATE_ORDERS_QUESTION, "nocodb_query", table="Invoices", filters=overdue,
                fields=["Customer", "Due", "Amount"]),
         Script(OVERDUE_FOUND, match="2026-0412", times=0),
         Script(NARROW_FOUND, match="Atelier Nord", times=0),

@@ -11,7 +11,7 @@ SUM = "SELECT coalesce(sum(input + output), 0), sum(cost) FROM"
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 
-def unbalanced(query: Query) -> list[str]:
+def find_imbalances(query: Query) -> list[str]:
     """What is not as it must be when nothing is under way, where one allowance is for everybody:
     its counter is the sum of what was spent, which is what is reported, and nothing is held."""
     ((tokens, money),) = query(

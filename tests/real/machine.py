@@ -37,7 +37,9 @@ def mortal(number: int, moment: str) -> None:
     """Die at that transaction."""
     transact, count = PostgresDatabase._transact, 0
 
-    def counted(self: Any, work: Callable[[Connection], Any], *, reads: bool = False) -> Any:
+    def transact_and_count(
+        self: Any, work: Callable[[Connection], Any], *, reads: bool = False
+    ) -> Any:
         nonlocal count
         where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
         if reads or where not in OF_TURNS:
@@ -59,7 +61,7 @@ def mortal(number: int, moment: str) -> None:
             _die()
         raise AssertionError
 
-    PostgresDatabase._transact = counted  # type: ignore[method-assign]
+    PostgresDatabase._transact = transact_and_count  # type: ignore[method-assign]
 
 
 def _die() -> None:

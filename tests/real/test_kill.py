@@ -16,7 +16,7 @@ async def test_just_after_accept_before_the_acknowledgement(ctx: ToolContext) ->
     await ctx.victim.start("--die-after-accept", "1")
     hello = make_message("hello", "k1")
     assert not await ctx.people.deliver(hello), "it died before it could acknowledge"
-    await ctx.victim.died()
+    await ctx.victim.wait_for_exit()
 
     await ctx.victim.start()
     await ctx.people.say(hello)  # the platform redelivers

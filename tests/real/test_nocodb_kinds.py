@@ -67,7 +67,9 @@ async def test_every_kind_of_field(desk: Desk) -> None:
     assert (before["Percent"], before["Duration"], before["Time"]) == (50, 5400, "14:30:00")
     assert (before["JSON"], before["User"]) == ('{"a": "ü", "b": [1, null]}', ["owner@example.com"])
     again = [{"id": 1, "fields": FIRST}]
-    assert (await desk.refused("nocodb_update", table="Kinds", changes=again)).code == "no_change"
+    assert (
+        await desk.error_of_call("nocodb_update", table="Kinds", changes=again)
+    ).code == "no_change"
     changes = [{"id": 1, "fields": SECOND}]
     updated = await desk.all_done(await desk.draft("nocodb_update", table="Kinds", changes=changes))
     assert len(updated.steps[0].write.after or {}) == len(SECOND)
@@ -110,7 +112,7 @@ async def test_a_link_of_one_to_one(desk: Desk) -> None:
         assert await desk.links("One", "1", "Only") == [str(target)]
     await desk.undone(done)
     assert await desk.links("One", "1", "Only") == ["2"]
-    refused = await desk.refused("nocodb_link", table="One", id=3, link_field="Only", add=[2])
+    refused = await desk.error_of_call("nocodb_link", table="One", id=3, link_field="Only", add=[2])
     assert str(refused) == "n2 belongs to n1 (row 1) already."
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
     (step,) = (await desk.undone(deleted)).steps
@@ -123,5 +125,5 @@ async def test_what_nocodb_says_it_did_and_did_not(desk: Desk) -> None:
         await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])
     )
     draft = await desk.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
-    (step,) = (await desk.done(draft)).steps
+    (step,) = (await desk.apply_draft(draft)).steps
     assert (step.state, step.words) == ("differs", "Only")

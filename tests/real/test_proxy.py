@@ -64,11 +64,11 @@ def browser(proxy: Nginx) -> Iterator[httpx.Client]:
     ) as client:
         send = client.send
 
-        def named(request: httpx.Request, **more: Any) -> httpx.Response:
+        def send_with_host(request: httpx.Request, **more: Any) -> httpx.Response:
             request.extensions["sni_hostname"] = HOST
             return send(request, **more)
 
-        client.send = named  # type: ignore[method-assign]
+        client.send = send_with_host  # type: ignore[method-assign]
         yield client
 
 

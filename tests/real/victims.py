@@ -58,7 +58,7 @@ class Victim:
     async def terminate(self) -> int:
         return await self._end(signal.SIGTERM)
 
-    async def died(self) -> None:
+    async def wait_for_exit(self) -> None:
         assert self._process
         await self._process.wait()
         self.kills += 1

@@ -97,7 +97,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
         api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
     )  # fmt: skip
-    joined(engine, chosen, adapter)
+    connect_adapter(engine, chosen, adapter)
     engine.start()
     try:
         await adapter.start()
@@ -111,12 +111,12 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         await engine.close()
 
 
-def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
+def connect_adapter(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
     """As the composition root does it: rights are asked of Slack."""
-    engine.replies["slack"] = adapter.reply
-    engine.fetch["slack"] = adapter.fetch
-    engine.look_up["slack"] = adapter.look_up
-    engine.messengers["slack"] = adapter
+    engine.platforms.replies["slack"] = adapter.reply
+    engine.platforms.fetch["slack"] = adapter.fetch
+    engine.platforms.look_up["slack"] = adapter.look_up
+    engine.platforms.messengers["slack"] = adapter
     if isinstance(chosen.policy, AccessPolicy):
         chosen.policy.guests = {"slack": adapter.guest}
         chosen.policy.memberships = {"slack": adapter.membership}
@@ -130,8 +130,8 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
     return ChatPorts(
-        inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
-        files=engine.files, board=chosen.board, policy=chosen.policy,
-        removed=engine.manager.removed, refused=engine.refused, directory=engine.directory,
-        peers=engine.peers,
+        inbox=inbox(engine.records.inbox), journal=engine.records.journal,
+        threads=engine.records.threads, files=engine.records.files, board=chosen.board,
+        policy=chosen.policy, removed=engine.manager.removed, refused=engine.refused,
+        directory=engine.records.directory, peers=engine.stores.peers,
     )  # fmt: skip

@@ -35,9 +35,9 @@ class Town:
         self.slack, self.now = slack, 1_000_000.0
         self.alice = slack.person("Alice")
         self.rows = SqlDirectory(database, lambda name: f"hash of {name}"[::-1])
-        self.started()
+        self.make_directory()
 
-    def started(self) -> SlackPeople:
+    def make_directory(self) -> SlackPeople:
         """Another process, which knows what is in the rows."""
         self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
         self.directory = SlackPeople(self.api, self.rows, clock=lambda: self.now)
@@ -50,7 +50,7 @@ class Town:
 
     async def restart(self) -> None:
         await self.close()
-        await self.started().open()
+        await self.make_directory().open()
 
     async def list(self) -> None:
         await self.directory._list_everybody()
@@ -297,11 +297,11 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     writes = list[int]()
     put = town.rows.put
 
-    async def counted(platform: str, told: list[Member]) -> frozenset[str]:
+    async def put_and_count(platform: str, told: list[Member]) -> frozenset[str]:
         writes.append(len(told))
         return await put(platform, told)
 
-    monkeypatch.setattr(town.rows, "put", counted)
+    monkeypatch.setattr(town.rows, "put", put_and_count)
     for n in range(50):
         town.now += 10
         town.alice.status = f"in a meeting {n}"

@@ -26,7 +26,7 @@ from core.domain.messages import Address, Item
 from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
-from tests.slack.bot import joined, ports
+from tests.slack.bot import connect_adapter, ports
 
 PAUSE = 0.001
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
@@ -77,7 +77,7 @@ async def main(home: Path, api_url: str, *more: str) -> None:
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
             api_url=api_url, home=home, options=SlackOptions(flat) if "flat" in more else None,
         )  # fmt: skip
-        joined(engine, chosen, slack)
+        connect_adapter(engine, chosen, slack)
         engine.start()
         await slack.start()
         print("ready", flush=True)

@@ -34,7 +34,7 @@ def client(
     )  # fmt: skip
 
 
-async def refused(doing: Awaitable[Any]) -> StackSpotError:
+async def error_of(doing: Awaitable[Any]) -> StackSpotError:
     """The error that it ends in."""
     with pytest.raises(StackSpotError) as caught:
         await doing

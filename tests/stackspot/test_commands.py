@@ -15,10 +15,12 @@ from core.tools.stackspot.source import StackSpotCommands, conversation_of, prog
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
-from tests.stackspot.house import Stage, client, refused
+from tests.stackspot.house import Stage, client, error_of
 
 
-async def test_it_is_named_before_the_first_look(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+async def test_the_execution_id_is_journalled_before_the_first_poll(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
     stage, looks = Stage(), []
 
     async def known_as(handle: str) -> None:
@@ -135,7 +137,7 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
     stage = Stage()
-    error = await refused(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
+    error = await error_of(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     assert (error.unsure, stage.handles, fake.count_executions("a")) == (True, [], 1)
 
 
@@ -153,7 +155,7 @@ def test_each_is_a_ulid_of_new_year_2026(key: list[str]) -> None:
 
 
 @given(KEYS, KEYS)
-def test_two_keys_have_two(one: list[str], other: list[str]) -> None:
+def test_different_keys_have_different_ulids(one: list[str], other: list[str]) -> None:
     assert (ulid_of(*one) == ulid_of(*other)) == (one == other)
 
 

@@ -49,7 +49,9 @@ async def test_it_is_begun_with_its_input_and_waited_for(
     assert str(seen.now["result"]).startswith("summary: ")
 
 
-async def test_how_it_goes_wrong(stackspot: StackSpot, fake: FakeStackSpot) -> None:
+async def test_failed_and_endless_runs_are_reported(
+    stackspot: StackSpot, fake: FakeStackSpot
+) -> None:
     runs, one = StackSpotRuns(stackspot), draft()
     fake.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING"))
     for standing, words in (("failed", "reports that it failed"), ("other", "may still finish")):
@@ -60,7 +62,9 @@ async def test_how_it_goes_wrong(stackspot: StackSpot, fake: FakeStackSpot) -> N
     assert (lost.standing, "no longer knows" in lost.words) == ("other", True)
 
 
-async def test_whether_it_was_begun(stackspot: StackSpot, fake: FakeStackSpot) -> None:
+async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
+    stackspot: StackSpot, fake: FakeStackSpot
+) -> None:
     runs, one = StackSpotRuns(stackspot), draft()
     fake.fail("create", Trouble("reset", after=True))
     with pytest.raises(WriteUnsure, match="not known whether `summary` was started"):
@@ -71,7 +75,7 @@ async def test_whether_it_was_begun(stackspot: StackSpot, fake: FakeStackSpot) -
     assert not isinstance(refused.value, WriteUnsure)
 
 
-async def test_it_cannot_be_taken_back(stackspot: StackSpot) -> None:
+async def test_a_run_cannot_be_undone(stackspot: StackSpot) -> None:
     ctx = Stage().ctx()
     proposal = Proposal("abcde2", draft(), ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     with pytest.raises(ToolError, match="cannot be taken back"):

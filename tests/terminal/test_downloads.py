@@ -79,7 +79,7 @@ def _as_folder(place: Path, target: Path) -> None:
 @pytest.mark.parametrize(
     "plant", [_as_link, _as_link_to_the_same, _as_dangling_link, _as_pipe, _as_folder]
 )
-def test_what_has_the_name_is_left_alone(
+def test_an_existing_entry_of_that_name_is_not_changed(
     tmp_path: Path, target: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     folder = tmp_path / "saved"

@@ -60,7 +60,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await house.close()
 
 
-async def piped(house: House, text: str, locale: str = "en") -> tuple[int, str]:
+async def run_piped(house: House, text: str, locale: str = "en") -> tuple[int, str]:
     assert house.home is not None
     out = io.StringIO()
     code = await chat.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
@@ -74,7 +74,7 @@ def talking(house: House, hands: Hands, screen: Tty) -> asyncio.Task[int]:
 
 
 async def test_a_pipe_asks_line_by_line(house: House) -> None:
-    code, out = await piped(house, "one\n\n  two  \nlast without end")
+    code, out = await run_piped(house, "one\n\n  two  \nlast without end")
     assert (code, out) == (0, "You said: one\nYou said: two\nYou said: last without end\n")
     assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
 
@@ -91,20 +91,20 @@ async def test_a_pipe_whose_message_failed_exits_1(house: House, tmp_path: Path)
 
     house.script = script
     down = "The model's server does not answer.\n"
-    assert await piped(house, "down\n") == (1, down)
-    assert await piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
+    assert await run_piped(house, "down\n") == (1, down)
+    assert await run_piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
     )
-    assert await piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
-    assert await piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
+    assert await run_piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
+    assert await run_piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
     (tmp_path / "large.csv").write_bytes(b"x" * (chat.LARGEST + 1))
-    code, out = await piped(house, f"read @{tmp_path}/large.csv\n")
+    code, out = await run_piped(house, f"read @{tmp_path}/large.csv\n")
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
 
 @pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
-async def test_words_that_end_it(house: House, word: str) -> None:
-    code, out = await piped(house, f"one\n{word}\nnever asked\n")
+async def test_these_words_end_the_session(house: House, word: str) -> None:
+    code, out = await run_piped(house, f"one\n{word}\nnever asked\n")
     assert (code, out) == (0, "You said: one\n")
 
 
@@ -153,7 +153,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         return Answer("Shall I?", cards=(card,), files=(File("f", "plot.png", "image/png", 5_000),))
 
     house.script = script
-    _, out = await piped(house, "rename\n")
+    _, out = await run_piped(house, "rename\n")
     assert out.splitlines() == [
         "Shall I?",
         "  # Update 1 row (open)",
@@ -172,7 +172,7 @@ async def test_an_answer_cannot_drive_the_terminal(house: House) -> None:
         return Answer("\x1b[2Jgone\x1b]0;title\x07 \x9b31m\u202eback")
 
     house.script = script
-    _, out = await piped(house, "x\n")
+    _, out = await run_piped(house, "x\n")
     assert out == "gone back\n"
 
 
@@ -244,7 +244,7 @@ async def test_a_restart_in_mid_answer_asks_nothing_twice(house: House) -> None:
 
 
 async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> None:
-    code, out = await piped(house, f"{'x' * 2_000_000}\nnext\n")
+    code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
         "That is too large: 1.9 MiB, and at most 1.9 MiB fit. Send a smaller one, or a file.",
@@ -270,7 +270,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     for end in range(step, len(text), step):
         screen.grow(text[:end])
     screen.answer({"response": text, "cards": [], "files": []})
-    lines = shown(tty.getvalue())
+    lines = screen_lines(tty.getvalue())
     assert lines[:4] == ["Some bold words.", "", "Second, plain.", ""]
     assert [line for line in lines[4:] if line] == [" • one", " • two", " code", "The end."]
 
@@ -280,7 +280,7 @@ def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> Non
     assert chat.drawn_markdown(text) == text
 
 
-def shown(written: str) -> list[str]:
+def screen_lines(written: str) -> list[str]:
     """A screen that knows what `Screen` writes: lines, colours, going up, wiping."""
     rows, row, column = [""], 0, 0
     for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):

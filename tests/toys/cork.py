@@ -50,7 +50,7 @@ class CorkBoard:
         return note
 
     @property
-    def shown(self) -> list[str]:
+    def visible_texts(self) -> list[str]:
         return [post.text for post in self.posts.posts if post.visible]
 
 

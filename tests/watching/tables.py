@@ -159,7 +159,7 @@ def alert_words() -> str:
     )
 
 
-def renewed(page: str) -> str:
+def update_tables(page: str) -> str:
     """The page with its tables as the code has them now."""
     made = {
         "metrics": metric_rows(), "alerts": alert_words(), "events": event_rows(known_events(page)),
@@ -175,4 +175,4 @@ def renewed(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    PAGE.write_text(update_tables(PAGE.read_text()))

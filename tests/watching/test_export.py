@@ -35,7 +35,7 @@ def settings(url: str, **more: str) -> Settings:
     return Settings.model_validate({"otel_exporter_otlp_endpoint": url, **more})
 
 
-def recorded(traces: Traces, turn: str) -> None:
+def record_turn(traces: Traces, turn: str) -> None:
     traces.root(turn, "invoke_agent Ponte", time.time()).end()
 
 
@@ -43,7 +43,7 @@ async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     headers = "authorization=Bearer%20abc,x-team=ponte"
     traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers=headers))
     assert traces
-    recorded(traces, "turn1")
+    record_turn(traces, "turn1")
     await traces.close(5.0)
     ((path, sent, request),) = collector.asked
     assert path == "/v1/traces"
@@ -65,7 +65,7 @@ async def test_the_sdk_s_own_variables_count(
     monkeypatch.chdir(tmp_path)
     traces = Traces.opened(load())
     assert traces
-    recorded(traces, "turn1")
+    record_turn(traces, "turn1")
     await traces.close(5.0)
     ((path, _, request),) = collector.asked
     assert path == "/own/path"
@@ -79,7 +79,7 @@ async def test_what_is_sampled_out_is_not_sent(
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     traces = Traces.opened(settings(collector.url))
     assert traces
-    recorded(traces, "turn1")
+    record_turn(traces, "turn1")
     await traces.close(5.0)
     assert collector.asked == []
 
@@ -92,10 +92,10 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
         traces = Traces.opened(settings(collector.url))
         assert traces
         for number in range(3):
-            recorded(traces, f"turn{number}")
+            record_turn(traces, f"turn{number}")
             await asyncio.to_thread(traces.provider.force_flush)
         collector.status = 200
-        recorded(traces, "turn3")
+        record_turn(traces, "turn3")
         await traces.close(5.0)
     told = [(line["log_level"], line["event"]) for line in logs]
     assert told == [("warning", "traces not exported"), ("info", "traces exported again")]
@@ -109,7 +109,7 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
         traces = Traces.opened(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert traces
         for number in range(1000):
-            recorded(traces, f"turn{number}")
+            record_turn(traces, f"turn{number}")
         await traces.close(0.0)
     assert [line["event"] for line in logs] == ["last traces not exported"]
 
@@ -119,7 +119,7 @@ async def test_a_redirect_is_not_followed(collector: Collector) -> None:
     collector.status = 302
     traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers="x-key=secret"))
     assert traces
-    recorded(traces, "turn1")
+    record_turn(traces, "turn1")
     await traces.close(1.0)
     assert {path for path, *_ in collector.asked} == {"/v1/traces"}
 

@@ -32,7 +32,7 @@ SECRET = "the margin of Aldeia is 41 percent"
 
 
 @pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
+def span_exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     tracing.record_with(Traces.over(exporter, SimpleSpanProcessor(exporter)))
     yield exporter
@@ -86,18 +86,18 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_queue_model_tool_and_posting_are_told_apart(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(PricedModel()) as stage:
-        one, receipt = await stage.says(f'call nope {{"what": "{SECRET}"}}')
-        await stage.answered(receipt)
-    spans = exported.get_finished_spans()
+        one, receipt = await stage.send(f'call nope {{"what": "{SECRET}"}}')
+        await stage.wait_for_answer(receipt)
+    spans = span_exporter.get_finished_spans()
     names = [span.name for span in spans]
     asked = [span for span in spans if span.name == "chat echo"]
     assert sorted(names) == [
         "chat echo", "chat echo", "execute_tool unknown", "invoke_agent Ponte", "post", "queue",
     ]  # fmt: skip
-    root = by_name(exported)["invoke_agent Ponte"]
+    root = by_name(span_exporter)["invoke_agent Ponte"]
     assert root.parent is None
     assert {trace_of(span) for span in spans} == {tracing.trace_of(one.turn)}
     began, over = lasts(root)
@@ -118,39 +118,39 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     assert asked[0].kind is trace.SpanKind.CLIENT
     assert "gen_ai.response.time_to_first_chunk" not in called  # it called a tool without a word
     assert facts(asked[1])["gen_ai.response.time_to_first_chunk"] >= 0
-    tool = by_name(exported)["execute_tool unknown"]
+    tool = by_name(span_exporter)["execute_tool unknown"]
     assert facts(tool)["ponte.tool.outcome"] == "error"
     assert tool.status.status_code is trace.StatusCode.ERROR
     assert called["gen_ai.conversation.id"] == facts(root)["gen_ai.conversation.id"]
 
 
 async def test_nobody_s_words_or_names_stand_in_it(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel()) as stage:
-        await stage.said(SECRET)
-        await stage.said(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
-    told = json.dumps([json.loads(span.to_json()) for span in exported.get_finished_spans()])
+        await stage.ask(SECRET)
+        await stage.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
+    told = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
     assert told.count("invoke_agent Ponte") == 2
     for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
         assert word not in told, word
 
 
-async def test_a_failure_is_its_code(theatre: Theatre, exported: InMemorySpanExporter) -> None:
+async def test_a_failure_is_its_code(theatre: Theatre, span_exporter: InMemorySpanExporter) -> None:
     async with theatre.open(BrokenModel()) as stage:
-        await stage.said("hello")
+        await stage.ask("hello")
     for name in ("chat echo", "invoke_agent Ponte"):
-        span = by_name(exported)[name]
+        span = by_name(span_exporter)[name]
         assert facts(span)["error.type"] == "model_down"
         assert span.status.status_code is trace.StatusCode.ERROR
         assert span.status.description == "model_down"
         assert not span.events  # an exception's words would stand there
-    assert facts(by_name(exported)["invoke_agent Ponte"])["ponte.turn.status"] == "failed"
-    assert by_name(exported)["post"].status.status_code is trace.StatusCode.UNSET
+    assert facts(by_name(span_exporter)["invoke_agent Ponte"])["ponte.turn.status"] == "failed"
+    assert by_name(span_exporter)["post"].status.status_code is trace.StatusCode.UNSET
 
 
 async def test_what_goes_on_in_another_process_is_the_same_trace(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
@@ -159,13 +159,13 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 
     slow = EchoModel(gate=never)
     async with theatre.open(slow) as stage:
-        one, receipt = await stage.says("hello")
+        one, receipt = await stage.send("hello")
         await slow.until(1)
-    first = [span.name for span in exported.get_finished_spans()]
+    first = [span.name for span in span_exporter.get_finished_spans()]
     assert sorted(first) == ["chat echo", "queue"]  # its root is for whoever ends it
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.answered(receipt)).status == "done"
-    spans = exported.get_finished_spans()
+        assert (await stage.wait_for_answer(receipt)).status == "done"
+    spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
     assert {span.context.trace_id for span in spans if span.context} == {tracing.trace_of(one.turn)}
@@ -176,14 +176,14 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 
 
 async def test_turns_beside_each_other_do_not_mix(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: Theatre, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel(delay=0.01)) as stage:
-        said = [await stage.says("hello", channel=f"C{n}") for n in range(5)]
+        said = [await stage.send("hello", channel=f"C{n}") for n in range(5)]
         for _, receipt in said:
-            await stage.answered(receipt)
+            await stage.wait_for_answer(receipt)
     for one, _ in said:
-        all = exported.get_finished_spans()
+        all = span_exporter.get_finished_spans()
         own = [span for span in all if trace_of(span) == tracing.trace_of(one.turn)]
         assert sorted(span.name for span in own) == [
             "chat echo", "invoke_agent Ponte", "post", "queue",
@@ -192,7 +192,7 @@ async def test_turns_beside_each_other_do_not_mix(
 
 async def test_without_a_recorder_there_is_nothing(theatre: Theatre) -> None:
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.said("hello")).status == "done"
+        assert (await stage.ask("hello")).status == "done"
     with tracing.Span("queue") as span:
         span.note("a", 1)
         span.fail("b")

@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[House]:
+async def public_house() -> AsyncIterator[House]:
     """It listens beyond this machine, under a public name."""
     house = House()
     house.host, house.url = "0.0.0.0", URL
@@ -41,7 +41,7 @@ async def guarded() -> AsyncIterator[House]:
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
      "localhost, evil", "[::1", "localhost:x"],
 )  # fmt: skip
-async def test_another_name_is_refused(client: httpx.AsyncClient, host: str) -> None:
+async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host: str) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
     said = await client.get("/", headers={"Host": host})
     if said.status_code != 400:  # h11 itself refuses what is no Host at all
@@ -116,9 +116,9 @@ async def test_a_form_of_another_site_is_refused(house: House, client: httpx.Asy
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 async def test_without_the_token_nothing_is_told(
-    house: House, guarded: House, path: str, where: str
+    house: House, public_house: House, path: str, where: str
 ) -> None:
-    async with (house if where == "loopback" else guarded).stranger() as client:
+    async with (house if where == "loopback" else public_house).stranger() as client:
         said = await client.get(path)
         assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized")
         for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
@@ -134,8 +134,8 @@ async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: Hous
     assert not house.rows
 
 
-async def test_the_page_itself_and_health_need_no_token(guarded: House) -> None:
-    async with guarded.stranger() as client:
+async def test_the_page_itself_and_health_need_no_token(public_house: House) -> None:
+    async with public_house.stranger() as client:
         for path in ("/", "/healthz", "/readyz", "/page/words.json"):
             assert (await client.get(path)).status_code == 200
         assert "reasons" not in (await client.get("/readyz")).json()
@@ -145,13 +145,13 @@ async def test_the_page_itself_and_health_need_no_token(guarded: House) -> None:
         assert trusted.json()["reasons"] == []
 
 
-async def test_a_script_comes_in_with_the_bearer(guarded: House) -> None:
-    async with guarded.client() as client:
+async def test_a_script_comes_in_with_the_bearer(public_house: House) -> None:
+    async with public_house.client() as client:
         assert (await client.post("/chat", json={"message": "x"})).status_code == 200
 
 
-async def test_a_person_signs_in_and_keeps_a_session(guarded: House) -> None:
-    async with guarded.stranger() as client:
+async def test_a_person_signs_in_and_keeps_a_session(public_house: House) -> None:
+    async with public_house.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
         said = await client.post("/login", json={"token": TOKEN})
@@ -165,8 +165,8 @@ async def test_a_person_signs_in_and_keeps_a_session(guarded: House) -> None:
         assert (await client.get("/conversations/main", headers=forged)).status_code == 401
 
 
-async def test_signing_in_from_another_site_is_refused(guarded: House) -> None:
-    async with guarded.stranger(Origin="https://evil.example") as client:
+async def test_signing_in_from_another_site_is_refused(public_house: House) -> None:
+    async with public_house.stranger(Origin="https://evil.example") as client:
         said = await client.post("/login", json={"token": TOKEN})
     assert said.status_code == 403
     assert "set-cookie" not in said.headers
@@ -196,7 +196,7 @@ class Guesses:
         return "in"
 
 
-async def test_who_guesses_must_wait() -> None:
+async def test_guessed_tokens_are_limited() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
     assert [await auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES

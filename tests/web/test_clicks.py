@@ -10,7 +10,7 @@ import pytest
 from core.domain.messages import Answer, Card
 from tests.web.house import House, NoPosts, Turn, events, following, until
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
 MADE = Card("abc234", "change", "Created a row", "by the owner", actions=("undo",), state="done")
 
@@ -133,7 +133,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
 
     house.script = script
     said = await client.post(
-        "/chat", json={"message": "work", "conversation": "work"}, headers=LATER
+        "/chat", json={"message": "work", "conversation": "work"}, headers=RESPOND_LATER_HEADERS
     )
     turn = said.json()["turn"]
     await begun.wait()
@@ -157,7 +157,9 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
         return Answer(f"did {turn.message.text}")
 
     house.script = script
-    await client.post("/chat", json={"message": "one", "event_key": "1"}, headers=LATER)
+    await client.post(
+        "/chat", json={"message": "one", "event_key": "1"}, headers=RESPOND_LATER_HEADERS
+    )
     stream = {"Accept": "text/event-stream"}
     async with client.stream("POST", "/chat", json={"message": "two"}, headers=stream) as second:
         told = events(second)

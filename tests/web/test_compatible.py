@@ -121,7 +121,7 @@ async def test_a_completion_grows_and_ends_as_openai_s_does(
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
-async def test_the_last_frame_is_done(house: House) -> None:
+async def test_a_stream_ends_with_done(house: House) -> None:
     async with house.client() as client:
         body = {"model": "ponte", "messages": HELLO, "stream": True}
         got = await client.post("/v1/chat/completions", json=body)
@@ -439,10 +439,10 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     began, ended, rest, gone = (asyncio.Event() for _ in range(4))
     how = ""
 
-    async def left() -> None:
+    async def set_gone() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_nothing", left)
+    monkeypatch.setattr(compatible, "_nothing", set_gone)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how

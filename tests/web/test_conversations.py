@@ -13,7 +13,7 @@ from tests.fakes.choices import make_message
 from tests.web.house import House
 
 
-async def said(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
+async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
     answer = await client.post("/chat", json={"message": text, "conversation": conversation})
     assert answer.status_code == 200
 
@@ -38,10 +38,12 @@ def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -
     assert titled(replace(first, attachments=(file,))) == title
 
 
-async def test_the_list(house: House, client: httpx.AsyncClient) -> None:
+async def test_conversations_are_listed_newest_first(
+    house: House, client: httpx.AsyncClient
+) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
-    await said(client, "about apples", "a")
-    await said(client, "about pears", "b")
+    await post_message(client, "about apples", "a")
+    await post_message(client, "about pears", "b")
     body = (await client.get("/conversations")).json()["conversations"]
     assert [(one["id"], one["title"], one["pinned"]) for one in body] == [
         ("b", "about pears", False), ("a", "about apples", False),
@@ -64,13 +66,13 @@ async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) ->
     ):  # fmt: skip
         body = {"pinned": True} if method == "PATCH" else None
         assert (await client.request(method, path, json=body)).status_code == 404
-    await said(client, "hello")
+    await post_message(client, "hello")
     for wrong in ({"title": 5}, {"colour": "red"}, {"pinned": "perhaps"}):
         assert (await client.patch("/conversations/main", json=wrong)).status_code == 400
 
 
 async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
-    await said(client, "Où est *São Paulo*?")
+    await post_message(client, "Où est *São Paulo*?")
     exported = await client.get("/conversations/main/export")
     assert exported.headers["content-type"] == "text/markdown; charset=utf-8"
     assert exported.headers["content-disposition"].startswith("attachment; filename=")
@@ -89,8 +91,8 @@ async def test_strangers_read_no_list(house: House) -> None:
 async def test_only_the_last_answered_message_is_asked_again(
     house: House, client: httpx.AsyncClient
 ) -> None:
-    await said(client, "one")
-    await said(client, "two")
+    await post_message(client, "one")
+    await post_message(client, "two")
     first, last = (house.rows[seq].message.turn for seq in (1, 2))
 
     async def again(turn: str) -> httpx.Response:

@@ -74,12 +74,14 @@ async def test_a_full_disk_refuses_the_file(house: House, client: httpx.AsyncCli
     assert not house.rows
 
 
-async def kept(house: House, name: str, kind: str, data: bytes, where: str = "web:main") -> File:
+async def store_file(
+    house: House, name: str, kind: str, data: bytes, where: str = "web:main"
+) -> File:
     return await house.files.put("e", name, kind, data, OWNER, where)
 
 
 async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> None:
-    file = await kept(house, "plot.png", "image/png", PNG)
+    file = await store_file(house, "plot.png", "image/png", PNG)
 
     async def script(turn: Turn) -> Answer:
         return Answer("Here.", files=(file,))
@@ -96,8 +98,10 @@ async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
-async def test_all_else_is_a_download(house: House, client: httpx.AsyncClient, kind: str) -> None:
-    file = await kept(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
+async def test_active_file_types_are_downloads(
+    house: House, client: httpx.AsyncClient, kind: str
+) -> None:
+    file = await store_file(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
     said = await client.get(f"/files/{file.id}")
     assert said.headers["content-type"] == "application/octet-stream"
     assert said.headers["x-content-type-options"] == "nosniff"
@@ -110,7 +114,7 @@ async def test_all_else_is_a_download(house: House, client: httpx.AsyncClient, k
 async def test_files_of_other_platforms_are_not_served(
     house: House, client: httpx.AsyncClient
 ) -> None:
-    file = await kept(house, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
+    file = await store_file(house, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
     for id in (file.id, "nothing", "a" * 65, "%2e%2e"):
         said = await client.get(f"/files/{id}")
         assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")

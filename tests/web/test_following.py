@@ -12,7 +12,7 @@ from core.domain.messages import Answer
 from tests.fakes.link import parse_page_link
 from tests.web.house import Event, House, Turn, following, until
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
 async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) -> None:
@@ -26,7 +26,7 @@ async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) ->
     house.script = script
     async with following(client) as one, following(client) as two:
         await until(one, "ready"), await until(two, "ready")
-        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         first, second = await until(one, "delta"), await until(two, "delta")
         begun.set()
         first += await until(one, "done")
@@ -58,7 +58,7 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
         return Answer("So far, so good.")
 
     house.script = script
-    await client.post("/chat", json={"message": "go"}, headers=LATER)
+    await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
     await shown.wait()
     async with following(client) as tab:
         seen = await until(tab, "delta")
@@ -76,7 +76,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> No
     house.script = stuck
     async with house.client() as client, following(client) as tab:
         last = (await until(tab, "ready"))[-1].id
-        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         await until(tab, "delta")
 
         async def whole(turn: Turn) -> Answer:
@@ -89,7 +89,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> No
             done = (await until(tab, "done"))[-1]
         assert done.data["response"] == "Half of it, and the rest."
         async with following(client, last=done.id) as tab:
-            await client.post("/chat", json={"message": "next"}, headers=LATER)
+            await client.post("/chat", json={"message": "next"}, headers=RESPOND_LATER_HEADERS)
             later = await until(tab, "done")
     assert [e.data["text"] for e in later if e.name == "message"] == ["next"]
 
@@ -107,7 +107,7 @@ async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
     house.script = script
     async with house.client() as client:
         for text in ("go", "and then"):
-            await client.post("/chat", json={"message": text}, headers=LATER)
+            await client.post("/chat", json={"message": text}, headers=RESPOND_LATER_HEADERS)
         await begun.wait()
         await house.restart()
     async with house.client() as client, following(client) as tab:
@@ -151,7 +151,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
     house.script = script
     async with following(client) as tab:
         await until(tab, "ready")
-        await client.post("/chat", json={"message": "work"}, headers=LATER)
+        await client.post("/chat", json={"message": "work"}, headers=RESPOND_LATER_HEADERS)
         await client.post("/chat", json={"message": "help"})
         helped = (await until(tab, "done"))[-1]
     assert helped.data["response"] == "You can type …"
@@ -229,7 +229,7 @@ async def test_a_hundred_tabs_at_once(house: House) -> None:
 
         tabs = [group.create_task(tab()) for _ in range(100)]
         await here.wait()
-        await client.post("/chat", json={"message": "all"}, headers=LATER)
+        await client.post("/chat", json={"message": "all"}, headers=RESPOND_LATER_HEADERS)
     assert {task.result().data["response"] for task in tabs} == {"You said: all"}
 
 

@@ -55,7 +55,7 @@ async def house(tmp_path: Path) -> Any:
     await house.close()
 
 
-async def described(house: House) -> Any:
+async def openapi_document(house: House) -> Any:
     async with house.client() as client:
         return (await client.get("/openapi.json")).json()
 
@@ -83,12 +83,14 @@ async def test_every_route_is_in_the_table_and_nothing_else(house: House) -> Non
 
 
 async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
-    async def taken(headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    async def answer_empty(
+        headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    house.extra["/slack/events"] = Mounted(taken)
+    house.extra["/slack/events"] = Mounted(answer_empty)
     await house.restart()
-    told = await described(house)
+    told = await openapi_document(house)
     assert "/operator/link" not in told["paths"]
     assert told["paths"]["/slack/events"]["post"]["security"] == []
     assert told["paths"]["/conversations/{id}"].keys() == {"get", "patch", "delete"}
@@ -100,7 +102,7 @@ async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
 async def test_it_holds_together_as_openapi_has_it(house: House) -> None:
     """https://spec.openapis.org/oas/v3.1.0: what must be there, ids that are one's own, references
     that lead somewhere, a parameter for each piece of a path."""
-    told = await described(house)
+    told = await openapi_document(house)
     assert told["openapi"] == "3.1.0"
     assert {"title", "version"} <= told["info"].keys()
     for reference in references(told):
@@ -122,7 +124,7 @@ async def test_it_holds_together_as_openapi_has_it(house: House) -> None:
 async def test_it_is_for_who_may_come_in(house: House) -> None:
     async with house.stranger() as client:
         assert (await client.get("/openapi.json")).status_code == 401
-        for path, methods in (await described(house))["paths"].items():
+        for path, methods in (await openapi_document(house))["paths"].items():
             for method, each in methods.items():
                 if "{" in path or path in ("/logout", "/login"):
                     continue

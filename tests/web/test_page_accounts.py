@@ -39,7 +39,7 @@ class Inhabited:
 
 
 @pytest.fixture
-async def inhabited() -> AsyncIterator[Inhabited]:
+async def inhabited_house() -> AsyncIterator[Inhabited]:
     house = House()
     house.policy = allow_list()
     await house.open()
@@ -154,23 +154,25 @@ def bare_site() -> Any:
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
-async def test_strangers_and_who_was_removed_get_nothing(inhabited: Inhabited, who: str) -> None:
-    rows = len(inhabited.house.rows)
+async def test_strangers_and_who_was_removed_get_nothing(
+    inhabited_house: Inhabited, who: str
+) -> None:
+    rows = len(inhabited_house.house.rows)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients[who], inhabited.theirs)
+        said = await ask(inhabited_house.clients[who], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in NEEDS_NOBODY - {("POST", "/login")}:
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        inhabited.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
-    assert len(inhabited.house.rows) == rows
+        inhabited_house.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+    assert len(inhabited_house.house.rows) == rows
 
 
-async def test_people_have_what_is_theirs(inhabited: Inhabited) -> None:
+async def test_a_person_reaches_only_their_own_data(inhabited_house: Inhabited) -> None:
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients["ana"], inhabited.theirs)
+        said = await ask(inhabited_house.clients["ana"], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in OPERATORS:
@@ -181,10 +183,12 @@ async def test_people_have_what_is_theirs(inhabited: Inhabited) -> None:
 
 
 @pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
-async def test_the_owner_has_the_rest(inhabited: Inhabited, admins: frozenset[str]) -> None:
-    inhabited.house.web._site.policy = allow_list(admins=admins)
+async def test_the_owner_reaches_the_operators_routes(
+    inhabited_house: Inhabited, admins: frozenset[str]
+) -> None:
+    inhabited_house.house.web._site.policy = allow_list(admins=admins)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients["owner"], inhabited.theirs)
+        said = await ask(inhabited_house.clients["owner"], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
         elif route in OPERATORS:
@@ -192,27 +196,27 @@ async def test_the_owner_has_the_rest(inhabited: Inhabited, admins: frozenset[st
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
 
 
-async def test_an_admin_reads_what_is_wrong(inhabited: Inhabited) -> None:
-    inhabited.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
-    bia = inhabited.clients["bia"]
+async def test_an_admin_reads_what_is_wrong(inhabited_house: Inhabited) -> None:
+    inhabited_house.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
+    bia = inhabited_house.clients["bia"]
     for path in ("/metrics", "/status"):
         assert (await bia.get(path)).status_code == 200
     assert (await bia.get("/readyz")).json()["reasons"]
 
 
 @pytest.mark.parametrize("who", ["bia", "owner"])
-async def test_what_is_another_s_is_as_if_it_were_not(inhabited: Inhabited, who: str) -> None:
+async def test_what_is_another_s_is_as_if_it_were_not(inhabited_house: Inhabited, who: str) -> None:
     for route, kind in OF_SOMEBODY.items():
-        client, ask = inhabited.clients[who], ROUTES[route]
-        theirs = await ask(client, inhabited.theirs)
-        absent = await ask(client, {**inhabited.theirs, kind: ABSENT[kind]})
+        client, ask = inhabited_house.clients[who], ROUTES[route]
+        theirs = await ask(client, inhabited_house.theirs)
+        absent = await ask(client, {**inhabited_house.theirs, kind: ABSENT[kind]})
         assert (theirs.status_code, theirs.json()) == (404, absent.json()), route
         assert absent.status_code == 404
 
 
-async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited: Inhabited) -> None:
+async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited_house: Inhabited) -> None:
     """Bia asks for one that Ana has and she has not: as for one that nobody has."""
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     await ana.post("/chat", json={"message": "a secret", "conversation": "private"})
     for route, ask in ROUTES.items():
         if not route[1].startswith("/conversations/{id}"):
@@ -225,11 +229,13 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited: Inhabite
     assert [one["text"] for one in kept] == ["a secret", "You said: a secret"]
 
 
-async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited: Inhabited) -> None:
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+async def test_lists_searches_names_and_forgetting_are_one_s_own(
+    inhabited_house: Inhabited,
+) -> None:
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     await ana.patch("/conversations/work", json={"title": "Ana's", "pinned": True})
     for name, title in (("ana", "Ana's"), ("bia", "of bia"), ("owner", "of owner")):
-        client = inhabited.clients[name]
+        client = inhabited_house.clients[name]
         (one,) = (await client.get("/conversations")).json()["conversations"]
         assert (one["id"], one["title"]) == ("work", title)
         (hit,) = (await client.get("/conversations?search=of")).json()["conversations"]
@@ -237,20 +243,20 @@ async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited: Inha
     assert "of ana" in (await ana.get("/conversations/work/export")).text
 
     async def forgets(turn: Turn) -> Answer:
-        await inhabited.house.inbox.forget(turn.message.address.conversation)
+        await inhabited_house.house.inbox.forget(turn.message.address.conversation)
         return Answer("Forgotten.")
 
-    inhabited.house.script = forgets
+    inhabited_house.house.script = forgets
     erased = asyncio.create_task(bia.delete("/conversations/work"))
     await erased
     assert (await bia.get("/conversations")).json() == {"conversations": []}
     assert len((await ana.get("/conversations")).json()["conversations"]) == 1
 
 
-async def test_each_one_s_words_are_theirs(inhabited: Inhabited) -> None:
+async def test_each_one_s_words_are_theirs(inhabited_house: Inhabited) -> None:
     told = {
         row.message.author.id: (row.message.author.key, row.message.address.conversation)
-        for row in inhabited.house.rows.values()
+        for row in inhabited_house.house.rows.values()
     }
     assert told == {
         "owner": ("web:owner", "web:work"),
@@ -258,30 +264,32 @@ async def test_each_one_s_words_are_theirs(inhabited: Inhabited) -> None:
         "bia": ("web:bia", "web:work:@bia"),
         "gone": ("web:gone", "web:work:@gone"),
     }
-    assert (await inhabited.clients["ana"].get("/me")).json() == {
+    assert (await inhabited_house.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False,
     }  # fmt: skip
-    own = (await inhabited.clients["owner"].get("/me")).json()
+    own = (await inhabited_house.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
 
 
-async def test_one_key_is_one_turn_for_each_person(inhabited: Inhabited) -> None:
+async def test_one_key_is_one_turn_for_each_person(inhabited_house: Inhabited) -> None:
     """Also where the owner's key looks like somebody's."""
     asked = [("ana", "k"), ("bia", "k"), ("owner", "k"), ("owner", "ana:k"), ("owner", "@ana:k")]
     for name, key in asked:
-        said = await inhabited.clients[name].post(
+        said = await inhabited_house.clients[name].post(
             "/chat", json={"message": f"{name} {key}", "event_key": key}
         )
         assert said.json()["response"] == f"You said: {name} {key}"
     for name, key in asked:
-        again = await inhabited.clients[name].post("/chat", json={"message": "?", "event_key": key})
+        again = await inhabited_house.clients[name].post(
+            "/chat", json={"message": "?", "event_key": key}
+        )
         assert again.json()["response"] == f"You said: {name} {key}"
-    shown = (await inhabited.clients["ana"].get("/conversations/main")).json()["messages"]
+    shown = (await inhabited_house.clients["ana"].get("/conversations/main")).json()["messages"]
     assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"
 
 
-async def test_a_stream_tells_of_one_s_own_alone(inhabited: Inhabited) -> None:
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+async def test_a_stream_tells_of_one_s_own_alone(inhabited_house: Inhabited) -> None:
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     async with following(ana, "work") as stream:
         await until(stream, "ready")
         await bia.post("/chat", json={"message": "bia's", "conversation": "work"})
@@ -291,14 +299,14 @@ async def test_a_stream_tells_of_one_s_own_alone(inhabited: Inhabited) -> None:
     assert seen[-1].data["response"] == "You said: ana's"
 
 
-async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited: Inhabited) -> None:
+async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited_house: Inhabited) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
 
-    inhabited.house.script = script
+    inhabited_house.house.script = script
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
-        said = await inhabited.clients[name].post(f"/cards/{CARD.id}", json=body)
+        said = await inhabited_house.clients[name].post(f"/cards/{CARD.id}", json=body)
         assert said.json()["text"] == f"web:{name} at {place}"
 
 

@@ -23,7 +23,7 @@ from core.text.markdown import LONGEST
         ("```python\nx\n```", '<code class="language-python">x\n</code>'),
     ],
 )
-def test_what_people_need(text: str, html: str) -> None:
+def test_markdown_becomes_html(text: str, html: str) -> None:
     assert html in to_html(text)
 
 
@@ -51,7 +51,7 @@ def test_what_people_need(text: str, html: str) -> None:
         '|a|\n|:-:" onclick=x|\n|1|',
     ],
 )
-def test_what_nobody_may_do(text: str) -> None:
+def test_active_html_is_removed(text: str) -> None:
     html = to_html(text).lower()
     for bad in ("<script", "<iframe", "<button", "<form", "<input", 'src="http', 'src="//',
                 'src="data', 'href="java', 'href="data', 'href="vb', 'href="/login', 'href="//',
@@ -110,12 +110,12 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     )
     rendered = 0
 
-    async def counted(piece: str) -> str:
+    async def render_and_count(piece: str) -> str:
         nonlocal rendered
         rendered += len(piece)
         return to_html(piece)
 
-    monkeypatch.setattr("adapters.web.render.render", counted)
+    monkeypatch.setattr("adapters.web.render.render", render_and_count)
     growing = GrowingHtml()
     for end in range(10, len(text), 10):
         assert await growing.of(text[:end]) == to_html(text[:end])

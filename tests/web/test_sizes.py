@@ -40,16 +40,16 @@ def asking(**more: object) -> bytes:
     return json.dumps({"messages": [HELLO], **more}).encode()
 
 
-def filled(pieces: bytes, count: int) -> bytes:
+def request_with_field(pieces: bytes, count: int) -> bytes:
     """A request with an unknown field of so many pieces."""
     return asking(x="HERE").replace(b'"HERE"', b"[" + pieces * count + b"0]")
 
 
 TOO_MUCH: dict[str, Callable[[], bytes]] = {
-    "objects": lambda: filled(b"{},", 15_000_000),
-    "numbers": lambda: filled(b"0,", 20_000_000),
-    "texts": lambda: filled(b'"",', 15_000_000),
-    "fields": lambda: filled(b'{"a":0},', 5_000_000),
+    "objects": lambda: request_with_field(b"{},", 15_000_000),
+    "numbers": lambda: request_with_field(b"0,", 20_000_000),
+    "texts": lambda: request_with_field(b'"",', 15_000_000),
+    "fields": lambda: request_with_field(b'{"a":0},', 5_000_000),
     "messages": lambda: b'{"messages":[' + b"{}," * 15_000_000 + b"{}]}",
     "nested lists": lambda: b'{"messages":' + b"[" * 45_000_000,
     "nested objects": lambda: b'{"a":' * 9_000_000,
@@ -122,7 +122,7 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     assert _parsed(CompletionRequest, bytearray(marked)).messages
 
 
-async def refused(house: House, body: bytes) -> tuple[int, str]:
+async def post_and_read_error(house: House, body: bytes) -> tuple[int, str]:
     async with house.client() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
@@ -132,7 +132,7 @@ async def refused(house: House, body: bytes) -> tuple[int, str]:
 async def test_every_route_refuses_it(house: House, path: str) -> None:
     async with house.client() as web:
         for body, why in (
-            (filled(b"{},", VALUES), "it holds too many values"),
+            (request_with_field(b"{},", VALUES), "it holds too many values"),
             (b"[" * 200, "it is nested too deeply"),
             (b"[" * 30 + b"]" * 29, "it is not JSON"),
         ):
@@ -143,20 +143,23 @@ async def test_every_route_refuses_it(house: House, path: str) -> None:
 
 async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: House) -> None:
     many = {f"x{n}": 0 for n in range(FIELDS)}
-    assert (await refused(house, asking(**many)))[0] == 400
+    assert (await post_and_read_error(house, asking(**many)))[0] == 400
     line = {**HELLO, **many}
-    assert f"more than {FIELDS} fields" in (await refused(house, asking(messages=[line])))[1]
-    told = (await refused(house, asking(messages=[HELLO] * (MESSAGES + 1))))[1]
+    assert (
+        f"more than {FIELDS} fields"
+        in (await post_and_read_error(house, asking(messages=[line])))[1]
+    )
+    told = (await post_and_read_error(house, asking(messages=[HELLO] * (MESSAGES + 1))))[1]
     assert f"a list of more than {MESSAGES} entries" in told
     parts = [{"type": "text", "text": "a"}] * (MESSAGES + 1)
     line = {"role": "user", "content": parts}
-    assert (await refused(house, asking(messages=[line])))[0] == 400
+    assert (await post_and_read_error(house, asking(messages=[line])))[0] == 400
     async with house.client() as web:
         got = await web.post("/v1/responses", json={"input": [HELLO] * (MESSAGES + 1)})
         assert got.status_code == 400
     assert not house.rows
     fields = {f"x{n}": 0 for n in range(FIELDS - 1)}
-    assert (await refused(house, asking(**fields)))[0] == 200
+    assert (await post_and_read_error(house, asking(**fields)))[0] == 200
 
 
 async def test_honest_requests_are_as_large_as_before(house: House) -> None:
@@ -188,14 +191,14 @@ class Held:
         await self.go.wait()
         return Answer("So far, so good.")
 
-    async def begun(self, count: int) -> None:
+    async def wait_for_begun(self, count: int) -> None:
         """Until so many more have begun."""
         for _ in range(count):
             await self._begun.get()
 
 
 @pytest.fixture
-def held(house: House) -> Held:
+def held_model(house: House) -> Held:
     held = Held()
     house.script = held.script
     return held
@@ -203,7 +206,7 @@ def held(house: House) -> Held:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_so_many_requests_of_one_person_are_under_way(
-    house: House, held: Held, stream: bool
+    house: House, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
     gate = routes_of(house)._requests
@@ -211,13 +214,13 @@ async def test_so_many_requests_of_one_person_are_under_way(
     body = {"messages": [HELLO], "stream": stream}
     async with house.client() as web, house.person(house.people.add("ana")) as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
-        await held.begun(2)
+        await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
         assert (third.status_code, third.headers["Retry-After"]) == (429, "1")
         assert third.json()["error"]["type"] == "rate_limit_error"
         hers = asyncio.create_task(ana.post(PATH, json=body))
-        await held.begun(1)
-        held.go.set()
+        await held_model.wait_for_begun(1)
+        held_model.go.set()
         assert [each.status_code for each in await asyncio.gather(*asked, hers)] == [200] * 3
         assert gate._count == {}
         assert (await web.post(PATH, json=body)).status_code == 200
@@ -277,7 +280,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: 
 
 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
-    house: House, held: Held
+    house: House, held_model: Held
 ) -> None:
     async with house.client() as web:
         body = asking(x="x" * 40 * MiB)
@@ -286,13 +289,13 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
             asked = asyncio.create_task(
                 web.post(PATH, content=body, headers={"Content-Type": "application/json"})
             )
-            await held.begun(1)
+            await held_model.wait_for_begun(1)
             assert tracemalloc.get_traced_memory()[1] > 40 * MiB
             while tracemalloc.get_traced_memory()[0] > 4 * MiB:  # noqa: ASYNC110
                 await asyncio.sleep(0)  # what handed the message on returns a moment later
         finally:
             tracemalloc.stop()
-        held.go.set()
+        held_model.go.set()
         assert (await asked).status_code == 200
 
 

@@ -30,7 +30,7 @@ async def test_a_bar_for_each_day_and_the_numbers_beside_it(
     assert "style=" not in said.text, "the policy takes none"
 
 
-async def test_a_stranger_sees_nothing(house: House) -> None:
+async def test_the_usage_page_needs_a_session(house: House) -> None:
     async with house.stranger() as somebody:
         assert (await somebody.get("/usage")).status_code == 401
 

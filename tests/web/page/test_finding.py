@@ -48,7 +48,7 @@ async def test_forget_asks_first_and_then_is_gone(house: House, page: Page) -> N
     assert house.rows[2].message.text == "forget yes"
 
 
-async def test_search(house: House, page: Page) -> None:
+async def test_search_filters_the_messages(house: House, page: Page) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_count(2)

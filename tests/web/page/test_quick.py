@@ -24,19 +24,19 @@ REPORT = QuickCommand(
 )  # fmt: skip
 
 
-async def opened(house: House, page: Page, *commands: QuickCommand) -> None:
+async def open_commands(house: House, page: Page, *commands: QuickCommand) -> None:
     house.board.known = list(commands)
     await page.reload()
     await page.get_by_role("button", name="Quick commands").click()
 
 
-async def test_there_is_no_button_without_commands(house: House, page: Page) -> None:
+async def test_the_button_is_hidden_without_quick_commands(house: House, page: Page) -> None:
     await expect(page.locator("#tries button")).to_have_count(3)
     await expect(page.locator("#quick")).to_be_hidden()
 
 
 async def test_inputs_are_fields_of_their_kind(house: House, page: Page) -> None:
-    await opened(house, page, ECHO, REPORT)
+    await open_commands(house, page, ECHO, REPORT)
     await page.get_by_label("Which one").select_option("Report")
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
@@ -58,7 +58,7 @@ async def test_inputs_are_fields_of_their_kind(house: House, page: Page) -> None
 
 @pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
 async def test_free_text_stays_text(house: House, page: Page, text: str) -> None:
-    await opened(house, page, ECHO)
+    await open_commands(house, page, ECHO)
     await page.get_by_label("Its text").fill(text)
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
@@ -79,7 +79,7 @@ async def test_a_file_goes_along(house: House, page: Page) -> None:
 
 
 async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
-    await opened(house, page, SUMMARY)
+    await open_commands(house, page, SUMMARY)
     await page.keyboard.press("Escape")
     await expect(page.locator("#quick-form")).to_be_hidden()
     await page.get_by_role("button", name="Quick commands").click()
@@ -88,7 +88,9 @@ async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
     assert house.rows == {}
 
 
-async def test_in_the_readers_language(house: House, browser: Browser) -> None:
+async def test_quick_commands_are_in_the_language_of_the_browser(
+    house: House, browser: Browser
+) -> None:
     house.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()

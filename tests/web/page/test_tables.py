@@ -50,7 +50,7 @@ async def house() -> House:
     return House(script)
 
 
-async def opened(house: House, browser: Browser, width: int, dark: bool = False) -> Page:
+async def open_page(house: House, browser: Browser, width: int, dark: bool = False) -> Page:
     page = await browser.new_page(
         viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
     )
@@ -69,7 +69,7 @@ async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
     house: House, browser: Browser, width: int, columns: int
 ) -> None:
     await house.open()
-    page = await opened(house, browser, width)
+    page = await open_page(house, browser, width)
     await say(page, str(columns))
     frame = page.locator(".body .table")
     await expect(frame).to_be_visible()
@@ -99,7 +99,7 @@ async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
 
 async def test_a_card_with_several_rows_is_as_readable(house: House, browser: Browser) -> None:
     await house.open()
-    page = await opened(house, browser, 390)
+    page = await open_page(house, browser, 390)
     await say(page, "change them")
     await expect(page.locator(".card .table").first).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -114,7 +114,7 @@ async def main(folder: Path) -> None:
     async with chromium() as browser:
         for width in WIDTHS:
             for dark in (False, True):
-                page = await opened(house, browser, width, dark)
+                page = await open_page(house, browser, width, dark)
                 for asked in (*map(str, COLUMNS), "card"):
                     await say(page, asked)
                 await expect(page.locator(".card").first).to_be_visible()

@@ -90,7 +90,7 @@ async def test_a_reload_shows_everything_again(house: House, page: Page) -> None
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
 
 
-async def test_stop(house: House, page: Page) -> None:
+async def test_the_stop_button_ends_a_turn(house: House, page: Page) -> None:
     stopped = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
