@@ -43,7 +43,7 @@ SLACK_FORM_SECONDS = 1.0
 """How long a form may wait for the person's rights and for the quick commands to choose from. Its
 trigger lives for three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
-_TYPE_IT = "Write `/quick-command SLUG_BLOCK` and its text or key=value."
+_TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
 _ON_IT = "I am on it: `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
@@ -183,7 +183,7 @@ class SlackHandlers:
         app.view_closed(re.compile(".*"))(self.ignore)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
-        """Handle `/quick-command SLUG_BLOCK …`. A form asks for what is missing."""
+        """Handle `/quick-command SLUG …`. A form asks for what is missing."""
         home = events.home_of(self._workspace.team, [command.get("team_id")])
         place = SlackPlace(
             command["user_id"], home, command["channel_id"], "", command["response_url"]

@@ -102,7 +102,7 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 {
                     "command": "/quick-command",
                     "description": say("Run a quick command"),
-                    "usage_hint": say("SLUG_BLOCK [text | key=value …]"),
+                    "usage_hint": say("SLUG [text | key=value …]"),
                     "should_escape": True,
                     **at,
                 }
