@@ -222,8 +222,7 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform knows of its people, by the platform's name: memberships, guests,
-    departures."""
+    """Memberships, guests and departures of people, by the platform's name."""
 
     memberships: dict[str, Membership] = field(default_factory=dict)
     guests: dict[str, Guests] = field(default_factory=dict)
