@@ -141,7 +141,7 @@ def _quick_sqlite() -> Iterator[None]:
 @pytest.fixture
 def durable_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite waits for the disk, as it does for users."""
-    monkeypatch.setattr("core.store.database.SYNCHRONOUS", "FULL")
+    monkeypatch.setattr("core.store.database.SYNCHRONOUS_MODE", "FULL")
 
 
 @pytest.fixture(scope="session")

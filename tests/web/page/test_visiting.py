@@ -42,7 +42,7 @@ async def test_the_welcome_names_the_tables_and_what_will_work(house: WebPonte, 
     await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
     await expect(tries).to_have_text(["show Customers", "list tables", "run python print(2**100)"])
-    house.board.demo = False
+    house.board.is_demo = False
     await tab.reload()
     await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
 
