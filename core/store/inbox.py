@@ -23,7 +23,7 @@ from core.observability import metrics
 from core.ports.conversations import Handler
 from core.runtime.retry import Backoff, retry
 from core.store.database import Connection, Database, Row, lock, within
-from core.store.places import Line, Places, Sender
+from core.store.places import CRASHES, Line, Places, Sender
 from core.store.tables import purged_with
 
 log = structlog.get_logger("inbox")
@@ -39,8 +39,6 @@ HEAD_START = 30.0
 """Seconds that decisions which were left undone have before turns begin beside them."""
 LAST_WORDS = 5.0
 """Seconds that a cancelled turn has to record where it stands."""
-CRASHES = 2
-"""Deaths of its process after which a turn runs alone."""
 DEATHS_ALONE = 2
 """Deaths while it ran alone after which a turn is given up."""
 MOST_DEATHS_ALONE = 5

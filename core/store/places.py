@@ -25,6 +25,8 @@ PERSON_TURNS = 10
 """Turns of one person in one channel that may be under way at once. Slack takes one post a second
 in a channel, so more of them would only wait for its pace."""
 
+CRASHES = 2
+"""Deaths of its process after which a turn runs alone."""
 OVERTAKEN = 300
 """Later messages after which no further one may come before a turn that waits for a place."""
 

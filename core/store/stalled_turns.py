@@ -14,7 +14,8 @@ import structlog
 from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import Connection, lock
-from core.store.inbox import CRASHES, locked
+from core.store.inbox import locked
+from core.store.places import CRASHES
 from core.store.rolling_upgrade import WAITING_JOB
 
 log = structlog.get_logger("jobs")

@@ -11,7 +11,8 @@ import pytest
 from core.domain.messages import Answer
 from core.domain.records import CRASHED
 from core.store import inbox
-from core.store.inbox import CRASHES, DEATHS_ALONE, Handling
+from core.store.inbox import DEATHS_ALONE, Handling
+from core.store.places import CRASHES
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 

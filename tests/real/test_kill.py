@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from core.store.inbox import CRASHES, DEATHS_ALONE
+from core.store.inbox import DEATHS_ALONE
+from core.store.places import CRASHES
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
