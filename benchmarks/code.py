@@ -82,7 +82,7 @@ async def _bare(python: Path, code: str) -> None:
     assert await process.wait() == 0
 
 
-async def _printed(python: Path, code: str) -> float:
+async def _run_and_read_number(python: Path, code: str) -> float:
     """The figure that the code prints."""
     process = await asyncio.create_subprocess_exec(
         str(python), "-I", "-c", code, stdout=asyncio.subprocess.PIPE,
@@ -113,7 +113,7 @@ async def _one_by_one(backend: LocalBackend, python: Path) -> list[Row]:
     first = await _ms(lambda n: caller.call(f"first {n}", FIRST), 3)
     await caller.call("plot", FIRST)
     second = await _ms(lambda _: caller.call("plot", PLOT), PLOTS)
-    second_bare = await _printed(python, SECOND)
+    second_bare = await _run_and_read_number(python, SECOND)
     return [
         ("cold, to the first output", cold, "ms", hello),
         ("warm", warm, "ms", 0),
@@ -146,7 +146,7 @@ async def main() -> None:
         kernels = Kernels(KernelRows(None), limits, 64)
         backend = LocalBackend(environment, kernels, limits)
         health = await backend.health()
-        python = await environment.python(_told)
+        python = await environment.python(_print_line)
         rows += await measured(backend, python.path)
         await backend.close()
     sys.stdout.write(f"{health.words}\n")
@@ -155,7 +155,7 @@ async def main() -> None:
         sys.stdout.write(f"{what:<34} {figure:7.1f} {unit}{beside}\n")
 
 
-async def _told(words: str) -> None:
+async def _print_line(words: str) -> None:
     sys.stdout.write(f"Ponte {words}\n")
 
 

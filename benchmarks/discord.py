@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compared, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ class Run:
     def people(self, number: int) -> list[DiscordPerson]:
         return [self.discord.user(f"Person {n}") for n in range(number)]
 
-    async def asked(self, who: DiscordPerson, text: str) -> float:
+    async def measure_answer_ms(self, who: DiscordPerson, text: str) -> float:
         """Milliseconds until the answer stands."""
         began = time.perf_counter()
         await who.say(text)
@@ -82,7 +82,7 @@ class Run:
 
     async def serial(self, messages: int) -> list[float]:
         (ana,) = self.people(1)
-        return [await self.asked(ana, f"serial {n}") for n in range(messages)]
+        return [await self.measure_answer_ms(ana, f"serial {n}") for n in range(messages)]
 
     async def burst(self, people: int) -> tuple[float, float]:
         """Seconds for all, and milliseconds of the bot's CPU for each."""
@@ -147,7 +147,7 @@ async def running(
             await bot.wait()
 
 
-async def crowded(module: str, model: str) -> tuple[float, float]:
+async def measure_crowd(module: str, model: str) -> tuple[float, float]:
     """`new_s` and `back_s`. Discord tells of 30 members a second."""
     async with FakeDiscord() as discord:
         discord.faults.limit_members(30, 1.0)
@@ -159,7 +159,7 @@ async def crowded(module: str, model: str) -> tuple[float, float]:
             return await run.crowd(people), await run.crowd(people)
 
 
-async def measured(module: str, quick: bool) -> Figures:
+async def measure(module: str, quick: bool) -> Figures:
     async with fake(0.0) as model:
         async with FakeDiscord() as discord, running(discord, module, model) as (run, ready):
             idle = process.resident(run.pid) / 2**20
@@ -167,7 +167,7 @@ async def measured(module: str, quick: bool) -> Figures:
             serial = await run.serial(50 if quick else 300)
             bursts = [await run.burst(60) for _ in range(1 if quick else 5)]
             took, cpu = (statistics.median(figures) for figures in zip(*bursts, strict=True))
-        crowds = await crowded(module, model)
+        crowds = await measure_crowd(module, model)
         return Figures(ready, idle, statistics.median(serial), took, cpu, *crowds)
 
 
@@ -175,9 +175,9 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     """Prints a row for each figure; returns the ratios."""
 
     async def figures(module: str) -> dict[str, float]:
-        return asdict(await measured(module, quick))
+        return asdict(await measure(module, quick))
 
-    return await compared(BARE, figures, AIMS, rounds)
+    return await compare_bots(BARE, figures, AIMS, rounds)
 
 
 if __name__ == "__main__":

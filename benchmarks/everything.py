@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compared, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 
@@ -19,7 +19,7 @@ AIMS = {"ready_s": 1.5, "idle_mib": 1.3}
 BARE = "benchmarks.both_bare"
 
 
-async def measured(module: str) -> Mapping[str, float]:
+async def measure(module: str) -> Mapping[str, float]:
     async with fake(0.0) as model, FakeDiscord() as discord, FakeSlack() as slack:
         where = [slack.base_url, BOT_TOKEN, APP_TOKEN,
                  discord.token, discord.api_url, discord.gateway_url, model]  # fmt: skip
@@ -47,7 +47,7 @@ async def measured(module: str) -> Mapping[str, float]:
 
 
 async def main(rounds: int = ROUNDS) -> dict[str, float]:
-    return await compared(BARE, measured, AIMS, rounds)
+    return await compare_bots(BARE, measure, AIMS, rounds)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import aiohttp
 
 from benchmarks import discord, slack
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, environment
+from benchmarks.rounds import PONTE, ROUNDS, running_page
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.slack import FakeSlack
 from tests.real.postgres import postgres
@@ -92,7 +91,7 @@ class SlackScene:
         }
         posts = self._slack.workspace.posts
 
-        def answered() -> Collection[Hashable]:
+        def answered_channels() -> Collection[Hashable]:
             return {
                 post.channel
                 for post in posts.values()
@@ -100,7 +99,7 @@ class SlackScene:
                 and not self._slack.is_in_progress(post)
             }  # fmt: skip
 
-        return await until_answered(self._slack.wait_until, asked, answered)
+        return await until_answered(self._slack.wait_until, asked, answered_channels)
 
 
 class DiscordScene:
@@ -118,7 +117,7 @@ class DiscordScene:
         world = self._discord.world
         before = {one.dm.id: len(world.messages_by(world.me.id, one.dm.id)) for one in self._others}
 
-        def answered() -> Collection[Hashable]:
+        def answered_channels() -> Collection[Hashable]:
             return [
                 place for place, count in before.items()
                 if any(
@@ -128,7 +127,7 @@ class DiscordScene:
             ]  # fmt: skip
 
         asking = asyncio.gather(*(one.say("hello") for one in self._others))
-        took = await until_answered(self._discord.wait_until, before, answered)
+        took = await until_answered(self._discord.wait_until, before, answered_channels)
         await asking
         return took
 
@@ -191,26 +190,11 @@ async def on_discord(model: str, more: dict[str, str]) -> AsyncIterator[Scene]:
 @contextlib.asynccontextmanager
 async def on_page(model: str, more: dict[str, str]) -> AsyncIterator[Scene]:
     with tempfile.TemporaryDirectory() as home:
-        told = {"PONTE_WEB": "on", "PONTE_WEB_PORT": "0", **more}
-        bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", PONTE, "run", env={**environment(home, model), **told},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        assert bot.stdout
-        try:
-            address = ""
-            async for line in bot.stdout:
-                if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
-                    address = found[0].decode()
-                if b"ready" in line:
-                    break
+        async with running_page(home, model, more) as address:
             tokens = await page_tokens(Path(home))
             connector = aiohttp.TCPConnector(limit=0)
             async with aiohttp.ClientSession(address, connector=connector) as web:
                 yield PageScene(web, tokens)
-        finally:
-            bot.terminate()
-            await bot.communicate()
 
 
 async def page_tokens(home: Path) -> Sequence[str]:
@@ -230,7 +214,7 @@ PLATFORMS: dict[str, Callable[[str, dict[str, str]], Opened]] = {
 }  # fmt: skip
 
 
-async def measured(opened: Opened) -> tuple[float, float]:
+async def measure(opened: Opened) -> tuple[float, float]:
     """Return the median milliseconds to an answer without the flood, and with it."""
     async with opened as scene:
         await scene.ask()  # everybody is known then, and each client is connected
@@ -258,7 +242,7 @@ async def main(
                             more = {"PONTE_GRACE": "0", "PONTE_DAILY_TURNS": "0/0"}
                             if engine == "Postgres":
                                 more["DATABASE_URL"] = server.url(server.database())
-                            runs.append(await measured(PLATFORMS[platform](model, more)))
+                            runs.append(await measure(PLATFORMS[platform](model, more)))
                         ratios = sorted(flooded / alone for alone, flooded in runs)
                         name = f"{platform}, {engine}, model {seconds:.0f} s"
                         found[name] = statistics.median(ratios)

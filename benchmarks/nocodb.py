@@ -31,13 +31,13 @@ from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.real.nocodb import server
-from tests.real.nocodb.seed import seeded
+from tests.real.nocodb.seed import seed_server
 
 Call = Callable[[], Awaitable[object]]
 
 TIMES = 100
 QUERY = '{"table":"Orders","filters":[{"field":"Paid","op":"eq","value":true}]}'
-MOST = 200
+MAX_PROMPT_CHARACTERS = 200
 """Characters of a table in the prompt, at most."""
 
 
@@ -53,7 +53,7 @@ class Place:
 async def nocodb() -> AsyncIterator[Place]:
     if not server.missing():
         with tempfile.TemporaryDirectory() as folder, server.nocodb(Path(folder)) as url:
-            real = await asyncio.to_thread(seeded, url, Path(folder))
+            real = await asyncio.to_thread(seed_server, url, Path(folder))
             yield Place("a real NocoDB", url, real.editor, real.crm.id)
         return
     process = await asyncio.create_subprocess_exec(
@@ -100,7 +100,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             nonlocal number
             number += 1
             asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.records.inbox.answer_of(
+            answer = await opened.records.inbox.wait_for_answer(
                 (await opened.records.inbox.accept(asked)).seq
             )
             assert "Source: Orders" in answer.text
@@ -116,7 +116,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
 async def prompt(source: NocoSource) -> None:
     tables = await source.schemas.tables()
     lengths = [len(outline(table)) for table in tables]
-    assert max(lengths) <= MOST
+    assert max(lengths) <= MAX_PROMPT_CHARACTERS
     sys.stdout.write(f"{'characters of a table, on demand':44}{statistics.mean(lengths):8.0f}\n")
     titles = statistics.mean(len(table.title) + len(", ") for table in tables)
     sys.stdout.write(f"{'characters of a table in every prompt':44}{titles:8.0f}\n")

@@ -57,7 +57,7 @@ async def on(
     url: str, *, model: EchoModel | None = None, works: bool = True
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        stores = await Stores.shared(url, works=works)
+        stores = await Stores.open_shared(url, works=works)
         opened = await Engine.open(Path(folder), make_choices(model), stores)
         opened.platforms.replies["web"] = lambda to, posts: NullReply()
         opened.start()
@@ -90,18 +90,18 @@ async def work(url: str) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-def said(count: int, name: str) -> list[Message]:
+def make_messages(count: int, name: str) -> list[Message]:
     return [make_message("hello", f"{name}{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
 
 
-async def accepted(opened: Engine, name: str) -> tuple[list[float], float]:
+async def measure_accept(opened: Engine, name: str) -> tuple[list[float], float]:
     """Seconds that each took, one after the other; and how many a second, all at once."""
     light = []
-    for one in said(LIGHT, f"{name}-light"):
+    for one in make_messages(LIGHT, f"{name}-light"):
         began = time.perf_counter()
         await opened.records.inbox.accept(one)
         light.append(time.perf_counter() - began)
-    many = said(TURNS, f"{name}-many")
+    many = make_messages(TURNS, f"{name}-many")
     began = time.perf_counter()
     await asyncio.gather(*(opened.records.inbox.accept(one) for one in many))
     return light, TURNS / (time.perf_counter() - began)
@@ -111,9 +111,9 @@ async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
     receipts = await asyncio.gather(
-        *(opened.records.inbox.accept(one) for one in said(count, name))
+        *(opened.records.inbox.accept(one) for one in make_messages(count, name))
     )
-    await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+    await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -125,7 +125,7 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
         receipt = await opened.records.inbox.accept(
             make_message("hello", f"{name}{number}", f"S{number}")
         )
-        await opened.records.inbox.answer_of(receipt.seq)
+        await opened.records.inbox.wait_for_answer(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -144,7 +144,7 @@ async def handed_over(url: str) -> list[float]:
         ]
         for line in lines:
             for receipt in line:
-                await opened.records.inbox.answer_of(receipt.seq)
+                await opened.records.inbox.wait_for_answer(receipt.seq)
         ends = await opened.stores.database.read(
             lambda c: {
                 r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")
@@ -232,7 +232,7 @@ async def main() -> None:
         print(f"plain Procrastinate: deferred p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms;"
               f" {rate:.0f} jobs/s; CPU {cpu:.2f} ms a job")  # fmt: skip
         async with engine() as embedded:
-            light, many = await accepted(embedded, "a")
+            light, many = await measure_accept(embedded, "a")
             print(f"embedded: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms,"
                   f" {many:.0f}/s")  # fmt: skip
         async with engine() as embedded:
@@ -244,7 +244,7 @@ async def main() -> None:
                   f" serial p50 {p(await serial(embedded, 's'), 50):.1f} ms")  # fmt: skip
         url = server.url(server.database())
         async with on(url, works=False) as opened:
-            light, many = await accepted(opened, "a")
+            light, many = await measure_accept(opened, "a")
         print(f"Postgres: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms, {many:.0f}/s")
         gaps = await handed_over(server.url(server.database()))
         print(f"Postgres: handed over p50 {p(gaps, 50):.0f} p99 {p(gaps, 99):.0f} ms")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compared, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Post, SlackChannel, SlackPerson
 from tests.fakes.slack.delivery import Delivery
 
@@ -88,14 +88,14 @@ class Run:
             new, self.slack.channel(f"c{self._made}", new), f"{self.slack.bot} {words}"
         )
 
-    async def answered(self, said: Sequence[Post]) -> None:
+    async def wait_for_answers(self, said: Sequence[Post]) -> None:
         left = list(said)
 
-        def done() -> bool:
+        def all_are_answered() -> bool:
             left[:] = [post for post in left if not self.slack.finished_answers(post)]
             return not left
 
-        await self.slack.wait_until(done, 120)
+        await self.slack.wait_until(all_are_answered, 120)
 
     async def crowd(self, where: Sequence[tuple[SlackPerson, SlackChannel]]) -> float:
         """Seconds until everybody is answered who writes at once, each where they are alone."""
@@ -106,7 +106,7 @@ class Run:
         ]
         asked = {post.channel: post.ts for post in said}
 
-        def done() -> bool:
+        def all_are_answered() -> bool:
             """In one look at all posts, since looking must not hold up the double."""
             return asked.keys() <= {
                 post.channel
@@ -115,13 +115,13 @@ class Run:
                 and not self.slack.is_in_progress(post)
             }  # fmt: skip
 
-        await self.slack.wait_until(done, 180)
+        await self.slack.wait_until(all_are_answered, 180)
         took = time.monotonic() - began
         if any(self.slack.ephemeral_posts(place.id) for _, place in where):
             raise RuntimeError("somebody was refused")
         return took
 
-    async def paced(
+    async def ask_at_rate(
         self, per_second: int, seconds: float, ask: Callable[[int], Post]
     ) -> list[Post]:
         began, said = time.monotonic(), []
@@ -134,17 +134,17 @@ class Run:
         """Milliseconds of CPU for each message of people who were here before."""
         places = [self.place() for _ in range(per_second)]
         before = process.cpu(self.pid)
-        said = await self.paced(
+        said = await self.ask_at_rate(
             per_second, seconds, lambda n: self.ask(places[n % per_second], f"load {n}")
         )
-        await self.answered(said)
+        await self.wait_for_answers(said)
         return (process.cpu(self.pid) - before) * 1000 / len(said)
 
     async def newcomers(self, per_second: int, seconds: float) -> tuple[float, float]:
         """Milliseconds to the acknowledgement, p50 and p99. Their answers are not waited for:
         `crowd` measures these."""
         sent = len(self.slack.deliveries.all)
-        await self.paced(per_second, seconds, lambda n: self.ask_anew(f"new {n}"))
+        await self.ask_at_rate(per_second, seconds, lambda n: self.ask_anew(f"new {n}"))
 
         def mentions() -> list[Delivery]:
             told = self.slack.deliveries.all[sent:]
@@ -159,14 +159,16 @@ class Run:
         times = []
         for place in [self.place() for _ in range(turns)]:
             began = time.monotonic()
-            await self.answered([self.ask(place, "serial")])
+            await self.wait_for_answers([self.ask(place, "serial")])
             times.append((time.monotonic() - began) * 1000)
         return statistics.median(times), statistics.quantiles(times, n=20)[18]
 
     async def at_once(self, messages: int, channels: int) -> float:
         places = [self.place() for _ in range(channels)]
         began = time.monotonic()
-        await self.answered([self.ask(places[n % channels], f"no {n}") for n in range(messages)])
+        await self.wait_for_answers(
+            [self.ask(places[n % channels], f"no {n}") for n in range(messages)]
+        )
         return time.monotonic() - began
 
 
@@ -201,30 +203,30 @@ async def running_on(
             await bot.wait()
 
 
-async def measured(module: str, quick: bool) -> Figures:
+async def measure(module: str, quick: bool) -> Figures:
     async with fake(0.0) as quickly, fake(1.0) as slowly:
         async with running(module, quickly) as (run, ready):
             await asyncio.sleep(1)
             idle = process.resident(run.pid) / 2**20
-            await run.answered([run.ask(run.place(), "warm up") for _ in range(20)])
+            await run.wait_for_answers([run.ask(run.place(), "warm up") for _ in range(20)])
             cpu = await run.load(100, 1 if quick else 5)
             serial, slowest = await run.serial(20 if quick else 100)
             burst = await run.at_once(60 if quick else 300, 60)
             p50, p99 = await run.newcomers(100, 1 if quick else 5)
         async with running(module, slowly) as (run, _):
-            await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
+            await run.wait_for_answers([run.ask(run.place(), "warm up") for _ in range(5)])
             hundred = await run.at_once(100, 100)
-        crowds = await crowded(module, quickly)
+        crowds = await measure_crowd(module, quickly)
         return Figures(ready, idle, p50, p99, cpu, serial, slowest, burst, hundred, *crowds)
 
 
-async def crowded(module: str, model: str) -> tuple[float, float, float, float]:
+async def measure_crowd(module: str, model: str) -> tuple[float, float, float, float]:
     """`new_s`, `back_s`, `new_direct_s`, `crowd_s`."""
     async with FakeSlack() as slack:
         people = [slack.person(f"Member {n}") for n in range(CROWD + DIRECT + MANY)]
         new, direct, many = people[:CROWD], people[CROWD:-MANY], people[-MANY:]
         async with running_on(slack, module, model) as (run, _):
-            await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
+            await run.wait_for_answers([run.ask(run.place(), "warm up") for _ in range(5)])
             if module == PONTE:
                 await slack.wait_until(lambda: slack.api.calls["users.list"], 30)
             places = [(who, slack.channel(f"of {who.id}", who)) for who in new]
@@ -239,9 +241,9 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     """Prints a row for each figure; returns the ratios."""
 
     async def figures(module: str) -> dict[str, float]:
-        return asdict(await measured(module, quick))
+        return asdict(await measure(module, quick))
 
-    return await compared(BARE, figures, AIMS, rounds)
+    return await compare_bots(BARE, figures, AIMS, rounds)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bot.tracing import Traces
 
 TURNS, ROUNDS, CALLS = 1000, 5, 20_000
-FEW = 400
+EXPORTED_TURNS = 400
 """Turns whose spans the queue of the SDK holds (2048)."""
 TURN = Turn(1, 1, 0, "thread", "running", make_message("hello", "k"))
 
@@ -39,11 +39,11 @@ async def _turns() -> float:
         messages = [make_message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
         began = time.process_time()
         receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
         return (time.process_time() - began) / TURNS
 
 
-def _counted() -> None:
+def _record_turn_metrics() -> None:
     """All that a turn with one call of the model counts."""
     with metrics.accept_seconds.labels("web").time():
         metrics.queued.inc()
@@ -63,10 +63,10 @@ def _spans() -> None:
     """Those of such a turn."""
     with tracing.TurnTrace(TURN):
         with tracing.model_call("echo", "ponte", 1) as span:
-            span.used(Usage())
-        with tracing.Span("post"):
+            span.note_usage(Usage())
+        with tracing.TraceSpan("post"):
             pass
-        tracing.ended("done")
+        tracing.note_turn_end("done")
 
 
 def _alone(calls: Callable[[], None], times: int = CALLS) -> float:
@@ -76,16 +76,16 @@ def _alone(calls: Callable[[], None], times: int = CALLS) -> float:
     return (time.process_time() - began) / times
 
 
-def _exported() -> float:
+def _measure_export() -> float:
     traces = _traces()
-    tracing.record_with(traces)
+    tracing.set_recorder(traces)
     try:
         began = time.process_time()
-        _alone(_spans, FEW)
+        _alone(_spans, EXPORTED_TURNS)
         traces.provider.force_flush()
-        return (time.process_time() - began) / FEW
+        return (time.process_time() - began) / EXPORTED_TURNS
     finally:
-        tracing.record_with(None)
+        tracing.set_recorder(None)
         traces.provider.shutdown()
 
 
@@ -103,15 +103,17 @@ def _traces() -> Traces:
             return SpanExportResult.SUCCESS
 
     exporter = Nowhere()
-    return Traces.over(exporter, BatchSpanProcessor(exporter))
+    return Traces.with_exporter(exporter, BatchSpanProcessor(exporter))
 
 
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     turn = statistics.median([await _turns() for _ in range(ROUNDS)])
-    figures = {"counting": _alone(_counted), "spans that nobody wants": _alone(_spans)}
+    figures = {"counting": _alone(_record_turn_metrics), "spans that nobody wants": _alone(_spans)}
     if importlib.util.find_spec("opentelemetry"):
-        figures["spans that are exported"] = statistics.median(_exported() for _ in range(ROUNDS))
+        figures["spans that are exported"] = statistics.median(
+            _measure_export() for _ in range(ROUNDS)
+        )
     sys.stdout.write(f"a turn's CPU {turn * 1e6:.0f} µs\n")
     for what, cost in figures.items():
         sys.stdout.write(f"{what:<28} {cost * 1e6:>7.1f} µs  ratio {cost / turn:>7.4f}\n")

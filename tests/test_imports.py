@@ -89,7 +89,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
     )
 
 
-def test_there_are_sources() -> None:
+def test_the_product_has_sources() -> None:
     assert {"bot/settings.py", "core/ports/conversations.py"} <= set(sources())
 
 
@@ -102,8 +102,8 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     """Beside it the settings declare their fields, and a command is Slack's own."""
     named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     known = importers(*named, below="bot/")
-    assert known == ["bot/commands.py", "bot/integrations.py", "bot/settings.py"]
-    faces = ("app", "doctor", "safety", "health", "engine", "quick", "config")
+    assert known == ["bot/cli_commands.py", "bot/integrations.py", "bot/settings.py"]
+    faces = ("app", "doctor", "safety", "health", "engine", "quick_registry", "config")
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
@@ -164,7 +164,7 @@ def _distribution(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared() -> set[str]:
+def declared_distributions() -> set[str]:
     """Every distribution that pyproject.toml names for the product, also by an extra of another one
     (`psycopg[pool]` is psycopg-pool)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -182,7 +182,7 @@ def declared() -> set[str]:
 def test_every_import_belongs_to_a_declared_dependency() -> None:
     """Those of `INSIDE` are in core/tools/code/requirements-sandbox.txt; `ALONE` imports its
     neighbours, and no package."""
-    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared()
+    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared_distributions()
     homes = metadata.packages_distributions()
     missing = {
         (path, name.partition(".")[0])
@@ -250,7 +250,7 @@ def test_version_imports_nothing_heavy() -> None:
 
 def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
-    loaded = loaded_by("import bot.app, bot.commands, bot.doctor")
+    loaded = loaded_by("import bot.app, bot.cli_commands, bot.doctor")
     assert loaded & set(HEAVY) == set()
 
 

@@ -56,7 +56,7 @@ def test_a_quick_test_that_starts_a_process_fails_and_says_why() -> None:
     assert "marked quick and started a process: subprocess.Popen bwrap" in report.longreprtext
 
 
-def test_what_is_listed_is_there() -> None:
+def test_each_listed_file_exists() -> None:
     for name in (*quick.QUICK, *quick.NOT_QUICK):
         assert (quick.TESTS / name).exists(), name
 

@@ -14,7 +14,7 @@ import typer.main
 
 from bot.cli import cli
 from bot.settings import Settings
-from core.store.inbox import LAST_WORDS
+from core.store.inbox import CANCELLED_TURN_SECONDS
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
@@ -58,7 +58,7 @@ def systemd_analyze(*words: str, folder: Path) -> str:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
+def installed_units(tmp_path: Path) -> Path:
     """The units, for a program that is there."""
     program = tmp_path / "ponte"
     program.write_text("#!/bin/sh\n")
@@ -69,17 +69,19 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_systemd_knows_every_line(installed: Path) -> None:
+def test_systemd_knows_every_line(installed_units: Path) -> None:
     words = [f"./{name}" for name in UNITS]
-    told = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed)
+    told = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed_units)
     assert "ponte" not in told, told
 
 
 @pytest.mark.parametrize(("name", "most"), [("ponte.service", 35), ("ponte-backup.service", 10)])
-def test_how_far_they_are_closed(installed: Path, name: str, most: int) -> None:
+def test_units_stay_below_their_exposure(installed_units: Path, name: str, most: int) -> None:
     """In tenths of systemd's measure of exposure, of which ten is no wall at all."""
     security = ("security", "--offline=yes", f"--threshold={most}")
-    assert "Overall exposure level" in systemd_analyze(*security, f"./{name}", folder=installed)
+    assert "Overall exposure level" in systemd_analyze(
+        *security, f"./{name}", folder=installed_units
+    )
 
 
 def test_what_they_run_is_there() -> None:
@@ -97,7 +99,7 @@ def test_what_they_run_is_there() -> None:
 
 def test_a_stop_has_the_time_that_ponte_takes() -> None:
     grace = Settings.model_fields["ponte_grace"].default
-    assert int(SERVICE["TimeoutStopSec"]) >= grace + LAST_WORDS + 10
+    assert int(SERVICE["TimeoutStopSec"]) >= grace + CANCELLED_TURN_SECONDS + 10
     assert SERVICE["KillMode"] == "mixed", "what Ponte started it ends itself"
     assert SERVICE["RestartPreventExitStatus"] == "2", "wrong settings stay wrong"
 

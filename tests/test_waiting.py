@@ -93,7 +93,7 @@ def test_each_wait_has_a_reason() -> None:
     assert [place for place in ALLOWED if not found[place]] == [], "nothing waits there any more"
 
 
-def test_what_counts_as_a_wait() -> None:
+def test_sleeps_and_small_timeouts_count_as_waits() -> None:
     waits = "asyncio.sleep(0.1)", "time.sleep(x)", "time.monotonic()", "asyncio.timeout(5)"
     assert [len(waits_of(wait)) for wait in waits] == [1] * len(waits)
     fine = "asyncio.sleep(0)", "asyncio.timeout(30)", "time.time()", "clock.monotonic()"

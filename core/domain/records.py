@@ -16,15 +16,15 @@ from core.domain.messages import Address, Answer, File, Item, Message, Person, P
 from core.text.i18n import say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
-CRASHED = "crashed"
+CRASHED_REASON = "crashed"
 """Why a turn is given up: its process died again and again while it ran alone."""
 
-State = Literal[
+TurnState = Literal[
     "new", "running", "answered", "posting",
     "done", "stopped", "failed", "undeliverable", "removed", "withdrawn",
 ]  # fmt: skip
 
-Amended = Literal["unstarted", "started", "unknown"]
+AmendResult = Literal["unstarted", "started", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Receipt:
 
     seq: int
     turn: str
-    fresh: bool
-    waiting: int = 0
+    is_new: bool
+    turns_ahead: int = 0
     """Turns of the same conversation that stand before this one."""
-    refused: str = ""
+    refusal: str = ""
     """Why it was one too many for its sender, as in `fast:20`: it is answered with that at once."""
 
 
@@ -50,7 +50,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class RoundOutput:
     """What the model said in one round, whole; `model` is its name."""
 
     number: int
@@ -60,7 +60,7 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A tool call of a turn; `outcome` is None while it is not known to have ended.
 
     `handle` is what the system that runs it calls it there, once that is known.
@@ -85,19 +85,19 @@ class Turn:
     attempt: int
     generation: int
     thread: str
-    state: State
+    state: TurnState
     message: Message
     rounds: tuple[Round, ...] = ()
     items: tuple[Item, ...] = ()
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     posts: tuple[Post, ...] = ()
     answer: Answer | None = None
     accepted_at: float = 0.0
-    refused: str = ""
+    refusal: str = ""
     """Why it is not taken up: "fast" or "waiting", and the `limit` that says so; or CRASHED, and in
     `limit` how often."""
     limit: int = 0
-    undelivered: str = ""
+    undelivered_reason: str = ""
     """Why an earlier answer there could not be posted, until an answer has told it."""
 
     @property
@@ -105,13 +105,13 @@ class Turn:
         return self.message.turn
 
     @property
-    def fresh(self) -> bool:
+    def is_untouched(self) -> bool:
         """Whether nothing of it was done yet, by any process."""
         return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TranscriptEntry:
     """A transcript line: `seq` is its turn's, `person` the key of who said it ("" for ours)."""
 
     seq: int
@@ -146,9 +146,9 @@ class Provenance:
     of another person than the one who asks now. `written` is what that one wrote. `since` is the
     last turn before this one with anything in the transcript, 0 where none has."""
 
-    outside: bool
-    written: tuple[str, ...] = ()
-    since: int = 0
+    has_outside_text: bool
+    asker_texts: tuple[str, ...] = ()
+    previous_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +160,18 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class PageAccount:
     """Who comes in by a token of their own: `person` by key, `token` its SHA-256 in hexadecimal,
     `added` in seconds since the epoch, `seen` the last day that they came (UTC; "" for never)."""
 
     person: str
-    token: str
-    added: float
-    seen: str = ""
+    token_hash: str
+    added_at: float
+    last_visit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ConversationSummary:
     """A conversation in its people's list. `first` is what began its current thread; `title` what
     a person named it, "" for none; `used_at` in seconds since the epoch."""
 
@@ -183,7 +183,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgot:
+class ForgetResult:
     """What `forget` did. `running` are the turns that must be cancelled now."""
 
     generation: int
@@ -204,19 +204,19 @@ class ToolSpec:
     strict: bool = True
 
 
-class Paying(Protocol):
+class RequestPayment(Protocol):
     """What is reserved for the requests of a round before each of them is sent."""
 
     async def __call__(self, tokens: int) -> int | None:
         """Awaited right before a request that costs; `tokens` is what it has at most. Gives the
         tokens that the answer may have, None for any number. Raises OverBudget."""
 
-    def refused(self) -> None:
+    def on_refused_request(self) -> None:
         """The server did nothing of the last one: what was reserved is for the next."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """One round's question. `input` is what the thread has not heard yet.
 
     `history` gives the transcript before `input`, for servers that keep none and for repairs.
@@ -240,14 +240,14 @@ class Ask:
     response: str = ""
     locale: str = "en"
     seq: int = 0
-    since: int = 0
+    previous_seq: int = 0
     model: str = ""
     effort: str = ""
-    paying: Paying | None = None
+    payment: RequestPayment | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class ResponseStarted:
     """The server named its response; journalled at once so that a crash can find it.
 
     A second one in the same round says that the first was lost: its text so far is void.
@@ -257,14 +257,14 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class TextDelta:
     """A piece of the answer's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RemoteStored:
     """The server now keeps something for this thread (`Remote`), to be journalled at once.
 
     `thread` is the record as it stands after this, when the remote is its current one; `listed`:
@@ -273,22 +273,22 @@ class Kept:
 
     remote: Remote
     thread: Thread | None = None
-    listed: bool = False
+    is_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class RoundCompleted:
     """The round is over: `items` are complete; calls in them may now run."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
     """The thread record as it stands after this round, where the model changed it."""
-    cut: bool = False
+    is_truncated: bool = False
     """The words end where the model had to stop: its answer is longer than it may be."""
 
 
-ModelEvent = Began | Delta | Kept | Completed
+ModelEvent = ResponseStarted | TextDelta | RemoteStored | RoundCompleted
 
 Effect = Literal["read", "write", "spend", "code"]
 
@@ -316,21 +316,21 @@ class Outcome:
 class ContextFiles(Protocol):
     """The files of a conversation, as its tools may use them."""
 
-    async def given(self) -> Sequence[File]:
+    async def list_files(self) -> Sequence[File]:
         """What was attached or made in this thread, oldest first; this message's own last."""
 
     async def read(self, file: File) -> bytes:
         """Raises NotFound."""
 
-    async def keep(self, name: str, type: str, data: bytes) -> File:
+    async def save(self, name: str, type: str, data: bytes) -> File:
         """One that the tool made, to be put into its outcome. Raises NotStored."""
 
 
-async def _unheard(_: object) -> None:
+async def _ignore(_: object) -> None:
     return None
 
 
-async def _no_proposals(_: Draft) -> Outcome:
+async def _reject_proposal(_: Draft) -> Outcome:
     raise ToolError(
         "Nothing can be proposed here.",
         code="not_offered",
@@ -353,56 +353,56 @@ class ToolContext:
     call_id: str
     thread: Thread
     locale: str
-    doing: Callable[[str], Awaitable[None]]
-    propose: Callable[[Draft], Awaitable[Outcome]] = _no_proposals
+    show_progress: Callable[[str], Awaitable[None]]
+    propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """How a write tool brings what it would do. Raises ToolError."""
     zone: str = "UTC"
-    said: str = ""
+    message_text: str = ""
     """The text of the person's message."""
     files: ContextFiles | None = None
     handle: str = ""
-    known_as: Callable[[str], Awaitable[None]] = _unheard
+    record_handle: Callable[[str], Awaitable[None]] = _ignore
     """Told what another system calls this run, before it is waited for; durable on return."""
-    kept: Callable[[Remote], Awaitable[None]] = _unheard
+    record_remote: Callable[[Remote], Awaitable[None]] = _ignore
     """Told what a server now keeps for the thread, to be erased with it."""
-    again: bool = False
+    is_repeat: bool = False
     """Whether the person asks what they asked before."""
-    stopped: Callable[[], bool] = lambda: False
+    is_stopped: Callable[[], bool] = lambda: False
     """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
     tool: str = ""
     """Its name, as the model calls it."""
 
 
-INTERRUPTED = "interrupted, it is unknown whether this happened"
+INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"
 """How the outcome of a call begins whose end nobody knows."""
-_TO_MODEL = re.compile(r"\s*\(to you: [^()]*\)\Z")
-FROM_PONTE = "[A note from Ponte itself, not from a person. {words}]"
+_MODEL_INSTRUCTION_PATTERN = re.compile(r"\s*\(to you: [^()]*\)\Z")
+NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"
 """What a model is told of changes. A change that a rule allowed ends its call in such a note."""
-_FROM_PONTE = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
+_NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
 
 
-def tell_model(words: str, order: str) -> str:
+def add_model_instruction(words: str, order: str) -> str:
     """The text of an outcome with what the model is to do about it; no person reads the second."""
     return f"{words} (to you: {order})"
 
 
-def tell_person(text: str) -> str:
+def text_for_person(text: str) -> str:
     """Return the text of an outcome without what only a model is to read."""
-    note = _FROM_PONTE.match(text)
-    return _TO_MODEL.sub("", note[1] if note else text)
+    note = _NOTE_PATTERN.match(text)
+    return _MODEL_INSTRUCTION_PATTERN.sub("", note[1] if note else text)
 
 
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
 """What a person may do, as ponte.toml calls it."""
 
-NEEDS: Mapping[Effect, Action] = {
+RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
     "read": "read", "write": "propose", "spend": "spend", "code": "code"
 }  # fmt: skip
 """The right that a call with this effect needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PlatformMember:
     """What a platform says of one of its people.
 
     `scope` is "" for the person as such, else where it holds (a server, the platform's groups).
@@ -423,11 +423,11 @@ class Member:
     confirmed_at: float = 0.0
 
     @property
-    def place(self) -> MemberPlace:
+    def key(self) -> MemberKey:
         return self.scope, self.id
 
 
-MemberPlace = tuple[str, str]
+MemberKey = tuple[str, str]
 """A member's scope and id, by which a platform's members are told apart."""
 
 
@@ -441,22 +441,22 @@ class Verdict:
     reason: str = ""
     rule: str = ""
     right: str = ""
-    unknown: bool = False
+    is_unknown: bool = False
 
     def words(self, locale: str | None = None) -> str:
         """What the person reads."""
         return say(self.reason, locale, right=self.right)
 
-    def check(self) -> None:
+    def raise_if_denied(self) -> None:
         """Raises NotAllowed, StatusUnknown."""
-        if self.unknown:
+        if self.is_unknown:
             raise StatusUnknown
         if not self.allowed:
             raise NotAllowed(self.reason, right=self.right, rule=self.rule)
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class UsageTotal:
     """What was used in a day: turns and money. `estimates`: calls whose amounts are the most that
     they can have been, because nobody counted them."""
 
@@ -481,7 +481,7 @@ class QuickCommand:
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     effect: Literal["read", "spend", "write"] = "spend"
 
-    def told(self, locale: str) -> tuple[str, str]:
+    def title_and_description(self, locale: str) -> tuple[str, str]:
         """Title and description for a person; `locale` is one of ours."""
         return self.translations.get(locale, (self.title, self.description))
 
@@ -496,27 +496,27 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class HistoryEntry:
     """One exchange as a person reads it again: what was said, and the answer if there is one."""
 
     seq: int
     turn: str
-    state: State
+    state: TurnState
     message: Message
     answer: Answer | None = None
     at: float = 0.0
-    refused: str = ""
+    refusal: str = ""
     """As in `Receipt`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
+class ConversationArea:
     """The conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "": all), threads and
     all, without those of the places `but` within it; `once`: those of one request alone."""
 
     place: str = ""
-    but: tuple[str, ...] = ()
-    once: bool = False
+    excluded: tuple[str, ...] = ()
+    is_one_request: bool = False
 
 
-ALL_OVER = Area()
+ALL_CONVERSATIONS = ConversationArea()

@@ -9,7 +9,7 @@ migration 8: a database that has it without them is past that upgrade.
 
 from __future__ import annotations
 
-from core.store.places import CRASHES
+from core.store.places import CRASHES_BEFORE_ALONE
 
 WAITING_JOB = 0
 """`inbox.job` of a turn that waits, and the id of a job that no worker can fetch."""
@@ -45,7 +45,8 @@ BEGIN
     SELECT * INTO one FROM inbox
         WHERE seq = (OLD.args->>'seq')::bigint AND job = OLD.id AND {_OPEN};
     IF FOUND THEN
-        PERFORM ponte_defer(one.seq, NULL, CASE WHEN one.attempt >= {CRASHES} THEN 2 ELSE 1 END);
+        PERFORM ponte_defer(one.seq, NULL,
+            CASE WHEN one.attempt >= {CRASHES_BEFORE_ALONE} THEN 2 ELSE 1 END);
         UPDATE procrastinate_jobs SET scheduled_at = now() + interval '0.5 s'
             WHERE id = (SELECT job FROM inbox WHERE seq = one.seq);
     END IF;

@@ -22,12 +22,20 @@ import pytest
 
 from bot import backup as work
 from bot.app import Start
-from bot.archive import FORMAT, KEPT, LEFT_OUT, MANIFEST, Manifest, Member, pack
+from bot.archive import (
+    BACKUP_NAMES,
+    EXCLUDED_NAMES,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    ArchiveMember,
+    Manifest,
+    write_archive,
+)
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.domain.errors import RESTORED
-from core.domain.messages import decode, encode
+from core.domain.errors import RESTORED_REASON
+from core.domain.messages import decode_json, encode_json
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
@@ -37,7 +45,7 @@ OPEN = "('new', 'running', 'answered', 'posting')"
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home as schema 6 left it, and a backup of it."""
     folder = tmp_path_factory.mktemp("recorded")
     put_home(read(6)["home"], folder / "home")
@@ -48,16 +56,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kept(ponte: Shell, recorded: Path) -> Shell:
+def ponte_with_home(ponte: Shell, recorded_home: Path) -> Shell:
     """A home that keeps something."""
-    shutil.copytree(recorded / "home", ponte.home)
+    shutil.copytree(recorded_home / "home", ponte.home)
     return ponte
 
 
 @pytest.fixture
-def archive(ponte: Shell, recorded: Path, tmp_path: Path) -> Path:
+def archive(ponte: Shell, recorded_home: Path, tmp_path: Path) -> Path:
     """A backup, and no home."""
-    return Path(shutil.copy(recorded / "kept.tar.gz", tmp_path))
+    return Path(shutil.copy(recorded_home / "kept.tar.gz", tmp_path))
 
 
 CHANGED = ("ponte.db", "audit.log", "discord.json", "slack-people.json")
@@ -73,66 +81,76 @@ def names(home: Path) -> set[str]:
     return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
 
 
-def opened(path: Path) -> tuple[Manifest, dict[str, bytes]]:
+def read_backup(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     with tarfile.open(path) as tar:
         held = {
             entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
         }
-    return decode(Manifest, held.pop(MANIFEST)), held
+    return decode_json(Manifest, held.pop(MANIFEST_NAME)), held
 
 
-def test_a_home_comes_back_as_it_was(kept: Shell, tmp_path: Path) -> None:
+def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> None:
     path, other = tmp_path / "kept.tar.gz", tmp_path / "other"
-    before = {name: (kept.home / name).read_bytes() for name in names(kept.home)}
-    unknown = [name for name in before if not KEPT.fullmatch(name) and not LEFT_OUT.fullmatch(name)]
+    before = {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    }
+    unknown = [
+        name
+        for name in before
+        if not BACKUP_NAMES.fullmatch(name) and not EXCLUDED_NAMES.fullmatch(name)
+    ]
     assert unknown == [], "a new file of the home is in the backup, or is said not to be"
-    assert kept("backup", str(path)).code == 0
-    assert f"It was read back and checked, and is {path}." in kept.err
+    assert ponte_with_home("backup", str(path)).code == 0
+    assert f"It was read back and checked, and is {path}." in ponte_with_home.err
     assert path.stat().st_mode & 0o777 == 0o600
-    assert names(kept.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
-    manifest, held = opened(path)
+    assert names(ponte_with_home.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
+    manifest, held = read_backup(path)
     assert (manifest.schema, manifest.stopped, manifest.lost) == (6, True, ())
-    assert {*held} == {name for name in before if KEPT.fullmatch(name)}
+    assert {*held} == {name for name in before if BACKUP_NAMES.fullmatch(name)}
 
-    shutil.move(kept.home, other)
-    assert kept("restore", str(path)).code == 0, kept.err
+    shutil.move(ponte_with_home.home, other)
+    assert ponte_with_home("restore", str(path)).code == 0, ponte_with_home.err
     for name, data in before.items():
-        if KEPT.fullmatch(name) and name not in CHANGED:
-            assert (kept.home / name).read_bytes() == data, name
-    *lines, last = (kept.home / "audit.log").read_text().splitlines()
+        if BACKUP_NAMES.fullmatch(name) and name not in CHANGED:
+            assert (ponte_with_home.home / name).read_bytes() == data, name
+    *lines, last = (ponte_with_home.home / "audit.log").read_text().splitlines()
     assert len(lines) == before["audit.log"].count(b"\n"), "they are told in today's words"
     assert '"event": "restored"' in last
-    modes = {path.stat().st_mode & 0o777 for path in kept.home.rglob("*") if path.is_file()}
-    assert modes == {0o600}
-    assert {path.stat().st_mode & 0o777 for path in kept.home.rglob("*") if path.is_dir()} == {
-        0o700
+    modes = {
+        path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_file()
     }
+    assert modes == {0o600}
+    assert {
+        path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_dir()
+    } == {0o700}
     for table in ("items", "files", "usage", "conversations", "posts"):
         count = f"SELECT count(*) FROM {table}"
-        assert rows(kept.home, count) == rows(other, count), table
-    assert rows(kept.home, "PRAGMA user_version") == [len(MIGRATIONS)]
+        assert rows(ponte_with_home.home, count) == rows(other, count), table
+    assert rows(ponte_with_home.home, "PRAGMA user_version") == [len(MIGRATIONS)]
 
 
 def test_what_was_under_way_is_closed_and_told_with_the_next_message(
-    kept: Shell, tmp_path: Path
+    ponte_with_home: Shell, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "kept.tar.gz")
-    under_way = rows(kept.home, f"SELECT seq FROM inbox WHERE state IN {OPEN} ORDER BY seq")
-    proposed = rows(kept.home, "SELECT id FROM changes WHERE state = 'open'")
-    posts = rows(kept.home, "SELECT count(*) FROM posts")
+    under_way = rows(
+        ponte_with_home.home, f"SELECT seq FROM inbox WHERE state IN {OPEN} ORDER BY seq"
+    )
+    proposed = rows(ponte_with_home.home, "SELECT id FROM changes WHERE state = 'open'")
+    posts = rows(ponte_with_home.home, "SELECT count(*) FROM posts")
     assert len(under_way) > 5
     assert len(proposed) > 5
-    kept("backup", path)
-    assert kept("restore", "--replace", path).code == 0, kept.err
-    assert f"without an answer: {len(under_way)}. Proposals that" in kept.out
-    assert f"decided on: {len(proposed)}." in kept.out
-    home = kept.home
+    ponte_with_home("backup", path)
+    assert ponte_with_home("restore", "--replace", path).code == 0, ponte_with_home.err
+    assert f"without an answer: {len(under_way)}. Proposals that" in ponte_with_home.out
+    assert f"decided on: {len(proposed)}." in ponte_with_home.out
+    home = ponte_with_home.home
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
-    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED}' ORDER BY seq")
+    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq")
     assert closed == under_way
-    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED}' AND told = 0"
+    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND told = 0"
     assert rows(home, told) == rows(
-        home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED}'"
+        home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED_REASON}'"
     )
     assert rows(home, "SELECT DISTINCT state FROM changes WHERE id IN"
                       f" ({', '.join(map(repr, proposed))})") == ["withdrawn"]  # fmt: skip
@@ -144,78 +162,92 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert not any('"token": "' in message for message in rows(home, "SELECT message FROM inbox"))
 
 
-def test_what_was_under_way_goes_on_where_nothing_ran_since(kept: Shell, tmp_path: Path) -> None:
+def test_what_was_under_way_goes_on_where_nothing_ran_since(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = str(tmp_path / "kept.tar.gz")
     states = "SELECT state FROM inbox ORDER BY seq"
-    before = rows(kept.home, states)
-    kept("backup", path)
-    assert kept("restore", "--replace", "--resume", path).code == 0, kept.err
-    assert "closed" not in kept.out
-    assert rows(kept.home, states) == before
-    with Home(kept.home).take():
-        assert kept("backup", path).code == 0, "also while it runs"
-    assert kept("restore", "--replace", "--resume", path).code == 1
-    assert "was made while Ponte ran" in kept.err
+    before = rows(ponte_with_home.home, states)
+    ponte_with_home("backup", path)
+    assert ponte_with_home("restore", "--replace", "--resume", path).code == 0, ponte_with_home.err
+    assert "closed" not in ponte_with_home.out
+    assert rows(ponte_with_home.home, states) == before
+    with Home(ponte_with_home.home).take():
+        assert ponte_with_home("backup", path).code == 0, "also while it runs"
+    assert ponte_with_home("restore", "--replace", "--resume", path).code == 1
+    assert "was made while Ponte ran" in ponte_with_home.err
 
 
-def test_discord_is_not_asked_for_what_was_said_meanwhile(kept: Shell, tmp_path: Path) -> None:
+def test_discord_is_not_asked_for_what_was_said_meanwhile(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = str(tmp_path / "kept.tar.gz")
-    before = json.loads((kept.home / "discord.json").read_text())
+    before = json.loads((ponte_with_home.home / "discord.json").read_text())
     assert before["seen"]
-    kept("backup", path)
-    kept("restore", "--replace", path)
-    (stored,) = rows(kept.home, "SELECT data FROM remembered WHERE name = 'discord.json'")
+    ponte_with_home("backup", path)
+    ponte_with_home("restore", "--replace", path)
+    (stored,) = rows(
+        ponte_with_home.home, "SELECT data FROM remembered WHERE name = 'discord.json'"
+    )
     after = json.loads(stored)
-    assert not (kept.home / "discord.json").exists()
+    assert not (ponte_with_home.home / "discord.json").exists()
     assert all(one["last"] > before["seen"][id]["last"] for id, one in after["seen"].items())
     assert {**after, "seen": 0} == {**before, "seen": 0}
 
 
 def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
-    kept: Shell, tmp_path: Path
+    ponte_with_home: Shell, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "kept.tar.gz")
-    kept("backup", path)
-    (kept.home / "web-token").write_text("another one than that of the backup\n")
-    before = {name: (kept.home / name).read_bytes() for name in names(kept.home)}
-    assert kept("restore", path).code == 1
-    assert kept.err.endswith("add --replace: what is there is laid aside, and not deleted.\n")
-    assert {name: (kept.home / name).read_bytes() for name in names(kept.home)} == before
-    assert kept("restore", "--replace", path).code == 0
-    (aside,) = kept.home.glob("replaced-*")
-    assert f"The former home lies in {aside}" in kept.out
+    ponte_with_home("backup", path)
+    (ponte_with_home.home / "web-token").write_text("another one than that of the backup\n")
+    before = {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    }
+    assert ponte_with_home("restore", path).code == 1
+    assert ponte_with_home.err.endswith(
+        "add --replace: what is there is laid aside, and not deleted.\n"
+    )
+    assert {
+        name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
+    } == before
+    assert ponte_with_home("restore", "--replace", path).code == 0
+    (aside,) = ponte_with_home.home.glob("replaced-*")
+    assert f"The former home lies in {aside}" in ponte_with_home.out
     assert aside.stat().st_mode & 0o777 == 0o700
     del before["ponte.lock"]
     assert {name: (aside / name).read_bytes() for name in names(aside)} == before
-    assert kept("backup", path).code == 0, "and is in no backup"
-    assert not any(name.startswith("replaced") for name in opened(Path(path))[1])
+    assert ponte_with_home("backup", path).code == 0, "and is in no backup"
+    assert not any(name.startswith("replaced") for name in read_backup(Path(path))[1])
 
 
-def test_never_while_ponte_runs_on_it(kept: Shell, tmp_path: Path) -> None:
+def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) -> None:
     path = str(tmp_path / "kept.tar.gz")
-    kept("backup", path)
-    with Home(kept.home).take():
-        assert kept("restore", "--replace", path).code == 1
-    assert kept.err.startswith(f"Another Ponte (process {os.getpid()}) already uses {kept.home}.")
+    ponte_with_home("backup", path)
+    with Home(ponte_with_home.home).take():
+        assert ponte_with_home("restore", "--replace", path).code == 1
+    assert ponte_with_home.err.startswith(
+        f"Another Ponte (process {os.getpid()}) already uses {ponte_with_home.home}."
+    )
 
 
 def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]) -> None:
     """The same archive, after `change` of what it tells and of its members."""
-    manifest, held = opened(path)
+    manifest, held = read_backup(path)
     entries = []
     for name, data in held.items():
         entry = tarfile.TarInfo(name)
         entry.size = len(data)
         entries.append((entry, data))
-    told = encode(change(manifest, entries)).encode()
-    first = tarfile.TarInfo(MANIFEST)
+    told = encode_json(change(manifest, entries)).encode()
+    first = tarfile.TarInfo(MANIFEST_NAME)
     first.size = len(told)
     with tarfile.open(path, "w:gz") as tar:
         for entry, data in [(first, told), *entries]:
             tar.addfile(entry, io.BytesIO(data))
 
 
-def _named(name: str) -> Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]:
+def _add_member(name: str) -> Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]:
     """With one more member, of which the manifest knows."""
 
     def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
@@ -223,7 +255,7 @@ def _named(name: str) -> Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]
         more.size = 4
         entries.append((more, b"evil"))
         digest = "0b7c52d8ea1eaa8dd9d4f9b04d60d4a1d51cf2a29b9b6f6ee1d1cf6a7c8f1a2b"
-        return replace(manifest, members={**manifest.members, name: Member(4, digest)})
+        return replace(manifest, members={**manifest.members, name: ArchiveMember(4, digest)})
 
     return change
 
@@ -266,7 +298,7 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        *((_named(name), "which no backup does") for name in (
+        *((_add_member(name), "which no backup does") for name in (
             "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
             "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
         )),
@@ -312,7 +344,9 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
 
 @pytest.mark.parametrize("what", ["schema", "format"])
 def test_a_newer_one_is_refused(ponte: Shell, archive: Path, what: str) -> None:
-    newer = {"schema": 99, "version": "9.1.0"} if what == "schema" else {"format": FORMAT + 1}
+    newer = (
+        {"schema": 99, "version": "9.1.0"} if what == "schema" else {"format": FORMAT_VERSION + 1}
+    )
 
     def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
         return replace(manifest, **newer)
@@ -343,7 +377,7 @@ def dying_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_killed_while_it_moves_the_next_one_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def filled(folder: Path, names: str, words: str) -> None:
+    def write_files(folder: Path, names: str, words: str) -> None:
         for name in names.split():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(words)
@@ -354,11 +388,11 @@ def test_killed_while_it_moves_the_next_one_finishes(
     moves = 0
     for number in itertools.count(1):
         home = Home(tmp_path / str(number))
-        filled(home.path, "ponte.db ponte.db-wal files/aa/aab kernels/k python/x", "former")
+        write_files(home.path, "ponte.db ponte.db-wal files/aa/aab kernels/k python/x", "former")
         former = words(home.path)
         with monkeypatch.context() as patch, contextlib.suppress(Killed), home.take():
             with home.staging("restore") as staged:
-                filled(staged, "ponte.db audit.log files/bb/bbc", "new")
+                write_files(staged, "ponte.db audit.log files/bb/bbc", "new")
                 dying_at(patch, number)
                 home.replace(staged, "replaced-then")
             break
@@ -377,11 +411,11 @@ def test_killed_while_it_moves_the_next_one_finishes(
 
 
 def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
-    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.tar.gz"
-    before = names(kept.home)
-    staged = kept.home / "backup-abcdefgh"
+    before = names(ponte_with_home.home)
+    staged = ponte_with_home.home / "backup-abcdefgh"
     staged.mkdir()
     (staged / "ponte.db").write_text("of one that was killed")
 
@@ -389,27 +423,27 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
-        assert kept("backup", str(path)).code == 1
-    assert kept.err == (
+        patch.setattr(work, "write_archive", fails)
+        assert ponte_with_home("backup", str(path)).code == 1
+    assert ponte_with_home.err == (
         f"{path} cannot be written (No space left on device). There is no backup of that name.\n"
     )
     assert list(tmp_path.glob("kept*")) == []
-    assert names(kept.home) - {"ponte.lock"} == before
-    assert kept("backup", str(path)).code == 0
+    assert names(ponte_with_home.home) - {"ponte.lock"} == before
+    assert ponte_with_home("backup", str(path)).code == 0
     earlier = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
-        assert kept("backup", str(path)).code == 1
+        patch.setattr(work, "write_archive", fails)
+        assert ponte_with_home("backup", str(path)).code == 1
     assert path.read_bytes() == earlier, "the one of before stands"
 
 
 def test_what_is_forgotten_while_it_is_made_is_not_in_it(
-    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.tar.gz"
-    id, *others = rows(kept.home, "SELECT id FROM files")
-    copy, copies = snapshot.copy, []
+    id, *others = rows(ponte_with_home.home, "SELECT id FROM files")
+    copy, copies = snapshot.copy_database, []
 
     def forgets(source: Path, target: Path) -> None:
         copy(source, target)
@@ -417,71 +451,77 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
         if len(copies) == 1:
             with closing(sqlite3.connect(source)) as connection, connection:
                 connection.execute("DELETE FROM files WHERE id = ?", (id,))
-            (kept.home / "files" / id[:2] / id).unlink()
+            (ponte_with_home.home / "files" / id[:2] / id).unlink()
 
-    monkeypatch.setattr(snapshot, "copy", forgets)
-    assert kept("backup", str(path)).code == 0
-    manifest, held = opened(path)
+    monkeypatch.setattr(snapshot, "copy_database", forgets)
+    assert ponte_with_home("backup", str(path)).code == 0
+    manifest, held = read_backup(path)
     assert len(copies) == 2, "the moment was taken anew"
     assert manifest.lost == ()
     assert manifest.rows["files"] == len(others)
     assert not any(name.endswith(id) for name in held)
 
 
-def test_bytes_that_are_lost_are_told_and_stop_nothing(kept: Shell, tmp_path: Path) -> None:
+def test_bytes_that_are_lost_are_told_and_stop_nothing(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
     path = tmp_path / "kept.tar.gz"
-    id = rows(kept.home, "SELECT id FROM files")[0]
-    (kept.home / "files" / id[:2] / id).unlink()
-    assert kept("backup", str(path)).code == 0
-    assert "Of 1 file the home had no bytes any more." in kept.err
-    assert opened(path)[0].lost == (id,)
-    assert kept("restore", "--replace", str(path)).code == 0, kept.err
+    id = rows(ponte_with_home.home, "SELECT id FROM files")[0]
+    (ponte_with_home.home / "files" / id[:2] / id).unlink()
+    assert ponte_with_home("backup", str(path)).code == 0
+    assert "Of 1 file the home had no bytes any more." in ponte_with_home.err
+    assert read_backup(path)[0].lost == (id,)
+    assert ponte_with_home("restore", "--replace", str(path)).code == 0, ponte_with_home.err
 
 
 def test_without_room_nothing_is_begun(
-    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, before = tmp_path / "kept.tar.gz", names(kept.home)
-    kept("backup", str(path))
+    path, before = tmp_path / "kept.tar.gz", names(ponte_with_home.home)
+    ponte_with_home("backup", str(path))
     whole = path.read_bytes()
     usage = type(shutil.disk_usage(tmp_path))(1 << 30, 1 << 30, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert kept("backup", str(path)).code == 1
-    assert kept.err.startswith(f"There is no room for a backup in {kept.home}: it takes ")
-    assert kept("restore", "--replace", str(path)).code == 1
-    assert kept.err.startswith(f"There is no room for a restored home in {kept.home}: it takes ")
+    assert ponte_with_home("backup", str(path)).code == 1
+    assert ponte_with_home.err.startswith(
+        f"There is no room for a backup in {ponte_with_home.home}: it takes "
+    )
+    assert ponte_with_home("restore", "--replace", str(path)).code == 1
+    assert ponte_with_home.err.startswith(
+        f"There is no room for a restored home in {ponte_with_home.home}: it takes "
+    )
     assert path.read_bytes() == whole
-    assert names(kept.home) - {"ponte.lock"} == before
+    assert names(ponte_with_home.home) - {"ponte.lock"} == before
 
 
-def test_a_folder_keeps_the_newest(kept: Shell, tmp_path: Path) -> None:
+def test_a_folder_keeps_the_newest(ponte_with_home: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     for day in range(1, 5):
         (folder / f"ponte-2026010{day}T031700Z.tar.gz").touch()
     (folder / "moving.tar.gz").touch()
-    assert kept("backup", str(folder)).code == 0
+    assert ponte_with_home("backup", str(folder)).code == 0
     assert len(list(folder.iterdir())) == 6
     (newest,) = [path for path in folder.iterdir() if path.stat().st_size]
     assert re.fullmatch(r"ponte-\d{8}T\d{6}Z\.tar\.gz", newest.name)
-    assert kept("backup", "--keep", "2", str(folder)).code == 0
+    assert ponte_with_home("backup", "--keep", "2", str(folder)).code == 0
     left = sorted(path.name for path in folder.iterdir())
     assert left[0] == "moving.tar.gz", "what is called otherwise is left alone"
     assert len(left) == 3
     assert (folder / left[-1]).stat().st_size, "the newest is this one"
-    assert kept("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
+    assert ponte_with_home("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
 
 
 def test_what_cannot_be_backed_up_is_told(
-    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kept("backup", str(kept.home / "in-itself.tar.gz")).code == 1
-    assert "would lie in the home itself" in kept.err
-    assert kept("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
-    assert "cannot be written (No such file or directory)" in kept.err
+    assert ponte_with_home("backup", str(ponte_with_home.home / "in-itself.tar.gz")).code == 1
+    assert "would lie in the home itself" in ponte_with_home.err
+    assert ponte_with_home("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
+    assert "cannot be written (No such file or directory)" in ponte_with_home.err
     monkeypatch.setenv("PONTE_HOME", str(tmp_path / "nothing"))
-    assert kept("backup", str(tmp_path / "x.tar.gz")).code == 1
-    assert kept.err == f"{tmp_path / 'nothing'} keeps nothing yet.\n"
+    assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
+    assert ponte_with_home.err == f"{tmp_path / 'nothing'} keeps nothing yet.\n"
     assert not (tmp_path / "nothing").exists()
 
 
@@ -498,7 +538,7 @@ def test_of_postgres_its_own_command_is_told_without_the_password(
 def test_the_archive_is_listed_by_any_tar(archive: Path) -> None:
     with gzip.open(archive) as zipped, tarfile.open(fileobj=zipped) as tar:
         entries = tar.getmembers()
-    assert entries[0].name == MANIFEST
+    assert entries[0].name == MANIFEST_NAME
     assert {entry.mode for entry in entries} == {0o600}
     assert {entry.uid for entry in entries} == {0}
 
@@ -510,8 +550,8 @@ def quiet_umask() -> Iterator[None]:
     os.umask(mask)
 
 
-def test_a_pack_is_what_it_tells(tmp_path: Path) -> None:
+def test_packing_fails_if_a_file_is_shorter_than_its_manifest_says(tmp_path: Path) -> None:
     (tmp_path / "web-token").write_text("x")
-    wrong = Manifest(FORMAT, "0", 1, "", True, {}, {"web-token": Member(5, "")})
+    wrong = Manifest(FORMAT_VERSION, "0", 1, "", True, {}, {"web-token": ArchiveMember(5, "")})
     with pytest.raises(OSError, match="unexpected end of data"):
-        pack(tmp_path, wrong, io.BytesIO())
+        write_archive(tmp_path, wrong, io.BytesIO())

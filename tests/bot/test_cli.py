@@ -280,12 +280,12 @@ def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHo
 def test_a_fault_of_our_own_is_one_line_without_a_secret(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def raise_error(*_: object) -> None:
         raise RuntimeError("no luck with hunter2-hunter2\nat all")
 
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2-hunter2")
-    monkeypatch.setattr(sys.modules["bot.app"], "local", broken)
-    monkeypatch.setattr("bot.app.local", broken)
+    monkeypatch.setattr(sys.modules["bot.app"], "local", raise_error)
+    monkeypatch.setattr("bot.app.local", raise_error)
     assert ponte("usage").code == 1
     assert ponte.err.startswith(
         "Ponte stopped because of a fault of its own (RuntimeError: no luck with [secret] at all)."

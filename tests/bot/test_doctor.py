@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from bot.app import Start
-from bot.config import Config, Table
+from bot.config import Config, TableConfig
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
@@ -21,7 +21,7 @@ from core.models import MODEL
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
 from tests.contract.engines import Embedded
-from tests.contract.test_allowances import answered, asked, budget_of, heard
+from tests.contract.test_allowances import begin_turn, budget_of, record_answer, record_question
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
@@ -70,7 +70,7 @@ async def server() -> AsyncIterator[ModelServer]:
     await runner.cleanup()
 
 
-def test_nothing_set_is_well(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     ponte("doctor")
     assert (ponte.code, ponte.err) == (0, "")
@@ -162,7 +162,9 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
 
 async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
-        config = Config(tables={"customers": Table("read"), "Salaries": Table("hidden")})
+        config = Config(
+            tables={"customers": TableConfig("read"), "Salaries": TableConfig("hidden")}
+        )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.code == 1
     assert told.parts["nocodb"].endswith("which protect nothing: Salaries")
@@ -170,7 +172,9 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> N
 
 async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
-        config = Config(tables={"Custmers": Table("hidden"), "Salaries": Table("hidden")})
+        config = Config(
+            tables={"Custmers": TableConfig("hidden"), "Salaries": TableConfig("hidden")}
+        )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.parts["nocodb"].endswith(
         "which protect nothing: Custmers (did you mean Customers?), Salaries"
@@ -181,19 +185,19 @@ async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None
 async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
     async with FakeBridge() as bridge:
         given = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
-        config = Config(tables={"Custmers": Table("hidden"), ORDERS: Table("read")})
+        config = Config(tables={"Custmers": TableConfig("hidden"), ORDERS: TableConfig("read")})
         told = await doctor(tmp_path, config, **given)
         assert told.code == 1
         assert told.parts["nocodb"].endswith(
             "which protect nothing: Custmers (did you mean Customers?)"
         )
-        told = await doctor(tmp_path, Config(tables={"customers": Table("hidden")}), **given)
+        told = await doctor(tmp_path, Config(tables={"customers": TableConfig("hidden")}), **given)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
 
 
 async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) -> None:
     async with FakeBridge(patched=False) as bridge:
-        config = Config(tables={"Custmers": Table("hidden")})
+        config = Config(tables={"Custmers": TableConfig("hidden")})
         told = await doctor(tmp_path, config, nocodb_url=bridge.url)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
         assert told.parts["nocodb"].endswith(
@@ -284,10 +288,10 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
 async def test_a_look_that_breaks_is_a_line_like_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise RuntimeError("with a secret in it")
 
-    monkeypatch.setattr(type(MODEL), "check", broken)
+    monkeypatch.setattr(type(MODEL), "check", raise_error)
     told = await doctor(tmp_path, openai_api_key="sk-right")
     assert (told.code, told.parts["model"]) == (
         1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",
@@ -302,10 +306,10 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
     engine = await Embedded.open(tmp_path)
     budget = budget_of(engine)
     for number, counted in enumerate((True, False, False)):
-        turn = await asked(engine, channel=f"C{number}")
-        await heard(engine, budget, turn)
+        turn = await begin_turn(engine, channel=f"C{number}")
+        await record_question(engine, budget, turn)
         assert "usage" not in (await doctor(tmp_path)).parts or number == 2
-        await answered(engine, turn, Usage(100, 0, 10, estimated=not counted))
+        await record_answer(engine, turn, Usage(100, 0, 10, estimated=not counted))
     told = await doctor(tmp_path)
     assert told.parts["usage"] == (
         "ok    usage: of 3 paid calls in the last 30 days, 2 were not counted by their server; "

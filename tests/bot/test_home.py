@@ -38,7 +38,7 @@ def holder(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_it_is_made_private(tmp_path: Path) -> None:
+def test_a_new_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "deep" / "home")
     with home.take():
         assert home.path.stat().st_mode & 0o777 == 0o700
@@ -57,25 +57,25 @@ def test_one_that_was_there_is_closed_to_others(tmp_path: Path, mode: int) -> No
 def test_a_folder_that_others_use_is_not_taken_from_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused() -> None:
+    def assert_refused() -> None:
         tmp_path.chmod(0o1777)
         with pytest.raises(HomeUnusable, match="is open to others, who use it too"):
             Home(tmp_path).take().__enter__()
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         assert not (tmp_path / "ponte.lock").exists()
 
-    monkeypatch.setattr("bot.home._SYSTEM", {str(tmp_path)})
-    refused()
+    monkeypatch.setattr("bot.home._SYSTEM_FOLDERS", {str(tmp_path)})
+    assert_refused()
     monkeypatch.undo()
     (tmp_path / "theirs").write_text("")
     look = Path.lstat
 
-    def looked(path: Path) -> os.stat_result:
+    def stat_of_other_user(path: Path) -> os.stat_result:
         found = look(path)
         return os.stat_result((*found[:4], found.st_uid + 1, *found[5:10]))
 
-    monkeypatch.setattr(Path, "lstat", looked)
-    refused()
+    monkeypatch.setattr(Path, "lstat", stat_of_other_user)
+    assert_refused()
 
 
 def test_another_users_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from bot.config import Config, read_config
 from bot.home import Home
 from bot.integrations import FACES
 from bot.names import misspelt_names
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.integrations.integration import ToolIntegration
@@ -66,7 +66,7 @@ TOLD = [
 ]
 
 
-def told(folder: Path, text: str, **given: str) -> Sequence[str]:
+def find_misspelt_names(folder: Path, text: str, **given: str) -> Sequence[str]:
     path = folder / "ponte.toml"
     path.write_text(text)
     settings = Settings.model_validate({"ponte_home": folder / "home", **given})
@@ -74,12 +74,12 @@ def told(folder: Path, text: str, **given: str) -> Sequence[str]:
 
 
 def test_each_name_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None:
-    assert told(tmp_path, FILE) == TOLD
+    assert find_misspelt_names(tmp_path, FILE) == TOLD
 
 
 def test_where_any_command_may_run_none_is_misspelt(tmp_path: Path) -> None:
     left = [words for words in TOLD if "command" not in words and "agent" not in words]
-    assert told(tmp_path, FILE, stackspot_unknown="allow") == left
+    assert find_misspelt_names(tmp_path, FILE, stackspot_unknown="allow") == left
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_tools_are_those_of_the_nocodb_that_is_set(
     tmp_path: Path, url: str, tool: str, words: list[str]
 ) -> None:
     given = {"nocodb_url": url, "nocodb_token": "t"} if url else {}
-    found = told(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **given)
+    found = find_misspelt_names(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **given)
     assert len(found) == len(words)
     assert all(word in line for word, line in zip(words, found, strict=True))
 
@@ -106,7 +106,7 @@ def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(FILE)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     unsafe = [one.words for one in found if one.level == "unsafe" and one.topic == "rights"]
     assert unsafe == TOLD
 

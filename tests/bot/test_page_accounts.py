@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.store.page_accounts import hashed
+from core.store.page_accounts import hash_token
 from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder
@@ -31,7 +31,7 @@ def token_of(link: str) -> str:
     return found[2]
 
 
-def kept(home: Path) -> dict[str, str]:
+def stored_tokens(home: Path) -> dict[str, str]:
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         return dict(connection.execute("SELECT person, token FROM people"))
 
@@ -42,7 +42,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     first = token_of(ponte("people", "add", "ana").out)
     assert "Pass it on to ana where nobody else reads along" in ponte.err
     assert first not in ponte.err
-    assert kept(ponte.home) == {"web:ana": hashed(first)}
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(first)}
     assert first.encode() not in b"".join(
         path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
     )
@@ -50,7 +50,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert ponte.err == "ana is there already; `ponte people renew ana` makes a new token.\n"
     told = json.loads(ponte("people", "renew", "ana", "--json").out)
     assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
-    assert kept(ponte.home) == {"web:ana": hashed(told["token"])}
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(told["token"])}
     line = r"\d{4}-\d\d-\d\d \d\d:\d\d  -           ana\n"
     assert re.fullmatch(line, ponte("people", "list").out)
     (listed,) = json.loads(ponte("people", "list", "--json").out)
@@ -61,20 +61,20 @@ def test_people_come_and_go(ponte: Shell) -> None:
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["person-added", "person-renewed"]
     assert ponte("people", "remove", "ana").code == 2
-    assert kept(ponte.home) != {}
+    assert stored_tokens(ponte.home) != {}
     assert "Add --yes" in ponte.err
     assert ponte("people", "remove", "ana", "--yes").out == (
         "ana does not come in any more. What they said stays until you type "
         "`ponte threads forget --person web:ana`.\n"
     )
-    assert kept(ponte.home) == {}
+    assert stored_tokens(ponte.home) == {}
     for act in (["renew"], ["remove", "--yes"]):
         assert ponte("people", act[0], "ana", *act[1:]).code == 1
         assert ponte.err == "There is no ana here.\n"
 
 
 @pytest.mark.parametrize(("name", "why"), [("Ana", "cannot be a name"), ("owner", "`ponte link`")])
-def test_what_nobody_can_be_called(ponte: Shell, name: str, why: str) -> None:
+def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str, why: str) -> None:
     assert (ponte("people", "add", name).code, ponte.out) == (1, "")
     assert why in ponte.err
 

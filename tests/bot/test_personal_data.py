@@ -32,7 +32,7 @@ def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def recorded(ponte: Shell) -> Shell:
+def recorded_ponte(ponte: Shell) -> Shell:
     """A home with people of Slack, Discord and the page: turns and changes in every state."""
     put_home(read(SCHEMA)["home"], ponte.home)
     return ponte
@@ -44,7 +44,7 @@ def holding(home: Path, word: str) -> list[str]:
     return [p.name for p in found if word.encode() in p.read_bytes() or word in p.name]
 
 
-def known(ponte: Shell) -> dict[str, Mapping[str, Any]]:
+def list_people(ponte: Shell) -> dict[str, Mapping[str, Any]]:
     assert ponte("person", "list", "--json").code == 0, ponte.err
     return {one["person"]: one for one in json.loads(ponte.out)}
 
@@ -73,9 +73,9 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
         ]
 
 
-def test_everybody_of_a_recorded_home_can_be_forgotten(recorded: Shell) -> None:
-    ponte = recorded
-    people = known(ponte)
+def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) -> None:
+    ponte = recorded_ponte
+    people = list_people(ponte)
     platforms = {one["platform"] for one in people.values()}
     assert platforms >= {"slack", "discord", "web"}
     words, before = said_by(ponte.home), sums(ponte.home)
@@ -89,12 +89,14 @@ def test_everybody_of_a_recorded_home_can_be_forgotten(recorded: Shell) -> None:
         for text in words.get(person, ()):
             assert holding(ponte.home, text) == [], text
         assert sums(ponte.home) == before
-    assert set(known(ponte)) <= {"terminal:owner", "web:owner"}, "who typed all of this"
+    assert set(list_people(ponte)) <= {"terminal:owner", "web:owner"}, "who typed all of this"
 
 
-def test_of_a_recorded_home_all_of_one_person_is_exported(recorded: Shell, tmp_path: Path) -> None:
-    ponte = recorded
-    people = known(ponte)
+def test_of_a_recorded_home_all_of_one_person_is_exported(
+    recorded_ponte: Shell, tmp_path: Path
+) -> None:
+    ponte = recorded_ponte
+    people = list_people(ponte)
     person = max(people, key=lambda key: people[key]["files"])
     assert ponte("person", "export", person).code == 0, ponte.err
     told = json.loads(ponte.out)
@@ -179,9 +181,9 @@ main(sys.argv[1:])
 """Right after the rows are gone, before the file is written anew."""
 
 
-def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded: Shell) -> None:
-    ponte = recorded
-    people = known(ponte)
+def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded_ponte: Shell) -> None:
+    ponte = recorded_ponte
+    people = list_people(ponte)
     person = max(people, key=lambda k: people[k]["messages"] if k.startswith("slack") else 0)
     words, before = said_by(ponte.home)[person], sums(ponte.home)
     killed = subprocess.run(
@@ -231,16 +233,18 @@ def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> No
         assert connection.execute(used).fetchone() == (3,)
 
 
-def test_a_list_for_people(recorded: Shell) -> None:
-    head, *lines = recorded("person", "list").out.splitlines()
+def test_a_list_for_people(recorded_ponte: Shell) -> None:
+    head, *lines = recorded_ponte("person", "list").out.splitlines()
     assert head.split() == ["first", "last", "messages", "files", "changes", "decided", "person"]
-    found = known(recorded)
+    found = list_people(recorded_ponte)
     assert {line.split()[6] for line in lines} == found.keys()
 
 
-def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(recorded: Shell) -> None:
+def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
+    recorded_ponte: Shell,
+) -> None:
     """Also somebody who never wrote; a keyed hash of their id is all that is left."""
-    ponte = recorded
+    ponte = recorded_ponte
     assert ponte("person", "list").code == 0
     row = "INSERT INTO directory VALUES ('slack', '', ?, ?, ?, '', '', 0, 0, 'T1', 1e12)"
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:

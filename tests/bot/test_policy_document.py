@@ -11,7 +11,7 @@ import pytest
 from bot.app import Start
 from bot.config import read_config
 from bot.home import Home
-from bot.rights import check
+from bot.policy_check import check_rights
 from bot.settings import Settings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
@@ -25,14 +25,14 @@ EXAMPLES = {
 }
 
 
-def begun(text: str, folder: Path) -> Start:
+def make_start(text: str, folder: Path) -> Start:
     path = folder / "ponte.toml"
     path.write_text(text, encoding="utf-8")
     settings = Settings.model_validate({"ponte_home": folder / "home"})
     return Start(settings, read_config(path), Home(folder / "home"))
 
 
-def test_there_are_three() -> None:
+def test_the_document_has_its_three_examples() -> None:
     assert list(EXAMPLES) == [
         "A small team", "A company with guests", "A public Discord server",
     ]  # fmt: skip
@@ -41,12 +41,12 @@ def test_there_are_three() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) -> None:
     (text,) = BLOCK.findall(EXAMPLES[name])
-    start = begun(text, tmp_path)
+    start = make_start(text, tmp_path)
     rows = [found.groups() for line in EXAMPLES[name].splitlines() if (found := ROW.match(line))]
     assert len(rows) == EXAMPLES[name].count("| yes |") + EXAMPLES[name].count("| no |") >= 8
     for who, known, where, right, may in rows:
         groups = [known.strip("`")] if known and known != "guest" else []
-        _, lines = await check(
+        _, lines = await check_rights(
             start, who, where or "", groups=groups, guest=known == "guest", asked=[right]
         )
         (allowed,) = {line.allowed for line in lines if line.right == right}
@@ -55,4 +55,4 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("text", BLOCK.findall(TEXT))
 def test_every_piece_of_a_file_is_taken(text: str, tmp_path: Path) -> None:
-    begun(text, tmp_path)
+    make_start(text, tmp_path)

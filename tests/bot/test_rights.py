@@ -9,7 +9,7 @@ import pytest
 
 from bot.config import read_config
 from bot.home import Home
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings
 from core.changes.approval import TableRules
 from tests.bot.conftest import Shell
@@ -124,12 +124,12 @@ def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) ->
     asked = ("--person", "slack:U1", "--right", "approve", "--right", "approve:Orders",
              "--right", "administer", "--right", "read:Orders")  # fmt: skip
 
-    def told(*more: str) -> dict[str, bool]:
+    def check_rights(*more: str) -> dict[str, bool]:
         lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
         return {line["right"]: line["allowed"] for line in lines}
 
-    assert set(told().values()) == {True}
-    assert told("--guest") == {
+    assert set(check_rights().values()) == {True}
+    assert check_rights("--guest") == {
         "approve": False, "approve:Orders": False, "administer": False, "read:Orders": True,
     }  # fmt: skip
 
@@ -148,16 +148,16 @@ deny = ["approve:Orders"]
 
 
 def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
-    def told(person: str, *more: str) -> tuple[bool, str]:
+    def check_approver(person: str, *more: str) -> tuple[bool, str]:
         Path("ponte.toml").write_text(APPROVERS)
         asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
         (line,) = json.loads(ponte("policy", "check", *asked).out)
         return line["allowed"], line["rule"]
 
-    assert told("slack:U1") == (False, "none")
-    assert told("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
-    assert told("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
-    assert told("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
+    assert check_approver("slack:U1") == (False, "none")
+    assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
+    assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
         '[[rules]]\nallow = ["code"]\n[[rules]]\nwho=["slack:U1"]\nallow=["code"]\n'
     )
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
     assert notes == ["guests may read:Menu (ponte.toml:1)", "everybody may code (ponte.toml:4)"]
 

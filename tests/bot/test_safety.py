@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bot.config import Changes, Config, Table, read_config
+from bot.config import ChangesConfig, Config, TableConfig, read_config
 from bot.home import Home
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings, load
-from core.integrations.integration import Finding
+from core.integrations.integration import SafetyFinding
 from tests.bot.conftest import Shell
 
 TOKEN = "kX2vQ9-a-good-long-random-token"
@@ -20,22 +20,22 @@ SLACK = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
 DISCORD = {"discord_token": "d"}
 
 
-def found(home: Path, config: Config | None = None, /, **given: Any) -> list[Finding]:
+def find_all(home: Path, config: Config | None = None, /, **given: Any) -> list[SafetyFinding]:
     settings = Settings.model_validate({"ponte_home": home, **given})
-    return list(findings(settings, config or Config(), Home(home)))
+    return list(list_findings(settings, config or Config(), Home(home)))
 
 
-def told(level: str, home: Path, config: Config | None = None, /, **given: Any) -> str:
+def finding_texts(level: str, home: Path, config: Config | None = None, /, **given: Any) -> str:
     """The words of one level, a line each."""
-    return "\n".join(one.words for one in found(home, config, **given) if one.level == level)
+    return "\n".join(one.words for one in find_all(home, config, **given) if one.level == level)
 
 
-def test_a_place_is_no_admin(tmp_path: Path) -> None:
+def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert told("note", home, ponte_admins="slack:U1,slack:T1,slack:C1") == (
+    assert finding_texts("note", home, ponte_admins="slack:U1,slack:T1,slack:C1") == (
         "PONTE_ADMINS: slack:C1, slack:T1 are workspaces or channels, which makes nobody an admin"
     )
-    assert told("note", home, ponte_admins="slack:U1,slack:S1,web") == ""
+    assert finding_texts("note", home, ponte_admins="slack:U1,slack:S1,web") == ""
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_where_changes_are_proposed_and_nobody_may_decide(
 ) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(f'[channels."slack:T1:C1"]\nallow = {allow}\n')
-    notes = told("note", tmp_path / "home", read_config(path))
+    notes = finding_texts("note", tmp_path / "home", read_config(path))
     assert notes == (f"{words} (ponte.toml:1)" if words else "")
 
 
 def test_a_fresh_home_passes(tmp_path: Path) -> None:
-    fresh = found(tmp_path / "home")
+    fresh = find_all(tmp_path / "home")
     assert {one.level for one in fresh} == {"ok"}
     assert {one.topic for one in fresh} == {"home", "token", "page", "rights", "caps"}
     home = Home(tmp_path / "home")
     with home.take():
         made = home.web_token()
-        assert {one.level for one in found(home.path)} == {"ok"}
-        assert made not in str(found(home.path))
+        assert {one.level for one in find_all(home.path)} == {"ok"}
+        assert made not in str(find_all(home.path))
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, 
         home.pseudonyms()
     path = home.path / name
     path.chmod(mode)
-    assert told("unsafe", home.path) == f"{path} is open to other users: {mend} {path}"
+    assert finding_texts("unsafe", home.path) == f"{path} is open to other users: {mend} {path}"
 
 
 def test_another_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    assert "belongs to another user" in told("unsafe", tmp_path)
-    assert "set PONTE_HOME to a folder of your own" in told("unsafe", tmp_path)
+    assert "belongs to another user" in finding_texts("unsafe", tmp_path)
+    assert "set PONTE_HOME to a folder of your own" in finding_texts("unsafe", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,9 @@ def test_a_file_of_settings_that_others_can_reach(
     env.write_text(text)
     env.chmod(mode)
     words = "\n".join(
-        one.words for one in findings(load(), Config(), Home(ponte.home)) if one.level == "unsafe"
+        one.words
+        for one in list_findings(load(), Config(), Home(ponte.home))
+        if one.level == "unsafe"
     )
     assert words == (f"{env} {unsafe} {env}" if unsafe else "")
 
@@ -118,7 +120,7 @@ def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Pat
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-1\n")
     (tmp_path / ".env").chmod(0o644)
     tmp_path.chmod(0o700)
-    assert all(one.level != "unsafe" for one in findings(load(), Config(), Home(ponte.home)))
+    assert all(one.level != "unsafe" for one in list_findings(load(), Config(), Home(ponte.home)))
 
 
 def test_a_file_of_tables_and_channels_that_others_can_write(
@@ -128,7 +130,7 @@ def test_a_file_of_tables_and_channels_that_others_can_write(
     config = tmp_path / "ponte.toml"
     config.touch()
     config.chmod(0o666)
-    words = told("unsafe", tmp_path / "home", ponte_config=config)
+    words = finding_texts("unsafe", tmp_path / "home", ponte_config=config)
     assert words == f"{config} can be written by others: chmod o-w {config}"
 
 
@@ -147,46 +149,48 @@ def test_a_file_of_tables_and_channels_that_others_can_write(
 def test_a_page_beyond_loopback_without_tls_in_front(
     tmp_path: Path, given: dict[str, str], unsafe: str
 ) -> None:
-    words = told("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
+    words = finding_texts("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
     assert words.startswith(unsafe) if unsafe else words == ""
     assert not unsafe or "set PONTE_WEB_URL=https://…, or listen on 127.0.0.1" in words
 
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert "repeats itself" in told("unsafe", home, ponte_web_token="ab" * 20)
+    assert "repeats itself" in finding_texts("unsafe", home, ponte_web_token="ab" * 20)
     http = {"slack_bot_token": "xoxb-1", "slack_signing_secret": "short"}
-    assert "SLACK_SIGNING_SECRET is shorter" in told("unsafe", home, **http)
-    assert "SLACK_SIGNING_SECRET" not in told(
+    assert "SLACK_SIGNING_SECRET is shorter" in finding_texts("unsafe", home, **http)
+    assert "SLACK_SIGNING_SECRET" not in finding_texts(
         "unsafe", home, **http | {"slack_signing_secret": "0123456789abcdef0123456789abcdef"}
     )
     home.mkdir(mode=0o700)
     (home / "web-token").write_text("short")
-    assert "web-token: write at least 20 random" in told("unsafe", home)
+    assert "web-token: write at least 20 random" in finding_texts("unsafe", home)
 
 
 def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    words = told("ok", home, **SLACK, **DISCORD)
+    words = finding_texts("ok", home, **SLACK, **DISCORD)
     assert "admins: terminal, web" in words
     assert "slack: members may chat, read tables, run code and quick commands; nobody may" in words
     assert "slack: guests and people of other organisations may not chat" in words
     assert "discord: everybody may chat" in words
     allow = frozenset({"slack:C1", "discord:600"})
-    words = told("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
+    words = finding_texts("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
     assert "change data too: slack:C1" in words
     assert "of guests and people of other organisations, only who is named so: slack:C1" in words
     assert "discord: everybody may chat; everything: discord:600" in words
-    notes = told("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
+    notes = finding_texts("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
     assert "slack: guests and people of other organisations may do everything" in notes
     assert "discord: everybody, strangers too, may do everything" in notes
-    assert "nobody may approve deletes" in told("ok", home, ponte_admins=frozenset())
+    assert "nobody may approve deletes" in finding_texts("ok", home, ponte_admins=frozenset())
 
 
 def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
-    config = Config(changes=Changes(3), tables={"Visits": Table("auto"), "Orders": Table()})
+    config = Config(
+        changes=ChangesConfig(3), tables={"Visits": TableConfig("auto"), "Orders": TableConfig()}
+    )
     stackspot = {"stackspot_client_id": "i", "stackspot_client_secret": "s"}
-    notes = told("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
+    notes = finding_texts("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
     assert "creates of up to 3 rows need nobody's approval (auto_create_rows)" in notes
     assert "one new row at a time needs nobody's approval in Visits" in notes
     assert "STACKSPOT_UNKNOWN" in notes
@@ -210,10 +214,12 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_caps_are_told(tmp_path: Path, given: dict[str, str], level: str, words: str) -> None:
-    assert words in told(level, tmp_path / "home", **given)
+    assert words in finding_texts(level, tmp_path / "home", **given)
 
 
-def test_only_what_is_unsafe_fails(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_only_for_unsafe_settings(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PONTE_CODE", "off")
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     assert ponte("doctor").code == 0, ponte.out

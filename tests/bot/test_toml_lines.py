@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.toml import TomlLines
+from bot.toml_lines import TomlLines
 
 TEXT = '''\
 top = 1
@@ -50,7 +50,7 @@ id = 2
         (["nowhere"], 1),
     ],
 )
-def test_lines(path: list[object], line: int) -> None:
+def test_the_line_of_a_key_is_found(path: list[object], line: int) -> None:
     tomllib.loads(TEXT)
     assert TomlLines(TEXT).of(path) == line
 

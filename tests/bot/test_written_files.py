@@ -33,7 +33,7 @@ def usual_umask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def upgraded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recorded home at the newest schema."""
     folder = tmp_path_factory.mktemp("recorded") / "home"
     put_home(read(6)["home"], folder)
@@ -42,16 +42,16 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _upgrade(folder: Path) -> None:
-    await (await Stores.in_home(folder)).close()
+    await (await Stores.open_in_home(folder)).close()
 
 
 @pytest.fixture
-def home(ponte: Shell, upgraded: Path) -> Shell:
-    shutil.copytree(upgraded, ponte.home)
+def home(ponte: Shell, upgraded_home: Path) -> Shell:
+    shutil.copytree(upgraded_home, ponte.home)
     return ponte
 
 
-def typed(ponte: Shell, line: str) -> subprocess.CompletedProcess[str]:
+def run_in_shell(ponte: Shell, line: str) -> subprocess.CompletedProcess[str]:
     """A line as it is typed into a shell whose umask is the usual one."""
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     return subprocess.run(
@@ -68,7 +68,7 @@ def mode(path: Path) -> int:
 def test_a_backup_is_not_written_into_a_file_that_others_can_read(
     home: Shell, tmp_path: Path
 ) -> None:
-    done = typed(home, "ponte backup - > kept.tar.gz")
+    done = run_in_shell(home, "ponte backup - > kept.tar.gz")
     assert done.returncode == 1
     assert done.stderr == (
         "Other users can read the file that standard output goes to, and a backup holds the page's "
@@ -80,14 +80,14 @@ def test_a_backup_is_not_written_into_a_file_that_others_can_read(
 def test_a_backup_is_written_into_a_file_that_is_closed_to_others(
     home: Shell, tmp_path: Path
 ) -> None:
-    done = typed(home, "umask 077; ponte backup - > kept.tar.gz")
+    done = run_in_shell(home, "umask 077; ponte backup - > kept.tar.gz")
     assert done.returncode == 0, done.stderr
     assert mode(tmp_path / "kept.tar.gz") == 0o600
     assert (tmp_path / "kept.tar.gz").stat().st_size > 1000
 
 
 def test_a_backup_goes_through_a_pipe(home: Shell, tmp_path: Path) -> None:
-    done = typed(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
+    done = run_in_shell(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
     assert int(done.stdout) > 1000, done.stderr
 
 
@@ -96,7 +96,7 @@ def test_a_backup_is_not_written_into_another_user_s_file(home: Shell, tmp_path:
     theirs = tmp_path / "kept.tar.gz"
     theirs.touch(mode=0o600)
     os.chown(theirs, SOMEBODY_ELSE, SOMEBODY_ELSE)
-    done = typed(home, "ponte backup - > kept.tar.gz")
+    done = run_in_shell(home, "ponte backup - > kept.tar.gz")
     assert done.returncode == 1
     assert theirs.read_bytes() == b""
 
@@ -139,7 +139,7 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
-def untouched(target: Path) -> bool:
+def is_untouched(target: Path) -> bool:
     names = [path.name for path in target.parent.iterdir()]
     return (target.read_text(), mode(target), names) == ("precious", 0o644, ["file"])
 
@@ -153,7 +153,7 @@ def test_a_backup_writes_into_nothing_that_was_there(
     assert home("backup", str(file)).code == 1
     assert "There is no backup of that name." in home.err
     assert not file.exists()
-    assert untouched(target)
+    assert is_untouched(target)
 
 
 @pytest.mark.parametrize("plant", [_as_link, _as_dangling_link, _as_hard_link])
@@ -166,7 +166,7 @@ def test_a_backup_takes_the_place_of_a_link(
     assert file.is_file()
     assert not file.is_symlink()
     assert mode(file) == 0o600
-    assert untouched(target)
+    assert is_untouched(target)
 
 
 def test_what_a_killed_backup_left_is_not_in_the_way(home: Shell, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_an_export_writes_into_nothing_that_was_there(
         f"{folder}/person.json is there already, and an export replaces nothing. Choose another "
         "folder.\n"
     )
-    assert untouched(target)
+    assert is_untouched(target)
     assert os.listdir(folder) == ["person.json"]
 
 
@@ -206,7 +206,7 @@ def test_an_export_follows_no_link_to_a_folder(
     (folder / name if name else folder).symlink_to(target.parent)
     assert home("person", "export", PERSON, "--files", str(folder)).code == 1
     assert str(folder) in home.err
-    assert untouched(target)
+    assert is_untouched(target)
 
 
 def test_an_export_is_for_this_user_alone(home: Shell, tmp_path: Path) -> None:

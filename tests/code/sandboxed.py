@@ -120,10 +120,10 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
 async def home(folder: Path) -> Path:
     """A home whose Python is made already, wherever this user's kernels look for it."""
     await python()
-    return _furnished(folder)
+    return _prepare_folder(folder)
 
 
-def _furnished(folder: Path) -> Path:
+def _prepare_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     if place(folder) != place(CACHE) and not place(folder).exists():
         place(folder).symlink_to(place(CACHE))

@@ -63,7 +63,7 @@ def program(folder: Path, code: str = "") -> Iterator[Disk]:
             os.close(process)
 
 
-def test_what_has_no_name_any_more_counts(tmp_path: Path) -> None:
+def test_deleted_files_that_are_still_open_count(tmp_path: Path) -> None:
     with program(tmp_path, REMOVED) as disk:
         assert disk.too_much() == TOO_MUCH
 

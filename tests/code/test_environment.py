@@ -102,7 +102,7 @@ async def test_a_slow_installation_is_not_waited_for_for_ever(
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
 
-async def test_who_stops_waiting_does_not_end_it(shop: Shop) -> None:
+async def test_cancelling_a_waiter_does_not_cancel_the_installation(shop: Shop) -> None:
     shop.gate.clear()
     waiting = asyncio.create_task(shop.python())
     await shop.busy.wait()

@@ -109,7 +109,9 @@ def call(machine: str, name: str, *arguments: int) -> int:
         ("prctl", (1,), DENIED),
     ],
 )
-def test_a_call(machine: str, name: str, arguments: tuple[int, ...], answer: int) -> None:
+def test_the_filter_answers_each_system_call(
+    machine: str, name: str, arguments: tuple[int, ...], answer: int
+) -> None:
     assert call(machine, name, *arguments) == answer
 
 
@@ -124,7 +126,7 @@ def test_what_is_in_no_table_is_unknown(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_no_call_stands_in_two_tables(machine: str) -> None:
+def test_each_system_call_is_in_one_table(machine: str) -> None:
     column = ARCHITECTURES[machine][0]
     every = [
         n

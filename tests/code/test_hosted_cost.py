@@ -17,13 +17,13 @@ COUNTED = {"input": 10_000, "cached": 0, "output": 1_000, "reasoning": 300}
 TOKENS = (10_000 * 0.10 + 1_000 * 0.50) / 1e6
 
 
-def counted(times: int = 1) -> Script:
+def counted_script(times: int = 1) -> Script:
     return Script(runs=(Run(logs="1"),), usage=COUNTED, times=times)
 
 
 async def test_the_first_run_pays_the_container(make: Make) -> None:
     bench = make(official=True)
-    bench.fake.runs(counted(0))
+    bench.fake.runs(counted_script(0))
     first, second = (await bench.run("1")).usage, (await bench.run("1")).usage
     assert (first.input, first.output, first.reasoning) == (10_000, 1_000, 300)
     assert first.cost == pytest.approx(TOKENS + 0.03)
@@ -33,7 +33,7 @@ async def test_the_first_run_pays_the_container(make: Make) -> None:
 
 async def test_each_twenty_minutes_of_its_life_are_paid(make: Make) -> None:
     bench = make(official=True)
-    bench.fake.runs(counted(0))
+    bench.fake.runs(counted_script(0))
     costs = []
     for _ in range(4):
         costs.append((await bench.run("1")).usage.cost)
@@ -52,7 +52,7 @@ async def test_a_run_without_an_end_pays_its_container(make: Make) -> None:
 
 async def test_elsewhere_the_price_is_not_known(make: Make) -> None:
     bench = make(official=False)
-    bench.fake.runs(counted())
+    bench.fake.runs(counted_script())
     usage = (await bench.run("1")).usage
     assert (usage.input, usage.cost) == (10_000, None)
 
@@ -73,7 +73,7 @@ async def test_every_run_is_counted(make: Make) -> None:
         ]
 
     bench, before = make(official=True), counts()
-    bench.fake.runs(counted(), Script(refusal="no"))
+    bench.fake.runs(counted_script(), Script(refusal="no"))
     await bench.run("1")
     with pytest.raises(ToolError):
         await bench.run("2")

@@ -19,7 +19,7 @@ def names(made: tuple[OutputFile, ...]) -> list[str]:
     return [each.name for each in made]
 
 
-async def test_a_file_is_put_there_once(bench: Bench) -> None:
+async def test_a_file_is_uploaded_once_a_container(bench: Bench) -> None:
     first, second = bench.file("a.csv", b"1"), bench.file("b.csv", b"22")
     await bench.run("1", [first])
     ran = await bench.run("open('a.csv').read() + open('/mnt/data/b.csv').read()", [first, second])
@@ -87,7 +87,7 @@ async def test_an_address_is_never_opened(bench: Bench, url: str) -> None:
     assert ran.left_out == ("'figure-1.png' was not taken: it is only an address",)
 
 
-async def test_the_caps_hold(bench: Bench) -> None:
+async def test_files_over_the_caps_are_left_out(bench: Bench) -> None:
     many = tuple((f"f{n}.bin", bytes([n])) for n in range(22))
     large = (("large.bin", bytes(8 * 2**20 + 1)), ("small.bin", b"s"))
     bench.fake.runs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import ToolError
 from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
@@ -26,7 +26,7 @@ async def test_code_that_no_model_can_write_again_is_refused(bench: Bench) -> No
     assert bench.fake.requests == []
 
 
-async def test_a_fence_is_taken_off(bench: Bench) -> None:
+async def test_a_markdown_fence_around_code_is_removed(bench: Bench) -> None:
     assert (await bench.run("```python\nprint('```')\n```")).printed == "```\n"
 
 
@@ -64,7 +64,9 @@ async def test_code_that_the_server_does_not_name_is_told(bench: Bench) -> None:
          ""),
     ],
 )  # fmt: skip
-async def test_an_error_is_told_apart(bench: Bench, logs: str, printed: str, error: str) -> None:
+async def test_a_traceback_is_separated_from_the_output(
+    bench: Bench, logs: str, printed: str, error: str
+) -> None:
     bench.fake.runs(Script(runs=(Run(logs=logs),)))
     ran = await bench.run("1")
     assert (ran.printed, ran.error) == (printed, error)
@@ -103,7 +105,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("script", "code", "words"), REFUSALS)
-async def test_what_stands_in_the_way_is_worded(
+async def test_a_refused_run_raises_a_worded_error(
     bench: Bench, script: Script, code: str, words: str
 ) -> None:
     bench.fake.runs(script)
@@ -114,7 +116,7 @@ async def test_what_stands_in_the_way_is_worded(
     assert "sk-test" not in caught.value.words() + caught.value.hint
 
 
-async def test_what_passes_is_waited_for(bench: Bench) -> None:
+async def test_a_passing_refusal_is_retried_after_a_wait(bench: Bench) -> None:
     bench.fake.runs(Script(status=503), Script(status=429, headers={"retry-after": "2"}))
     assert (await bench.run("print(1)")).printed == "1\n"
     assert bench.waits[1:] == [2.0]
@@ -143,7 +145,7 @@ async def test_health_tells_who_must_act_until_a_run_succeeds(bench: Bench) -> N
 
 
 async def test_without_a_key_it_is_not_offered() -> None:
-    backend = HostedBackend(Client(Place("")))
+    backend = HostedBackend(ModelServerClient(ModelEndpoint("")))
     assert not await backend.offered()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
@@ -160,8 +162,8 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
     assert {"safety_identifier", "reasoning", "stream_options"} & set(others) == set()
 
 
-def test_official_is_openai_alone() -> None:
-    assert Official("k").official
+def test_only_openais_own_address_is_official() -> None:
+    assert Official("k").is_official
 
 
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(

@@ -29,7 +29,7 @@ time.sleep(600)
 """
 
 
-async def test_what_it_began_ends_with_it(tmp_path: Path) -> None:
+async def test_children_of_a_program_end_with_it(tmp_path: Path) -> None:
     told = tmp_path / "child"
     os.mkfifo(told)
 
@@ -71,24 +71,24 @@ def on_another_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 def test_another_event_loop_starts_programs_as_our_own_user(tmp_path: Path) -> None:
-    async def started() -> tuple[int, bytes]:
+    async def run_programs() -> tuple[int, bytes]:
         process = await start_program(sys.executable, "-c", "print(7)", stdout=PIPE)
         out, _ = await process.communicate()
         await _run(["/bin/sh", "-c", f"umask > {tmp_path}/told"], None)
         return process.returncode or 0, out
 
-    assert on_another_loop(started()) == (0, b"7\n")
+    assert on_another_loop(run_programs()) == (0, b"7\n")
     assert (tmp_path / "told").read_text().strip().endswith("022")
 
 
 def test_another_event_loop_that_cannot_change_the_user_says_so() -> None:
     """Python in the sandbox is not offered then; nothing else fails."""
 
-    async def started() -> None:
+    async def start_as_nobody() -> None:
         await start_program(sys.executable, "-c", "print(7)", user=65534)
 
     with pytest.raises(SandboxFailed) as failed:
-        on_another_loop(started())
+        on_another_loop(start_as_nobody())
     assert "unexpected kwargs: extra_groups, group, user" in failed.value.cause
 
 

@@ -26,7 +26,7 @@ PYTHON = Path("python")
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """By a sandbox's name: why it does not hold, "" where it does."""
     held = {"bubblewrap": "", "landlock": ""}
 
@@ -39,14 +39,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return held
 
 
-async def test_bubblewrap_first(held: dict[str, str]) -> None:
+async def test_bubblewrap_first(proof_results: dict[str, str]) -> None:
     chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
     assert chosen.words == "bubblewrap: every check held"
 
 
-async def test_landlock_next_and_why(held: dict[str, str]) -> None:
-    held["bubblewrap"] = "it is not installed"
+async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
+    proof_results["bubblewrap"] = "it is not installed"
     chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
@@ -55,10 +55,10 @@ async def test_landlock_next_and_why(held: dict[str, str]) -> None:
 async def test_a_root_that_cannot_become_another_user_reads_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def asked(path: str) -> asyncio.subprocess.Process:
+    async def refuse_start(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(environment, "_asked", asked)
+    monkeypatch.setattr(environment, "_asked", refuse_start)
     kernels = Kernels(KernelRows(None), Limits(), 1)
     backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
     assert not await backend.offered()
@@ -67,10 +67,10 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     await backend.close()
 
 
-async def test_none_rather_than_a_weaker_one(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+async def test_no_sandbox_is_chosen_if_each_proof_fails(
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
+    proof_results |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
     chosen = await choose(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
@@ -81,7 +81,7 @@ async def test_none_rather_than_a_weaker_one(
 
 
 async def test_none_on_another_system(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     chosen = await choose(PYTHON, RuntimeFolder())
@@ -92,7 +92,7 @@ async def test_none_on_another_system(
 
 
 async def test_none_on_an_unknown_processor(
-    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Uname:
         machine = "riscv64"

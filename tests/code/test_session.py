@@ -19,7 +19,7 @@ async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
         yield session
 
 
-def given(name: str, data: bytes, id: str = "") -> InputFile:
+def input_file(name: str, data: bytes, id: str = "") -> InputFile:
     async def read() -> bytes:
         return data
 
@@ -127,7 +127,7 @@ async def test_the_end_of_the_process_is_told_with_its_last_words(session: Sessi
 
 
 async def test_files_go_in_once_and_what_changed_comes_out(session: Session) -> None:
-    csv = given("sales.csv", b"a,b\n1,2\n")
+    csv = input_file("sales.csv", b"a,b\n1,2\n")
     ran = await run(session, "open('sales.csv').read()", csv)
     assert (ran.value, ran.made) == ("'a,b\\n1,2\\n'", ())
     ran = await run(
@@ -137,7 +137,7 @@ async def test_files_go_in_once_and_what_changed_comes_out(session: Session) -> 
         "sales.csv": b"a,b\n1,2\n3,4\n",
         "b.txt": b"b",
     }
-    back = [given("sales.csv", b"a,b\n1,2\n3,4\n", "made"), csv]
+    back = [input_file("sales.csv", b"a,b\n1,2\n3,4\n", "made"), csv]
     assert (await run(session, "1", *back)).made == ()
     assert (await run(session, "open('sales.csv').read()[-4:]", *back)).value == "'3,4\\n'"
 
@@ -161,7 +161,7 @@ async def test_too_much_of_files_is_left_and_told(session: Session) -> None:
     assert len(ran.left_out) == 5
     ran = await run(session, "open('large.bin', 'wb').write(bytes(9 << 20)); 1")
     assert (ran.made, ran.left_out) == ((), ("'large.bin' was not taken: a file may have 8 MiB",))
-    big = given("big.csv", b"", "big")
+    big = input_file("big.csv", b"", "big")
     ran = await run(session, "1", InputFile("big", "big.csv", "", 1 << 30, big.read))
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
 
@@ -191,13 +191,13 @@ async def test_a_figure_that_cannot_be_drawn_spoils_no_other(session: Session) -
 async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Session) -> None:
     await run(session, "import os, resource; os.mkdir('a.csv'); os.symlink('/', 'b.csv'); x = 1")
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
-    files = [given("a.csv", b"a"), given("b.csv", b"b")]
+    files = [input_file("a.csv", b"a"), input_file("b.csv", b"b")]
     ran = await run(session, f"{limit}; x", *files)
     assert (ran.value, ran.left_out) == (
         "1",
         tuple(f"{each.name!r} could not be put into the work folder" for each in files),
     )
-    ran = await run(session, "os.path.exists('c.csv'), x", given("c.csv", bytes(2000)))
+    ran = await run(session, "os.path.exists('c.csv'), x", input_file("c.csv", bytes(2000)))
     assert ran.value == "(False, 1)"
     assert ran.left_out == ("'c.csv' could not be put into the work folder",)
 

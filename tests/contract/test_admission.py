@@ -50,12 +50,14 @@ class Registrar:
 
 
 @pytest.fixture
-def registrar(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
-    monkeypatch.setattr(jobs, "ADMIT_SECONDS", 0.02)
+def registrar(database_engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
+    monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
     monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
     found = Registrar()
-    embedded.inbox.admit_by(Admission(embedded.inbox.unstarted, found).admit)
+    database_engine.inbox.set_admission(
+        Admission(database_engine.inbox.find_unstarted, found).admit
+    )
     return found
 
 
@@ -65,15 +67,15 @@ def says(text: str, name: str, channel: str = "") -> Message:
 
 
 async def test_who_is_not_known_waits_and_holds_up_nobody(
-    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "TURNS", 3)
+    monkeypatch.setattr(jobs, "MAX_WORKER_TURNS", 3)
     await registrar.tell("known")
-    worker = Worker(embedded).start()
+    worker = Worker(database_engine).start()
     for n in range(8):
-        await embedded.inbox.accept(says("hello", f"new{n}"))
+        await database_engine.inbox.accept(says("hello", f"new{n}"))
     for n in range(3):
-        await embedded.inbox.accept(says(f"still {n}", "known", f"K{n}"))
+        await database_engine.inbox.accept(says(f"still {n}", "known", f"K{n}"))
     await worker.until_ended(3)
     assert set(worker.said) == {"still 0", "still 1", "still 2"}
     await registrar.tell(*(f"new{n}" for n in range(8)))
@@ -81,13 +83,13 @@ async def test_who_is_not_known_waits_and_holds_up_nobody(
 
 
 async def test_a_conversation_keeps_its_order_while_its_first_waits(
-    embedded: Embedded, registrar: Registrar
+    database_engine: Embedded, registrar: Registrar
 ) -> None:
     await registrar.tell("ana")
-    worker = Worker(embedded).start()
-    await embedded.inbox.accept(says("first", "new", "C1"))
-    await embedded.inbox.accept(says("second", "ana", "C1"))
-    await embedded.inbox.accept(says("beside", "ana", "C2"))
+    worker = Worker(database_engine).start()
+    await database_engine.inbox.accept(says("first", "new", "C1"))
+    await database_engine.inbox.accept(says("second", "ana", "C1"))
+    await database_engine.inbox.accept(says("beside", "ana", "C2"))
     await worker.until_ended(1)
     await registrar.tell("new")
     await worker.until_ended(3)
@@ -95,24 +97,24 @@ async def test_a_conversation_keeps_its_order_while_its_first_waits(
 
 
 async def test_after_its_time_a_turn_begins_all_the_same(
-    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.3)
-    worker = Worker(embedded).start()
-    await embedded.inbox.accept(says("hello", "nobody"))
+    worker = Worker(database_engine).start()
+    await database_engine.inbox.accept(says("hello", "nobody"))
     await worker.until_ended(1)
 
 
 async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
-    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
     await registrar.tell("ana", confirmed=False)
-    worker = Worker(embedded).start()
-    await embedded.inbox.accept(says("good morning", "ana"))
+    worker = Worker(database_engine).start()
+    await database_engine.inbox.accept(says("good morning", "ana"))
     await worker.until_ended(1)  # decisions found at its start would go first
-    await embedded.inbox.accept(says("approve abc234", "ana"))
-    await embedded.inbox.accept(says("hello", "ana"))
+    await database_engine.inbox.accept(says("approve abc234", "ana"))
+    await database_engine.inbox.accept(says("hello", "ana"))
     await worker.until_ended(2)
     assert worker.said == ["good morning", "hello"]
     await registrar.tell("ana")
@@ -120,39 +122,39 @@ async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
 
 
 async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_turn(
-    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(inbox, "HEAD_START", 3600.0)
+    monkeypatch.setattr(inbox, "DECISIONS_FIRST_SECONDS", 3600.0)
     await registrar.tell("ana", confirmed=False)
-    await embedded.inbox.accept(says("approve abc234", "ana"))
-    await embedded.inbox.accept(says("hello", "ana"))
-    worker = Worker(embedded).start()
+    await database_engine.inbox.accept(says("approve abc234", "ana"))
+    await database_engine.inbox.accept(says("hello", "ana"))
+    worker = Worker(database_engine).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]
 
 
 async def test_a_message_that_is_withdrawn_while_it_waits_never_begins(
-    embedded: Embedded, registrar: Registrar
+    database_engine: Embedded, registrar: Registrar
 ) -> None:
-    worker = Worker(embedded).start()
+    worker = Worker(database_engine).start()
     said = says("hello", "new")
-    await embedded.inbox.accept(said)
-    assert await embedded.inbox.amend(said.event_key, None) == "unstarted"
+    await database_engine.inbox.accept(said)
+    assert await database_engine.inbox.amend(said.event_key, None) == "unstarted"
     await registrar.tell("new", "ana")
-    await embedded.inbox.accept(says("beside", "ana"))
+    await database_engine.inbox.accept(says("beside", "ana"))
     await worker.until_ended(1)
     assert worker.said == ["beside"]
 
 
 async def test_a_drain_does_not_wait_for_it_and_the_next_process_goes_on(
-    embedded: Embedded, registrar: Registrar
+    database_engine: Embedded, registrar: Registrar
 ) -> None:
-    Worker(embedded).start()
-    await embedded.inbox.accept(says("hello", "new"))
+    Worker(database_engine).start()
+    await database_engine.inbox.accept(says("hello", "new"))
     await registrar.was_asked.wait()
-    other = await embedded.beside()
-    await embedded.inbox.drain(100_000)
+    other = await database_engine.beside()
+    await database_engine.inbox.drain(100_000)
     worker = Worker(other).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]

@@ -40,20 +40,20 @@ async def test_it_has_a_name_and_a_size(case: Case) -> None:
         assert case.applier.batch(draft) >= 1
 
 
-async def test_a_create(case: Case) -> None:
-    change = await case.done(case.create({"Name": "Chloé"}, {"Name": "Davi", "Value": 3}))
+async def test_a_create_adds_its_rows(case: Case) -> None:
+    change = await case.apply_change(case.create({"Name": "Chloé"}, {"Name": "Davi", "Value": 3}))
     assert [step.write.id for step in change.steps] == ["3", "4"]
     assert case.rows()["4"]["Value"] == 3
 
 
-async def test_an_update(case: Case) -> None:
-    await case.done(case.update(Name="X"))
+async def test_an_update_changes_only_its_fields(case: Case) -> None:
+    await case.apply_change(case.update(Name="X"))
     assert [row["Name"] for row in case.rows().values()] == ["X", "X"]
     assert case.rows()["1"]["Status"] == "Lead", "and nothing else"
 
 
-async def test_a_delete(case: Case) -> None:
-    await case.done(case.delete())
+async def test_a_delete_removes_its_rows(case: Case) -> None:
+    await case.apply_change(case.delete())
     assert case.rows() == {}
 
 
@@ -78,7 +78,7 @@ async def test_a_row_that_is_gone(case: Case) -> None:
 
 
 async def test_what_was_created_is_taken_back_where_it_is_unchanged(case: Case) -> None:
-    change = await case.done(case.create({**ADA, "Name": "C"}, {**ADA, "Name": "D"}))
+    change = await case.apply_change(case.create({**ADA, "Name": "C"}, {**ADA, "Name": "D"}))
     draft = case.applier.revert(change)
     case.change("4", {"Name": "somebody's own"})
     assert await case.standing(draft) == ["before", "other"]
@@ -88,20 +88,20 @@ async def test_what_was_created_is_taken_back_where_it_is_unchanged(case: Case) 
 
 async def test_old_values_are_given_back(case: Case) -> None:
     before = case.rows()
-    change = await case.done(case.update(Name="X", Value=7))
-    await case.done(case.applier.revert(change))
+    change = await case.apply_change(case.update(Name="X", Value=7))
+    await case.apply_change(case.applier.revert(change))
     assert case.rows() == before
 
 
 async def test_deleted_rows_come_back_with_new_ids(case: Case) -> None:
     before = case.rows()
-    change = await case.done(case.delete())
-    undone = await case.done(case.applier.revert(change))
+    change = await case.apply_change(case.delete())
+    undone = await case.apply_change(case.applier.revert(change))
     assert list(case.rows().values()) == list(before.values())
     assert [step.write.id for step in undone.steps] == list(case.rows())
 
 
-async def test_a_refusal_is_no_doubt(case: Case) -> None:
+async def test_a_refused_write_is_not_unsure(case: Case) -> None:
     for draft in (case.create(ADA), case.update(Name="X"), case.delete()):
         rows = (await case.ready(draft))[: case.applier.batch(draft)]
         case.refuse()
@@ -140,10 +140,10 @@ async def test_a_field_that_is_ignored_without_a_word(case: Case) -> None:
     draft = case.create({"Name": "C", "Colour": "red"})
     rows = await case.applier.open(draft).write(await case.ready(draft))
     (seen,) = await case.applier.open(draft).check(rows)
-    assert (seen.standing, seen.differs) == ("other", ("Colour",))
-    assert seen.now
+    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))
+    assert seen.current
     draft = case.update(Name="X")
     one = replace(draft.rows[0], after={"Name": "X", "Colour": "red"})
     (written,) = await case.applier.open(draft).write([one])
     (seen,) = await case.applier.open(draft).check([written])
-    assert (seen.standing, seen.differs) == ("other", ("Colour",))
+    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))

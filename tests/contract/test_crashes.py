@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from core.domain.messages import Answer
-from core.domain.records import CRASHED
+from core.domain.records import CRASHED_REASON
 from core.store import inbox
-from core.store.inbox import DEATHS_ALONE, Handling
-from core.store.places import CRASHES
+from core.store.inbox import MAX_CRASHES_ALONE, TurnExecutor
+from core.store.places import CRASHES_BEFORE_ALONE
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 
@@ -38,16 +38,16 @@ class Life(Worker):
         if turn is None:
             return
         words = turn.message.text
-        if turn.undelivered:
-            self.undelivered.append(turn.undelivered)
+        if turn.undelivered_reason:
+            self.undelivered.append(turn.undelivered_reason)
         self.said.append(words)
         self._tell(self.began, seq)
         self.beside[words] = len(self.now) - 1
-        if self._dies(self, "sorry" if turn.refused == CRASHED else words):
+        if self._dies(self, "sorry" if turn.refusal == CRASHED_REASON else words):
             self.dead.set()
         if self.dead.is_set():
             await asyncio.Event().wait()
-        if turn.refused == CRASHED:
+        if turn.refusal == CRASHED_REASON:
             self.given_up.append(words)
             await self.embedded.end(seq, "I was interrupted", "failed")
         else:
@@ -76,15 +76,15 @@ class Lives:
             if not life.dead.is_set():
                 return
             done.cancel()
-            self.engine = await self.engine.killed()
+            self.engine = await self.engine.kill()
         raise AssertionError(f"{most} processes were not enough")
 
     async def _until_over(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
-            await self.engine.inbox.answer_of(seq)
+            await self.engine.inbox.wait_for_answer(seq)
 
     @property
-    def ended(self) -> Sequence[int]:
+    def ended_turns(self) -> Sequence[int]:
         return [seq for life in self.all for seq in life.ended]
 
     @property
@@ -95,33 +95,35 @@ class Lives:
 async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
     """A process in which that message's turn runs alone; and the message's number."""
     receipt = await engine.inbox.accept(says(text))
-    for _ in range(CRASHES):
+    for _ in range(CRASHES_BEFORE_ALONE):
         life = Life(engine, lambda *_: True)
         life.start("web")
         await life.dead.wait()
-        engine = await engine.killed()
+        engine = await engine.kill()
     return engine, receipt.seq
 
 
-async def test_a_poisonous_message_costs_nobody_else_their_answer(embedded: Embedded) -> None:
+async def test_a_poisonous_message_costs_nobody_else_their_answer(
+    database_engine: Embedded,
+) -> None:
     seqs = []
     for number in range(41):
         text = "poison" if number == 17 else f"hello {number}"
-        seqs.append((await embedded.inbox.accept(says(text, f"C{number}"))).seq)
-    lives = Lives(embedded, lambda _, text: text == "poison")
+        seqs.append((await database_engine.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(database_engine, lambda _, text: text == "poison")
     await lives.live(seqs, 8)
     assert lives.given_up == ["poison"]
-    assert len(lives.all) == CRASHES + DEATHS_ALONE + 1
+    assert len(lives.all) == CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE + 1
     beside = [life.beside["poison"] for life in lives.all if "poison" in life.beside]
-    assert beside[CRASHES:] == [0] * (DEATHS_ALONE + 1), "it ran alone"
+    assert beside[CRASHES_BEFORE_ALONE:] == [0] * (MAX_CRASHES_ALONE + 1), "it ran alone"
 
 
-async def test_two_poisonous_messages_are_both_found(embedded: Embedded) -> None:
+async def test_two_poisonous_messages_are_both_found(database_engine: Embedded) -> None:
     seqs = []
     for number in range(12):
         text = f"poison {number}" if number in (3, 8) else f"hello {number}"
-        seqs.append((await embedded.inbox.accept(says(text, f"C{number}"))).seq)
-    lives = Lives(embedded, lambda _, text: "poison" in text)
+        seqs.append((await database_engine.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(database_engine, lambda _, text: "poison" in text)
     await lives.live(seqs, 20)
     assert sorted(lives.given_up) == ["poison 3", "poison 8"]
 
@@ -157,39 +159,39 @@ async def kill_at_random(engine: Embedded, chance: random.Random, kills: int, tu
 
 
 async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
-    embedded: Embedded,
+    database_engine: Embedded,
 ) -> None:
     """Everybody else goes on, and the next answer says that this one did not arrive."""
-    receipt = await embedded.inbox.accept(says("poison"))
-    turn = await embedded.journal.begin(receipt.seq)
+    receipt = await database_engine.inbox.accept(says("poison"))
+    turn = await database_engine.journal.begin(receipt.seq)
     assert turn
-    await embedded.journal.answered(turn, Answer("42"))
-    embedded = await embedded.killed()
-    lives = Lives(embedded, lambda _, text: text == "poison")
-    hello = await embedded.inbox.accept(says("hello", "C2"))
-    await lives.live([receipt.seq, hello.seq], CRASHES + DEATHS_ALONE)
+    await database_engine.journal.record_answer(turn, Answer("42"))
+    database_engine = await database_engine.kill()
+    lives = Lives(database_engine, lambda _, text: text == "poison")
+    hello = await database_engine.inbox.accept(says("hello", "C2"))
+    await lives.live([receipt.seq, hello.seq], CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE)
     # The process may be killed after the other turn ended and before this test saw it.
-    assert set(lives.ended) <= {hello.seq}
+    assert set(lives.ended_turns) <= {hello.seq}
     assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
     later = await lives.engine.inbox.accept(says("and now?"))
     await lives.live([later.seq], 1)
-    assert [why for life in lives.all for why in life.undelivered] == [CRASHED]
+    assert [why for life in lives.all for why in life.undelivered] == [CRASHED_REASON]
 
 
-async def test_an_apology_that_ends_the_process_is_given_up_too(embedded: Embedded) -> None:
-    receipt = await embedded.inbox.accept(says("poison"))
-    lives = Lives(embedded, lambda _, text: text in ("poison", "sorry"))
-    hello = await embedded.inbox.accept(says("hello", "C2"))
+async def test_an_apology_that_ends_the_process_is_given_up_too(database_engine: Embedded) -> None:
+    receipt = await database_engine.inbox.accept(says("poison"))
+    lives = Lives(database_engine, lambda _, text: text in ("poison", "sorry"))
+    hello = await database_engine.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], 12)
     # The process may be killed after the other turn ended and before this test saw it.
-    assert set(lives.ended) <= {hello.seq}
+    assert set(lives.ended_turns) <= {hello.seq}
     assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
 
 
-async def test_others_wait_while_a_suspect_runs_and_no_longer(embedded: Embedded) -> None:
-    engine, suspect = await crashed_often(embedded, "poison")
+async def test_others_wait_while_a_suspect_runs_and_no_longer(database_engine: Embedded) -> None:
+    engine, suspect = await crashed_often(database_engine, "poison")
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     assert worker.began == [suspect]
@@ -204,10 +206,10 @@ async def test_others_wait_while_a_suspect_runs_and_no_longer(embedded: Embedded
 
 
 async def test_others_wait_for_a_long_turn_only_so_long(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, suspect = await crashed_often(embedded, "long")
-    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.2)
+    engine, suspect = await crashed_often(database_engine, "long")
+    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.2)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     other = await engine.inbox.accept(says("hello", "C2"))
@@ -217,10 +219,10 @@ async def test_others_wait_for_a_long_turn_only_so_long(
 
 
 async def test_a_suspect_waits_for_the_others_only_so_long(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, suspect = await crashed_often(embedded, "unlucky")
-    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.0)
+    engine, suspect = await crashed_often(database_engine, "unlucky")
+    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.0)
     keep_busy(engine)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -228,19 +230,19 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     assert await column(engine, "alone", suspect) == 0, "it does not run alone"
 
 
-async def test_a_suspect_that_waits_can_be_stopped(embedded: Embedded) -> None:
-    engine, suspect = await crashed_often(embedded, "unlucky")
+async def test_a_suspect_that_waits_can_be_stopped(database_engine: Embedded) -> None:
+    engine, suspect = await crashed_often(database_engine, "unlucky")
     runner = keep_busy(engine)
     worker = Worker(engine).start("web")
     while suspect not in runner._admitting:  # noqa: ASYNC110 (nothing tells that it waits)
         await asyncio.sleep(0)
     assert await engine.inbox.cancel(suspect)
-    assert (await engine.inbox.answer_of(suspect)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(suspect)).text == "stopped"
     assert worker.said == []
 
 
-async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(embedded: Embedded) -> None:
-    engine, suspect = await crashed_often(embedded, "unlucky")
+async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(database_engine: Embedded) -> None:
+    engine, suspect = await crashed_often(database_engine, "unlucky")
     heir = await engine.beside()
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -248,10 +250,10 @@ async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(embedded: Embedded
     assert await column(heir, "alone", suspect) == 0
 
 
-def keep_busy(engine: Embedded) -> Handling:
+def keep_busy(engine: Embedded) -> TurnExecutor:
     """Have a turn that is always under way in this process."""
     runner = engine.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     runner.places.begin(10**6)
     return runner
 

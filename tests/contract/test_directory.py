@@ -9,28 +9,28 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.chat.directory import MemberDirectory, NoRows
-from core.domain.records import Member, MemberPlace
+from core.domain.records import MemberKey, PlatformMember
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
 
 
-def hashed(name: str) -> str:
+def hash_name(name: str) -> str:
     return hashlib.sha256(f"key {name}".encode()).hexdigest()
 
 
 @pytest.fixture
-def directory(embedded: Embedded) -> SqlDirectory:
-    return SqlDirectory(embedded.database, hashed)
+def directory(database_engine: Embedded) -> SqlDirectory:
+    return SqlDirectory(database_engine.database, hash_name)
 
 
-def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> Member:
-    return Member(
+def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> PlatformMember:
+    return PlatformMember(
         id, scope, f"chat:T1:{id}", f"Person {id}", "pt-BR", "America/Recife", is_guest=True,
         belongs_to=frozenset(belongs_to or ("T1", "T2")), confirmed_at=at,
     )  # fmt: skip
 
 
-async def found(directory: SqlDirectory, *ids: str, scope: str = "") -> Sequence[str]:
+async def find_ids(directory: SqlDirectory, *ids: str, scope: str = "") -> Sequence[str]:
     return [one.id for one in await directory.find("chat", {(scope, id) for id in ids})]
 
 
@@ -59,31 +59,35 @@ async def test_there_is_one_row_for_each_person_and_what_is_older_changes_nothin
 async def test_thousands_are_put_and_found_at_once(directory: SqlDirectory) -> None:
     many = [member(f"U{n}", float(n)) for n in range(2000)]
     await directory.put("chat", many)
-    assert len(await found(directory, *(f"U{n}" for n in range(0, 4000, 2)))) == 1000
-    assert [one.id for one in await directory.newest("chat", "", 3)] == ["U1997", "U1998", "U1999"]
+    assert len(await find_ids(directory, *(f"U{n}" for n in range(0, 4000, 2)))) == 1000
+    assert [one.id for one in await directory.list_newest("chat", "", 3)] == [
+        "U1997",
+        "U1998",
+        "U1999",
+    ]
 
 
 async def test_who_left_is_removed_and_may_come_back(directory: SqlDirectory) -> None:
     await directory.put("chat", [member("U1"), member("U1", 100.0, "server"), member("U2")])
     await directory.remove("chat", ["U1"])
-    assert await found(directory, "U1", "U2") == ["U2"]
-    assert await found(directory, "U1", scope="server") == []
+    assert await find_ids(directory, "U1", "U2") == ["U2"]
+    assert await find_ids(directory, "U1", scope="server") == []
     await directory.put("chat", [member("U1")])
-    assert await found(directory, "U1") == ["U1"]
+    assert await find_ids(directory, "U1") == ["U1"]
 
 
 async def test_who_was_forgotten_is_not_brought_back_and_no_id_of_theirs_stays(
-    directory: SqlDirectory, embedded: Embedded
+    directory: SqlDirectory, database_engine: Embedded
 ) -> None:
     await directory.put("chat", [member("UANA77"), member("U2")])
     await directory.forget("chat", ["UANA77"])
     told = [member("UANA77", 200.0), member("UANA77", 200.0, "server"), member("U2", 200.0)]
     assert await directory.put("chat", told) == {"UANA77"}
-    assert await found(directory, "UANA77", "U2") == ["U2"]
+    assert await find_ids(directory, "UANA77", "U2") == ["U2"]
     assert await directory.put("other", [member("UANA77")]) == frozenset(), "somebody else"
     await directory.remove("other", ["UANA77"])
-    await embedded.database.scrub(whole=True)
-    assert not await embedded.holds("UANA77")
+    await database_engine.database.scrub(whole=True)
+    assert not await database_engine.holds("UANA77")
 
 
 async def test_who_is_forgotten_while_a_list_is_put_stays_away(directory: SqlDirectory) -> None:
@@ -91,13 +95,13 @@ async def test_who_is_forgotten_while_a_list_is_put_stays_away(directory: SqlDir
         await asyncio.gather(
             directory.put("chat", [member(f"U{at}", 100.0)]), directory.forget("chat", [f"U{at}"])
         )
-    assert await found(directory, *(f"U{at}" for at in range(20))) == []
+    assert await find_ids(directory, *(f"U{at}" for at in range(20))) == []
 
 
 async def test_what_nobody_confirms_any_more_goes(directory: SqlDirectory) -> None:
     await directory.put("chat", [member("U1", 100.0), member("U2", 300.0)])
     assert await directory.purge(200.0) == 1
-    assert await found(directory, "U1", "U2") == ["U2"]
+    assert await find_ids(directory, "U1", "U2") == ["U2"]
 
 
 class SlowRows(NoRows):
@@ -106,7 +110,7 @@ class SlowRows(NoRows):
     def __init__(self) -> None:
         self.writes, self.may_end = asyncio.Event(), asyncio.Event()
 
-    async def put(self, platform: str, members: Collection[Member]) -> frozenset[str]:
+    async def put(self, platform: str, members: Collection[PlatformMember]) -> frozenset[str]:
         self.writes.set()
         await self.may_end.wait()
         return frozenset()
@@ -118,7 +122,7 @@ class Answering:
     async def wait_for_place(self) -> None:
         return None
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         return member(place[1])
 
 

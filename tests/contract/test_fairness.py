@@ -11,8 +11,14 @@ import pytest
 
 from core.domain.messages import Address, Message, Person
 from core.store import places
-from core.store.inbox import Handling, Runner
-from core.store.places import OVERTAKEN, PERSON_TURNS, Line, Places, Sender
+from core.store.inbox import LocalRunner, TurnExecutor
+from core.store.places import (
+    MAX_OVERTAKING_MESSAGES,
+    MAX_PERSON_TURNS_IN_CHANNEL,
+    Places,
+    Sender,
+    TurnQueue,
+)
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
@@ -38,7 +44,7 @@ def _by(made: Message, person: str, address: Address) -> Message:
 
 def places_of(engine: Embedded) -> Places:
     runner = engine.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     return runner.places
 
 
@@ -62,87 +68,115 @@ async def position(engine: Embedded, seq: int) -> int:
         row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
         return int(row["position"])
     runner = engine.inbox._runner
-    assert isinstance(runner, Runner)
-    return runner._line._open[seq].position
+    assert isinstance(runner, LocalRunner)
+    return runner._queue._open[seq].position
 
 
-async def test_a_flood_delays_each_other_person_by_one_message(embedded: Embedded) -> None:
+async def test_a_flood_delays_each_other_person_by_one_message(database_engine: Embedded) -> None:
     flood = [says("Ana", "C1") for _ in range(5)]
-    said = await order(embedded, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
+    said = await order(
+        database_engine, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1")
+    )
     assert said == [
         "Ana in C1", "Bob in C2", "Cleo in C3", "Dan in C1",
         "Ana in C1", "Ana in C1", "Ana in C1", "Ana in C1",
     ]  # fmt: skip
 
 
-async def test_a_flood_over_many_channels_delays_nobody_more(embedded: Embedded) -> None:
-    said = await order(embedded, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
+async def test_a_flood_over_many_channels_delays_nobody_more(database_engine: Embedded) -> None:
+    said = await order(
+        database_engine, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9")
+    )
     assert said[:2] == ["Ana in C0", "Bob in C9"]
     assert said[2:] == [f"Ana in C{n}" for n in range(1, 5)]
 
 
 async def test_a_crowd_in_one_channel_delays_another_channel_by_one_message(
-    embedded: Embedded,
+    database_engine: Embedded,
 ) -> None:
     crowd = [says(f"Person {n}", "C1") for n in range(5)]
-    said = await order(embedded, *crowd, says("Zoe", "C2"))
+    said = await order(database_engine, *crowd, says("Zoe", "C2"))
     assert said[:2] == ["Person 0 in C1", "Zoe in C2"]
 
 
-async def test_who_writes_while_a_flood_is_answered_is_next(embedded: Embedded) -> None:
-    places_of(embedded).total = 1
-    worker = Worker(embedded, held=True).start("web")
-    flood = await accept(embedded, *(says("Ana", "C1") for _ in range(6)))
+async def test_who_writes_while_a_flood_is_answered_is_next(database_engine: Embedded) -> None:
+    places_of(database_engine).total = 1
+    worker = Worker(database_engine, held=True).start("web")
+    flood = await accept(database_engine, *(says("Ana", "C1") for _ in range(6)))
     for number in range(3):
         await worker.until_begun(number + 1)
         worker.let_go(flood[number])
     await worker.until_begun(4)
-    (late,) = await accept(embedded, says("Bob", "C2"))
+    (late,) = await accept(database_engine, says("Bob", "C2"))
     worker.let_go(flood[3])
     await worker.until_begun(5)
     assert worker.began == [*flood[:4], late]
 
 
-async def test_newcomers_overtake_who_has_more_to_say_only_so_often(embedded: Embedded) -> None:
-    places_of(embedded).total = 1
-    worker = Worker(embedded, held=True).start("web")
-    _, waits = await accept(embedded, says("Ana", "C1"), says("Ana", "C1"))
+async def test_newcomers_overtake_who_has_more_to_say_only_so_often(
+    database_engine: Embedded,
+) -> None:
+    places_of(database_engine).total = 1
+    worker = Worker(database_engine, held=True).start("web")
+    _, waits = await accept(database_engine, says("Ana", "C1"), says("Ana", "C1"))
     await worker.until_begun(1)
-    new = await accept(embedded, *(says(f"P{n}", f"D{n}") for n in range(OVERTAKEN + 2)))
-    before = [seq for seq in new if await position(embedded, seq) < await position(embedded, waits)]
-    assert before == list(new[:OVERTAKEN])
+    new = await accept(
+        database_engine, *(says(f"P{n}", f"D{n}") for n in range(MAX_OVERTAKING_MESSAGES + 2))
+    )
+    before = [
+        seq
+        for seq in new
+        if await position(database_engine, seq) < await position(database_engine, waits)
+    ]
+    assert before == list(new[:MAX_OVERTAKING_MESSAGES])
 
 
-async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(embedded: Embedded) -> None:
+async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(
+    database_engine: Embedded,
+) -> None:
     flood = [says("Ana", "C1", thread=False) for _ in range(3)]
     both = [says("Bob", "C1", thread=False), says("Ana", "C1", thread=False)]
-    said = await order(embedded, *flood, *both)
+    said = await order(database_engine, *flood, *both)
     assert said == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
 
 
-async def test_one_person_has_so_many_turns_under_way_in_a_channel(embedded: Embedded) -> None:
+async def test_one_person_has_so_many_turns_under_way_in_a_channel(
+    database_engine: Embedded,
+) -> None:
     """Those that only wait for the channel's pace count, too: they hold no place."""
-    worker = Worker(embedded, held=True).start("web")
-    flood = await accept(embedded, *(says("Ana", "C1") for _ in range(PERSON_TURNS + 5)))
-    others = await accept(embedded, says("Bob", "C1"), says("Ana", "C2"))
-    await worker.until_begun(PERSON_TURNS + 2)
-    assert worker.now == {*flood[:PERSON_TURNS], *others}
-    embedded.inbox.leave_place(flood[0])
+    worker = Worker(database_engine, held=True).start("web")
+    flood = await accept(
+        database_engine, *(says("Ana", "C1") for _ in range(MAX_PERSON_TURNS_IN_CHANNEL + 5))
+    )
+    others = await accept(database_engine, says("Bob", "C1"), says("Ana", "C2"))
+    await worker.until_begun(MAX_PERSON_TURNS_IN_CHANNEL + 2)
+    assert worker.now == {*flood[:MAX_PERSON_TURNS_IN_CHANNEL], *others}
+    database_engine.inbox.leave_place(flood[0])
     worker.let_go(flood[3])
-    await worker.until(lambda: flood[PERSON_TURNS] in worker.began)
+    await worker.until(lambda: flood[MAX_PERSON_TURNS_IN_CHANNEL] in worker.began)
     worker.let_go(*flood, *others)
     await worker.until(lambda: set(worker.ended) >= {*flood, *others})
 
 
-async def test_a_turn_that_waits_for_its_platform_holds_no_place(embedded: Embedded) -> None:
-    places_of(embedded).total = 1
-    worker = Worker(embedded, held=True).start("web")
-    first, second = await accept(embedded, says("Ana", "C1"), says("Bob", "C2"))
+async def begin_turn_that_returns(
+    engine: Embedded,
+) -> tuple[Worker, int, int, asyncio.Task[None]]:
+    """Begin two turns with one place. The first one left the place to the second and takes it back.
+
+    Return the worker, both turns, and the task that takes the place back.
+    """
+    places_of(engine).total = 1
+    worker = Worker(engine, held=True).start("web")
+    first, second = await accept(engine, says("Ana", "C1"), says("Bob", "C2"))
     await worker.until_begun(1)
-    embedded.inbox.leave_place(first)
+    engine.inbox.leave_place(first)
     await worker.until_begun(2)
-    back = asyncio.create_task(embedded.inbox.take_place(first))
-    (third,) = await accept(embedded, says("Cleo", "C3"))
+    return worker, first, second, asyncio.create_task(engine.inbox.take_place(first))
+
+
+async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine: Embedded) -> None:
+    worker, first, second, back = await begin_turn_that_returns(database_engine)
+    (third,) = await accept(database_engine, says("Cleo", "C3"))
     await asyncio.sleep(0)
     assert not back.done(), "the place is the second one's"
     worker.let_go(second)
@@ -153,18 +187,12 @@ async def test_a_turn_that_waits_for_its_platform_holds_no_place(embedded: Embed
     assert worker.began[2] == third
 
 
-async def test_a_cancelled_turn_takes_no_place_any_more(embedded: Embedded) -> None:
-    places_of(embedded).total = 1
-    worker = Worker(embedded, held=True).start("web")
-    first, second = await accept(embedded, says("Ana", "C1"), says("Bob", "C2"))
-    await worker.until_begun(1)
-    embedded.inbox.leave_place(first)
-    await worker.until_begun(2)
-    back = asyncio.create_task(embedded.inbox.take_place(first))
+async def test_a_cancelled_turn_takes_no_place_any_more(database_engine: Embedded) -> None:
+    worker, _, second, back = await begin_turn_that_returns(database_engine)
     await asyncio.sleep(0)
     back.cancel()
     await asyncio.wait({back})
-    (third,) = await accept(embedded, says("Cleo", "C3"))
+    (third,) = await accept(database_engine, says("Cleo", "C3"))
     worker.let_go(second)
     await worker.until(lambda: third in worker.began)
 
@@ -235,12 +263,12 @@ async def test_only_what_may_begin_has_a_job(on_postgres: Shared) -> None:
             "SELECT count(*) AS n FROM procrastinate_jobs WHERE id <> ?", (WAITING_JOB,)
         ).fetchone()["n"]
     )
-    assert jobs == PERSON_TURNS + 1
+    assert jobs == MAX_PERSON_TURNS_IN_CHANNEL + 1
 
 
 def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "ROUND", 3)
-    line = Line()
+    monkeypatch.setattr(places, "POSITIONS_PER_ROUND", 3)
+    line = TurnQueue()
     for number in range(6):
         line.add(number, Sender(f"web:C1:{number}", "web:C1", f"web:{number}"))
     line.add(9, Sender("web:C1:9", "web:C1", "web:0"))
@@ -250,7 +278,7 @@ def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_line_forgets_what_is_over() -> None:
-    line = Line()
+    line = TurnQueue()
     for number in range(50):
         line.add(number, Sender(f"web:C1:{number % 7}", "web:C1", f"web:{number % 3}"))
     while (seq := line.next()) is not None:

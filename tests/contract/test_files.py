@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.files import PIECE, SqlFiles
+from core.store.files import PIECE_BYTES, SqlFiles
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
@@ -22,7 +22,7 @@ PLOT = b"\x89PNG plot"
 
 
 @dataclass
-class Drawer:
+class FileStore:
     """The files of an engine, and the folder that they lie in."""
 
     engine: Embedded
@@ -38,7 +38,7 @@ class Drawer:
     async def put(self, data: bytes = PLOT, event: str = "e1", name: str = "plot.png") -> File:
         return await self.files.put(event, name, "image/png", data, ANA, "web:C1")
 
-    async def kept(self) -> list[bytes]:
+    async def stored_bytes(self) -> list[bytes]:
         """The bytes of every file, whether its row is there or not."""
         if not isinstance(self.engine, Shared):
             return [path.read_bytes() for path in self.folder.rglob("*") if path.is_file()]
@@ -53,52 +53,52 @@ class Drawer:
 
 
 @pytest.fixture
-def drawer(embedded: Embedded) -> Drawer:
-    return Drawer(embedded)
+def drawer(database_engine: Embedded) -> FileStore:
+    return FileStore(database_engine)
 
 
 @pytest.fixture
-def folder(sqlite: Embedded) -> Drawer:
-    return Drawer(sqlite)
+def folder(sqlite: Embedded) -> FileStore:
+    return FileStore(sqlite)
 
 
-async def test_a_file_comes_back_as_it_was(drawer: Drawer) -> None:
+async def test_a_file_comes_back_as_it_was(drawer: FileStore) -> None:
     file = await drawer.put()
     assert file == File(file.id, "plot.png", "image/png", len(PLOT))
     assert await drawer.files.get(file.id) == (file, PLOT)
     assert await drawer.files.conversation_of(file.id) == "web:C1"
-    assert await drawer.files.of_event("e1") == [file]
+    assert await drawer.files.list_of_event("e1") == [file]
 
 
-async def test_the_next_process_has_it(drawer: Drawer) -> None:
+async def test_the_next_process_has_it(drawer: FileStore) -> None:
     file = await drawer.put()
-    heir = Drawer(await drawer.engine.killed())
+    heir = FileStore(await drawer.engine.kill())
     assert await heir.files.get(file.id) == (file, PLOT)
 
 
-async def test_the_same_bytes_of_one_event_are_one_file(drawer: Drawer) -> None:
+async def test_the_same_bytes_of_one_event_are_one_file(drawer: FileStore) -> None:
     files = await asyncio.gather(*(drawer.put() for _ in range(20)))
     files.append(await drawer.put(name="another name.png"))
     assert set(files) == {files[0]}
-    assert await drawer.kept() == [PLOT]
-    assert await drawer.files.of_event("e1") == [files[0]]
+    assert await drawer.stored_bytes() == [PLOT]
+    assert await drawer.files.list_of_event("e1") == [files[0]]
     other_event = await drawer.put(event="e2")
     other_bytes = await drawer.put(b"other")
     assert len({files[0].id, other_event.id, other_bytes.id}) == 3
 
 
-async def test_a_deleted_file_is_gone(drawer: Drawer) -> None:
+async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:
     file = await drawer.put()
     await drawer.files.delete(file.id)
     await drawer.files.delete(file.id)
-    assert await drawer.kept() == []
+    assert await drawer.stored_bytes() == []
     for look in (drawer.files.get, drawer.files.conversation_of):
         with pytest.raises(NotFound, match="There is no file here"):
             await look(file.id)
-    assert await drawer.files.of_event("e1") == []
+    assert await drawer.files.list_of_event("e1") == []
 
 
-async def test_forgetting_hands_over_what_must_go(drawer: Drawer) -> None:
+async def test_forgetting_hands_over_what_must_go(drawer: FileStore) -> None:
     file = await drawer.put()
     await drawer.engine.inbox.accept(says("hello"))
     forgot = await drawer.engine.journal.forget("web:C1")
@@ -106,10 +106,10 @@ async def test_forgetting_hands_over_what_must_go(drawer: Drawer) -> None:
     with pytest.raises(NotFound):
         await drawer.files.get(file.id)
     await drawer.files.discard(file.id)
-    assert await drawer.kept() == []
+    assert await drawer.stored_bytes() == []
 
 
-async def test_bytes_that_are_missing_are_not_found(folder: Drawer) -> None:
+async def test_bytes_that_are_missing_are_not_found(folder: FileStore) -> None:
     file = await folder.put()
     folder.one().unlink()
     with pytest.raises(NotFound):
@@ -126,7 +126,7 @@ async def test_bytes_that_are_missing_are_not_found(folder: Drawer) -> None:
         ("gnp.\u202egpj.exe", "gnp.gpj.exe"),
     ],
 )
-async def test_a_hostile_name_leads_nowhere(folder: Drawer, name: str, kept: str) -> None:
+async def test_a_hostile_name_leads_nowhere(folder: FileStore, name: str, kept: str) -> None:
     file = await folder.put(name=name)
     assert file.name == kept
     assert folder.one().parent.parent == folder.folder
@@ -134,7 +134,7 @@ async def test_a_hostile_name_leads_nowhere(folder: Drawer, name: str, kept: str
 
 
 @pytest.mark.parametrize("id", ["../ponte.db", "..", "/etc/passwd", "", "ab/../../ponte.db", "%"])
-async def test_a_hostile_id_leads_nowhere(folder: Drawer, id: str) -> None:
+async def test_a_hostile_id_leads_nowhere(folder: FileStore, id: str) -> None:
     with pytest.raises(NotFound):
         await folder.files.get(id)
     with pytest.raises(NotFound):
@@ -143,7 +143,7 @@ async def test_a_hostile_id_leads_nowhere(folder: Drawer, id: str) -> None:
 
 
 async def test_a_full_disk_refuses_and_leaves_nothing(
-    folder: Drawer, monkeypatch: pytest.MonkeyPatch
+    folder: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -152,22 +152,22 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
         patch.setattr(os, "fsync", full)
         with pytest.raises(NotStored, match="did not take it"):
             await folder.put()
-    assert await folder.kept() == []
-    assert await folder.files.of_event("e1") == []
+    assert await folder.stored_bytes() == []
+    assert await folder.files.list_of_event("e1") == []
     assert await folder.files.get((await folder.put()).id)
 
 
-async def test_a_row_that_is_refused_leaves_bytes_to_the_sweep(folder: Drawer) -> None:
+async def test_a_row_that_is_refused_leaves_bytes_to_the_sweep(folder: FileStore) -> None:
     await folder.engine.database.close()
     with pytest.raises(NotStored):
         await folder.put()
-    assert await folder.kept() == [PLOT]
-    heir = Drawer(await folder.engine.beside())
+    assert await folder.stored_bytes() == [PLOT]
+    heir = FileStore(await folder.engine.beside())
     assert await heir.files.sweep(time.time() + 60) == 1
-    assert await folder.kept() == []
+    assert await folder.stored_bytes() == []
 
 
-async def test_a_folder_that_refuses_is_worded(folder: Drawer) -> None:
+async def test_a_folder_that_refuses_is_worded(folder: FileStore) -> None:
     file = await folder.put()
     folder.one().unlink()
     (folder.folder / file.id[:2] / file.id).mkdir()
@@ -175,27 +175,27 @@ async def test_a_folder_that_refuses_is_worded(folder: Drawer) -> None:
         await folder.files.discard(file.id)
 
 
-async def test_a_sweep_takes_what_was_never_accepted(drawer: Drawer) -> None:
+async def test_a_sweep_takes_what_was_never_accepted(drawer: FileStore) -> None:
     accepted = says("look")
     await drawer.engine.inbox.accept(accepted)
     kept = await drawer.put(event=accepted.event_key)
     await drawer.put(b"orphan", event="never accepted")
     assert await drawer.files.sweep(time.time() - 3600) == 0
     assert await drawer.files.sweep(time.time() + 3600) == 1
-    assert await drawer.kept() == [PLOT]
+    assert await drawer.stored_bytes() == [PLOT]
     assert await drawer.files.get(kept.id) == (kept, PLOT)
 
 
-async def test_a_sweep_takes_bytes_without_a_row(folder: Drawer) -> None:
+async def test_a_sweep_takes_bytes_without_a_row(folder: FileStore) -> None:
     await folder.put()
     await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
     folder.one().with_suffix(".4711.1").write_bytes(b"half")
     assert await folder.files.sweep(time.time() - 3600) == 0
     assert await folder.files.sweep(time.time() + 3600) == 2
-    assert await folder.kept() == []
+    assert await folder.stored_bytes() == []
 
 
-async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: Drawer) -> None:
+async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: FileStore) -> None:
     await folder.put()
     await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
     os.utime(folder.one(), (1, 1))
@@ -203,19 +203,19 @@ async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: Draw
     assert folder.one().stat().st_mtime > time.time() - 60
 
 
-async def test_there_may_be_no_folder_yet(drawer: Drawer) -> None:
+async def test_there_may_be_no_folder_yet(drawer: FileStore) -> None:
     assert await drawer.files.sweep(time.time()) == 0
     await drawer.files.discard("abcdef")
 
 
-async def test_a_large_file_comes_back_whole(drawer: Drawer) -> None:
-    large = bytes(range(256)) * (3 * PIECE // 256) + b"the end"
+async def test_a_large_file_comes_back_whole(drawer: FileStore) -> None:
+    large = bytes(range(256)) * (3 * PIECE_BYTES // 256) + b"the end"
     for data in (large, b""):
         file = await drawer.put(data, event=f"e{len(data)}")
         assert (await drawer.files.get(file.id))[1] == data
 
 
-async def test_bytes_without_a_row_are_swept(drawer: Drawer) -> None:
+async def test_bytes_without_a_row_are_swept(drawer: FileStore) -> None:
     await drawer.put()
     await drawer.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
     assert await drawer.files.sweep(time.time() - 3600) == 0
@@ -227,4 +227,4 @@ async def test_bytes_without_a_row_are_swept(drawer: Drawer) -> None:
     assert await drawer.files.sweep(time.time() - 3600) == 0
     await drawer.engine.inbox.accept(replace(says("look"), event_key="e1"))
     assert await drawer.files.sweep(time.time() + 3600) == 1
-    assert await drawer.kept() == [PLOT]
+    assert await drawer.stored_bytes() == [PLOT]

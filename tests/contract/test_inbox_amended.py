@@ -39,7 +39,7 @@ async def test_an_edit_that_comes_too_late_is_kept_all_the_same(engine: Engine) 
     await worker.until_begun(1)
     assert await engine.inbox.amend(helo.event_key, replace(helo, text="hello")) == "started"
     assert worker.said == ["helo"]
-    worker = Worker(await engine.killed()).start()
+    worker = Worker(await engine.kill()).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]
 
@@ -50,7 +50,7 @@ async def test_an_older_version_never_overwrites(engine: Engine) -> None:
     key, third = first.event_key, replace(first, text="three", sent_at=3.0)
     assert await engine.inbox.amend(key, third) == "unstarted"
     assert await engine.inbox.amend(key, replace(first, text="two", sent_at=2.0)) == "unknown"
-    assert not (await engine.inbox.accept(first)).fresh
+    assert not (await engine.inbox.accept(first)).is_new
     worker = Worker(engine).start()
     await worker.until_ended(1)
     assert worker.said == ["three"]
@@ -67,7 +67,7 @@ async def test_a_deleted_message_is_not_answered(engine: Engine) -> None:
     first = await engine.inbox.accept(says("think hard"))
     await worker.until(lambda: first.seq in worker.now)
     deleted = await engine.inbox.accept(secret)
-    waiting = asyncio.create_task(engine.inbox.answer_of(deleted.seq))
+    waiting = asyncio.create_task(engine.inbox.wait_for_answer(deleted.seq))
     await asyncio.sleep(0)
     assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
     with pytest.raises(Forgotten):
@@ -85,35 +85,35 @@ async def test_a_deletion_told_twice_says_the_same(engine: Engine) -> None:
     assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
 
 
-async def test_a_deleted_message_is_not_brought_back_by_an_edit(embedded: Embedded) -> None:
+async def test_a_deleted_message_is_not_brought_back_by_an_edit(database_engine: Embedded) -> None:
     secret, started = says("my password"), says("my other password")
-    worker = Worker(embedded, held=True).start()
-    running = await embedded.inbox.accept(started)
+    worker = Worker(database_engine, held=True).start()
+    running = await database_engine.inbox.accept(started)
     await worker.until(lambda: running.seq in worker.now)
-    await embedded.inbox.accept(secret)
+    await database_engine.inbox.accept(secret)
     for message in (secret, started):
-        await embedded.inbox.amend(message.event_key, None)
+        await database_engine.inbox.amend(message.event_key, None)
         edited = replace(message, text="again", sent_at=9.0)
-        assert await embedded.inbox.amend(message.event_key, edited) == "unknown"
-        assert (await embedded.journal.turn_of(message.turn)).message.text == ""
+        assert await database_engine.inbox.amend(message.event_key, edited) == "unknown"
+        assert (await database_engine.journal.history_entry(message.turn)).message.text == ""
 
 
-async def test_a_deletion_that_comes_too_late_still_blanks(embedded: Embedded) -> None:
-    worker, secret = Worker(embedded, held=True).start(), says("my password")
-    receipt = await embedded.inbox.accept(secret)
+async def test_a_deletion_that_comes_too_late_still_blanks(database_engine: Embedded) -> None:
+    worker, secret = Worker(database_engine, held=True).start(), says("my password")
+    receipt = await database_engine.inbox.accept(secret)
     await worker.until_begun(1)
-    assert await embedded.inbox.amend(secret.event_key, None) == "started"
+    assert await database_engine.inbox.amend(secret.event_key, None) == "started"
     worker.let_go(receipt.seq)
     await worker.until_ended(1)
-    assert (await embedded.journal.turn_of(secret.turn)).message.text == ""
+    assert (await database_engine.journal.history_entry(secret.turn)).message.text == ""
 
 
-async def test_a_file_alone_can_be_given_words(embedded: Embedded) -> None:
+async def test_a_file_alone_can_be_given_words(database_engine: Embedded) -> None:
     picture = replace(says(""), attachments=(Attachment("cat.png", "image/png", 9),))
-    await embedded.inbox.accept(picture)
+    await database_engine.inbox.accept(picture)
     words = replace(picture, text="what is this?")
-    assert await embedded.inbox.amend(picture.event_key, words) == "unstarted"
-    worker = Worker(embedded).start()
+    assert await database_engine.inbox.amend(picture.event_key, words) == "unstarted"
+    worker = Worker(database_engine).start()
     await worker.until_ended(1)
     assert worker.said == ["what is this?"]
 
@@ -121,47 +121,49 @@ async def test_a_file_alone_can_be_given_words(embedded: Embedded) -> None:
 async def test_an_edit_and_the_start_never_cross(engine: Engine) -> None:
     worker = Worker(engine).start()
 
-    async def edited(number: int) -> None:
+    async def edit_at_start(number: int) -> None:
         helo = says(f"helo {number}", f"C{number}")
         receipt = await engine.inbox.accept(helo)
         for _ in range(number % 5):
             await asyncio.sleep(0)
         hello = replace(helo, text=f"hello {number}")
         amended = await engine.inbox.amend(helo.event_key, hello)
-        await engine.inbox.answer_of(receipt.seq)
+        await engine.inbox.wait_for_answer(receipt.seq)
         assert amended == "started" or hello.text in worker.said
 
-    await asyncio.gather(*(edited(number) for number in range(60)))
+    await asyncio.gather(*(edit_at_start(number) for number in range(60)))
     assert len(worker.said) == 60
 
 
 async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
     worker = Worker(engine).start()
 
-    async def deleted(number: int) -> None:
+    async def delete_at_start(number: int) -> None:
         hello = says(f"hello {number}", f"C{number}")
         receipt = await engine.inbox.accept(hello)
         for _ in range(number % 5):
             await asyncio.sleep(0)
         if await engine.inbox.amend(hello.event_key, None) == "started":
-            await engine.inbox.answer_of(receipt.seq)
+            await engine.inbox.wait_for_answer(receipt.seq)
             assert receipt.seq in worker.ended
             return
         with pytest.raises(Forgotten):
-            await engine.inbox.answer_of(receipt.seq)
+            await engine.inbox.wait_for_answer(receipt.seq)
         assert receipt.seq not in worker.began
 
-    await asyncio.gather(*(deleted(number) for number in range(60)))
+    await asyncio.gather(*(delete_at_start(number) for number in range(60)))
 
 
-async def test_a_token_does_not_outlive_a_message_that_never_runs(embedded: Embedded) -> None:
+async def test_a_token_does_not_outlive_a_message_that_never_runs(
+    database_engine: Embedded,
+) -> None:
     for withdraw in ("deleted", "stopped"):
         hello = says("hello")
         hello = replace(hello, reply_to=replace(hello.reply_to, token="secret-of-slack"))
-        receipt = await embedded.inbox.accept(hello)
+        receipt = await database_engine.inbox.accept(hello)
         if withdraw == "deleted":
-            await embedded.inbox.amend(hello.event_key, None)
+            await database_engine.inbox.amend(hello.event_key, None)
         else:
-            await embedded.inbox.cancel(receipt.seq)
-        shown = await embedded.journal.turn_of(hello.turn)
+            await database_engine.inbox.cancel(receipt.seq)
+        shown = await database_engine.journal.history_entry(hello.turn)
         assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Address
-from core.domain.records import State
+from core.domain.records import TurnState
 from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
@@ -22,7 +22,7 @@ async def test_a_running_turn_is_stopped_and_the_next_begins(engine: Engine) -> 
     second = (await engine.inbox.accept(says("and this"))).seq
     await worker.until(lambda: first in worker.now)
     assert await engine.inbox.cancel(first)
-    assert (await engine.inbox.answer_of(first)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(first)).text == "stopped"
     await worker.until(lambda: worker.now == {second})
     assert worker.cut == [first]
 
@@ -34,14 +34,14 @@ async def test_a_second_stop_does_not_cut_the_first_one_short(engine: Engine) ->
     assert await engine.inbox.cancel(seq)
     await worker.until(lambda: seq in worker.cut)
     await engine.inbox.cancel(seq)
-    assert (await engine.inbox.answer_of(seq)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(seq)).text == "stopped"
 
 
 async def test_a_waiting_message_is_withdrawn(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     first, second, third = [(await engine.inbox.accept(says(f"{n}"))).seq for n in range(3)]
     await worker.until(lambda: first in worker.now)
-    waiting = asyncio.create_task(engine.inbox.answer_of(second))
+    waiting = asyncio.create_task(engine.inbox.wait_for_answer(second))
     await asyncio.sleep(0)
     assert await engine.inbox.cancel(second)
     with pytest.raises(Forgotten):
@@ -57,67 +57,67 @@ async def test_what_is_over_cannot_be_stopped(engine: Engine) -> None:
     await worker.until_ended(1)
     await engine.inbox.drain(1)
     assert not await engine.inbox.cancel(seq)
-    assert (await engine.inbox.answer_of(seq)).text == "re: hello"
+    assert (await engine.inbox.wait_for_answer(seq)).text == "re: hello"
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_stop_at_the_moment_of_the_start_is_heard(embedded: Embedded) -> None:
-    worker = Worker(embedded, held=True).start()
-    states: list[State] = []
+async def test_a_stop_at_the_moment_of_the_start_is_heard(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, held=True).start()
+    states: list[TurnState] = []
 
-    async def stopped(number: int) -> None:
+    async def stop_at_start(number: int) -> None:
         hello = says("hello", f"C{number}")
-        seq = (await embedded.inbox.accept(hello)).seq
+        seq = (await database_engine.inbox.accept(hello)).seq
         for _ in range(number % 12):
             await asyncio.sleep(0)
-        assert await embedded.inbox.cancel(seq)
+        assert await database_engine.inbox.cancel(seq)
         try:
-            assert (await embedded.inbox.answer_of(seq)).text == "stopped"
+            assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
         except Forgotten:
             assert seq not in worker.began
-        states.append((await embedded.journal.turn_of(hello.turn)).state)
+        states.append((await database_engine.journal.history_entry(hello.turn)).state)
 
-    await asyncio.gather(*(stopped(number) for number in range(48)))
+    await asyncio.gather(*(stop_at_start(number) for number in range(48)))
     assert len(states) == 48
     assert set(states) <= {"stopped", "withdrawn"}
     assert worker.ended == []
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_handler_that_drops_a_stop_is_asked_again(embedded: Embedded) -> None:
+async def test_a_handler_that_drops_a_stop_is_asked_again(database_engine: Embedded) -> None:
     told: list[bool] = []
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def careless(seq: int) -> None:
-        told.append(embedded.inbox.stopped(seq))
+        told.append(database_engine.inbox.is_stopped(seq))
         begun.set()
         if len(told) == 1:
             await asyncio.Event().wait()
-        await embedded.end(seq, "stopped", "stopped")
+        await database_engine.end(seq, "stopped", "stopped")
         done.set()
 
-    running = asyncio.create_task(embedded.inbox.run(careless))
-    seq = (await embedded.inbox.accept(says("think hard"))).seq
+    running = asyncio.create_task(database_engine.inbox.run(careless))
+    seq = (await database_engine.inbox.accept(says("think hard"))).seq
     await begun.wait()
-    await embedded.inbox.cancel(seq)
+    await database_engine.inbox.cancel(seq)
     await done.wait()
     assert told == [False, True]
-    await embedded.inbox.drain(1)
+    await database_engine.inbox.drain(1)
     await running
 
 
 async def test_a_stop_reaches_what_is_put_off(
-    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.05, longest=30.0))
-    worker = Worker(embedded, broken=1).start()
-    seq = (await embedded.inbox.accept(says("hello"))).seq
+    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
+    worker = Worker(database_engine, broken=1).start()
+    seq = (await database_engine.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert await embedded.inbox.running(CONVERSATION) == seq
-    assert await embedded.inbox.cancel(seq)
-    assert (await embedded.inbox.answer_of(seq)).text == "stopped"
+    assert await database_engine.inbox.running_turn(CONVERSATION) == seq
+    assert await database_engine.inbox.cancel(seq)
+    assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
 
 
 async def test_a_drain_lets_turns_finish_and_starts_none(engine: Engine) -> None:
@@ -130,7 +130,7 @@ async def test_a_drain_lets_turns_finish_and_starts_none(engine: Engine) -> None
     await draining
     assert (worker.ended, worker.cut, worker.began) == ([first], [], [first])
     late = await engine.inbox.accept(says("late"))
-    heir = Worker(await engine.killed()).start()
+    heir = Worker(await engine.kill()).start()
     await heir.until_ended(2)
     assert heir.ended == [second, late.seq]
 
@@ -141,8 +141,8 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
     await worker.until(lambda: len(worker.now) == 4)
     await engine.inbox.drain(0)
     assert sorted(worker.cut) == seqs[:4]
-    assert not any(engine.inbox.stopped(seq) for seq in seqs)
-    heir = Worker(await engine.killed()).start()
+    assert not any(engine.inbox.is_stopped(seq) for seq in seqs)
+    heir = Worker(await engine.kill()).start()
     await heir.until_ended(12)
     assert sorted(heir.ended) == seqs
     for channel in range(4):
@@ -157,11 +157,11 @@ async def test_run_returns_when_it_is_drained(engine: Engine) -> None:
     await engine.runs[0]
 
 
-async def test_a_drain_takes_no_decision_up(embedded: Embedded) -> None:
-    worker = Worker(embedded).start()
-    await embedded.inbox.drain(0)
-    stop = await embedded.inbox.accept(says("stop"))
+async def test_a_drain_takes_no_decision_up(database_engine: Embedded) -> None:
+    worker = Worker(database_engine).start()
+    await database_engine.inbox.drain(0)
+    stop = await database_engine.inbox.accept(says("stop"))
     assert worker.began == []
-    heir = Worker(await embedded.killed()).start()
+    heir = Worker(await database_engine.kill()).start()
     await heir.until_ended(1)
     assert heir.ended == [stop.seq]

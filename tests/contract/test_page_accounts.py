@@ -13,8 +13,8 @@ from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
 from core.integrations.integration import Alone
 from core.rights.audit import AuditLog
-from core.store.audit import FileLines, SqlKeys
-from core.store.page_accounts import NameTaken, SqlPageAccounts, hashed, new_token
+from core.store.audit import FileAuditLines, SqlPseudonyms
+from core.store.page_accounts import NameTaken, SqlPageAccounts, hash_token, new_token
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -22,48 +22,54 @@ ANA = Person("web", "ana", name="ana")
 
 
 @pytest.fixture
-def people(embedded: Embedded) -> SqlPageAccounts:
-    return SqlPageAccounts(embedded.database)
+def people(database_engine: Embedded) -> SqlPageAccounts:
+    return SqlPageAccounts(database_engine.database)
 
 
 async def test_people_are_added_once_and_found(people: SqlPageAccounts) -> None:
-    assert await people.all() == []
+    assert await people.list_all() == []
     assert await people.find("web:ana") is None
     for name in ("bia", "ana"):
-        await people.add(f"web:{name}", hashed(name))
+        await people.add(f"web:{name}", hash_token(name))
     with pytest.raises(NameTaken, match="ponte people renew ana"):
-        await people.add("web:ana", hashed("other"))
+        await people.add("web:ana", hash_token("other"))
     found = await people.find("web:ana")
     assert found is not None
-    assert (found.token, found.seen, found.added > 1e9) == (hashed("ana"), "", True)
-    assert [one.person for one in await people.all()] == ["web:ana", "web:bia"]
+    assert (found.token_hash, found.last_visit, found.added_at > 1e9) == (
+        hash_token("ana"),
+        "",
+        True,
+    )
+    assert [one.person for one in await people.list_all()] == ["web:ana", "web:bia"]
 
 
 async def test_a_new_token_takes_the_place_of_the_old(people: SqlPageAccounts) -> None:
-    await people.add("web:ana", hashed("old"))
-    await people.renew("web:ana", hashed("new"))
-    assert [one.token for one in await people.all()] == [hashed("new")]
+    await people.add("web:ana", hash_token("old"))
+    await people.renew("web:ana", hash_token("new"))
+    assert [one.token_hash for one in await people.list_all()] == [hash_token("new")]
     await people.remove("web:ana")
-    assert await people.all() == []
+    assert await people.list_all() == []
     with pytest.raises(NotFound, match="ana"):
-        await people.renew("web:ana", hashed("new"))
+        await people.renew("web:ana", hash_token("new"))
     with pytest.raises(NotFound, match="ana"):
         await people.remove("web:ana")
 
 
 async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
-    await people.add("web:ana", hashed("a"))
+    await people.add("web:ana", hash_token("a"))
     for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
-        await people.saw("web:ana", day)
-    assert [one.seen for one in await people.all()] == ["2026-11-21"]
-    await people.saw("web:nobody", "2026-11-21")
+        await people.record_visit("web:ana", day)
+    assert [one.last_visit for one in await people.list_all()] == ["2026-11-21"]
+    await people.record_visit("web:nobody", "2026-11-21")
 
 
-async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPageAccounts) -> None:
+async def test_a_token_is_stored_only_as_a_hash(
+    database_engine: Embedded, people: SqlPageAccounts
+) -> None:
     token = new_token()
-    await people.add("web:ana", hashed(token))
+    await people.add("web:ana", hash_token(token))
     assert len(token) >= 43
-    assert not await embedded.holds(token)
+    assert not await database_engine.holds(token)
 
 
 async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
@@ -74,36 +80,38 @@ async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
     assert not await people.is_session_ended("two")
 
 
-async def test_an_ended_session_is_dropped_when_it_would_have_ended(embedded: Embedded) -> None:
-    people = SqlPageAccounts(embedded.database)
+async def test_an_ended_session_is_dropped_when_it_would_have_ended(
+    database_engine: Embedded,
+) -> None:
+    people = SqlPageAccounts(database_engine.database)
     await people.end_session("old", time.time() - 1)
     await people.end_session("new", time.time() + 60)
-    rows = await embedded.database.read(
+    rows = await database_engine.database.read(
         lambda c: [row["session"] for row in c.execute("SELECT session FROM ended_sessions")]
     )
     assert rows == ["new"]
 
 
-async def test_a_list_has_one_s_own(embedded: Embedded) -> None:
+async def test_a_list_has_one_s_own(database_engine: Embedded) -> None:
     """Also where a name ends as another does, or has signs that SQL takes for others."""
     places = {name: Address("web", "main", person=name) for name in ("", "ana", "diana", "a_a")}
     for name, place in places.items():
-        await _talk(embedded, f"of {name or 'owner'}", place)
+        await _talk(database_engine, f"of {name or 'owner'}", place)
     for name, place in places.items():
-        (listed,) = await embedded.journal.listed("web", name)
-        assert listed.conversation == place.conversation
-        found = await embedded.journal.found("web", "of", name)
-        assert found.keys() == {place.conversation}
-    assert await embedded.journal.listed("web", "iana") == []
-    assert await embedded.journal.listed("slack", "ana") == []
+        (list_conversations,) = await database_engine.journal.list_conversations("web", name)
+        assert list_conversations.conversation == place.conversation
+        search = await database_engine.journal.search("web", "of", name)
+        assert search.keys() == {place.conversation}
+    assert await database_engine.journal.list_conversations("web", "iana") == []
+    assert await database_engine.journal.list_conversations("slack", "ana") == []
 
 
 async def _talk(embedded: Embedded, text: str, place: Address) -> None:
     receipt = await embedded.inbox.accept(_message(text, place))
     turn = await embedded.journal.begin(receipt.seq)
     assert turn is not None
-    await embedded.journal.answered(turn, Answer("so"))
-    await embedded.journal.ended(turn, "done")
+    await embedded.journal.record_answer(turn, Answer("so"))
+    await embedded.journal.end_turn(turn, "done")
 
 
 def _message(text: str, place: Address) -> Message:
@@ -113,39 +121,39 @@ def _message(text: str, place: Address) -> Message:
     return replace(said, event_key=key, address=place, author=ANA, reply_to=to)
 
 
-async def _left(person: str) -> None:
+async def _ignore_person(person: str) -> None:
     return None
 
 
-def served(engine: Embedded) -> PageAccountService:
+def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    audit = AuditLog(FileLines(engine.home / "audit.log"), SqlKeys(engine.database))
+    audit = AuditLog(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
     store = SqlPageAccounts(engine.database)
-    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _left)
+    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _ignore_person)
 
 
-async def test_what_still_runs_for_who_is_removed_is_stopped(embedded: Embedded) -> None:
-    worker = Worker(embedded, held=True).start()
-    acts = served(embedded).acts(lambda: "")
+async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Embedded) -> None:
+    worker = Worker(database_engine, held=True).start()
+    acts = make_service(database_engine).acts(lambda: "")
     await acts["people/add"]({"person": "ana"})
     place = Address("web", "main", person="ana")
-    running = await embedded.inbox.accept(_message("think", place))
+    running = await database_engine.inbox.accept(_message("think", place))
     await worker.until_begun(1)
-    waiting = await embedded.inbox.accept(
+    waiting = await database_engine.inbox.accept(
         replace(says("and then"), author=ANA, address=place, event_key="web@ana:2")
     )
-    other = await embedded.inbox.accept(says("another's", "C9"))
+    other = await database_engine.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     assert await acts["people/remove"]({"person": "ana"}) == {"person": "web:ana"}
-    assert (await embedded.inbox.answer_of(running.seq)).text == "stopped"
+    assert (await database_engine.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
-    assert (await embedded.inbox.answer_of(other.seq)).text == "re: another's"
+    assert (await database_engine.inbox.wait_for_answer(other.seq)).text == "re: another's"
     assert waiting.seq not in worker.began
 
 
 async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
-    ours, theirs = served(on_postgres), served(other)
+    ours, theirs = make_service(on_postgres), make_service(other)
     heard = [asyncio.Event(), asyncio.Event()]
     ours.on_change(heard[0].set)
     theirs.on_change(heard[1].set)
@@ -162,7 +170,7 @@ async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
 
 async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
-    ours, theirs = served(on_postgres), served(other)
+    ours, theirs = make_service(on_postgres), make_service(other)
     heard = asyncio.Event()
     theirs.on_change(heard.set)
     await ours.end_session("one", time.time() + 60)
@@ -174,12 +182,12 @@ async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> N
 @pytest.mark.parametrize(
     "name", ["", "Ana", "-ana", ".a", "a b", "a:b", "a@b", "é", "a" * 33, "ana\n", None, ["ana"]]
 )
-async def test_what_is_no_name(sqlite: Embedded, name: object) -> None:
+async def test_invalid_names_are_refused(sqlite: Embedded, name: object) -> None:
     for act in ("people/add", "people/renew", "people/remove"):
         with pytest.raises(WrongName):
-            await served(sqlite).acts(lambda: "")[act]({"person": name})
+            await make_service(sqlite).acts(lambda: "")[act]({"person": name})
 
 
 async def test_the_owner_s_name_is_theirs(sqlite: Embedded) -> None:
     with pytest.raises(BadInput, match="ponte link"):
-        await served(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})
+        await make_service(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})

@@ -13,8 +13,13 @@ import psycopg
 import pytest
 
 from core.domain.errors import NotStored
-from core.store.database import Connection, NewerDatabase
-from core.store.postgres import IDLE, OPTIONS, PostgresDatabase, check
+from core.store.database import NewerDatabase, SqlConnection
+from core.store.postgres import (
+    CONNECTION_OPTIONS,
+    IDLE_IN_TRANSACTION_TIMEOUT,
+    PostgresDatabase,
+    check_server,
+)
 from core.store.processes import read_cluster
 from core.store.schema import MIGRATIONS, Migration
 from tests.real.postgres import Postgres
@@ -32,7 +37,7 @@ def empty_url(real_postgres: Postgres) -> str:
     return real_postgres.url(real_postgres.database())
 
 
-async def opened(url: str, *more: Migration) -> PostgresDatabase:
+async def open_database(url: str, *more: Migration) -> PostgresDatabase:
     return await PostgresDatabase.open(url, (*MIGRATIONS, *more))
 
 
@@ -44,18 +49,18 @@ def version(url: str) -> tuple[int, int]:
 
 
 async def test_processes_that_start_together_make_one_schema(empty_url: str) -> None:
-    made = await asyncio.gather(*(opened(empty_url) for _ in range(4)))
+    made = await asyncio.gather(*(open_database(empty_url) for _ in range(4)))
     assert version(empty_url) == (len(MIGRATIONS), 0)
     for database in made:
         await database.close()
 
 
 async def test_an_older_version_goes_on_beside_a_newer_one(url: str) -> None:
-    older, newer = await opened(url), await opened(url, NEXT)
+    older, newer = await open_database(url), await open_database(url, NEXT)
     insert = "INSERT INTO later (word) VALUES ('new') RETURNING id"
     assert (await newer.write(lambda c: c.execute(insert).fetchone()))["id"] == 1
     await older.close()
-    again = await opened(url)
+    again = await open_database(url)
     assert version(url) == (len(MIGRATIONS) + 1, 0)
     for database in (newer, again):
         await database.close()
@@ -63,25 +68,25 @@ async def test_an_older_version_goes_on_beside_a_newer_one(url: str) -> None:
 
 async def test_one_that_is_too_old_for_the_schema_refuses(url: str) -> None:
     known = len(MIGRATIONS)
-    await (await opened(url, replace(NEXT, oldest=known + 1))).close()
+    await (await open_database(url, replace(NEXT, oldest=known + 1))).close()
     words = rf"The database was written by a newer Ponte \(schema {known + 1}, this one knows"
     with pytest.raises(NewerDatabase, match=words):
-        await opened(url)
+        await open_database(url)
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
-    await (await opened(url)).close()
+    await (await open_database(url)).close()
     with pytest.raises(NotStored, match="syntax error"):
-        await opened(url, NEXT, Migration("CREATE NONSENSE"))
+        await open_database(url, NEXT, Migration("CREATE NONSENSE"))
     assert version(url)[0] == len(MIGRATIONS)
-    await (await opened(url, NEXT)).close()
+    await (await open_database(url, NEXT)).close()
 
 
 async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) -> None:
-    database = await opened(url)
+    database = await open_database(url)
     tries = 0
 
-    def write(connection: Connection) -> int:
+    def write(connection: SqlConnection) -> int:
         nonlocal tries
         tries += 1
         connection.execute("INSERT INTO audit (line) VALUES (?)", (f"try {tries}",))
@@ -99,12 +104,15 @@ async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) ->
 async def test_a_transaction_that_falls_silent_lets_others_go_on(url: str, goes_on: bool) -> None:
     """What a frozen process leaves: its locks are gone while it says nothing, and its transaction
     is begun again when it wakes."""
-    assert f"idle_in_transaction_session_timeout={IDLE}" in OPTIONS["options"]
-    database = await opened(url)
+    assert (
+        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}"
+        in CONNECTION_OPTIONS["options"]
+    )
+    database = await open_database(url)
     holds, others = threading.Event(), threading.Event()
     begun = 0
 
-    def frozen(connection: Connection) -> None:
+    def frozen(connection: SqlConnection) -> None:
         nonlocal begun
         begun += 1
         if begun == 1:
@@ -126,11 +134,11 @@ async def test_a_transaction_that_falls_silent_lets_others_go_on(url: str, goes_
 
 async def test_two_that_wait_for_each_other_both_come_through(url: str) -> None:
     """A deadlock: Postgres gives one up, and that one is begun again."""
-    database = await opened(url)
+    database = await open_database(url)
     both = asyncio.Barrier(2)
     loop = asyncio.get_running_loop()
 
-    def write(first: str, second: str, connection: Connection) -> None:
+    def write(first: str, second: str, connection: SqlConnection) -> None:
         for name in (first, second):
             connection.execute(
                 "INSERT INTO remembered (name, data) VALUES (?, '') ON CONFLICT (name)"
@@ -138,7 +146,7 @@ async def test_two_that_wait_for_each_other_both_come_through(url: str) -> None:
                 (name,),
             )
             if name == first and not both.broken and both.n_waiting < 2:
-                wait = asyncio.run_coroutine_threadsafe(_met(both), loop)
+                wait = asyncio.run_coroutine_threadsafe(_wait_for_both(both), loop)
                 wait.result()
 
     await asyncio.gather(
@@ -149,7 +157,7 @@ async def test_two_that_wait_for_each_other_both_come_through(url: str) -> None:
     await database.close()
 
 
-async def _met(both: asyncio.Barrier) -> None:
+async def _wait_for_both(both: asyncio.Barrier) -> None:
     """The first time; who is begun again finds it broken."""
     with suppress(asyncio.BrokenBarrierError):
         await both.wait()
@@ -157,10 +165,10 @@ async def _met(both: asyncio.Barrier) -> None:
 
 
 async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str) -> None:
-    database = await opened(url)
+    database = await open_database(url)
     tries = 0
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         nonlocal tries
         tries += 1
         connection.execute("SELECT * FROM nowhere").close()
@@ -172,7 +180,7 @@ async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str
 
 
 async def test_text_is_kept_as_it_came_but_for_what_postgres_has_no_room_for(url: str) -> None:
-    database = await opened(url)
+    database = await open_database(url)
     words = "%s ? :name \\ ' é 🌉 \0 \u2028"
     insert = "INSERT INTO audit (line) VALUES (?) RETURNING line"
     kept = await database.write(lambda c: c.execute(insert, (words,)).fetchone())
@@ -192,20 +200,20 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
 ) -> None:
     assert callable(change)
     with pytest.raises(NotStored, match=told) as refused:
-        await opened(change(url))
+        await open_database(change(url))
     assert str(refused.value).startswith("The database of DATABASE_URL cannot be used: ")
     assert "secret-word" not in str(refused.value)
 
 
 async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     url = empty_url
-    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (schema, found) == (0, None)
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT to_regnamespace('ponte')").fetchone()
     assert row == (None,)
-    await (await opened(url)).close()
-    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    await (await open_database(url)).close()
+    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
     assert found
     assert "run turns: 0" in found.words
@@ -221,7 +229,7 @@ async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(
     try:
         real_postgres.execute(*statements, "CREATE ROLE stranger LOGIN")
         address = f"{{}}@/ponte?host={real_postgres.folder}"
-        database = await opened("postgresql://" + address.format("ponte"))
+        database = await open_database("postgresql://" + address.format("ponte"))
         await database.close()
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             psycopg.connect("postgresql://" + address.format("stranger"))

@@ -40,11 +40,11 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     made: list[sqlite3.Connection] = []
     connect: Any = sqlite3.connect
 
-    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+    def connect_and_record(*args: Any, **options: Any) -> sqlite3.Connection:
         made.append(connect(*args, **options, timeout=0.02))
         return made[-1]
 
-    monkeypatch.setattr(sqlite3, "connect", watched)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_record)
     return made
 
 
@@ -61,7 +61,7 @@ class Lock:
 
 
 @pytest.fixture(params=["file", "table"], ids=["file", "postgres"])
-def kept(request: pytest.FixtureRequest) -> ThreadMap:
+def stored_threads(request: pytest.FixtureRequest) -> ThreadMap:
     """Every thread map passes the same suite; a new one is added here."""
     if request.param == "file":
         threads: ThreadMap = request.getfixturevalue("threads")
@@ -70,20 +70,20 @@ def kept(request: pytest.FixtureRequest) -> ThreadMap:
     return SqlThreadMap(engine.database)
 
 
-async def test_a_record_comes_back_as_it_was(kept: ThreadMap) -> None:
-    assert await kept.get(FULL.conversation) is None
-    await kept.put(FULL)
-    assert await kept.get(FULL.conversation) == FULL
+async def test_a_record_comes_back_as_it_was(stored_threads: ThreadMap) -> None:
+    assert await stored_threads.get(FULL.conversation) is None
+    await stored_threads.put(FULL)
+    assert await stored_threads.get(FULL.conversation) == FULL
     newer = Thread(FULL.conversation, "t2")
-    await kept.put(newer)
-    assert await kept.get(FULL.conversation) == newer
-    await kept.put(FULL)
-    await kept.put(Thread("web:C1", "t3"))
-    assert sorted(thread.id for thread in await kept.items()) == ["t1", "t3"]
-    await kept.delete(FULL.conversation)
-    await kept.delete("web:nowhere")
-    assert await kept.get(FULL.conversation) is None
-    assert [thread.id for thread in await kept.items()] == ["t3"]
+    await stored_threads.put(newer)
+    assert await stored_threads.get(FULL.conversation) == newer
+    await stored_threads.put(FULL)
+    await stored_threads.put(Thread("web:C1", "t3"))
+    assert sorted(thread.id for thread in await stored_threads.items()) == ["t1", "t3"]
+    await stored_threads.delete(FULL.conversation)
+    await stored_threads.delete("web:nowhere")
+    assert await stored_threads.get(FULL.conversation) is None
+    assert [thread.id for thread in await stored_threads.items()] == ["t3"]
 
 
 async def test_a_record_outlives_the_process(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_a_change_that_does_not_answer_is_given_up(
     await threads.put(FULL)
     lock = Lock(tmp_path / "threads.db")
     with monkeypatch.context() as patch:
-        patch.setattr(thread_map, "DEADLINE", 0.02)
+        patch.setattr(thread_map, "THREAD_MAP_TIMEOUT_SECONDS", 0.02)
         with pytest.raises(NotStored, match="no answer"):
             await threads.put(Thread(FULL.conversation, "t2"))
     lock.release()
@@ -167,18 +167,20 @@ async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) ->
         await FileThreadMap.open(path)
 
 
-async def test_a_map_that_is_deleted_loses_nothing(embedded: Embedded, tmp_path: Path) -> None:
+async def test_a_map_that_is_deleted_loses_nothing(
+    database_engine: Embedded, tmp_path: Path
+) -> None:
     path = tmp_path / "threads.db"
-    journal, threads = embedded.journal, await FileThreadMap.open(path)
-    turn = await talk(embedded, "hello")
+    journal, threads = database_engine.journal, await FileThreadMap.open(path)
+    turn = await talk(database_engine, "hello")
     await journal.forget("web:C2")
     record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
     await threads.put(record)
-    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await threads.close()
     path.unlink()
     threads = await FileThreadMap.open(path)
-    for known in await journal.threads():
+    for known in await journal.list_threads():
         await threads.put(known)
     found = await threads.get("web:C1")
     assert found
@@ -187,7 +189,7 @@ async def test_a_map_that_is_deleted_loses_nothing(embedded: Embedded, tmp_path:
         "hello", "re: hello",
     ]  # fmt: skip
     await journal.forget("web:C1")
-    assert await journal.to_erase() == [Remote("conversation", "conv_1")]
+    assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
     await threads.close()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from core.domain.errors import Unstorable
 from core.domain.messages import Answer, Attachment, Card, Item, Person, Quote, ReplyTo, Usage
-from core.domain.records import Call, Outcome, Remote, Spoken
-from core.store.database import Connection
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall
+from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
@@ -19,7 +19,9 @@ HALF, LOST = "\ud83d", "\N{REPLACEMENT CHARACTER}"
 HALVES = (HALF, "\ude00", f"a{HALF}", f"{HALF}b", f"\ude00{HALF}", "\udfff\ud800")
 
 
-async def test_halves_of_characters_are_replaced_wherever_they_come_in(embedded: Embedded) -> None:
+async def test_halves_of_characters_are_replaced_wherever_they_come_in(
+    database_engine: Embedded,
+) -> None:
     """A platform's event, a model's answer, a call, its outcome, a post's id."""
     bare = says(f"hello {HALF}", channel=f"C{HALF}")
     ana = Person("web", f"ana{HALF}", name=f"Ana {HALF}")
@@ -30,58 +32,66 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(embedded:
         context=(Quote(f"Bo {HALF}", HALF),), brought=(Quote("system", HALF),),
         event_key=f"web:k{HALF}", locale=HALF, time_zone=HALF,
     )  # fmt: skip
-    receipt = await embedded.inbox.accept(message)
-    assert not (await embedded.inbox.accept(message)).fresh, "it is known by its key"
-    turn = await embedded.journal.begin(receipt.seq)
+    receipt = await database_engine.inbox.accept(message)
+    assert not (await database_engine.inbox.accept(message)).is_new, "it is known by its key"
+    turn = await database_engine.journal.begin(receipt.seq)
     assert turn
     assert turn.message.text == f"hello {LOST}"
     assert (turn.message.author.name, turn.message.context[0].name) == (f"Ana {LOST}", f"Bo {LOST}")
     told = Item("message", "user", f"hello {HALF}", name=HALF)
-    (heard,) = await embedded.journal.heard(turn, [told])
+    (heard,) = await database_engine.journal.record_user_message(turn, [told])
     assert heard.text == f"hello {LOST}"
-    await embedded.journal.round_began(turn, 1, f"resp{HALF}")
-    call = Call(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
+    await database_engine.journal.record_response(turn, 1, f"resp{HALF}")
+    call = ToolCall(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
     asked = Item("call", call_id=call.call_id, name=call.name, arguments=call.arguments)
     opaque = Item("opaque", raw={"item": {"x": [HALF, {"y": HALF}]}})
-    await embedded.journal.items(turn, Spoken(1, (opaque, asked), Usage(1), f"m{HALF}"))
-    await embedded.journal.call_started(turn, call)
-    await embedded.journal.call_known(turn, call.call_id, f"h{HALF}")
-    await embedded.journal.call_ended(
+    await database_engine.journal.record_round(
+        turn, RoundOutput(1, (opaque, asked), Usage(1), f"m{HALF}")
+    )
+    await database_engine.journal.record_call_start(turn, call)
+    await database_engine.journal.record_call_handle(turn, call.call_id, f"h{HALF}")
+    await database_engine.journal.record_call_end(
         turn, call.call_id, Outcome("ok", HALF, sources=(HALF,), paid=f"p{HALF}")
     )
-    await embedded.journal.remote(turn.thread, Remote("container", f"cntr{HALF}"))
-    await embedded.journal.mark(address.conversation, f"title {HALF}", None)
+    await database_engine.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
+    await database_engine.journal.set_listing(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, ({"before": {HALF: HALF}, "after": {}},))
-    said = Spoken(2, (Item("message", "assistant", HALF),), Usage(1), "m")
-    await embedded.journal.answered(turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}")
-    await embedded.journal.posted(turn, 1, f"post{HALF}")
-    assert await embedded.journal.seq_of_post(f"post{HALF}") == receipt.seq
-    (found,) = [one for one in (await embedded.journal.begin(receipt.seq),) if one]
+    said = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
+    await database_engine.journal.record_answer(
+        turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"
+    )
+    await database_engine.journal.record_posted(turn, 1, f"post{HALF}")
+    assert await database_engine.journal.seq_of_post(f"post{HALF}") == receipt.seq
+    (found,) = [one for one in (await database_engine.journal.begin(receipt.seq),) if one]
     assert found.answer
     assert found.answer.text == f"hi {LOST}"
     assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
-    await embedded.journal.ended(turn, "done", f"why {HALF}")
-    shown = await embedded.journal.shown(address.conversation)
+    await database_engine.journal.end_turn(turn, "done", f"why {HALF}")
+    shown = await database_engine.journal.list_entries(address.conversation)
     assert [one.seq for one in shown] == [receipt.seq]
 
 
-async def test_random_texts_are_stored_and_read_back(embedded: Embedded) -> None:
+async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) -> None:
     """Zero characters, halves in any order, noncharacters: what was stored reads the same again."""
     numbers = random.Random(29)
     signs = [*map(chr, range(0x20)), *HALVES, "é", "\U0001f600", "\ufffe", "\U0010ffff", "a"]
     for n in range(30):
         text = "".join(numbers.choice(signs) for _ in range(40))
-        receipt = await embedded.inbox.accept(says(text, channel=f"C{n}"))
-        turn = await embedded.journal.begin(receipt.seq)
+        receipt = await database_engine.inbox.accept(says(text, channel=f"C{n}"))
+        turn = await database_engine.journal.begin(receipt.seq)
         assert turn
-        items = await embedded.journal.heard(turn, [Item("message", "user", turn.message.text)])
+        items = await database_engine.journal.record_user_message(
+            turn, [Item("message", "user", turn.message.text)]
+        )
         assert items[0].text == turn.message.text
         items[0].text.encode()
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30, 10**400])
-async def test_a_number_that_no_column_takes_is_unstorable(embedded: Embedded, number: int) -> None:
-    def write(connection: Connection) -> None:
+async def test_a_number_that_no_column_takes_is_unstorable(
+    database_engine: Embedded, number: int
+) -> None:
+    def write(connection: SqlConnection) -> None:
         connection.execute(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
             " VALUES ('s', 'p', '', 0, ?, 0)",
@@ -89,8 +99,8 @@ async def test_a_number_that_no_column_takes_is_unstorable(embedded: Embedded, n
         )
 
     with pytest.raises(Unstorable):
-        await embedded.database.write(write)
-    await embedded.inbox.accept(says("the next one is stored"))
+        await database_engine.database.write(write)
+    await database_engine.inbox.accept(says("the next one is stored"))
 
 
 async def test_a_name_too_long_for_an_index_is_unstorable(on_postgres: Shared) -> None:
@@ -102,11 +112,11 @@ async def test_a_name_too_long_for_an_index_is_unstorable(on_postgres: Shared) -
     await on_postgres.inbox.accept(says("the next one is stored"))
 
 
-async def test_many_rows_at_once_are_stored_once_each(embedded: Embedded) -> None:
+async def test_many_rows_at_once_are_stored_once_each(database_engine: Embedded) -> None:
     rows = [(f"s{n}", "p", f"ana{n}", n) for n in range(5)]
     rows[3] = (f"s3{HALF}", "p", f"ana{HALF}", 3)
 
-    def write(connection: Connection) -> list[str]:
+    def write(connection: SqlConnection) -> list[str]:
         connection.executemany(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
             " VALUES (?, ?, ?, ?, 0, 0)",
@@ -115,10 +125,16 @@ async def test_many_rows_at_once_are_stored_once_each(embedded: Embedded) -> Non
         found = connection.execute("SELECT person FROM counters ORDER BY turns").fetchall()
         return [row["person"] for row in found]
 
-    assert await embedded.database.write(write) == ["ana0", "ana1", "ana2", f"ana{LOST}", "ana4"]
+    assert await database_engine.database.write(write) == [
+        "ana0",
+        "ana1",
+        "ana2",
+        f"ana{LOST}",
+        "ana4",
+    ]
 
 
-def nested(levels: int) -> object:
+def nest_lists(levels: int) -> object:
     value: object = 0
     for _ in range(levels):
         value = [value]
@@ -126,20 +142,24 @@ def nested(levels: int) -> object:
 
 
 @pytest.mark.parametrize("levels", [1, 50, 90, 110, 199, 220, 250, 260, 400, 2000])
-async def test_what_is_stored_can_be_read_again(embedded: Embedded, levels: int) -> None:
+async def test_what_is_stored_can_be_read_again(database_engine: Embedded, levels: int) -> None:
     """JSON may be nested so deeply that it can be written and not be read: its conversation would
     never get an answer again."""
-    turn = await embedded.journal.begin((await embedded.inbox.accept(says("hello"))).seq)
+    turn = await database_engine.journal.begin(
+        (await database_engine.inbox.accept(says("hello"))).seq
+    )
     assert turn
-    deep = Item("opaque", raw={"item": nested(levels)})
+    deep = Item("opaque", raw={"item": nest_lists(levels)})
     text = Item("message", "assistant", "[" * 1000 + '{"' * 1000)
     try:
-        await embedded.journal.items(turn, Spoken(1, (text, deep), Usage(1), "m"))
+        await database_engine.journal.record_round(
+            turn, RoundOutput(1, (text, deep), Usage(1), "m")
+        )
     except Unstorable:
         assert levels > 90
-        await embedded.journal.items(turn, Spoken(1, (text,), Usage(1), "m"))
+        await database_engine.journal.record_round(turn, RoundOutput(1, (text,), Usage(1), "m"))
     else:
         assert levels < 110
-    again = await embedded.journal.begin(turn.seq)
+    again = await database_engine.journal.begin(turn.seq)
     assert again
     assert again.items[0] == text

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from tests.contract.engines import Embedded
 
 T = TypeVar("T")
-QUICK = settings(
+MACHINE_SETTINGS = settings(
     max_examples=12,
     stateful_step_count=25,
     deadline=None,
@@ -35,7 +35,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def kill(self) -> None:
         """The process dies; the next one opens the same folder."""
-        self.engine = self.run(self.engine.killed())
+        self.engine = self.run(self.engine.kill())
 
     def teardown(self) -> None:
         self.run(self._first.close())

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from core.changes.apply import Applying
 from core.changes.ports import Ledger
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Seen, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import Address, Person
+from tests.fakes.null_ledger import NullLedger
 
 ANA = Person("slack", "U1", "T1", "Ana")
 
@@ -31,13 +32,13 @@ class OneRow:
     def open(self, draft: Draft) -> OneRow:
         return self
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         now = {"Name": self.value}
         await asyncio.sleep(0)
         standing = {str(row.after): "after" for row in rows} | {
             str(row.before): "before" for row in rows
         }
-        return [Seen(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
+        return [RowCheck(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
@@ -48,24 +49,19 @@ class OneRow:
         return change.draft
 
 
-class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
-        await asyncio.sleep(0)
-
-
 def change(name: str, fields: list[str]) -> Change:
     row = RowWrite("1", {"Name": "old"}, {"Name": name})
     target = {"table_id": "m1", "fields": fields}
     draft = Draft("one", "update", target, "People", (row,))
     address = Address("slack", "C1", "T1")
-    proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
-    return replace(Change(proposal), state="applying", steps=(Step(1, row),))
+    proposal = Proposal(f"abcd{name}2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
+    return replace(Change(proposal), state="applying", steps=(ChangeStep(1, row),))
 
 
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     table = OneRow()
-    applying = Applying(cast(Ledger, NoLedger()), {"one": table})
     changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
+    applying = Applying(cast(Ledger, NullLedger(*changes)), {"one": table})
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
-    assert (first[0].state, second[0].state) == ("done", "changed")
+    assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.changes import cards
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState, WriteKind
 from core.domain.messages import Address, Person
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -19,11 +19,11 @@ def change(kind: WriteKind, *rows: RowWrite, title: str = "People", **more: Any)
     draft = Draft("memory", kind, {"key": "Id"}, title, rows)
     address = Address("slack", "C1", "T1")
     proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
-    steps = tuple(Step(number, row) for number, row in enumerate(rows, 1))
+    steps = tuple(ChangeStep(number, row) for number, row in enumerate(rows, 1))
     return Change(proposal, steps=steps, **more)
 
 
-def ended(one: Change, *states: StepState, words: str = "") -> Change:
+def end_change(one: Change, *states: StepState, words: str = "") -> Change:
     steps = (
         replace(step, state=state, words=words)
         for step, state in zip(one.steps, states, strict=True)
@@ -76,7 +76,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     ],
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
-    one = ended(change("update", *UPDATE), "done", state, state, words="Because.")
+    one = end_change(change("update", *UPDATE), "done", state, state, words="Because.")
     text = cards.card_of(one, "en").text
     done = 3 if state == "differs" else 1
     assert text.startswith(f"Approved by Bea. Partly done: {done} of 3 rows.")
@@ -84,10 +84,10 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 
 
 def test_done_without_having_been_seen_is_told_as_that() -> None:
-    one = replace(ended(change("update", UPDATE[0]), "done", words="Unread."), state="done")
+    one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
     told = "Done. Written, but could not be read back: 1."
     assert told in cards.card_of(one, "en").text
-    one = replace(ended(change("update", UPDATE[0]), "done"), state="done")
+    one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
     assert "read back" not in cards.card_of(one, "en").text
 
 
@@ -102,20 +102,22 @@ def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
 
 
 def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
-    one = ended(change("create", RowWrite("7", after={"Name": "Secret"})), "done")
+    one = end_change(change("create", RowWrite("7", after={"Name": "Secret"})), "done")
     note = cards.note(replace(one, state="done"))
     assert "Secret" not in note
     assert "Approved by Bea. Done. New rows: 7." in note
 
 
-def linked(*names: str) -> list[dict[str, str]]:
+def link_entries(*names: str) -> list[dict[str, str]]:
     return [{"id": name[-1], "title": name} for name in names]
 
 
 def test_links_read_as_what_comes_and_what_goes() -> None:
     rows = [
-        RowWrite("7", {"Name": "Ada", "Orders": linked("Order 9")}, {"Orders": []}),
-        RowWrite("7", {"Name": "Ada", "Orders": []}, {"Orders": linked("Order 1", "Order 2")}),
+        RowWrite("7", {"Name": "Ada", "Orders": link_entries("Order 9")}, {"Orders": []}),
+        RowWrite(
+            "7", {"Name": "Ada", "Orders": []}, {"Orders": link_entries("Order 1", "Order 2")}
+        ),
     ]
     one = change("update", *rows)
     target = {"key": "Id", "links": {"Orders": "c1"}}
@@ -132,7 +134,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
 
 
 def test_what_nobody_may_know_of_stands_on_no_card() -> None:
-    one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": linked("9,000")}))
+    one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": link_entries("9,000")}))
     target = {"key": "Id", "links": ["Salaries"], "concealed": ["Salaries"]}
     draft = replace(one.draft, target=target)
     card = cards.card_of(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
@@ -143,19 +145,19 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     one = change("create", RowWrite("7", after={"Name": "Ada"}))
     draft = replace(one.draft, target={"anew": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}.")
     undo = replace(one.proposal, draft=draft, undoes="xyz234")
-    done = replace(ended(replace(one, proposal=undo), "done"), state="done")
+    done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
     assert cards.card_of(done, "en").text.endswith("New rows: 7. Anew: Id, Made at.")
 
 
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
-    one = ended(change("update", *rows), "done", "changed", "done")
+    one = end_change(change("update", *rows), "done", "changed", "done")
     assert "Partly done: 1 of 2 rows." in cards.card_of(one, "en").text
 
 
 def test_only_writes_that_have_ended_can_be_undone() -> None:
-    written = ended(change("update", *UPDATE), "done", "done", "writing")
+    written = end_change(change("update", *UPDATE), "done", "done", "writing")
     assert cards.card_of(written, "en").actions == ("undo",)
     assert cards.card_of(replace(written, state="applying"), "en").actions == ()
-    run = ended(change("run", UPDATE[0]), "done")
+    run = end_change(change("run", UPDATE[0]), "done")
     assert cards.card_of(replace(run, state="done"), "en").actions == ()

@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
 from core.domain.messages import Item, Person
-from core.domain.records import FROM_PONTE, Remote
+from core.domain.records import NOTE_TEMPLATE, Remote
 from core.models.demo import DemoModel
 from core.ports.tools import Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
@@ -30,7 +30,7 @@ BEA = Person("web", "bea", name="Bea")
 
 
 @contextlib.asynccontextmanager
-async def bridged(*, patched: bool = True) -> AsyncIterator[tuple[Chat, FakeBridge]]:
+async def open_bridge_chat(*, patched: bool = True) -> AsyncIterator[tuple[Chat, FakeBridge]]:
     async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
         tools = await BridgeSource(bridge.url, "", http, pauses=(0, 0)).tools()
         yield Chat(DemoModel, tools), bridge
@@ -57,7 +57,7 @@ def python(said: str) -> Tool:
     return FunctionTool.of(run_python, effect="code", doing="runs")
 
 
-def asked(calls: Sequence[Item]) -> list[tuple[str, dict[str, Any]]]:
+def parse_calls(calls: Sequence[Item]) -> list[tuple[str, dict[str, Any]]]:
     return [(call.name, json.loads(call.arguments)) for call in calls]
 
 
@@ -78,19 +78,19 @@ async def test_it_streams_words_and_completes_with_the_same_text() -> None:
 
 
 async def test_list_tables_over_the_bridge() -> None:
-    async with bridged() as (chat, bridge):
+    async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("List tables")
         assert "Tables that I can see: 2" in answer
         assert f"**Customers** (`{CUSTOMERS}`)" in answer
         assert bridge.executed_tools == ["list_bases", "list_tables"]
-        assert asked(chat.calls)[1] == (
+        assert parse_calls(chat.calls)[1] == (
             "nocodb_execute",
             {"tool": "list_tables", "args": {"base_id": BASE}},
         )
 
 
 async def test_show_a_table_then_again_then_how_many() -> None:
-    async with bridged() as (chat, bridge):
+    async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("show customers")
         total = len(bridge.api.rows[CUSTOMERS])
         assert f"**Customers**: 20 of {total} rows." in answer
@@ -103,20 +103,20 @@ async def test_show_a_table_then_again_then_how_many() -> None:
 
 
 async def test_a_table_that_is_not_there() -> None:
-    async with bridged() as (chat, _):
+    async with open_bridge_chat() as (chat, _):
         answer = await chat.says("show Custommers")
         assert answer == "I see no table named Custommers. These are there: Customers, Orders."
 
 
 async def test_the_public_bridge_cannot_list_tables_but_reads_one_by_its_id() -> None:
-    async with bridged(patched=False) as (chat, _):
+    async with open_bridge_chat(patched=False) as (chat, _):
         assert "404" in await chat.says("list tables")
         assert "404" in await chat.says("show Customers")
         assert "20 of" in await chat.says(f"show {CUSTOMERS}")
 
 
 async def test_the_bridge_called_by_hand() -> None:
-    async with bridged() as (chat, _):
+    async with open_bridge_chat() as (chat, _):
         args = json.dumps({"table_id": CUSTOMERS, "limit": 2})
         assert "**list_records**: 2 of" in await chat.says(f"/nocodb list_records {args}")
         args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
@@ -253,7 +253,7 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
 
 
 async def test_the_same_round_asked_again_is_the_same() -> None:
-    async with bridged() as (chat, _):
+    async with open_bridge_chat() as (chat, _):
         await chat.says("show Customers")
         ids = [call.call_id for call in chat.calls]
         assert len(set(ids)) == 3
@@ -262,7 +262,7 @@ async def test_the_same_round_asked_again_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "null", "[1]", "text", '{"list": 1}', '{"list": [1, null]}'])
-async def test_any_outcome_is_taken(odd: str) -> None:
+async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
     value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
     answers = dict.fromkeys(("list_bases", "list_tables", "list_records", "get_record"), value)
     chat = Chat(DemoModel, [execute(answers)])
@@ -302,7 +302,7 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, t
     ("outcome", "shown"),
     [
         (_DONE_BEFORE.format(id="abc234"), "done already, as abc234"),
-        (FROM_PONTE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
+        (NOTE_TEMPLATE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
     ],
 )
 async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, shown: str) -> None:

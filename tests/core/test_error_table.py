@@ -8,7 +8,7 @@ import pytest
 
 from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, RemoteError
-from core.clients.openai import Fault
+from core.clients.openai import ModelServerFault
 from core.domain.errors import NoQuota
 from core.models import server
 from core.tools.code import hosted
@@ -45,8 +45,8 @@ ERRORS = ErrorTable(
         (answer(402), "no_quota", NoQuota.sentence),
         (answer(503), "down", "Down."),
         (HttpTimeout("ReadTimeout"), "down", "Away."),
-        (Fault("lost"), "lost", "Lost."),
-        (Fault("broken"), "other", "Something else."),
+        (ModelServerFault("lost"), "lost", "Lost."),
+        (ModelServerFault("broken"), "other", "Something else."),
         (answer(404), "other", "Something else."),
     ],
 )
@@ -55,7 +55,7 @@ def test_the_first_row_that_matches_counts(failure: Exception, code: str, words:
     assert (error.code, error.sentence.format(**error.values)) == (code, words)
 
 
-def test_what_a_row_says_beside_its_words() -> None:
+def test_a_row_sets_whether_a_failure_passes_is_unsure_and_its_hint() -> None:
     busy, down = ERRORS.explain(answer(429), what="rows"), ERRORS.explain(answer(500, "it broke"))
     assert (busy.passing, busy.unsure, busy.hint) == (True, False, "ask for less of rows")
     assert (down.passing, down.unsure, down.hint) == (False, True, "it broke")
@@ -70,4 +70,4 @@ def test_every_table_has_a_row_for_what_nobody_foresaw(table: ErrorTable[Any]) -
 
 @pytest.mark.parametrize("table", TABLES_OF_FAULTS)
 def test_so_have_the_tables_of_the_models_server(table: ErrorTable[Any]) -> None:
-    assert table.find(Fault("broken"))
+    assert table.find(ModelServerFault("broken"))

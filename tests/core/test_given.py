@@ -21,7 +21,7 @@ TWO = QuickCommand("two", "Two", inputs={"a": {"required": True}, "b": {"require
 SAID = make_message("quick-command x", "k1")
 
 
-async def taken(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:
+async def fill_inputs(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:
     kept = {f"f{n}": data for n, data in enumerate(files)}
     attached = [File(name, f"{name}.txt", "text/plain", len(kept[name])) for name in kept]
 
@@ -39,7 +39,7 @@ async def nothing(file: File) -> bytes:
 async def test_any_bytes_are_an_input_or_told(data: bytes) -> None:
     told = ""
     try:
-        whole = await taken(PLAIN, "", data)
+        whole = await fill_inputs(PLAIN, "", data)
     except BadInput as error:
         whole, told = "", str(error)
     assert "\0" not in json.dumps(whole)
@@ -49,20 +49,20 @@ async def test_any_bytes_are_an_input_or_told(data: bytes) -> None:
 @drawn(st.dictionaries(st.sampled_from("abc"), st.text(max_size=20), max_size=3))
 async def test_json_is_inputs_where_their_names_are_the_commands(named: dict[str, str]) -> None:
     text = json.dumps(named)
-    whole = await taken(TWO, "", text.encode())
+    whole = await fill_inputs(TWO, "", text.encode())
     assert isinstance(whole, str) == bool(named.keys() - TWO.inputs.keys())
 
 
 async def test_the_one_that_is_missing_is_the_file() -> None:
-    assert await taken(TWO, {"b": "1"}, b"text") == {"b": "1", "a": "text"}
+    assert await fill_inputs(TWO, {"b": "1"}, b"text") == {"b": "1", "a": "text"}
     for typed in ({"c": "3"}, {"a": "1", "b": "2"}, "words"):
         with pytest.raises(BadInput, match=r"I do not know what `f0\.txt` is for"):
-            await taken(TWO, typed, b"text")
+            await fill_inputs(TWO, typed, b"text")
 
 
 async def test_two_files_and_one_that_could_not_be_fetched() -> None:
     with pytest.raises(BadInput, match="you sent 2"):
-        await taken(PLAIN, "", b"a", b"b")
+        await fill_inputs(PLAIN, "", b"a", b"b")
     with pytest.raises(BadInput, match=r"`gone\.txt` could not be fetched"):
         await quick_commands.given(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
 

@@ -7,7 +7,7 @@ import gettext
 
 import pytest
 
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.text import i18n
 from core.text.i18n import LANGUAGE, say
 
@@ -24,20 +24,20 @@ class Tagged(gettext.NullTranslations):
 
 
 @pytest.fixture(autouse=True)
-def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tag_translations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
 async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> None:
-    async def said(locale: str) -> tuple[str, ...]:
+    async def say_in_language(locale: str) -> tuple[str, ...]:
         LANGUAGE.set(locale)
         await asyncio.sleep(0)  # the other one has set its own now
-        return await together(aside(), asyncio.to_thread(say, "Done."))
+        return await run_together(aside(), asyncio.to_thread(say, "Done."))
 
     async def aside() -> str:
         return say("Done.")
 
-    french, brazilian = await asyncio.gather(said("fr"), said("pt-BR"))
+    french, brazilian = await asyncio.gather(say_in_language("fr"), say_in_language("pt-BR"))
     assert set(french) == {"fr: Done."}
     assert set(brazilian) == {"pt-BR: Done."}
     assert say("Done.") == "en: Done."

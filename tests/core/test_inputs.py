@@ -45,7 +45,7 @@ PAIR = QuickCommand("pair", "", inputs={"a": {"required": True}, "b": {"required
         ('{"a": "\\u202ex", "n": 1}', {"a": "x", "n": 1}),
     ],
 )
-def test_what_is_read(text: str, read: Any) -> None:
+def test_an_input_is_parsed(text: str, read: Any) -> None:
     assert parse_input(text) == read
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_told(text: str, words: str) -> None:
         ({"day": "m", "rows": 7}, {"day": "m", "rows": 7}),
     ],
 )
-def test_inputs_that_fit(given_input: Any, checked: Any) -> None:
+def test_valid_inputs_are_accepted(given_input: Any, checked: Any) -> None:
     assert check_inputs(REPORT, given_input) == checked
 
 
@@ -109,7 +109,9 @@ def test_inputs_that_fit(given_input: Any, checked: Any) -> None:
         (PAIR, {"a": "1"}, "`pair` also needs b"),
     ],
 )
-def test_inputs_that_do_not_fit(command: QuickCommand, given_input: Any, words: str) -> None:
+def test_invalid_inputs_are_refused_with_a_hint(
+    command: QuickCommand, given_input: Any, words: str
+) -> None:
     with pytest.raises(BadInput) as told:
         check_inputs(command, given_input)
     assert words in told.value.words()

@@ -12,13 +12,13 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Item, Post, Usage
-from core.domain.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
+from core.domain.records import FINAL_STATES, Outcome, RoundOutput, ToolCall, Turn, TurnState
 from tests.contract.test_inbox import says
-from tests.core.machine import QUICK, EngineMachine
+from tests.core.machine import MACHINE_SETTINGS, EngineMachine
 
-ORDER: tuple[State, ...] = ("new", "running", "answered", "posting")
+ORDER: tuple[TurnState, ...] = ("new", "running", "answered", "posting")
 HEARD = Item("message", role="user", text="hello")
-LOST = "error: interrupted, result unknown"
+INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 channels = st.sampled_from(("C1", "C2"))
 picks = st.integers(0, 1_000_000)
 numbers = st.integers(1, 3)
@@ -39,7 +39,7 @@ class Row:
 
     seq: int
     channel: str
-    state: State = "new"
+    state: TurnState = "new"
     attempt: int = 0
     begun: bool = False
     """By the present process."""
@@ -89,9 +89,12 @@ class JournalMachine(EngineMachine):
 
     @some_began
     @rule(pick=picks)
-    def heard(self, pick: int) -> None:
+    def record_question(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        if self.written(turn, self.engine.journal.heard(turn, [HEARD])) and not row.items:
+        if (
+            self.check_write(turn, self.engine.journal.record_user_message(turn, [HEARD]))
+            and not row.items
+        ):
             row.items.append(HEARD)
 
     @some_began
@@ -99,16 +102,16 @@ class JournalMachine(EngineMachine):
     def round(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         call = call_of(number)
-        said = self.engine.journal.items(turn, Spoken(number, (call,), Usage(), "m"))
-        if self.written(turn, said) and call not in row.items:
+        said = self.engine.journal.record_round(turn, RoundOutput(number, (call,), Usage(), "m"))
+        if self.check_write(turn, said) and call not in row.items:
             row.items.append(call)
 
     @some_began
     @rule(pick=picks, number=numbers)
     def start_call(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
-        call = Call(f"c{number}", "look", "{}", "read")
-        if self.written(turn, self.engine.journal.call_started(turn, call)):
+        call = ToolCall(f"c{number}", "look", "{}", "read")
+        if self.check_write(turn, self.engine.journal.record_call_start(turn, call)):
             row.started.add(call.call_id)
 
     @some_began
@@ -116,8 +119,8 @@ class JournalMachine(EngineMachine):
     def end_call(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         id = f"c{number}"
-        ended = self.engine.journal.call_ended(turn, id, Outcome("ok", "3 rows"))
-        if self.written(turn, ended) and id in row.started:
+        ended = self.engine.journal.record_call_end(turn, id, Outcome("ok", "3 rows"))
+        if self.check_write(turn, ended) and id in row.started:
             row.started.remove(id)
             if call_of(number) in row.items:  # what a person typed is no call of a model's
                 row.items.append(output(id, "3 rows"))
@@ -126,44 +129,44 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks)
     def answer(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        wrote = self.written(turn, self.engine.journal.answered(turn, Answer("hi")))
+        wrote = self.check_write(turn, self.engine.journal.record_answer(turn, Answer("hi")))
         if wrote and row.state == "running":
             row.state = "answered"
-            row.items.extend(output(call_id, LOST) for call_id in row.open_calls)
+            row.items.extend(output(call_id, INTERRUPTED_OUTPUT) for call_id in row.open_calls)
 
     @some_began
     @rule(pick=picks, number=numbers)
     def posting(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
-        if self.written(turn, self.engine.journal.posting(turn, number, f"k{number}")):
+        if self.check_write(turn, self.engine.journal.record_posting(turn, number, f"k{number}")):
             row.posts.setdefault(number, Post(number, f"k{number}"))
             row.state = "posting" if row.state == "answered" else row.state
 
     @some_began
     @rule(pick=picks, number=numbers)
-    def posted(self, pick: int, number: int) -> None:
+    def record_post(self, pick: int, number: int) -> None:
         """Its id is kept, also where the turn is over; but not of an older attempt."""
         turn, row = self.pick(pick)
         if turn.attempt < row.attempt:
             with pytest.raises(TakenOver):
-                self.run(self.engine.journal.posted(turn, number, "late"))
+                self.run(self.engine.journal.record_posted(turn, number, "late"))
             return
-        self.run(self.engine.journal.posted(turn, number, f"p{number}"))
+        self.run(self.engine.journal.record_posted(turn, number, f"p{number}"))
         if number in row.posts:
             row.posts[number] = Post(number, f"k{number}", f"p{number}", "posted")
 
     @some_began
     @rule(pick=picks, state=st.sampled_from(["done", "failed", "undeliverable"]))
-    def end(self, pick: int, state: State) -> None:
+    def end(self, pick: int, state: TurnState) -> None:
         turn, row = self.pick(pick)
-        if self.written(turn, self.engine.journal.ended(turn, state)):
+        if self.check_write(turn, self.engine.journal.end_turn(turn, state)):
             row.state = state
 
     @some_began
     @rule(pick=picks)
     def put_back(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        if self.written(turn, self.engine.journal.put_back(turn)):
+        if self.check_write(turn, self.engine.journal.put_back(turn)):
             row.attempt, row.begun = row.attempt - 1, False
             row.state = "new" if row.state == "running" else row.state
 
@@ -193,13 +196,13 @@ class JournalMachine(EngineMachine):
     @invariant()
     def journal_is_as_known(self) -> None:
         states = {row.seq: (row.state, row.attempt) for row in self.rows.values()}
-        assert self.run(self.stored()) == states
+        assert self.run(self.stored_states()) == states
         assert all(row.attempt <= self.lives for row in self.rows.values())
         for row in self.rows.values():
             entries = self.run(self.engine.journal.transcript(row.thread))
             assert [entry.item for entry in entries if entry.seq == row.seq] == row.items
 
-    async def stored(self) -> dict[int, tuple[str, int]]:
+    async def stored_states(self) -> dict[int, tuple[str, int]]:
         return await self.engine.database.read(
             lambda c: {
                 r[0]: (r[1], r[2]) for r in c.execute("SELECT seq, state, attempt FROM inbox")
@@ -210,7 +213,7 @@ class JournalMachine(EngineMachine):
         turn = self.turns[number % len(self.turns)]
         return turn, self.rows[turn.seq]
 
-    def written(self, turn: Turn, write: Coroutine[Any, Any, object]) -> bool:
+    def check_write(self, turn: Turn, write: Coroutine[Any, Any, object]) -> bool:
         """Do it; whether it may be done must be whether it is done."""
         row = self.rows[turn.seq]
         generation = self.generations[row.channel]
@@ -223,5 +226,5 @@ class JournalMachine(EngineMachine):
         return False
 
 
-def test_whatever_is_written_of_turns() -> None:
-    run_state_machine_as_test(JournalMachine, settings=QUICK)
+def test_random_writes_to_the_journal_keep_its_promises() -> None:
+    run_state_machine_as_test(JournalMachine, settings=MACHINE_SETTINGS)

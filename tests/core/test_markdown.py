@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.text.markdown import markless
+from core.text.markdown import escape_markdown
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,5 @@ from core.text.markdown import markless
         ("see https://evil.example/?q=a_b now", "see `https://evil.example/?q=a_b` now"),
     ],
 )
-def test_it_is_nothing_but_text(name: str, written: str) -> None:
-    assert markless(name) == written
+def test_a_foreign_name_is_escaped_in_markdown(name: str, written: str) -> None:
+    assert escape_markdown(name) == written

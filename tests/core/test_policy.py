@@ -12,13 +12,13 @@ from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action
 from core.rights.policy import (
-    GUEST,
-    GUEST_DECIDES,
-    LONGEST_KEPT,
+    DEFAULT_REASONS,
+    GUEST_DECISION_REASON,
+    GUEST_REASON,
+    MAX_CONFIRMED_AGE_SECONDS,
     MAX_NAME_CHARACTERS,
     NAME_TOO_LONG,
-    REASONS,
-    UNKNOWN,
+    UNKNOWN_STATUS_REASON,
     AccessPolicy,
     DailyCaps,
     DailyTurns,
@@ -46,7 +46,9 @@ SHELL = Address("terminal", "c")
 MEMBER = frozenset({"chat", "read", "code", "spend"})
 
 
-async def allowed(policy: AccessPolicy, person: Person, address: Address) -> frozenset[Action]:
+async def allowed_actions(
+    policy: AccessPolicy, person: Person, address: Address
+) -> frozenset[Action]:
     return frozenset([a for a in ALL if (await policy.may(person, address, a)).allowed])
 
 
@@ -90,11 +92,11 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("person", "address", "allow", "admins", "may"), TABLE)
-async def test_the_lists(
+async def test_allow_and_admin_lists_decide_the_rights(
     person: Person, address: Address, allow: str, admins: str, may: frozenset[Action]
 ) -> None:
     policy = allow_list(frozenset(allow.split(",")), frozenset(admins.split(",")))
-    assert await allowed(policy, person, address) == may
+    assert await allowed_actions(policy, person, address) == may
 
 
 class Directory:
@@ -118,7 +120,7 @@ async def test_groups_and_roles_are_resolved() -> None:
         ("", "slack:S5", ALL),
     ]:
         policy = allow_list(frozenset([allow]), frozenset([admins]), {"slack": directory})
-        assert await allowed(policy, ANA, CHANNEL) == may, (allow, admins)
+        assert await allowed_actions(policy, ANA, CHANNEL) == may, (allow, admins)
 
 
 async def test_groups_are_asked_once_in_minutes() -> None:
@@ -129,7 +131,7 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     )
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     directory.groups = frozenset()
-    now[0] = 300 - LONGEST_KEPT - 1
+    now[0] = 300 - MAX_CONFIRMED_AGE_SECONDS - 1
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 1
     now[0] += 2
@@ -158,12 +160,12 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     assert not (await policy.may(ANA, CHANNEL, "administer")).allowed
     assert (await policy.may(WEB, PAGE, "propose")).allowed
     assert directory.asked == 0
-    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
-    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
+    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
+    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
 
 
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.0)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.0)
 
     async def silent(person: Person, max_age: float) -> frozenset[str]:
         await asyncio.Event().wait()
@@ -177,7 +179,7 @@ async def test_a_refusal_says_why_and_who_can_change_it() -> None:
     policy = allow_list(admins=frozenset())
     for action in ALL - {"chat"}:
         verdict = await policy.may(BIA, SERVER, action)
-        assert verdict.reason == REASONS[action]
+        assert verdict.reason == DEFAULT_REASONS[action]
         assert "operator" in verdict.reason
     assert "members of this workspace" in (await policy.may(STRANGER, CHANNEL, "chat")).reason
     assert (await policy.may(ANA, CHANNEL, "chat")).reason == ""
@@ -208,7 +210,7 @@ async def test_daily_caps(
 
     policy = allow_list(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
     place = SERVER if person is BIA else CHANNEL
-    assert await DailyCaps(chosen).of(person, place, policy) == cap
+    assert await DailyCaps(chosen).cap_for(person, place, policy) == cap
 
 
 GUESTS = [
@@ -233,19 +235,19 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
 
     lists = frozenset(allow.split(",")), frozenset(admins.split(","))
     policy = allow_list(*lists, {"slack": Directory("S5")}, {"slack": guest})
-    assert await allowed(policy, ANA, CHANNEL) == may
+    assert await allowed_actions(policy, ANA, CHANNEL) == may
     member = Person("slack", "U2", "T1")
-    assert {"chat", "read"} <= await allowed(policy, member, CHANNEL)
+    assert {"chat", "read"} <= await allowed_actions(policy, member, CHANNEL)
     if not may:
-        assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST
+        assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST_REASON
     if admins:
-        assert (await policy.may(ANA, CHANNEL, "approve")).reason == GUEST_DECIDES
+        assert (await policy.may(ANA, CHANNEL, "approve")).reason == GUEST_DECISION_REASON
 
 
 async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
 
     async def silent(person: Person, max_age: float) -> bool | None:
         if person.id == "U1":
@@ -255,7 +257,7 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     policy = allow_list(guests={"slack": silent})
     for id in ("U1", "U2"):
         verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
-        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN)
+        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN_STATUS_REASON)
     assert (await policy.may(WEB, PAGE, "chat")).allowed
     named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
     assert (await named.may(ANA, CHANNEL, "chat")).allowed
@@ -336,7 +338,7 @@ UNTOLD = Person("slack", "U0", "T1", "Somebody of whom Slack tells nothing")
 SLACK_DIRECT = Address("slack", "D1", "T1")
 
 
-def ruled(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
+def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
     policy = allow_list(guests={"slack": _only_eve})
     policy.rule_book = supplier(RuleBook(rules, channels or {}))
     return policy
@@ -382,37 +384,37 @@ NAMES_OF_ALL = [
 
 
 @pytest.mark.parametrize(("name", "person", "address", "gives", "denies"), NAMES_OF_ALL)
-async def test_whom_a_name_means(
+async def test_a_name_in_a_rule_covers_these_people(
     name: str, person: Person, address: Address, gives: bool, denies: bool
 ) -> None:
     """What it gives is for members alone; what it denies or limits holds for guests, too."""
     who = frozenset({name})
-    giving = ruled(Rule("1", who, allow=("tool:x",)), Rule("2", deny=("tool:x",)))
+    giving = policy_with_rules(Rule("1", who, allow=("tool:x",)), Rule("2", deny=("tool:x",)))
     assert (await giving.may(person, address, "tool", "x")).allowed is gives
-    denying = ruled(Rule("1", who, deny=("tool:x",)), Rule("2", allow=("tool:x",)))
+    denying = policy_with_rules(Rule("1", who, deny=("tool:x",)), Rule("2", allow=("tool:x",)))
     if person is not UNTOLD or denies:
         assert (await denying.may(person, address, "tool", "x")).allowed is not denies
     assert await denying.is_meant(person, address, who) is denies
 
 
 async def test_a_guest_reads_no_table_because_a_rule_names_the_platform() -> None:
-    policy = ruled(Rule("1", frozenset({"slack"}), allow=("chat", "read:Orders")))
+    policy = policy_with_rules(Rule("1", frozenset({"slack"}), allow=("chat", "read:Orders")))
     assert (await policy.may(ANA, CHANNEL, "read", "Orders")).allowed
     for person in (EVE, STRANGER, UNTOLD):
         assert not (await policy.may(person, CHANNEL, "read", "Orders")).allowed
         assert not (await policy.may(person, CHANNEL, "chat")).allowed
-        assert not await policy.names(person, CHANNEL), "a stranger's cap stays"
+        assert not await policy.is_named_anywhere(person, CHANNEL), "a stranger's cap stays"
 
 
 @pytest.mark.parametrize("person", [EVE, UNTOLD])
 async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
     by_name = Rule("1", frozenset({f"slack:{person.id}"}), allow=("approve", "administer", "chat"))
-    policy = ruled(by_name)
+    policy = policy_with_rules(by_name)
     assert (await policy.may(person, CHANNEL, "chat")).allowed
     for right in ("approve", "administer"):
         verdict = await policy.may(person, CHANNEL, right)
         assert (verdict.allowed, verdict.reason) == (
-            False, GUEST_DECIDES if person is EVE else UNKNOWN,
+            False, GUEST_DECISION_REASON if person is EVE else UNKNOWN_STATUS_REASON,
         )  # fmt: skip
     assert not (await policy.may(person, CHANNEL, "approve", "Orders")).allowed
 
@@ -456,7 +458,9 @@ async def test_only_what_a_place_allows_can_be_done_there(
 
 
 async def test_what_a_place_allows_is_given_to_nobody() -> None:
-    policy = ruled(channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))})
+    policy = policy_with_rules(
+        channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))}
+    )
     for right in ("approve", "administer"):
         assert not (await policy.may(ANA, CHANNEL, right)).allowed
 
@@ -475,7 +479,7 @@ async def test_what_a_place_allows_is_given_to_nobody() -> None:
 async def test_a_rule_that_allows_and_denies_a_right_denies_it(
     allow: str, deny: str, asked: str, may: bool
 ) -> None:
-    policy = ruled(Rule("1", allow=(allow,), deny=(deny,)))
+    policy = policy_with_rules(Rule("1", allow=(allow,), deny=(deny,)))
     right, _, name = asked.partition(":")
     assert (await policy.may(ANA, CHANNEL, right, *([name] if name else []))).allowed is may
 
@@ -487,16 +491,16 @@ class Register:
     def __init__(self, age: float) -> None:
         self.age = age
 
-    async def _told(self, max_age: float) -> None:
+    async def _answer_late(self, max_age: float) -> None:
         if self.age > max_age:
             await asyncio.Event().wait()
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return person.id == "U2"
 
     async def groups(self, person: Person, max_age: float) -> frozenset[str] | None:
-        await self._told(max_age)
+        await self._answer_late(max_age)
         return frozenset({"S5"})
 
 
@@ -507,23 +511,23 @@ class Register:
 async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_a_day(
     age: float, may: frozenset[Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
-    monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.01)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("core.rights.policy._CONFIRM_TIMEOUT_SECONDS", 0.01)
     now = Register(age)
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset({"slack:S5"}), {"slack": now.groups},
         {"slack": now.guest},
     )  # fmt: skip
-    assert await allowed(policy, ANA, CHANNEL) == frozenset(may), "at the call"
+    assert await allowed_actions(policy, ANA, CHANNEL) == frozenset(may), "at the call"
     rights = await policy.rights(ANA, CHANNEL)
     assert {right for right in ALL if rights.may(right).allowed} == frozenset(may), (
         "what is offered"
     )
     for right in ALL - frozenset(may):
         verdict = rights.may(right)
-        assert (verdict.unknown, verdict.reason) == (True, UNKNOWN)
+        assert (verdict.is_unknown, verdict.reason) == (True, UNKNOWN_STATUS_REASON)
         with pytest.raises(StatusUnknown):
-            verdict.check()
+            verdict.raise_if_denied()
     assert rights.may("tool", "nocodb_query").allowed
     for named in ("slack:S5", "slack:S6"):
         if age < 240:
@@ -538,7 +542,7 @@ async def test_a_known_guest_is_refused_also_by_what_is_a_day_old() -> None:
     now = Register(80_000.0)
     policy = allow_list(guests={"slack": now.guest})
     verdict = await policy.may(Person("slack", "U2", "T1"), CHANNEL, "chat")
-    assert (verdict.allowed, verdict.unknown, verdict.reason) == (False, False, GUEST)
+    assert (verdict.allowed, verdict.is_unknown, verdict.reason) == (False, False, GUEST_REASON)
 
 
 async def test_it_waits_until_the_platform_tells_or_refuses_to() -> None:
@@ -566,5 +570,5 @@ async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() ->
         return told.pop(0)
 
     policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
-    assert (await policy.may(ANA, CHANNEL, "propose")).unknown
+    assert (await policy.may(ANA, CHANNEL, "propose")).is_unknown
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed

@@ -19,29 +19,29 @@ class Kept:
         return File("f1", name, type, len(data))
 
 
-async def told(result: str) -> str:
+async def shown_text(result: str) -> str:
     shown = await Results().shown(result, "x", "en", Kept().keep)
     assert shown.files == ()
     return shown.text
 
 
 async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
-    assert await told('[1, "é"]') == '```json\n[\n  1,\n  "é"\n]\n```'
-    assert await told("12") == "12"
-    assert await told('"a"') == '"a"'
-    assert await told("{not json") == "{not json"
-    assert await told("```python\nprint()\n```") == "```python\nprint()\n```"
-    assert "gave nothing" in await told(" \n")
+    assert await shown_text('[1, "é"]') == '```json\n[\n  1,\n  "é"\n]\n```'
+    assert await shown_text("12") == "12"
+    assert await shown_text('"a"') == '"a"'
+    assert await shown_text("{not json") == "{not json"
+    assert await shown_text("```python\nprint()\n```") == "```python\nprint()\n```"
+    assert "gave nothing" in await shown_text(" \n")
 
 
 async def test_fences_within_json_stay_within() -> None:
-    shown = await told(json.dumps({"md": "```\nx\n```"}))
+    shown = await shown_text(json.dumps({"md": "```\nx\n```"}))
     assert shown.startswith("````json\n")
 
 
 async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
     for words in ("see report.csv and c01@example.com", "[a](https://evil.example/x)"):
-        assert await told(words) == words
+        assert await shown_text(words) == words
 
 
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:

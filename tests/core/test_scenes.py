@@ -14,17 +14,17 @@ from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.domain.messages import Answer, Attachment, Item, Message
 from core.domain.records import (
-    Ask,
-    Call,
-    Completed,
     ModelEvent,
+    ModelRequest,
     Outcome,
     Remote,
-    Spoken,
+    RoundCompleted,
+    RoundOutput,
+    ToolCall,
     ToolContext,
 )
 from core.tools.tool import FunctionTool
-from tests.core.test_turn import Scripted, _bot, _call, _said, _then
+from tests.core.test_turn import Scripted, _bot, _call, _completed_with, _then
 from tests.fakes.choices import ANA, make_message
 
 Act = Callable[[ToolContext], Awaitable[Outcome]]
@@ -41,16 +41,20 @@ def _spending(act: Act) -> FunctionTool:
 def _once(name: str = "order") -> Scripted:
     """Calls the tool, then says what came of it."""
 
-    def script(ask: Ask) -> Sequence[ModelEvent]:
+    def script(ask: ModelRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
-        return [_said(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+        return (
+            [_completed_with(last.text)]
+            if last.kind == "output"
+            else [RoundCompleted((_call(name),))]
+        )
 
     return Scripted(script)
 
 
-async def _asked(engine: Engine, one: Message) -> Answer:
+async def _ask(engine: Engine, one: Message) -> Answer:
     receipt = await engine.records.inbox.accept(one)
-    return await engine.records.inbox.answer_of(receipt.seq)
+    return await engine.records.inbox.wait_for_answer(receipt.seq)
 
 
 async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
@@ -64,18 +68,18 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         assert ctx.files
-        files = await ctx.files.given()
+        files = await ctx.files.list_files()
         given.append([(file.name, await ctx.files.read(file)) for file in files])
-        made = await ctx.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
+        made = await ctx.files.save(f"made-{len(given)}.txt", "text/plain", b"made")
         return Outcome("ok", "done", files=(made,))
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
         one = await _with_file(engine, make_message("go", "k1"), "a.csv", b"1")
-        answer = await _asked(engine, one)
+        answer = await _ask(engine, one)
         assert [file.name for file in answer.files] == ["made-1.txt"]
-        await _asked(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
-        await _asked(engine, make_message("new", "k3"))
-        await _asked(engine, make_message("go", "k4"))
+        await _ask(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
+        await _ask(engine, make_message("new", "k3"))
+        await _ask(engine, make_message("go", "k4"))
     first, second, fresh = given
     assert first == [("a.csv", b"1")]
     assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
@@ -89,10 +93,12 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
         """Looks."""
         return Outcome("ok", "rows", sources=next(lines))
 
-    model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
+    model = Scripted(
+        _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
+    )
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
 
 
@@ -101,10 +107,10 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         """Looks."""
         return Outcome("ok", "rows", sources=("_Orders_",))
 
-    model = Scripted(_then([Completed((_call("look"),))], [_said("")]))
+    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "The model gave an empty answer. Please ask again."
 
 
@@ -115,7 +121,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         handles.append(ctx.handle)
         if ctx.handle:
             return Outcome("ok", f"{ctx.handle} has ended")
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         waiting.set()
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
@@ -125,7 +131,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         await waiting.wait()
         await engine.drain(0)  # does not wait for what goes on elsewhere
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        answer = await _asked(engine, make_message("go", "k1"))
+        answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "run-7 has ended"
     assert handles == ["", "run-7"]
 
@@ -136,7 +142,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
     async def act(ctx: ToolContext) -> Outcome:
         begun.set()
         await created.wait()
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
@@ -145,7 +151,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
         await begun.wait()
         await engine.records.inbox.cancel(receipt.seq)
         created.set()
-        assert (await engine.records.inbox.answer_of(receipt.seq)).status == "stopped"
+        assert (await engine.records.inbox.wait_for_answer(receipt.seq)).status == "stopped"
 
 
 class _Eraser(Scripted):
@@ -165,31 +171,31 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         seen.append(ctx.thread.container)
-        await ctx.kept(Remote("container", "cntr_1"))
+        await ctx.record_remote(Remote("container", "cntr_1"))
         return Outcome("ok", "done")
 
     model = _Eraser()
     async with _bot(tmp_path, model, _spending(act)) as (engine, _):
-        await _asked(engine, make_message("go", "k1"))
-        await _asked(engine, make_message("go", "k2"))
-        await _asked(engine, make_message("forget", "k3"))
+        await _ask(engine, make_message("go", "k1"))
+        await _ask(engine, make_message("go", "k2"))
+        await _ask(engine, make_message("forget", "k3"))
         assert await model.erased.get() == Remote("container", "cntr_1")
     assert seen == ["", "cntr_1"]
 
 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
-    async with _bot(tmp_path, Scripted(lambda ask: [_said("ok")])) as (engine, _):
+    async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
         await engine.drain(0)
         receipt = await engine.records.inbox.accept(make_message("go", "k1"))
         turn = await engine.records.journal.begin(receipt.seq)
         assert turn
-        call = Call("c0", "order", json.dumps({}), "spend")
-        await engine.records.journal.items(
-            turn, Spoken(1, (Item("call", call_id="c0"),), Completed(()).usage, "m")
+        call = ToolCall("c0", "order", json.dumps({}), "spend")
+        await engine.records.journal.record_round(
+            turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
         )
-        await engine.records.journal.call_started(turn, call)
-        await engine.records.journal.call_known(turn, "c0", "run-7")
-        await engine.records.journal.call_started(turn, call)
+        await engine.records.journal.record_call_start(turn, call)
+        await engine.records.journal.record_call_handle(turn, "c0", "run-7")
+        await engine.records.journal.record_call_start(turn, call)
         await engine.records.journal.put_back(turn)
         again = await engine.records.journal.begin(receipt.seq)
         assert again

@@ -78,7 +78,7 @@ class Office:
         """The methods of the calls that wrote to NocoDB."""
         return [call.method for call in self.nocodb.calls if call.method != "GET"]
 
-    def heard(self) -> str:
+    def model_input(self) -> str:
         """All that the model was ever sent."""
         return json.dumps([request.body for request in self.openai.requests], ensure_ascii=False)
 

@@ -11,13 +11,13 @@ from core.domain.messages import Person
 from core.domain.records import Health
 from core.models.served import Level
 from core.ports.tools import Tool
-from core.rights.allowances import LEAST_OUTPUT, MOST_OUTPUT, Allowance
-from core.rights.usage import NANO, Price, Prices
-from core.store.database import Connection
-from core.store.inbox import Intake
+from core.rights.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.store.database import SqlConnection
+from core.store.inbox import SenderLimits
 from core.tools.tool import tool
-from tests.dialogues.openai import served
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.openai import open_served_stage
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
@@ -25,7 +25,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 BOB, OWNER = Person("web", "bob", name="Bob"), Person("web", "owner")
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0, 2.0, 1.5)})
-MOST = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
+OUTPUT_LIMIT_FIELDS = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
         "chat": "max_tokens"}  # fmt: skip
 
 
@@ -51,10 +51,10 @@ async def look() -> str:
     return "nothing yet " * 20
 
 
-async def settled(stage: Stage) -> list[tuple[int, int]]:
+async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
-    def read(connection: Connection) -> list[tuple[int, int]]:
+    def read(connection: SqlConnection) -> list[tuple[int, int]]:
         assert connection.execute("SELECT * FROM holds").fetchall() == []
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
@@ -65,109 +65,117 @@ async def settled(stage: Stage) -> list[tuple[int, int]]:
 def cost(fake: FakeOpenAI) -> int:
     """Billionths of a dollar that the server would charge, at most (nothing was cached)."""
     price = PRICES.models["gpt-6-luna"]
-    return sum(price.most(input, output) for input, output in fake.used)
+    return sum(price.max_cost(input, output) for input, output in fake.used)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_what_was_used_takes_the_place_of_what_was_held(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    allowed = [Allowance("each person", tokens=200_000, money=NANO, told="ponte.toml:3")]
-    async with served(theatre, fake, allowed=allowed, prices=PRICES, level=level) as stage:
+    allowed = [
+        Allowance(
+            "each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR, source="ponte.toml:3"
+        )
+    ]
+    async with open_served_stage(
+        theatre, fake, allowed=allowed, prices=PRICES, level=level
+    ) as stage:
         for text in ("hello", "again"):
-            assert (await stage.said(text)).text.endswith(text)
-        ((tokens, money),) = await settled(stage)
-        spent = (await stage.engine.records.budget.usage()).usage
+            assert (await stage.ask(text)).text.endswith(text)
+        ((tokens, money),) = await read_counters(stage)
+        spent = (await stage.engine.records.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
-    assert money == pytest.approx(spent.cost * NANO, abs=2)
+    assert money == pytest.approx(spent.cost * NANODOLLARS_PER_DOLLAR, abs=2)
     asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
-    assert [body.get(MOST[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
+    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
-    async with served(theatre, fake, allowed=[Allowance("each person", turns=9)]) as stage:
-        await stage.said("hello")
+    async with open_served_stage(
+        theatre, fake, allowed=[Allowance("each person", turns=9)]
+    ) as stage:
+        await stage.ask("hello")
     assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
-        Allowance("each channel", tokens=LEAST_OUTPUT, told="ponte.toml:4", per="month"),
+        Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
         Allowance("everybody", tokens=10**6),
     ]
-    async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        answer = await stage.said("hello")
+    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+        answer = await stage.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
             "The allowance of this channel is 1,000 tokens a month; what is left of it, 1,000 "
             "tokens, is not enough. It begins anew on "
         )
         assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
-        assert await settled(stage) == [], "all of a refusal is undone"
+        assert await read_counters(stage) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
         stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
-        assert (await stage.said("hello")).text == "You said: hello"
+        assert (await stage.ask("hello")).text == "You ask: hello"
 
 
-async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", tokens=15_000)]
-    async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         fake.say(Script(text="word " * 60_000, piece=20_000))
-        answer = await stage.said("tell me all")
-        ((tokens, _),) = await settled(stage)
+        answer = await stage.ask("tell me all")
+        ((tokens, _),) = await read_counters(stage)
     assert answer.status == "done"
     assert "_The answer ends here because no more of the allowance is left._" in answer.text
     asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
-    assert LEAST_OUTPUT <= asked < MOST_OUTPUT
+    assert MIN_OUTPUT_TOKENS <= asked < MAX_OUTPUT_TOKENS
     assert tokens == sum(map(sum, fake.used)) <= 15_000
 
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_model_that_never_ends_spends_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
-    allowed = [Allowance("each person", money=NANO // 20)]
+    allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
     usage = {"output": 900}
     fake.say(Script(text="I look. ", calls=(("look", "{}"),), times=0, usage=usage))
-    async with served(
+    async with open_served_stage(
         theatre, fake, [Source(look)], allowed=allowed, prices=PRICES, level=level
     ) as stage:
-        answer = await stage.said("look again, for ever")
+        answer = await stage.ask("look again, for ever")
         assert answer.status == "done"
         assert "I look." in answer.text
         assert (
             "_I stopped here. Your allowance is $0.0500 a day; what is left of it, $0.0"
             in answer.text
         )
-        refused = await stage.said("once more")
+        refused = await stage.ask("once more")
         while refused.status == "done":
-            refused = await stage.said("once more")
-        ((_, money),) = await settled(stage)
+            refused = await stage.ask("once more")
+        ((_, money),) = await read_counters(stage)
     assert refused.code == "too_many"
-    assert 0 < money <= NANO // 20
-    assert cost(fake) <= NANO // 20
+    assert 0 < money <= NANODOLLARS_PER_DOLLAR // 20
+    assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
 
 
 async def test_a_hundred_at_once_spend_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
         Allowance("everybody", tokens=10**6),
     ]
-    async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         people = [Person("web", f"p{n}") for n in range(100)]
         answers = await asyncio.gather(
-            *(stage.said("hi", f"C{n}", person) for n, person in enumerate(people))
+            *(stage.ask("hi", f"C{n}", person) for n, person in enumerate(people))
         )
-        counted = await settled(stage)
+        counted = await read_counters(stage)
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
@@ -176,43 +184,45 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
 
 
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
-    async with served(theatre, fake, allowed=allowed, prices=PRICES, level="responses") as stage:
+    async with open_served_stage(
+        theatre, fake, allowed=allowed, prices=PRICES, level="responses"
+    ) as stage:
         fake.say(Script(status=400, code="content_policy_violation"))
-        assert (await stage.said("hello")).code == "refused"
-        assert await settled(stage) == [(0, 0)]
+        assert (await stage.ask("hello")).code == "refused"
+        assert await read_counters(stage) == [(0, 0)]
         fake.say(Script(status=429, code="rate_limit_exceeded"))
-        assert (await stage.said("one")).text == "You said: one"
-        ((tokens, _),) = await settled(stage)
+        assert (await stage.ask("one")).text == "You said: one"
+        ((tokens, _),) = await read_counters(stage)
         assert tokens == sum(map(sum, fake.used))
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
-        assert (await stage.said("two")).text == "You said: two"
-        ((after, _),) = await settled(stage)
-        assert after > tokens + MOST_OUTPUT, "the lost one counts as its bound"
-        spent = (await stage.engine.records.budget.usage()).usage
+        assert (await stage.ask("two")).text == "You said: two"
+        ((after, _),) = await read_counters(stage)
+        assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
+        spent = (await stage.engine.records.budget.usage_today()).usage
         assert spent.input + spent.output == after
 
 
-async def test_another_ones_allowance_is_their_own(theatre: Theatre, fake: FakeOpenAI) -> None:
-    allowed = [Allowance("each person", turns=1, told="ponte.toml:9")]
-    async with served(theatre, fake, allowed=allowed) as stage:
-        assert (await stage.said("hello")).status == "done"
-        refused = await stage.said("hello")
+async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeOpenAI) -> None:
+    allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
+    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
+        assert (await stage.ask("hello")).status == "done"
+        refused = await stage.ask("hello")
         assert refused.text.startswith(
             "Your allowance is 1 turn a day; what is left of it, 0 turns, is not enough."
         )
-        assert (await stage.said("hello", person=BOB)).status == "done"
+        assert (await stage.ask("hello", person=BOB)).status == "done"
 
 
-async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
-        async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+        async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
             for number in range(3):
-                answer = await stage.said(f"hello {number}")
+                answer = await stage.ask(f"hello {number}")
                 told.append(answer.text)
     words = "_You have used 4 turns of your allowance of 5 turns a day; it begins anew on "
     assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
@@ -220,29 +230,29 @@ async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpe
 
 
 async def test_most_of_what_all_share_is_told_to_an_admin(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
-    async with served(theatre, fake, allowed=allowed) as stage:
-        said = [(await stage.said("hello", person=person)).text for person in people]
-        refused = await stage.said("hello", person=OWNER)
+    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
+        said = [(await stage.ask("hello", person=person)).text for person in people]
+        refused = await stage.ask("hello", person=OWNER)
     words = "_Of the allowance of everybody together, 5 turns a day, 5 turns used so far; "
     assert [words in text for text in said] == [False] * 4 + [True]
     assert refused.text.startswith("The allowance of everybody together is 5 turns a day; ")
 
 
-async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
-        Allowance("each person", money=NANO, tokens=10**6),
+        Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
-    async with served(theatre, fake, allowed=allowed) as stage:
-        await stage.said("hello", person=OWNER)
-        own = (await stage.said("usage", person=BOB)).text
-        all_ = (await stage.said("usage", person=OWNER)).text
-        channel = await stage.said("usage channel", person=OWNER)
-        refused = await stage.said("usage channel", person=BOB)
+    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
+        await stage.ask("hello", person=OWNER)
+        own = (await stage.ask("usage", person=BOB)).text
+        all_ = (await stage.ask("usage", person=OWNER)).text
+        channel = await stage.ask("usage channel", person=OWNER)
+        refused = await stage.ask("usage channel", person=BOB)
     assert "everybody" not in own.split("What is left:")[0]
     assert "- your allowance of 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- your allowance of $1.00 a day: $1.00 left until " in own
@@ -255,48 +265,48 @@ async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> N
     assert refused.code == "forbidden"
 
 
-async def test_too_many_messages_a_minute_are_not_taken_up(theatre: Theatre) -> None:
+async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
-        EchoModel(gate=lambda _: gate.wait()), intake=Intake(per_minute=2)
+        EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
     ) as stage:
-        receipts = [(await stage.says(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
-        refused = await stage.answered(receipts[2])
+        receipts = [(await stage.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
+        refused = await stage.wait_for_answer(receipts[2])
         assert refused.text.startswith("You may write 2 messages a minute, and this was one more")
-        assert (await stage.said("usage")).status == "done", "a decision is always taken"
-        assert (await stage.says("hello", person=BOB))[1].fresh
+        assert (await stage.ask("usage")).status == "done", "a decision is always taken"
+        assert (await stage.send("hello", person=BOB))[1].is_new
         gate.release()
-        assert (await stage.answered(receipts[1])).text == "You said: m1"
+        assert (await stage.wait_for_answer(receipts[1])).text == "You said: m1"
 
 
-async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
+async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
-        EchoModel(gate=lambda _: gate.wait()), intake=Intake(waiting=2)
+        EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(waiting=2)
     ) as stage:
-        first = (await stage.says("m0"))[1]
+        first = (await stage.send("m0"))[1]
         await gate.wait_until_reached()
-        receipts = [(await stage.says(f"m{n}"))[1] for n in (1, 2, 3)]
-        assert [receipt.refused for receipt in receipts] == ["", "", "waiting:2"]
-        refused = await stage.answered(receipts[2])
+        receipts = [(await stage.send(f"m{n}"))[1] for n in (1, 2, 3)]
+        assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
+        refused = await stage.wait_for_answer(receipts[2])
         assert refused.text.startswith("2 messages of yours wait for their answers already")
         gate.release()
         for receipt in (first, *receipts[:2]):
-            assert (await stage.answered(receipt)).status == "done"
-        assert (await stage.said("m4")).status == "done"
+            assert (await stage.wait_for_answer(receipt)).status == "done"
+        assert (await stage.ask("m4")).status == "done"
 
 
 async def test_what_a_restart_finds_again_is_paid_for_once(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     """The answer was under way when the process ended; the server has it whole."""
     allowed = [Allowance("each person", tokens=10**6)]
     fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="commit"))
-    async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        _, receipt = await stage.says("hello")
+    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+        _, receipt = await stage.send("hello")
         await fake.wait_for_failures()
         await stage.engine.drain(0)
-    async with served(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        assert (await stage.answered(receipt)).text == "It is forty-two."
-        ((tokens, _),) = await settled(stage)
+    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+        assert (await stage.wait_for_answer(receipt)).text == "It is forty-two."
+        ((tokens, _),) = await read_counters(stage)
     assert [tokens] == [sum(used) for used in fake.used]

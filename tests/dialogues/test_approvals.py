@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.domain.changes import LIFETIME, Change
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.memory_table import MemoryTable
 
@@ -44,11 +44,11 @@ def two(*approvers: str) -> TableRules:
     return TableRules({"people": TableRule("ask", frozenset(approvers), approvals=2)})
 
 
-async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
-    return await stage.asks(on_slack(text, key, person))
+async def says(stage: RunningBot, text: str, key: str, person: Person) -> Answer:
+    return await stage.ask_message(on_slack(text, key, person))
 
 
-async def test_two_different_people_approve(theatre: Theatre) -> None:
+async def test_two_different_people_approve(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -60,7 +60,7 @@ async def test_two_different_people_approve(theatre: Theatre) -> None:
         assert table.applied == []
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
-        (shown,) = (await stage.asks(click)).cards
+        (shown,) = (await stage.ask_message(click)).cards
         assert "1 of 2: approved by Cleo." in shown.text, "a restart forgets none"
         done = await says(stage, f"approve {card.id}", "k5", CHIEF)
         assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
@@ -68,7 +68,7 @@ async def test_two_different_people_approve(theatre: Theatre) -> None:
         assert "Taken back" in (await says(stage, f"undo {card.id}", "k6", CLERK)).text
 
 
-async def test_each_approval_stands_in_the_audit_log(theatre: Theatre) -> None:
+async def test_each_approval_stands_in_the_audit_log(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -82,7 +82,7 @@ async def test_each_approval_stands_in_the_audit_log(theatre: Theatre) -> None:
     assert rest == [carl, carl], "by keys of their own"
 
 
-async def test_two_at_once_apply_it_once(theatre: Theatre) -> None:
+async def test_two_at_once_apply_it_once(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -94,7 +94,7 @@ async def test_two_at_once_apply_it_once(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize("word", ["approve", "undo"])
-async def test_who_asked_is_neither_of_them(theatre: Theatre, word: str) -> None:
+async def test_the_asker_counts_as_none_of_two_approvers(theatre: BotHome, word: str) -> None:
     """Nor as an admin: that is what two people are for."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
@@ -109,21 +109,21 @@ async def test_who_asked_is_neither_of_them(theatre: Theatre, word: str) -> None
         )  # fmt: skip
 
 
-async def test_who_asked_is_one_where_the_file_says_so(theatre: Theatre) -> None:
+async def test_who_asked_is_one_where_the_file_says_so(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("asker", "slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         told = await says(stage, f"approve {card.id}", "k2", MEMBER)
         assert told.text.startswith("1 of 2: approved by Mia.")
         beside = on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
-        assert (await stage.asks(beside)).code == "forbidden"
+        assert (await stage.ask_message(beside)).code == "forbidden"
         assert (
             "Approved by Mia, Cleo" in (await says(stage, f"approve {card.id}", "k4", CLERK)).text
         )
     assert table.rows == {}
 
 
-async def test_a_denial_by_one_closes_it(theatre: Theatre) -> None:
+async def test_a_denial_by_one_closes_it(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -133,7 +133,7 @@ async def test_a_denial_by_one_closes_it(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: Theatre) -> None:
+async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -147,7 +147,7 @@ async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: The
     assert table.rows == {}
 
 
-async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
+async def test_a_card_lists_only_approvals_that_count(theatre: BotHome) -> None:
     """While it waits, and once it was done: whose right was taken away did not approve it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
@@ -161,7 +161,7 @@ async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
         told = await says(stage, f"approve {id}", "k3", CHIEF)
         assert told.text.startswith("1 of 2: approved by Carl *C*. Not all approvals count now")
         click = on_slack(f"approve {id}", "k4", CHIEF, clicked=True, thread="tU1")
-        (card,) = (await stage.asks(click)).cards
+        (card,) = (await stage.ask_message(click)).cards
         assert card.text.endswith("1 of 2: approved by Carl *C*.")
         theatre.clock.now += 60
         done = await says(stage, f"approve {id}", "k5", OTHER)
@@ -170,7 +170,7 @@ async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
 
 
-async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
+async def test_somebody_who_came_back_approves_anew(theatre: BotHome) -> None:
     table, policy, gone = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
@@ -183,7 +183,7 @@ async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
         await says(stage, f"approve {id}", "k2", CLERK)
         theatre.clock.now += 60
         gone.append(theatre.clock.now)
-        waits = await stage.asks(on_slack("approvals", "k3", CLERK))
+        waits = await stage.ask_message(on_slack("approvals", "k3", CLERK))
         assert id in waits.text
         again = await says(stage, f"approve {id}", "k4", CLERK)
         assert again.text.startswith("1 of 2: approved by Cleo.")
@@ -193,7 +193,7 @@ async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
 
 @pytest.mark.parametrize("left", [True, None], ids=["left", "not told"])
 async def test_the_approval_of_somebody_who_has_left_does_not_count(
-    theatre: Theatre, left: bool | None
+    theatre: BotHome, left: bool | None
 ) -> None:
     """Their name still stands in the file."""
     table, gone, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
@@ -224,7 +224,7 @@ async def test_the_approval_of_somebody_who_has_left_does_not_count(
     ("left", "words"), [(True, "no longer here"), (None, "could not find out")]
 )
 async def test_what_somebody_asked_for_who_has_left_is_not_done(
-    theatre: Theatre, left: bool | None, words: str
+    theatre: BotHome, left: bool | None, words: str
 ) -> None:
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 
@@ -243,68 +243,70 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(
 
 @pytest.mark.parametrize("approvals", [1, 2])
 async def test_who_approved_is_checked_again_after_a_restart(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, approvals: int
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch, approvals: int
 ) -> None:
     """The process was killed after the last approval, before anything was written."""
     table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
 
-    async def killed(change: Change, doing: object = None) -> None:
+    async def drain_at_once(change: Change, doing: object = None) -> None:
         begun.set()
         raise Draining
 
-    def named(*approvers: str) -> TableRules:
+    def approver_rules(*approvers: str) -> TableRules:
         return TableRules({"people": TableRule("ask", frozenset(approvers), approvals)})
 
-    async with bot(theatre, table, policy=rights(), rules=named("slack:S1")) as stage:
+    async with bot(theatre, table, policy=rights(), rules=approver_rules("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         if approvals > 1:
             await says(stage, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
-            patch.setattr(stage.engine.changes.applying, "run", killed)
+            patch.setattr(stage.engine.changes.applying, "run", drain_at_once)
             receipt = await stage.engine.records.inbox.accept(
                 on_slack(f"approve {card.id}", "k3", CHIEF)
             )
             await begun.wait()
         assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
-    async with bot(theatre, table, policy=rights(), rules=named(*left)) as stage:
-        refused = await stage.answered(receipt)
+    async with bot(theatre, table, policy=rights(), rules=approver_rules(*left)) as stage:
+        refused = await stage.wait_for_answer(receipt)
         assert refused.code == "forbidden"
         assert (await stage.engine.changes.ledger.get(card.id)).state == "open"
         assert table.applied == []
         assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
 
 
-async def test_nobody_is_two_people(theatre: Theatre) -> None:
+async def test_the_owner_on_page_and_terminal_counts_as_one_approver(theatre: BotHome) -> None:
     """Who owns the page owns the terminal as well."""
     table = MemoryTable({"1": dict(ADA)})
     rules = two("web:owner", "terminal:owner")
     admins = frozenset({"web", "terminal"})
     async with bot(theatre, table, policy=allow_list(admins=admins), rules=rules) as stage:
-        asked = await stage.said('call table_delete {"ids": ["1"]}')
+        asked = await stage.ask('call table_delete {"ids": ["1"]}')
         (card,) = asked.cards
         owner, same = Person("web", "owner"), Person("terminal", "owner")
         for person in (owner, same):
             address = Address(person.platform, f"C-{person.platform}")
-            told = await stage.said(f"approve {card.id}", person=person, channel=address.channel)
+            told = await stage.ask(f"approve {card.id}", person=person, channel=address.channel)
             assert told.status == "done"
             assert told.text.startswith("1 of 2: approved by ")
     assert table.applied == []
 
 
 @pytest.mark.parametrize("approvals", [1, 2])
-async def test_a_guest_never_approves(theatre: Theatre, approvals: int) -> None:
+async def test_a_guest_never_approves(theatre: BotHome, approvals: int) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules({"people": TableRule("ask", FINANCE, approvals)})
     async with bot(theatre, table, policy=rights(), rules=rules) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         for word in ("approve", "deny"):
-            refused = await stage.asks(on_slack(f"{word} {card.id}", word, GUEST, thread="tU1"))
+            refused = await stage.ask_message(
+                on_slack(f"{word} {card.id}", word, GUEST, thread="tU1")
+            )
             assert (refused.code, "Guests do not decide" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
 
-async def test_a_bot_never_approves(theatre: Theatre) -> None:
+async def test_a_bot_never_approves(theatre: BotHome) -> None:
     robot = Person("slack", "U9", "T1", "Robo", robot=True)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
@@ -314,7 +316,7 @@ async def test_a_bot_never_approves(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_approvers_of_a_tool(theatre: Theatre) -> None:
+async def test_approvers_of_a_tool(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
     async with bot(theatre, table, policy=rights(), rules=rules) as stage:
@@ -325,7 +327,7 @@ async def test_approvers_of_a_tool(theatre: Theatre) -> None:
         assert (await says(stage, f"approve {card.id}", "k4", MEMBER)).status == "done"
 
 
-async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
+async def test_approvals_lists_what_waits_for_me(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         first = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -333,7 +335,7 @@ async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
         second = await proposed_on_slack(stage, "k2", "table_update", rows={"1": {"Name": "A"}})
 
         async def waits(key: str, person: Person, **more: Any) -> Answer:
-            return await stage.asks(on_slack("approvals", key, person, **more))
+            return await stage.ask_message(on_slack("approvals", key, person, **more))
 
         told = await waits("a1", CLERK)
         assert told.private, "others read along"
@@ -351,11 +353,11 @@ async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
             False, False, True,
         )  # fmt: skip
         assert first.id in (await waits("a4", CHIEF)).text
-        theatre.clock.now += LIFETIME
+        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS
         assert (await waits("a5", CHIEF)).text == "Nothing waits for you."
 
 
-async def test_approvers_of_a_channel(theatre: Theatre) -> None:
+async def test_approvers_of_a_channel(theatre: BotHome) -> None:
     """A table's own stand before them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 
@@ -370,8 +372,8 @@ async def test_approvers_of_a_channel(theatre: Theatre) -> None:
         assert (await says(stage, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
         assert (await says(stage, f"approve {card.id}", "k3", CLERK)).status == "done"
         asked = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k4", channel="C2")
-        (card,) = (await stage.asks(asked)).cards
-        told = await stage.asks(on_slack(f"approve {card.id}", "k5", channel="C2"))
+        (card,) = (await stage.ask_message(asked)).cards
+        told = await stage.ask_message(on_slack(f"approve {card.id}", "k5", channel="C2"))
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
     made = replace(made, approval=replace(made.approval, rules=supplier(named)))

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from bot.health import Threads
+from bot.health import OperatorService
 from core.domain.errors import NotFound
 from core.domain.messages import Person
-from core.domain.records import Ask, Effect, Health, ModelEvent, Outcome
+from core.domain.records import Effect, Health, ModelEvent, ModelRequest, Outcome
 from core.ports.tools import Tool
 from core.rights.policy import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -60,44 +60,46 @@ class Machine:
 WORK = 'call work {"secret": "hunter2"}'
 
 
-async def lines(stage: Stage, **wanted: str) -> list[Mapping[str, Any]]:
+async def lines(stage: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
     found, after = await stage.engine.records.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
 
 
-def told(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in ("event", "asker", *names))
 
 
-def operators(stage: Stage) -> Threads:
+def operators(stage: RunningBot) -> OperatorService:
     engine = stage.engine
-    return Threads(engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit)
+    return OperatorService(
+        engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
+    )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
-async def test_a_tool_that_costs_is_a_run(theatre: Theatre, effect: Effect, runs: int) -> None:
+async def test_a_tool_that_costs_is_a_run(theatre: BotHome, effect: Effect, runs: int) -> None:
     async with theatre.open(sources=[Machine(effect)], policy=ALLOWED) as stage:
-        await stage.asks(on_slack(WORK, "k1"))
+        await stage.ask_message(on_slack(WORK, "k1"))
         found = await lines(stage)
-        assert [told(line, "tool", "outcome", "rule", "place") for line in found] == [
+        assert [audit_values(line, "tool", "outcome", "rule", "place") for line in found] == [
             ("run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
         ] * runs
 
 
-async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
+async def test_a_run_that_was_stopped_is_told(theatre: BotHome) -> None:
     machine = Machine("code", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
         receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        await stage.asks(on_slack("stop", "k2"))
-        await stage.answered(receipt)
+        await stage.ask_message(on_slack("stop", "k2"))
+        await stage.wait_for_answer(receipt)
         (line,) = await lines(stage)
-        assert told(line, "tool", "outcome") == ("run", MEMBER.key, "work", "interrupted")
+        assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "interrupted")
 
 
-async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> None:
+async def test_what_was_cut_off_is_told_when_it_is_known(theatre: BotHome) -> None:
     machine = Machine("spend", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
         receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
@@ -107,51 +109,51 @@ async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> No
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
     async with theatre.open(sources=[Machine("spend")], policy=ALLOWED) as stage:
-        await stage.answered(receipt)
+        await stage.wait_for_answer(receipt)
         (line,) = await lines(stage)
-        assert told(line, "tool", "outcome") == ("run", MEMBER.key, "work", "unknown")
+        assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "unknown")
 
 
-async def test_a_typed_command_is_a_run(theatre: Theatre) -> None:
+async def test_a_typed_command_is_a_run(theatre: BotHome) -> None:
     quick = RegisteredCommands()
     async with theatre.open(quick=quick, policy=ALLOWED) as stage:
-        await stage.asks(on_slack("quick-command echo hunter2", "k1"))
+        await stage.ask_message(on_slack("quick-command echo hunter2", "k1"))
         quick.outcome = Outcome("error", "no, hunter2")
-        await stage.asks(on_slack("quick-command echo hunter2", "k2"))
-        await stage.asks(on_slack("quick-command nothing-such", "k3"))
+        await stage.ask_message(on_slack("quick-command echo hunter2", "k2"))
+        await stage.ask_message(on_slack("quick-command nothing-such", "k3"))
         found = await lines(stage)
-        assert [told(line, "tool", "outcome", "rule") for line in found] == [
+        assert [audit_values(line, "tool", "outcome", "rule") for line in found] == [
             ("run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
             ("run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
         ]
 
 
-async def test_each_refusal_says_which_right_and_which_rule(theatre: Theatre) -> None:
+async def test_each_refusal_says_which_right_and_which_rule(theatre: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
     policy.rule_book = lambda: RuleBook((no_spending, silent))
     table = MemoryTable()
     async with bot(theatre, table, policy=policy, quick=RegisteredCommands()) as stage:
-        await stage.asks(on_slack("quick-command echo hi", "k1"))
-        await stage.asks(on_slack("hello", "k2", OTHER))
+        await stage.ask_message(on_slack("quick-command echo hi", "k1"))
+        await stage.ask_message(on_slack("hello", "k2", OTHER))
         card = await proposed_on_slack(stage, "k3", "table_create", rows=[ADA])
-        await stage.asks(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
+        await stage.ask_message(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
         found = await lines(stage, event="refused")
-    assert [told(line, "right", "rule", "id") for line in found] == [
+    assert [audit_values(line, "right", "rule", "id") for line in found] == [
         ("refused", MEMBER.key, "spend", "ponte.toml:7", ""),
         ("refused", OTHER.key, "chat", "ponte.toml:9", ""),
         ("refused", STAN.key, "propose:People", "", ""),
     ]
 
 
-async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: Theatre) -> None:
+async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await stage.asks(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
-        await stage.asks(on_slack(f"approve {card.id}", "k3", BOSS))
+        await stage.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
+        await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         found = await lines(stage)
-        assert [told(line, "right", "rule", "id", "decider") for line in found] == [
+        assert [audit_values(line, "right", "rule", "id", "decider") for line in found] == [
             ("proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
             ("refused", OTHER.key, "approve", "", card.id, ""),
             ("approved", MEMBER.key, "", "PONTE_ADMINS", card.id, BOSS.key),
@@ -160,55 +162,55 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: T
 
 
 async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
-    theatre: Theatre,
+    theatre: BotHome,
 ) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
 
     class Slow(EchoModel):
-        async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent]:
+        async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent]:
             denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
             policy.rule_book = lambda: RuleBook((denied,))
             async for event in super().ask(ask):
                 yield event
 
     async with theatre.open(Slow(), [Machine("spend")], policy=policy) as stage:
-        await stage.asks(on_slack(WORK, "k1"))
+        await stage.ask_message(on_slack(WORK, "k1"))
         (line,) = await lines(stage)
-        assert told(line, "right", "rule") == (
+        assert audit_values(line, "right", "rule") == (
             "refused", MEMBER.key, "tool:work", "ponte.toml:3"
         )  # fmt: skip
 
 
-async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> None:
+async def test_a_model_that_may_not_propose_leaves_a_line(theatre: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
     policy.rule_book = lambda: RuleBook((denied,))
     async with bot(theatre, MemoryTable(), policy=policy) as stage:
-        await stage.asks(on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1"))
+        await stage.ask_message(on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1"))
         (line,) = await lines(stage)
-        assert told(line, "right", "rule") == (
+        assert audit_values(line, "right", "rule") == (
             "refused", MEMBER.key, "propose:People", "ponte.toml:3"
         )  # fmt: skip
 
 
-async def test_who_is_over_an_allowance_is_refused(theatre: Theatre) -> None:
+async def test_who_is_over_an_allowance_is_refused(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED, caps=fixed_caps(1)) as stage:
         for key in ("k1", "k2"):
-            await stage.asks(on_slack("hello", key))
+            await stage.ask_message(on_slack("hello", key))
         (line,) = await lines(stage)
-        assert told(line, "right") == ("refused", MEMBER.key, "too_many")
+        assert audit_values(line, "right") == ("refused", MEMBER.key, "too_many")
 
 
-async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: Theatre) -> None:
+async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
         operator = operators(stage)
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
+        await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         await operator.forget(conversation="slack:T1:C1:tU1")
         last = (await lines(stage))[-1]
-        assert told(last, "place") == ("forgotten", "operator", "slack:T1:C1:tU1")
+        assert audit_values(last, "place") == ("forgotten", "operator", "slack:T1:C1:tU1")
         assert (await lines(stage, person="slack:U1"))[0]["asker"] == MEMBER.key
-        await stage.asks(on_slack("hello", "k3"))
+        await stage.ask_message(on_slack("hello", "k3"))
         await operator.forget(person=MEMBER.key)
         assert await lines(stage, person="slack:U1") == []
         found = await lines(stage)
@@ -222,24 +224,24 @@ async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: Th
             await operator.forget(person=MEMBER.key)
 
 
-async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: Theatre) -> None:
+async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: BotHome) -> None:
     async with theatre.open(quick=RegisteredCommands(), policy=ALLOWED) as stage:
         operator = operators(stage)
-        await stage.asks(on_slack("quick-command echo hi", "k1"))
+        await stage.ask_message(on_slack("quick-command echo hi", "k1"))
         await operator.forget(conversation="slack:T1:C1:tU1")
         assert (await operator.forget(person=MEMBER.key))["messages"] == 0
         assert await lines(stage, person=MEMBER.key) == []
 
 
-async def test_what_is_forgotten_by_a_person_is_told(theatre: Theatre) -> None:
+async def test_what_is_forgotten_by_a_person_is_told(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
-        await stage.asks(on_slack("hello", "k1"))
-        await stage.asks(on_slack("forget yes", "k2"))
+        await stage.ask_message(on_slack("hello", "k1"))
+        await stage.ask_message(on_slack("forget yes", "k2"))
         (line,) = await lines(stage)
-        assert told(line, "place") == ("forgotten", MEMBER.key, "slack:T1:C1:tU1")
+        assert audit_values(line, "place") == ("forgotten", MEMBER.key, "slack:T1:C1:tU1")
 
 
-async def test_what_was_noted_last_is_there_after_a_stop(theatre: Theatre) -> None:
+async def test_what_was_noted_last_is_there_after_a_stop(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
         for number in range(20):
             stage.engine.records.audit.note("run", MEMBER, tool=f"t{number}")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import turn_id
-from core.domain.records import Ask
-from core.runtime.tasks import cancelled
-from tests.dialogues.decisions import ADA, bot, proposed
-from tests.dialogues.stage import Theatre
+from core.domain.records import ModelRequest
+from core.runtime.tasks import cancel_all
+from tests.dialogues.decisions import ADA, bot, propose
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -19,19 +19,19 @@ from tests.fakes.models import EchoModel
 THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 
 
-async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
+async def test_the_card_is_redrawn_where_it_stands(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        card = await proposed(stage, "table_create", rows=[ADA])
+        card = await propose(stage, "table_create", rows=[ADA])
         post = stage.recorder.posts[0]
         assert post.text.endswith(f"⟦{card.id} open approve/deny⟧")
-        await stage.said(f"approve {card.id}")
+        await stage.ask(f"approve {card.id}")
         await stage.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} done undo⟧")
-        await stage.said(f"undo {card.id}")
+        await stage.ask(f"undo {card.id}")
         await stage.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await stage.engine.records.journal.turn_of(turn_id("k1"))
+        shown = await stage.engine.records.journal.history_entry(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)
@@ -39,13 +39,13 @@ async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
         assert len(post.texts) == edits, "drawn once"
 
 
-async def test_also_after_a_restart(theatre: Theatre) -> None:
+async def test_a_failed_redraw_is_repeated_after_a_restart(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        card = await proposed(stage, "table_create", rows=[ADA])
+        card = await propose(stage, "table_create", rows=[ADA])
     theatre.recorder.faults.lose_before = 1
     async with bot(theatre, table) as stage:
-        await stage.said(f"deny {card.id}", channel="C2")
+        await stage.ask(f"deny {card.id}", channel="C2")
         theatre.recorder.faults.lose_before = 1
         await stage.engine.redraw.once()
     async with bot(theatre, table) as stage:
@@ -54,22 +54,22 @@ async def test_also_after_a_restart(theatre: Theatre) -> None:
         assert len(stage.recorder.visible("k1")) == 1
 
 
-async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
-        card = await proposed(stage, "table_create", rows=[ADA])
+        card = await propose(stage, "table_create", rows=[ADA])
         stage.recorder.remove(stage.recorder.posts[0].id)
-        assert "Done." in (await stage.said(f"approve {card.id}")).text
+        assert "Done." in (await stage.ask(f"approve {card.id}")).text
         assert await stage.engine.redraw.once() == 0
         assert stage.recorder.visible("k1") == []
-        assert await stage.engine.changes.ledger.undrawn() == []
+        assert await stage.engine.changes.ledger.list_undrawn() == []
 
 
-async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Theatre) -> None:
+async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     async with bot(theatre, table) as stage:
-        card = await proposed(stage, "table_create", rows=THREE)
-        _, receipt = await stage.says(f"approve {card.id}")
+        card = await propose(stage, "table_create", rows=THREE)
+        _, receipt = await stage.send(f"approve {card.id}")
         await table.reached.wait()
         draining = asyncio.create_task(stage.engine.drain(0))
         await asyncio.sleep(0)
@@ -79,26 +79,26 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Thea
         assert [step.state for step in steps] == ["done", "waiting", "waiting"]
     assert table.applied == [("create", 1)]
     async with bot(theatre, table) as stage:
-        assert "New rows: 1, 2, 3." in (await stage.answered(receipt)).text
+        assert "New rows: 1, 2, 3." in (await stage.wait_for_answer(receipt)).text
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
+async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
 
-    async def block(ask: Ask) -> None:
+    async def block(ask: ModelRequest) -> None:
         if ask.input[-1].text == "and now?":
             blocked.set()
             await asyncio.Event().wait()
 
     async with bot(theatre, table, model=EchoModel(gate=block)) as stage:
-        card = await proposed(stage, "table_create", rows=THREE)
-        _, waiting = await stage.says("and now?")
+        card = await propose(stage, "table_create", rows=THREE)
+        _, waiting = await stage.send("and now?")
         await blocked.wait()
-        _, receipt = await stage.says(f"approve {card.id}")
+        _, receipt = await stage.send(f"approve {card.id}")
         await table.reached.wait()
         draining = asyncio.create_task(stage.engine.drain(0))
         await asyncio.sleep(0)
@@ -106,27 +106,27 @@ async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
         await draining
     rows_when_asked: list[int] = []
 
-    async def count(ask: Ask) -> None:
+    async def count(ask: ModelRequest) -> None:
         rows_when_asked.append(len(table.rows))
 
     async with bot(theatre, table, model=EchoModel(gate=count)) as stage:
-        assert "Done." in (await stage.answered(receipt)).text
-        assert (await stage.answered(waiting)).text == "You said: and now?"
+        assert "Done." in (await stage.wait_for_answer(receipt)).text
+        assert (await stage.wait_for_answer(waiting)).text == "You said: and now?"
     assert rows_when_asked == [3]
 
 
 @pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: Theatre) -> None:
+async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     async with bot(theatre, table) as stage:
-        card = await proposed(stage, "table_create", rows=THREE)
+        card = await propose(stage, "table_create", rows=THREE)
         ledger = stage.engine.changes.ledger
         # its tidying would end the change between the two records below
-        await cancelled([task for task in stage.engine._tasks if task.get_name() == "redraw"])
+        await cancel_all([task for task in stage.engine._tasks if task.get_name() == "redraw"])
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)
-        told = await stage.said(f"approve {card.id}")
+        told = await stage.ask(f"approve {card.id}")
         assert "Partly done: 1 of 3 rows." in told.text
         assert "Not known whether it happened: 1 of the new rows." in told.text
         assert "Not begun: 1 of the new rows." in told.text

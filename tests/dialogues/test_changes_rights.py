@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Answer, Person
 from tests.dialogues.decisions import (
     ADA,
@@ -20,18 +20,18 @@ from tests.dialogues.decisions import (
     on_slack,
     proposed_on_slack,
 )
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
 
 
-async def says(stage: Stage, text: str, key: str, person: Person = MEMBER) -> Answer:
-    return await stage.asks(on_slack(text, key, person))
+async def says(stage: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
+    return await stage.ask_message(on_slack(text, key, person))
 
 
-async def test_the_asker_approves_their_own_small_change(theatre: Theatre) -> None:
+async def test_the_asker_approves_their_own_small_change(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -47,7 +47,7 @@ async def test_the_asker_approves_their_own_small_change(theatre: Theatre) -> No
     ],
 )
 async def test_deletes_and_many_rows_need_an_admin(
-    theatre: Theatre, tool: str, arguments: dict[str, Any], why: str
+    theatre: BotHome, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
@@ -61,23 +61,23 @@ async def test_deletes_and_many_rows_need_an_admin(
         assert table.applied
 
 
-async def test_another_person_decides_nothing_for_you(theatre: Theatre) -> None:
+async def test_another_person_decides_nothing_for_you(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
             beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
-            refused = await stage.asks(beside)
+            refused = await stage.ask_message(beside)
             assert (refused.code, "somebody else's" in refused.text) == ("forbidden", True)
         assert (await says(stage, f"deny {card.id}", "k3")).text == "Denied by Mia."
-        told = await stage.asks(on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1"))
+        told = await stage.ask_message(on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1"))
         assert told.text == "Denied by Mia.", "it stands there for all to read"
 
 
 @pytest.mark.parametrize("clicked", [False, True])
 @pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
 async def test_a_card_that_is_not_yours_to_see_is_unknown(
-    theatre: Theatre, state: str, clicked: bool
+    theatre: BotHome, state: str, clicked: bool
 ) -> None:
     """Elsewhere its id opens nothing: not its values, not that there is such a card."""
     table = MemoryTable()
@@ -91,14 +91,14 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(
                 asked = on_slack(
                     f"{word} {card.id}", key, who, clicked=clicked, channel=channel, thread="t9"
                 )
-                told = await stage.asks(asked)
+                told = await stage.ask_message(asked)
                 no_such = on_slack(f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
-                unknown = (await stage.asks(no_such)).text.replace("aaaaa2", card.id)
+                unknown = (await stage.ask_message(no_such)).text.replace("aaaaa2", card.id)
                 assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
         assert table.rows == before
 
 
-async def _brought_to(stage: Stage, theatre: Theatre, id: str, state: str) -> None:
+async def _brought_to(stage: RunningBot, theatre: BotHome, id: str, state: str) -> None:
     if state in ("done", "undone"):
         await says(stage, f"approve {id}", "b1")
     if state == "undone":
@@ -106,60 +106,60 @@ async def _brought_to(stage: Stage, theatre: Theatre, id: str, state: str) -> No
     if state == "denied":
         await says(stage, f"deny {id}", "b3")
     if state == "expired":
-        theatre.clock.now += LIFETIME + 1
+        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
 
 
-async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: Theatre) -> None:
+async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: BotHome) -> None:
     named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
     async with bot(theatre, MemoryTable(), policy=RIGHTS, rules=named) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         assert (await says(stage, f"approve {card.id}", "k2", OTHER)).status == "done"
         for number, who in enumerate((MEMBER, OTHER, BOSS)):
             direct = on_slack(f"approve {card.id}", f"d{number}", who, channel="D1", shared=False)
-            told = await stage.asks(direct)
+            told = await stage.ask_message(direct)
             assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
             asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
-            told = await stage.asks(asked)
+            told = await stage.ask_message(asked)
             assert (told.private, told.cards) == (True, ()), "others read along there"
             assert "Approved by Otto" in told.text
 
 
-async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: Theatre) -> None:
+async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: BotHome) -> None:
     """In a channel without threads each person has a conversation of their own."""
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
-        (card,) = (await stage.asks(asked)).cards
+        (card,) = (await stage.ask_message(asked)).cards
         clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
-        assert "somebody else's" in (await stage.asks(clicked)).text
+        assert "somebody else's" in (await stage.ask_message(clicked)).text
 
 
-async def test_the_asker_may_always_think_better_of_it(theatre: Theatre) -> None:
+async def test_the_asker_may_always_think_better_of_it(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         assert (await says(stage, f"deny {card.id}", "k2")).text == "Denied by Mia."
 
 
-async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: Theatre) -> None:
+async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         answer = await says(stage, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
         assert "there is no tool 'table_create'" in answer.text
         assert answer.cards == ()
 
 
-async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre) -> None:
+async def test_from_another_workspace_or_surface_only_an_admin(theatre: BotHome) -> None:
     table = MemoryTable()
     rights = allow_list(frozenset("*"), frozenset({"slack:U9", "terminal"}))
     async with bot(theatre, table, policy=rights) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
-        assert "somewhere else" in (await stage.asks(away)).text
-        assert (await stage.said(f"approve {card.id}", person=ANA)).code == "not_found"
+        assert "somewhere else" in (await stage.ask_message(away)).text
+        assert (await stage.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
-        assert "Approved by Bea" in (await stage.asks(boss)).text
+        assert "Approved by Bea" in (await stage.ask_message(boss)).text
 
 
-async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
+async def test_a_right_that_was_taken_away_meanwhile(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -169,36 +169,36 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_on_the_web_the_person_there_may(theatre: Theatre) -> None:
+async def test_the_owner_of_the_page_may_decide_on_the_web(theatre: BotHome) -> None:
     """Also where PONTE_ADMINS names somebody else."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
-        answer = await stage.said('call table_delete {"ids": ["1"]}')
-        await stage.said(f"approve {answer.cards[0].id}")
+        answer = await stage.ask('call table_delete {"ids": ["1"]}')
+        await stage.ask(f"approve {answer.cards[0].id}")
     assert table.rows == {}
 
 
-async def test_who_could_approve_it_may_undo_it(theatre: Theatre) -> None:
+async def test_who_could_approve_it_may_undo_it(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         await says(stage, f"approve {card.id}", "k2")
         beside = on_slack(f"undo {card.id}", "k3", OTHER, thread="tU1")
-        assert (await stage.asks(beside)).code == "forbidden"
+        assert (await stage.ask_message(beside)).code == "forbidden"
         assert "Taken back" in (await says(stage, f"undo {card.id}", "k4")).text
         assert table.rows == {}
 
 
-async def test_a_click_is_answered_with_the_card(theatre: Theatre) -> None:
+async def test_a_click_is_answered_with_the_card(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        clicked = await stage.asks(click)
+        clicked = await stage.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
         typed = await says(stage, f"approve {card.id}", "k3")
         assert (typed.text, typed.cards) == (clicked.text, ())
-        assert await stage.asks(click) == clicked, "the same event again"
-        undone = await stage.asks(on_slack(f"undo {card.id}", "k4", clicked=True))
+        assert await stage.ask_message(click) == clicked, "the same event again"
+        undone = await stage.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
         new, old = undone.cards
         assert (new.title, new.state) == (f"Undo {card.id}: Delete a row in People", "done")
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from core.domain.changes import UNDO_LIFETIME
+from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.messages import Answer
-from tests.dialogues.decisions import ADA, BRUNO, bot, proposed
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.decisions import ADA, BRUNO, bot, propose
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.memory_table import MemoryTable
 
 
-async def done(stage: Stage, tool: str, **arguments: Any) -> str:
-    card = await proposed(stage, tool, **arguments)
-    assert "Done." in (await stage.said(f"approve {card.id}")).text
+async def propose_and_approve(stage: RunningBot, tool: str, **arguments: Any) -> str:
+    card = await propose(stage, tool, **arguments)
+    assert "Done." in (await stage.ask(f"approve {card.id}")).text
     return card.id
 
 
@@ -33,66 +33,68 @@ def undo_of(answer: Answer) -> str:
         ("table_delete", {"ids": ["1", "2"]}, 0),
     ],
 )
-async def test_each_kind_of_change(
-    theatre: Theatre, tool: str, arguments: dict[str, Any], after: int
+async def test_each_kind_of_change_can_be_undone(
+    theatre: BotHome, tool: str, arguments: dict[str, Any], after: int
 ) -> None:
     before = {"1": dict(ADA), "2": dict(BRUNO)}
     table = MemoryTable(before.copy())
     async with bot(theatre, table) as stage:
-        id = await done(stage, tool, **arguments)
+        id = await propose_and_approve(stage, tool, **arguments)
         assert len(table.rows) == after
         assert table.rows != {"1": ADA, "2": BRUNO}
-        undo_of(await stage.said(f"undo {id}"))
+        undo_of(await stage.ask(f"undo {id}"))
         assert sorted(map(str, table.rows.values())) != []
         names = sorted(row["Name"] for row in table.rows.values())
         assert names == ["Ada", "Bruno"]
 
 
-async def test_only_for_seven_days(theatre: Theatre) -> None:
+async def test_a_change_can_be_undone_for_seven_days(theatre: BotHome) -> None:
     """Also before the upkeep comes by, and after it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}})
-        theatre.clock.now += UNDO_LIFETIME
+        id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
+        theatre.clock.now += UNDO_LIFETIME_SECONDS
         words = "It was kept for 7 days to be undone; that time is over."
-        assert (await stage.said(f"undo {id}")).text == words
-        await stage.engine.changes.ledger.lapse(theatre.clock.now + 1)
-        assert (await stage.said(f"undo {id}")).text == words
+        assert (await stage.ask(f"undo {id}")).text == words
+        await stage.engine.changes.ledger.erase_old_rows(theatre.clock.now + 1)
+        assert (await stage.ask(f"undo {id}")).text == words
         (card,) = await stage.engine.changes.cards([id], "en")
         assert (card.actions, card.rows) == ((), ())
         assert card.text == f"Approved by Ana. Done. {words}"
     assert table.rows["1"]["Name"] == "X"
 
 
-async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:
+async def test_an_undo_is_a_change_and_can_be_undone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}})
-        undo = undo_of(await stage.said(f"undo {id}"))
+        id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
+        undo = undo_of(await stage.ask(f"undo {id}"))
         assert undo != id
         assert table.rows["1"]["Name"] == "Ada"
-        undo_of(await stage.said(f"undo {undo}"))
+        undo_of(await stage.ask(f"undo {undo}"))
         assert table.rows["1"]["Name"] == "X"
-        assert (await stage.said("changes")).text.count("\n") == 2
+        assert (await stage.ask("changes")).text.count("\n") == 2
 
 
-async def test_a_second_undo_says_what_the_first_one_did(theatre: Theatre) -> None:
+async def test_a_second_undo_says_what_the_first_one_did(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_create", rows=[ADA])
-        undo = undo_of(await stage.said(f"undo {id}"))
+        id = await propose_and_approve(stage, "table_create", rows=[ADA])
+        undo = undo_of(await stage.ask(f"undo {id}"))
         calls = list(table.applied)
-        again = await stage.said(f"undo {id}")
+        again = await stage.ask(f"undo {id}")
         assert again.text.startswith(f"`{id}` was taken back already, as `{undo}`.")
         assert table.applied == calls
 
 
-async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
+async def test_what_was_changed_since_is_left_alone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
+        id = await propose_and_approve(
+            stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}}
+        )
         table.rows["2"]["Name"] = "somebody's own"
-        undone = await stage.said(f"undo {id}")
+        undone = await stage.ask(f"undo {id}")
         assert "Partly done: 1 of 2 rows." in undone.text
         assert "no longer as they were proposed on: 2" in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
@@ -101,37 +103,37 @@ async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
         assert f"See {undo.id}" in change.text
 
 
-async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: Theatre) -> None:
+async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_create", rows=[ADA])
+        id = await propose_and_approve(stage, "table_create", rows=[ADA])
         table.faults.refuse = 1
-        failed = await stage.said(f"undo {id}")
+        failed = await stage.ask(f"undo {id}")
         assert f"Nothing was taken back: `{id}` is as it was." in failed.text
         assert "The table refuses." in failed.text
-        undo_of(await stage.said(f"undo {id}"))
+        undo_of(await stage.ask(f"undo {id}"))
         assert table.rows == {}
 
 
-async def test_there_is_nothing_to_undo(theatre: Theatre) -> None:
+async def test_there_is_nothing_to_undo(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
-        card = await proposed(stage, "table_create", rows=[ADA])
-        told = await stage.said(f"undo {card.id}")
+        card = await propose(stage, "table_create", rows=[ADA])
+        told = await stage.ask(f"undo {card.id}")
         assert told.text == "There is nothing to take back. It waits for somebody to approve it."
-        await stage.said(f"deny {card.id}")
-        assert "Denied by Ana" in (await stage.said(f"undo {card.id}")).text
+        await stage.ask(f"deny {card.id}")
+        assert "Denied by Ana" in (await stage.ask(f"undo {card.id}")).text
 
 
-async def test_forgotten_rows_cannot_be_brought_back(theatre: Theatre, tmp_path: Path) -> None:
+async def test_forgotten_rows_cannot_be_brought_back(theatre: BotHome, tmp_path: Path) -> None:
     table = MemoryTable({"1": {"Name": "Secret Person"}})
     async with bot(theatre, table) as stage:
-        id = await done(stage, "table_delete", ids=["1"])
-        open_ = await proposed(stage, "table_create", rows=[{"Name": "Another Secret"}])
-        await stage.said("forget")
-        told = await stage.said(f"undo {id}")
+        id = await propose_and_approve(stage, "table_delete", ids=["1"])
+        open_ = await propose(stage, "table_create", rows=[{"Name": "Another Secret"}])
+        await stage.ask("forget")
+        told = await stage.ask(f"undo {id}")
         assert told.text == "Its rows were erased by `forget`, so it can no longer be undone."
-        withdrawn = await stage.said(f"approve {open_.id}")
+        withdrawn = await stage.ask(f"approve {open_.id}")
         assert withdrawn.text == "Withdrawn: its conversation was forgotten."
     assert table.rows == {}
     for path in theatre.home.rglob("*"):

@@ -26,11 +26,11 @@ def calls(code: str, **more: object) -> Script:
     return Script(calls=(("run_python", json.dumps({"code": code})),), **more)  # type: ignore[arg-type]  # a script's own fields
 
 
-def plotted() -> Script:
+def plot_script() -> Script:
     return Script(text="done", runs=(Run(logs="", files=(("sales.png", PNG),)),))
 
 
-def heard(fake: FakeOpenAI) -> str:
+def last_input(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
     return str(fake.request_bodies("/responses")[-1]["input"])
 
@@ -38,8 +38,8 @@ def heard(fake: FakeOpenAI) -> str:
 async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls("plot('sales.csv')"), "Here is the plot.")
-        fake.runs(plotted())
-        answer = await ponte.said("Plot sales by month.", sales_csv=SALES)
+        fake.runs(plot_script())
+        answer = await ponte.ask("Plot sales by month.", sales_csv=SALES)
         assert answer["response"] == "Here is the plot."
         plot, code = answer["files"]
         assert (plot["name"], plot["type"]) == ("sales.png", "image/png")
@@ -52,33 +52,33 @@ async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOp
 async def test_variables_live_on_between_questions(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.")
-        await ponte.said("x is 20")
-        assert (await ponte.said("and one more?"))["response"] == "21."
-        assert "21" in heard(fake)
+        await ponte.ask("x is 20")
+        assert (await ponte.ask("and one more?"))["response"] == "21."
+        assert "21" in last_input(fake)
         assert fake.containers.created == 1
 
 
 async def test_lost_variables_are_told_and_files_put_back(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls(TOTAL), "42 in all.", calls(TOTAL), "Still 42.")
-        await ponte.said("How much?", sales_csv=SALES)
+        await ponte.ask("How much?", sales_csv=SALES)
         fake.later += 25 * 60
-        answer = await ponte.said("And again?")
+        answer = await ponte.ask("And again?")
         assert answer["response"] == (
             "Still 42.\n\n_Python began anew, because it was idle for 20 minutes: variables from "
             "before are gone, and the files of this conversation were put back._"
         )
-        assert "variables from before are gone" in heard(fake)
+        assert "variables from before are gone" in last_input(fake)
         assert fake.containers.created == 2
 
 
 async def test_the_next_process_goes_on_in_the_container(tmp_path: Path, fake: FakeOpenAI) -> None:
     fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.")
     async with whole(tmp_path, fake) as ponte:
-        await ponte.said("x is 20")
+        await ponte.ask("x is 20")
     async with whole(tmp_path, fake) as ponte:
-        assert (await ponte.said("and one more?"))["response"] == "21."
-        assert "21" in heard(fake)
+        assert (await ponte.ask("and one more?"))["response"] == "21."
+        assert "21" in last_input(fake)
     assert fake.containers.created == 1
 
 
@@ -87,8 +87,8 @@ async def test_forget_deletes_the_container_and_what_was_asked(
 ) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls("x = 20"), "Noted.")
-        await ponte.said("x is 20")
-        await ponte.said("forget")
+        await ponte.ask("x is 20")
+        await ponte.ask("forget")
         await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
 
@@ -97,9 +97,9 @@ async def test_forget_deletes_a_container_of_an_earlier_process(
 ) -> None:
     fake.say(calls("x = 20"), "Noted.")
     async with whole(tmp_path, fake) as ponte:
-        await ponte.said("x is 20")
+        await ponte.ask("x is 20")
     async with whole(tmp_path, fake) as ponte:
-        await ponte.said("forget")
+        await ponte.ask("forget")
         await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
 
@@ -108,24 +108,24 @@ async def test_who_wants_nothing_stored_has_nothing_stored(
 ) -> None:
     async with whole(tmp_path, fake, ponte_model_api="responses") as ponte:
         fake.say(calls("print(1)"), "One.")
-        assert (await ponte.said("one?"))["response"] == "One."
+        assert (await ponte.ask("one?"))["response"] == "One."
         assert fake.responses == {}
 
 
 async def test_a_code_block_alone_just_runs(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
-        answer = await ponte.said("```python\nprint(6 * 7)\n```")
+        answer = await ponte.ask("```python\nprint(6 * 7)\n```")
         assert answer["response"] == "```\n42\n```"
-        answer = await ponte.said("```python\n1 / 0\n```")
+        answer = await ponte.ask("```python\n1 / 0\n```")
         assert "ZeroDivisionError: division by zero" in answer["response"]
-        usage = (await ponte.said("usage"))["response"]
+        usage = (await ponte.ask("usage"))["response"]
         assert "2 turns" in usage
 
 
 async def test_other_code_than_asked_is_told(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.runs(Script(runs=(Run(code="print(43)", logs="43\n"),)))
-        answer = await ponte.said("```python\nprint(42)\n```")
+        answer = await ponte.ask("```python\nprint(42)\n```")
         assert "The code that ran is not the code that was asked for" in answer["response"]
         assert await ponte.file(answer["files"][0]) == b"print(43)\n"
 
@@ -133,49 +133,49 @@ async def test_other_code_than_asked_is_told(tmp_path: Path, fake: FakeOpenAI) -
 async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.say(calls("x = 1"), "Noted.", calls("while True: pass"))
-        await ponte.said("x is 1")
+        await ponte.ask("x is 1")
         fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
-        running = asyncio.create_task(ponte.said("now for ever"))
+        running = asyncio.create_task(ponte.ask("now for ever"))
         await fake.wait_for_failures()
-        await ponte.said("stop")
+        await ponte.ask("stop")
         assert (await running)["status"] == "stopped"
         await fake.wait_until(lambda: not fake.containers.all)
         fake.say(calls("print(1)"), "One.")
-        assert "the last run was stopped" in (await ponte.said("and now?"))["response"]
+        assert "the last run was stopped" in (await ponte.ask("and now?"))["response"]
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
+def run_handles(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     """The ids of runs, each as soon as it is journalled."""
-    handles, journalled = asyncio.Queue[str](), SqlJournal.call_known
+    handles, journalled = asyncio.Queue[str](), SqlJournal.record_call_handle
 
     async def call_known(self: SqlJournal, turn: Turn, call_id: str, handle: str) -> None:
         await journalled(self, turn, call_id, handle)
         handles.put_nowait(handle)
 
-    monkeypatch.setattr(SqlJournal, "call_known", call_known)
+    monkeypatch.setattr(SqlJournal, "record_call_handle", call_known)
     return handles
 
 
 async def test_a_run_that_outlives_the_process_is_taken_up(
-    tmp_path: Path, fake: FakeOpenAI, known: asyncio.Queue[str]
+    tmp_path: Path, fake: FakeOpenAI, run_handles: asyncio.Queue[str]
 ) -> None:
     """SIGTERM in mid-run: the next process tells what came of it, and nothing ran twice."""
     fake.say(calls("n = 0\nprint('began')"), "Zero.", calls("n += 1\nprint(n)"), "One.")
     async with whole(tmp_path, fake, ponte_grace=0) as ponte:
-        await ponte.said("n is 0")
+        await ponte.ask("n is 0")
         fake.runs(Script(runs=(Run(),), fail="hang", match="n += 1"))
         asked = {"message": "one more", "conversation": "c1", "event_key": "again"}
         running = asyncio.create_task(ponte.web.post("/chat", json=asked))
         await fake.wait_for_failures()
-        await known.get()
-        assert await known.get() == list(fake.responses)[-1]
+        await run_handles.get()
+        assert await run_handles.get() == list(fake.responses)[-1]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     async with whole(tmp_path, fake) as ponte:
         answer = (await ponte.web.post("/chat", json=asked)).json()
         assert (answer["status"], answer["response"]) == ("done", "One.")
-        assert "'output': '1'" in heard(fake)
+        assert "'output': '1'" in last_input(fake)
     assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
 
 
@@ -187,20 +187,20 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
         (Script(status=400, param="tools[0].type", message="x"), "PONTE_CODE_MODEL"),
     ],
 )
-async def test_what_stands_in_the_way_is_told(
+async def test_a_refused_hosted_run_tells_the_reason(
     tmp_path: Path, fake: FakeOpenAI, script: Script, words: str
 ) -> None:
     async with whole(tmp_path, fake) as ponte:
         fake.runs(script)
-        answer = await ponte.said("```python\nprint(1)\n```")
+        answer = await ponte.ask("```python\nprint(1)\n```")
         assert (answer["status"], words in answer["response"]) == ("failed", True)
 
 
 async def test_status_says_which_one_is_on(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol") as ponte:
-        told = (await ponte.said("status"))["response"]
+        told = (await ponte.ask("status"))["response"]
         assert "hosted: gpt-6-sol at 127.0.0.1" in told
-        await ponte.said("```python\nprint(1)\n```")
+        await ponte.ask("```python\nprint(1)\n```")
         assert fake.request_bodies("/responses")[-1]["model"] == "gpt-6-sol"
 
 
@@ -218,7 +218,7 @@ async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
         async with whole(tmp_path, fake, **settings):
             await slack.deliveries.wait_until_connected()
             fake.say(calls("plot('sales.csv')"), "Here is the plot.")
-            fake.runs(plotted())
+            fake.runs(plot_script())
             csv = ("sales.csv", "text/csv", SALES)
             said = slack.say(alice, general, f"{slack.bot} plot this", files=[csv])
             await slack.wait_until(lambda: files_in(slack, general.id, said.ts))

@@ -20,7 +20,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
         yield fake
 
 
-async def typed(home: Path, text: str, code: int = 0) -> str:
+async def run_terminal(home: Path, text: str, code: int = 0) -> str:
     out = io.StringIO()
     stdin = io.StringIO(text)
     assert await chat.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved") == code
@@ -31,7 +31,7 @@ async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: P
     (tmp_path / "sales.csv").write_bytes(SALES)
     fake.say(calls(PLOT), "Sales went up.")
     shown = (
-        await typed(tmp_path / "home", f"plot @{tmp_path / 'sales.csv'} by month\n")
+        await run_terminal(tmp_path / "home", f"plot @{tmp_path / 'sales.csv'} by month\n")
     ).splitlines()
     (plot,) = (tmp_path / "saved").iterdir()
     assert plot.read_bytes().startswith(PNG)
@@ -42,14 +42,14 @@ async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: P
 
 async def test_a_code_block_of_several_lines_just_runs(fake: FakeOpenAI, tmp_path: Path) -> None:
     block = "```python\nfor n in range(3):\n\n    print('line', n)\n```\n"
-    shown = await typed(tmp_path / "home", f"{block}```python\nn\n```\n")
+    shown = await run_terminal(tmp_path / "home", f"{block}```python\nn\n```\n")
     assert shown == "```\nline 0\nline 1\nline 2\n```\n```\n2\n```\n"
 
 
 async def test_the_same_name_is_never_written_over(fake: FakeOpenAI, tmp_path: Path) -> None:
     code = "```python\nopen('a.txt', 'w').write('{}')\n```\n"
     for words in ("one", "two", "two"):
-        await typed(tmp_path / "home", code.format(words))
+        await run_terminal(tmp_path / "home", code.format(words))
     saved = {path.name: path.read_text() for path in (tmp_path / "saved").iterdir()}
     assert saved == {"a.txt": "one", "a-1.txt": "two"}
 
@@ -58,6 +58,6 @@ async def test_a_file_that_cannot_be_sent_is_told(fake: FakeOpenAI, tmp_path: Pa
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
         file.truncate(21 << 20)
-    shown = await typed(tmp_path / "home", f"look at @{large}\nhello @ana\n", 1)
+    shown = await run_terminal(tmp_path / "home", f"look at @{large}\nhello @ana\n", 1)
     assert shown.startswith("That is too large: 21 MiB, and at most 20 MiB fit.")
     assert "You said: hello @ana" in shown

@@ -22,48 +22,48 @@ async def ponte(tmp_path: Path, fake: FakeOpenAI) -> AsyncIterator[Whole]:
         yield ponte
 
 
-def heard(fake: FakeOpenAI) -> str:
+def last_input(fake: FakeOpenAI) -> str:
     """What the model was told at last."""
     return str(fake.request_bodies("/responses")[-1]["input"])
 
 
 async def test_a_table_goes_in_and_a_plot_comes_out(ponte: Whole, fake: FakeOpenAI) -> None:
     fake.say(calls(PLOT), "Sales went up.")
-    answer = await ponte.said("Plot sales by month from this CSV", sales_csv=SALES)
+    answer = await ponte.ask("Plot sales by month from this CSV", sales_csv=SALES)
     assert answer["response"] == "Sales went up."
     plot, code = answer["files"]
     assert (plot["type"], code["type"]) == ("image/png", "text/x-python")
     assert (await ponte.file(plot)).startswith(PNG)
     assert (await ponte.file(code)).decode() == PLOT
-    assert f"[The person has: {plot['name']}]" in heard(fake)
+    assert f"[The person has: {plot['name']}]" in last_input(fake)
 
 
 async def test_variables_and_files_live_on_between_questions(
     ponte: Whole, fake: FakeOpenAI
 ) -> None:
     fake.say(calls("import pandas as pd\nsales = pd.read_csv('sales.csv')"), "Read.")
-    await ponte.said("Read this", sales_csv=SALES)
+    await ponte.ask("Read this", sales_csv=SALES)
     fake.say(calls("int(sales.total.sum())"), "73 in all.")
-    assert (await ponte.said("How much in all?"))["response"] == "73 in all."
-    assert "'output': '73'" in heard(fake)
+    assert (await ponte.ask("How much in all?"))["response"] == "73 in all."
+    assert "'output': '73'" in last_input(fake)
 
 
 async def test_a_code_block_alone_just_runs(ponte: Whole, fake: FakeOpenAI) -> None:
-    answer = await ponte.said("```python\nx = 6\nprint('é <b> `')\nx * 7\n```")
+    answer = await ponte.ask("```python\nx = 6\nprint('é <b> `')\nx * 7\n```")
     assert answer["response"] == "```\né <b> `\n```\n\n```\n42\n```"
-    answer = await ponte.said("```python\nx / 0\n```")
+    answer = await ponte.ask("```python\nx / 0\n```")
     assert "ZeroDivisionError: division by zero" in answer["response"]
     assert answer["status"] == "done"
     assert fake.request_bodies("/responses") == []
-    answer = await ponte.said(f"```python\n{PLOT}```", sales_csv=SALES)
+    answer = await ponte.ask(f"```python\n{PLOT}```", sales_csv=SALES)
     assert [file["type"] for file in answer["files"]] == ["image/png"]
 
 
 async def test_a_code_block_and_the_model_share_one_state(ponte: Whole, fake: FakeOpenAI) -> None:
-    await ponte.said("```python\nrate = 0.23\n```")
+    await ponte.ask("```python\nrate = 0.23\n```")
     fake.say(calls("rate * 100"), "23 %.")
-    assert (await ponte.said("Which rate?"))["response"] == "23 %."
-    assert "'output': '23.0'" in heard(fake)
+    assert (await ponte.ask("Which rate?"))["response"] == "23 %."
+    assert "'output': '23.0'" in last_input(fake)
 
 
 async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
@@ -71,42 +71,42 @@ async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
 ) -> None:
     async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
         fake.say(calls("sales = open('sales.csv').read()"), "Read.")
-        await ponte.said("Read this", sales_csv=SALES)
+        await ponte.ask("Read this", sales_csv=SALES)
     async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
         fake.say(calls("print(open('sales.csv').readline())\nsales"), "It is gone.")
-        answer = await ponte.said("What was it?")
+        answer = await ponte.ask("What was it?")
         assert answer["response"].startswith("It is gone.\n\n_Python began anew, because I was")
-        assert "month,total" in heard(fake)
-        assert "NameError: name" in heard(fake)
+        assert "month,total" in last_input(fake)
+        assert "NameError: name" in last_input(fake)
         assert answer["files"] == []
 
 
 async def test_a_stop_ends_the_run_and_keeps_the_state(
     ponte: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ponte.said("```python\nx = 5\n```")
+    await ponte.ask("```python\nx = 5\n```")
     began = sandboxed.output(monkeypatch)
     code = "print('on', flush=True)\nwhile True: pass"
-    running = asyncio.create_task(ponte.said(f"```python\n{code}\n```"))
+    running = asyncio.create_task(ponte.ask(f"```python\n{code}\n```"))
     await began.wait()
-    assert (await ponte.said("stop"))["response"] == "Stopped."
+    assert (await ponte.ask("stop"))["response"] == "Stopped."
     assert (await running)["status"] == "stopped"
-    assert (await ponte.said("```python\nx\n```"))["response"] == "```\n5\n```"
+    assert (await ponte.ask("```python\nx\n```"))["response"] == "```\n5\n```"
 
 
 async def test_forget_ends_the_kernel(ponte: Whole) -> None:
-    await ponte.said("```python\nx = 5\n```")
+    await ponte.ask("```python\nx = 5\n```")
     assert len(sandboxed.kernels()) == 1
-    await ponte.said("forget")
+    await ponte.ask("forget")
     assert sandboxed.kernels() == set()
-    answer = await ponte.said("```python\nx\n```")
+    answer = await ponte.ask("```python\nx\n```")
     assert "NameError" in answer["response"]
     assert "began anew" not in answer["response"]
 
 
 async def test_conversations_are_apart(ponte: Whole) -> None:
-    await ponte.said("```python\nopen('secret', 'w').write('a')\n```", conversation="a")
-    answer = await ponte.said("```python\nimport os; os.listdir()\n```", conversation="b")
+    await ponte.ask("```python\nopen('secret', 'w').write('a')\n```", conversation="a")
+    answer = await ponte.ask("```python\nimport os; os.listdir()\n```", conversation="b")
     assert answer["response"] == "```\n[]\n```"
 
 
@@ -115,16 +115,16 @@ async def test_the_bot_is_not_to_be_seen(
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_TEST", "sesame")
     code = "import os, pathlib; (dict(os.environ), pathlib.Path('/proc/1/environ').read_bytes())"
-    answer = await ponte.said(f"```python\n{code}\n```")
+    answer = await ponte.ask(f"```python\n{code}\n```")
     assert "sesame" not in answer["response"]
     assert "sk-test" not in answer["response"]
     code = f"open({str(Path(os.getcwd()) / 'bot/settings.py')!r}).read()"
-    answer = await ponte.said(f"```python\n{code}\n```")
+    answer = await ponte.ask(f"```python\n{code}\n```")
     assert "Error: [Errno" in answer["response"]
 
 
 async def test_the_model_is_told_what_it_can_do(ponte: Whole, fake: FakeOpenAI) -> None:
-    await ponte.said("hello")
+    await ponte.ask("hello")
     (tool,) = [
         t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
     ]
@@ -134,17 +134,17 @@ async def test_the_model_is_told_what_it_can_do(ponte: Whole, fake: FakeOpenAI) 
 async def test_the_description_can_be_replaced(tmp_path: Path, fake: FakeOpenAI) -> None:
     own = {"ponte_code_description": "Runs Python for the finance team."}
     async with sandboxed_ponte(tmp_path / "home", fake, **own) as ponte:
-        await ponte.said("hello")
+        await ponte.ask("hello")
         assert "finance team" in str(fake.request_bodies("/responses")[-1]["tools"])
 
 
 async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
-        assert "**code**: off – PONTE_CODE is off" in (await ponte.said("status"))["response"]
-        answer = await ponte.said("```python\n1\n```")
+        assert "**code**: off – PONTE_CODE is off" in (await ponte.ask("status"))["response"]
+        answer = await ponte.ask("```python\n1\n```")
         assert answer["status"] == "failed"
         assert "I cannot run code here" in answer["response"]
-        await ponte.said("hello")
+        await ponte.ask("hello")
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 
 
@@ -154,10 +154,10 @@ async def test_where_no_sandbox_holds_nothing_runs(
     monkeypatch.setattr("core.tools.code.sandbox.probe._unfit", lambda: "this is no Linux")
     home = await sandboxed.home(tmp_path / "home")
     async with whole(home, fake, ponte_code="local") as ponte:
-        status = (await ponte.said("status"))["response"]
+        status = (await ponte.ask("status"))["response"]
         assert "**code**: FAILING – local: this is no Linux" in status
-        assert "I cannot run code here" in (await ponte.said("```python\n1\n```"))["response"]
-        await ponte.said("hello")
+        assert "I cannot run code here" in (await ponte.ask("```python\n1\n```"))["response"]
+        await ponte.ask("hello")
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 
 

@@ -13,18 +13,18 @@ from core.clients.http import HttpClient
 from core.conversation.manager import ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
-from core.domain.messages import Answer, encode
-from core.domain.records import Spoken, Turn
+from core.domain.messages import Answer, encode_json
+from core.domain.records import RoundOutput, Turn
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT, Allowance
-from core.rights.usage import NANO
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR
 from core.runtime.retry import Backoff
 from core.store import turns
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from tests.dialogues.openai import served
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.openai import open_served_stage
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
@@ -32,8 +32,8 @@ from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
-LOST = "\N{REPLACEMENT CHARACTER}"
-ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+ALLOWED = [Allowance("each person", tokens=10**6, money=NANODOLLARS_PER_DOLLAR)]
 
 
 @tool(effect="read", doing="is looking…")
@@ -52,10 +52,10 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def spent(stage: Stage) -> tuple[int, int, int]:
+async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
-    def read(connection: Connection) -> tuple[int, int, int]:
+    def read(connection: SqlConnection) -> tuple[int, int, int]:
         held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
@@ -65,113 +65,115 @@ async def spent(stage: Stage) -> tuple[int, int, int]:
 
 @every_level
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    async with served(theatre, fake, level=level) as stage:
+    async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await stage.said("hello")).text == f"Hello {LOST}"
-        assert (await stage.said("again")).text == "And again."
+        assert (await stage.ask("hello")).text == f"Hello {REPLACEMENT}"
+        assert (await stage.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
 
 @every_level
 async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
-    async with served(theatre, fake, level=level) as stage:
+    async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=said, piece=1))
-        one, receipt = await stage.says("hello")
-        assert (await stage.answered(receipt)).text == f"{WHOLE} one {WHOLE}"
+        one, receipt = await stage.send("hello")
+        assert (await stage.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
     shown = [text for post in theatre.recorder.posts for text in post.texts]
-    assert not any(LOST in text or HALF in text for text in shown)
+    assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
 
 
 @every_level
 async def test_half_an_emoji_anywhere_else_in_a_response(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """In a call's name and arguments, in the id of the response, in a refusal."""
     asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
     fake.say(
         Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
     )
-    async with served(theatre, fake, [Source(look)], level=level) as stage:
-        answer = await stage.said("look")
-        assert answer.text == f"No {LOST}"
-        assert (await stage.said("hello")).text == "Yes."
+    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
+        answer = await stage.ask("look")
+        assert answer.text == f"No {REPLACEMENT}"
+        assert (await stage.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
 
 async def test_half_an_emoji_in_encrypted_reasoning(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = events.output_of
 
-    def torn(*given: Any) -> list[dict[str, Any]]:
+    def break_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         for item in items:
             if item["type"] == "reasoning":
                 item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
         return items
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", torn)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
     fake.say(Script(text="Hello", reasoning=True))
-    async with served(theatre, fake, level="responses") as stage:
-        assert (await stage.said("hello")).text == "Hello"
-        assert (await stage.said("again")).text == "You said: again"
+    async with open_served_stage(theatre, fake, level="responses") as stage:
+        assert (await stage.ask("hello")).text == "Hello"
+        assert (await stage.ask("again")).text == "You said: again"
     assert calls_of_model(fake) == 2
 
 
 @every_level
 @pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
 async def test_absurd_counts_are_settled_at_the_reservation(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, output: object
+    theatre: BotHome, fake: FakeOpenAI, level: Level, output: object
 ) -> None:
     fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
-    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
-        assert (await stage.said("hello")).text == "Hello"
-        tokens, money, held = await spent(stage)
-        assert (await stage.said("again")).text == "Yes."
-    assert MOST_OUTPUT < tokens < 100_000
-    assert 0 < money < NANO
+    async with open_served_stage(
+        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as stage:
+        assert (await stage.ask("hello")).text == "Hello"
+        tokens, money, held = await read_budget(stage)
+        assert (await stage.ask("again")).text == "Yes."
+    assert MAX_OUTPUT_TOKENS < tokens < 100_000
+    assert 0 < money < NANODOLLARS_PER_DOLLAR
     assert held == 0
     assert calls_of_model(fake) == 2
 
 
-async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_what_a_tool_says_is_stored(theatre: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
-    async with served(theatre, fake, [Source(look, rows)], level="chat") as stage:
-        assert (await stage.said("look")).text == "Done."
+    async with open_served_stage(theatre, fake, [Source(look, rows)], level="chat") as stage:
+        assert (await stage.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
-    assert f"no {LOST}" in outputs[0]
-    assert f"Ada {LOST}" in outputs[1]
+    assert f"no {REPLACEMENT}" in outputs[0]
+    assert f"Ada {REPLACEMENT}" in outputs[1]
     assert calls_of_model(fake) == 2
 
 
 async def test_what_a_bridge_says_of_its_failure_is_stored(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http)
-        async with served(theatre, fake, [source], level="chat") as stage:
+        async with open_served_stage(theatre, fake, [source], level="chat") as stage:
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
-            assert (await stage.said("list them")).text == "It failed."
+            assert (await stage.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert f"no such thing {LOST}" in told
+    assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
 
 
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -180,7 +182,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     """Whatever it is that the database does not take."""
     add = turns._add_round
 
-    def refuse(connection: Connection, turn: Turn, said: Spoken) -> None:
+    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
         if said.items and "poison" in str(said.items):
             connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
         add(connection, turn, said)
@@ -190,23 +192,23 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     fake.say(
         Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
     )
-    async with served(
+    async with open_served_stage(
         theatre, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
     ) as stage:
-        one, receipt = await stage.says("hello")
-        answer = await stage.answered(receipt)
+        one, receipt = await stage.send("hello")
+        answer = await stage.wait_for_answer(receipt)
         assert (answer.status, answer.code) == ("failed", "unstorable")
         assert answer.text.endswith(Unstorable().words())
-        assert await spent(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
-        assert (await stage.said("again")).text == "Yes."
+        assert await read_budget(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
+        assert (await stage.ask("again")).text == "Yes."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
-    async with served(theatre, fake, level=level) as stage:
-        assert await stage.answered(await stage.engine.records.inbox.accept(one)) == answer
+    async with open_served_stage(theatre, fake, level=level) as stage:
+        assert await stage.wait_for_answer(await stage.engine.records.inbox.accept(one)) == answer
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @tool(effect="spend", doing="is buying…")
     async def buy() -> str:
@@ -217,8 +219,8 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     bought: list[int] = []
     monkeypatch.setattr(turns, "encode", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
-    async with served(theatre, fake, [Source(buy)], level="chat") as stage:
-        assert (await stage.said("buy it")).text == "It is not known."
+    async with open_served_stage(theatre, fake, [Source(buy)], level="chat") as stage:
+        assert (await stage.ask("buy it")).text == "It is not known."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)
@@ -227,13 +229,13 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
 def _refusing(value: object) -> str:
     if "poison" in str(value):
         raise Unstorable
-    return encode(value)
+    return encode_json(value)
 
 
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -243,7 +245,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     monkeypatch.setattr("core.conversation.storing.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
-    async with served(theatre, fake, [Source(look)], level=level) as stage:
+    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
         journal = stage.engine.records.journal
         name = "items" if calls else "answered"
         write = getattr(journal, name)
@@ -258,7 +260,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
             await write(*given)
 
         monkeypatch.setattr(journal, name, away)
-        answer = await stage.said("hello")
+        answer = await stage.ask("hello")
         assert answer.status == "done"
     assert refused == 20
     assert calls_of_model(fake) == (2 if calls else 1)
@@ -267,42 +269,44 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
 @every_level
 @pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
 async def test_what_no_index_or_reader_takes_ends_the_turn(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.hostile = hostile.streams(getattr(hostile, what))
-    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
-        answer = await stage.said("hello")
+    async with open_served_stage(
+        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as stage:
+        answer = await stage.ask("hello")
         assert "more than Ponte takes" in answer.text
-        tokens, _, held = await spent(stage)
-        assert (tokens > MOST_OUTPUT, held) == (True, 0), "it counts as what was reserved"
+        tokens, _, held = await read_budget(stage)
+        assert (tokens > MAX_OUTPUT_TOKENS, held) == (True, 0), "it counts as what was reserved"
         assert calls_of_model(fake) == 1
         fake.hostile = None
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
 
 
 @pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
 
-    def nested(*given: Any) -> list[dict[str, Any]]:
+    def deepen_reasoning(*given: Any) -> list[dict[str, Any]]:
         items = whole(*given)
         return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
 
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", nested)
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
     fake.say(Script(text="Hello", reasoning=True), "Well again.")
-    async with served(theatre, fake, level="responses") as stage:
-        answer = await stage.said("hello")
+    async with open_served_stage(theatre, fake, level="responses") as stage:
+        answer = await stage.ask("hello")
         assert (answer.text == "Hello") == (levels < 100)
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
     monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
@@ -316,31 +320,31 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         return await prepare(self, run, answer)
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
-    async with served(theatre, fake, level="chat") as stage:
-        one, receipt = await stage.says("poison")
-        answer = await stage.answered(receipt)
+    async with open_served_stage(theatre, fake, level="chat") as stage:
+        one, receipt = await stage.send("poison")
+        answer = await stage.wait_for_answer(receipt)
         assert (answer.status, answer.code, tried) == ("failed", "internal", ATTEMPTS)
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with served(theatre, fake, level="chat") as stage:
+    async with open_served_stage(theatre, fake, level="chat") as stage:
         journal = stage.engine.records.journal
-        answered = journal.answered
+        answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
             if "poison" in turn.message.text:
                 raise Unstorable
             await answered(turn, *given)
 
-        monkeypatch.setattr(journal, "answered", refuse)
-        _, receipt = await stage.says("poison")
-        await stage.answered(receipt)
+        monkeypatch.setattr(journal, "record_answer", refuse)
+        _, receipt = await stage.send("poison")
+        await stage.wait_for_answer(receipt)
         fake.say("Well again.")
-        assert (await stage.said("again")).text == "Well again."
+        assert (await stage.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import LIFETIME
-from tests.discord.house import House
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -27,7 +27,7 @@ class Team:
     """Ana asks on a server; Cleo, who approves, is elsewhere on it. A role approves as well."""
 
     discord: FakeDiscord
-    house: House
+    house: DiscordPonte
     table: MemoryTable
     clock: Clock
     ana: DiscordPerson
@@ -56,7 +56,7 @@ class Team:
 
 @pytest.fixture
 async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
-    house = House(discord, tmp_path)
+    house = DiscordPonte(discord, tmp_path)
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     ana, cleo = discord.user("Ana"), discord.user("Cleo")
     guild = discord.guild("Bolts", ana)
@@ -75,7 +75,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     await house.close()
 
 
-def closed(*cards: Payload) -> bool:
+def are_decided(*cards: Payload) -> bool:
     return all(
         [b["label"] for row in card["components"] for b in row["components"]] in ([], ["Undo"])
         and "being done" not in card["embeds"][0]["description"]
@@ -90,7 +90,7 @@ async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     assert copy["embeds"][0]["title"] == card["embeds"][0]["title"]
     await team.restart()
     await (await team.cleo.click(copy, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(card, copy))
+    await team.discord.wait_until(lambda: are_decided(card, copy))
     assert "Approved by Cleo" in card["embeds"][0]["description"]
     assert team.table.rows == {}
     assert len(team.own(team.cleo.dm)) == 1
@@ -101,7 +101,7 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(team: Team) -> Non
     await team.asks()
     copy = await team.copy()
     await (await team.cleo.click(copy, "Deny")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(copy))
+    await team.discord.wait_until(lambda: are_decided(copy))
     assert len(team.own(team.cleo.dm)) == 1
     assert team.table.applied == []
 
@@ -113,7 +113,7 @@ async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> 
         lambda: ("POST", f"/channels/{team.cleo.dm.id}/messages") in team.discord.calls
     )
     await team.ana.click(card, "Deny")
-    await team.discord.wait_until(lambda: closed(card))
+    await team.discord.wait_until(lambda: are_decided(card))
     assert team.discord.calls.count(("POST", f"/channels/{team.cleo.dm.id}/messages")) == 1
 
 
@@ -126,16 +126,16 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     assert "still waits" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
-    team.clock.now += LIFETIME
+    team.clock.now += PROPOSAL_LIFETIME_SECONDS
     team.house.engine.changes.moved()
-    await team.discord.wait_until(lambda: closed(card, copy))
+    await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
         lambda: any("has expired" in m["content"] for m in team.own(team.channel))
     )
     assert len(team.own(team.cleo.dm)) == 2
 
 
-async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
+async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> None:
     assert team.channel.guild is not None
     team.channel.guild.members.add(team.cleo.id)
     card = await team.asks()
@@ -143,5 +143,5 @@ async def test_who_reads_along_is_not_asked_twice(team: Team) -> None:
         lambda: any(path.endswith(f"/members/{team.cleo.id}") for _, path in team.discord.calls)
     )
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: closed(card))
+    await team.discord.wait_until(lambda: are_decided(card))
     assert team.own(team.cleo.dm) == []

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.messages import Answer
 from tests.dialogues.decisions import bot
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 
@@ -40,22 +40,22 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("locale", EXPECTED)
-async def test_a_talk(theatre: Theatre, locale: str) -> None:
+async def test_a_conversation_in_each_language(theatre: BotHome, locale: str) -> None:
     help, status, usage, approve, forget = COMMANDS[locale]
     hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
 
-    async def said(stage: Stage, text: str) -> Answer:
-        return await stage.asks(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
+    async def ask_in_language(stage: RunningBot, text: str) -> Answer:
+        return await stage.ask_message(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
 
     async with bot(theatre, MemoryTable()) as stage:
-        assert (await said(stage, help)).text.startswith(hello)
-        assert (await said(stage, status)).text.startswith(connected)
-        proposed = await said(stage, 'call table_create {"rows": [{"Name": "Ada"}]}')
+        assert (await ask_in_language(stage, help)).text.startswith(hello)
+        assert (await ask_in_language(stage, status)).text.startswith(connected)
+        proposed = await ask_in_language(stage, 'call table_create {"rows": [{"Name": "Ada"}]}')
         card = proposed.cards[0]
         assert (card.title, card.text.startswith(asked)) == (title, True)
-        assert (await said(stage, f"{approve} {card.id}")).text.startswith(done)
-        assert (await said(stage, usage)).text.startswith(used)
-        assert (await said(stage, f"{approve} zzzzz2")).text == missing
-        assert (await said(stage, forget)).text.startswith(forgotten)
-        again = await stage.asks(replace(make_message("forget yes", "k-again"), locale="en"))
+        assert (await ask_in_language(stage, f"{approve} {card.id}")).text.startswith(done)
+        assert (await ask_in_language(stage, usage)).text.startswith(used)
+        assert (await ask_in_language(stage, f"{approve} zzzzz2")).text == missing
+        assert (await ask_in_language(stage, forget)).text.startswith(forgotten)
+        again = await stage.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
         assert again.text.startswith("Forgotten: 1 message of"), "what was not forgotten before"

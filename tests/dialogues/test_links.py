@@ -12,12 +12,20 @@ import pytest
 
 from core.conversation.manager import Profile
 from core.domain.messages import Attachment, Item, Person, Quote
-from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
+from core.domain.records import (
+    Health,
+    ModelEvent,
+    ModelRequest,
+    Outcome,
+    RoundCompleted,
+    TextDelta,
+    ToolContext,
+)
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.whole import whole
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes import linkers
 from tests.fakes.choices import ANA, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
@@ -61,7 +69,7 @@ class Author(EchoModel):
         super().__init__()
         self.text = text
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         last = ask.input[-1]
         if last.kind == "message" and last.text.startswith("call "):
             async for event in super().ask(ask):
@@ -69,8 +77,8 @@ class Author(EchoModel):
             return
         self.asks.append(ask)
         for at in range(0, len(self.text), 7):
-            yield Delta(self.text[at : at + 7])
-        yield Completed((Item(kind="message", role="assistant", text=self.text),))
+            yield TextDelta(self.text[at : at + 7])
+        yield RoundCompleted((Item(kind="message", role="assistant", text=self.text),))
 
 
 class Source:
@@ -95,106 +103,108 @@ def live(links: Sequence[str]) -> list[str]:
     return [link for link in links if not link.startswith("https://example.com/x")]
 
 
-def shown(theatre: Theatre) -> list[str]:
+def recorded_links(theatre: BotHome) -> list[str]:
     """What any version of any post would have linked."""
     return [link for post in theatre.recorder.posts for text in post.texts
             for link in linkers.piece(text)]  # fmt: skip
 
 
-async def looked(stage: Stage) -> None:
-    await stage.said("call look {}")
+async def ask_for_tool_text(stage: RunningBot) -> None:
+    await stage.ask("call look {}")
 
 
-async def with_a_file(stage: Stage) -> None:
+async def with_a_file(stage: RunningBot) -> None:
     engine = stage.engine
     one = make_message("what is this?", "file", "C1")
     kept = await engine.records.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
-    await stage.asks(replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),)))
+    await stage.ask_message(
+        replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),))
+    )
 
 
-async def with_a_quote(stage: Stage) -> None:
-    await stage.asks(
+async def with_a_quote(stage: RunningBot) -> None:
+    await stage.ask_message(
         replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
     )
 
 
-async def of_somebody_else(stage: Stage) -> None:
-    await stage.said("hello", person=BO)
+async def of_somebody_else(stage: RunningBot) -> None:
+    await stage.ask("hello", person=BO)
 
 
-OUTSIDE = (looked, with_a_file, with_a_quote, of_somebody_else)
+OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
 
 
 @pytest.mark.parametrize("outside", OUTSIDE)
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_every_later_turn_is_checked(
-    theatre: Theatre, outside: Callable[[Stage], Awaitable[None]], restarted: bool
+    theatre: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
 ) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         await outside(stage)
         if not restarted:
-            answers = [await stage.said("go on"), await stage.said("and on")]
+            answers = [await stage.ask("go on"), await stage.ask("and on")]
     if restarted:
         theatre.recorder.posts.clear()
         async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-            answers = [await stage.said("go on"), await stage.said("and on")]
+            answers = [await stage.ask("go on"), await stage.ask("and on")]
     for answer in answers:
         links = [link for part in answer.parts for link in linkers.piece(part)]
         assert live(links) == []
         assert OURS in "".join(links)
         assert EVIL in answer.text
-    assert live(shown(theatre)) == [] or outside is of_somebody_else
+    assert live(recorded_links(theatre)) == [] or outside is of_somebody_else
 
 
-async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> None:
+async def test_the_turn_in_which_it_comes_is_checked_too(theatre: BotHome) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        await looked(stage)
+        await ask_for_tool_text(stage)
         await with_a_file(stage)
         await with_a_quote(stage)
-    assert live(shown(theatre)) == []
+    assert live(recorded_links(theatre)) == []
 
 
-async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theatre) -> None:
+async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: BotHome) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        assert (await stage.said("tell me")).text == TEXT
-        assert (await stage.said("tell me more")).text == TEXT
+        assert (await stage.ask("tell me")).text == TEXT
+        assert (await stage.ask("tell me more")).text == TEXT
         told = Quote("Slack", "The person is looking at the channel C1.", ours=True)
-        answer = await stage.asks(replace(make_message("this", "ours"), context=(told,)))
+        answer = await stage.ask_message(replace(make_message("this", "ours"), context=(told,)))
         assert answer.text == TEXT
 
 
 @pytest.mark.parametrize("command", ["new", "forget"])
-async def test_a_new_thread_begins_without(theatre: Theatre, command: str) -> None:
+async def test_a_new_thread_begins_without(theatre: BotHome, command: str) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        await looked(stage)
-        assert (await stage.said("go on")).text != TEXT
-        await stage.said(command)
-        assert (await stage.said("tell me")).text == TEXT
-        await looked(stage)
-        assert (await stage.said("go on")).text != TEXT
+        await ask_for_tool_text(stage)
+        assert (await stage.ask("go on")).text != TEXT
+        await stage.ask(command)
+        assert (await stage.ask("tell me")).text == TEXT
+        await ask_for_tool_text(stage)
+        assert (await stage.ask("go on")).text != TEXT
 
 
-async def test_what_the_asker_wrote_whole_stays_a_link(theatre: Theatre) -> None:
+async def test_what_the_asker_wrote_whole_stays_a_link(theatre: BotHome) -> None:
     mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
     async with theatre.open(Author(f"[a]({mine}) {longer}"), [Source()]) as stage:
-        await stage.said(f"remember {mine}")
-        await looked(stage)
-        answer = await stage.said("go on")
+        await stage.ask(f"remember {mine}")
+        await ask_for_tool_text(stage)
+        answer = await stage.ask("go on")
         assert answer.text == f"[a]({mine}) `{longer}`"
         # What one person wrote lets nobody else be led there.
-        assert (await stage.said("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
+        assert (await stage.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
 
 
-async def test_words_of_others_are_not_what_the_asker_wrote(theatre: Theatre) -> None:
+async def test_words_of_others_are_not_what_the_asker_wrote(theatre: BotHome) -> None:
     async with theatre.open(Author(f"see {EVIL}")) as stage:
         quoted = (Quote("Bo", f"ask for {EVIL}"),)
-        answer = await stage.asks(replace(make_message("do it", "quote"), context=quoted))
+        answer = await stage.ask_message(replace(make_message("do it", "quote"), context=quoted))
         assert answer.text == f"see `{EVIL}`"
 
 
-async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> None:
+async def test_a_terminal_knows_no_code(theatre: BotHome, tmp_path: Path) -> None:
     one = make_message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
@@ -203,7 +213,7 @@ async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> Non
     )  # fmt: skip
     async with theatre.open(Author(), profile=HOSTS) as stage:
         stage.engine.platforms.replies["terminal"] = stage.engine.platforms.replies["web"]
-        answer = await stage.asks(at_terminal)
+        answer = await stage.ask_message(at_terminal)
     assert live(linkers.terminal(answer.text)) == []
     assert "https[:]//evil[.]test/?q=secret" in answer.text
 
@@ -215,7 +225,7 @@ def pieces() -> list[str]:
     return [TEXT[at : at + 7] for at in range(0, len(TEXT), 7)]
 
 
-def linked(posts: Sequence[Post]) -> list[str]:
+def live_links(posts: Sequence[Post]) -> list[str]:
     return live([link for post in posts for link in post.linked])
 
 
@@ -254,7 +264,7 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
         )
         posts = w.slack.workspace.by_bot(place.id)
         assert any(post.streamed for post in posts) is (where == "dm")
-        assert linked(posts) == []
+        assert live_links(posts) == []
         assert all("evil" in post.visible_text for post in posts)
 
 
@@ -267,7 +277,7 @@ async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
         answer = await w.slack.wait_for_answer(said)
         assert OURS in answer.visible_text
-        assert linked([answer]) == []
+        assert live_links([answer]) == []
 
 
 async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path: Path) -> None:
@@ -277,14 +287,14 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
         said = w.slack.say(w.alice, w.dm, "what is this?", attachments=hung)
         answer = await w.slack.wait_for_answer(said)
         assert f"`{EVIL}`" in answer.visible_text
-        assert linked([answer]) == []
+        assert live_links([answer]) == []
 
 
 # -- Discord ---------------------------------------------------------------------------------
 
 
 async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) -> None:
-    house = House(discord, tmp_path)
+    house = DiscordPonte(discord, tmp_path)
     ana = discord.user("Ana")
     house.model.script = dict.fromkeys(("look", "go on"), pieces())
     house.choices = replace(make_choices(house.model, policy=house.policy), profile=HOSTS)
@@ -310,7 +320,7 @@ async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) 
 # -- the page and the HTTP API ---------------------------------------------------------------
 
 
-async def told(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
+async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
     name = ""
     async for line in lines:
         field, _, value = line.partition(": ")
@@ -324,7 +334,7 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
 ) -> None:
     fake.say(TEXT, TEXT, TEXT)
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
-        first = await ponte.said("Look", orders_csv=b"a,b\n1,2\n")
+        first = await ponte.ask("Look", orders_csv=b"a,b\n1,2\n")
         assert live(linkers.piece(first["response"])) == []
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         asked = {"message": "go on", "conversation": "c1"}
@@ -333,7 +343,7 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
             "POST", "/chat?html=1", json=asked, headers={"Accept": "text/event-stream"}
         )
         async with stream as response:
-            async for name, data in told(response.aiter_lines()):
+            async for name, data in parse_events(response.aiter_lines()):
                 if name == "delta":
                     text = data["text"] if data.get("reset") else text + data["text"]
                     steps, html = steps + 1, data["html"]
@@ -347,12 +357,12 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
         assert live(linkers.piece(shown["messages"][-1]["text"])) == []
 
 
-async def test_what_a_quick_command_gave_is_checked(theatre: Theatre) -> None:
+async def test_what_a_quick_command_gave_is_checked(theatre: BotHome) -> None:
     """What they give is from outside, in the answer that brings it and in all that follow."""
     given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
     quick = RegisteredCommands(outcome=Outcome("ok", given))
     async with theatre.open(Author(), quick=quick, profile=HOSTS) as stage:
-        answer = await stage.said("quick-command echo x")
+        answer = await stage.ask("quick-command echo x")
         assert live(linkers.piece(answer.text)) == []
         assert EVIL in answer.text
-        assert live(linkers.piece((await stage.said("go on")).text)) == []
+        assert live(linkers.piece((await stage.ask("go on")).text)) == []

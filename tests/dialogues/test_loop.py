@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 0.05
+MAX_CALLBACK_SECONDS = 0.05
 """Seconds of CPU that one callback may take."""
 
 
@@ -31,30 +31,30 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     took: list[tuple[float, str]] = []
     run: Callable[[events.Handle], None] = events.Handle._run
 
-    def timed(handle: events.Handle) -> None:
+    def run_timed(handle: events.Handle) -> None:
         begun = time.thread_time()
         run(handle)
         took.append((time.thread_time() - begun, repr(handle)))
 
-    monkeypatch.setattr(events.Handle, "_run", timed)
+    monkeypatch.setattr(events.Handle, "_run", run_timed)
     return took
 
 
-async def test_no_callback_takes_long(theatre: Theatre, callbacks: list[tuple[float, str]]) -> None:
+async def test_no_callback_takes_long(theatre: BotHome, callbacks: list[tuple[float, str]]) -> None:
     model = EchoModel()
     theatre.recorder.limit = 4_000_000
     gc.collect()
     gc.freeze()  # what other tests left is not walked through in here
     async with theatre.open(model) as stage:
-        await stage.said("warm up")
+        await stage.ask("warm up")
         callbacks.clear()
-        receipts = [(await stage.says("hello", channel=f"C{n}"))[1] for n in range(200)]
-        await asyncio.gather(*(stage.answered(receipt) for receipt in receipts))
-        await stage.said("word " * 400_000)
-        await stage.said("forget")
+        receipts = [(await stage.send("hello", channel=f"C{n}"))[1] for n in range(200)]
+        await asyncio.gather(*(stage.wait_for_answer(receipt) for receipt in receipts))
+        await stage.ask("word " * 400_000)
+        await stage.ask("forget")
     gc.unfreeze()
     assert len(callbacks) > 1000
-    assert max(callbacks)[0] < LONGEST, max(callbacks)
+    assert max(callbacks)[0] < MAX_CALLBACK_SECONDS, max(callbacks)
 
 
 async def test_sqlite_is_never_called_on_the_loop(
@@ -75,10 +75,10 @@ async def test_sqlite_is_never_called_on_the_loop(
     monkeypatch.setattr(
         sqlite3, "connect", lambda *a, **k: connect(*a, **{"factory": Watched, **k})
     )
-    theatre = Theatre(tmp_path / "home")
+    theatre = BotHome(tmp_path / "home")
     async with theatre.open() as stage:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
-            await stage.said(text)
+            await stage.ask(text)
         file = await stage.engine.records.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
@@ -88,7 +88,7 @@ async def test_sqlite_is_never_called_on_the_loop(
     assert threading.get_ident() not in threads
 
 
-async def watched(home: Path) -> list[str]:
+async def files_opened_on_loop(home: Path) -> list[str]:
     """What is imported and which files are opened on the loop while Ponte works."""
     here, seen = threading.get_ident(), list[str]()
 
@@ -96,15 +96,15 @@ async def watched(home: Path) -> list[str]:
         if event in ("import", "open") and threading.get_ident() == here:
             seen.append(f"{event} {arguments[0]}")
 
-    async with Theatre(home).open() as stage:
+    async with BotHome(home).open() as stage:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
-            await stage.said(text)
+            await stage.ask(text)
         file = await stage.engine.records.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
         await stage.engine.records.files.get(file.id)
-        await stage.said("forget")
+        await stage.ask("forget")
         return list(seen)
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from core.domain.messages import NOTE, Item
+from core.domain.messages import NOTE_NAME, Item
 from core.models.input import answered, starts
 from core.models.served import Level
-from tests.dialogues.openai import WITHOUT, served
-from tests.dialogues.stage import Theatre
+from tests.dialogues.openai import WITHOUT, open_served_stage
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_model_threads import last_heard
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.openai import FakeOpenAI, Script
@@ -20,17 +20,19 @@ CALL = ("table_create", json.dumps({"rows": [{"Name": "Ada"}]}))
 
 
 @levels
-async def test_it_goes_on_from_what_was_decided(theatre: Theatre, level: Level) -> None:
+async def test_the_model_reads_the_decision_in_its_next_turn(
+    theatre: BotHome, level: Level
+) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada"))
-        async with served(theatre, fake, [table], appliers=[table]) as stage:
-            asked = await stage.said("Please add Ada")
+        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
+            asked = await stage.ask("Please add Ada")
             (card,) = asked.cards
             assert "I have added her" not in asked.text, "the card speaks, not the model"
             assert table.rows == {}
-            await stage.said(f"approve {card.id}")
-            told = await stage.said("Is it done?")
+            await stage.ask(f"approve {card.id}")
+            told = await stage.ask("Is it done?")
             assert told.text.endswith("Is it done?")
             heard = last_heard(fake)
             assert f"Proposed as {card.id}: nothing is changed yet." in heard
@@ -41,25 +43,32 @@ async def test_it_goes_on_from_what_was_decided(theatre: Theatre, level: Level) 
 
 
 @levels
-async def test_also_when_another_process_goes_on(theatre: Theatre, level: Level) -> None:
+async def test_the_model_reads_the_decision_after_a_restart(theatre: BotHome, level: Level) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(calls=(CALL,), match="add ada"))
-        async with served(theatre, fake, [table], appliers=[table]) as stage:
-            (card,) = (await stage.said("Please add Ada")).cards
-        async with served(theatre, fake, [table], appliers=[table]) as stage:
-            await stage.said(f"deny {card.id}")
-        async with served(theatre, fake, [table], appliers=[table]) as stage:
-            await stage.said("Is it done?")
+        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
+            (card,) = (await stage.ask("Please add Ada")).cards
+        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
+            await stage.ask(f"deny {card.id}")
+        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
+            await stage.ask("Is it done?")
             assert "Denied by Ana." in last_heard(fake)
     assert table.rows == {}
 
 
 def test_a_note_belongs_to_the_turn_after_it() -> None:
-    def said(text: str, name: str = "Ana") -> Item:
+    def user_item(text: str, name: str = "Ana") -> Item:
         return Item("message", role="user", text=text, name=name)
 
     answer = Item("message", role="assistant", text="yes")
-    thread = [said("one"), answer, said("first", NOTE), said("second", NOTE), said("two"), answer]
+    thread = [
+        user_item("one"),
+        answer,
+        user_item("first", NOTE_NAME),
+        user_item("second", NOTE_NAME),
+        user_item("two"),
+        answer,
+    ]
     assert starts(thread) == [0, 2]
     assert answered(thread) == thread

@@ -50,7 +50,7 @@ class Server:
         )
         return next(message for message in seen if met(message))
 
-    async def refused(self, someone: DiscordPerson, card: Payload) -> str:
+    async def refused_click(self, someone: DiscordPerson, card: Payload) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
         click = await someone.click(card, "Approve")
         await click.wait_until(lambda click: click.followups)
@@ -81,11 +81,11 @@ async def server(home: Path) -> AsyncIterator[Server]:
                 yield made
 
 
-def sourced(message: Payload) -> bool:
+def has_source_line(message: Payload) -> bool:
     return "Source: " in message["content"]
 
 
-def drawn(message: Payload) -> bool:
+def has_embeds(message: Payload) -> bool:
     return bool(message["embeds"])
 
 
@@ -99,24 +99,24 @@ def labels(card: Payload) -> list[str]:
 
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
-        text = (await here.asks(LEADS, sourced))["content"]
+        text = (await here.asks(LEADS, has_source_line))["content"]
         assert "```\nName\n───────────\nCustomer 03\n```" in text, "Discord has no tables"
         assert f'Source: Customers, Status is "Lead" and Lead since is within {this_month()}: ' in (
             text
         )
         assert "(America/Sao_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
-        text = (await here.asks(SALES, sourced))["content"]
+        text = (await here.asks(SALES, has_source_line))["content"]
         assert text.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
 
 
 async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
         orders = here.team.rows("Orders")
-        card = await here.asks(PAID, drawn)
+        card = await here.asks(PAID, has_embeds)
         assert words(card).startswith("Change a row in Orders\nAsked by Ana. Rows: 12.")
         assert "Paid: ~~false~~ → true" in words(card)
         assert "Expires <t:" in words(card)
-        assert "somebody else's" in await here.refused(here.bo, card)
+        assert "somebody else's" in await here.refused_click(here.bo, card)
         assert orders[12]["Paid"] is False
         second = await here.ana.click(card, "Approve")
         await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
@@ -129,18 +129,18 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
 
 async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
-        card = await here.asks(DUPLICATES, drawn)
+        card = await here.asks(DUPLICATES, has_embeds)
         assert words(card).startswith("Delete 2 rows in Customers\n")
         assert "An admin of this bot must approve it." in words(card)
-        assert "only an admin" in await here.refused(here.ana, card)
+        assert "only an admin" in await here.refused_click(here.ana, card)
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()
 
 
 async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
-        card = await here.asks(ATTACHED, drawn, ("new.csv", CSV))
-        assert "Bruno,Lead" in here.team.heard()
+        card = await here.asks(ATTACHED, has_embeds, ("new.csv", CSV))
+        assert "Bruno,Lead" in here.team.model_input()
         assert words(card).startswith("Create 3 rows in Customers\n")
         await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING, lambda message: message["attachments"])

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -29,22 +29,22 @@ class Revoking(FakeNocoDB):
 
 
 @asynccontextmanager
-async def opened(theatre: Theatre, nocodb: FakeNocoDB) -> AsyncIterator[Stage]:
+async def open_stage(theatre: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
     async with nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with theatre.open(EchoModel(), [source], appliers=[source.rows]) as stage:
             yield stage
 
 
-async def calls(stage: Stage, tool: str, **arguments: Any) -> Answer:
-    return await stage.said(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
+async def calls(stage: RunningBot, tool: str, **arguments: Any) -> Answer:
+    return await stage.ask(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
 
 
-async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Theatre) -> None:
+async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: BotHome) -> None:
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
-    async with opened(theatre, Revoking()) as stage:
+    async with open_stage(theatre, Revoking()) as stage:
         (card,) = (await calls(stage, "update", changes=changes)).cards
-        told = (await stage.said(f"approve {card.id}")).text
+        told = (await stage.ask(f"approve {card.id}")).text
         assert "Partly done: 10 of 12 rows." in told
         assert "Written, but could not be read back: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
@@ -53,16 +53,16 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: The
         )
 
 
-async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: Theatre) -> None:
+async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: BotHome) -> None:
     with capture_logs() as lines:
-        async with opened(theatre, nocodb := FakeNocoDB()) as stage:
+        async with open_stage(theatre, nocodb := FakeNocoDB()) as stage:
             await calls(stage, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
             (card,) = (await calls(stage, "update", filters=[
                 {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},
             )).cards  # fmt: skip
             nocodb.drop("after", 1)
-            await stage.said(f"approve {card.id}")
-            await stage.said(f"undo {card.id}")
+            await stage.ask(f"approve {card.id}")
+            await stage.ask(f"undo {card.id}")
             await calls(stage, "wish")
     log = [json.dumps(line, default=str) for line in lines]
     for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):

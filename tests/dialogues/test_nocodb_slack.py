@@ -49,7 +49,7 @@ class Channel:
         said = self.slack.say(self.alice, self.place, f"{self.slack.bot} {text}", files=files)
         return await self.slack.wait_for_answer(said)
 
-    async def refused(self, someone: SlackPerson, post: Post) -> str:
+    async def refused_click(self, someone: SlackPerson, post: Post) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
         before = len(self.slack.ephemeral_posts(self.place.id))
         self.slack.click(someone, post, "Approve")
@@ -59,7 +59,7 @@ class Channel:
         assert list(post.buttons) == ["Approve", "Deny"]
         return refusal.visible_text
 
-    def shared(self) -> list[str]:
+    def shared_files(self) -> list[str]:
         return [file.name for file in self.slack.workspace.files.values() if file.shared]
 
     async def decides(self, someone: SlackPerson, post: Post, label: str, shown: str) -> None:
@@ -108,7 +108,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert "*Change a row in Orders*\nAsked by Alice. Rows: 12." in card.visible_text
         assert "Id: `12`, Title: `Order 12`, Paid: `false` → " in card.visible_text
         assert "open until <!date^" in card.visible_text
-        assert "somebody else's" in await here.refused(here.bob, card)
+        assert "somebody else's" in await here.refused_click(here.bob, card)
         assert orders[12]["Paid"] is False
         approve = f"approve {card.buttons['Approve']['value']}"
         here.slack.click(here.alice, card, "Approve")
@@ -126,7 +126,7 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
         card = await here.asks(DUPLICATES)
         assert "*Delete 2 rows in Customers*" in card.visible_text
         assert "An admin of this bot must approve it." in card.visible_text
-        assert "only an admin" in await here.refused(here.alice, card)
+        assert "only an admin" in await here.refused_click(here.alice, card)
         assert 29 in here.team.rows("Customers")
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()
@@ -135,11 +135,11 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
 async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         card = await here.asks(ATTACHED, ("new.csv", "text/csv", CSV))
-        assert "Bruno,Lead" in here.team.heard()
+        assert "Bruno,Lead" in here.team.model_input()
         assert "*Create 3 rows in Customers*" in card.visible_text
         await here.decides(here.alice, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING)
         assert answer.visible_text.startswith(
             f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, "
         )
-        await here.slack.wait_until(lambda: "Readings.csv" in here.shared())
+        await here.slack.wait_until(lambda: "Readings.csv" in here.shared_files())

@@ -56,7 +56,7 @@ class Page:
         assert clicked.status_code == 200
         return dict(clicked.json())
 
-    async def shown(self, id: str) -> dict[str, Any]:
+    async def reopened_card(self, id: str) -> dict[str, Any]:
         """The card as the page draws it when it is opened anew."""
         cards = (await self.client.get("/conversations/work")).json()["cards"]
         return next(dict(card) for card in cards if card["id"] == id)
@@ -95,11 +95,11 @@ async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) 
         assert "Done." in first["text"]
         assert await here.clicks("approve", card["id"]) == first
         assert here.team.writes() == ["PATCH"], "the second click wrote nothing"
-        assert (await here.shown(card["id"]))["actions"] == ["undo"]
+        assert (await here.reopened_card(card["id"]))["actions"] == ["undo"]
         undone = await here.clicks("undo", card["id"])
         assert "Taken back, as" in undone["text"]
         assert orders[12]["Paid"] is False
-        assert (await here.shown(card["id"]))["state"] == "undone"
+        assert (await here.reopened_card(card["id"]))["state"] == "undone"
 
 
 async def test_whoever_is_at_the_page_may_delete_and_deny(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_whoever_is_at_the_page_may_delete_and_deny(tmp_path: Path) -> Non
 async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
     async with page(tmp_path) as here:
         card = await here.card(ATTACHED, ("new.csv", CSV))
-        assert "Bruno,Lead" in here.team.heard()
+        assert "Bruno,Lead" in here.team.model_input()
         assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
         assert "New rows: 31, 32, 33." in (await here.clicks("approve", card["id"]))["text"]
         answer = await here.asks(EVERYTHING)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from core.clients.http import HttpClient
 from core.domain.messages import Item, Quote
-from core.domain.records import Ask, Completed, Effect, Health, ModelEvent
+from core.domain.records import Effect, Health, ModelEvent, ModelRequest, RoundCompleted
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import MEMBER, on_slack
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights import book, policy
 from tests.fakes.choices import supplier
 from tests.fakes.models import EchoModel
@@ -50,13 +50,13 @@ WISHES: Sequence[tuple[str, object]] = [
 class Obedient(EchoModel):
     """Calls everything in each round, for ever, and tells what it was told."""
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         calls = [
             Item("call", name=name, arguments=json.dumps(given), call_id=f"c{len(self.asks)}-{n}")
             for n, (name, given) in enumerate(WISHES)
         ]
-        yield Completed(tuple(calls))
+        yield RoundCompleted(tuple(calls))
 
 
 class Bought:
@@ -68,12 +68,12 @@ class Bought:
         self.done: list[str] = []
 
     def _tool(self, name: str, effect: Effect) -> Tool:
-        async def called() -> str:
+        async def run_tool() -> str:
             """Do it."""
             self.done.append(name)
             return "done"
 
-        return FunctionTool.of(called, effect=effect, doing="…", name=name)
+        return FunctionTool.of(run_tool, effect=effect, doing="…", name=name)
 
     async def tools(self) -> Sequence[Tool]:
         return [self._tool("pay", "spend"), self._tool("run_python", "code")]
@@ -85,7 +85,9 @@ class Bought:
         """Nothing is held open here."""
 
 
-async def test_who_asks_decides_what_happens(theatre: Theatre, tmp_path: Path) -> None:
+async def test_an_obedient_model_has_only_the_rights_of_the_asker(
+    theatre: BotHome, tmp_path: Path
+) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.rule_book = supplier(book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
@@ -99,7 +101,7 @@ async def test_who_asks_decides_what_happens(theatre: Theatre, tmp_path: Path) -
         async with opened as stage:
             asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
                             context=(Quote("Eve", EVIL),))  # fmt: skip
-            answer = await stage.asks(asked)
+            answer = await stage.ask_message(asked)
     heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
     assert EVIL in heard, "what the asker may read was read"
     assert "Order 12" not in heard

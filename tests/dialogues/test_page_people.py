@@ -10,7 +10,7 @@ from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn
 from core.rights.policy import Rule, RuleBook
 from tests.dialogues.decisions import ADA, bot
 from tests.dialogues.decisions import _call as call
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -30,21 +30,21 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
     )
 
 
-async def says(stage: Stage, text: str, person: Person, clicked: bool = False) -> Answer:
-    return await stage.asks(on_page(text, person, clicked))
+async def says(stage: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
+    return await stage.ask_message(on_page(text, person, clicked))
 
 
-async def proposed(stage: Stage, text: str, person: Person) -> str:
+async def propose(stage: RunningBot, text: str, person: Person) -> str:
     (card,) = (await says(stage, text, person)).cards
     return card.id
 
 
 @pytest.mark.parametrize("clicked", [False, True], ids=["typed", "clicked"])
-async def test_a_card_of_one_is_unknown_to_another(theatre: Theatre, clicked: bool) -> None:
+async def test_a_card_of_one_is_unknown_to_another(theatre: BotHome, clicked: bool) -> None:
     """Also by a click from the conversation that goes by the same name."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await proposed(stage, UPDATE, ANA)
+        id = await propose(stage, UPDATE, ANA)
         unknown = (await says(stage, "approve zzz222", BIA, clicked)).text
         for word in ("approve", "deny", "undo"):
             told = await says(stage, f"{word} {id}", BIA, clicked)
@@ -58,30 +58,30 @@ async def test_a_card_of_one_is_unknown_to_another(theatre: Theatre, clicked: bo
         assert (await says(stage, f"undo {id}", ANA, clicked)).status == "done"
 
 
-async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: Theatre) -> None:
+async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
-        id = await proposed(stage, DELETE, ANA)
+        id = await propose(stage, DELETE, ANA)
         refused = await says(stage, f"approve {id}", ANA)
         assert (refused.code, "only an admin" in refused.text) == ("forbidden", True)
         assert "approved" in (await says(stage, f"approve {id}", OWNER)).text.casefold()
         assert table.rows == {}
 
 
-async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: Theatre) -> None:
+async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
-        id = await proposed(stage, DELETE, ANA)
+        id = await propose(stage, DELETE, ANA)
         assert "no proposal" in (await says(stage, f"approve {id}", OWNER)).text.casefold()
-        own = await proposed(stage, call("table_delete", {"ids": ["2"]}), OWNER)
+        own = await propose(stage, call("table_delete", {"ids": ["2"]}), OWNER)
         assert (await says(stage, f"approve {own}", OWNER)).status == "done"
         assert table.rows.keys() == {"1"}
 
 
-async def test_who_is_named_an_admin_decides_for_others(theatre: Theatre) -> None:
+async def test_who_is_named_an_admin_decides_for_others(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"web:bia"}))) as stage:
-        id = await proposed(stage, DELETE, ANA)
+        id = await propose(stage, DELETE, ANA)
         assert (await says(stage, f"approve {id}", BIA)).status == "done"
         assert table.rows == {}
 

@@ -17,7 +17,7 @@ from core.rights.policy import AccessPolicy, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
 from tests.fakes.choices import allow_list, supplier
@@ -48,8 +48,8 @@ def book(text: str, folder: Path) -> RuleBook:
 
 @asynccontextmanager
 async def office(
-    theatre: Theatre, folder: Path, text: str
-) -> AsyncIterator[tuple[Stage, AccessPolicy, EchoModel]]:
+    theatre: BotHome, folder: Path, text: str
+) -> AsyncIterator[tuple[RunningBot, AccessPolicy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book(text, folder))
@@ -61,13 +61,18 @@ async def office(
 
 
 async def calls(
-    stage: Stage, key: str, tool: str, person: Person = BOSS, channel: str = "C1", **asked: object
+    stage: RunningBot,
+    key: str,
+    tool: str,
+    person: Person = BOSS,
+    channel: str = "C1",
+    **asked: object,
 ) -> Answer:
     text = f"call {tool} {json.dumps(asked)}"
-    return await stage.asks(on_slack(text, key, person, channel=channel))
+    return await stage.ask_message(on_slack(text, key, person, channel=channel))
 
 
-def told(tools: tuple[ToolSpec, ...]) -> str:
+def tool_descriptions(tools: tuple[ToolSpec, ...]) -> str:
     return "\n".join(tool.description for tool in tools)
 
 
@@ -78,7 +83,7 @@ deny = ["read:Orders"]
 
 
 async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     async with office(theatre, tmp_path, CLOSED) as (stage, _, model):
         refused = await calls(stage, "k1", "nocodb_get", table="Orders", id="12")
@@ -86,13 +91,13 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
         linked = await calls(stage, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
-        assert "Tables: Customers, Readings." in told(model.asks[-1].tools)
+        assert "Tables: Customers, Readings." in tool_descriptions(model.asks[-1].tools)
         elsewhere = await calls(stage, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
         assert "Order 12" in elsewhere.text
-        assert "Tables: Customers, Orders, Readings." in told(model.asks[-1].tools)
+        assert "Tables: Customers, Orders, Readings." in tool_descriptions(model.asks[-1].tools)
 
 
-async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None:
+async def test_the_bridge_hides_it_too(theatre: BotHome, tmp_path: Path) -> None:
     chosen = policy()
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, pauses=())
@@ -100,7 +105,7 @@ async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None
 
             async def executes(key: str, tool: str, **args: object) -> str:
                 asked = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
-                return (await stage.asks(on_slack(asked, key, BOSS))).text
+                return (await stage.ask_message(on_slack(asked, key, BOSS))).text
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
@@ -124,7 +129,7 @@ deny = ["read", "propose"]
 """
 
 
-async def test_who_may_see_one_table_sees_no_other(theatre: Theatre, tmp_path: Path) -> None:
+async def test_who_may_see_one_table_sees_no_other(theatre: BotHome, tmp_path: Path) -> None:
     async with office(theatre, tmp_path, ONE_TABLE) as (stage, _, model):
         seen = await calls(stage, "k1", "nocodb_tables", MEMBER)
         assert "Customers" in seen.text
@@ -134,7 +139,7 @@ async def test_who_may_see_one_table_sees_no_other(theatre: Theatre, tmp_path: P
         assert [card.state for card in made.cards] == ["open"]
         no = await calls(stage, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
         assert "There is no table 'Orders' here." in no.text
-        assert "Tables: Customers." in told(model.asks[-1].tools)
+        assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
 
 TOOLS = """
@@ -146,13 +151,13 @@ deny = ["tool:table_d*"]
 
 
 async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, model=model, policy=chosen) as stage:
         chosen.rule_book = supplier(book(TOOLS, tmp_path))
-        await stage.asks(on_slack("hello", "k1"))
+        await stage.ask_message(on_slack("hello", "k1"))
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
         refused = await calls(stage, "k2", "table_delete", MEMBER, ids=["1"])
@@ -167,14 +172,14 @@ deny = ["propose:people"]
 
 
 async def test_rights_that_were_taken_away_meanwhile_count(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=chosen) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         chosen.rule_book = supplier(book(PROPOSES, tmp_path))
-        refused = await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert refused.code == "forbidden"
         assert "who asked for it may not do that there now (`propose:People`)" in refused.text
         again = await calls(stage, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
@@ -198,21 +203,21 @@ deny = ["approve"]
 
 
 async def test_a_group_decides_for_others_and_one_not_even_their_own(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=chosen) as stage:
         chosen.rule_book = supplier(book(APPROVES, tmp_path))
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
-        own = await stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER))
+        own = await stage.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
         assert (own.code, own.private) == ("forbidden", True)
         assert "The right that is missing is `approve:People`" in own.text
-        other = await stage.asks(on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1"))
+        other = await stage.ask_message(on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1"))
         assert other.code == "forbidden"
-        done = await stage.asks(on_slack(f"approve {card.id}", "k4", CLERK))
+        done = await stage.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
         assert "Approved by Cleo" in done.text
-        why = await stage.asks(on_slack(f"why {card.id}", "k5", MEMBER))
+        why = await stage.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
         assert why.private
         assert "`propose:People`: yes, PONTE_ALLOW names" in why.text
         assert "`approve:People`: yes, by the rule at `ponte.toml:5`." in why.text
@@ -225,7 +230,7 @@ allow = ["chat", "propose", "read"]
 
 
 async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     """Not even an admin, or who asked on their own small change."""
     chosen = policy()
@@ -235,18 +240,18 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
-            refused = await stage.asks(asked)
+            refused = await stage.ask_message(asked)
             assert refused.code == "forbidden"
             assert "The right that is missing is `approve:People`" in refused.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        assert "Done." in (await stage.asks(direct)).text
+        assert "Done." in (await stage.ask_message(direct)).text
         own = await proposed_on_slack(stage, "k3", "table_update", rows={"2": {"Name": "B"}})
-        assert (await stage.asks(on_slack(f"deny {own.id}", "k4"))).text == "Denied by Mia."
+        assert (await stage.ask_message(on_slack(f"deny {own.id}", "k4"))).text == "Denied by Mia."
         own = await proposed_on_slack(stage, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
         chosen.rule_book = supplier(book(allowed, tmp_path))
-        assert "Done." in (await stage.asks(on_slack(f"approve {own.id}", "k6"))).text
+        assert "Done." in (await stage.ask_message(on_slack(f"approve {own.id}", "k6"))).text
 
 
 PLATFORM = """
@@ -258,7 +263,7 @@ allow = ["chat", "read:Orders"]
 
 @pytest.mark.parametrize("workspace", ["T1", "T9"], ids=["a guest", "of another workspace"])
 async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
-    theatre: Theatre, tmp_path: Path, workspace: str
+    theatre: BotHome, tmp_path: Path, workspace: str
 ) -> None:
     async def is_guest(person: Person, max_age: float) -> bool | None:
         return person.id == "U7" and person.workspace == "T1"
@@ -284,39 +289,41 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         ("abcde2", "Nothing goes by that name"),
     ],
 )
-async def test_why(theatre: Theatre, tmp_path: Path, asked: str, words: str) -> None:
+async def test_the_command_why_names_the_rule(
+    theatre: BotHome, tmp_path: Path, asked: str, words: str
+) -> None:
     chosen = policy()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
         chosen.rule_book = supplier(book(APPROVES, tmp_path))
-        assert words in (await stage.asks(on_slack(f"why {asked}", "k1"))).text
+        assert words in (await stage.ask_message(on_slack(f"why {asked}", "k1"))).text
 
 
-async def test_why_of_a_name_that_is_too_long(theatre: Theatre, tmp_path: Path) -> None:
+async def test_why_of_a_name_that_is_too_long(theatre: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
     chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
     async with theatre.open(policy=chosen) as stage:
-        told = await stage.asks(on_slack(f"why read:{'hr' * 60_000}", "k1"))
+        told = await stage.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
         assert told.text.startswith("`read`: no. That name is too long")
         assert len(told.text) < 100
 
 
-async def test_a_question_that_begins_with_why_is_for_the_model(theatre: Theatre) -> None:
+async def test_a_question_that_begins_with_why_is_for_the_model(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         for text in ("why is that so", "why me", "why?"):
-            assert (await stage.said(text)).text == f"You said: {text}"
+            assert (await stage.ask(text)).text == f"You said: {text}"
 
 
-async def test_the_model_of_a_place_may_be_denied(theatre: Theatre, tmp_path: Path) -> None:
+async def test_the_model_of_a_place_may_be_denied(theatre: BotHome, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with theatre.open(model, policy=chosen) as stage:
-        refused = await stage.asks(on_slack("hello", "k1"))
+        refused = await stage.ask_message(on_slack("hello", "k1"))
         assert (refused.private, model.asks) == (True, [])
         assert "`model:" in refused.text
 
 
-async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: Theatre) -> None:
+async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=policy()) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -324,7 +331,9 @@ async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: Thea
             stage, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
         await stage.engine.changes.leave(MEMBER.key)
-        told = await stage.asks(on_slack(f"approve {card.id}", "k3", BOSS))
+        told = await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert "Denied by Ponte." in told.text
-        assert "Done." in (await stage.asks(on_slack(f"approve {other.id}", "k4", BOSS))).text
+        assert (
+            "Done." in (await stage.ask_message(on_slack(f"approve {other.id}", "k4", BOSS))).text
+        )
     assert table.rows["1"]["Name"] == "B"

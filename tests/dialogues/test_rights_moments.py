@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
-from core.domain.records import Ask
+from core.domain.records import ModelRequest
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, supplier
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -45,7 +45,7 @@ def without(person: Person, right: str) -> RuleBook:
                           deny=(right,)),))  # fmt: skip
 
 
-def said(person: Person, text: str, key: str) -> Message:
+def make_platform_message(person: Person, text: str, key: str) -> Message:
     if person.platform == "slack":
         return on_slack(text, key, person)
     address = Address(person.platform, "C1")
@@ -55,44 +55,48 @@ def said(person: Person, text: str, key: str) -> Message:
 
 @asynccontextmanager
 async def bot(
-    theatre: Theatre, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
-) -> AsyncIterator[Stage]:
+    theatre: BotHome, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
+) -> AsyncIterator[RunningBot]:
     opened = theatre.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
     async with opened as stage:
         yield stage
 
 
-async def test_what_is_offered(theatre: Theatre, person: Person) -> None:
+async def test_only_permitted_tools_are_offered(theatre: BotHome, person: Person) -> None:
     policy, model = open_to_all(), EchoModel()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy, model) as stage:
 
-        async def offered(key: str) -> set[str]:
-            await stage.asks(said(person, "hello", key))
+        async def offered_tools(key: str) -> set[str]:
+            await stage.ask_message(make_platform_message(person, "hello", key))
             return {tool.name for tool in model.asks[-1].tools}
 
-        everything = await offered("k0")
+        everything = await offered_tools("k0")
         assert {"table_read", "table_update", "table_delete"} <= everything
         for number, right in enumerate((*READING, *WRITING), 1):
             policy.rule_book = supplier(without(person, right))
-            there = await offered(f"k{number}")
+            there = await offered_tools(f"k{number}")
             gone = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
             assert (gone in there) == (right == "propose:People"), right
             policy.rule_book = lambda: RuleBook()
-            assert await offered(f"r{number}") == everything, "after the next reload"
+            assert await offered_tools(f"r{number}") == everything, "after the next reload"
 
 
 @pytest.mark.parametrize("right", [*READING, *WRITING])
-async def test_what_is_called(theatre: Theatre, person: Person, right: str) -> None:
+async def test_a_right_is_checked_again_when_a_tool_is_called(
+    theatre: BotHome, person: Person, right: str
+) -> None:
     """It is taken away between the offer and the call."""
     policy = open_to_all()
 
-    async def taken_away(ask: Ask) -> None:
+    async def taken_away(ask: ModelRequest) -> None:
         policy.rule_book = supplier(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy, EchoModel(gate=taken_away)) as stage:
-        answer = await stage.asks(said(person, FIND if right in READING else UPDATE, "k1"))
+        answer = await stage.ask_message(
+            make_platform_message(person, FIND if right in READING else UPDATE, "k1")
+        )
         assert answer.cards == ()
         assert "The right that is missing is" in answer.text
         assert "Ada" not in answer.text

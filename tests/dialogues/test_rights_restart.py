@@ -6,28 +6,37 @@ import pytest
 
 from core.rights.policy import RuleBook
 from tests.dialogues.decisions import ADA, BOSS, on_slack
-from tests.dialogues.stage import Theatre
-from tests.dialogues.test_rights_moments import PEOPLE, UPDATE, bot, open_to_all, said, without
+from tests.dialogues.stage import BotHome
+from tests.dialogues.test_rights_moments import (
+    PEOPLE,
+    UPDATE,
+    bot,
+    make_platform_message,
+    open_to_all,
+    without,
+)
 from tests.fakes.choices import supplier
 from tests.fakes.memory_table import MemoryTable
 
 
 @pytest.mark.parametrize("name", PEOPLE)
-async def test_what_is_applied(theatre: Theatre, name: str) -> None:
+async def test_a_right_is_checked_again_when_a_change_is_applied(
+    theatre: BotHome, name: str
+) -> None:
     """It is taken away while the proposal waits, and counts after a restart too."""
     person, right = PEOPLE[name], "propose:People"
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy) as stage:
-        (card,) = (await stage.asks(said(person, UPDATE, "k1"))).cards
+        (card,) = (await stage.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
         policy.rule_book = supplier(without(person, right))
-        refused = await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
     anew.rule_book = supplier(without(person, right))
     async with bot(theatre, table, anew) as stage:
-        refused = await stage.asks(on_slack(f"approve {card.id}", "k3", BOSS))
+        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
         anew.rule_book = lambda: RuleBook()
-        done = await stage.asks(on_slack(f"approve {card.id}", "k4", BOSS))
+        done = await stage.ask_message(on_slack(f"approve {card.id}", "k4", BOSS))
         assert "Done." in done.text, "it was given back"
     assert table.rows["1"]["Name"] == "A"

@@ -20,7 +20,7 @@ async def test_the_model_is_told_no_secret(tmp_path: Path) -> None:
             assert said.json()["response"].startswith(LEADS_FOUND[:20])
             said = await page.post("/chat", json={"message": PAID})
             assert [card["state"] for card in said.json()["cards"]] == ["open"]
-        heard = team.heard()
+        heard = team.model_input()
         token = app.link().partition("#token=")[2]
         for secret in ("sk-test", filled.EDITOR, token, team.nocodb.origin, str(tmp_path)):
             assert secret not in heard

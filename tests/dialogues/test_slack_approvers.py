@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.changes.approval import REMIND_AFTER, TableRule, TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
@@ -42,7 +42,7 @@ class Team:
         assert place is not None
         return place
 
-    def told(self, name: str) -> list[Post]:
+    def posts_to(self, name: str) -> list[Post]:
         place = self.dm(name)
         return self.w.slack.workspace.by_bot(place.id) if place else []
 
@@ -53,8 +53,8 @@ class Team:
         return await self.w.slack.wait_for_answer(said)
 
     async def copies(self, *names: str) -> list[Post]:
-        await self.w.slack.wait_until(lambda: all(self.told(name) for name in names))
-        return [self.told(name)[0] for name in names]
+        await self.w.slack.wait_until(lambda: all(self.posts_to(name) for name in names))
+        return [self.posts_to(name)[0] for name in names]
 
     async def passes(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -64,7 +64,7 @@ class Team:
         await self.w.slack.wait_until(true)
 
 
-def decided(*posts: Post) -> bool:
+def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
     return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.visible_text
                for post in posts)  # fmt: skip
@@ -101,13 +101,13 @@ async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Pa
         assert "Alice asked for this in \\#general" in carol.visible_text
         assert list(carol.buttons) == list(card.buttons) == ["Approve", "Deny"]
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert t.table.rows == {}
         for post in (card, carol, dora):
             assert "Approved by Carol" in post.visible_text
         for name in ("Bob", "Gus", "Robo"):
-            assert t.told(name) == [], name
-        assert len(t.told("Carol")) == len(t.told("Dora")) == 1
+            assert t.posts_to(name) == [], name
+        assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1
 
 
 async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert all(" Bob." in post.visible_text for post in (card, carol, dora))
     assert t.table.applied == []
 
@@ -131,7 +131,7 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         assert t.table.applied == []
         await t.w.restart()
         typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), dora_says(dora))
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(typed)).visible_text
         assert "Approved by Carol, Dora" in carol.visible_text
     assert t.table.rows == {}
@@ -150,8 +150,8 @@ async def test_a_copy_whose_answer_was_lost_is_not_made_twice(tmp_path: Path) ->
         gate.release()
         (carol,) = await t.copies("Carol")
         await t.w.slack.click(t.people["Carol"], carol, "Deny").acked.wait()
-        await t.until(lambda: decided(card, carol))
-        assert len(t.told("Carol")) == 1
+        await t.until(lambda: are_decided(card, carol))
+        assert len(t.posts_to("Carol")) == 1
 
 
 async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> None:
@@ -159,28 +159,28 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
         await t.asks()
         await t.copies("Carol", "Dora")
         outbox = t.w.bot.engine.records.outbox
-        id = t.told("Carol")[0].buttons["Approve"]["value"]
-        while len(posted := await outbox.copies(id)) < 2:
+        id = t.posts_to("Carol")[0].buttons["Approve"]["value"]
+        while len(posted := await outbox.list_copies(id)) < 2:
             await t.until(lambda: True)
         for one in posted:
-            await outbox.put(replace(one, state="posting", post="", drawn=0))
-        assert await outbox.copies(id) == []
+            await outbox.put(replace(one, state="posting", post="", drawn_version=0))
+        assert await outbox.list_copies(id) == []
         await t.w.restart()
         again = t.w.bot.engine.records.outbox
-        while [each.post for each in await again.copies(id)] != [each.post for each in posted]:
+        while [each.post for each in await again.list_copies(id)] != [each.post for each in posted]:
             await t.until(lambda: True)
-        assert len(t.told("Carol")) == len(t.told("Dora")) == 1
+        assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1
 
 
 async def test_who_cannot_be_written_to_keeps_nobody_waiting(tmp_path: Path) -> None:
     async with team(tmp_path) as t:
         t.w.slack.api.faults.add("conversations.open", "user_not_visible", 1)
         card = await t.asks()
-        await t.until(lambda: t.told("Carol") or t.told("Dora"))
-        (copy,) = [*t.told("Carol"), *t.told("Dora")]
-        who = t.people["Carol" if t.told("Carol") else "Dora"]
+        await t.until(lambda: t.posts_to("Carol") or t.posts_to("Dora"))
+        (copy,) = [*t.posts_to("Carol"), *t.posts_to("Dora")]
+        who = t.people["Carol" if t.posts_to("Carol") else "Dora"]
         await t.w.slack.click(who, copy, "Approve").acked.wait()
-        await t.until(lambda: decided(card, copy))
+        await t.until(lambda: are_decided(card, copy))
 
 
 async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) 
         assert "Alice pediu isto em outro lugar" in bob.visible_text, "in his language"
 
 
-async def test_what_was_asked_directly_says_no_more(tmp_path: Path) -> None:
+async def test_a_copy_of_a_card_does_not_reveal_a_direct_message(tmp_path: Path) -> None:
     async with team(tmp_path) as t:
         await t.asks(place=t.w.dm)
         bob, carol = await t.copies("Bob", "Carol")
@@ -204,17 +204,17 @@ async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
         await t.passes(4 * 3600 + 1)
-        await t.until(lambda: len(t.told("Carol")) == len(t.told("Dora")) == 2)
+        await t.until(lambda: len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 2)
         for name, copy in (("Carol", carol), ("Dora", dora)):
-            reminder = t.told(name)[1]
+            reminder = t.posts_to(name)[1]
             assert reminder.thread_ts == copy.ts
             assert "still waits for somebody to decide on it" in reminder.visible_text
             assert "It expires in 20 hours" in reminder.visible_text
         await t.w.restart()
         await t.passes(3600)
         await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
-        await t.until(lambda: decided(carol, dora))
-        assert len(t.told("Carol")) == len(t.told("Dora")) == 2
+        await t.until(lambda: are_decided(carol, dora))
+        assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 2
 
 
 async def test_where_nobody_is_written_to_the_reminder_stands_where_it_was_asked(
@@ -235,12 +235,12 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
     async with team(tmp_path, remind_after=0) as t:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
-        await t.passes(LIFETIME + 1)
+        await t.passes(PROPOSAL_LIFETIME_SECONDS + 1)
         there = t.w.slack.workspace
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         line = there.by_bot(card.channel)[1]
         assert (line.thread_ts, "has expired" in line.visible_text) == (card.thread_ts, True)
-        await t.until(lambda: decided(card, carol, dora))
+        await t.until(lambda: are_decided(card, carol, dora))
         await t.w.restart()
         await t.passes(60)
         said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
@@ -248,4 +248,4 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
         assert [p.visible_text.count("has expired") for p in there.by_bot(card.channel)].count(
             1
         ) == 1
-        assert len(t.told("Carol")) == 1
+        assert len(t.posts_to("Carol")) == 1

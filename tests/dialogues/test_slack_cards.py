@@ -20,7 +20,9 @@ CARD = Card(
 
 
 @asynccontextmanager
-async def asked(home: Path, answer: Answer) -> AsyncIterator[tuple[Workplace, WatchedInbox, Post]]:
+async def answered_workplace(
+    home: Path, answer: Answer
+) -> AsyncIterator[tuple[Workplace, WatchedInbox, Post]]:
     """Alice asked in #general and got `answer`."""
     inbox = WatchedInbox()
     async with workplace(home, Setting(inbox=inbox.over)) as w:
@@ -35,14 +37,14 @@ ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
 
 
 async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
-    async with asked(tmp_path, ASKED) as (_, _, post):
+    async with answered_workplace(tmp_path, ASKED) as (_, _, post):
         assert "Shall I?" in post.visible_text
         assert "paid: `no` → paid: `" in post.visible_text
         assert list(post.buttons) == ["Approve", "Deny"]
 
 
 async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: Path) -> None:
-    async with asked(tmp_path, ASKED) as (w, inbox, post):
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         await w.restart()
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         click = inbox.messages[-1]
@@ -56,7 +58,7 @@ async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: 
 
 
 async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path: Path) -> None:
-    async with asked(tmp_path, ASKED) as (w, inbox, post):
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
         await reply.finish(Answer("You may not.", parts=("You may not.",), private=True))
@@ -66,7 +68,7 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
 
 
 async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_path: Path) -> None:
-    async with asked(tmp_path, ASKED) as (w, inbox, post):
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         inbox.times = 1
         clicked = w.slack.click(w.bob, post, "Approve")
         await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
@@ -79,7 +81,7 @@ async def test_a_click_on_something_that_is_not_ours_is_acknowledged_and_does_no
     tmp_path: Path,
 ) -> None:
     """Slack shows a warning beside a button, also one that opens a link, until it is."""
-    async with asked(tmp_path, ASKED) as (w, inbox, post):
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         before = len(inbox.messages)
         other = {"actions": [{"type": "button", "action_id": "link", "block_id": "b"}]}
         await w.slack.click(w.bob, post, "Approve", lies=other).acked.wait()

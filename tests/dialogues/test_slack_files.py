@@ -61,7 +61,7 @@ async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
         assert w.slack.api.calls["download"] == 0
 
 
-async def made(w: Workplace, *names: str) -> tuple[File, ...]:
+async def store_files(w: Workplace, *names: str) -> tuple[File, ...]:
     put = w.bot.engine.records.files.put
     owner = Person("slack", w.alice.id)
     return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
@@ -75,7 +75,7 @@ async def test_files_of_an_answer_come_once_into_its_thread(tmp_path: Path, faul
         await w.slack.wait_for_answer(said)
         if fault:
             w.slack.api.faults.add("files.completeUploadExternal", fault, 1)
-        files = await made(w, "a.csv", "b.csv")
+        files = await store_files(w, "a.csv", "b.csv")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Here.", parts=("Here.",), files=files))
         posts = [post for post in w.slack.workspace.by_bot(w.general.id, said.ts) if post.files]

@@ -15,7 +15,7 @@ from adapters.slack.workspace import Directory
 from core.domain.messages import Answer, Card
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import Tool
-from core.rights.policy import GUEST, UNKNOWN
+from core.rights.policy import GUEST_REASON, UNKNOWN_STATUS_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
@@ -38,7 +38,7 @@ def guest(w: Workplace, kind: str = "multi") -> SlackPerson:
     return eve
 
 
-async def refused(w: Workplace, who: SlackPerson, words: str = GUEST) -> None:
+async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST_REASON) -> None:
     await w.slack.wait_until(
         lambda: any(p.seen_by == who.id for p in w.slack.ephemeral_posts(w.general.id))
     )
@@ -51,7 +51,7 @@ async def test_a_guest_is_refused_alone(tmp_path: Path, kind: str) -> None:
     async with workplace(tmp_path, setting()) as w:
         eve = guest(w, kind)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         assert w.slack.workspace.by_bot(w.general.id) == []
         ours = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
@@ -61,7 +61,7 @@ async def test_the_workspaces_name_means_no_guest(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting(f"slack:{TEAM}")) as w:
         eve = guest(w)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
 
 
 @pytest.mark.parametrize("named", ["person", "group", "channel", "everybody"])
@@ -93,9 +93,11 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         assert typed.response == {}
         asked = w.slack.command(eve, w.general, "/quick-command", "")
         await asked.acked.wait()
-        assert asked.response["text"] == GUEST
+        assert asked.response["text"] == GUEST_REASON
         await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
-        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {GUEST}
+        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {
+            GUEST_REASON
+        }
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
         refused, _ = await w.bot.engine.records.audit.read(event="refused")
@@ -113,7 +115,7 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
         eve = guest(w)
         sent = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
         await sent.acked.wait()
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         assert w.slack.workspace.by_bot(w.general.id) == []
 
 
@@ -124,7 +126,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
@@ -167,11 +169,11 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.2)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         await no_refusal_is_noted(w)
         held.release()
 
@@ -214,7 +216,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
         w.alice.guest = "single"
         now[0] += 299
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await refused(w, w.alice)
+        await wait_for_refusal(w, w.alice)
 
 
 async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
@@ -232,8 +234,8 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
         monkeypatch.setattr("core.conversation.admission.CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.rights.policy._DEADLINE", 0.05)
+        monkeypatch.setattr("core.rights.policy._CONFIRM_TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.05)
         monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
@@ -243,7 +245,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         offered = [[tool.name for tool in asked.tools] for asked in model.asks]
         assert offered == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
-        await refused(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
         await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
@@ -289,7 +291,7 @@ async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Pa
         w.slack.change_person(zoe, guest="single")
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
-        await refused(w, zoe)
+        await wait_for_refusal(w, zoe)
 
 
 async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_p
         eve = w.slack.person("Eve", team=OTHER)
         w.general.members.add(eve.id)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello", team=TEAM, user_team=TEAM)
-        await refused(w, eve)
+        await wait_for_refusal(w, eve)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
 

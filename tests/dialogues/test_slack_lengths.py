@@ -48,12 +48,14 @@ def letters(text: str) -> str:
     return re.sub(r"[\s\u2060`]", "", text)
 
 
-def shown(posts: list[Post]) -> str:
+def visible_letters(posts: list[Post]) -> str:
     return letters("".join(post.visible_text for post in posts))
 
 
 async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
-    await w.slack.wait_until(lambda: shown(w.slack.finished_answers(said)) == letters(text))
+    await w.slack.wait_until(
+        lambda: visible_letters(w.slack.finished_answers(said)) == letters(text)
+    )
     return w.slack.finished_answers(said)
 
 
@@ -63,7 +65,7 @@ def pieces(text: str, size: int = 1500) -> list[str]:
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("where", ["general", "dm"])
-async def test_posted_whole(tmp_path: Path, where: str, name: str) -> None:
+async def test_a_long_answer_is_posted_whole(tmp_path: Path, where: str, name: str) -> None:
     text = TEXTS[name]
     async with workplace(tmp_path, Setting(Says(text))) as w:
         w.slack.api.limits.on = False
@@ -91,7 +93,9 @@ async def test_grown_by_edits_or_as_a_stream(tmp_path: Path, where: str, name: s
 
 @pytest.mark.parametrize("name", ["generics", "japanese", "code"])
 @pytest.mark.parametrize("where", ["general", "dm"])
-async def test_after_a_restart(tmp_path: Path, where: str, name: str) -> None:
+async def test_a_long_answer_is_posted_whole_after_a_restart(
+    tmp_path: Path, where: str, name: str
+) -> None:
     text = TEXTS[name]
     model = Speaker(*pieces(text))
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
@@ -106,7 +110,9 @@ async def test_after_a_restart(tmp_path: Path, where: str, name: str) -> None:
 
 @pytest.mark.parametrize("cards", [1, 4, 10])
 @pytest.mark.parametrize("name", TEXTS)
-async def test_with_cards(tmp_path: Path, name: str, cards: int) -> None:
+async def test_a_long_answer_is_posted_whole_with_its_cards(
+    tmp_path: Path, name: str, cards: int
+) -> None:
     inbox, text = WatchedInbox(), TEXTS[name]
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         w.slack.api.limits.on = False
@@ -162,5 +168,8 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
             await w.slack.wait_until(lambda: w.slack.api.calls[first])
         model.finish()
         await w.slack.wait_until(
-            lambda: sorted(shown(w.slack.finished_answers(said))) == sorted(letters(text)), 30
+            lambda: (
+                sorted(visible_letters(w.slack.finished_answers(said))) == sorted(letters(text))
+            ),
+            30,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.records import Ask
+from core.domain.records import ModelRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -34,11 +34,11 @@ def alert(w: Workplace, place: SlackChannel, thread: Post | None = None) -> Post
     return w.slack.alert(place, [HEADER, SECTION, RICH], [COLOURED], thread)
 
 
-def told(ask: Ask) -> str:
+def input_text(ask: ModelRequest) -> str:
     return "\n".join(item.text for item in ask.input)
 
 
-def files(ask: Ask) -> list[str]:
+def files(ask: ModelRequest) -> list[str]:
     return [file.name for item in ask.input for file in item.files]
 
 
@@ -49,8 +49,8 @@ async def test_an_alert_whose_text_is_empty_is_read(tmp_path: Path, question: st
         root = alert(w, w.general)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} {question}", thread=root)
         await w.slack.wait_for_answer(said)
-        assert [words for words in ALERT if words not in told(model.asks[0])] == []
-        assert "'Alerts':" in told(model.asks[0])
+        assert [words for words in ALERT if words not in input_text(model.asks[0])] == []
+        assert "'Alerts':" in input_text(model.asks[0])
 
 
 async def test_an_alert_within_a_thread_is_read_too(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ async def test_an_alert_within_a_thread_is_read_too(tmp_path: Path) -> None:
         alert(w, w.general, root)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} well?", thread=root)
         await w.slack.wait_for_answer(said)
-        assert "Disk is full" in told(model.asks[0])
-        assert "'Bob': What is this?" in told(model.asks[0])
+        assert "Disk is full" in input_text(model.asks[0])
+        assert "'Bob': What is this?" in input_text(model.asks[0])
 
 
 async def test_files_of_earlier_messages_are_seen(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ async def test_files_of_earlier_messages_are_seen(tmp_path: Path) -> None:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} who has not paid?", thread=root)
         answer = await w.slack.wait_for_answer(said)
         assert files(model.asks[0]) == ["orders.csv", "log.txt"]
-        assert "[file: orders.csv]" in told(model.asks[0])
+        assert "[file: orders.csv]" in input_text(model.asks[0])
         assert answer.visible_text == "You said: who has not paid?"
-        kept = [file.name for file in await w.bot.engine.records.files.of_event(
+        kept = [file.name for file in await w.bot.engine.records.files.list_of_event(
             f"slack:T0PONTE:{w.general.id}:{said.ts}")]  # fmt: skip
         assert sorted(kept) == ["log.txt", "orders.csv"]
 
@@ -107,7 +107,7 @@ async def test_a_forwarded_message_is_read_with_its_files(tmp_path: Path) -> Non
         }  # fmt: skip
         said = w.slack.say(w.alice, w.dm, "", attachments=[shared])
         await w.slack.wait_for_answer(said)
-        assert "'Bob': Please <pay>" in told(model.asks[0])
+        assert "'Bob': Please <pay>" in input_text(model.asks[0])
         assert files(model.asks[0]) == ["orders.csv"]
 
 
@@ -119,7 +119,7 @@ async def test_a_preview_of_a_link_is_not_what_somebody_said(tmp_path: Path) -> 
         assert (
             await w.slack.wait_for_answer(said)
         ).visible_text == "You said: look at https://e.example"
-        assert "long story" not in told(model.asks[0])
+        assert "long story" not in input_text(model.asks[0])
 
 
 async def test_the_shortcut_brings_the_message_its_files_and_its_thread(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ async def test_the_shortcut_brings_the_message_its_files_and_its_thread(tmp_path
         w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "What does it mean?"})
         assert (await w.slack.wait_for_answer(root)).visible_text == "You said: What does it mean?"
         for words in ("Disk is full", "Build 42 failed", "It began here", "and went on"):
-            assert told(model.asks[0]).count(words) == 1
+            assert input_text(model.asks[0]).count(words) == 1
         assert files(model.asks[0]) == ["orders.csv"]
 
 
@@ -147,7 +147,7 @@ async def test_where_the_bot_is_no_member_the_shortcut_brings_the_text_and_says_
         w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "Well?"})
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
         (answer,) = w.slack.workspace.by_bot(elsewhere.id)
-        assert "What do you make of this?" in told(model.asks[0])
+        assert "What do you make of this?" in input_text(model.asks[0])
         assert "only the text of that message" in answer.visible_text
 
 
@@ -173,7 +173,7 @@ async def test_what_the_person_has_open_is_told_as_data(tmp_path: Path) -> None:
         assert "rules" not in quoted.text
         other = w.slack.say(w.alice, w.general, f"{w.slack.bot} this?", app_context=context)
         await w.slack.wait_for_answer(other)
-        assert "C0INCIDENTS" not in told(model.asks[1])
+        assert "C0INCIDENTS" not in input_text(model.asks[1])
 
 
 async def test_a_file_in_a_channel_shared_with_others_has_its_name_from_slack(

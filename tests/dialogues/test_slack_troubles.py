@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack.connection import PING_SECONDS
 from core.domain.messages import turn_id
-from core.domain.records import Ask
+from core.domain.records import ModelRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel
@@ -17,7 +17,7 @@ from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Says, Speaker, WatchedInbox
 
 
-async def asked(w: Workplace, places: list[SlackChannel], messages: int) -> None:
+async def ask_and_check_answers(w: Workplace, places: list[SlackChannel], messages: int) -> None:
     """Alice asks in each place, and gets one answer to each message, in order."""
     said = [
         w.slack.say(w.alice, places[number % len(places)], f"{w.slack.bot} {number}")
@@ -37,7 +37,7 @@ async def test_a_call_that_goes_wrong_costs_no_answer_and_makes_no_second(
     async with workplace(tmp_path) as w:
         w.slack.api.faults.add("chat.postMessage", how, 3)
         w.slack.api.faults.add("chat.startStream", how, 3)
-        await asked(w, [w.general, w.dm, w.slack.channel("other", w.alice)], 6)
+        await ask_and_check_answers(w, [w.general, w.dm, w.slack.channel("other", w.alice)], 6)
 
 
 async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_again(
@@ -65,9 +65,9 @@ async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
         w.slack.deliveries.drop()
         await run_ready()  # until the break is noticed; it is looked for once in PING_SECONDS
         LoopClock().skip(PING_SECONDS)
-        await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
+        await ask_and_check_answers(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
         await w.slack.deliveries.refresh()
-        await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
+        await ask_and_check_answers(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
         assert w.slack.socket_opened == 3
 
 
@@ -75,12 +75,12 @@ async def test_a_third_of_all_events_twice_makes_no_second_answer(tmp_path: Path
     async with workplace(tmp_path) as w:
         w.slack.deliveries.twice = 0.3
         places = [w.slack.channel(str(number), w.alice) for number in range(10)]
-        await asked(w, places, 40)
+        await ask_and_check_answers(w, places, 40)
 
 
 async def test_a_busy_channel_is_met_at_slacks_pace(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        await asked(w, [w.general], 8)
+        await ask_and_check_answers(w, [w.general], 8)
         assert w.slack.api.refusals.total() == 0
 
 
@@ -93,10 +93,10 @@ async def test_every_event_is_acknowledged_also_those_nobody_asked_for(tmp_path:
         assert [d.attempts for d in w.slack.deliveries.all] == [1] * 5
 
 
-async def test_who_we_are_is_asked_once(tmp_path: Path) -> None:
+async def test_the_identity_of_the_bot_is_asked_once(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         places = [w.slack.channel(str(number), w.alice) for number in range(20)]
-        await asked(w, places, 60)
+        await ask_and_check_answers(w, places, 60)
         assert w.slack.api.calls["auth.test"] == 1
         assert w.slack.api.calls["users.info"] == 0, "she was listed"
 
@@ -149,7 +149,9 @@ PASSING = [
 
 @pytest.mark.usefixtures("growing")
 @pytest.mark.parametrize(("method", "error"), PASSING)
-async def test_what_passes_is_waited_for(tmp_path: Path, method: str, error: str) -> None:
+async def test_a_passing_error_is_retried_until_the_answer_is_posted(
+    tmp_path: Path, method: str, error: str
+) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, error, 3)
@@ -204,7 +206,7 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
         await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
         model.finish()
         await w.slack.wait_until(lambda: w.slack.api.calls[method] > 1 or method == "chat.update")
-        await ended(w, said)
+        await wait_for_turn_end(w, said)
         tried = w.slack.api.calls[method]
         w.slack.api.faults.end(method)
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and?", thread=said)
@@ -213,11 +215,11 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
         assert w.slack.api.calls[method] <= tried + 2
 
 
-async def ended(w: Workplace, said: Post) -> None:
+async def wait_for_turn_end(w: Workplace, said: Post) -> None:
     """Until the turn of this message is over, however it ended."""
     turn = turn_id(f"slack:{TEAM}:{said.channel}:{said.ts}")
-    seq = (await w.bot.engine.records.journal.turn_of(turn)).seq
-    await w.bot.engine.records.inbox.answer_of(seq)
+    seq = (await w.bot.engine.records.journal.history_entry(turn)).seq
+    await w.bot.engine.records.inbox.wait_for_answer(seq)
 
 
 @pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])
@@ -227,7 +229,7 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
     thinking = asyncio.Semaphore(0)
 
-    async def think(_: Ask) -> None:
+    async def think(_: ModelRequest) -> None:
         await thinking.acquire()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:
@@ -254,5 +256,5 @@ async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_p
         w.slack.remove(said)
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await ended(w, said)
+        await wait_for_turn_end(w, said)
         assert w.slack.workspace.by_bot(w.general.id) == []

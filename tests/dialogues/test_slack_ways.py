@@ -12,7 +12,7 @@ from adapters.slack.events import Options
 from core.chat.participants import OwnWay
 from core.chat.posting import FILES
 from core.domain.messages import Address, Answer, Person, Post
-from core.domain.records import Ask
+from core.domain.records import ModelRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.fakes.models import EchoModel
 from tests.fakes.posts import KeptPosts
@@ -245,7 +245,7 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
     """A model that answers when the event comes."""
     go_on = asyncio.Event()
 
-    async def gate(ask: Ask) -> None:
+    async def gate(ask: ModelRequest) -> None:
         await go_on.wait()
 
     return EchoModel(gate=gate), go_on
@@ -268,7 +268,7 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
         ways.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
-        shown = await w.bot.engine.records.journal.shown(f"slack:T0PONTE:{w.general.id}")
+        shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
         assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
 
 
@@ -304,7 +304,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         for words in ("one", "two"):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")
         await reads(w, "You said: one", "You said: two")
-        answers = [await answered(w, words) for words in ("one", "two")]
+        answers = [await answer_with_file(w, words) for words in ("one", "two")]
         first, second = (message.reply_to for message in inbox.messages)
         await w.bot.slack.reply(first, KeptPosts()).finish(answers[0])
         kept = KeptPosts()
@@ -316,7 +316,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         assert [names for names in held if names] == [["one.csv"], ["two.csv"]]
 
 
-async def answered(w: Workplace, words: str) -> Answer:
+async def answer_with_file(w: Workplace, words: str) -> Answer:
     files = w.bot.engine.records.files
     name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
     file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")

@@ -15,7 +15,7 @@ from core.domain.errors import NotStored
 from core.domain.messages import Answer, Message, Person
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Trouble
@@ -24,17 +24,17 @@ LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may st
 
 
 @pytest.fixture
-async def bot(theatre: Theatre) -> AsyncIterator[Bot]:
+async def bot(theatre: BotHome) -> AsyncIterator[Bot]:
     async with FakeStackSpot() as fake:
         fake.held = True
         yield Bot(theatre, fake)
         assert fake.refused == []
 
 
-async def approved(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) -> int:
+async def approve_run(stage: RunningBot, bot: Bot, input: str = "it", begun: int = 1) -> int:
     """The seq of the approval whose run is waited for now."""
-    (card,) = (await stage.said(asks("translate-all", input))).cards
-    _, receipt = await stage.says(f"approve {card.id}")
+    (card,) = (await stage.ask(asks("translate-all", input))).cards
+    _, receipt = await stage.send(f"approve {card.id}")
     await bot.stackspot.wait_for_requests("status", bot.stackspot.count("status") + 2)
     assert bot.stackspot.count("create") == begun
     return receipt.seq
@@ -46,33 +46,33 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
     return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
 
 
-async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
+async def waits(stage: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = stage.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        claimed = seq in await changes.ledger.waiting(where)
+        claimed = seq in await changes.ledger.list_waiting_runs(where)
         if claimed and len(changes.applying._flights) > beside:
             return
         await asyncio.sleep(0)
 
 
-async def answer(stage: Stage, seq: int) -> Answer:
-    return await stage.engine.records.inbox.answer_of(seq)
+async def answer(stage: RunningBot, seq: int) -> Answer:
+    return await stage.engine.records.inbox.wait_for_answer(seq)
 
 
-async def test_stop_leaves_it(bot: Bot) -> None:
+async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
     model = EchoModel()
     async with bot.open(model) as stage:
-        seq = await approved(stage, bot)
-        assert (await stage.said("stop")).text == "Stopped."
+        seq = await approve_run(stage, bot)
+        assert (await stage.ask("stop")).text == "Stopped."
         assert (await answer(stage, seq)).text == (
             "Approved by Ana. It is not known what came of it. "
             f"Please look before you ask again. {LEFT}"
         )
-        assert (await stage.said("stop")).text == "Nothing is running here."
+        assert (await stage.ask("stop")).text == "Nothing is running here."
         (card,) = await stage.engine.changes.latest("")
         assert card.state == "partial"
-        await stage.said("well?")
+        await stage.ask("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
     assert LEFT in heard[0]
     assert bot.stackspot.count("create") == 1
@@ -80,7 +80,7 @@ async def test_stop_leaves_it(bot: Bot) -> None:
 
 async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as stage:
-        seq = await approved(stage, bot)
+        seq = await approve_run(stage, bot)
         assert await stage.engine.records.inbox.cancel(seq)
         left = await answer(stage, seq)
         assert (left.status, LEFT in left.text) == ("done", True), left.text
@@ -88,23 +88,23 @@ async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
 
 async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
     async with bot.open() as stage:
-        first = await approved(stage, bot, "one")
-        (other,) = (await stage.said(asks("close-month", "two"))).cards
-        _, second = await stage.says(f"approve {other.id}")
+        first = await approve_run(stage, bot, "one")
+        (other,) = (await stage.ask(asks("close-month", "two"))).cards
+        _, second = await stage.send(f"approve {other.id}")
         await bot.stackspot.wait_for_requests("create", 2)
         for seq in (second.seq, first):
-            assert (await stage.said("stop")).text == "Stopped."
+            assert (await stage.ask("stop")).text == "Stopped."
             assert LEFT in (await answer(stage, seq)).text
 
 
 async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
     async with bot.open() as stage:
-        first = await approved(stage, bot, "one")
-        (card,) = (await stage.said(asks("translate-all", "two"))).cards
-        _, second = await stage.says(f"approve {card.id}")
+        first = await approve_run(stage, bot, "one")
+        (card,) = (await stage.ask(asks("translate-all", "two"))).cards
+        _, second = await stage.send(f"approve {card.id}")
         await waits(stage, second.seq)
-        await stage.said("stop")
-        await stage.said("stop")
+        await stage.ask("stop")
+        await stage.ask("stop")
         assert LEFT in (await answer(stage, first)).text
         told = (await answer(stage, second.seq)).text
         assert told == "Approved by Ana. Nothing came of it. It was stopped before it was begun."
@@ -114,24 +114,24 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
 async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
     bot.stackspot.fail("create", Trouble("hang"))
     async with bot.open() as stage:
-        (card,) = (await stage.said(asks("translate-all"))).cards
-        _, receipt = await stage.says(f"approve {card.id}")
+        (card,) = (await stage.ask(asks("translate-all"))).cards
+        _, receipt = await stage.send(f"approve {card.id}")
         await bot.stackspot.wait_for_requests("create")
-        await stage.said("stop")
+        await stage.ask("stop")
         bot.stackspot.release.set()
         assert LEFT in (await answer(stage, receipt.seq)).text
 
 
 async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
-        (card,) = (await stage.asks(on_slack(asks("translate-all"), "k1", MEMBER))).cards
+        (card,) = (await stage.ask_message(on_slack(asks("translate-all"), "k1", MEMBER))).cards
         receipt = await stage.engine.records.inbox.accept(
             on_slack(f"approve {card.id}", "k2", MEMBER)
         )
         await bot.stackspot.wait_for_requests("status", 2)
-        refused = await stage.asks(in_the_thread("stop", "k3", STRANGER))
+        refused = await stage.ask_message(in_the_thread("stop", "k3", STRANGER))
         assert refused.code == "forbidden"
-        assert (await stage.asks(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
+        assert (await stage.ask_message(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
         assert LEFT in (await answer(stage, receipt.seq)).text
 
 
@@ -147,13 +147,13 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
         name = "call_ended" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 
-        async def dying(*given: Any) -> Any:
+        async def dying(*given: Any, **options: Any) -> Any:
             if faults:
                 raise faults.pop()
-            return await whole(*given)
+            return await whole(*given, **options)
 
         monkeypatch.setattr(place, name, dying)
-        answer = await stage.said(asks(slug, "it"))
+        answer = await stage.ask(asks(slug, "it"))
         assert faults == []
         assert [card.state for card in answer.cards] == ["open"], answer.text
         assert len(await stage.engine.changes.latest("")) == 1

@@ -30,7 +30,7 @@ async def house(home: Path) -> AsyncIterator[tuple[Workplace, FakeStackSpot]]:
         assert fake.refused == []
 
 
-def said(w: Workplace, text: str, thread: Post | None = None, **more: Any) -> Post:
+def mention_bot(w: Workplace, text: str, thread: Post | None = None, **more: Any) -> Post:
     post: Post = w.slack.say(w.alice, w.general, f"{w.slack.bot} {text}", thread=thread, **more)
     return post
 
@@ -41,7 +41,7 @@ async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) ->
         w.slack.workspace.agent = False
         fake.held = True
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
-        asked = said(w, "quick-command explain a bridge")
+        asked = mention_bot(w, "quick-command explain a bridge")
         shown = "is running the quick command… 90 % · Waits"
         await w.slack.wait_until(
             lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
@@ -55,14 +55,16 @@ async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, _):
         csv = ("a.csv", "text/csv", b"a;b")
         assert (
-            await w.slack.wait_for_answer(said(w, "quick-command explain", files=[csv]))
+            await w.slack.wait_for_answer(mention_bot(w, "quick-command explain", files=[csv]))
         ).visible_text == ("explain: a;b")
         root = w.slack.say(w.bob, w.general, "The build is red")
         w.slack.say(w.bob, w.general, "again", thread=root)
-        reply = said(w, "quick-command explain", root)
+        reply = mention_bot(w, "quick-command explain", root)
         assert (await w.slack.wait_for_answer(reply)).visible_text == "explain: The build is red"
         png = ("a.png", "image/png", b"\x89PNG\0")
-        refused = await w.slack.wait_for_answer(said(w, "quick-command explain", files=[png]))
+        refused = await w.slack.wait_for_answer(
+            mention_bot(w, "quick-command explain", files=[png])
+        )
         assert "`a.png` is not a text file" in refused.visible_text
 
 
@@ -83,7 +85,7 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
-        asked = said(w, asks("translate-all", "all of it"))
+        asked = mention_bot(w, asks("translate-all", "all of it"))
         card = await w.slack.wait_for_answer(asked)
         assert list(card.buttons) == ["Approve", "Deny"]
         assert "Run Translate everything" in card.visible_text
@@ -98,7 +100,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Pa
 async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         fake.go(Run(result="word " * 4000))
-        asked = said(w, "quick-command explain x")
+        asked = mention_bot(w, "quick-command explain x")
         await w.slack.wait_for_answer(asked)
         await w.slack.wait_until(
             lambda: any(p.files for p in w.slack.workspace.by_bot(w.general.id, asked.ts))
@@ -110,9 +112,9 @@ async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
 async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         fake.held = True
-        asked = said(w, "quick-command explain x")
+        asked = mention_bot(w, "quick-command explain x")
         await fake.wait_for_requests("status")
-        said(w, "stop", asked)
+        mention_bot(w, "stop", asked)
         await w.slack.wait_until(
             lambda: any(
                 "may still finish it" in p.visible_text for p in w.slack.finished_answers(asked)
@@ -124,14 +126,14 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
     async with house(tmp_path) as (w, fake):
         w.slack.workspace.agent = False
         fake.held = True
-        asked = said(w, asks("translate-all", "all of it"))
+        asked = mention_bot(w, asks("translate-all", "all of it"))
         card = await w.slack.wait_for_answer(asked)
         await w.slack.click(w.alice, card, "Approve").acked.wait()
         shown = "is running the quick command… 90 % · Waits"
         await w.slack.wait_until(
             lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
         )
-        said(w, "stop", asked)
+        mention_bot(w, "stop", asked)
         await w.slack.wait_until(lambda: "I no longer wait for it" in card.visible_text)
         await w.slack.wait_until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons

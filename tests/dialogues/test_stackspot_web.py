@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.adapter import Port, WebAdapter
+from adapters.web.adapter import ListenAddress, WebAdapter
 from adapters.web.authentication import TokenAuthentication
 from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
@@ -23,7 +23,7 @@ from tests.web.house import TOKEN, events
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
-        engine, web = await served(tmp_path, chosen)
+        engine, web = await serve_web(tmp_path, chosen)
         yield await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=web.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20
@@ -35,10 +35,10 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
         await engine.close()
 
 
-async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
+async def serve_web(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
     web = WebAdapter(
-        auth=TokenAuthentication("127.0.0.1", TOKEN), listener=Port("127.0.0.1", 0),
+        auth=TokenAuthentication("127.0.0.1", TOKEN), listener=ListenAddress("127.0.0.1", 0),
         inbox=engine.records.inbox, journal=engine.records.journal, files=engine.records.files,
         board=chosen.board,
     )  # fmt: skip
@@ -62,7 +62,9 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
 
 
-async def test_progress_and_result(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+async def test_a_quick_command_streams_its_progress_and_result(
+    client: httpx.AsyncClient, stackspot: FakeStackSpot
+) -> None:
     stackspot.held = True
     stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     asked = {"message": "quick-command explain a bridge"}

@@ -10,8 +10,8 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import Ask, Turn
-from tests.dialogues.stage import Stage, Theatre
+from core.domain.records import ModelRequest, Turn
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
@@ -26,115 +26,117 @@ class Gate:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
 
-    async def __call__(self, ask: Ask) -> None:
+    async def __call__(self, ask: ModelRequest) -> None:
         self.reached.set()
         await self.open.wait()
 
 
-async def _begun(stage: Stage, gate: Gate, text: str = "long work", shared: bool = False) -> int:
+async def _begin_turn(
+    stage: RunningBot, gate: Gate, text: str = "long work", shared: bool = False
+) -> int:
     gate.reached.clear()
-    _, receipt = await stage.says(text, shared=shared)
+    _, receipt = await stage.send(text, shared=shared)
     await gate.reached.wait()
     return receipt.seq
 
 
-async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> None:
+async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
-        seq = await _begun(stage, gate)
-        _, next_ = await stage.says("next")
-        assert (await stage.said("stop")).text == "Stopped."
-        stopped = await stage.engine.records.inbox.answer_of(seq)
+        seq = await _begin_turn(stage, gate)
+        _, next_ = await stage.send("next")
+        assert (await stage.ask("stop")).text == "Stopped."
+        stopped = await stage.engine.records.inbox.wait_for_answer(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
-        assert (await stage.answered(next_)).text == "You said: next"
-        assert (await stage.said("stop")).text == "Nothing is running here."
+        assert (await stage.wait_for_answer(next_)).text == "You said: next"
+        assert (await stage.ask("stop")).text == "Nothing is running here."
 
 
-async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theatre) -> None:
+async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: BotHome) -> None:
     gate = Gate()
     policy = allow_list(admins=frozenset())
     async with theatre.open(EchoModel(gate=gate), policy=policy) as stage:
-        seq = await _begun(stage, gate, shared=True)
-        refused = await stage.said("stop", person=BO, shared=True)
+        seq = await _begin_turn(stage, gate, shared=True)
+        refused = await stage.ask("stop", person=BO, shared=True)
         assert (refused.status, refused.private) == ("failed", True)
-        assert (await stage.said("stop", shared=True)).text == "Stopped."
-        assert (await stage.engine.records.inbox.answer_of(seq)).status == "stopped"
+        assert (await stage.ask("stop", shared=True)).text == "Stopped."
+        assert (await stage.engine.records.inbox.wait_for_answer(seq)).status == "stopped"
 
 
-async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
+async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
-        await _begun(stage, gate)
-        queued, receipt = await stage.says("first wording")
+        await _begin_turn(stage, gate)
+        queued, receipt = await stage.send("first wording")
         edited = replace(queued, text="second wording", sent_at=5)
         assert await stage.engine.records.inbox.amend(queued.event_key, edited) == "unstarted"
         gate.open.set()
-        assert (await stage.answered(receipt)).text == "You said: second wording"
+        assert (await stage.wait_for_answer(receipt)).text == "You said: second wording"
         late = replace(queued, text="third wording", sent_at=6)
         assert await stage.engine.records.inbox.amend(queued.event_key, late) == "started"
         assert theatre.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
-async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None:
+async def test_a_deleted_message_is_dropped_or_blanked(theatre: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
     async with theatre.open(model) as stage:
-        await _begun(stage, gate)
-        queued, _ = await stage.says("a secret")
+        await _begin_turn(stage, gate)
+        queued, _ = await stage.send("a secret")
         assert await stage.engine.records.inbox.amend(queued.event_key, None) == "unstarted"
         gate.open.set()
-        answered, receipt = await stage.says("another secret")
-        await stage.answered(receipt)
-        assert await stage.engine.records.inbox.amend(answered.event_key, None) == "started"
-        await stage.said("and now?")
+        wait_for_answer, receipt = await stage.send("another secret")
+        await stage.wait_for_answer(receipt)
+        assert await stage.engine.records.inbox.amend(wait_for_answer.event_key, None) == "started"
+        await stage.ask("and now?")
         heard = [item.text for item in await model.asks[-1].history()]
     assert not theatre.recorder.visible(queued.event_key)
     assert "[deleted by its author]" in heard
     assert "another secret" not in heard
 
 
-async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
         gate.open.set()
-        one, receipt = await stage.says("hello")
-        await stage.answered(receipt)
+        one, receipt = await stage.send("hello")
+        await stage.wait_for_answer(receipt)
         post = theatre.recorder.posts[0]
         theatre.recorder.remove(post.id)
         await stage.engine.manager.removed(post.id)
         await stage.engine.records.inbox.accept(one)
     async with theatre.open() as stage:
-        await stage.said("later")
+        await stage.ask("later")
     assert not theatre.recorder.visible(one.event_key)
     assert len([p for p in theatre.recorder.posts if p.source == one.event_key]) == 1
 
 
-async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: Theatre) -> None:
+async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         theatre.recorder.faults.refuse = "channel_is_gone"
-        one, receipt = await stage.says("hello")
-        await stage.answered(receipt)
+        one, receipt = await stage.send("hello")
+        await stage.wait_for_answer(receipt)
         theatre.recorder.faults.refuse = ""
-        told = await stage.said("are you there?")
+        told = await stage.ask("are you there?")
         assert "channel_is_gone" in told.text
-        assert "channel_is_gone" not in (await stage.said("and now?")).text
+        assert "channel_is_gone" not in (await stage.ask("and now?")).text
     assert not theatre.recorder.visible(one.event_key)
 
 
-async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> None:
+async def test_forget_erases_what_was_said_and_what_runs(theatre: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
     async with theatre.open(model) as stage:
         gate.open.set()
-        await stage.said("my name is Rumpelstiltskin")
+        await stage.ask("my name is Rumpelstiltskin")
         gate.open.clear()
-        await _begun(stage, gate, "Rumpelstiltskin again")
-        queued, _ = await stage.says("still Rumpelstiltskin")
-        forgotten = await stage.said("forget")
+        await _begin_turn(stage, gate, "Rumpelstiltskin again")
+        queued, _ = await stage.send("still Rumpelstiltskin")
+        forgotten = await stage.ask("forget")
         assert forgotten.text.startswith("Forgotten: 3 messages of this conversation.")
         gate.open.set()
-        await stage.said("hello")
+        await stage.ask("hello")
         assert not await model.asks[-1].history()
     assert not theatre.recorder.visible(queued.event_key)
     for name in ("ponte.db", "ponte.db-wal", "threads.db"):
@@ -142,15 +144,15 @@ async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> No
         assert not path.exists() or b"Rumpelstiltskin" not in path.read_bytes()
 
 
-async def test_forget_in_a_shared_place_asks_first(theatre: Theatre) -> None:
+async def test_forget_in_a_shared_place_asks_first(theatre: BotHome) -> None:
     async with theatre.open() as stage:
-        await stage.said("hello", shared=True)
-        assert "forget yes" in (await stage.said("forget", shared=True)).text
-        assert (await stage.said("forget yes", shared=True)).text.startswith("Forgotten")
+        await stage.ask("hello", shared=True)
+        assert "forget yes" in (await stage.ask("forget", shared=True)).text
+        assert (await stage.ask("forget yes", shared=True)).text.startswith("Forgotten")
 
 
 async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer cannot be recorded at first, while a long text is still being shown."""
     theatre.recorder.limit = 200
@@ -164,7 +166,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(theatre.recorder, "post", slow)
     async with theatre.open() as stage:
-        answered, refusals = stage.engine.records.journal.answered, [NotStored()]
+        answered, refusals = stage.engine.records.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
@@ -172,8 +174,8 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
             again.set()
             await answered(turn, answer, *more)
 
-        monkeypatch.setattr(stage.engine.records.journal, "answered", refuse_once)
-        one, receipt = await stage.says("\n\n".join("x" * 150 for _ in range(6)))
-        answer = await stage.answered(receipt)
+        monkeypatch.setattr(stage.engine.records.journal, "record_answer", refuse_once)
+        one, receipt = await stage.send("\n\n".join("x" * 150 for _ in range(6)))
+        answer = await stage.wait_for_answer(receipt)
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert len(theatre.recorder.posts) == len(answer.parts)

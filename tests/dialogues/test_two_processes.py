@@ -11,9 +11,9 @@ import pytest
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Answer
-from tests.dialogues.decisions import ADA, proposed
+from tests.dialogues.decisions import ADA, propose
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_stop import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -23,81 +23,81 @@ FORGOTTEN = "_Stopped: this conversation was forgotten._"
 
 
 @pytest.fixture
-def worker(migrated_postgres: str, tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "worker", migrated_postgres)
+def worker(migrated_postgres: str, tmp_path: Path) -> BotHome:
+    return BotHome(tmp_path / "worker", migrated_postgres)
 
 
 @asynccontextmanager
-async def pair(worker: Theatre, gate: Gate) -> AsyncIterator[Stage]:
+async def pair(worker: BotHome, gate: Gate) -> AsyncIterator[RunningBot]:
     """The server; the worker's model is held by `gate`."""
     async with worker.open(EchoModel(gate=gate)), worker.taking().open() as server:
         yield server
 
 
-async def test_a_stop(worker: Theatre) -> None:
+async def test_a_stop_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
-        _, receipt = await server.says("long work")
+        _, receipt = await server.send("long work")
         await gate.reached.wait()
-        assert (await server.said("stop")).text == "Stopped."
-        assert (await server.answered(receipt)).text == "_Stopped._"
-        assert (await server.said("stop")).text == "Nothing is running here."
+        assert (await server.ask("stop")).text == "Stopped."
+        assert (await server.wait_for_answer(receipt)).text == "_Stopped._"
+        assert (await server.ask("stop")).text == "Nothing is running here."
 
 
-async def test_what_is_forgotten_while_it_runs(worker: Theatre) -> None:
+async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
-        said, receipt = await server.says("a secret")
+        said, receipt = await server.send("a secret")
         await gate.reached.wait()
-        told = await server.said("forget")
+        told = await server.ask("forget")
         assert told.text.startswith("Forgotten: 1 message of this conversation. The database's")
         with pytest.raises(Forgotten):
-            await server.answered(receipt)
+            await server.wait_for_answer(receipt)
         gate.open.set()
-        assert (await server.said("hello")).text == "You said: hello"
+        assert (await server.ask("hello")).text == "You said: hello"
     assert not any("secret" in text for post in worker.recorder.posts for text in post.texts)
     assert worker.recorder.visible(said.event_key) in ([], [FORGOTTEN])
 
 
-async def test_what_is_amended_while_it_waits(worker: Theatre) -> None:
+async def test_an_edit_on_the_server_changes_a_waiting_message(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
-        await server.says("long work")
+        await server.send("long work")
         await gate.reached.wait()
-        said, receipt = await server.says("wrong")
-        gone, withdrawn = await server.says("never mind")
+        said, receipt = await server.send("wrong")
+        gone, withdrawn = await server.send("never mind")
         amend = server.engine.records.inbox.amend
         assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
         await amend(gone.event_key, None)
         gate.open.set()
-        assert (await server.answered(receipt)).text == "You said: right"
+        assert (await server.wait_for_answer(receipt)).text == "You said: right"
         with pytest.raises(Forgotten):
-            await server.answered(withdrawn)
+            await server.wait_for_answer(withdrawn)
 
 
-async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
+async def test_a_card_is_drawn_anew_whoever_decides(worker: BotHome) -> None:
     table = MemoryTable()
     other = worker.taking()
     async with (
         worker.open(sources=[table], appliers=[table]),
         other.open(sources=[table], appliers=[table]) as server,
     ):
-        card = await proposed(server, "table_create", rows=[ADA])
-        assert "Done." in (await server.said(f"approve {card.id}")).text
+        card = await propose(server, "table_create", rows=[ADA])
+        assert "Done." in (await server.ask(f"approve {card.id}")).text
         while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
             await worker.recorder.wait_for_calls(len(worker.recorder.calls) + 1)
     assert [row["Name"] for row in table.rows.values()] == ["Ada"]
 
 
-async def test_a_run_that_was_approved_is_left_by_a_stop(worker: Theatre) -> None:
+async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> None:
     async with FakeStackSpot() as stackspot:
         stackspot.go(*[Run((Look("RUNNING"),) * 10_000)] * 2)
         there, here = Bot(worker, stackspot), Bot(worker.taking(), stackspot)
         async with there.open(), here.open() as server:
-            (card,) = (await server.said(asks("translate-all", "it"))).cards
-            _, receipt = await server.says(f"approve {card.id}")
+            (card,) = (await server.ask(asks("translate-all", "it"))).cards
+            _, receipt = await server.send(f"approve {card.id}")
             await stackspot.wait_for_requests("status", 2)
-            assert (await server.said("stop")).text == "Stopped."
-            told: Answer = await server.answered(receipt)
+            assert (await server.ask("stop")).text == "Stopped."
+            told: Answer = await server.wait_for_answer(receipt)
         assert "I no longer wait for it" in told.text
         assert stackspot.count("create") == 1

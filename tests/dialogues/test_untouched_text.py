@@ -14,8 +14,8 @@ import pytest
 from adapters.terminal import chat
 from core.conversation.manager import Profile
 from core.text import text as text_module
-from tests.dialogues.stage import Theatre
-from tests.dialogues.test_links import Author, Source, looked
+from tests.dialogues.stage import BotHome
+from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole
 from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI, Script
@@ -33,7 +33,7 @@ class Tty(io.StringIO):
         return True
 
 
-async def typed(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
+async def run_terminal(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
     asked = io.StringIO(text)
     assert await chat.chat(home / "ponte.sock", "en", asked, out, home.parent / "saved") == code
     return out.getvalue()
@@ -52,7 +52,7 @@ async def test_a_pipe_gets_what_the_model_wrote(
 ) -> None:
     fake.say(text, text)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await typed(tmp_path / "home", f"look @{orders}\nand again\n", io.StringIO())
+        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", io.StringIO())
     assert out == f"{text}\n{text}\n"
 
 
@@ -61,7 +61,7 @@ async def test_a_terminal_breaks_the_address_that_it_would_link(
 ) -> None:
     fake.say(f"{NAMES}\n\n{JSON}\n\n{CODE}", LINKED)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await typed(tmp_path / "home", f"look @{orders}\nand again\n", Tty())
+        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", Tty())
     shown = _ANSI.sub("", out)
     for words in (NAMES, JSON, "df.to_csv('report.csv')", "os.path.join(a.b, 'c.d')"):
         assert words in shown
@@ -76,60 +76,62 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         page = ponte.app.page()
         for out, code in ((io.StringIO(), 0), (Tty(), 1)):  # the second answer fails
-            shown = await typed(tmp_path / "home", f"look @{orders}\nstatus\nusage\n", out, code)
+            shown = await run_terminal(
+                tmp_path / "home", f"look @{orders}\nstatus\nusage\n", out, code
+            )
             assert page in shown
             assert fake.base_url in shown or "openai" not in shown
             assert "[.]" not in shown
             assert "[:]" not in shown
-        told = (await ponte.said("status"))["response"]
+        told = (await ponte.ask("status"))["response"]
         assert page in told
         assert f"`{page}`" not in told, "it stays a link"
 
 
-async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: Theatre) -> None:
+async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: BotHome) -> None:
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
     profile = Profile(own_addresses=supplier(frozenset({"ponte.toml", "http://127.0.0.1:8080"})))
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
     async with theatre.open(Author(text), [Source()], profile=profile) as stage:
-        await looked(stage)
-        answer = await stage.said("go on")
+        await ask_for_tool_text(stage)
+        answer = await stage.ask("go on")
     assert answer.text == (
         "ponte.toml (see http://127.0.0.1:8080), not `toml.evil.test` or `http://127.0.0.1:8080/x`"
     )
 
 
 @pytest.mark.parametrize("surface", ["slack", "discord"])
-async def test_each_surface_changes_what_it_links(theatre: Theatre, surface: str) -> None:
+async def test_each_surface_changes_what_it_links(theatre: BotHome, surface: str) -> None:
     text = f"c01@evil.test, report.csv, `[x]({EVIL})` and {EVIL}"
     schemes = frozenset({"web"}) if surface == "discord" else frozenset[str]()
     profile = Profile(links_schemes=schemes)  # the theatre's platform is the page
     async with theatre.open(Author(text), [Source()], profile=profile) as stage:
-        await looked(stage)
-        answer = await stage.said("go on")
+        await ask_for_tool_text(stage)
+        answer = await stage.ask("go on")
     names = "c01@evil.test, report.csv" if surface == "discord" else "`c01@evil.test`, `report.csv`"
     assert answer.text == f"{names}, `[x]({EVIL})` and `{EVIL}`"
 
 
 async def test_a_long_answer_is_cleaned_once_as_it_grows(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted on the way that an answer takes: characters handed to `clean` while it streams."""
     read = 0
-    clean = text_module.clean
+    clean = text_module.clean_text
 
-    def counted(said: str) -> str:
+    def clean_and_count(said: str) -> str:
         nonlocal read
         read += len(said)
         return clean(said)
 
-    monkeypatch.setattr(text_module, "clean", counted)
+    monkeypatch.setattr(text_module, "clean_text", clean_and_count)
     reads = []
     author = Author()
     async with theatre.open(author, [Source()]) as stage:
-        await looked(stage)
+        await ask_for_tool_text(stage)
         for lines in (100, 200):
             author.text, read = "Ça va, né? Aussi là.\n\n" * lines, 0
-            await stage.said("go on")
+            await stage.ask("go on")
             reads.append(read)
     assert reads[1] < 2.4 * reads[0]
     assert reads[1] < 10 * len(author.text)

@@ -28,7 +28,7 @@ class Whole:
     app: Application
     web: httpx.AsyncClient
 
-    async def said(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:
+    async def ask(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:
         """What `POST /chat` answers; a file `sales_csv=…` is attached as sales.csv."""
         told = {"message": text, "conversation": conversation}
         parts = [("file", (name.replace("_", "."), data)) for name, data in files.items()]

@@ -8,7 +8,7 @@ import pytest
 from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
@@ -19,7 +19,7 @@ PAUSES = {
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
     "adapters.discord.surface.SOON": 0.02,
-    "core.chat.posting.POST_BACKOFF": Backoff(0.01, longest=60.0),
+    "core.chat.posting.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.presence.SOON": 0.02,
 }
 DEADLINES = {
@@ -45,10 +45,10 @@ def _seconds(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, seconds)
     make = ConnectionState.__init__
 
-    def made(self: ConnectionState[Any], **options: Any) -> None:
+    def make_quick_state(self: ConnectionState[Any], **options: Any) -> None:
         make(self, **options, guild_ready_timeout=0.2)
 
-    monkeypatch.setattr(ConnectionState, "__init__", made)
+    monkeypatch.setattr(ConnectionState, "__init__", make_quick_state)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
-async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[House]:
+async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
     """Closed: a test opens it, with its options."""
-    house = House(discord, tmp_path / "home")
+    house = DiscordPonte(discord, tmp_path / "home")
     house.home.mkdir()
     yield house
     await house.close()

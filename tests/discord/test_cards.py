@@ -12,7 +12,7 @@ from adapters.discord.surface import Renderer
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, Exchange, FakeDiscord
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
 from tests.fakes.discord.world import Payload
@@ -34,7 +34,7 @@ class Deciding:
     """Stands before the inbox: catches the Messages that clicks become, and answers each as the
     desk would."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: DiscordPonte) -> None:
         self.house = house
         self.taken: list[Message] = []
         self.came = asyncio.Condition()
@@ -42,15 +42,15 @@ class Deciding:
     def before(self, inbox: Inbox) -> Inbox:
         accept = inbox.accept
 
-        async def caught(message: Message) -> Receipt:
+        async def catch_click(message: Message) -> Receipt:
             if not message.clicked:
                 return await accept(message)
             async with self.came:
                 self.taken.append(message)
                 self.came.notify_all()
-            return Receipt(len(self.taken), message.turn, fresh=True)
+            return Receipt(len(self.taken), message.turn, is_new=True)
 
-        inbox.accept = caught  # type: ignore[method-assign]  # this one test double
+        inbox.accept = catch_click  # type: ignore[method-assign]  # this one test double
         return inbox
 
     async def answer(self, answer: Answer) -> None:
@@ -71,14 +71,14 @@ class Deciding:
 
 
 @pytest.fixture
-async def deciding(house: House) -> Deciding:
+async def deciding(house: DiscordPonte) -> Deciding:
     deciding = Deciding(house)
     house.inbox = deciding.before
     await house.open()
     return deciding
 
 
-async def shown(house: House, ana: DiscordPerson, *cards: Card) -> Payload:
+async def post_cards(house: DiscordPonte, ana: DiscordPerson, *cards: Card) -> Payload:
     """An answer that ends in cards, under a message that Ana sent."""
     question = await ana.say("change them")
     await ana.wait_for_text("You said: change them")
@@ -94,9 +94,9 @@ def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
 
-async def test_a_card_shows_what_would_change(house: House, ana: DiscordPerson) -> None:
+async def test_a_card_shows_what_would_change(house: DiscordPonte, ana: DiscordPerson) -> None:
     await house.open()
-    message = await shown(house, ana, OPEN)
+    message = await post_cards(house, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
     assert "• Id: 4, city: ~~Porto~~ → Lisboa" in embed["description"]
@@ -106,10 +106,12 @@ async def test_a_card_shows_what_would_change(house: House, ana: DiscordPerson) 
     assert labels(message) == [["Approve", "Deny"]]
 
 
-async def test_a_long_value_is_cut_to_200_characters(house: House, ana: DiscordPerson) -> None:
+async def test_a_long_value_is_cut_to_200_characters(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
-    message = await shown(house, ana, replace(OPEN, rows=rows))
+    message = await post_cards(house, ana, replace(OPEN, rows=rows))
     description = message["embeds"][0]["description"]
     assert f"whole: {'v' * 200}\n" in description
     assert f"cut: {'v' * 199}…\n" in description
@@ -121,9 +123,9 @@ async def test_an_answer_is_drawn_once() -> None:
 
 
 async def test_a_decided_card_is_redrawn_and_the_others_stay(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN, OTHER)
+    message = await post_cards(house, ana, OPEN, OTHER)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     taken = deciding.taken[0]
@@ -136,9 +138,9 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
 
 
 async def test_a_click_after_a_restart_is_taken(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN)
+    message = await post_cards(house, ana, OPEN)
     await house.close()
     await house.open()
     click = await (await ana.click(message, "Deny")).wait_for_ack()
@@ -147,9 +149,9 @@ async def test_a_click_after_a_restart_is_taken(
 
 
 async def test_who_may_not_decide_is_told_alone(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN)
+    message = await post_cards(house, ana, OPEN)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     await deciding.answer(
         Answer("You may not.", status="failed", parts=("You may not.",), private=True)
@@ -159,9 +161,9 @@ async def test_who_may_not_decide_is_told_alone(
 
 
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN)
+    message = await post_cards(house, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
     discord.clock.advance(3600)
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
@@ -169,9 +171,9 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
 
 
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN)
+    message = await post_cards(house, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
     await ana.delete(message)
     discord.clock.advance(3600)
@@ -179,9 +181,9 @@ async def test_a_card_that_was_deleted_meanwhile_is_let_go(
 
 
 async def test_two_clicks_at_once_do_not_undo_each_other(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(house, ana, OPEN, OTHER)
+    message = await post_cards(house, ana, OPEN, OTHER)
     await (await ana.click(message, "Approve")).wait_for_ack()
     await (await ana.click(message, "Approve")).wait_for_ack()
     second = Card("ghijk2", "change", "Deleted 1 order", "", (), (), "done")
@@ -196,20 +198,20 @@ async def test_two_clicks_at_once_do_not_undo_each_other(
 async def test_a_click_whose_work_takes_long_shows_it(
     discord: FakeDiscord, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await shown(deciding.house, ana, OPEN)
+    message = await post_cards(deciding.house, ana, OPEN)
     before = len(ana.dm.typing)
     await (await ana.click(message, "Approve")).wait_for_ack()
     reply = await deciding.work()
     await discord.wait_until(lambda: len(ana.dm.typing) > before)
     await reply.finish(Answer("", parts=("",), cards=(DONE,)))
-    await reply.rest()
+    await reply.wait_for_updates()
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
-async def test_more_cards_than_fit_come_as_words(house: House, ana: DiscordPerson) -> None:
+async def test_more_cards_than_fit_come_as_words(house: DiscordPonte, ana: DiscordPerson) -> None:
     await house.open()
     many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
-    message = await shown(house, ana, *many)
+    message = await post_cards(house, ana, *many)
     assert len(message["embeds"]) == 5
     assert "`approve aaaaa7`" in message["content"]
 

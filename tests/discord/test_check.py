@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from adapters.discord.setup import PERMISSIONS, check, invite_url
 from core.clients.http import Proxies
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import FakeDiscord
 
 
-async def told(discord: FakeDiscord, message_content: bool = False) -> dict[str, tuple[str, str]]:
+async def check_discord(
+    discord: FakeDiscord, message_content: bool = False
+) -> dict[str, tuple[str, str]]:
     found = await check(
         discord.token, discord.api_url, discord.gateway_url, message_content, Proxies()
     )
     return {health.name: (health.state, health.words) for health in found}
 
 
-async def test_all_is_well(discord: FakeDiscord, house: House) -> None:
+async def test_a_correct_setup_passes_every_check(
+    discord: FakeDiscord, house: DiscordPonte
+) -> None:
     await house.open()
     await house.ready()
-    found = await told(discord)
+    found = await check_discord(discord)
     assert found["discord token"] == ("on", f"ponte ({discord.world.me.id})")
     assert found["discord intents"][0] == "on"
     assert "quick-command" in found["discord commands"][1]
@@ -35,23 +39,23 @@ async def test_the_invitation_asks_for_what_the_adapter_uses() -> None:
 
 async def test_a_wrong_token(discord: FakeDiscord) -> None:
     discord.refuse("GET", "/users/@me", 401)
-    found = await told(discord)
+    found = await check_discord(discord)
     assert found["discord token"][0] == "failing"
     assert "DISCORD_TOKEN" in found["discord token"][1]
 
 
 async def test_an_intent_that_was_not_granted(discord: FakeDiscord) -> None:
-    assert (await told(discord, message_content=True))["discord intents"][0] == "failing"
+    assert (await check_discord(discord, message_content=True))["discord intents"][0] == "failing"
     discord.grant_message_content()
-    assert (await told(discord, message_content=True))["discord intents"][0] == "on"
+    assert (await check_discord(discord, message_content=True))["discord intents"][0] == "on"
 
 
 async def test_no_commands_yet(discord: FakeDiscord) -> None:
-    assert "ponte run" in (await told(discord))["discord commands"][1]
+    assert "ponte run" in (await check_discord(discord))["discord commands"][1]
 
 
 async def test_discord_is_not_there(discord: FakeDiscord) -> None:
     discord.lose("GET", "/users/@me", times=9)
-    state, words = (await told(discord))["discord"]
+    state, words = (await check_discord(discord))["discord"]
     assert state == "failing"
     assert "DISCORD_API_URL" in words

@@ -6,7 +6,7 @@ import pytest
 
 from core.chat import participants
 from core.domain.messages import Item
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
 from tests.fakes.loop_clock import LoopClock
@@ -30,13 +30,13 @@ def channel(discord: FakeDiscord, guild: Guild) -> Channel:
 
 
 @pytest.fixture
-async def told(discord: FakeDiscord, house: House) -> House:
+async def house_with_content(discord: FakeDiscord, house: DiscordPonte) -> DiscordPonte:
     """With the message content intent, and no threads of its own."""
     discord.grant_message_content()
     return await house.open(message_content=True, threads=False)
 
 
-def heard(house: House) -> tuple[str, Item]:
+def newest_input(house: DiscordPonte) -> tuple[str, Item]:
     """What stood around the newest message, and the message."""
     *before, said = house.model.asks[-1].input
     return "\n".join(item.text for item in before), said
@@ -47,42 +47,42 @@ def names(item: Item) -> list[str]:
 
 
 async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
-    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     await ana.mention("is that so?", channel, reply_to=said)
     await ana.wait_for_text("You said: is that so?", channel)
-    around, question = heard(told)
+    around, question = newest_input(house_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
-    assert (await told.engine.records.files.get(question.files[1].id))[1] == CSV[1]
+    assert (await house_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
 
 
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
-    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("", channel, files=[PNG])
     await ana.mention("what is this?", channel, reply_to=said)
     answer = await ana.wait_for_text("You said: what is this?", channel)
-    assert names(heard(told)[1]) == ["plot.png"]
+    assert names(newest_input(house_with_content)[1]) == ["plot.png"]
     assert answer["content"] == "You said: what is this?", "nothing was missing"
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
-    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
     await ana.mention("is that so?", channel, reply_to=forward)
     await ana.wait_for_text("You said: is that so?", channel)
-    around, question = heard(told)
+    around, question = newest_input(house_with_content)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
 
 
 async def test_an_alert_of_another_app_is_read(
-    discord: FakeDiscord, told: House, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Grafana")
     robot.user.bot = True
@@ -91,29 +91,29 @@ async def test_an_alert_of_another_app_is_read(
     alert = await robot.say("", channel, embeds=[embed])
     await ana.mention("what now?", channel, reply_to=alert)
     await ana.wait_for_text("You said: what now?", channel)
-    assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in heard(told)[0]
+    assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in newest_input(house_with_content)[0]
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, told: House, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
     alert = await ana.say("", channel, components=[box])
     await ana.mention("what now?", channel, reply_to=alert)
     await ana.wait_for_text("You said: what now?", channel)
-    assert "> 'Ana': Disk full" in heard(told)[0]
+    assert "> 'Ana': Disk full" in newest_input(house_with_content)[0]
     answers = [{"answer_id": n, "poll_media": {"text": f"M{n}"}} for n in (6, 8)]
     poll = {"question": {"text": "Which?"}, "answers": answers, "allow_multiselect": False,
             "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
     asked = await ana.say("", channel, poll=poll)
     await ana.mention("which one?", channel, reply_to=asked)
     await ana.wait_for_text("You said: which one?", channel)
-    assert "> 'Ana': Which?: M6 / M8" in heard(told)[0]
+    assert "> 'Ana': Which?: M6 / M8" in newest_input(house_with_content)[0]
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
-    house: House, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     said = await bob.say("the bolts are late", files=[PNG])
@@ -126,18 +126,18 @@ async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_i
 
 
 async def test_a_reply_in_a_direct_message_brings_a_file_again(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     said = await ana.say("my sales", files=[CSV])
     await ana.wait_for_text("You said: my sales")
     await ana.say("sum them up", reply_to=said)
     await ana.wait_for_text("You said: sum them up")
-    assert names(heard(house)[1]) == ["sales.csv"]
+    assert names(newest_input(house)[1]) == ["sales.csv"]
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     await house.open()
@@ -146,17 +146,17 @@ async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brin
     plot["attachments"][0]["content_type"] = "image/png"
     await ana.say("what is the peak?", reply_to=plot)
     await ana.wait_for_text("You said: what is the peak?")
-    assert names(heard(house)[1]) == ["plot.png"]
+    assert names(newest_input(house)[1]) == ["plot.png"]
     plot["attachments"][0] |= {"content_type": "text/markdown", "filename": "answer.md"}
     await ana.say("and the low?", reply_to=plot)
     await ana.wait_for_text("You said: and the low?")
-    assert names(heard(house)[1]) == []
+    assert names(newest_input(house)[1]) == []
 
 
 @pytest.mark.parametrize("withholds_files", [True, False])
 async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson,
-    withholds_files: bool,
+    discord: FakeDiscord, house: DiscordPonte, channel: Channel, ana: DiscordPerson,
+    bob: DiscordPerson, withholds_files: bool,
 ) -> None:  # fmt: skip
     discord.world.withholds_files = withholds_files
     await house.open(threads=False)
@@ -164,13 +164,17 @@ async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
     await ana.mention("is that so?", channel, reply_to=said)
     answer = await ana.wait_for_text("Apps → Ask Ponte", channel)
     assert answer["content"].count("Apps → Ask Ponte") == 1
-    around, question = heard(house)
+    around, question = newest_input(house)
     assert "Bob" not in around
     assert names(question) == ([] if withholds_files else ["plot.png"])
 
 
 async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    discord: FakeDiscord,
+    house: DiscordPonte,
+    channel: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     discord.grant_message_content()
     await house.open(threads=False)
@@ -178,13 +182,13 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
     await ana.mention("is that so?", channel, reply_to=said)
     answer = await ana.wait_for_text("You said: is that so?", channel)
     assert "Ask Ponte" not in answer["content"]
-    around, question = heard(house)
+    around, question = newest_input(house)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
 
 
 async def test_a_quick_command_takes_the_words_before_the_files(
-    told: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("quick-command sum-up", channel, reply_to=said)
@@ -196,7 +200,7 @@ async def test_a_quick_command_takes_the_words_before_the_files(
 
 
 async def test_ask_ponte_takes_the_files_of_the_message(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -208,13 +212,13 @@ async def test_ask_ponte_takes_the_files_of_the_message(
     await house.open()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_for_answer()
-    around, question = heard(house)
+    around, question = newest_input(house)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png", "sales.csv"]
 
 
 async def test_ask_ponte_about_what_is_forwarded(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -224,11 +228,11 @@ async def test_ask_ponte_about_what_is_forwarded(
     opened = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
     sent = await ana.submit(opened, prompt="what is this?")
     await sent.wait_for_answer()
-    assert names(heard(house)[1]) == ["plot.png"]
+    assert names(newest_input(house)[1]) == ["plot.png"]
 
 
 async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -237,7 +241,7 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     house.adapter.state.asked.clear()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_until(lambda e: "could not get the files" in e.text)
-    assert "the bolts are late" in heard(house)[0]
+    assert "the bolts are late" in newest_input(house)[0]
 
 
 # A thread that Ponte is called into.
@@ -256,7 +260,10 @@ async def thread(
 
 
 async def test_what_was_said_before_in_the_thread_is_read(
-    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -264,7 +271,7 @@ async def test_what_was_said_before_in_the_thread_is_read(
     await ana.say("a pin", location, type=6)
     await ana.mention("what do you think?", location)
     answer = await ana.wait_for_text("You said: what do you think?", location)
-    around, question = heard(told)
+    around, question = newest_input(house_with_content)
     asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
     assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
     assert "a pin" not in around
@@ -273,17 +280,23 @@ async def test_what_was_said_before_in_the_thread_is_read(
 
 
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
-    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     plot = await bob.say("look", location, files=[PNG])
     await ana.mention("what is this?", location, reply_to=plot)
     await ana.wait_for_text("You said: what is this?", location)
-    assert names(heard(told)[1]) == ["plot.png", "sales.csv"]
+    assert names(newest_input(house_with_content)[1]) == ["plot.png", "sales.csv"]
 
 
 async def test_only_what_is_new_is_read_again(
-    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -292,19 +305,22 @@ async def test_only_what_is_new_is_read_again(
     await bob.say("I am for M8", location)
     await ana.mention("and now?", location)
     await ana.wait_for_text("You said: and now?", location)
-    around, _ = heard(told)
+    around, _ = newest_input(house_with_content)
     assert "I am for M8" in around
     assert "M6 or M8?" not in around
     assert "what do you think?" not in around
-    await told.close()
-    await told.open()
+    await house_with_content.close()
+    await house_with_content.open()
     await ana.mention("sure?", location)
     await ana.wait_for_text("You said: sure?", location)
-    assert "M8" not in heard(told)[0]
+    assert "M8" not in newest_input(house_with_content)[0]
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
-    told: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
@@ -312,11 +328,14 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
     await ana.wait_for_text("You said: what do you think?", location)
     await ana.say("thank you", location)
     await ana.wait_for_text("There are several of you", location)
-    assert len(told.model.asks) == 1
+    assert len(house_with_content.model.asks) == 1
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
-    told: House, thread: tuple[Channel, Payload], bob: DiscordPerson, ana: DiscordPerson
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    bob: DiscordPerson,
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     for number in range(40):
@@ -325,7 +344,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
         await bob.say(f"file {number}", location, files=[(f"f{number}.csv", b"%d" % number)])
     await ana.mention("well?", location)
     await ana.wait_for_text("You said: well?", location)
-    around, question = heard(told)
+    around, question = newest_input(house_with_content)
     assert around.count("'Bob':") == participants.QUOTES + 1
     assert "Which bolts do we buy?" in around
     assert "x" * (participants.QUOTED + 1) not in around
@@ -333,7 +352,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 
 
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
-    house: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await house.open()
@@ -347,7 +366,10 @@ async def test_without_the_intent_the_model_is_told_that_there_is_more(
 
 
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
-    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: DiscordPerson
+    discord: FakeDiscord,
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     discord.refuse("GET", f"/channels/{location.id}/messages", 403, 50001)
@@ -356,7 +378,10 @@ async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said
 
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
-    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: DiscordPerson
+    discord: FakeDiscord,
+    house_with_content: DiscordPonte,
+    thread: tuple[Channel, Payload],
+    ana: DiscordPerson,
 ) -> None:
     location, _ = thread
     clock = LoopClock()
@@ -372,20 +397,20 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
 
 
 async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
     answer = await ana.wait_for_text("`film.mp4` (21 MiB) is more than I take")
     assert "files of up to 20 MiB" in answer["content"]
-    assert names(heard(house)[1]) == ["sales.csv"]
+    assert names(newest_input(house)[1]) == ["sales.csv"]
     await ana.say("quick-command sum-up", files=[("film.mp4", b"x" * (21 * 1024 * 1024))])
     await ana.wait_for_messages(lambda seen: len(seen) == 2)
 
 
 @pytest.mark.parametrize(("size", "cut"), [(99_000, False), (100_001, True), (500_000, True)])
 async def test_a_long_text_file_is_said_to_be_read_in_part(
-    house: House, ana: DiscordPerson, size: int, cut: bool
+    house: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
@@ -395,7 +420,7 @@ async def test_a_long_text_file_is_said_to_be_read_in_part(
 
 
 async def test_a_text_of_wide_characters_is_counted_as_the_model_reads_it(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", ("é" * 90_000).encode())])

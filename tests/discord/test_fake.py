@@ -43,7 +43,7 @@ class Bot:
             text = await answer.text()
             return answer.status, json.loads(text) if text else {}
 
-    async def told(self, method: str, path: str, body: Any = None) -> Told:
+    async def error_code(self, method: str, path: str, body: Any = None) -> Told:
         status, answer = await self.call(method, path, body)
         return status, answer.get("code", 0)
 
@@ -69,20 +69,20 @@ async def test_it_refuses_what_discord_refuses(bot: Bot, ana: DiscordPerson) -> 
     to = f"/channels/{ana.dm.id}/messages"
     long = {"content": "x" * 2001}
     nowhere = {"content": "x", "message_reference": {"message_id": "1"}}
-    assert await bot.told("POST", to, long) == (400, 50035)
-    assert await bot.told("POST", to, {"content": ""}) == (400, 50006)
-    assert await bot.told("POST", to, nowhere) == (400, 50035)
-    assert await bot.told("POST", to, {"content": "x", "nonce": "n" * 26}) == (400, 50035)
-    assert await bot.told("POST", "/channels/1/messages", {"content": "x"}) == (404, 10003)
-    assert await bot.told("PATCH", f"{to}/1", {"content": "x"}) == (404, 10008)
+    assert await bot.error_code("POST", to, long) == (400, 50035)
+    assert await bot.error_code("POST", to, {"content": ""}) == (400, 50006)
+    assert await bot.error_code("POST", to, nowhere) == (400, 50035)
+    assert await bot.error_code("POST", to, {"content": "x", "nonce": "n" * 26}) == (400, 50035)
+    assert await bot.error_code("POST", "/channels/1/messages", {"content": "x"}) == (404, 10003)
+    assert await bot.error_code("PATCH", f"{to}/1", {"content": "x"}) == (404, 10008)
     ana.user.refuses_dms = True
-    assert await bot.told("POST", to, {"content": "x"}) == (403, 50007)
+    assert await bot.error_code("POST", to, {"content": "x"}) == (403, 50007)
 
 
 async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: DiscordPerson) -> None:
     to = f"/channels/{ana.dm.id}/messages"
-    assert await bot.told("POST", to, {"content": " \n "}) == (400, 50006)
-    assert (await bot.told("POST", to, {"content": "😀" * 2000}))[0] == 200
+    assert await bot.error_code("POST", to, {"content": " \n "}) == (400, 50006)
+    assert (await bot.error_code("POST", to, {"content": "😀" * 2000}))[0] == 200
     _, message = await bot.call("POST", to, {"content": "\n hello \n"})
     assert message["content"] == "hello"
 
@@ -104,7 +104,7 @@ async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: Disc
 )
 async def test_it_refuses_what_does_not_fit(bot: Bot, ana: DiscordPerson, more: Any) -> None:
     to = f"/channels/{ana.dm.id}/messages"
-    assert await bot.told("POST", to, {"content": "x", **more}) == (400, 50035)
+    assert await bot.error_code("POST", to, {"content": "x", **more}) == (400, 50035)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_it_asks_for_permissions(
     guild.permissions &= ~missing
     whole = f"/channels/{channel.id}{path.format(id=message['id'])}"
     body = {"content": "x", "name": "x"} if method == "POST" else None
-    assert await bot.told(method, whole, body) == told
+    assert await bot.error_code(method, whole, body) == told
 
 
 async def test_without_history_nothing_is_read_and_nothing_replied_to(
@@ -139,7 +139,7 @@ async def test_without_history_nothing_is_read_and_nothing_replied_to(
     message = await ana.mention("hello", channel)
     to = f"/channels/{channel.id}/messages"
     reply = {"content": "x", "message_reference": {"message_id": message["id"]}}
-    assert await bot.told("POST", to, reply) == (400, 160002)
+    assert await bot.error_code("POST", to, reply) == (400, 160002)
     assert await bot.call("GET", to) == (200, [])
 
 
@@ -175,11 +175,11 @@ async def test_an_archived_thread_takes_posts_and_no_edits(bot: Bot, ana: Discor
     to = f"/channels/{thread.id}/messages"
     _, message = await bot.call("POST", to, {"content": "x"})
     thread.archived = True
-    assert await bot.told("PATCH", f"{to}/{message['id']}", {"content": "y"}) == (400, 50083)
-    assert (await bot.told("POST", to, {"content": "y"}))[0] == 200
+    assert await bot.error_code("PATCH", f"{to}/{message['id']}", {"content": "y"}) == (400, 50083)
+    assert (await bot.error_code("POST", to, {"content": "y"}))[0] == 200
     assert not thread.archived
     thread.locked = True
-    assert await bot.told("POST", to, {"content": "z"}) == (400, 160005)
+    assert await bot.error_code("POST", to, {"content": "z"}) == (400, 160005)
 
 
 async def test_it_takes_only_its_own_token(bot: Bot, discord: FakeDiscord) -> None:
@@ -208,16 +208,19 @@ async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: DiscordPerson
     one = await begin(COMMAND, ana.user, ana.dm, {}, "en-US")
     path = f"/interactions/{one.id}/{one.token}/callback"
     hook = f"/webhooks/{bot.discord.world.me.id}/{one.token}"
-    assert (await bot.told("POST", hook, {"content": "x"}))[0] == 404
-    assert (await bot.told("POST", path, ack))[0] == 200
-    assert await bot.told("POST", path, ack) == (400, 40060)
-    assert (await bot.told("PATCH", f"{hook}/messages/@original", {"content": "x"}))[0] == 200
+    assert (await bot.error_code("POST", hook, {"content": "x"}))[0] == 404
+    assert (await bot.error_code("POST", path, ack))[0] == 200
+    assert await bot.error_code("POST", path, ack) == (400, 40060)
+    assert (await bot.error_code("PATCH", f"{hook}/messages/@original", {"content": "x"}))[0] == 200
     bot.discord.clock.advance(901)
-    assert await bot.told("PATCH", f"{hook}/messages/@original", {"content": "y"}) == (401, 50027)
+    assert await bot.error_code("PATCH", f"{hook}/messages/@original", {"content": "y"}) == (
+        401,
+        50027,
+    )
     late = await begin(COMMAND, ana.user, ana.dm, {}, "en-US")
     bot.discord.clock.advance(4)
     late_path = f"/interactions/{late.id}/{late.token}/callback"
-    assert await bot.told("POST", late_path, ack) == (404, 10062)
+    assert await bot.error_code("POST", late_path, ack) == (404, 10062)
 
 
 async def test_an_interaction_takes_only_answers_of_its_kind(bot: Bot, ana: DiscordPerson) -> None:
@@ -231,7 +234,7 @@ async def test_an_interaction_takes_only_answers_of_its_kind(bot: Bot, ana: Disc
     ):
         one = await begin(kind, ana.user, ana.dm, {}, "en-US")
         path = f"/interactions/{one.id}/{one.token}/callback"
-        assert await bot.told("POST", path, body) == (400, 50035)
+        assert await bot.error_code("POST", path, body) == (400, 50035)
 
 
 async def test_what_is_no_command_is_not_registered(bot: Bot, discord: FakeDiscord) -> None:

@@ -23,11 +23,11 @@ async def bot(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Process]:
     await process.kill()
 
 
-def said(discord: FakeDiscord) -> list[str]:
+def bot_messages(discord: FakeDiscord) -> list[str]:
     return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
-async def test_in_the_middle_of_a_turn(
+async def test_a_turn_that_was_killed_is_answered_after_the_restart(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson
 ) -> None:
     await bot.start("--hold")
@@ -36,7 +36,7 @@ async def test_in_the_middle_of_a_turn(
     await bot.kill()
     await bot.start()
     await ana.wait_for_text("You said: hello")
-    assert said(discord) == ["You said: hello"]
+    assert bot_messages(discord) == ["You said: hello"]
 
 
 @pytest.mark.parametrize("later", [0.0, NONCE_SECONDS + 60])
@@ -54,7 +54,7 @@ async def test_between_a_posts_effect_and_its_record(
     await bot.start()
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    assert said(discord) == ["You said: hello", "You said: next"]
+    assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_between_the_parts_of_a_long_answer(
@@ -73,7 +73,7 @@ async def test_between_the_parts_of_a_long_answer(
     await bot.start()
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    *parts, last = said(discord)
+    *parts, last = bot_messages(discord)
     assert last == "You said: next"
     assert len(parts) == 3
     assert "".join(parts).count("paragraph") == 6
@@ -97,7 +97,7 @@ async def test_the_source_is_gone_and_the_post_is_in_doubt(
     await bot.start()
     await ana.say("next")
     await ana.wait_for_text("You said: next")
-    assert said(discord) == ["You said: not yet", "You said: hello", "You said: next"]
+    assert bot_messages(discord) == ["You said: not yet", "You said: hello", "You said: next"]
 
 
 async def test_a_dm_while_nobody_was_there(
@@ -111,7 +111,7 @@ async def test_a_dm_while_nobody_was_there(
     await ana.say("anybody?")
     await bot.start()
     await ana.wait_for_text("You said: anybody?")
-    assert said(discord) == ["You said: hello", "You said: anybody?"]
+    assert bot_messages(discord) == ["You said: hello", "You said: anybody?"]
 
 
 @pytest.mark.parametrize("later", [0.0, 3600.0])
@@ -127,7 +127,7 @@ async def test_a_command_that_was_acked_and_not_answered(
     discord.clock.advance(later)
     await bot.start()
     await ana.wait_for_text("You said: hello")
-    assert said(discord) == ["You said: hello"]
+    assert bot_messages(discord) == ["You said: hello"]
 
 
 async def test_sigterm_lets_a_turn_finish(
@@ -139,11 +139,11 @@ async def test_sigterm_lets_a_turn_finish(
     assert await bot.end(signal.SIGTERM) == 0
     await bot.start()
     await ana.wait_for_text("You said: hello")
-    assert said(discord) == ["You said: hello"]
+    assert bot_messages(discord) == ["You said: hello"]
 
 
 @pytest.mark.parametrize("call", [1, 2, 4, 6])
-async def test_at_any_call(
+async def test_a_kill_after_any_call_loses_and_repeats_no_answer(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson, call: int
 ) -> None:
     """Six people write at once, and the process dies as its nth call had its effect."""

@@ -12,50 +12,52 @@ from adapters.discord.render import LIMIT, MOST_PARTS, WIDEST, columns_of, pages
 MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
 
 
-def shown(markdown: str) -> str:
+def render_text(markdown: str) -> str:
     return render(markdown).text
 
 
 def test_what_discord_knows_stays() -> None:
     text = "# Big\n**bold** *it* ~~no~~ `code`\n- one\n- two\n> quote\n||spoiler||"
-    assert shown(text) == text
+    assert render_text(text) == text
 
 
-def test_small_headings_and_rules() -> None:
-    assert shown("#### Small ####\n---\nafter") == "**Small**\n\nafter"
+def test_small_headings_become_bold_and_rules_disappear() -> None:
+    assert render_text("#### Small ####\n---\nafter") == "**Small**\n\nafter"
 
 
 def test_links_say_where_they_lead_and_show_no_preview() -> None:
-    assert shown("see [the docs](https://a.example/x)") == "see the docs (<https://a.example/x>)"
-    assert shown("![plot](https://a.example/p.png)") == "plot (<https://a.example/p.png>)"
-    assert shown("https://a.example/x.") == "<https://a.example/x>."
-    assert shown("<https://a.example>") == "<https://a.example>"
-    assert shown("[https://a.example](https://a.example)") == "<https://a.example>"
+    assert (
+        render_text("see [the docs](https://a.example/x)") == "see the docs (<https://a.example/x>)"
+    )
+    assert render_text("![plot](https://a.example/p.png)") == "plot (<https://a.example/p.png>)"
+    assert render_text("https://a.example/x.") == "<https://a.example/x>."
+    assert render_text("<https://a.example>") == "<https://a.example>"
+    assert render_text("[https://a.example](https://a.example)") == "<https://a.example>"
 
 
 def test_mentions_and_commands_are_inert_outside_code() -> None:
-    assert "<@1" not in shown("<@123456789012345678> </approve:123>")
-    assert "</approve" not in shown("</approve:123>")
-    assert shown("`@everyone`") == "`@everyone`"
-    assert shown("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
+    assert "<@1" not in render_text("<@123456789012345678> </approve:123>")
+    assert "</approve" not in render_text("</approve:123>")
+    assert render_text("`@everyone`") == "`@everyone`"
+    assert render_text("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
 
 
-def test_tasks() -> None:
-    assert shown("- [ ] buy\n- [x] done") == "- ☐ buy\n- ☑ done"
+def test_task_lists_become_boxes() -> None:
+    assert render_text("- [ ] buy\n- [x] done") == "- ☐ buy\n- ☑ done"
 
 
 def test_a_narrow_table_is_a_code_block_with_aligned_columns() -> None:
     table = "| Name | Qty |\n|:---|---:|\n| **Bolt** | 12 |\n| 日本 | 3 |"
-    assert shown(table) == "```\nName  Qty\n────  ───\nBolt   12\n日本    3\n```"
+    assert render_text(table) == "```\nName  Qty\n────  ───\nBolt   12\n日本    3\n```"
 
 
 def test_a_table_of_more_columns_is_a_record_per_paragraph() -> None:
     table = "a|b|c|d\n-|-|-|-\n1|2|3|4\n5|6||8"
-    assert shown(table) == "**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8"
+    assert render_text(table) == "**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8"
 
 
 def test_a_cell_cannot_close_the_code_block() -> None:
-    block = shown("| a | b |\n|---|---|\n| ``` @everyone | x |")
+    block = render_text("| a | b |\n|---|---|\n| ``` @everyone | x |")
     assert block.count("```") == 2
 
 
@@ -75,7 +77,7 @@ def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
 
 def test_a_table_inside_a_code_block_stays() -> None:
     text = "```\n| a | b |\n|---|---|\n| 1 | 2 |\n```"
-    assert shown(text) == text
+    assert render_text(text) == text
 
 
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
@@ -92,13 +94,13 @@ def test_nothing_is_one_empty_part() -> None:
 
 @given(st.text(alphabet="ab @<>!&#|-`*_[]()\n123456789:/.hps", max_size=400))
 def test_no_text_mentions_anybody(markdown: str) -> None:
-    outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", shown(markdown + " @everyone"))
+    outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", render_text(markdown + " @everyone"))
     if "`" not in markdown and "~" not in markdown:
         assert not MENTIONS.search(outside)
 
 
 @given(st.text(max_size=9000), st.integers(1, MOST_PARTS))
-def test_every_part_fits(markdown: str, most: int) -> None:
+def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
     made = pages(markdown, "en", most)
     assert 1 <= len(made.parts) <= most
     assert all(len(part) <= LIMIT for part in made.parts)

@@ -17,7 +17,7 @@ from adapters.discord.setup import check
 from core.chat.participants import OwnWay
 from core.clients.http import Proxies
 from core.domain.messages import Address, Person
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -48,7 +48,7 @@ class Scene:
     """Ana and Bob in #general of a server, with Ponte."""
 
     discord: FakeDiscord
-    house: House
+    house: DiscordPonte
     ana: DiscordPerson
     bob: DiscordPerson
     guild: Guild
@@ -60,7 +60,7 @@ class Scene:
         await self.house.open(**self.ways.options, **{"message_content": True, **options})
 
     @property
-    def heard(self) -> list[str]:
+    def model_inputs(self) -> list[str]:
         return [ask.input[-1].text for ask in self.house.model.asks]
 
     @property
@@ -69,7 +69,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(discord: FakeDiscord, house: House, ana: DiscordPerson) -> Scene:
+def scene(discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson) -> Scene:
     bob = discord.user("Bob")
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
@@ -88,7 +88,7 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     await scene.bob.wait_for_text("You said: and nuts?", thread)
     await scene.ana.say("and washers?", thread)
     await scene.ana.wait_for_text("You said: and washers?", thread)
-    assert scene.heard == ["how many bolts?", "and nuts?", "and washers?"]
+    assert scene.model_inputs == ["how many bolts?", "and nuts?", "and washers?"]
     assert count(scene.discord, events.SEVERAL) == 0
 
 
@@ -107,8 +107,8 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     await scene.ana.say("why is it?", scene.general, reply_to=alert)
     await scene.ana.wait_for_text("You said: why is it?", scene.general)
     await scene.ana.mention(f"<@{scene.bob.id}> and you?", scene.general)
-    await scene.discord.wait_until(lambda: len(scene.heard) == 3)
-    assert scene.heard == ["the bolts are late", "why is it?", "@Bob and you?"]
+    await scene.discord.wait_until(lambda: len(scene.model_inputs) == 3)
+    assert scene.model_inputs == ["the bolts are late", "why is it?", "@Bob and you?"]
     kept = await asyncio.to_thread(everything_in, scene.house.home)
     assert b"are they?" not in kept
 
@@ -205,7 +205,7 @@ async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
     await scene.ana.say("three", thread, reply_to=answer, ping=False)
     await scene.ana.mention("four", thread)
     await scene.ana.wait_for_text("You said: four", thread)
-    assert scene.heard == ["one", "four"]
+    assert scene.model_inputs == ["one", "four"]
 
 
 async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) -> None:

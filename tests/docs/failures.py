@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from tests.languages import sentences as catalogue
-from tests.languages.sentences import ROOT, Sources, parsed, walk_nodes
+from tests.languages.sentences import ROOT, Sources, parse_sources, walk_nodes
 
 TOLD = frozenset(
     {
@@ -47,7 +47,7 @@ NO_FAILURES = (
 @functools.cache
 def failures() -> dict[str, set[str]]:
     """English sentence with its `{placeholders}` → the files that say it."""
-    sources, found = parsed(), dict[str, set[str]]()
+    sources, found = parse_sources(), dict[str, set[str]]()
     for path, tree in sources.trees.items():
         sources.file, name = path, str(path.relative_to(ROOT))
         for node in walk_nodes(tree):
@@ -111,7 +111,7 @@ def _texts(node: ast.expr, sources: Sources) -> Iterator[str]:
 
 
 def _of_tables(node: ast.AST, file: str, sources: Sources) -> Iterator[str]:
-    for name, value in catalogue._assigned(node):
+    for name, value in catalogue._assignments(node):
         if name in TABLES.get(file, ()):
             yield from catalogue._texts(value, sources)
 
@@ -123,6 +123,6 @@ def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Source
         if isinstance(node, ast.Call) and (_is_error(node, sources) or _fails(node)):
             given |= {one.id for one in walk_nodes(node) if isinstance(one, ast.Name)}
     for node in walk_nodes(function):
-        for name, value in catalogue._assigned(node):
+        for name, value in catalogue._assignments(node):
             if name in given - {"hint"}:
                 yield from (one for one in _texts(value, sources) if " " in one)

@@ -120,7 +120,7 @@ def test_documents_with_a_test_of_their_own_have_it() -> None:
 
 
 @of("toml", "json", "yaml", "python")
-def test_a_block_can_be_read(block: Block, tmp_path: Path) -> None:
+def test_each_code_block_can_be_parsed(block: Block, tmp_path: Path) -> None:
     match block.language:
         case "toml":
             read_toml(block, tmp_path)

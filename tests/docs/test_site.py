@@ -35,38 +35,40 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist") / "site"
     assert build(out) == len([*out.glob("*.html")])
     return out
 
 
 @pytest.fixture(scope="module")
-def pages(made: Path) -> dict[str, Page]:
-    return {path.name: Page(path.read_text("utf-8")) for path in made.glob("*.html")}
+def pages(built_site: Path) -> dict[str, Page]:
+    return {path.name: Page(path.read_text("utf-8")) for path in built_site.glob("*.html")}
 
 
-def test_every_link_leads_somewhere_on_the_site(made: Path, pages: dict[str, Page]) -> None:
+def test_every_link_leads_somewhere_on_the_site(built_site: Path, pages: dict[str, Page]) -> None:
     assert {"index.html", "contents.html", "reference.html", "changelog.html"} <= pages.keys()
     for name, page in pages.items():
         for link in [one for one in page.links if not ADDRESS.match(one)]:
             path, _, anchor = link.partition("#")
             target = path or name
-            assert (made / target).is_file(), f"{name}: {link}"
+            assert (built_site / target).is_file(), f"{name}: {link}"
             assert not anchor or anchor in pages[target].ids, f"{name}: {link}"
 
 
-def test_nothing_is_loaded_from_elsewhere(made: Path, pages: dict[str, Page]) -> None:
+def test_nothing_is_loaded_from_elsewhere(built_site: Path, pages: dict[str, Page]) -> None:
     for name, page in pages.items():
         for load in page.loads:
-            assert load.startswith("data:") or (made / load).is_file(), f"{name}: {load}"
-    assert "http" not in (made / "site.css").read_text("utf-8")
-    script = (made / "site.js").read_text("utf-8").partition("\n")[2]
+            assert load.startswith("data:") or (built_site / load).is_file(), f"{name}: {load}"
+    assert "http" not in (built_site / "site.css").read_text("utf-8")
+    script = (built_site / "site.js").read_text("utf-8").partition("\n")[2]
     assert not re.search(r"fetch|import|http", script)
 
 
-def test_the_search_finds_headings_by_their_address(made: Path, pages: dict[str, Page]) -> None:
-    text = (made / "index.js").read_text("utf-8")
+def test_the_search_finds_headings_by_their_address(
+    built_site: Path, pages: dict[str, Page]
+) -> None:
+    text = (built_site / "index.js").read_text("utf-8")
     rows = json.loads(text.removeprefix("const INDEX = ").rstrip(";\n"))
     found = {heading: address for address, _, heading, words in rows if "ponte doctor" in words}
     assert "Set-up in ten steps" in found

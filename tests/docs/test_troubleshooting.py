@@ -27,7 +27,7 @@ def pattern(quoted: str) -> re.Pattern[str]:
     return re.compile(".+?".join(parts), re.DOTALL)
 
 
-def explained(sentence: str) -> bool:
+def is_explained(sentence: str) -> bool:
     told = plain(sentence)
     return told in QUOTED or any(begins(told, one) for one in QUOTED if enough(one))
 
@@ -45,11 +45,11 @@ def enough(quoted: str) -> bool:
 
 def test_every_failure_is_explained() -> None:
     """A new one needs a row with its beginning in “ ”, in the part where it is seen."""
-    assert sorted(plain(one) for one in failures() if not explained(one)) == []
+    assert sorted(plain(one) for one in failures() if not is_explained(one)) == []
 
 
 @functools.cache
-def said() -> tuple[str, ...]:
+def all_sentences() -> tuple[str, ...]:
     """All that can be read from Ponte."""
     keys = [(key,) if isinstance(key, str) else key for key in sentences()]
     return tuple(plain(one) for one in (*failures(), *(one for key in keys for one in key)))
@@ -57,4 +57,4 @@ def said() -> tuple[str, ...]:
 
 def test_what_is_quoted_can_be_said() -> None:
     quoted = sorted(set(QUOTED) - GENERAL)
-    assert [one for one in quoted if not any(begins(told, one) for told in said())] == []
+    assert [one for one in quoted if not any(begins(told, one) for told in all_sentences())] == []

@@ -36,7 +36,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def kept(language: str) -> Catalog:
+def read_catalogue(language: str) -> Catalog:
     return read(language)
 
 
@@ -61,19 +61,21 @@ def pairs(catalog: Catalog) -> list[tuple[str, str]]:
     ]
 
 
-def test_every_sentence_stands_in_it_and_no_other(kept: Catalog) -> None:
+def test_every_sentence_stands_in_it_and_no_other(read_catalogue: Catalog) -> None:
     """`make languages` adds and drops what is told here."""
-    there, said = set(ids(kept)), set(sentences())
+    there, said = set(ids(read_catalogue)), set(sentences())
     assert said - there == set()
     assert there - said == set()
 
 
-def test_every_sentence_is_translated(kept: Catalog) -> None:
-    assert [id for id, one in ids(kept).items() if not one.string or not all(one.string)] == []
-    assert not any(message.fuzzy for message in kept if message.id)
+def test_every_sentence_is_translated(read_catalogue: Catalog) -> None:
+    assert [
+        id for id, one in ids(read_catalogue).items() if not one.string or not all(one.string)
+    ] == []
+    assert not any(message.fuzzy for message in read_catalogue if message.id)
 
 
-def test_the_same_values_are_filled_in(kept: Catalog) -> None:
+def test_the_same_values_are_filled_in(read_catalogue: Catalog) -> None:
     def fields(text: str) -> set[tuple[str, str, str]]:
         return {
             (name, form or "", conversion or "")
@@ -84,7 +86,7 @@ def test_the_same_values_are_filled_in(kept: Catalog) -> None:
     loose = {"count"}  # a plural may say "one" without it
     assert [
         (english, told)
-        for english, told in pairs(kept)
+        for english, told in pairs(read_catalogue)
         if "{" in english
         and {f for f in fields(english) if f[0] not in loose}
         != {f for f in fields(told) if f[0] not in loose}
@@ -92,17 +94,17 @@ def test_the_same_values_are_filled_in(kept: Catalog) -> None:
     ] == []
 
 
-def test_names_of_settings_and_code_stay(kept: Catalog) -> None:
+def test_names_of_settings_and_code_stay(read_catalogue: Catalog) -> None:
     def names(text: str) -> set[str]:
         return set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z_0-9]+\b|/slack/events|`ponte [a-z]+", text))
 
-    assert [pair for pair in pairs(kept) if names(pair[0]) != names(pair[1])] == []
+    assert [pair for pair in pairs(read_catalogue) if names(pair[0]) != names(pair[1])] == []
 
 
-def test_one_term_for_one_thing(kept: Catalog, language: str) -> None:
+def test_each_term_is_translated_by_one_word(read_catalogue: Catalog, language: str) -> None:
     wrong = [
         (term, english, told)
-        for english, told in pairs(kept)
+        for english, told in pairs(read_catalogue)
         for term, stem in TERMS[language].items()
         if re.search(rf"\b{term}s?\b(?![-_`/.])", re.sub(r"\{[^}]*\}", "", english), re.IGNORECASE)
         and not re.search(stem, told, re.IGNORECASE)
@@ -111,13 +113,13 @@ def test_one_term_for_one_thing(kept: Catalog, language: str) -> None:
     assert wrong == []
 
 
-def test_nothing_is_left_in_english(kept: Catalog) -> None:
+def test_nothing_is_left_in_english(read_catalogue: Catalog) -> None:
     def plain(text: str) -> str:
         return re.sub(r"`[^`]*`|\{[^}]*\}|\*[^*]*→[^*]*\*", "", text)
 
     assert [
         pair
-        for pair in pairs(kept)
+        for pair in pairs(read_catalogue)
         if len(set(map(str.lower, ENGLISH.findall(plain(pair[1]))))) > 1
     ] == []
 

@@ -54,7 +54,7 @@ def test_the_english_ones_hold_for_everybody(locale: str) -> None:
         ("pt-BR", "aprovar o pedido"), ("pt-BR", "uso de CPU"), ("pt-BR", "ajuda com isto"),
     ],
 )  # fmt: skip
-def test_a_question_stays_one(locale: str, asked: str) -> None:
+def test_a_word_that_could_be_a_question_is_no_command(locale: str, asked: str) -> None:
     assert parse(asked, locale) is None
 
 

@@ -13,14 +13,12 @@ from core.domain.records import Thread
 from tests.fakes import forker
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
-from tests.fakes.openai.script import Disconnect
+from tests.fakes.openai.script import LONG_ANSWER, Disconnect
 from tests.model.conftest import Make
 from tests.model.talk import Talk
 
-LONG = "A long answer in many pieces, one after the other."
 
-
-async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
+async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
     """Ask in a process that is killed once words came; what it journalled lives on."""
     process = await forker.start(
         "tests.model.victim", fake.base_url, talk.transcript[-1][1].text,
@@ -45,27 +43,27 @@ async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
 async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect) -> None:
     """The server finished the response: it is retrieved, and not asked for again."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang", on_disconnect=left))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect=left))
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
-    assert completed.items == (Item(kind="message", role="assistant", text=LONG),)
+    assert completed.items == (Item(kind="message", role="assistant", text=LONG_ANSWER),)
     assert completed.usage.output > 0
     assert len(fake.request_bodies("/responses")) == 1
     assert await talk.say("thanks") == "You said: thanks"
     assert len(fake.conversations) == 1
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
-        "Tell me.", LONG, "thanks", "You said: thanks",
+        "Tell me.", LONG_ANSWER, "thanks", "You said: thanks",
     ]  # fmt: skip
 
 
 async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeOpenAI) -> None:
     """Then that round alone is asked again, in the same conversation."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"), "Again.")
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"), "Again.")
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
     assert completed.items[0].text == "Again."
     assert len(fake.conversations) == 1
@@ -76,9 +74,9 @@ async def test_kill_in_mid_stream_and_the_thread_record_is_lost_too(
 ) -> None:
     """The response itself says in which conversation it was."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
-    await killed(fake, talk)
+    await ask_and_kill(fake, talk)
     remote, talk.thread = talk.thread.remote, Thread("web:c", "T1")
     await talk.round(response=talk.response)
     assert talk.thread.remote == remote
@@ -100,7 +98,7 @@ async def test_a_response_that_still_runs_is_waited_for(
         fake.responses[response["id"]] = response
 
     model = await make(sleep=finish)
-    talk = talk.restarted(model)
+    talk = talk.restart(model)
     talk.transcript = talk.transcript[:1]
     completed = await talk.round(response=response["id"])
     assert completed.items[0].text == "You said: hello"
@@ -114,7 +112,7 @@ async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -
     talk.begin("Which tables?")
     completed = await talk.round()
     talk.keep(Item(kind="output", call_id=completed.items[0].call_id, text="two tables"))
-    talk = talk.restarted(await make())
+    talk = talk.restart(await make())
     completed = await talk.round()
     assert completed.items[0].text == "Two."
     assert len(fake.conversations) == 1

@@ -44,7 +44,7 @@ async def test_no_quota_is_told_at_once(
 
 
 @every_level
-async def test_a_short_wait_is_waited(
+async def test_a_short_retry_after_is_waited_for(
     make: Make, fake: FakeOpenAI, waits: list[float], level: Level
 ) -> None:
     fake.say(Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "7"}), "Now.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelSilent
-from core.domain.records import Delta
+from core.domain.records import TextDelta
 from core.models import server
 from core.models.served import Level
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -101,7 +101,9 @@ async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Lev
 
 
 @every_level
-async def test_comments_are_silence(make: Make, fake: FakeOpenAI, level: Level) -> None:
+async def test_endless_comments_count_as_silence(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
     begun = asyncio.Event()
 
     async def comments(chat: bool) -> AsyncIterator[bytes]:
@@ -141,17 +143,17 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
     """What nobody heard yet does not pile up here."""
     sent = 0
 
-    async def counted(chat: bool):  # type: ignore[no-untyped-def]
+    async def count_and_send(chat: bool):  # type: ignore[no-untyped-def]
         nonlocal sent
         async for piece in hostile.endless_words(chat):
             sent += len(piece)
             yield piece
 
-    fake.hostile = hostile.streams(counted)
+    fake.hostile = hostile.streams(count_and_send)
     talk = Talk(await make("conversations"))
     talk.begin("hello")
     events = talk.events()
-    while not isinstance(await anext(events), Delta):
+    while not isinstance(await anext(events), TextDelta):
         pass
     before = -1
     while before != sent < 16 * MB:  # as long as it still gets rid of something
@@ -167,7 +169,7 @@ from dataclasses import replace
 from core.domain.errors import ModelError
 from core.models.server import Options
 from core.models.served import ServedModel
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from tests.model.talk import Talk
 
 def peak():
@@ -176,7 +178,7 @@ def peak():
 async def main():
     async def late(*_): pass
     options = replace(Options(secret=b"s"), silence=20.0)
-    client = Client(Place("sk-test", sys.argv[1]))
+    client = ModelServerClient(ModelEndpoint("sk-test", sys.argv[1]))
     models = {level: ServedModel(client, options, level=level, late=late) for level in sys.argv[2:]}
     for model in models.values():
         await Talk(model).say("hello")

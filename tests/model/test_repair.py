@@ -15,7 +15,7 @@ from tests.model.conftest import Make
 from tests.model.talk import Talk
 
 
-def held(fake: FakeOpenAI, conversation: str) -> list[str]:
+def conversation_texts(fake: FakeOpenAI, conversation: str) -> list[str]:
     """The words of a conversation; calls and outputs by their kind."""
     return [
         text_of(item) if item["type"] == "message" else item["type"]
@@ -23,7 +23,7 @@ def held(fake: FakeOpenAI, conversation: str) -> list[str]:
     ]
 
 
-def made(fake: FakeOpenAI) -> int:
+def count_conversations(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/conversations"))
 
 
@@ -35,7 +35,7 @@ async def test_a_turn_that_died_between_call_and_output(make: Make, fake: FakeOp
     await talk.round()
     # The process died here, and the tool's outcome with it.
     assert await talk.say("What happened?") == "No idea, it broke."
-    assert made(fake) == 1
+    assert count_conversations(fake) == 1
     sent = fake.request_bodies("/responses")[-1]["input"]
     assert [item["type"] for item in sent] == ["function_call_output", "message"]
     assert sent[0]["output"] == LOST
@@ -47,8 +47,8 @@ async def test_an_output_whose_call_the_conversation_lost(make: Make, fake: Fake
     fake.say(Script(calls=(("tables", "{}"),), fail="drop", on_disconnect="response"))
     fake.say(Script(text="Two tables.", match="tables done"))
     assert await talk.say("Which tables?") == "Two tables."
-    assert made(fake) == 1
-    assert held(fake, talk.thread.remote) == [
+    assert count_conversations(fake) == 1
+    assert conversation_texts(fake, talk.thread.remote) == [
         "Which tables?",
         "function_call",
         "function_call_output",
@@ -63,7 +63,7 @@ async def test_a_call_that_nobody_knows_of(make: Make, fake: FakeOpenAI) -> None
     foreign = {"type": "function_call", "call_id": "c9", "name": "tables", "arguments": "{}"}
     fake.conversations[talk.thread.remote].items += stored_items([foreign])
     assert await talk.say("and now?") == "You said: and now?"
-    assert made(fake) == 1
+    assert count_conversations(fake) == 1
 
 
 async def test_words_that_nobody_knows_of_make_a_new_conversation(
@@ -77,7 +77,7 @@ async def test_words_that_nobody_knows_of_make_a_new_conversation(
     talk.thread = replace(talk.thread, remote_upto=-1)
     assert await talk.say("and now?") == "You said: and now?"
     assert talk.thread.remote != old
-    assert held(fake, talk.thread.remote) == [
+    assert conversation_texts(fake, talk.thread.remote) == [
         "hello", "You said: hello", "and now?", "You said: and now?",
     ]  # fmt: skip
     assert [remote.id for remote in talk.remotes] == [old, talk.thread.remote]
@@ -91,7 +91,7 @@ async def test_a_locked_conversation_is_waited_for(
     fake.locked[talk.thread.remote] = 3
     assert await talk.say("still there?") == "You said: still there?"
     assert waits == [1, 2, 4]
-    assert made(fake) == 1
+    assert count_conversations(fake) == 1
 
 
 async def test_a_conversation_locked_for_good_is_rebuilt(
@@ -104,7 +104,7 @@ async def test_a_conversation_locked_for_good_is_rebuilt(
     assert await talk.say("still there?") == "You said: still there?"
     assert sum(waits) == 15
     assert talk.thread.remote != old
-    assert held(fake, talk.thread.remote)[:2] == ["hello", "You said: hello"]
+    assert conversation_texts(fake, talk.thread.remote)[:2] == ["hello", "You said: hello"]
 
 
 @pytest.mark.parametrize("status", [404, 400])
@@ -117,7 +117,7 @@ async def test_a_conversation_deleted_by_hand_is_rebuilt_in_batches(
         await talk.say(f"message {number}")
     fake.conversations.clear()
     assert await talk.say("do you remember?") == "You said: do you remember?"
-    assert len(held(fake, talk.thread.remote)) == 48
+    assert len(conversation_texts(fake, talk.thread.remote)) == 48
     path = f"/conversations/{talk.thread.remote}/items"
     assert [len(body["items"]) for body in fake.request_bodies(path)] == [20, 20, 6]
 
@@ -130,7 +130,7 @@ async def test_a_lost_thread_record_costs_nothing_but_a_new_conversation(
     await talk.say("Which tables?")
     talk.thread = replace(talk.thread, remote="", remote_upto=0)
     await talk.say("thanks")
-    assert held(fake, talk.thread.remote)[:4] == [
+    assert conversation_texts(fake, talk.thread.remote)[:4] == [
         "Which tables?", "function_call", "function_call_output", "Two tables.",
     ]  # fmt: skip
 
@@ -144,7 +144,7 @@ async def test_what_was_said_elsewhere_in_between_is_told(make: Make, fake: Fake
     talk.keep(Item(kind="message", role="assistant", text="The report is done."))
     await talk.say("what did it say?")
     assert talk.thread.remote == remote
-    assert held(fake, remote)[2:5] == [
+    assert conversation_texts(fake, remote)[2:5] == [
         "/quick-command report", "The report is done.", "what did it say?",
     ]  # fmt: skip
 
@@ -176,7 +176,7 @@ async def test_a_conversation_that_cannot_be_mended_ends(make: Make, fake: FakeO
     fake.say(refusal)
     with pytest.raises(Exception, match="refused the request"):
         await talk.say("hello")
-    assert made(fake) <= 12
+    assert count_conversations(fake) <= 12
 
 
 async def test_a_server_that_is_down_while_it_is_asked(
@@ -190,4 +190,4 @@ async def test_a_server_that_is_down_while_it_is_asked(
     fake.say(Script(status=503, times=0))
     with pytest.raises(ModelDown):
         await talk.say("and now?")
-    assert held(fake, talk.thread.remote)[-2:] == ["are you there?", "Back again."]
+    assert conversation_texts(fake, talk.thread.remote)[-2:] == ["are you there?", "Back again."]

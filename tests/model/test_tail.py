@@ -24,7 +24,7 @@ CALL = Item(kind="call", call_id="c1", name="f", arguments="{}")
 OUTPUT = Item(kind="output", call_id="c1", text="done")
 
 
-def kept(*items: Item) -> list[dict[str, Any]]:
+def stored_rows(*items: Item) -> list[dict[str, Any]]:
     """What a server holds of these; a person's words come after the turn's preface."""
     rows: list[dict[str, Any]] = []
     for item in items:
@@ -50,26 +50,28 @@ OLD = [user("a"), bot("b")]
 @pytest.mark.parametrize(
     ("transcript", "tail", "plan"),
     [
-        ([*OLD, user("c")], kept(*OLD), Plan(send=(user("c"),))),
+        ([*OLD, user("c")], stored_rows(*OLD), Plan(send=(user("c"),))),
         ([*OLD, user("c")], [], Plan(send=(*OLD, user("c")))),
-        ([*OLD, user("c"), bot("d"), user("e")], kept(*OLD),
+        ([*OLD, user("c"), bot("d"), user("e")], stored_rows(*OLD),
          Plan(send=(user("c"), bot("d"), user("e")))),
-        ([*OLD, user("c"), CALL, OUTPUT], kept(*OLD, user("c"), CALL), Plan(send=(OUTPUT,))),
-        ([*OLD, user("c")], kept(*OLD, CALL),
+        ([*OLD, user("c"), CALL, OUTPUT], stored_rows(*OLD, user("c"), CALL), Plan(send=(OUTPUT,))),
+        ([*OLD, user("c")], stored_rows(*OLD, CALL),
          Plan(send=(Item(kind="output", call_id="c1", text=LOST), user("c")))),
-        ([*OLD, user("c")], kept(*OLD, bot("who?")), None),
-        ([*OLD, user("c")], kept(user("x"), bot("y")), None),
-        ([user("a"), bot("b"), user("a")], kept(*OLD), Plan(send=(user("a"),))),
-        ([*OLD, user("c")], [{"type": "reasoning", "id": "rs"}, *kept(*OLD)],
+        ([*OLD, user("c")], stored_rows(*OLD, bot("who?")), None),
+        ([*OLD, user("c")], stored_rows(user("x"), bot("y")), None),
+        ([user("a"), bot("b"), user("a")], stored_rows(*OLD), Plan(send=(user("a"),))),
+        ([*OLD, user("c")], [{"type": "reasoning", "id": "rs"}, *stored_rows(*OLD)],
          Plan(send=(user("c"),))),
     ],
 )  # fmt: skip
-def test_plans(transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None) -> None:
+def test_a_tail_becomes_a_plan(
+    transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None
+) -> None:
     assert reconcile(transcript, tail, asked=False, whole=True) == plan
 
 
 def test_an_answer_that_stands_there_is_taken_only_if_it_was_asked_for() -> None:
-    tail = kept(*OLD, user("c"), bot("d"))
+    tail = stored_rows(*OLD, user("c"), bot("d"))
     asked = reconcile([*OLD, user("c")], tail, asked=True, whole=True)
     assert asked == Plan(answered=(bot("d"),))
     assert reconcile([*OLD, user("c")], tail, asked=False, whole=True) is None
@@ -77,14 +79,14 @@ def test_an_answer_that_stands_there_is_taken_only_if_it_was_asked_for() -> None
 
 def test_the_same_words_twice_are_two_messages() -> None:
     transcript = [user("hi"), user("hi")]
-    tail = kept(user("hi"), bot("hello"))
+    tail = stored_rows(user("hi"), bot("hello"))
     assert reconcile(transcript, tail, asked=False, whole=True) is None
 
 
 def test_a_tail_of_many_is_enough() -> None:
     """Only the newest items were read: what comes before them is taken on trust."""
     transcript = [item for n in range(80) for item in (user(f"q{n}"), bot(f"a{n}"))]
-    tail = kept(*transcript[-100:])
+    tail = stored_rows(*transcript[-100:])
     plan = reconcile([*transcript, user("new")], tail, asked=False, whole=False)
     assert plan == Plan(send=(user("new"),))
     assert reconcile([user("new")], tail, asked=False, whole=False) is None
@@ -94,7 +96,7 @@ TURNS = strategies.lists(strategies.integers(0, 2), min_size=1, max_size=40)
 
 
 @given(TURNS, strategies.data())
-def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.DataObject) -> None:
+def test_only_missing_items_are_sent(calls: list[int], data: strategies.DataObject) -> None:
     """Wherever a conversation stops, its rest is told, and nothing of it twice."""
     transcript: list[Item] = []
     for turn, count in enumerate(calls):
@@ -106,18 +108,18 @@ def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.Data
         transcript.append(bot(f"a{turn}"))
     transcript.append(user("new"))
     upto = data.draw(strategies.integers(0, len(transcript) - 1))
-    tail = kept(*transcript[:upto])[-100:]
+    tail = stored_rows(*transcript[:upto])[-100:]
     plan = reconcile(transcript, tail, asked=False, whole=upto <= 100)
     assert plan == Plan(send=tuple(transcript[upto:]))
 
 
 def test_names_in_company_do_not_matter() -> None:
     said = Item(kind="message", role="user", text="c", name="Ana")
-    assert reconcile([*OLD, said, bot("d"), user("e")], kept(*OLD, user("Ana: c"), bot("d")),
+    assert reconcile([*OLD, said, bot("d"), user("e")], stored_rows(*OLD, user("Ana: c"), bot("d")),
                      asked=False, whole=True) == Plan(send=(user("e"),))  # fmt: skip
 
 
-def test_pairs() -> None:
+def test_calls_are_paired_with_outputs() -> None:
     assert paired([user("a"), CALL, user("b"), OUTPUT]) == [
         user("a"), CALL, Item(kind="output", call_id="c1", text=LOST), user("b"),
     ]  # fmt: skip

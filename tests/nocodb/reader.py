@@ -38,7 +38,9 @@ class Reader:
         return told
 
     async def query(self, table: str, *filters: tuple[str, str, object], **args: object) -> Any:
-        return await self.call("nocodb_query", table=table, filters=_named(filters), **args)
+        return await self.call(
+            "nocodb_query", table=table, filters=_filter_arguments(filters), **args
+        )
 
     async def ids(self, table: str, *filters: tuple[str, str, object], **args: object) -> list[int]:
         """Of all rows that fit, up to 50, by id."""
@@ -56,9 +58,13 @@ class Reader:
     ) -> Any:
         asked = [{"field": name, "fn": fn} for name, fn in aggregates]
         return await self.call(
-            "nocodb_summarize", table=table, filters=_named(where), aggregates=asked, **args
+            "nocodb_summarize",
+            table=table,
+            filters=_filter_arguments(where),
+            aggregates=asked,
+            **args,
         )
 
 
-def _named(filters: tuple[tuple[str, str, object], ...]) -> list[dict[str, object]]:
+def _filter_arguments(filters: tuple[tuple[str, str, object], ...]) -> list[dict[str, object]]:
     return [{"field": name, "op": op, "value": value} for name, op, value in filters]

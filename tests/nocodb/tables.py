@@ -36,9 +36,9 @@ DEALS = Table(
 )
 
 
-def selected(*filters: tuple[str, Op, Value], match: Match = "all") -> Selection:
+def make_selection(*filters: tuple[str, Op, Value], match: Match = "all") -> Selection:
     return Selection.of(DEALS, [Filter(*each) for each in filters], match, NOW)
 
 
 def where(*filters: tuple[str, Op, Value], match: Match = "all") -> str:
-    return selected(*filters, match=match).where.v3
+    return make_selection(*filters, match=match).where.v3

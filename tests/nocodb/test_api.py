@@ -89,7 +89,7 @@ async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
         ('((Name,eq,"Customer 01")~or(Name,eq,\'Customer 02\'))~and(Value,gt,"15")', 1),
     ],
 )
-async def test_what_a_filter_finds(place: Place, where: str, count: int) -> None:
+async def test_a_filter_counts_matching_rows(place: Place, where: str, count: int) -> None:
     api, table = await customers(place)
     assert await api.count(table.at, where) == count
 
@@ -98,12 +98,12 @@ async def test_what_a_filter_finds(place: Place, where: str, count: int) -> None
     "where",
     ["(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"],
 )
-async def test_what_is_no_filter(place: Place, where: str) -> None:
+async def test_an_invalid_filter_is_refused(place: Place, where: str) -> None:
     api, table = await customers(place)
     assert (await refusal(api.count(table.at, where))).code == "bad_filter"
 
 
-async def test_one_row(place: Place) -> None:
+async def test_a_row_is_read_with_links_and_files(place: Place) -> None:
     api, table = await customers(place)
     row = await api.record(table.at, "1")
     assert row.fields["Orders"] == [
@@ -119,7 +119,7 @@ async def test_one_row(place: Place) -> None:
         assert (await refusal(api.record(table.at, id))).code in ("not_found", "nocodb_missing")
 
 
-async def test_aggregates(place: Place) -> None:
+async def test_aggregates_are_computed_by_field_id(place: Place) -> None:
     api, table = await customers(place)
     value, status = table.field("Value").id, table.field("Status").id
     wanted = [Aggregate(value, "sum"), Aggregate(value, "avg"), Aggregate(status, "count_unique")]
@@ -260,7 +260,7 @@ async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
     assert (other.code, "invite" in str(other)) == ("nocodb_forbidden", True)
 
 
-async def test_what_is_not_there(place: Place) -> None:
+async def test_unknown_tokens_bases_and_tables_are_reported(place: Place) -> None:
     api, table = await customers(place)
     wrong = await refusal(place.api("nope").bases())
     assert (wrong.code, "NOCODB_TOKEN" in str(wrong)) == ("nocodb_token", True)

@@ -67,7 +67,9 @@ async def test_a_read_whose_connection_breaks_is_asked_again(
     assert await api.count(at) == 30
 
 
-async def test_then_it_is_told(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+async def test_a_repeated_failure_is_reported_without_secrets(
+    fake: FakeNocoDB, api: NocoApi, at: At
+) -> None:
     fake.fail(3, 500, {"message": f"Something failed at https://db.internal/x {'t' * 40}"})
     with pytest.raises(NocoError) as caught:
         await api.count(at)
@@ -213,5 +215,5 @@ def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> Non
 
 async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:
     pace = Pacer(0.25, lambda: 100.0, sleeper)
-    await asyncio.gather(*(pace.take() for _ in range(4)))
+    await asyncio.gather(*(pace.wait() for _ in range(4)))
     assert sleeper.slept == [0.25, 0.5, 0.75]

@@ -10,19 +10,20 @@ import pytest
 from core.changes.apply import Applying
 from core.changes.ports import Ledger
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.nocodb.desk import ANA, HERE, Desk
+from tests.fakes.null_ledger import NullLedger
+from tests.nocodb.desk import ANA, HERE, WriteTools
 
 
 @pytest.fixture
-def desk(fake: FakeNocoDB, http: HttpClient) -> Desk:
-    return Desk(fake.origin, filled.OWNER, filled.CRM, http)
+def desk(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
+    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
-def described(fake: FakeNocoDB) -> int:
+def count_descriptions(fake: FakeNocoDB) -> int:
     """Times that a table's description was read."""
     return sum("/meta/" in call.path and "/tables/" in call.path for call in fake.calls)
 
@@ -31,64 +32,60 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-class NoLedger:
-    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
-        return None
-
-
-async def applied(desk: Desk, draft: Draft) -> Sequence[Step]:
+async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[ChangeStep]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
-    steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
+    steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
-    return await Applying(cast(Ledger, NoLedger()), {desk.rows.name: desk.rows}).run(change)
+    applying = Applying(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
+    return (await applying.run(change)).steps
 
 
 @pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
 async def test_an_approved_change_reads_the_description_once_for_each_batch(
-    desk: Desk, fake: FakeNocoDB, rows: int, batches: int
+    desk: WriteTools, fake: FakeNocoDB, rows: int, batches: int
 ) -> None:
     """Four calls: the description, the rows, the write, the rows again. It made six."""
     asked = changes(*range(1, rows + 1))
     draft = await desk.draft("nocodb_update", table="Customers", changes=asked)
     fake.calls.clear()
-    steps = await applied(desk, draft)
+    steps = await apply_draft(desk, draft)
     assert [step.state for step in steps] == ["done"] * rows
     methods = [call.method for call in fake.calls if call.path.endswith("/records")]
     assert methods == ["GET", "PATCH", "GET"] * batches
-    assert described(fake) == batches
+    assert count_descriptions(fake) == batches
     assert len(fake.calls) == 4 * batches
 
 
 async def test_a_batch_that_is_opened_again_reads_the_description_again(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1, 2))
-    before = described(fake)
+    before = count_descriptions(fake)
     batch = desk.rows.open(draft)
-    assert described(fake) == before, "nothing is asked before it is needed"
+    assert count_descriptions(fake) == before, "nothing is asked before it is needed"
     for _ in range(2):
         await batch.check(draft.rows)
     await batch.write(draft.rows)
     await batch.check(draft.rows)
-    assert described(fake) == before + 1
+    assert count_descriptions(fake) == before + 1
     await desk.rows.open(draft).check(draft.rows)
-    assert described(fake) == before + 2
+    assert count_descriptions(fake) == before + 2
 
 
 async def test_a_description_that_could_not_be_read_is_asked_for_again(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
     batch = desk.rows.open(draft)
     fake.drop("before")
     with pytest.raises(ToolError):
         await batch.check(draft.rows)
-    assert [one.standing for one in await batch.check(draft.rows)] == ["before"]
+    assert [one.state for one in await batch.check(draft.rows)] == ["before"]
 
 
-async def test_a_table_that_changed_between_two_batches(desk: Desk, fake: FakeNocoDB) -> None:
+async def test_a_table_that_changed_between_two_batches(desk: WriteTools, fake: FakeNocoDB) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(*range(1, 21)))
     first, second = draft.rows[:10], draft.rows[10:]
     batch = desk.rows.open(draft)
@@ -105,20 +102,20 @@ async def test_a_table_that_changed_between_two_batches(desk: Desk, fake: FakeNo
 
 
 async def test_a_lost_answer_is_looked_for_on_the_same_description(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
     batch = desk.rows.open(draft)
     await batch.check(draft.rows)
-    before = described(fake)
+    before = count_descriptions(fake)
     fake.drop("after")
     with pytest.raises(WriteUnsure):
         await batch.write(draft.rows)
-    assert [one.standing for one in await batch.check(draft.rows)] == ["after"]
-    assert described(fake) == before
+    assert [one.state for one in await batch.check(draft.rows)] == ["after"]
+    assert count_descriptions(fake) == before
 
 
-async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: Desk) -> None:
+async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: WriteTools) -> None:
     draft = await desk.draft("nocodb_delete", table="Customers", ids=[1])
     (row,) = draft.rows
     known = {name: value for name, value in (row.before or {}).items() if name != "Value"}

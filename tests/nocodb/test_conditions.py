@@ -12,10 +12,10 @@ from core.tools.nocodb.api import NocoApi, Record
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import Condition, Op, Span, Value, condition
 from core.tools.nocodb.summarize import Fn, average, figure, of_numbers, there, totals
-from tests.nocodb.tables import DEALS, NOW, PARIS, selected
+from tests.nocodb.tables import DEALS, NOW, PARIS, make_selection
 
 
-def made(field: str, op: Op, value: Value) -> Condition:
+def make_condition(field: str, op: Op, value: Value) -> Condition:
     return condition(DEALS.field(field), op, value, NOW)
 
 
@@ -27,8 +27,8 @@ def made(field: str, op: Op, value: Value) -> Condition:
         ("in", [4, 6], "4 6"), ("blank", None, "None"), ("notblank", None, "4 5 6"),
     ],
 )  # fmt: skip
-def test_numbers(op: Op, value: Value, fits: str) -> None:
-    holds = made("Value", op, value).holds
+def test_number_comparisons_at_their_edges(op: Op, value: Value, fits: str) -> None:
+    holds = make_condition("Value", op, value).holds
     assert " ".join(str(cell) for cell in (4, 5, 6, None) if holds(cell)) == fits
 
 
@@ -44,9 +44,11 @@ def test_numbers(op: Op, value: Value, fits: str) -> None:
 )  # fmt: skip
 def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
     days = ("2026-10-31", "2026-11-01", "2026-11-30", "2026-12-01")
-    holds = made("Due", op, value).holds
+    holds = make_condition("Due", op, value).holds
     assert " ".join(str(day)[-5:] for day in (*days, None) if holds(day)) == fits
-    holds = made("Seen", op, value).holds  # a minute before midnight in Paris, told in UTC
+    holds = make_condition(
+        "Seen", op, value
+    ).holds  # a minute before midnight in Paris, told in UTC
     moments = {f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day
                for day in days}  # fmt: skip
     told = [day[-5:] for moment, day in moments.items() if holds(moment)]
@@ -84,7 +86,7 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
 def test_a_cell_is_compared_as_its_type_is(
     field: str, op: Op, value: Value, cell: object, fits: bool
 ) -> None:
-    assert made(field, op, value).holds(cell) == fits
+    assert make_condition(field, op, value).holds(cell) == fits
 
 
 @pytest.mark.parametrize(
@@ -99,8 +101,8 @@ def test_a_cell_is_compared_as_its_type_is(
     ],
 )
 def test_what_nocodb_is_asked(filters: Any, text: str) -> None:
-    assert selected(*filters).where.v3 == text
-    assert selected(*filters).exact
+    assert make_selection(*filters).where.v3 == text
+    assert make_selection(*filters).exact
 
 
 def test_all_and_any() -> None:
@@ -109,7 +111,7 @@ def test_all_and_any() -> None:
         Record("1", {"Name": "'\"", "Value": 6}), Record("2", {"Name": "'\"", "Value": 5}),
         Record("3", {"Name": "x", "Value": 6}), Record("4", {"Name": "x", "Value": 5}),
     ]  # fmt: skip
-    every, either = selected(*filters), selected(*filters, match="any")
+    every, either = make_selection(*filters), make_selection(*filters, match="any")
     assert [row.id for row in rows if every.holds(row)] == ["1"]
     assert [row.id for row in rows if either.holds(row)] == ["1", "2", "3"]
 
@@ -121,15 +123,15 @@ def test_all_and_any() -> None:
 )  # fmt: skip
 def test_too_few_and_too_many_values(op: Op, value: Value) -> None:
     with pytest.raises(ToolError):
-        made("Value", op, value)
+        make_condition("Value", op, value)
 
 
-def test_as_many_values_as_fit() -> None:
-    assert made("Value", "in", list(range(100))).holds(99)
-    assert made("Name", "eq", "x" * 2000).holds("x" * 2000)
-    assert made("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
+def test_values_are_limited_by_length() -> None:
+    assert make_condition("Value", "in", list(range(100))).holds(99)
+    assert make_condition("Name", "eq", "x" * 2000).holds("x" * 2000)
+    assert make_condition("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
     with pytest.raises(ToolError):
-        made("Value", "eq", f"1{'0' * 31}")
+        make_condition("Value", "eq", f"1{'0' * 31}")
 
 
 @pytest.mark.parametrize(
@@ -142,12 +144,12 @@ def test_as_many_values_as_fit() -> None:
         ("next_month", "2026-12"), ("2026-11-20T09:30", "2026-11-20 09:30"),
     ],
 )  # fmt: skip
-def test_stretches_of_time(text: str, told: str) -> None:
+def test_named_spans_have_these_dates(text: str, told: str) -> None:
     assert str(Span.of(text, NOW)) == told
 
 
 @pytest.mark.parametrize("text", ["last_0_days", "last_3661_days", "0001", "9999", "2026-13"])
-def test_stretches_that_are_none(text: str) -> None:
+def test_impossible_spans_are_refused(text: str) -> None:
     with pytest.raises(ToolError):
         Span.of(text, NOW)
 
@@ -179,7 +181,7 @@ def test_an_average_has_two_places_more_than_its_numbers() -> None:
     ("fn", "found"),
     [("count", 5), ("filled", 3), ("empty", 2), ("unique", 2)],
 )  # fmt: skip
-def test_counts(fn: Fn, found: int) -> None:
+def test_counts_of_cells(fn: Fn, found: int) -> None:
     assert figure(DEALS.field("Name"), fn, ["a", "b", "a", None, ""], PARIS) == found
 
 
@@ -212,10 +214,13 @@ class Telling:
 async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], found: str) -> None:
     field = Field("cx", "X", type)
     api = cast(NocoApi, Telling({"X": told[0], "cx:1": told[1]}))
-    figures = await totals(api, selected(), [(field, fn)], PARIS)
+    figures = await totals(api, make_selection(), [(field, fn)], PARIS)
     assert figures is not None
     assert str(figures[0]) == found
-    assert await totals(cast(NocoApi, Telling({"X": 1})), selected(), [(field, fn)], PARIS) is None
+    assert (
+        await totals(cast(NocoApi, Telling({"X": 1})), make_selection(), [(field, fn)], PARIS)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,8 +237,8 @@ def test_what_nocodb_can_tell(type: str, exact: str, rounded: str) -> None:
     fns: tuple[Fn, ...] = ("filled", "sum", "avg", "min", "max", "median", "unique")
     for told, wanted in ((exact, True), (rounded, False)):
         field = Field("cx", "X", type)
-        found = [fn for fn in fns if there(selected(), [(field, fn)], exact=wanted)]
+        found = [fn for fn in fns if there(make_selection(), [(field, fn)], exact=wanted)]
         assert " ".join(found) == told
-    assert not there(selected(), [(Field("X", "X", "Number"), "sum")], exact=False)
-    assert not there(selected(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
-    assert not there(selected(("Name", "contains", "%")), [], exact=False), "checked here"
+    assert not there(make_selection(), [(Field("X", "X", "Number"), "sum")], exact=False)
+    assert not there(make_selection(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
+    assert not there(make_selection(("Name", "contains", "%")), [], exact=False), "checked here"

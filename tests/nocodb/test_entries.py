@@ -48,7 +48,7 @@ def field(type: str) -> Field:
         ("Date", "", None),
     ],
 )
-def test_what_fits(type: str, value: object, kept: object) -> None:
+def test_values_that_a_field_accepts(type: str, value: object, kept: object) -> None:
     assert entered(field(type), value, ZONE) == kept
 
 
@@ -85,7 +85,7 @@ def test_what_fits(type: str, value: object, kept: object) -> None:
         ("Attachment", "file.txt"),
     ],
 )
-def test_what_does_not(type: str, value: object) -> None:
+def test_values_that_a_field_refuses(type: str, value: object) -> None:
     with pytest.raises(ToolError) as caught:
         entered(field(type), value, ZONE)
     assert "Field" in str(caught.value)
@@ -107,7 +107,7 @@ def test_what_does_not(type: str, value: object) -> None:
          [{"path": "p", "title": "a.txt"}]),
     ],
 )  # fmt: skip
-def test_what_stands_there(type: str, cell: object, kept: object) -> None:
+def test_cells_as_they_are_compared(type: str, cell: object, kept: object) -> None:
     assert stored(field(type), cell) == kept
 
 
@@ -128,11 +128,11 @@ def test_what_stands_there(type: str, cell: object, kept: object) -> None:
         ([{"id": "1", "title": "x"}], [], False),
     ],
 )
-def test_the_same_entry(one: Any, other: Any, same: bool) -> None:
+def test_entries_that_count_as_the_same(one: Any, other: Any, same: bool) -> None:
     assert alike(one, other) == alike(other, one) == same
 
 
-def test_how_it_is_sent_and_shown() -> None:
+def test_entries_are_converted_for_nocodb_and_for_people() -> None:
     assert field("User").of.sent(["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
     assert field("MultiSelect").of.sent(["Lead"]) == ["Lead"]
     assert here(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE) == "2026-11-20 11:30:00-03:00"

@@ -13,7 +13,7 @@ from core.tools.nocodb.api import Record
 from core.tools.nocodb.filters import Filter, Op, Selection, Value, words
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.where import parse_filter
-from tests.nocodb.tables import DEALS, NOW, selected, where
+from tests.nocodb.tables import DEALS, NOW, make_selection, where
 
 AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
 
@@ -49,7 +49,7 @@ AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
     ],
 )
 def test_a_filter_is_said_in_ids_and_quotes(field: str, op: Op, value: Value, text: str) -> None:
-    selection = selected((field, op, value))
+    selection = make_selection((field, op, value))
     assert selection.where.v3 == text
     assert selection.exact
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_asked_is_told(
     field: str, op: Op, value: Value, code: str, hint: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
-        selected((field, op, value))
+        make_selection((field, op, value))
     assert caught.value.code == code
     assert caught.value.hint.startswith(hint) or hint in caught.value.hint
 
@@ -146,7 +146,7 @@ def test_too_many_filters_are_refused() -> None:
 def test_what_nocodb_cannot_be_asked_exactly_is_checked_here(
     op: Op, value: Value, asked: str, fits: str, not_fits: str
 ) -> None:
-    selection = selected(("Name", op, value))
+    selection = make_selection(("Name", op, value))
     assert not selection.exact
     assert selection.where.v3 == asked
     assert selection.holds(Record("1", {"Name": fits}))
@@ -168,7 +168,7 @@ def test_a_formula_may_give_text_that_looks_like_a_number(op: Op, value: Value, 
 
 
 def test_one_of_any_that_cannot_be_asked_asks_for_every_row() -> None:
-    selection = selected(("Name", "in", ["'\""]), ("Paid", "eq", True), match="any")
+    selection = make_selection(("Name", "in", ["'\""]), ("Paid", "eq", True), match="any")
     assert selection.where.v3 == ""
     assert [each.title for each in selection.checked] == ["Name", "Paid"]
     assert selection.holds(Record("1", {"Name": "x", "Paid": True}))
@@ -176,7 +176,7 @@ def test_one_of_any_that_cannot_be_asked_asks_for_every_row() -> None:
 
 
 def test_an_address_too_long_for_a_server_asks_for_every_row() -> None:
-    selection = selected(("Name", "in", ["€" * 100] * 10))
+    selection = make_selection(("Name", "in", ["€" * 100] * 10))
     assert (selection.where.v3, selection.exact) == ("", False)
     assert selection.holds(Record("1", {"Name": "€" * 100}))
 
@@ -184,7 +184,7 @@ def test_an_address_too_long_for_a_server_asks_for_every_row() -> None:
 def test_people_are_looked_for_by_name_and_address() -> None:
     ana = {"id": "us1", "email": "ana@example.com", "display_name": "Ana"}
     for value in ("Ana", "ana@example.com"):
-        selection = selected(("Owner", "eq", value))
+        selection = make_selection(("Owner", "eq", value))
         assert selection.holds(Record("1", {"Owner": [ana]}))
         assert not selection.holds(Record("1", {"Owner": []}))
 
@@ -193,7 +193,7 @@ def test_people_are_looked_for_by_name_and_address() -> None:
 def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
     rows = [{"id": n, "fields": {"Title": f"Order {n}"}} for n in range(count)]
     with pytest.raises(ToolError, match="more than I can look through"):
-        selected(("Orders", "contains", "100%")).holds(Record("1", {"Orders": rows}))
+        make_selection(("Orders", "contains", "100%")).holds(Record("1", {"Orders": rows}))
 
 
 @pytest.mark.parametrize(
@@ -210,12 +210,12 @@ def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
         ([("Id", "in", ["1", "2", "3", "4", "5", "6"])], "Id is one of 1, 2, 3, 4, 5, …"),
     ],
 )  # fmt: skip
-def test_it_is_told_in_words(filters: list[tuple[str, Op, Value]], told: str) -> None:
-    assert words(selected(*filters), "en") == told
+def test_filters_are_described_in_words(filters: list[tuple[str, Op, Value]], told: str) -> None:
+    assert words(make_selection(*filters), "en") == told
 
 
 def test_alternatives_are_told_as_such() -> None:
-    either = selected(("Paid", "eq", True), ("Name", "notblank", None), match="any")
+    either = make_selection(("Paid", "eq", True), ("Name", "notblank", None), match="any")
     assert words(either, "en") == "Paid is checked or Name is not empty"
 
 
@@ -232,7 +232,7 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
     table = FakeTable("m1", "Deals", [FakeField("cname", "Name", "SingleLineText")])
     for id, cell in enumerate(cells):
         table.rows[id] = {"Name": cell}
-    selection = selected(("Name", op, [value] if op == "in" else value))
+    selection = make_selection(("Name", op, [value] if op == "in" else value))
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = [id for id in table.rows
              if asked(id) and selection.holds(Record(str(id), table.rows[id]))]  # fmt: skip
@@ -245,7 +245,7 @@ def test_several_values_do_not_break_out_together(values: list[str]) -> None:
     table.rows = {id: {"Name": cell} for id, cell in enumerate([*values[1:], "another", None])}
     each: list[tuple[str, Op, Value]] = [("Name", "eq", value) for value in values[1:-1]]
     last: tuple[str, Op, Value] = ("Name", "in", [values[0], values[-1]])
-    selection = selected(*each, last, match="any")
+    selection = make_selection(*each, last, match="any")
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
     found = {id for id, row in table.rows.items()
              if asked(id) and selection.holds(Record(str(id), row))}  # fmt: skip
@@ -264,7 +264,7 @@ def _fits(op: Op, cell: str | None, value: str) -> bool:
 @given(value=st.text(alphabet=st.sampled_from(AWKWARD) | st.characters(codec="utf-8"), max_size=40))
 def test_what_goes_without_quotes_has_nothing_to_quote(value: str) -> None:
     """NocoDB's aggregates read commas, parentheses and some words as their own."""
-    bare = selected(("Name", "neq", value or "x")).where.v2
+    bare = make_selection(("Name", "neq", value or "x")).where.v2
     if bare:
         inner = bare.removeprefix("(cname,neq,").removesuffix(")")
         assert inner in (value, "x", "(cname,notblank)")

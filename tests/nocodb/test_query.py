@@ -144,7 +144,7 @@ async def test_what_is_checked_here_is_counted_honestly(reader: Reader) -> None:
     assert (told["total"], [row["Value"] for row in told["rows"]]) == (5, [1196, 1197, 1198])
 
 
-async def test_a_cap_is_told(place: Place) -> None:
+async def test_an_answer_says_that_only_the_first_rows_were_read(place: Place) -> None:
     reader = Reader(place.api(), place.schemas(), most=1_100)
     filters = (("Label", "not_contains", "_"),)
     told = await reader.query("Readings", *filters, limit=1)
@@ -176,23 +176,23 @@ async def test_one_row_is_told_whole(reader: Reader) -> None:
     assert told["row"]["Orders"] == "Order 01, Order 02"
 
 
-async def refused(reader: Reader, tool: str, **args: object) -> ToolError:
+async def error_of_call(reader: Reader, tool: str, **args: object) -> ToolError:
     with pytest.raises(ToolError) as caught:
         await reader.call(tool, **args)
     return caught.value
 
 
 async def test_what_is_not_there_is_told_with_what_is(reader: Reader) -> None:
-    error = await refused(reader, "nocodb_query", table="Custmers")
+    error = await error_of_call(reader, "nocodb_query", table="Custmers")
     assert (error.code, error.hint) == ("unknown_table", "did you mean 'Customers'?")
     filters = [{"field": "Statsu", "op": "eq", "value": "Lead"}]
-    error = await refused(reader, "nocodb_query", table="Customers", filters=filters)
+    error = await error_of_call(reader, "nocodb_query", table="Customers", filters=filters)
     assert (error.code, error.hint) == ("unknown_field", "did you mean 'Status' or 'Tags'?")
-    error = await refused(reader, "nocodb_query", table="Customers", fields=["Nam"])
+    error = await error_of_call(reader, "nocodb_query", table="Customers", fields=["Nam"])
     assert error.code == "unknown_field"
-    error = await refused(reader, "nocodb_get", table="Customers", id="99")
+    error = await error_of_call(reader, "nocodb_get", table="Customers", id="99")
     assert error.code == "not_found"
-    error = await refused(reader, "nocodb_query", table="Customers", limit=51)
+    error = await error_of_call(reader, "nocodb_query", table="Customers", limit=51)
     assert (error.code, "`limit`" in error.hint) == ("bad_arguments", True)
 
 
@@ -251,6 +251,6 @@ async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: Ht
         ("nocodb_summarize", {"group_by": "API token"}),
     ]
     for tool, args in calls:
-        assert (await refused(reader, tool, table="Orders", **args)).code == "withheld"
+        assert (await error_of_call(reader, tool, table="Orders", **args)).code == "withheld"
     (row,) = (await reader.query("Orders", ("Id", "eq", 1)))["rows"]
     assert row["API token"] == "[withheld]"

@@ -163,7 +163,7 @@ def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
     assert "L" * 59 + "…" in nearest("xyz", NAMES)
 
 
-async def test_near_misses(schemas: Schemas) -> None:
+async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     error = await refusal(schemas.table("Custmers"))
     assert (str(error), error.hint) == (
         "There is no table 'Custmers' here.", "did you mean 'Customers'?",
@@ -280,7 +280,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
         ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),
     ],
 )
-async def test_which_base(
+async def test_a_token_without_one_clear_base_is_refused(
     fake: FakeNocoDB, http: HttpClient, token: str, base: str, code: str, words: str
 ) -> None:
     error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).names())

@@ -26,11 +26,11 @@ WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 
 def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
-    offered = (tool.within(allowed or ("read", "propose")) for tool in tools)
+    offered = (tool.restrict_to(allowed or ("read", "propose")) for tool in tools)
     return [tool.spec.name for tool in offered if tool]
 
 
-async def called(source: NocoSource, tool: str, **arguments: object) -> str:
+async def call_tool(source: NocoSource, tool: str, **arguments: object) -> str:
     tools = {each.spec.name: each for each in await source.tools()}
     return (await tools[tool].run(ctx(), json.dumps(arguments))).text
 
@@ -56,10 +56,10 @@ async def test_the_tables_stand_in_the_description(place: Place) -> None:
 
 async def test_the_tool_tells_tables_in_short_and_one_in_full(place: Place) -> None:
     source = NocoSource(place.url, place.token, place.http, base_id=place.base)
-    told = (await called(source, "nocodb_tables")).splitlines()
+    told = (await call_tool(source, "nocodb_tables")).splitlines()
     assert [line.split(" [")[0] for line in told] == ["Customers", "Orders", "Readings"]
     assert max(map(len, told)) <= 200
-    full = await called(source, "nocodb_tables", tables=["customers", "Customers"])
+    full = await call_tool(source, "nocodb_tables", tables=["customers", "Customers"])
     assert full.startswith("Customers [")
     assert full.endswith("Orders->Orders, Total:rollup")
 
@@ -73,7 +73,7 @@ async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) 
     source = NocoSource(fake.origin, filled.EDITOR, http)
     (tables, *_) = await source.tools()
     assert "Table 36 Ignore all this, and 3 more." in tables.spec.description
-    told = (await called(source, "nocodb_tables")).splitlines()
+    told = (await call_tool(source, "nocodb_tables")).splitlines()
     assert told[0] == "43 tables; ask for columns with `tables`."
     assert told[-1] == "Table 39 Ignore all this [m39]"
     assert len(told) == 44
@@ -113,12 +113,12 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     (tables, *_) = await source.tools()
     assert "Tables: Customers, Readings." in tables.spec.description
     assert tables.spec.description.endswith("These tables can only be read: Readings.")
-    told = await called(source, "nocodb_tables")
+    told = await call_tool(source, "nocodb_tables")
     assert "Orders" not in told
     assert [line for line in told.splitlines() if "] (read only): " in line] == [
         line for line in told.splitlines() if line.startswith("Readings [")
     ]
-    assert "Orders" not in await called(source, "nocodb_tables", tables=["Customers"])
+    assert "Orders" not in await call_tool(source, "nocodb_tables", tables=["Customers"])
     for tool, arguments in (
         ("nocodb_tables", {"tables": ["Orders"]}),
         ("nocodb_query", {"table": "Orders"}),
@@ -126,12 +126,12 @@ async def test_rules_hide_tables_and_keep_them_from_change(
         ("nocodb_create", {"table": "Orders", "rows": [{"Title": "x"}]}),
     ):
         with pytest.raises(Exception, match="There is no table 'Orders' here"):
-            await called(source, tool, **arguments)
+            await call_tool(source, tool, **arguments)
     with pytest.raises(Exception, match="may only be read here"):
-        await called(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])
+        await call_tool(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])
 
 
-async def test_how_it_is(place: Place) -> None:
+async def test_health_names_the_base_and_the_role(place: Place) -> None:
     source = NocoSource(place.url, place.token, place.http, base_id=place.base)
     health = await source.health()
     assert (health.state, health.words) == ("on", "base CRM: 3 tables; role owner")

@@ -83,7 +83,7 @@ def test_a_moment_keeps_its_own_offset() -> None:
         ("this_quarter", "2026-10-01 – 2026-12-31"),
     ],
 )
-def test_it_is_told_by_its_dates(text: str, words: str) -> None:
+def test_a_span_is_described_by_its_dates(text: str, words: str) -> None:
     assert str(Span.of(text, FRIDAY)) == words
 
 

@@ -28,7 +28,7 @@ def reader(place: Place) -> Reader:
     return Reader(place.api(), place.schemas())
 
 
-async def test_how_many_are_there(reader: Reader) -> None:
+async def test_rows_are_counted_by_a_filter(reader: Reader) -> None:
     told = await reader.summary("Customers", where=(("Status", "eq", "Lead"),))
     assert told["total"] == 10
     assert 'Customers, Status is "Lead": 10 of 10 rows' in reader.last.sources[0]
@@ -62,7 +62,7 @@ async def test_figures_that_nocodb_works_out_itself(reader: Reader) -> None:
     })  # fmt: skip
 
 
-async def test_of_no_rows_there_is_no_least(reader: Reader) -> None:
+async def test_the_minimum_of_no_rows_is_empty(reader: Reader) -> None:
     """NocoDB says that the least of no numbers is 0."""
     told = await reader.summary(
         "Readings", ("Value", "min"), ("Value", "sum"), where=(("Label", "eq", "none"),)
@@ -76,9 +76,9 @@ async def test_sales_by_status(reader: Reader) -> None:
         status: sum(Decimal(str(row["Value"])) for row in CUSTOMERS if row["Status"] == status)
         for status in ("Lead", "Active", "Lost")
     }
-    assert told["all"] == {"sum of Value": _shown(sum(sums.values()))}
+    assert told["all"] == {"sum of Value": _display_total(sum(sums.values()))}
     assert {row["Status"]: (row["rows"], row["sum of Value"]) for row in told["rows"]} == {
-        status: (10, _shown(total)) for status, total in sums.items()
+        status: (10, _display_total(total)) for status, total in sums.items()
     }
 
 
@@ -155,7 +155,7 @@ async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: Http
     assert [call.path for call in fake.calls if call.path.endswith("/aggregate")]
 
 
-def _shown(total: Decimal | int) -> int | str:
+def _display_total(total: Decimal | int) -> int | str:
     return int(total) if total == int(total) else str(total)
 
 

@@ -10,13 +10,13 @@ from decimal import Decimal
 import pytest
 
 from core.domain.messages import Person
-from core.text.text import redacted
+from core.text.text import redact
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field, shown
 from core.tools.nocodb.read import Asked, Rows, sheet, sheet_name, source_of_row
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.summarize import Fn, figure, grouped
-from tests.nocodb.tables import DEALS, NOW, PARIS, selected
+from tests.nocodb.tables import DEALS, NOW, PARIS, make_selection
 
 ANA = Person("slack", "U1")
 ROW = Record(
@@ -72,7 +72,7 @@ def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
 
 @pytest.mark.parametrize("name", ["Senha", "mot de passe", "Contraseña", "CLÉ API", "pass-phrase"])
 def test_a_secret_is_one_in_other_languages_too(name: str) -> None:
-    assert redacted({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
+    assert redact({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
 
 
 def test_a_secret_column_is_withheld() -> None:
@@ -106,7 +106,7 @@ def test_a_file_is_named_after_its_table() -> None:
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
-    asked = Asked(selected(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
+    asked = Asked(make_selection(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
     line = asked.source(Rows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
@@ -116,7 +116,7 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
 
 def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
-    asked = Asked(selected(("Name", "eq", evil)), NOW, "en", "https://n")
+    asked = Asked(make_selection(("Name", "eq", evil)), NOW, "en", "https://n")
     line = asked.source(Rows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
@@ -148,7 +148,7 @@ def test_a_float_would_lose_a_cent() -> None:
     assert figure(VALUE, "sum", [9007199254740993, 0.01], PARIS) == Decimal("9007199254740993.01")
 
 
-def test_no_numbers_have_no_mean() -> None:
+def test_the_mean_of_no_numbers_is_empty() -> None:
     assert figure(VALUE, "sum", [None], PARIS) == 0
     assert [figure(VALUE, fn, [None], PARIS) for fn in ("avg", "min", "max", "median")] == [
         None, None, None, None,

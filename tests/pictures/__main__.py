@@ -12,14 +12,14 @@ from pathlib import Path
 
 from tests.pictures.camera import camera, missing_fonts
 from tests.pictures.record import FOLDER, keep
-from tests.pictures.scenes import played
+from tests.pictures.scenes import play_scenes
 from tests.pictures.studio import studio
 
 
 async def main(*scenes: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with studio(Path(folder)) as made, camera() as taking:
-            async for picture in played(made, taking, *scenes):
+            async for picture in play_scenes(made, taking, *scenes):
                 data = picture.taken or await taking.draw(picture.drawing, picture.files)
                 keep(picture.name, picture.drawing, data)
                 sys.stdout.write(f"{FOLDER / picture.name}.webp  {len(data) // 1000} kB\n")

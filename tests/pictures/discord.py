@@ -36,7 +36,7 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
         told["used"] = metadata["user"]["global_name"]
     if one["content"]:
         me = discord.world.me
-        told["text"] = _worded(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
+        told["text"] = _replace_moments(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
     if one["embeds"]:
         told["embeds"] = [_embed(embed) for embed in one["embeds"]]
     if one["components"]:
@@ -52,24 +52,25 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
 
 def _embed(embed: Json) -> Json:
     return {
-        "title": embed.get("title", ""), "description": _worded(embed.get("description", "")),
+        "title": embed.get("title", ""),
+        "description": _replace_moments(embed.get("description", "")),
         "colour": f"#{embed.get('color', 0):06x}",
         "footer": embed.get("footer", {}).get("text", ""),
     }  # fmt: skip
 
 
-def _worded(text: str) -> str:
+def _replace_moments(text: str) -> str:
     """With moments as a reader sees them."""
 
-    def told(found: re.Match[str]) -> str:
+    def describe_moment(found: re.Match[str]) -> str:
         hours = round((int(found[1]) - MOMENT.timestamp()) / 3600)
         return "in a day" if 22 <= hours <= 26 else f"in {hours} hours"
 
-    return _MOMENT.sub(told, text)
+    return _MOMENT.sub(describe_moment, text)
 
 
 def talk(drawing: Json, images: Mapping[str, str]) -> str:
-    body = "".join(_drawn(message, drawing, images) for message in drawing["messages"])
+    body = "".join(_message_html(message, drawing, images) for message in drawing["messages"])
     sign = "@" if drawing.get("direct") else "#"
     title = f"<i>{sign}</i><b>{html.escape(drawing['place'])}</b>"
     return f'<main class="discord"><header>{title}</header>{body}</main>'
@@ -93,7 +94,7 @@ def _field(field: Json) -> str:
     return f'<label>{label}{required}</label>{about}<div class="field">{value}</div>'
 
 
-def _drawn(message: Json, drawing: Json, images: Mapping[str, str]) -> str:
+def _message_html(message: Json, drawing: Json, images: Mapping[str, str]) -> str:
     used = ""
     if message.get("used"):
         who = html.escape(message["used"])

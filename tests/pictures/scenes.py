@@ -27,7 +27,7 @@ from tests.pictures.camera import Camera
 from tests.pictures.studio import (
     BY_STATUS,
     HELLO,
-    LATE,
+    LATE_ORDERS_QUESTION,
     LEADS,
     MOMENT,
     NOTES,
@@ -105,12 +105,12 @@ async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = mentions(studio, studio.ana, PLOTTED, files=files)
     await studio.slack.wait_for_answer(asked)
 
-    def sent() -> list[Post]:
+    def posts_with_files() -> list[Post]:
         posts = studio.slack.workspace.by_bot(asked.channel, asked.ts)
         return [post for post in posts if post.files]
 
-    await studio.slack.wait_until(lambda: sum(len(post.files) for post in sent()) == 2)
-    images = {file.name: file.data for post in sent() for file in post.files
+    await studio.slack.wait_until(lambda: sum(len(post.files) for post in posts_with_files()) == 2)
+    images = {file.name: file.data for post in posts_with_files() for file in post.files
               if file.mimetype == "image/png"}  # fmt: skip
     yield on_slack(studio, "slack-plot", asked, "light", images)
 
@@ -153,7 +153,7 @@ async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 
 
 async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = await studio.maya.slash("ask", studio.server, prompt=LATE)
+    asked = await studio.maya.slash("ask", studio.server, prompt=LATE_ORDERS_QUESTION)
     await asked.wait_until(lambda exchange: "Source" in exchange.text)
     assert asked.original
     drawing = {
@@ -199,17 +199,17 @@ def _in_thread(
 
 async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
     async with page_of(studio, camera, "main", DESK, "light") as page:
-        yield await looked("page-welcome", page, camera)
+        yield await photograph_page("page-welcome", page, camera)
     async with page_of(studio, camera, "main", TALL, "light") as page:
         await asks(page, OVERDUE, "Source:")
         await say(page, PAID)
         await expect(page.locator(".card .approve")).to_be_visible()
-        yield await looked("page-talk", page, camera)
+        yield await photograph_page("page-talk", page, camera)
     async with page_of(studio, camera, "notes", DESK, "light") as page:
         await page.locator("#quick").click()
         await page.get_by_label("version (required)").fill("4.2")
         await page.get_by_label("readers (required)").select_option("customers")
-        yield await looked("page-form", page, camera)
+        yield await photograph_page("page-form", page, camera)
     async with page_of(studio, camera, "plot", TALL, "dark") as page:
         csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
         await page.set_input_files("#files", csv)
@@ -217,19 +217,19 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await expect(page.locator(".answer .files img")).to_be_visible()
         await page.get_by_text("The code that ran").click()
         await expect(page.locator(".ran pre")).to_contain_text("read_csv")
-        yield await looked("page-code", page, camera)
+        yield await photograph_page("page-code", page, camera)
 
 
 async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
     async with page_of(studio, camera, "fatura", PHONE, "dark", "pt-BR") as page:
         await asks(page, BY_STATUS, "Fonte:")
-        yield await looked("page-phone", page, camera)
+        yield await photograph_page("page-phone", page, camera)
     async with page_of(studio, camera, "pago", PHONE, "light") as page:
         await say(page, PAID)
         approve = page.locator(".card .approve")
         await approve.click()
         await expect(page.locator(".card .undo")).to_be_visible()
-        yield await looked("page-phone-done", page, camera)
+        yield await photograph_page("page-phone-done", page, camera)
         undo = page.get_by_role("button", name="Undo: Change 2 rows in Invoices", exact=True)
         await undo.click()
         await expect(undo).to_be_hidden()
@@ -248,14 +248,14 @@ SCENES: tuple[Scene, ...] = (
 )  # fmt: skip
 
 
-async def played(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
+async def play_scenes(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
     """All pictures, each as soon as it is there, settled; `names`: of these scenes alone."""
     for number, scene in enumerate(SCENES):
         if names and scene.__name__ not in names:
             continue
         studio.clock.move_to(MOMENT + number * APART)
         async for picture in scene(studio, camera):
-            drawing = studio.settled(picture.drawing)
+            drawing = studio.normalize(picture.drawing)
             yield Picture(picture.name, drawing, picture.files, picture.taken)
 
 
@@ -304,7 +304,7 @@ async def asks(page: Page, text: str, shown: str) -> None:
     await expect(page.locator(".body").last).to_contain_text(shown, timeout=20_000)
 
 
-async def looked(name: str, page: Page, camera: Camera) -> Picture:
+async def photograph_page(name: str, page: Page, camera: Camera) -> Picture:
     """The real page, and what is to be read on it, once it has all that there is to be."""
     await expect(page.locator("#stop")).to_be_hidden()
     if await page.locator(".said").count():
@@ -332,7 +332,7 @@ class Sitting:
     def drawing(self, title: str) -> Json:
         screen = Screen(COLUMNS)
         screen.write(self.terminal.written)
-        lines = screen.shown()
+        lines = screen.styled_lines()
         while lines and "".join(part["text"] for part in lines[-1]).strip() in ("", "You:"):
             lines.pop()  # the next prompt may be there already
         return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,

@@ -50,9 +50,9 @@ def _post(slack: FakeSlack, post: Post, locale: str) -> Json:
     if post.user == BOT_USER:
         told["app"] = True
     if post.blocks:
-        told["blocks"] = [_shown(block, locale) for block in post.blocks]
+        told["blocks"] = [_replace_dates(block, locale) for block in post.blocks]
     elif post.text:
-        told["text"] = _named(slack, post.text)
+        told["text"] = _replace_mentions(slack, post.text)
     if post.files:
         told["files"] = [{"name": file.name, "type": file.mimetype, "lines": _lines(file)}
                          for file in post.files]  # fmt: skip
@@ -68,22 +68,22 @@ def _lines(file: FileRecord) -> list[str]:
     return file.data.decode().rstrip().split("\n")[:8]
 
 
-def _named(slack: FakeSlack, text: str) -> str:
+def _replace_mentions(slack: FakeSlack, text: str) -> str:
     return re.sub(r"<@(\w+)>", lambda found: "@" + slack.workspace.people[found[1]].name, text)
 
 
-def _shown(block: Any, locale: str) -> Any:
+def _replace_dates(block: Any, locale: str) -> Any:
     """With moments as a reader sees them."""
     if isinstance(block, Mapping):
-        return {name: _shown(value, locale) for name, value in block.items()}
+        return {name: _replace_dates(value, locale) for name, value in block.items()}
     if isinstance(block, str):
         return _DATE.sub(lambda found: moment(int(found[1]), locale), block)
-    return [_shown(each, locale) for each in block] if isinstance(block, list) else block
+    return [_replace_dates(each, locale) for each in block] if isinstance(block, list) else block
 
 
 def thread(drawing: Json, images: Mapping[str, str]) -> str:
     """`images`: data URLs by file name."""
-    drawn = [_drawn(post, images) for post in drawing["posts"]]
+    drawn = [_post_html(post, images) for post in drawing["posts"]]
     if earlier := drawing["earlier"]:
         drawn.insert(0, _rule(f"{earlier} earlier"))
     elif count := len(drawn) - 1:
@@ -121,7 +121,7 @@ def _rule(words: str) -> str:
     return f'<div class="replies"><span>{words}</span></div>'
 
 
-def _drawn(post: Json, images: Mapping[str, str]) -> str:
+def _post_html(post: Json, images: Mapping[str, str]) -> str:
     who = html.escape(post["who"])
     badge = '<span class="badge">APP</span>' if post.get("app") else ""
     parts = [_block(block, {}) for block in post.get("blocks", ())]

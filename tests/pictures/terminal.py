@@ -40,7 +40,7 @@ class Screen:
             elif not char.startswith("\x1b"):
                 self._put(char)
 
-    def shown(self) -> list[list[Json]]:
+    def styled_lines(self) -> list[list[Json]]:
         """Runs of one style, line by line, without what is blank at the ends."""
         lines = []
         for line in self.lines:

@@ -11,12 +11,12 @@ import pytest_asyncio
 
 from tests.pictures import camera
 from tests.pictures.record import FOLDER, ROOT, Json, digest, names, record
-from tests.pictures.scenes import played
+from tests.pictures.scenes import play_scenes
 from tests.pictures.studio import studio
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SHOWN = re.compile(r"!\[(?P<told>[^\]]*)\]\((?P<path>[^)\s]+)\)")
-MOST = 2_500_000
+MAX_PICTURES_BYTES = 2_500_000
 """Bytes of all of them: who clones the repository gets them too."""
 
 
@@ -25,10 +25,10 @@ async def drawings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ma
     """All scenes, played anew; nothing is photographed."""
     folder: Path = tmp_path_factory.mktemp("studio")
     async with studio(folder) as made, camera.camera(develops=False) as looking:
-        yield {picture.name: picture.drawing async for picture in played(made, looking)}
+        yield {picture.name: picture.drawing async for picture in play_scenes(made, looking)}
 
 
-def shown() -> list[tuple[Path, str, Path]]:
+def documented_pictures() -> list[tuple[Path, str, Path]]:
     """(document, what is told of the picture, its path) of each."""
     return [
         (document, found["told"], (document.parent / found["path"]).resolve())
@@ -57,19 +57,19 @@ def test_each_picture_is_the_one_that_was_taken_with_its_record() -> None:
 
 
 def test_documents_show_pictures_that_are_there_and_say_what_is_in_them() -> None:
-    for document, told, path in shown():
+    for document, told, path in documented_pictures():
         assert path.parent == FOLDER, f"{document.name}: {path}"
         assert path.stem in names(), f"{document.name}: {path.name} is taken by no scene"
         assert len(told.split()) >= 4, f"{document.name}: {path.name}: say what is in it"
 
 
 def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
-    assert {path.stem for _, _, path in shown()} == set(names())
+    assert {path.stem for _, _, path in documented_pictures()} == set(names())
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.webp" for name in names()}
 
 
-def test_all_of_them_are_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST
+def test_all_pictures_together_stay_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MAX_PICTURES_BYTES
 
 
 @pytest.mark.parametrize("name", names())

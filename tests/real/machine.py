@@ -16,7 +16,7 @@ from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.surface import ChatSurface
 from bot import cli
 from core.store import jobs, notifications, processes, procrastinate_adapter
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 
 LEASE = 3.0
@@ -37,7 +37,9 @@ def mortal(number: int, moment: str) -> None:
     """Die at that transaction."""
     transact, count = PostgresDatabase._transact, 0
 
-    def counted(self: Any, work: Callable[[Connection], Any], *, reads: bool = False) -> Any:
+    def transact_and_count(
+        self: Any, work: Callable[[SqlConnection], Any], *, reads: bool = False
+    ) -> Any:
         nonlocal count
         where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
         if reads or where not in OF_TURNS:
@@ -46,7 +48,7 @@ def mortal(number: int, moment: str) -> None:
         if count != number:
             return transact(self, work)
 
-        def dying(connection: Connection) -> Any:
+        def dying(connection: SqlConnection) -> Any:
             work(connection)
             _die()
 
@@ -59,7 +61,7 @@ def mortal(number: int, moment: str) -> None:
             _die()
         raise AssertionError
 
-    PostgresDatabase._transact = counted  # type: ignore[method-assign]
+    PostgresDatabase._transact = transact_and_count  # type: ignore[method-assign]
 
 
 def _die() -> None:

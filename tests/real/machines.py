@@ -24,16 +24,16 @@ from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.slack import FakeSlack, Post
-from tests.real.books import unbalanced
+from tests.real.books import find_imbalances
 from tests.real.postgres import Postgres
 from tests.real.test_whole import clean_environment
 
 APOLOGY = "I was interrupted"
-PATIENCE = 8.0
+CLICK_REPEAT_SECONDS = 8.0
 """Seconds after which somebody clicks again."""
 
 
-def answered(question: str, answer: str) -> bool:
+def is_answer_to(question: str, answer: str) -> bool:
     """A card shows the beginning of a long word."""
     return question in answer or f"{question[:5]}…" in answer or f"{question[:4]}…" in answer
 
@@ -123,7 +123,7 @@ class Machine:
     async def terminate(self) -> int:
         return await self._end(signal.SIGTERM)
 
-    async def died(self) -> None:
+    async def wait_for_exit(self) -> None:
         assert self._process
         await self._process.wait()
 
@@ -146,7 +146,7 @@ class Machine:
         await self._reading
         return code
 
-    def said(self, words: str) -> int:
+    def count_lines(self, words: str) -> int:
         return sum(words in line for line in self.lines)
 
 
@@ -175,12 +175,12 @@ class Talk:
         if lost := [asked for asked in self.asked if asked not in accepted]:
             return [f"{self.name}: never stored: {lost}"]
         if len(answers) != len(self.asked):
-            without = [q for q in self.asked if not any(answered(q, a) for a in answers)]
-            twice = [q for q in self.asked if sum(answered(q, a) for a in answers) > 1]
+            without = [q for q in self.asked if not any(is_answer_to(q, a) for a in answers)]
+            twice = [q for q in self.asked if sum(is_answer_to(q, a) for a in answers) > 1]
             return [f"{self.name}: {len(self.asked)} questions, {len(answers)} answers; "
                     f"without one: {without}, with two: {twice}"]  # fmt: skip
         pairs = zip(sorted(self.asked, key=accepted.index), answers, strict=True)
-        return [f"{q!r}: {a!r}" for q, a in pairs if not answered(q, a) and APOLOGY not in a]
+        return [f"{q!r}: {a!r}" for q, a in pairs if not is_answer_to(q, a) and APOLOGY not in a]
 
 
 class SlackTalk(Talk):
@@ -265,12 +265,12 @@ class Cluster:
             for post in talk.posts():
                 if "Approve" in post.buttons:
                     waiting += 1
-                    if self._clicked.get(post.ts, 0.0) < now - PATIENCE:
+                    if self._clicked.get(post.ts, 0.0) < now - CLICK_REPEAT_SECONDS:
                         self._clicked[post.ts] = now
                         self.slack.click(talk.person, post, "Approve")
         return waiting
 
-    def written(self) -> Counter[str]:
+    def created_rows(self) -> Counter[str]:
         """By name, the rows that were ever made."""
         made = [
             call.args
@@ -284,9 +284,9 @@ class Cluster:
         with psycopg.connect(url, options="-c search_path=ponte") as connection:
             return connection.execute(sql.encode()).fetchall()
 
-    def refused(self) -> int:
+    def count_refusals(self) -> int:
         """Times that a process was told that nothing could be stored."""
-        return sum(machine.said("transaction refused") for machine in self.machines)
+        return sum(machine.count_lines("transaction refused") for machine in self.machines)
 
     def holder(self) -> Machine | None:
         """Whoever holds Discord's gateway."""
@@ -320,16 +320,16 @@ class Cluster:
         stored = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
         accepted = re.findall(r"\bword\d+x\b", stored)
         found = [words for talk in self.talks for words in talk.wrong(accepted)]
-        written = self.written()
+        written = self.created_rows()
         found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
         told = "\n".join(answer for talk in self.talks for answer in talk.answers())
         unknown = told.count("Not known whether it happened")
         lacking = [name for name in self.rows if not written[name]]
         if len(lacking) > unknown:
             found.append(f"approved and not written: {lacking}, of which {unknown} are told")
-        return found + unbalanced(self.query)
+        return found + find_imbalances(self.query)
 
-    def told(self) -> str:
+    def last_lines(self) -> str:
         """The last that each machine said, for who looks why a test failed."""
         return "\n".join(f"{m.name}: {line}" for m in self.machines for line in m.lines[-15:])
 

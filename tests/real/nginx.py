@@ -63,7 +63,7 @@ def before(port: int, folder: Path) -> Iterator[Nginx]:
     """It stands before the Ponte that listens on that port of this machine."""
     made = Nginx(free_port(), free_port(), folder / "fullchain.pem")
     _certify(made.certificate, folder / "privkey.pem")
-    (folder / "ponte.conf").write_text(_adapted(EXAMPLE.read_text(), port, made, folder))
+    (folder / "ponte.conf").write_text(_adapt_config(EXAMPLE.read_text(), port, made, folder))
     temporary = "\n    ".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY)
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, temporary=temporary))
     words = [program() or "nginx", "-e", "stderr", "-p", str(folder), "-c", "nginx.conf"]
@@ -82,7 +82,7 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
-def _adapted(text: str, port: int, made: Nginx, folder: Path) -> str:
+def _adapt_config(text: str, port: int, made: Nginx, folder: Path) -> str:
     """Each change must find its line: an example that says it otherwise is not what is tested."""
     changes = (
         (r"server 127\.0\.0\.1:8080;", f"server 127.0.0.1:{port};"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import dict_row
 
-from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 
 SPEED = {
@@ -63,7 +63,7 @@ class Postgres:
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             command = [str(_bin() / "postgres"), "-D", str(self.folder / "data"), *flags]
-            self._process = subprocess.Popen(_unprivileged(command), stdout=log, stderr=log)
+            self._process = subprocess.Popen(_run_as_postgres(command), stdout=log, stderr=log)
         subprocess.run([str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"],
                        check=False)  # fmt: skip
         while True:
@@ -109,7 +109,7 @@ class Postgres:
         if not self._migrated:
             self._migrated = self.database()
             url = self.url(self._migrated)
-            with psycopg.connect(url, row_factory=dict_row, **OPTIONS) as connection:
+            with psycopg.connect(url, row_factory=dict_row, **CONNECTION_OPTIONS) as connection:
                 PostgresDatabase(url, MIGRATIONS)._migrate(connection)
         name = self.database(self._migrated)
         yield self.url(name)
@@ -131,7 +131,7 @@ def postgres(settings: Mapping[str, str], within: Path | None = None) -> Iterato
             shutil.chown(folder, "postgres", "postgres")
         init = [str(_bin() / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust",
                 "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
-        subprocess.run(_unprivileged(init), check=True, capture_output=True)
+        subprocess.run(_run_as_postgres(init), check=True, capture_output=True)
         server = Postgres(folder, dict(settings))
         server.start()
         try:
@@ -149,7 +149,7 @@ def _bin() -> Path:
     return found
 
 
-def _unprivileged(command: Sequence[str]) -> list[str]:
+def _run_as_postgres(command: Sequence[str]) -> list[str]:
     """Postgres refuses to run as root."""
     if os.geteuid():
         return list(command)

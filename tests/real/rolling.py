@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.fakes.openai import Script
 from tests.real.machine import LEASE
-from tests.real.machines import APOLOGY, BOOKS, Cluster, Machine, Talk, answered, cluster
+from tests.real.machines import APOLOGY, BOOKS, Cluster, Machine, Talk, cluster, is_answer_to
 from tests.real.postgres import SPEED, postgres
 
 ROLES = ("serve", "work", "work")
@@ -147,9 +147,9 @@ class Rolling:
             apologies += sum(APOLOGY in answer for answer in shown)
             lost += max(0, len(talk.asked) - len(shown))
             for asked in talk.asked:
-                doubled += sum(answered(asked, answer) for answer in shown) > 1
-        late = sum(machine.said("late post taken away") for machine in self.made.machines)
-        over = sum(machine.said('"taken over"') for machine in self.made.machines)
+                doubled += sum(is_answer_to(asked, answer) for answer in shown) > 1
+        late = sum(machine.count_lines("late post taken away") for machine in self.made.machines)
+        over = sum(machine.count_lines('"taken over"') for machine in self.made.machines)
         print(
             f"{self._sent} messages, {answers} answers ({apologies} apologies), {lost} lost, "
             f"{doubled} doubled; kills: {dict(self.happened)}; {over} turns taken over, "
@@ -171,7 +171,7 @@ async def run(options: Options) -> int:
             for line in wrong:
                 print("WRONG:", line)
             if wrong:
-                print(made.told())
+                print(made.last_lines())
             ended = [await machine.terminate() for machine in rolling.new]
             return 1 if wrong or any(ended) else 0
 

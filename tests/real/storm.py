@@ -22,7 +22,7 @@ class Table(Protocol):
     """Rows with names, behind something that counts the calls that come in."""
 
     @property
-    def ended(self) -> int:
+    def finished_call_count(self) -> int:
         """Calls that have had their effect, or failed."""
 
     async def until(self, calls: int) -> None: ...
@@ -30,7 +30,7 @@ class Table(Protocol):
     def names(self) -> Mapping[str, str]:
         """By the row's id, as they stand."""
 
-    def created(self) -> Counter[str]:
+    def created_rows(self) -> Counter[str]:
         """The names of all rows that were ever made."""
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -67,20 +67,20 @@ class Storm:
     async def _wave(self, number: int) -> None:
         """A change is approved; the bot dies at some call of it, once or twice, and goes on."""
         tool, arguments, rows = self._something(f"wave {number}")
-        id = await self.proposed(f"w{number}", tool, arguments)
+        id = await self.propose(f"w{number}", tool, arguments)
         approve = make_message(f"approve {id}", f"a{number}")
-        calls = self.table.ended
+        calls = self.table.finished_call_count
         await self.people.say(approve)
         for _ in range(self.dice.choice((1, 1, 1, 2))):
             more = self.dice.randrange(1, 2 * rows + 3)
-            self.midway += await self._come(calls + more, approve)
-            calls = self.table.ended
+            self.midway += await self._wait_for_calls(calls + more, approve)
+            calls = self.table.finished_call_count
             await self.victim.kill()
             self.kills += 1
             await self.begin()
         assert (await self.people.answer(approve)).status == "done"
 
-    async def proposed(self, key: str, tool: str, arguments: dict[str, Any]) -> str:
+    async def propose(self, key: str, tool: str, arguments: dict[str, Any]) -> str:
         """The id of a change that waits for a person."""
         asked = make_message(f"call {tool} {json.dumps(arguments)}", key)
         await self.people.say(asked)
@@ -88,7 +88,7 @@ class Storm:
         assert [card.state for card in answer.cards] == ["open"], answer.text
         return answer.cards[0].id
 
-    async def _come(self, calls: int, approve: Message) -> bool:
+    async def _wait_for_calls(self, calls: int, approve: Message) -> bool:
         """Until so many calls have come in, or it is all over: whether the first was first."""
         come = asyncio.create_task(self.table.until(calls))
         answer = asyncio.create_task(self.people.answer(approve))
@@ -116,7 +116,7 @@ class Storm:
         assert self.midway > self.kills / 2, "most kills came while it was being applied"
         changes = await ledger(self.victim)
         assert len(changes) == self.waves
-        created, expected, doubtful = self.table.created(), dict(self.before), set[str]()
+        created, expected, doubtful = self.table.created_rows(), dict(self.before), set[str]()
         for change in reversed(changes):
             assert change.state in ("done", "partial"), change
             for step in change.steps:
@@ -141,6 +141,6 @@ async def ledger(victim: Victim) -> Sequence[Change]:
     await victim.kill()
     database = await SqliteDatabase.open(victim.home / "ponte.db", MIGRATIONS)
     try:
-        return await SqlLedger(database).of_conversation("", 1000)
+        return await SqlLedger(database).list_of_conversation("", 1000)
     finally:
         await database.close()

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from bot.settings import Settings
-from core.domain.errors import RESTORED, Restored
+from core.domain.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 from tests.real.victims import ROOT, Victim, turns_of_the_loop
@@ -26,7 +26,7 @@ PIPE_HOLDS = 1 << 16
 
 
 @asynccontextmanager
-async def begun(home: Path, *words: str) -> AsyncIterator[Process]:
+async def start_ponte(home: Path, *words: str) -> AsyncIterator[Process]:
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bot", *words, cwd=home.parent, stdin=PIPE, stdout=PIPE, stderr=PIPE,
@@ -41,7 +41,7 @@ async def begun(home: Path, *words: str) -> AsyncIterator[Process]:
 
 
 async def ponte(home: Path, *words: str, stdin: bytes = b"") -> bytes:
-    async with begun(home, *words) as process:
+    async with start_ponte(home, *words) as process:
         out, err = await process.communicate(stdin)
     assert process.returncode == 0, err
     return out
@@ -59,7 +59,7 @@ def column(home: Path, statement: str) -> list[str]:
         return [row[0] for row in connection.execute(statement)]
 
 
-async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> None:
+async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_path: Path) -> None:
     acked: list[list[str]] = [[] for _ in range(LANES)]
     over = asyncio.Event()
 
@@ -94,7 +94,9 @@ async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> 
         assert states <= {"done", "undeliverable"}
     await ctx.victim.kill()
 
-    open_then = set(column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED}'"))
+    open_then = set(
+        column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED_REASON}'")
+    )
     ctx.victim.home, posts = home, len(ctx.recorder.posts)
     again = Victim(home, *ctx.victim._arguments[1:2])
     ctx.people._victim = again
@@ -118,19 +120,19 @@ async def test_killed_in_the_middle_nothing_half_is_left(tmp_path: Path) -> None
     put_home(read(6)["home"], home)
     # Nothing that can be packed: a pipe does not take half of it.
     (home / "audit.log").write_text("".join(f"{secrets.token_hex(100)}\n" for _ in range(5_000)))
-    async with begun(home, "backup", "-") as process:  # it waits, as nobody reads on
+    async with start_ponte(home, "backup", "-") as process:  # it waits, as nobody reads on
         assert process.stdout
         await process.stdout.readexactly(PIPE_HOLDS)
         process.kill()
     assert len(list(home.glob("backup-*"))) == 1
     whole = await ponte(home, "backup", "-")
     assert list(home.glob("backup-*")) == []
-    async with begun(home, "backup", str(path)) as process:
+    async with start_ponte(home, "backup", str(path)) as process:
         await until(home, "backup-*")
         process.kill()
     assert not path.exists()
 
-    async with begun(other, "restore", "-") as process:
+    async with start_ponte(other, "restore", "-") as process:
         assert process.stdin
         process.stdin.write(whole[: len(whole) // 2])
         await process.stdin.drain()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from core.store.inbox import DEATHS_ALONE
-from core.store.places import CRASHES
+from core.store.inbox import MAX_CRASHES_ALONE
+from core.store.places import CRASHES_BEFORE_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
@@ -17,7 +17,7 @@ async def test_just_after_accept_before_the_acknowledgement(ctx: ToolContext) ->
     await ctx.victim.start("--die-after-accept", "1")
     hello = make_message("hello", "k1")
     assert not await ctx.people.deliver(hello), "it died before it could acknowledge"
-    await ctx.victim.died()
+    await ctx.victim.wait_for_exit()
 
     await ctx.victim.start()
     await ctx.people.say(hello)  # the platform redelivers
@@ -111,7 +111,7 @@ async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology
             await asyncio.Event().wait()
 
     ctx.gate.append(gate)
-    for _ in range(CRASHES + DEATHS_ALONE):
+    for _ in range(CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE):
         await ctx.victim.start()
         await ctx.people.say(bomb)
         await fell.wait()

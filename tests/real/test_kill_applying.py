@@ -23,7 +23,7 @@ from tests.real.storm import Storm, ledger
 KILLS = int(os.environ.get("PONTE_STORM", "10"))
 
 
-async def proposed(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
+async def propose(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
     """The id of a change that waits for a person."""
     call = json.dumps({"tool": tool, "args": {"table_id": CUSTOMERS, **args}})
     asked = make_message(f"call nocodb_execute {call}", key)
@@ -55,7 +55,7 @@ async def killed_before_its_record(ctx: ToolContext, id: str, tool: str) -> tupl
 async def test_a_create_whose_answer_nobody_heard_is_found(ctx: ToolContext, several: bool) -> None:
     await ctx.victim.start()
     data = [{"Name": f"New {n}"} for n in range(3)] if several else {"Name": "New 0"}
-    id = await proposed(ctx, "k1", "create_record", record_data=data)
+    id = await propose(ctx, "k1", "create_record", record_data=data)
     _, answer = await killed_before_its_record(ctx, id, "create_record")
     assert "Done. New rows: 31" in answer.text
     names = Counter(row["Name"] for row in ctx.bridge.api.rows[CUSTOMERS])
@@ -66,7 +66,7 @@ async def test_a_create_whose_answer_nobody_heard_is_found(ctx: ToolContext, sev
 async def test_a_create_that_did_not_happen_is_not_repeated(ctx: ToolContext) -> None:
     """It may yet come: here it does, and there is one row and not two."""
     await ctx.victim.start()
-    id = await proposed(ctx, "k1", "create_record", record_data={"Name": "Late"})
+    id = await propose(ctx, "k1", "create_record", record_data={"Name": "Late"})
     approve = make_message(f"approve {id}", "k2")
     ctx.bridge.hang("create_record")
     await ctx.people.say(approve)
@@ -82,12 +82,12 @@ async def test_a_create_that_did_not_happen_is_not_repeated(ctx: ToolContext) ->
 
 async def test_an_update_and_a_delete_go_on(ctx: ToolContext) -> None:
     await ctx.victim.start()
-    update = await proposed(
+    update = await propose(
         ctx, "k1", "update_record", record_id=3, record_data={"Status": "Active"}
     )
     _, answer = await killed_before_its_record(ctx, update, "update_record")
     assert "Done." in answer.text
-    delete = await proposed(ctx, "k2", "delete_record", record_id=4)
+    delete = await propose(ctx, "k2", "delete_record", record_id=4)
     _, answer = await killed_before_its_record(ctx, delete, "delete_record")
     assert "Done." in answer.text
     changed = row(ctx, 3)
@@ -104,7 +104,7 @@ async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
     """Only crashes count: then it ends, and what is known of each row stands on the card."""
     await ctx.victim.start()
     rows = [{"id": n, "Status": "Active"} for n in (3, 5, 6)]
-    id = await proposed(ctx, "k1", "bulk_update_records", records=rows)
+    id = await propose(ctx, "k1", "bulk_update_records", records=rows)
     approve = make_message(f"approve {id}", "k2")
     for _ in range(3):
         ctx.bridge.hang()
@@ -130,7 +130,7 @@ class BridgeRows:
         self._rows = bridge.api.rows[CUSTOMERS]
 
     @property
-    def ended(self) -> int:
+    def finished_call_count(self) -> int:
         return len(self._bridge.calls)
 
     async def until(self, calls: int) -> None:
@@ -139,7 +139,7 @@ class BridgeRows:
     def names(self) -> Mapping[str, str]:
         return {str(row["Id"]): row["Name"] for row in self._rows}
 
-    def created(self) -> Counter[str]:
+    def created_rows(self) -> Counter[str]:
         done = [
             call for call in self._bridge.calls if call.tool == "create_record" and call.succeeded
         ]
@@ -159,7 +159,7 @@ class BridgeRows:
         return "nocodb_execute", {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
 
 
-async def test_storm(ctx: ToolContext) -> None:
+async def test_random_kills_during_writes_leave_no_wrong_row(ctx: ToolContext) -> None:
     storm = Storm(BridgeRows(ctx.bridge), ctx.victim, ctx.people, ())
     await storm.blow(KILLS)
     await storm.check()

@@ -34,7 +34,7 @@ class NocoTable:
         self._path = f"/api/v3/data/{base.id}/{base.tables['Customers']}/records"
 
     @property
-    def ended(self) -> int:
+    def finished_call_count(self) -> int:
         return self.proxy.finished_call_count
 
     async def until(self, calls: int) -> None:
@@ -45,7 +45,7 @@ class NocoTable:
         rows = call(url, xc_token=self._real.token)["records"]
         return {str(row["id"]): row["fields"]["Name"] for row in rows}
 
-    def created(self) -> Counter[str]:
+    def created_rows(self) -> Counter[str]:
         done = [one for one in self.proxy.written if one.method == "POST" and one.succeeded]
         return Counter(row["fields"]["Name"] for one in done for row in one.body)
 
@@ -77,7 +77,7 @@ async def storm(real_nocodb: Seeded, tmp_path: Path) -> AsyncIterator[Storm]:
         await victim.kill()
 
 
-async def test_storm(storm: Storm) -> None:
+async def test_random_kills_during_writes_to_nocodb_leave_no_wrong_row(storm: Storm) -> None:
     await storm.blow(KILLS)
     await storm.check()
 
@@ -90,7 +90,7 @@ def table_of(storm: Storm) -> NocoTable:
 async def killed_at(storm: Storm, call: str, tool: str, arguments: dict[str, Any]) -> str:
     """What is told in the end, where the bot dies while it waits for that call."""
     table = table_of(storm)
-    id = await storm.proposed("k1", tool, arguments)
+    id = await storm.propose("k1", tool, arguments)
     approve = make_message(f"approve {id}", "k2")
     table.proxy.hang(call)
     await storm.people.say(approve)

@@ -43,11 +43,11 @@ AWKWARD = (
 _RANDOM = random.Random(20261120)
 
 
-def _drawn() -> str:
+def _random_text() -> str:
     return "".join(_RANDOM.choices("\"'\\%_,()~ aand|\n", k=_RANDOM.randint(1, 12)))
 
 
-VALUES = tuple(dict.fromkeys([*AWKWARD, *(_drawn() for _ in range(40))]))
+VALUES = tuple(dict.fromkeys([*AWKWARD, *(_random_text() for _ in range(40))]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Library:
     reader: Reader
     token: str
 
-    async def found(self, *filters: tuple[str, str, object], **args: object) -> set[str]:
+    async def find_ids(self, *filters: tuple[str, str, object], **args: object) -> set[str]:
         told = await self.reader.query("Library", *filters, fields=["Id"], limit=50, **args)
         assert told["total"] == told["returned"]
         return {row["id"] for row in told["rows"]}
@@ -127,7 +127,7 @@ async def test_every_value_is_found_and_nothing_else(library: Library) -> None:
     wrong = []
     for value in VALUES:
         for op, asked in (("eq", value), ("in", [value, "no such text"])):
-            if await library.found(("Text", op, asked)) != library.holding("eq", value):
+            if await library.find_ids(("Text", op, asked)) != library.holding("eq", value):
                 wrong.append((op, value))
     assert wrong == []
 
@@ -145,9 +145,9 @@ async def test_two_values_do_not_work_together_to_break_out(library: Library) ->
             for op in ("eq", "in"):
                 filters = [("Text", op, [each] if op == "in" else each) for each in (first, second)]
                 expected = library.holding("eq", first) | library.holding("eq", second)
-                if await library.found(*filters, match="any") != expected:
+                if await library.find_ids(*filters, match="any") != expected:
                     wrong.append(filters)
-            together = await library.found(("Text", "in", [first, second]))
+            together = await library.find_ids(("Text", "in", [first, second]))
             if together != library.holding("eq", first) | library.holding("eq", second):
                 wrong.append([("Text", "in", [first, second])])
     assert wrong == []
@@ -155,16 +155,16 @@ async def test_two_values_do_not_work_together_to_break_out(library: Library) ->
 
 async def test_wildcards_are_nothing_but_characters(library: Library) -> None:
     values = ("%", "_", "a_b", "50%", "\\", "'", '"', "'\"", "both", "(", "~and", "É", "\n")
-    found = {value: await library.found(("Text", "contains", value)) for value in values}
+    found = {value: await library.find_ids(("Text", "contains", value)) for value in values}
     assert found == {value: library.holding("contains", value) for value in values}
 
 
 async def test_empty_is_empty_and_null_is_a_word(library: Library) -> None:
     empty = {id for id, text in library.texts.items() if not text}
     assert len(empty) == 2
-    assert await library.found(("Text", "blank", None)) == empty
-    assert await library.found(("Text", "eq", "")) == empty
-    assert await library.found(("Text", "eq", "null")) == library.holding("eq", "null")
+    assert await library.find_ids(("Text", "blank", None)) == empty
+    assert await library.find_ids(("Text", "eq", "")) == empty
+    assert await library.find_ids(("Text", "eq", "null")) == library.holding("eq", "null")
 
 
 WHERES: Sequence[tuple[Match, Sequence[tuple[str, Op, Value]]]] = (

@@ -72,7 +72,9 @@ MARK = (
 )
 
 
-async def test_on_the_page(tmp_path: Path, real_nocodb: Seeded) -> None:
+async def test_a_person_reads_changes_and_undoes_on_the_page(
+    tmp_path: Path, real_nocodb: Seeded
+) -> None:
     base = base_with_rows(real_nocodb.url, real_nocodb.token, "Shop")
     async with page(settings(tmp_path / "home", real_nocodb, base)) as here:
         assert "base Shop: 2 tables; role owner" in (await here.says("status"))["response"]

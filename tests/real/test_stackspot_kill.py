@@ -56,7 +56,7 @@ async def test_a_models_call(ctx: ToolContext, stackspot: FakeStackSpot) -> None
 
 async def test_an_approved_proposal(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
     await start(ctx, stackspot)
-    (card,) = (await answered(ctx, make_message(asks("translate-all", "it"), "k1"))).cards
+    (card,) = (await ask(ctx, make_message(asks("translate-all", "it"), "k1"))).cards
     answer = await killed_while_waiting(ctx, stackspot, f"approve {card.id}")
     assert answer.text == "Approved by Ana. Done.\n\ntranslate-all: it"
     assert stackspot.count("create") == 1
@@ -69,7 +69,7 @@ async def test_one_whose_beginning_was_not_recorded(
     """StackSpot has begun it, but its answer was never read: nobody can tell, so nobody repeats."""
     await start(ctx, stackspot)
     if text == "approve":
-        (card,) = (await answered(ctx, make_message(asks("translate-all", "a"), "k1"))).cards
+        (card,) = (await ask(ctx, make_message(asks("translate-all", "a"), "k1"))).cards
         text = f"approve {card.id}"
     stackspot.fail("create", Trouble("hang", after=True))
     asked = make_message(text, "asked")
@@ -83,6 +83,6 @@ async def test_one_whose_beginning_was_not_recorded(
     assert stackspot.count("create") == 1
 
 
-async def answered(ctx: ToolContext, said: Message) -> Answer:
+async def ask(ctx: ToolContext, said: Message) -> Answer:
     await ctx.people.say(said)
     return await ctx.people.answer(said)

@@ -32,7 +32,7 @@ def _messages(wave: int) -> list[Message]:
     ]
 
 
-async def test_storm(ctx: ToolContext) -> None:
+async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
     dice = random.Random(20261120)
     said: list[Message] = []
     await ctx.victim.start()

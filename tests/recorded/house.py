@@ -1,4 +1,4 @@
-"""A team's Ponte on Slack, Discord and the page, with every double: kept in JSON, and put back.
+"""A Ponte on Slack, Discord and the page, with every double: recorded as JSON, and restored.
 
 What is kept is what others hold of a running Ponte at one moment: its home folder as a power cut
 leaves it, the messages in the channels, the rows of the tables, the model's conversations.
@@ -45,18 +45,18 @@ TOKEN = "the-token-of-the-recorded-page-0123456789"
 UNSEEN = ("ponte.lock", "ponte.sock")
 
 
-def kept(schema: int) -> Path:
+def home_path(schema: int) -> Path:
     """Where the recorded home of that schema stands."""
     return FOLDER / f"home-{schema}.json.gz"
 
 
 def read(schema: int) -> Json:
-    found: Json = json.loads(gzip.decompress(kept(schema).read_bytes()))
+    found: Json = json.loads(gzip.decompress(home_path(schema).read_bytes()))
     return found
 
 
 @dataclass(repr=False)  # asyncio asks for the words of a fixture's result
-class House:
+class RecordedPonte:
     """`alice` may write, `bob` too, `bea` is an admin; so are Ana, Bo and Bea on Discord."""
 
     team: Office
@@ -155,16 +155,16 @@ class House:
 
 
 @asynccontextmanager
-async def house(home: Path) -> AsyncIterator[House]:
+async def house(home: Path) -> AsyncIterator[RecordedPonte]:
     with sdk_addresses():
         async with (
             office(home) as team, FakeSlack() as slack, FakeDiscord() as discord,
             FakeStackSpot() as stackspot, httpx.AsyncClient(timeout=20) as page,
         ):  # fmt: skip
-            yield House(team, slack, discord, stackspot, page)
+            yield RecordedPonte(team, slack, discord, stackspot, page)
 
 
-def taken(house: House, at: float) -> Json:
+def record_state(house: RecordedPonte, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
         "at": at, "home": home_of(house.team.home), "origins": house.origins,
@@ -177,7 +177,7 @@ def taken(house: House, at: float) -> Json:
     return copied
 
 
-def put(record: Json, house: House) -> None:
+def put(record: Json, house: RecordedPonte) -> None:
     """The same again, where these doubles listen; the home is written before Ponte opens it."""
     text = json.dumps(record)
     for name, origin in house.origins.items():
@@ -202,13 +202,13 @@ def home_of(home: Path) -> Json:
     for path in sorted(p for p in home.rglob("*") if p.is_file() and p.name not in UNSEEN):
         name = str(path.relative_to(home))
         if path.suffix == ".db":
-            databases[name] = _dumped(path)
+            databases[name] = _dump_database(path)
         elif not path.name.endswith(("-wal", "-shm")):
             files[name] = _text(path.read_bytes())
     return {"files": files, "databases": databases}
 
 
-def _dumped(path: Path) -> Json:
+def _dump_database(path: Path) -> Json:
     with closing(sqlite3.connect(path)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         return {"version": version, "sql": list(connection.iterdump())}
@@ -357,7 +357,7 @@ def _put_nocodb(record: Json, team: Office) -> None:
         one.relations[down.id] = many.relations[up.id] = made
 
 
-def answered(team: Office) -> Json:
+def record_model_server(team: Office) -> Json:
     """What the model's server has, once it has seen that its caller is gone."""
     fake = team.openai
     containers = []
@@ -385,11 +385,11 @@ def _put_openai(record: Json, team: Office) -> None:
 
 def _plain(one: Any) -> Json:
     """A dataclass as JSON takes it: sets sorted, bytes as text."""
-    found: Json = json.loads(json.dumps(asdict(one), default=_told))
+    found: Json = json.loads(json.dumps(asdict(one), default=_to_plain_json))
     return found
 
 
-def _told(value: object) -> object:
+def _to_plain_json(value: object) -> object:
     return _text(value) if isinstance(value, bytes) else sorted(value)  # type: ignore[call-overload]  # a set
 
 

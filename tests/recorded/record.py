@@ -24,7 +24,15 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
-from tests.recorded.house import TOKEN, House, Json, answered, house, kept, taken
+from tests.recorded.house import (
+    TOKEN,
+    Json,
+    RecordedPonte,
+    home_path,
+    house,
+    record_model_server,
+    record_state,
+)
 
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n a plot"
@@ -37,7 +45,7 @@ CHANGES = {"open", "denied", "expired", "withdrawn", "applying", "done", "partia
            "undone"}  # fmt: skip
 
 
-def paid(order: int) -> str:
+def pay_request(order: int) -> str:
     return f"Mark order {order} as paid, please"
 
 
@@ -46,7 +54,7 @@ def scripts(team_scripts: Callable[..., None]) -> None:
     changes = [
         Script(calls=(("nocodb_update", json.dumps(
             {"table": "Orders", "changes": [{"id": order, "fields": {"Amount": 1000 + order}}]}
-        )),), match=paid(order), times=0)
+        )),), match=pay_request(order), times=0)
         for order in range(1, 61)
     ]  # fmt: skip
     two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
@@ -74,7 +82,7 @@ def scripts(team_scripts: Callable[..., None]) -> None:
 class Day:
     """What people do; each waits until it is seen."""
 
-    def __init__(self, here: House) -> None:
+    def __init__(self, here: RecordedPonte) -> None:
         self.here = here
         self.names: Json = {}
         """What the test presses: by name, where it stands."""
@@ -138,10 +146,10 @@ def states(home: Path, table: str) -> set[str]:
 async def first(day: Day) -> None:
     """Proposals that nobody decides within their 24 hours."""
     await day.asks("Good morning")
-    await day.slack_card("expired", paid(1))
-    await day.discord_card("expired", paid(2))
+    await day.slack_card("expired", pay_request(1))
+    await day.discord_card("expired", pay_request(2))
     (await day.here.page.post("/login", json={"token": TOKEN})).raise_for_status()
-    await day.page_card("expired", paid(3))
+    await day.page_card("expired", pay_request(3))
     shown = await day.here.page.get("/conversations/work")
     day.names["page cursor"] = shown.json()["cursor"]
 
@@ -153,26 +161,26 @@ async def second(day: Day) -> None:
     await day.asks(FAILS)
     await files(day)
     for number, name in enumerate(("approve", "deny", "applying"), 11):
-        await day.slack_card(name, paid(number))
+        await day.slack_card(name, pay_request(number))
     await day.slack_card("admin", DUPLICATES)
-    await day.decides(await day.slack_card("undo", paid(14)), "Approve", "Done.")
-    undone = await day.slack_card("undone", paid(15))
+    await day.decides(await day.slack_card("undo", pay_request(14)), "Approve", "Done.")
+    undone = await day.slack_card("undone", pay_request(15))
     await day.decides(undone, "Approve", "Done.")
     await day.decides(undone, "Undo", "taken back")
-    await day.decides(await day.slack_card("denied", paid(16)), "Deny", "Denied")
-    for name, text, order in (("failed", paid(17), 17), ("partial", TWO, 42)):
+    await day.decides(await day.slack_card("denied", pay_request(16)), "Deny", "Denied")
+    for name, text, order in (("failed", pay_request(17), 17), ("partial", TWO, 42)):
         card = await day.slack_card(name, text)
         here.team.table("Orders").update(order, {"Amount": 1})
         here.slack.click(here.person("Alice"), card, "Approve")
         await here.slack.wait_until(lambda card=card: "Approve" not in card.buttons)  # type: ignore[misc]
-    await day.on_page(paid(18), "gone")
+    await day.on_page(pay_request(18), "gone")
     await day.on_page("forget", "gone")
     for number, name in enumerate(("approve", "deny", "race"), 21):
-        await day.discord_card(name, paid(number))
-    await day.clicks(await day.discord_card("undo", paid(24)), "Approve", "Done.")
+        await day.discord_card(name, pay_request(number))
+    await day.clicks(await day.discord_card("undo", pay_request(24)), "Approve", "Done.")
     for number, name in enumerate(("approve", "deny"), 31):
-        await day.page_card(name, paid(number))
-    await day.on_card(await day.page_card("undo", paid(33)), "approve")
+        await day.page_card(name, pay_request(number))
+    await day.on_card(await day.page_card("undo", pay_request(33)), "approve")
     await forms(day)
 
 
@@ -182,15 +190,15 @@ async def files(day: Day) -> None:
     card = await day.asks(ATTACHED, ("new.csv", "text/csv", CSV))
     day.names["slack file"] = [card.channel, card.ts]
     await day.asks(EVERYTHING)
-    await here.slack.wait_until(lambda: _shared(here, "Readings.csv"))
+    await here.slack.wait_until(lambda: _is_shared(here, "Readings.csv"))
     here.team.openai.runs(Script(text="done", runs=(Plot(logs="", files=(("sales.png", PNG),)),)))
     await day.asks(PLOT)
-    await here.slack.wait_until(lambda: _shared(here, "sales.png"))
+    await here.slack.wait_until(lambda: _is_shared(here, "sales.png"))
     plotted = await day.on_page(EVERYTHING)
     day.names["page file"] = plotted["files"][0]["url"]
 
 
-def _shared(here: House, name: str) -> bool:
+def _is_shared(here: RecordedPonte, name: str) -> bool:
     return any(file.name == name and file.shared for file in here.slack.workspace.files.values())
 
 
@@ -226,11 +234,11 @@ async def power_cut(day: Day) -> Json:
     await bea.delete(grown)
     said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
     day.names["slack hanging"] = [said.channel, said.ts]
-    await slack.wait_until(lambda: HANGS in here.team.heard())
+    await slack.wait_until(lambda: HANGS in here.team.model_input())
     queued = slack.say(alice, here.place, f"{slack.bot} And then?", thread=said)
     day.names["slack queued"] = [queued.channel, queued.ts]
     stopped = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
-    await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.model_input())
     slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=stopped)
     await slack.wait_until(
         lambda: any("Stopped" in post.visible_text for post in slack.finished_answers(stopped))
@@ -245,16 +253,16 @@ async def power_cut(day: Day) -> Json:
     day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
     gone = await ana.say(f"{HANGS}, Ana")
     day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
-    await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.model_input())
     day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
-    await slack.wait_until(lambda: f"{HANGS}, page" in here.team.heard())
+    await slack.wait_until(lambda: f"{HANGS}, page" in here.team.model_input())
     await ana.delete(await ana.say("Never mind"))
     await slack.wait_until(lambda: "withdrawn" in states(home, "inbox"))
     await tools_and_posts(day)
     await slack.wait_until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
     assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
     assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
-    return taken(here, datetime.now(UTC).timestamp())
+    return record_state(here, datetime.now(UTC).timestamp())
 
 
 async def tools_and_posts(day: Day) -> None:
@@ -288,7 +296,7 @@ async def _undeliverable(day: Day) -> None:
     slack, alice = day.here.slack, day.here.person("Alice")
     old = slack.channel("old", alice)
     slack.say(alice, old, f"{slack.bot} {SLOWLY}")
-    await slack.wait_until(lambda: SLOWLY in day.here.team.heard())
+    await slack.wait_until(lambda: SLOWLY in day.here.team.model_input())
     old.archived = True
     await slack.wait_until(lambda: "undeliverable" in states(day.here.team.home, "inbox"))
     old.archived = False
@@ -309,7 +317,7 @@ async def record(folder: Path) -> Json:
             if day.asking is not None:
                 with suppress(httpx.HTTPError):
                     await day.asking
-            return found | {"names": day.names, "openai": answered(here.team)}
+            return found | {"names": day.names, "openai": record_model_server(here.team)}
 
 
 def main() -> None:
@@ -320,8 +328,8 @@ def main() -> None:
         each["version"] for name, each in found["home"]["databases"].items() if name == "ponte.db"
     }
     text = json.dumps(found, ensure_ascii=False, sort_keys=True)
-    kept(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-    print(kept(version), kept(version).stat().st_size)
+    home_path(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(home_path(version), home_path(version).stat().st_size)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,16 @@ from tests.fakes.openai import Script
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
 from tests.real.postgres import Postgres
-from tests.recorded.house import NUMBERED, House, Json, house, kept, new_numbers, put, read
+from tests.recorded.house import (
+    NUMBERED,
+    Json,
+    RecordedPonte,
+    home_path,
+    house,
+    new_numbers,
+    put,
+    read,
+)
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
 SCHEMAS = (3, 4, 5, 6, 8)
@@ -32,7 +41,7 @@ OPEN = {"new", "running", "answered", "posting"}
 
 
 @dataclass(repr=False)
-class Found(House):
+class Found(RecordedPonte):
     """The house with its record, and what stands in it under the names of the recorder."""
 
     record: Json = field(default_factory=dict)
@@ -48,7 +57,7 @@ class Found(House):
     def exchange(self, name: str) -> Exchange:
         return self.discord.interactions.exchanges[self.record["names"][f"discord {name}"]]
 
-    def said(self, name: str) -> list[str]:
+    def channel_messages(self, name: str) -> list[str]:
         """What the bot's messages say on Discord where that one stands."""
         world = self.discord.world
         channel = int(self.record["names"][f"discord {name}"][0])
@@ -93,7 +102,7 @@ def then(record: Json) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def found(
+async def reopen_home(
     record: Json, home: Path, *scripts: Script, database: str = ""
 ) -> AsyncIterator[Found]:
     """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
@@ -113,7 +122,7 @@ async def found(
 
 @pytest.fixture
 async def here(record: Json, then: None, tmp_path: Path, database: str) -> AsyncIterator[Found]:
-    async with found(record, tmp_path / "home", database=database) as here:
+    async with reopen_home(record, tmp_path / "home", database=database) as here:
         yield here
 
 
@@ -130,17 +139,22 @@ async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
     assert [
         p.visible_text.count("Words that do not end") for p in slack.finished_answers(streaming)
     ] == [20]
-    await discord.wait_until(lambda: len(here.said("hanging")) > 1)
-    assert here.said("hanging") == [f"You said: {HANGS}, Ana", "You said: Anybody there?"]
-    assert [text.count("Slow words.") for text in here.said("answered")] == [60]
-    assert here.said("posting") == [f"You said: {HELD}"]
-    assert here.said("streaming") == [f"You said: {TRICKLES}, Bea"]
+    await discord.wait_until(lambda: len(here.channel_messages("hanging")) > 1)
+    assert here.channel_messages("hanging") == [
+        f"You said: {HANGS}, Ana",
+        "You said: Anybody there?",
+    ]
+    assert [text.count("Slow words.") for text in here.channel_messages("answered")] == [60]
+    assert here.channel_messages("posting") == [f"You said: {HELD}"]
+    assert here.channel_messages("streaming") == [f"You said: {TRICKLES}, Bea"]
     await here.exchange("running").wait_until(lambda e: e.text == "explain: a bridge")
-    await slack.wait_until(lambda: any("explain: a tunnel" in p.visible_text for p in _shown(here)))
+    await slack.wait_until(
+        lambda: any("explain: a tunnel" in p.visible_text for p in _visible_posts(here))
+    )
     assert here.stackspot.count("create") == 0, "what ran is waited for, and not begun again"
     await slack.wait_until(lambda: "Approved by Alice. Done." in here.post("applying").visible_text)
     assert (here.amount(13), here.team.writes()) == (1013, ["PATCH"])
-    assert sum("Anybody there?" in post.visible_text for post in _shown(here)) == 1
+    assert sum("Anybody there?" in post.visible_text for post in _visible_posts(here)) == 1
     other = (await here.page.get("/conversations/other")).json()["messages"]
     assert [one["text"] for one in other] == [f"{HANGS}, page", f"You said: {HANGS}, page"]
 
@@ -180,15 +194,19 @@ async def test_the_forms_on_slack(here: Found) -> None:
     slack.submit(
         alice, quick, {"slug": "explain", "input": quick["blocks"][1]["element"]["initial_value"]}
     )
-    await slack.wait_until(lambda: any("explain: a form" in p.visible_text for p in _shown(here)))
-    await slack.wait_until(lambda: any("daily-summary: {" in p.visible_text for p in _shown(here)))
+    await slack.wait_until(
+        lambda: any("explain: a form" in p.visible_text for p in _visible_posts(here))
+    )
+    await slack.wait_until(
+        lambda: any("daily-summary: {" in p.visible_text for p in _visible_posts(here))
+    )
     assert here.stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
     pointed = here.post("pointed")
     await slack.wait_until(lambda: len(slack.finished_answers(pointed)) == 2)
     assert {post.visible_text for post in slack.finished_answers(pointed)} == {
         "You said: What does that mean?", "explain: The build is red",
     }  # fmt: skip
-    assert "The build is red" in here.team.heard()
+    assert "The build is red" in here.team.model_input()
 
 
 async def test_the_cards_on_discord(here: Found) -> None:
@@ -226,14 +244,14 @@ async def test_the_forms_on_discord(here: Found) -> None:
     assert here.stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
     asked = await ana.submit(here.exchange("about"), prompt="What does that mean?")
     await asked.wait_until(lambda e: "You said: What does that mean?" in e.text)
-    assert "The build is red" in here.team.heard()
+    assert "The build is red" in here.team.model_input()
 
 
 async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> None:
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
-    async with found(record, tmp_path / "home", words, thinks, database=database) as here:
-        await here.slack.wait_until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
+    async with reopen_home(record, tmp_path / "home", words, thinks, database=database) as here:
+        await here.slack.wait_until(lambda: f"{TRICKLES}, Bea" in here.team.model_input())
         growing = here.message("streaming")
         await (await here.somebody("Bea").click(growing, "Stop")).wait_for_ack()
         await here.discord.wait_until(lambda: "Stopped" in growing["content"])
@@ -278,10 +296,11 @@ def test_each_schema_from_here_on_has_its_record() -> None:
     """Who adds a migration records the home of the version before it, by that version."""
     newest = len(MIGRATIONS)
     wanted = range(SCHEMAS[0], max(newest, SCHEMAS[0] + 1))
-    missing = [schema for schema in wanted if not kept(schema).exists()]
+    missing = [schema for schema in wanted if not home_path(schema).exists()]
     assert missing == [schema for schema in missing if schema in RECORDED_AS_BACKUP]
     assert list(SCHEMAS) == sorted(
-        int(path.name.split("-")[1].split(".")[0]) for path in kept(0).parent.glob("home-*.json.gz")
+        int(path.name.split("-")[1].split(".")[0])
+        for path in home_path(0).parent.glob("home-*.json.gz")
     )
 
 
@@ -292,15 +311,15 @@ def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:
     assert states(tmp_path, "changes") == CHANGES
 
 
-def _turns(here: House) -> list[tuple[int, str]]:
+def _turns(here: RecordedPonte) -> list[tuple[int, str]]:
     return here.rows("SELECT seq, state FROM inbox")
 
 
-def _shown(here: House) -> list[Post]:
+def _visible_posts(here: RecordedPonte) -> list[Post]:
     return here.slack.workspace.by_bot(here.place.id) + _private(here)
 
 
-def _private(here: House) -> list[Post]:
+def _private(here: RecordedPonte) -> list[Post]:
     return here.slack.ephemeral_posts(here.place.id)
 
 

@@ -91,13 +91,13 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     chosen = setting.chosen or make_choices(setting.model)
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
-    stores = await Stores.shared(setting.postgres) if setting.postgres else None
+    stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
     engine = await Engine.open(home, chosen, stores)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
         api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
     )  # fmt: skip
-    joined(engine, chosen, adapter)
+    connect_adapter(engine, chosen, adapter)
     engine.start()
     try:
         await adapter.start()
@@ -111,7 +111,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         await engine.close()
 
 
-def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
+def connect_adapter(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
     """As the composition root does it: rights are asked of Slack."""
     engine.platforms.replies["slack"] = adapter.reply
     engine.platforms.fetch["slack"] = adapter.fetch
@@ -130,8 +130,14 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
     return ChatPorts(
-        inbox=inbox(engine.records.inbox), journal=engine.records.journal,
-        threads=engine.records.threads, files=engine.records.files, board=chosen.board,
-        policy=chosen.policy, removed=engine.manager.removed, refused=engine.refused,
-        directory=engine.records.directory, peers=engine.stores.peers,
-    )  # fmt: skip
+        inbox=inbox(engine.records.inbox),
+        journal=engine.records.journal,
+        threads=engine.records.threads,
+        files=engine.records.files,
+        board=chosen.board,
+        policy=chosen.policy,
+        on_post_removed=engine.manager.removed,
+        on_refused=engine.audit_refusal,
+        directory=engine.records.directory,
+        peers=engine.stores.peers,
+    )

@@ -22,7 +22,7 @@ CHALLENGE = json.dumps({"type": "url_verification", "challenge": "abc", "token":
 
 
 @asynccontextmanager
-async def served(w: Workplace) -> AsyncIterator[None]:
+async def serve_route(w: Workplace) -> AsyncIterator[None]:
     """The route as the web adapter mounts it; Slack sends its events there."""
 
     async def events(request: web.Request) -> web.Response:
@@ -44,7 +44,7 @@ async def served(w: Workplace) -> AsyncIterator[None]:
 
 
 async def test_events_commands_and_clicks_work_over_http(tmp_path: Path) -> None:
-    async with workplace(tmp_path, Setting(http=True)) as w, served(w):
+    async with workplace(tmp_path, Setting(http=True)) as w, serve_route(w):
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
@@ -56,7 +56,7 @@ async def test_events_commands_and_clicks_work_over_http(tmp_path: Path) -> None
 
 async def test_what_cannot_be_stored_is_answered_503_and_comes_again(tmp_path: Path) -> None:
     inbox = WatchedInbox(times=1)
-    async with workplace(tmp_path, Setting(http=True, inbox=inbox.over)) as w, served(w):
+    async with workplace(tmp_path, Setting(http=True, inbox=inbox.over)) as w, serve_route(w):
         said = w.slack.say(w.alice, w.dm, "hello")
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         assert inbox.refused == 1

@@ -37,11 +37,11 @@ class Victim:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
 
-    async def died(self) -> None:
+    async def wait_for_exit(self) -> None:
         if self._process is not None:
             await self._process.wait()
 
-    async def ended(self) -> int:
+    async def stop(self) -> int:
         if self._process is None:
             return 0
         if self._process.returncode is None:
@@ -62,14 +62,14 @@ async def slack() -> AsyncIterator[FakeSlack]:
 async def victim(slack: FakeSlack, tmp_path: Path) -> AsyncIterator[Victim]:
     bot = Victim(tmp_path, slack)
     yield bot
-    await bot.ended()
+    await bot.stop()
 
 
 def texts(slack: FakeSlack, said: Post) -> list[str]:
     return [answer.visible_text for answer in slack.finished_answers(said)]
 
 
-async def told(slack: FakeSlack, said: Post, *questions: str) -> None:
+async def wait_for_story(slack: FakeSlack, said: Post, *questions: str) -> None:
     """Until the whole answers stand there, in however many posts, in order, and nothing else."""
     whole = " ".join("".join(story(question)) for question in questions).split()
     await slack.wait_until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
@@ -103,14 +103,14 @@ async def test_after_the_effect_and_before_its_record(
     if method == "conversations.replies":  # it dies again while it looks for its own post
         slack.after["chat.postMessage"] = victim.kill
     said = slack.say(alice, general, f"{slack.bot} {question}")
-    await victim.died()
+    await victim.wait_for_exit()
     slack.after.pop("chat.postMessage", None)
     looking = method == "conversations.replies"
     await victim.start(ready=not looking)
     if looking:
-        await victim.died()
+        await victim.wait_for_exit()
         await victim.start()
-    await told(slack, said, question)
+    await wait_for_story(slack, said, question)
 
 
 async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) -> None:
@@ -124,11 +124,11 @@ async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) 
     slack.after["conversations.history"] = lambda: next(kill, lambda: None)()
     slack.after["chat.postMessage"] = victim.kill
     slack.say(alice, general, "tell 40")
-    await victim.died()
+    await victim.wait_for_exit()
     del slack.after["chat.postMessage"]
     slack.say(bob, general, f"{alice.mention} is it still there?")
     await victim.start(ready=False)
-    await victim.died()
+    await victim.wait_for_exit()
     await victim.start()
     slack.say(bob, general, "hello")
     whole = "".join([*story("tell 40"), *story("hello")]).split()
@@ -164,9 +164,9 @@ async def test_in_the_middle_of_a_stream(
     await victim.start()
     slack.after[method] = count
     said = slack.say(alice, dm, "tell 120")
-    await victim.died()
+    await victim.wait_for_exit()
     await victim.start()
-    await told(slack, said, "tell 120")
+    await wait_for_story(slack, said, "tell 120")
     assert len(slack.workspace.by_bot(dm.id)) == 1
 
 
@@ -176,10 +176,10 @@ async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim)
     await victim.start()
     slack.deliveries.on_ack = lambda delivery: victim.kill()
     said = slack.say(alice, general, f"{slack.bot} hello")
-    await victim.died()
+    await victim.wait_for_exit()
     slack.deliveries.on_ack = lambda delivery: None
     await victim.start()
-    await told(slack, said, "hello")
+    await wait_for_story(slack, said, "hello")
 
 
 async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Victim) -> None:
@@ -204,10 +204,10 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
         if kill % 2:  # a turn survives two crashes; the third would end in an apology
             await all_told(slack, said)
         victim.kill()
-        await victim.died()
+        await victim.wait_for_exit()
     await victim.start()
     await all_told(slack, said)
-    assert await victim.ended() == 0
+    assert await victim.stop() == 0
 
 
 async def more_calls(slack: FakeSlack, count: int) -> None:
@@ -218,4 +218,4 @@ async def more_calls(slack: FakeSlack, count: int) -> None:
 
 async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[str]]]) -> None:
     for _, root, asked in said:
-        await told(slack, root, *asked)
+        await wait_for_story(slack, root, *asked)

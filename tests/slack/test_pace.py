@@ -17,7 +17,7 @@ from core.domain.errors import NotStored, PlatformBusy
 from tests.fakes.clock import Clock
 
 
-async def passed(limiter: RateLimiter, method: str, channel: str, calls: int) -> int:
+async def count_passing_calls(limiter: RateLimiter, method: str, channel: str, calls: int) -> int:
     """How many calls leave at once."""
     for number in range(calls):
         try:
@@ -33,22 +33,22 @@ async def test_a_minute_never_holds_more_than_its_tier(method: str) -> None:
     limiter, calls = RateLimiter(clock), 0
     for second in range(60):
         clock.now = 100.0 + second
-        calls += await passed(limiter, method, f"C{second}", 200)
+        calls += await count_passing_calls(limiter, method, f"C{second}", 200)
     assert TIERS[method] / 2 < calls <= TIERS[method]
 
 
 async def test_a_channel_takes_a_burst_and_then_one_a_second() -> None:
     clock = Clock(100.0)
     limiter = RateLimiter(clock)
-    assert await passed(limiter, "chat.postMessage", "C1", 20) == 5
-    assert await passed(limiter, "chat.postMessage", "C2", 20) == 5
+    assert await count_passing_calls(limiter, "chat.postMessage", "C1", 20) == 5
+    assert await count_passing_calls(limiter, "chat.postMessage", "C2", 20) == 5
     clock.now += 2.2
-    assert await passed(limiter, "chat.postMessage", "C1", 20) == 2
+    assert await count_passing_calls(limiter, "chat.postMessage", "C1", 20) == 2
 
 
 async def test_who_must_wait_too_long_takes_no_place() -> None:
     limiter = RateLimiter(Clock(100.0))
-    await passed(limiter, "chat.postMessage", "C1", 5)
+    await count_passing_calls(limiter, "chat.postMessage", "C1", 5)
     for _ in range(3):
         with pytest.raises(PlatformBusy) as busy:
             await limiter.turn("chat.postMessage", "C1", 0.5)
@@ -61,24 +61,24 @@ async def test_a_database_that_is_away_leaves_each_process_its_own_pace() -> Non
             raise NotStored
 
     limiter = RateLimiter(Clock(100.0), Away())
-    assert await passed(limiter, "chat.update", "C1", 100) == TIERS["chat.update"] // 3
+    assert await count_passing_calls(limiter, "chat.update", "C1", 100) == TIERS["chat.update"] // 3
 
 
 async def test_a_refusal_takes_no_place_of_an_answer_s() -> None:
     limiter = RateLimiter(Clock(100.0))
-    assert await passed(limiter, REFUSAL_LINE, "C1", 100) == REFUSALS_A_MINUTE // 3
-    assert await passed(limiter, "chat.postEphemeral", "C1", 100) >= 32
-    assert await passed(limiter, "chat.postMessage", "C1", 100) == 5
+    assert await count_passing_calls(limiter, REFUSAL_LINE, "C1", 100) == REFUSALS_A_MINUTE // 3
+    assert await count_passing_calls(limiter, "chat.postEphemeral", "C1", 100) >= 32
+    assert await count_passing_calls(limiter, "chat.postMessage", "C1", 100) == 5
 
 
 async def test_retry_after_holds_the_line() -> None:
     clock = Clock(100.0)
     limiter = RateLimiter(clock)
     await limiter.hold("chat.update", "C1", 30)
-    assert await passed(limiter, "chat.update", "C2", 1) == 0
+    assert await count_passing_calls(limiter, "chat.update", "C2", 1) == 0
     assert not await limiter.spare("chat.update")
     clock.now += 31
-    assert await passed(limiter, "chat.update", "C2", 1) == 1
+    assert await count_passing_calls(limiter, "chat.update", "C2", 1) == 1
 
 
 async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
@@ -91,7 +91,7 @@ async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_s
 async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
     limiter = RateLimiter(Clock(100.0))
     await limiter.claim("chat.update")
-    await passed(limiter, "chat.update", "C1", 100)
+    await count_passing_calls(limiter, "chat.update", "C1", 100)
     await limiter.turn("chat.update", "C1", 0.0, claimed=True)
 
 

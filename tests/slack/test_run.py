@@ -48,7 +48,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_over_a_socket(tmp_path: Path) -> None:
+async def test_ponte_run_answers_over_socket_mode(tmp_path: Path) -> None:
     async with FakeSlack() as slack:
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
         alice = slack.person("Alice")

@@ -20,7 +20,7 @@ from tests.slack.bot import Setting, ports, running, workplace
 from tests.slack.doubles import Speaker
 
 
-async def started(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
+async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
     chosen = make_choices()
     engine = await Engine.open(home, chosen)
     slack_ = SlackAdapter(
@@ -46,14 +46,14 @@ async def test_a_refused_token_stops_the_start_in_words(
 ) -> None:
     async with FakeSlack() as slack:
         with pytest.raises(SettingsError, match=words.replace("(", r"\(").replace(")", r"\)")) as e:
-            await started(slack, tmp_path, credentials)
+            await start_adapter(slack, tmp_path, credentials)
     assert "xoxb-wrong" not in str(e.value) + repr(credentials)
 
 
 async def test_without_either_way_in_it_is_not_made(tmp_path: Path) -> None:
     async with FakeSlack() as slack:
         with pytest.raises(SettingsError, match="SLACK_APP_TOKEN"):
-            await started(slack, tmp_path, Credentials(BOT_TOKEN))
+            await start_adapter(slack, tmp_path, Credentials(BOT_TOKEN))
 
 
 async def test_a_slack_that_does_not_answer_holds_up_nobody(
@@ -68,7 +68,9 @@ async def test_a_slack_that_does_not_answer_holds_up_nobody(
             assert (await bot.slack.health()).state == "on"
 
 
-async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_without_frames_is_failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with workplace(tmp_path) as w:
         assert (await w.bot.slack.health()).state == "on"
         now = time.time()

@@ -23,10 +23,10 @@ from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import OwnWay
 from core.domain.messages import Address, Item
-from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from core.domain.records import Health, ModelEvent, ModelRequest, Remote, RoundCompleted, TextDelta
 from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
-from tests.slack.bot import joined, ports
+from tests.slack.bot import connect_adapter, ports
 
 PAUSE = 0.001
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
@@ -44,13 +44,13 @@ class Storyteller:
     name = "storyteller"
     level = "demo"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         pieces = story(ask.input[-1].text)
         for piece in pieces:
-            yield Delta(piece)
+            yield TextDelta(piece)
             if len(pieces) > 1:
                 await asyncio.sleep(PAUSE)
-        yield Completed((Item(kind="message", role="assistant", text="".join(pieces)),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text="".join(pieces)),))
 
     async def health(self) -> Health:
         return Health("model", "on", "storyteller")
@@ -77,7 +77,7 @@ async def main(home: Path, api_url: str, *more: str) -> None:
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
             api_url=api_url, home=home, options=Options(flat) if "flat" in more else None,
         )  # fmt: skip
-        joined(engine, chosen, slack)
+        connect_adapter(engine, chosen, slack)
         engine.start()
         await slack.start()
         print("ready", flush=True)

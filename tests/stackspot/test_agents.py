@@ -11,7 +11,7 @@ from core.tools.stackspot.source import Conversations
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import Stage, client, refused
+from tests.stackspot.house import CommandScene, client, error_of
 
 AGENT = "01AGENT"
 
@@ -29,7 +29,7 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.agents.add("02OTHER")
-    stage, talks = Stage(), Conversations(stackspot)
+    stage, talks = CommandScene(), Conversations(stackspot)
     here, there = stage.ctx(thread="here"), stage.ctx(thread="there")
     assert (await talks.ask(here, AGENT, "a")).startswith("(1)")
     assert (await talks.ask(here, AGENT, "b")).startswith("(2)")
@@ -43,7 +43,7 @@ async def test_a_server_that_names_conversations_itself_is_followed(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.follows = False
-    talks, ctx = Conversations(stackspot), Stage().ctx()
+    talks, ctx = Conversations(stackspot), CommandScene().ctx()
     said = [await talks.ask(ctx, AGENT, word) for word in "abc"]
     assert [text[:3] for text in said] == ["(1)", "(2)", "(3)"]
 
@@ -54,7 +54,7 @@ async def test_it_is_asked_again_only_where_it_cannot_have_heard(
     fake.answer("agent", 429, 503)
     assert (await stackspot.ask_agent(AGENT, "a")).text == "(1) You said: a"
     fake.fail("agent", Trouble("reset"))
-    assert (await refused(stackspot.ask_agent(AGENT, "b"))).code == "unknown"
+    assert (await error_of(stackspot.ask_agent(AGENT, "b"))).code == "unknown"
     assert fake.count("agent") == 4
 
 
@@ -63,7 +63,7 @@ async def test_an_answer_that_does_not_come_is_given_up(
 ) -> None:
     fake.fail("agent", Trouble("hang"))
     async with client(fake.url, clock) as stackspot:
-        asking = asyncio.create_task(refused(stackspot.ask_agent(AGENT, "a")))
+        asking = asyncio.create_task(error_of(stackspot.ask_agent(AGENT, "a")))
         await fake.wait_for_requests("agent")
         LoopClock().skip(600.0)
         error = await asking
@@ -75,12 +75,12 @@ async def test_an_answer_without_words_is_not_asked_for_again(
     fake: FakeStackSpot, stackspot: StackSpot, body: dict[str, object]
 ) -> None:
     fake.answer("agent", 200, body=body)
-    assert (await refused(stackspot.ask_agent(AGENT, "a"))).code == "unknown"
+    assert (await error_of(stackspot.ask_agent(AGENT, "a"))).code == "unknown"
 
 
 @pytest.mark.parametrize("agent", ["", "a/b", "../x", "a b", "x" * 101, "é"])
 async def test_an_id_that_is_none_is_never_sent(
     fake: FakeStackSpot, stackspot: StackSpot, agent: str
 ) -> None:
-    assert (await refused(stackspot.ask_agent(agent, "a"))).code == "bad_agent"
+    assert (await error_of(stackspot.ask_agent(agent, "a"))).code == "bad_agent"
     assert fake.requests == []

@@ -13,7 +13,7 @@ from core.tools.stackspot.client import Status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import REALM
-from tests.stackspot.house import client, refused
+from tests.stackspot.house import client, error_of
 
 
 async def test_a_command_runs_to_its_end(fake: FakeStackSpot, clock: SteppedClock) -> None:
@@ -54,7 +54,7 @@ async def test_the_conversation_goes_along(fake: FakeStackSpot, stackspot: Stack
     assert fake.requests[0].path == f"/{REALM}/oidc/oauth/token"
 
 
-async def test_it_looks_less_and_less_often(
+async def test_polling_slows_down(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.go(Run.of(*["RUNNING"] * 8, "COMPLETED"))
@@ -86,9 +86,11 @@ async def test_words_that_are_not_known_go_on(fake: FakeStackSpot, stackspot: St
 
 
 @pytest.mark.parametrize("state", ["FAILURE", "FAILED"])
-async def test_a_failure_ends_it(fake: FakeStackSpot, stackspot: StackSpot, state: str) -> None:
+async def test_a_failed_execution_raises_an_error(
+    fake: FakeStackSpot, stackspot: StackSpot, state: str
+) -> None:
     fake.go(Run((Look("RUNNING", 0.3, "Read"), Look(state, 0.3, "Read"))))
-    error = await refused(stackspot.run("echo", "a"))
+    error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "failed"
     assert str(error) == (
         f'StackSpot reports that it failed ({state}) at the step "Read", and gives no reason.'
@@ -98,7 +100,7 @@ async def test_a_failure_ends_it(fake: FakeStackSpot, stackspot: StackSpot, stat
 async def test_a_slow_one_is_left_at_the_deadline(fake: FakeStackSpot, clock: SteppedClock) -> None:
     fake.held = True
     async with client(fake.url, clock, deadline=60) as stackspot:
-        error = await refused(stackspot.run("echo", "a"))
+        error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "deadline"
     assert error.unsure
     assert str(error) == (
@@ -108,7 +110,7 @@ async def test_a_slow_one_is_left_at_the_deadline(fake: FakeStackSpot, clock: St
     assert sum(clock.pauses) == pytest.approx(60)
 
 
-async def test_what_another_one_gave_stays_open(fake: FakeStackSpot, clock: SteppedClock) -> None:
+async def test_a_shared_http_client_stays_open(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with HttpClient() as http:
         async with client(fake.url, clock, http=http) as first:
             await first.run("echo", "a")
@@ -122,7 +124,7 @@ async def test_what_another_one_gave_stays_open(fake: FakeStackSpot, clock: Step
 async def test_a_name_that_is_none_is_never_sent(
     fake: FakeStackSpot, stackspot: StackSpot, slug: str
 ) -> None:
-    assert (await refused(stackspot.create(slug, "a"))).code == "bad_slug"
+    assert (await error_of(stackspot.create(slug, "a"))).code == "bad_slug"
     assert fake.requests == []
 
 
@@ -130,7 +132,7 @@ async def test_a_name_that_is_none_is_never_sent(
 async def test_an_id_that_is_none_is_never_sent(
     fake: FakeStackSpot, stackspot: StackSpot, execution: str
 ) -> None:
-    assert (await refused(stackspot.status(execution))).code == "unknown_run"
+    assert (await error_of(stackspot.status(execution))).code == "unknown_run"
     assert fake.requests == []
 
 
@@ -138,9 +140,9 @@ async def test_an_id_that_is_none_is_never_sent(
 async def test_what_is_no_json_is_told_and_not_sent(
     stackspot: StackSpot, fake: FakeStackSpot, input: str | dict[str, object]
 ) -> None:
-    error = await refused(stackspot.run("echo", input))
+    error = await error_of(stackspot.run("echo", input))
     assert (error.code, "no JSON" in str(error)) == ("bad_input", True)
-    error = await refused(stackspot.ask_agent("01AGENT", "\ud800"))
+    error = await error_of(stackspot.ask_agent("01AGENT", "\ud800"))
     assert error.code == "bad_input"
     assert fake.requests == []
 
@@ -184,12 +186,12 @@ async def test_requests_are_counted_by_what_came_of_them(
     fake.answer("create", 503)
     fake.fail("status", Trouble("reset"))
     labels = [("create", "answered"), ("create", "503"), ("status", "HttpDown"), ("token", "lost")]
-    before = [_counted(*each) for each in labels]
+    before = [_count_requests(*each) for each in labels]
     await stackspot.run("echo", "a")
-    counted = [_counted(*each) - old for each, old in zip(labels, before, strict=True)]
+    counted = [_count_requests(*each) - old for each, old in zip(labels, before, strict=True)]
     assert counted == [1, 1, 1, 0]
 
 
-def _counted(kind: str, outcome: str) -> float:
+def _count_requests(kind: str, outcome: str) -> float:
     labels = {"kind": kind, "outcome": outcome}
     return metrics.registry.get_sample_value("ponte_stackspot_requests_total", labels) or 0

@@ -14,12 +14,12 @@ from core.tools.stackspot.api import Account, details_of
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT
-from tests.stackspot.house import client, refused
+from tests.stackspot.house import client, error_of
 
 
 async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with client(fake.url, clock, secret="wrong") as stackspot:
-        error = await refused(stackspot.run("echo", "a"))
+        error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "bad_credentials"
     assert str(error) == (
         "StackSpot refuses our credentials. The operator must check STACKSPOT_CLIENT_ID and "
@@ -29,7 +29,7 @@ async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> No
 
 async def test_a_wrong_realm(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with client(fake.url, clock, realm="a/../b") as stackspot:
-        error = await refused(stackspot.run("echo", "a"))
+        error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "wrong_realm"
     assert "'a/../b'" in str(error)
     assert "STACKSPOT_REALM" in str(error)
@@ -37,15 +37,15 @@ async def test_a_wrong_realm(fake: FakeStackSpot, clock: SteppedClock) -> None:
 
 async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     fake.commands = {"echo"}
-    command = await refused(stackspot.run("ecko", "a"))
-    agent = await refused(stackspot.ask_agent("01NOBODY", "a"))
+    command = await error_of(stackspot.run("ecko", "a"))
+    agent = await error_of(stackspot.ask_agent("01NOBODY", "a"))
     assert (command.code, agent.code) == ("unknown_command", "unknown_agent")
     assert str(command).startswith("StackSpot knows no quick command `ecko` for our account.")
     assert str(agent).startswith("StackSpot knows no agent 01NOBODY for our account.")
 
 
 async def test_an_execution_that_is_gone(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    error = await refused(stackspot.wait("01JGONE"))
+    error = await error_of(stackspot.wait("01JGONE"))
     assert error.code == "unknown_run"
 
 
@@ -65,7 +65,7 @@ async def test_each_refusal_has_its_words(
     fake: FakeStackSpot, stackspot: StackSpot, status: int, code: str
 ) -> None:
     fake.answer("create", status, body={"code": "X_1", "details": "too <b>long</b>"})
-    error = await refused(stackspot.create("echo", "a"))
+    error = await error_of(stackspot.create("echo", "a"))
     assert error.code == code
     assert str(error).endswith(".")
     assert "{" not in str(error)
@@ -74,11 +74,11 @@ async def test_each_refusal_has_its_words(
         assert f"(status {status}: X_1: too <b>long</b>)" in str(error)
 
 
-async def test_nobody_there(clock: SteppedClock) -> None:
+async def test_an_unreachable_server_is_down(clock: SteppedClock) -> None:
     async with FakeStackSpot() as gone:
         pass
     async with client(gone.url, clock) as stackspot:
-        error = await refused(stackspot.run("echo", "a"))
+        error = await error_of(stackspot.run("echo", "a"))
     assert (error.code, error.unsure) == ("down", False)
     assert "127.0.0.1" not in str(error)
     assert clock.pauses == [0.5, 2.0, 5.0]
@@ -86,7 +86,7 @@ async def test_nobody_there(clock: SteppedClock) -> None:
 
 async def test_a_token_page_of_html_is_told(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     fake.fail("token", *[Trouble("html")] * 4)
-    assert (await refused(stackspot.check())).code == "unreadable"
+    assert (await error_of(stackspot.check())).code == "unreadable"
 
 
 async def test_secrets_are_told_to_nobody(
@@ -100,16 +100,16 @@ async def test_secrets_are_told_to_nobody(
         echo = {"code": SECRET, "details": f"Bearer {token} of {SECRET} at http://x.example/?t=1"}
         for status in (400, 403, 422, 429, 500, 502):
             fake.answer("create", *[status] * 6, body=echo)
-            error = await refused(stackspot.create("echo", "a"))
+            error = await error_of(stackspot.create("echo", "a"))
             told += [str(error), repr(error), error.hint, *traceback.format_exception(error)]
             fake.troubles.clear()
         for how in ("reset", "truncated", "html", "malformed"):
             fake.fail("create", Trouble(how, after=True))
-            told += traceback.format_exception(await refused(stackspot.create("echo", "a")))
+            told += traceback.format_exception(await error_of(stackspot.create("echo", "a")))
         told += [repr(stackspot), repr(Account(CLIENT, SECRET)), caplog.text]
     fake.answer("token", 401, body={"error": SECRET, "error_description": SECRET})
     async with client(fake.url, clock) as stackspot:
-        told += traceback.format_exception(await refused(stackspot.check()))
+        told += traceback.format_exception(await error_of(stackspot.check()))
     for text in told:
         assert SECRET not in text
         assert token not in text
@@ -123,7 +123,7 @@ async def test_a_proxys_password_is_told_to_nobody(
     caplog.set_level(logging.DEBUG)
     proxies = Proxies(http="http://ada:hunter2@127.0.0.1:9")
     async with client("http://stackspot.example", clock, proxies=proxies) as stackspot:
-        error = await refused(stackspot.check())
+        error = await error_of(stackspot.check())
     assert error.code == "down"
     assert "hunter2" not in "".join(traceback.format_exception(error)) + caplog.text
 
@@ -151,7 +151,7 @@ async def test_who_loses_sight_of_a_run_is_not_told_to_try_again(
     """It would be started, and paid for, once more."""
     execution = await stackspot.create("echo", "a")
     fake.answer("status", *[503] * 11)
-    error = await refused(stackspot.wait(execution))
+    error = await error_of(stackspot.wait(execution))
     assert (error.code, error.unsure) == ("down", True)
     assert error.words() == (
         "StackSpot could no longer be asked how it stands, so I stopped waiting. "

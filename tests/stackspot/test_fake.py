@@ -40,7 +40,7 @@ async def status(http: HttpClient, method: str, url: str, **sent: Any) -> int:
         (f"{CREATE}/echo", {"body": {"input_data": "a"}}, 401),
     ],
 )
-async def test_who_may_come_in(
+async def test_requests_with_wrong_credentials_are_refused(
     fake: FakeStackSpot, path: str, sent: dict[str, Any], expected: int
 ) -> None:
     async with HttpClient() as http:
@@ -60,7 +60,7 @@ async def test_who_may_come_in(
         ("/v1/agent/nobody/chat", {"body": {"user_prompt": "a"}}, 404),
     ],
 )
-async def test_what_may_be_sent(
+async def test_requests_with_wrong_bodies_are_refused(
     fake: FakeStackSpot, path: str, sent: dict[str, Any], expected: int
 ) -> None:
     headers = {"Authorization": f"Bearer {fake.new_token()}"}

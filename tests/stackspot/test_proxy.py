@@ -8,7 +8,7 @@ from core.tools.stackspot import Proxies
 from tests.fakes.proxy import ForwardProxy
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client, refused
+from tests.stackspot.house import client, error_of
 
 
 async def test_everything_goes_through_the_proxy(fake: FakeStackSpot, clock: SteppedClock) -> None:
@@ -43,7 +43,7 @@ async def test_https_goes_through_a_tunnel(clock: SteppedClock) -> None:
         place = fake.url.removeprefix("http://")
         proxies = Proxies(https=proxy.url)
         async with client(f"https://{place}", clock, proxies=proxies) as stackspot:
-            error = await refused(stackspot.check())
+            error = await error_of(stackspot.check())
         assert (error.code, error.unsure) == ("down", False)
         assert proxy.asked == [f"CONNECT {place} HTTP/1.1"] * 4
 
@@ -54,7 +54,7 @@ async def test_a_proxy_that_knows_its_users(fake: FakeStackSpot, clock: SteppedC
             assert (await stackspot.run("echo", "a")).text == "echo: a"
         stranger = Proxies(http=proxy.url.replace("hunter2", "wrong"))
         async with client(fake.url, clock, proxies=stranger) as stackspot:
-            error = await refused(stackspot.check())
+            error = await error_of(stackspot.check())
     assert error.code == "proxy"
     assert "HTTP_PROXY" in str(error)
     assert "hunter2" not in str(error)

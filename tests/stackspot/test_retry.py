@@ -20,7 +20,7 @@ from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import DAILY, How
-from tests.stackspot.house import refused
+from tests.stackspot.house import error_of
 
 MINUTE = {**DAILY, "details": "Your limit is 20 requests in the last 1 minutes"}
 
@@ -77,7 +77,7 @@ async def test_nobody_is_kept_waiting_for_minutes(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.answer("create", 429, 429, 429, Retry_After="3600")
-    error = await refused(stackspot.create("echo", "a"))
+    error = await error_of(stackspot.create("echo", "a"))
     assert (error.code, error.unsure) == ("busy", False)
     assert clock.pauses == [60.0]
 
@@ -86,7 +86,7 @@ async def test_the_daily_limit_is_told_and_not_tried_again(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.answer("create", 429, body=DAILY)
-    error = await refused(stackspot.create("echo", "a"))
+    error = await error_of(stackspot.create("echo", "a"))
     assert error.code == "limit"
     assert "Your limit is 100 requests in the last 1440 minutes" in str(error)
     assert DAILY["code"] in str(error)
@@ -97,11 +97,11 @@ async def test_a_limit_that_does_not_say_its_time_is_not_tried_again_either(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.answer("create", 429, body={"code": DAILY["code"]})
-    assert (await refused(stackspot.create("echo", "a"))).code == "limit"
+    assert (await error_of(stackspot.create("echo", "a"))).code == "limit"
     assert fake.count("create") == 1
 
 
-LOST = [
+LOST_ANSWERS = [
     Trouble("reset", after=True),
     Trouble("truncated", after=True),
     Trouble("html", after=True),
@@ -113,12 +113,14 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+@pytest.mark.parametrize(
+    "trouble", LOST_ANSWERS, ids=lambda trouble: f"{trouble.how}-{trouble.status}"
+)
 async def test_a_lost_answer_never_starts_it_twice(
     fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
 ) -> None:
     fake.fail("create", trouble)
-    error = await refused(stackspot.create("echo", "a"))
+    error = await error_of(stackspot.create("echo", "a"))
     assert (error.code, error.unsure) == ("unknown", True)
     assert str(error) == (
         "StackSpot's answer was lost, so it is not known whether `echo` was started. I did not "
@@ -127,12 +129,14 @@ async def test_a_lost_answer_never_starts_it_twice(
     assert (fake.count_executions("a"), fake.count("create")) == (1, 1)
 
 
-@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+@pytest.mark.parametrize(
+    "trouble", LOST_ANSWERS, ids=lambda trouble: f"{trouble.how}-{trouble.status}"
+)
 async def test_a_lost_answer_of_an_agent_is_not_asked_for_twice(
     fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
 ) -> None:
     fake.fail("agent", trouble)
-    error = await refused(stackspot.ask_agent("01AGENT", "Who are you?"))
+    error = await error_of(stackspot.ask_agent("01AGENT", "Who are you?"))
     assert (error.code, error.unsure) == ("unknown", True)
     assert fake.count("agent") == 1
 
@@ -161,7 +165,7 @@ async def test_looks_that_fail_for_a_minute_are_given_up(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.answer("status", *[503] * 20)
-    error = await refused(stackspot.run("echo", "a"))
+    error = await error_of(stackspot.run("echo", "a"))
     assert (error.code, error.unsure, len(clock.pauses)) == ("down", True, 11)
     assert 40 < sum(clock.pauses) < 90
     assert "may still finish" in str(error)
@@ -180,5 +184,5 @@ async def test_a_look_that_is_refused_is_final(
     fake: FakeStackSpot, stackspot: StackSpot, status: int
 ) -> None:
     fake.answer("status", status)
-    assert (await refused(stackspot.run("echo", "a"))).unsure
+    assert (await error_of(stackspot.run("echo", "a"))).unsure
     assert fake.count("status") == 1

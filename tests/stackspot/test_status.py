@@ -49,7 +49,7 @@ def test_a_whole_answer() -> None:
     [(0, 0.0), (0.42, 0.42), (1, 1.0), (42, 0.42), (100, 1.0), (101, None), (-1, None),
      (True, None), ("0.5", None), (None, None), (float("inf"), None)],
 )  # fmt: skip
-def test_how_much_is_done(told: object, share: float | None) -> None:
+def test_progress_is_read_as_a_share(told: object, share: float | None) -> None:
     assert read(progress={"execution_percentage": told}).share == share
 
 
@@ -81,7 +81,7 @@ def test_a_step_s_name_is_one_short_line() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
-def test_whatever_comes_can_be_read(answer: dict[str, Any]) -> None:
+def test_any_status_answer_can_be_read(answer: dict[str, Any]) -> None:
     status = read_status("01J", answer)
     assert isinstance(status.answer, str)
     assert status.share is None or 0 <= status.share <= 1

@@ -9,7 +9,7 @@ import pytest
 from core.tools.stackspot import StackSpot
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client, refused
+from tests.stackspot.house import client, error_of
 
 
 async def test_it_is_asked_for_once_by_any_number_of_waiters(
@@ -39,7 +39,7 @@ async def test_who_gives_up_waiting_takes_it_from_nobody(
 
 async def test_all_waiters_share_one_failure(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with client(fake.url, clock, secret="wrong") as stackspot:
-        errors = await asyncio.gather(*(refused(stackspot.check()) for _ in range(10)))
+        errors = await asyncio.gather(*(error_of(stackspot.check()) for _ in range(10)))
     assert {error.code for error in errors} == {"bad_credentials"}
     assert fake.count("token") == 1
 
@@ -88,7 +88,7 @@ async def test_many_who_are_refused_at_once_ask_for_one_new_token(
 
 async def test_a_second_refusal_is_final(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     fake.answer("create", 401, 401)
-    error = await refused(stackspot.create("echo", "a"))
+    error = await error_of(stackspot.create("echo", "a"))
     assert error.code == "refused"
     assert (fake.count("create"), fake.count("token"), fake.count_executions("a")) == (2, 2, 0)
 
@@ -97,7 +97,7 @@ async def test_a_refusal_while_it_runs_says_that_it_may_still_finish(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.answer("status", 401, 401)
-    error = await refused(stackspot.run("echo", "a"))
+    error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "refused"
     assert str(error).endswith("It was started, and StackSpot may still finish it.")
 
@@ -116,7 +116,7 @@ async def test_an_answer_without_a_token_is_told(
     fake: FakeStackSpot, stackspot: StackSpot, body: dict[str, object]
 ) -> None:
     fake.answer("token", *[200] * 4, body=body)
-    assert (await refused(stackspot.check())).code == "unreadable"
+    assert (await error_of(stackspot.check())).code == "unreadable"
 
 
 async def test_closing_ends_what_is_under_way(fake: FakeStackSpot, clock: SteppedClock) -> None:

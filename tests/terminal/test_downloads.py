@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from adapters.terminal.chat import Downloads
+from adapters.terminal.chat import DownloadFolder
 from core.clients.http import HttpClient
 
 
@@ -24,7 +24,7 @@ class Plots:
 
 def save(folder: Path) -> str:
     """Return the path that a plot was saved under; "" where it could not be saved."""
-    downloads = Downloads(cast(HttpClient, Plots()), folder)
+    downloads = DownloadFolder(cast(HttpClient, Plots()), folder)
     file = {"name": "plot.png", "size": 6, "url": "/files/1", "type": "image/png"}
     return asyncio.run(downloads.fetch(file, {})).path
 
@@ -79,7 +79,7 @@ def _as_folder(place: Path, target: Path) -> None:
 @pytest.mark.parametrize(
     "plant", [_as_link, _as_link_to_the_same, _as_dangling_link, _as_pipe, _as_folder]
 )
-def test_what_has_the_name_is_left_alone(
+def test_an_existing_entry_of_that_name_is_not_changed(
     tmp_path: Path, target: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     folder = tmp_path / "saved"

@@ -23,12 +23,12 @@ from bot.settings import Settings, load
 from core.domain.errors import SettingsError
 from core.domain.records import Health
 from core.integrations.integration import (
-    Dependencies,
-    Late,
+    IntegrationDependencies,
     ModelIntegration,
-    Read,
-    Shared,
-    nothing,
+    ReadFile,
+    RecordLateRemote,
+    SharedSettings,
+    start_nothing,
 )
 from core.models import ModelSettings
 from core.ports.tools import Model
@@ -51,13 +51,13 @@ class Scripted(ModelIntegration[ModelSettings]):
     def __init__(self, model: Speaker) -> None:
         self.model = model
 
-    def summary(self, own: ModelSettings, shared: Shared) -> Health:
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
         return Health("model", "on", "a script")
 
     def build(
-        self, deps: Dependencies[ModelSettings], read: Read, late: Late
+        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
-        return self.model, nothing
+        return self.model, start_nothing
 
 
 class Hall:
@@ -75,7 +75,7 @@ class Hall:
         self.adapter: CorkAdapter
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Hall]:
+    async def running(self) -> AsyncIterator[Hall]:
         with self.begun.home.take():
             app = await compose(self.begun.settings, self.begun.config, self.begun.home)
             await app.start()
@@ -97,11 +97,11 @@ class Hall:
         await self.board.pin("ana", f"@ponte {question}", about=self._last.id if self._last else "")
 
     async def reads(self, letters: str) -> Sequence[str]:
-        def met() -> bool:
-            return test_chat_platforms.letters_of("".join(self.board.shown)) == letters
+        def has_all_letters() -> bool:
+            return test_chat_platforms.letters_of("".join(self.board.visible_texts)) == letters
 
-        await self.until(met)
-        return self.board.shown
+        await self.until(has_all_letters)
+        return self.board.visible_texts
 
     async def until(self, met: Callable[[], object]) -> None:
         """Looks again with each call that comes to the board."""
@@ -125,24 +125,26 @@ def hall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hall:
 
 
 async def test_a_write_is_proposed_approved_verified_and_undone(hall: Hall) -> None:
-    async with hall.opened():
+    async with hall.running():
         await hall.ana_asks('call shelf_add {"things": [{"Name": "Hammer"}]}')
-        await hall.until(lambda: any("open approve/deny" in text for text in hall.board.shown))
+        await hall.until(
+            lambda: any("open approve/deny" in text for text in hall.board.visible_texts)
+        )
         assert hall.shelf.rows == {}
-        (id,) = re.findall(r"⟦(\w{6}) open", "".join(hall.board.shown))
+        (id,) = re.findall(r"⟦(\w{6}) open", "".join(hall.board.visible_texts))
         await hall.ana_asks(f"approve {id}")
-        await hall.until(lambda: any("New rows: 1" in text for text in hall.board.shown))
+        await hall.until(lambda: any("New rows: 1" in text for text in hall.board.visible_texts))
         assert hall.shelf.rows == {"1": {"Name": "Hammer"}}
         await hall.ana_asks(f"undo {id}")
         await hall.until(lambda: not hall.shelf.rows)
 
 
 async def test_who_is_not_named_may_only_do_what_its_rights_say(hall: Hall) -> None:
-    async with hall.opened():
+    async with hall.running():
         await hall.board.pin("bob", '@ponte call shelf_add {"things": [{"Name": "Saw"}]}')
-        await hall.until(lambda: hall.board.shown)
+        await hall.until(lambda: hall.board.visible_texts)
         assert hall.shelf.rows == {}
-        assert "approve" not in "".join(hall.board.shown)
+        assert "approve" not in "".join(hall.board.visible_texts)
 
 
 async def test_the_doctor_checks_them(hall: Hall) -> None:
@@ -173,7 +175,7 @@ def suite(module: ModuleType) -> dict[str, Any]:
 class TestPlatform:
     @pytest.fixture
     async def room(self, hall: Hall) -> AsyncIterator[Hall]:
-        async with hall.opened():
+        async with hall.running():
             yield hall
 
     locals().update(suite(test_chat_platforms))

@@ -84,7 +84,7 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _owners() -> set[str]:
-    """The logs of `core.runtime.tasks.Tasks`."""
+    """The logs of `core.runtime.tasks.BackgroundTasks`."""
     owners = set()
     for package in ("bot", "adapters", "core"):
         for path in (ROOT / package).rglob("*.py"):
@@ -126,7 +126,7 @@ def metric_rows() -> str:
             continue
         name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
         labels = ", ".join(f"`{label}`" for label in _labels(one.name))
-        told = one.documentation + (" ⁂" if one.name in metrics.OF_ALL else "")
+        told = one.documentation + (" ⁂" if one.name in metrics.SHARED_METRICS else "")
         lines.append(f"| `{name}` | {one.type} | {labels} | {told} |")
     return "\n".join(lines)
 
@@ -159,7 +159,7 @@ def alert_words() -> str:
     )
 
 
-def renewed(page: str) -> str:
+def update_tables(page: str) -> str:
     """The page with its tables as the code has them now."""
     made = {
         "metrics": metric_rows(), "alerts": alert_words(), "events": event_rows(known_events(page)),
@@ -175,4 +175,4 @@ def renewed(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    PAGE.write_text(update_tables(PAGE.read_text()))

@@ -29,7 +29,7 @@ def expressions() -> Iterator[str]:
         yield from (target["expr"] for target in panel.get("targets", ()))
 
 
-def known() -> set[str]:
+def known_sample_names() -> set[str]:
     """Every name under which a sample can be asked for."""
     names = {"up", "process_max_fds"}
     for family in metrics.registry.collect():
@@ -45,7 +45,7 @@ def known() -> set[str]:
 def test_what_is_asked_for_is_told(expression: str) -> None:
     asked = set(re.findall(r"\b(?:ponte|process|python)_\w+|\bup\b", expression))
     assert asked
-    assert asked <= known()
+    assert asked <= known_sample_names()
     labels = set(re.findall(r'(\w+)=~?"|(\w+)!="', expression))
     grouped = re.findall(r"by \(([\w, ]+)\)", expression)
     told = {label for pair in labels for label in pair if label}
@@ -68,7 +68,7 @@ def test_each_alert_is_tried() -> None:
     assert sorted(tried) == sorted(alert.name for alert in tables.alerts())
 
 
-def test_the_board_is_whole() -> None:
+def test_the_dashboard_has_distinct_panels_on_its_grid() -> None:
     panels: list[dict[str, Any]] = BOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 20
     places = [tuple(panel["gridPos"][side] for side in "xywh") for panel in panels]
@@ -104,7 +104,7 @@ def test_prometheus_takes_the_board_s_questions(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_exposition() -> None:
     metrics.count_turn("web", "done", 1.0)
-    metrics.describe("0", "sqlite")
-    shown = metrics.exposition()
+    metrics.set_build_info("0", "sqlite")
+    shown = metrics.render_metrics()
     assert "_created" not in shown
     promtool.ask("check", "metrics", given=shown)

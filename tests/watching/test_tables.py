@@ -12,7 +12,7 @@ PAGE = tables.PAGE.read_text()
 
 
 def test_the_page_is_as_the_code_makes_it() -> None:
-    assert tables.renewed(PAGE) == PAGE, "run `python -m tests.watching.tables`"
+    assert tables.update_tables(PAGE) == PAGE, "run `python -m tests.watching.tables`"
 
 
 def test_every_warning_and_error_has_its_meaning() -> None:
@@ -30,7 +30,7 @@ def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> No
 
 
 @pytest.mark.parametrize("name", ["core/observability/tracing.py", "core/conversation/rounds.py"])
-def test_what_spans_hold_is_told(name: str) -> None:
+def test_each_span_attribute_is_documented(name: str) -> None:
     code = (tables.ROOT / name).read_text()
     held = re.findall(r'"((?:gen_ai|ponte)\.[a-z_.]+)"', code)
     assert held

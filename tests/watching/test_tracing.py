@@ -12,9 +12,9 @@ import pytest
 
 from core.domain.errors import ModelDown
 from core.domain.messages import Usage
-from core.domain.records import Ask, Completed, Delta, ModelEvent
+from core.domain.records import ModelEvent, ModelRequest, RoundCompleted, TextDelta
 from core.observability import tracing
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.models import EchoModel
 
 trace = pytest.importorskip(
@@ -32,33 +32,33 @@ SECRET = "the margin of Aldeia is 41 percent"
 
 
 @pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
+def span_exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing.record_with(Traces.over(exporter, SimpleSpanProcessor(exporter)))
+    tracing.set_recorder(Traces.with_exporter(exporter, SimpleSpanProcessor(exporter)))
     yield exporter
-    tracing.record_with(None)
+    tracing.set_recorder(None)
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "home")
+def theatre(tmp_path: Path) -> BotHome:
+    return BotHome(tmp_path / "home")
 
 
 class PricedModel(EchoModel):
     level = "responses"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         async for event in super().ask(ask):
-            if isinstance(event, Completed):
+            if isinstance(event, RoundCompleted):
                 usage = Usage(input=100, cached=40, output=7, reasoning=2, cost=0.25)
-                event = Completed(event.items, usage)
+                event = RoundCompleted(event.items, usage)
             yield event
 
 
 class BrokenModel(EchoModel):
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         raise ModelDown
-        yield Delta("")
+        yield TextDelta("")
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -86,24 +86,24 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_queue_model_tool_and_posting_are_told_apart(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(PricedModel()) as stage:
-        one, receipt = await stage.says(f'call nope {{"what": "{SECRET}"}}')
-        await stage.answered(receipt)
-    spans = exported.get_finished_spans()
+        one, receipt = await stage.send(f'call nope {{"what": "{SECRET}"}}')
+        await stage.wait_for_answer(receipt)
+    spans = span_exporter.get_finished_spans()
     names = [span.name for span in spans]
     asked = [span for span in spans if span.name == "chat echo"]
     assert sorted(names) == [
         "chat echo", "chat echo", "execute_tool unknown", "invoke_agent Ponte", "post", "queue",
     ]  # fmt: skip
-    root = by_name(exported)["invoke_agent Ponte"]
+    root = by_name(span_exporter)["invoke_agent Ponte"]
     assert root.parent is None
-    assert {trace_of(span) for span in spans} == {tracing.trace_of(one.turn)}
+    assert {trace_of(span) for span in spans} == {tracing.trace_id_of(one.turn)}
     began, over = lasts(root)
     for span in spans:
         if span is not root:
-            assert parent_of(span) == tracing.root_of(one.turn)
+            assert parent_of(span) == tracing.root_span_id_of(one.turn)
         assert began <= lasts(span)[0] <= lasts(span)[1] <= over
     assert facts(root)["ponte.turn.id"] == one.turn
     assert facts(root)["ponte.turn.status"] == "done"
@@ -118,83 +118,85 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     assert asked[0].kind is trace.SpanKind.CLIENT
     assert "gen_ai.response.time_to_first_chunk" not in called  # it called a tool without a word
     assert facts(asked[1])["gen_ai.response.time_to_first_chunk"] >= 0
-    tool = by_name(exported)["execute_tool unknown"]
+    tool = by_name(span_exporter)["execute_tool unknown"]
     assert facts(tool)["ponte.tool.outcome"] == "error"
     assert tool.status.status_code is trace.StatusCode.ERROR
     assert called["gen_ai.conversation.id"] == facts(root)["gen_ai.conversation.id"]
 
 
 async def test_nobody_s_words_or_names_stand_in_it(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel()) as stage:
-        await stage.said(SECRET)
-        await stage.said(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
-    told = json.dumps([json.loads(span.to_json()) for span in exported.get_finished_spans()])
+        await stage.ask(SECRET)
+        await stage.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
+    told = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
     assert told.count("invoke_agent Ponte") == 2
     for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
         assert word not in told, word
 
 
-async def test_a_failure_is_its_code(theatre: Theatre, exported: InMemorySpanExporter) -> None:
+async def test_a_failure_is_its_code(theatre: BotHome, span_exporter: InMemorySpanExporter) -> None:
     async with theatre.open(BrokenModel()) as stage:
-        await stage.said("hello")
+        await stage.ask("hello")
     for name in ("chat echo", "invoke_agent Ponte"):
-        span = by_name(exported)[name]
+        span = by_name(span_exporter)[name]
         assert facts(span)["error.type"] == "model_down"
         assert span.status.status_code is trace.StatusCode.ERROR
         assert span.status.description == "model_down"
         assert not span.events  # an exception's words would stand there
-    assert facts(by_name(exported)["invoke_agent Ponte"])["ponte.turn.status"] == "failed"
-    assert by_name(exported)["post"].status.status_code is trace.StatusCode.UNSET
+    assert facts(by_name(span_exporter)["invoke_agent Ponte"])["ponte.turn.status"] == "failed"
+    assert by_name(span_exporter)["post"].status.status_code is trace.StatusCode.UNSET
 
 
 async def test_what_goes_on_in_another_process_is_the_same_trace(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
-    async def never(ask: Ask) -> None:
+    async def never(ask: ModelRequest) -> None:
         await asyncio.Event().wait()
 
     slow = EchoModel(gate=never)
     async with theatre.open(slow) as stage:
-        one, receipt = await stage.says("hello")
+        one, receipt = await stage.send("hello")
         await slow.until(1)
-    first = [span.name for span in exported.get_finished_spans()]
+    first = [span.name for span in span_exporter.get_finished_spans()]
     assert sorted(first) == ["chat echo", "queue"]  # its root is for whoever ends it
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.answered(receipt)).status == "done"
-    spans = exported.get_finished_spans()
+        assert (await stage.wait_for_answer(receipt)).status == "done"
+    spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
-    assert {span.context.trace_id for span in spans if span.context} == {tracing.trace_of(one.turn)}
+    assert {span.context.trace_id for span in spans if span.context} == {
+        tracing.trace_id_of(one.turn)
+    }
     parents = {span.parent.span_id for span in spans if span.parent}
-    assert parents == {tracing.root_of(one.turn)}
+    assert parents == {tracing.root_span_id_of(one.turn)}
     stopped = next(span for span in spans if span.name == "chat echo")
     assert facts(stopped)["error.type"] == "cancelled"
 
 
 async def test_turns_beside_each_other_do_not_mix(
-    theatre: Theatre, exported: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel(delay=0.01)) as stage:
-        said = [await stage.says("hello", channel=f"C{n}") for n in range(5)]
+        said = [await stage.send("hello", channel=f"C{n}") for n in range(5)]
         for _, receipt in said:
-            await stage.answered(receipt)
+            await stage.wait_for_answer(receipt)
     for one, _ in said:
-        all = exported.get_finished_spans()
-        own = [span for span in all if trace_of(span) == tracing.trace_of(one.turn)]
+        all = span_exporter.get_finished_spans()
+        own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
         assert sorted(span.name for span in own) == [
             "chat echo", "invoke_agent Ponte", "post", "queue",
         ]  # fmt: skip
 
 
-async def test_without_a_recorder_there_is_nothing(theatre: Theatre) -> None:
+async def test_without_a_recorder_there_is_nothing(theatre: BotHome) -> None:
     async with theatre.open(EchoModel()) as stage:
-        assert (await stage.said("hello")).status == "done"
-    with tracing.Span("queue") as span:
+        assert (await stage.ask("hello")).status == "done"
+    with tracing.TraceSpan("queue") as span:
         span.note("a", 1)
         span.fail("b")
-        span.used(Usage())
-    tracing.ended("done")
+        span.note_usage(Usage())
+    tracing.note_turn_end("done")

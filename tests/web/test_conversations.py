@@ -7,13 +7,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.conversations import titled
+from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import make_message
-from tests.web.house import House
+from tests.web.house import WebPonte
 
 
-async def said(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
+async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
     answer = await client.post("/chat", json={"message": text, "conversation": conversation})
     assert answer.status_code == 200
 
@@ -35,13 +35,15 @@ async def said(client: httpx.AsyncClient, text: str, conversation: str = "main")
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    assert titled(replace(first, attachments=(file,))) == title
+    assert conversation_title(replace(first, attachments=(file,))) == title
 
 
-async def test_the_list(house: House, client: httpx.AsyncClient) -> None:
+async def test_conversations_are_listed_newest_first(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
-    await said(client, "about apples", "a")
-    await said(client, "about pears", "b")
+    await post_message(client, "about apples", "a")
+    await post_message(client, "about pears", "b")
     body = (await client.get("/conversations")).json()["conversations"]
     assert [(one["id"], one["title"], one["pinned"]) for one in body] == [
         ("b", "about pears", False), ("a", "about apples", False),
@@ -64,13 +66,13 @@ async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) ->
     ):  # fmt: skip
         body = {"pinned": True} if method == "PATCH" else None
         assert (await client.request(method, path, json=body)).status_code == 404
-    await said(client, "hello")
+    await post_message(client, "hello")
     for wrong in ({"title": 5}, {"colour": "red"}, {"pinned": "perhaps"}):
         assert (await client.patch("/conversations/main", json=wrong)).status_code == 400
 
 
 async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
-    await said(client, "Où est *São Paulo*?")
+    await post_message(client, "Où est *São Paulo*?")
     exported = await client.get("/conversations/main/export")
     assert exported.headers["content-type"] == "text/markdown; charset=utf-8"
     assert exported.headers["content-disposition"].startswith("attachment; filename=")
@@ -78,7 +80,7 @@ async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
     assert "You said: Où est *São Paulo*?" in exported.text
 
 
-async def test_strangers_read_no_list(house: House) -> None:
+async def test_strangers_read_no_list(house: WebPonte) -> None:
     async with house.stranger() as stranger:
         for path in ("/conversations", "/conversations/main/export", "/welcome"):
             assert (await stranger.get(path)).status_code == 401
@@ -87,10 +89,10 @@ async def test_strangers_read_no_list(house: House) -> None:
 
 
 async def test_only_the_last_answered_message_is_asked_again(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    await said(client, "one")
-    await said(client, "two")
+    await post_message(client, "one")
+    await post_message(client, "two")
     first, last = (house.rows[seq].message.turn for seq in (1, 2))
 
     async def again(turn: str) -> httpx.Response:
@@ -106,7 +108,7 @@ async def test_only_the_last_answered_message_is_asked_again(
     assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
 
 
-async def test_words_are_in_the_language_that_is_asked_for(house: House) -> None:
+async def test_words_are_in_the_language_that_is_asked_for(house: WebPonte) -> None:
     house.script = lambda turn: _answer(turn.message.locale)
     for language, words in (
         ("pt-BR", "Não há conversa aqui"),

@@ -13,16 +13,16 @@ import httpx
 import pytest
 
 from adapters.web import adapter
-from adapters.web.authentication import SESSION, TRIES, Login
+from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS, SESSION_SECONDS, TokenLogin
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
-from adapters.web.server import application
+from adapters.web.server import make_application
 from bot.integrations import ADMINS
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
-from tests.web.house import TOKEN, House, Turn, events, following, until
+from tests.web.house import TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
@@ -33,14 +33,14 @@ class Inhabited:
     """A house where each of `clients` has said something in a conversation called `work`, with a
     file. `theirs`: the ids of what is Ana's."""
 
-    house: House
+    house: WebPonte
     clients: Mapping[str, httpx.AsyncClient]
     theirs: Mapping[str, str]
 
 
 @pytest.fixture
-async def inhabited() -> AsyncIterator[Inhabited]:
-    house = House()
+async def inhabited_house() -> AsyncIterator[Inhabited]:
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     house.board.parts = [Health("model", "failing", "no answer")]
@@ -134,7 +134,7 @@ OF_SOMEBODY = {
 
 
 def test_every_route_of_the_page_is_looked_at() -> None:
-    guarded: Any = application(bare_site())
+    guarded: Any = make_application(bare_site())
     known = {
         (method, route.path) for route in guarded._app.routes for method in route.methods - {"HEAD"}
     }
@@ -142,7 +142,7 @@ def test_every_route_of_the_page_is_looked_at() -> None:
 
 
 def bare_site() -> Any:
-    house = House()
+    house = WebPonte()
 
     class Nothing:
         platform, cookie, secure = "web", "", False
@@ -154,23 +154,25 @@ def bare_site() -> Any:
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
-async def test_strangers_and_who_was_removed_get_nothing(inhabited: Inhabited, who: str) -> None:
-    rows = len(inhabited.house.rows)
+async def test_strangers_and_who_was_removed_get_nothing(
+    inhabited_house: Inhabited, who: str
+) -> None:
+    rows = len(inhabited_house.house.rows)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients[who], inhabited.theirs)
+        said = await ask(inhabited_house.clients[who], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in NEEDS_NOBODY - {("POST", "/login")}:
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        inhabited.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
-    assert len(inhabited.house.rows) == rows
+        inhabited_house.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+    assert len(inhabited_house.house.rows) == rows
 
 
-async def test_people_have_what_is_theirs(inhabited: Inhabited) -> None:
+async def test_a_person_reaches_only_their_own_data(inhabited_house: Inhabited) -> None:
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients["ana"], inhabited.theirs)
+        said = await ask(inhabited_house.clients["ana"], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in OPERATORS:
@@ -181,10 +183,12 @@ async def test_people_have_what_is_theirs(inhabited: Inhabited) -> None:
 
 
 @pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
-async def test_the_owner_has_the_rest(inhabited: Inhabited, admins: frozenset[str]) -> None:
-    inhabited.house.web._site.policy = allow_list(admins=admins)
+async def test_the_owner_reaches_the_operators_routes(
+    inhabited_house: Inhabited, admins: frozenset[str]
+) -> None:
+    inhabited_house.house.web._site.policy = allow_list(admins=admins)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited.clients["owner"], inhabited.theirs)
+        said = await ask(inhabited_house.clients["owner"], inhabited_house.theirs)
         if route == ("GET", "/readyz"):
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
         elif route in OPERATORS:
@@ -192,27 +196,27 @@ async def test_the_owner_has_the_rest(inhabited: Inhabited, admins: frozenset[st
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
 
 
-async def test_an_admin_reads_what_is_wrong(inhabited: Inhabited) -> None:
-    inhabited.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
-    bia = inhabited.clients["bia"]
+async def test_an_admin_reads_what_is_wrong(inhabited_house: Inhabited) -> None:
+    inhabited_house.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
+    bia = inhabited_house.clients["bia"]
     for path in ("/metrics", "/status"):
         assert (await bia.get(path)).status_code == 200
     assert (await bia.get("/readyz")).json()["reasons"]
 
 
 @pytest.mark.parametrize("who", ["bia", "owner"])
-async def test_what_is_another_s_is_as_if_it_were_not(inhabited: Inhabited, who: str) -> None:
+async def test_what_is_another_s_is_as_if_it_were_not(inhabited_house: Inhabited, who: str) -> None:
     for route, kind in OF_SOMEBODY.items():
-        client, ask = inhabited.clients[who], ROUTES[route]
-        theirs = await ask(client, inhabited.theirs)
-        absent = await ask(client, {**inhabited.theirs, kind: ABSENT[kind]})
+        client, ask = inhabited_house.clients[who], ROUTES[route]
+        theirs = await ask(client, inhabited_house.theirs)
+        absent = await ask(client, {**inhabited_house.theirs, kind: ABSENT[kind]})
         assert (theirs.status_code, theirs.json()) == (404, absent.json()), route
         assert absent.status_code == 404
 
 
-async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited: Inhabited) -> None:
+async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited_house: Inhabited) -> None:
     """Bia asks for one that Ana has and she has not: as for one that nobody has."""
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     await ana.post("/chat", json={"message": "a secret", "conversation": "private"})
     for route, ask in ROUTES.items():
         if not route[1].startswith("/conversations/{id}"):
@@ -225,11 +229,13 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited: Inhabite
     assert [one["text"] for one in kept] == ["a secret", "You said: a secret"]
 
 
-async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited: Inhabited) -> None:
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+async def test_lists_searches_names_and_forgetting_are_one_s_own(
+    inhabited_house: Inhabited,
+) -> None:
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     await ana.patch("/conversations/work", json={"title": "Ana's", "pinned": True})
     for name, title in (("ana", "Ana's"), ("bia", "of bia"), ("owner", "of owner")):
-        client = inhabited.clients[name]
+        client = inhabited_house.clients[name]
         (one,) = (await client.get("/conversations")).json()["conversations"]
         assert (one["id"], one["title"]) == ("work", title)
         (hit,) = (await client.get("/conversations?search=of")).json()["conversations"]
@@ -237,20 +243,20 @@ async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited: Inha
     assert "of ana" in (await ana.get("/conversations/work/export")).text
 
     async def forgets(turn: Turn) -> Answer:
-        await inhabited.house.inbox.forget(turn.message.address.conversation)
+        await inhabited_house.house.inbox.forget(turn.message.address.conversation)
         return Answer("Forgotten.")
 
-    inhabited.house.script = forgets
+    inhabited_house.house.script = forgets
     erased = asyncio.create_task(bia.delete("/conversations/work"))
     await erased
     assert (await bia.get("/conversations")).json() == {"conversations": []}
     assert len((await ana.get("/conversations")).json()["conversations"]) == 1
 
 
-async def test_each_one_s_words_are_theirs(inhabited: Inhabited) -> None:
+async def test_each_one_s_words_are_theirs(inhabited_house: Inhabited) -> None:
     told = {
         row.message.author.id: (row.message.author.key, row.message.address.conversation)
-        for row in inhabited.house.rows.values()
+        for row in inhabited_house.house.rows.values()
     }
     assert told == {
         "owner": ("web:owner", "web:work"),
@@ -258,30 +264,32 @@ async def test_each_one_s_words_are_theirs(inhabited: Inhabited) -> None:
         "bia": ("web:bia", "web:work:@bia"),
         "gone": ("web:gone", "web:work:@gone"),
     }
-    assert (await inhabited.clients["ana"].get("/me")).json() == {
+    assert (await inhabited_house.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False,
     }  # fmt: skip
-    own = (await inhabited.clients["owner"].get("/me")).json()
+    own = (await inhabited_house.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
 
 
-async def test_one_key_is_one_turn_for_each_person(inhabited: Inhabited) -> None:
+async def test_one_key_is_one_turn_for_each_person(inhabited_house: Inhabited) -> None:
     """Also where the owner's key looks like somebody's."""
     asked = [("ana", "k"), ("bia", "k"), ("owner", "k"), ("owner", "ana:k"), ("owner", "@ana:k")]
     for name, key in asked:
-        said = await inhabited.clients[name].post(
+        said = await inhabited_house.clients[name].post(
             "/chat", json={"message": f"{name} {key}", "event_key": key}
         )
         assert said.json()["response"] == f"You said: {name} {key}"
     for name, key in asked:
-        again = await inhabited.clients[name].post("/chat", json={"message": "?", "event_key": key})
+        again = await inhabited_house.clients[name].post(
+            "/chat", json={"message": "?", "event_key": key}
+        )
         assert again.json()["response"] == f"You said: {name} {key}"
-    shown = (await inhabited.clients["ana"].get("/conversations/main")).json()["messages"]
+    shown = (await inhabited_house.clients["ana"].get("/conversations/main")).json()["messages"]
     assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"
 
 
-async def test_a_stream_tells_of_one_s_own_alone(inhabited: Inhabited) -> None:
-    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+async def test_a_stream_tells_of_one_s_own_alone(inhabited_house: Inhabited) -> None:
+    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
     async with following(ana, "work") as stream:
         await until(stream, "ready")
         await bia.post("/chat", json={"message": "bia's", "conversation": "work"})
@@ -291,25 +299,25 @@ async def test_a_stream_tells_of_one_s_own_alone(inhabited: Inhabited) -> None:
     assert seen[-1].data["response"] == "You said: ana's"
 
 
-async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited: Inhabited) -> None:
+async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited_house: Inhabited) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
 
-    inhabited.house.script = script
+    inhabited_house.house.script = script
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
-        said = await inhabited.clients[name].post(f"/cards/{CARD.id}", json=body)
+        said = await inhabited_house.clients[name].post(f"/cards/{CARD.id}", json=body)
         assert said.json()["text"] == f"web:{name} at {place}"
 
 
 @asynccontextmanager
-async def signed_in(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
     async with house.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser
 
 
-async def test_a_person_signs_in_and_out(house: House) -> None:
+async def test_a_person_signs_in_and_out(house: WebPonte) -> None:
     token = house.people.add("ana")
     async with signed_in(house, token) as ana:
         assert (await ana.get("/me")).json()["name"] == "ana"
@@ -323,7 +331,7 @@ async def test_a_person_signs_in_and_out(house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["renewed", "removed"])
-async def test_sessions_end_with_the_token(house: House, how: str) -> None:
+async def test_sessions_end_with_the_token(house: WebPonte, how: str) -> None:
     old, other = house.people.add("ana"), house.people.add("bia")
     async with (
         signed_in(house, old) as ana,
@@ -345,10 +353,10 @@ async def test_sessions_end_with_the_token(house: House, how: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("how", ["renewed", "removed"])
 async def test_streams_end_with_the_token(
-    house: House, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     tokens = {name: house.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()
@@ -387,7 +395,7 @@ async def said_so(turn: Turn) -> Answer:
     return Answer("So.")
 
 
-async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: House) -> None:
+async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: WebPonte) -> None:
     """The stream begins between the two."""
     token = house.people.add("ana")
     find = house.people.find
@@ -408,7 +416,7 @@ class Doors:
     def __init__(self) -> None:
         self.time = 0.0
         self.people = MemoryPageAccounts()
-        self.login = Login(TOKEN, lambda: self.time, lambda: self.time, self.people)
+        self.login = TokenLogin(TOKEN, lambda: self.time, lambda: self.time, self.people)
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
         visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
@@ -420,11 +428,11 @@ class Doors:
 
 async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
-    ana = await doors.login.check(doors.people.add("ana"), "")
-    bia = await doors.login.check(doors.people.add("bia"), "")
-    kept = doors.login.session(ana)
+    ana = await doors.login.check_token(doors.people.add("ana"), "")
+    bia = await doors.login.check_token(doors.people.add("bia"), "")
+    kept = doors.login.new_session(ana)
     assert (await doors.login.admit(doors.session(kept), "")).person == ana.person
-    theirs, owners = doors.login.session(bia), doors.login.session()
+    theirs, owners = doors.login.new_session(bia), doors.login.new_session()
     head, _, seal = kept.rpartition("-")
     forged = [
         kept.replace("-ana-", "-bia-"), kept.replace("-ana-", "-owner-"),
@@ -435,10 +443,10 @@ async def test_a_session_is_its_person_s_alone() -> None:
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.admit(doors.session(value), "")
-    other = Login("another-token-that-is-long", people=doors.people)
+    other = TokenLogin("another-token-that-is-long", people=doors.people)
     with pytest.raises(Unauthorized):
         await other.admit({"cookie": f"{other.cookie}={kept}"}, "")
-    doors.time = SESSION + 1
+    doors.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
         await doors.login.admit(doors.session(kept), "")
 
@@ -446,7 +454,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         with pytest.raises(WrongToken):
             await doors.offer("guess")
     read = doors.people.read
@@ -460,7 +468,7 @@ async def test_guesses_are_counted_for_all_tokens_together() -> None:
 async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * TRIES)]
+    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * MAX_WRONG_TOKENS_OF_ADDRESS)]
     assert set(await asyncio.gather(*offers)) == {"web:ana", "web:owner"}
 
 
@@ -468,18 +476,19 @@ async def test_many_guesses_at_once_are_counted_too() -> None:
     doors = Doors()
     doors.people.add("ana")
     told = await asyncio.gather(
-        *(doors.offer(f"guess {n}") for n in range(5 * TRIES)), return_exceptions=True
+        *(doors.offer(f"guess {n}") for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)),
+        return_exceptions=True,
     )
-    assert [type(one) for one in told].count(WrongToken) == TRIES
+    assert [type(one) for one in told].count(WrongToken) == MAX_WRONG_TOKENS_OF_ADDRESS
 
 
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.login.session(await doors.login.check(token, ""))
+    kept = doors.login.new_session(await doors.login.check_token(token, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
-    await doors.login.admit(doors.session(doors.login.session()), "")
+    await doors.login.admit(doors.session(doors.login.new_session()), "")
     for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
         with pytest.raises(NotStored):
             await doors.login.admit(headers, "")
@@ -488,11 +497,11 @@ async def test_without_the_database_the_owner_comes_in() -> None:
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.session(doors.login.session(await doors.login.check(token, "")))
-    assert doors.people.accounts["web:ana"].seen == "1970-01-01"
+    kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
+    assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
     read = doors.people.read
     await doors.login.admit(kept, "")
     assert doors.people.read == read + 2, "who it is, whether they signed out, and no more"
     doors.time = 86_400
     await doors.login.admit(kept, "")
-    assert doors.people.accounts["web:ana"].seen == "1970-01-02"
+    assert doors.people.accounts["web:ana"].last_visit == "1970-01-02"

@@ -49,7 +49,7 @@ async def execute(source: BridgeSource, tool: str, **args: Any) -> Any:
     return json.loads(outcome.text)
 
 
-async def refused(source: BridgeSource, tool: str, **args: Any) -> dict[str, str]:
+async def error_of_call(source: BridgeSource, tool: str, **args: Any) -> dict[str, str]:
     """What the model is told of a call that does not work."""
     (made,) = await source.tools()
     with pytest.raises(ToolError) as caught:
@@ -88,9 +88,9 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         (made,) = await source.tools()
-        assert made.within({"chat", "propose"}) is None
-        assert made.within({"read", "propose"}) is made
-        reading = made.within({"read"})
+        assert made.restrict_to({"chat", "propose"}) is None
+        assert made.restrict_to({"read", "propose"}) is made
+        reading = made.restrict_to({"read"})
         assert reading
         assert "create_record" not in reading.spec.description
         assert "Nothing can be changed here" in reading.spec.description
@@ -110,12 +110,12 @@ async def test_a_hidden_table_is_not_there(name: str) -> None:
             ("list_records", {"table_id": CUSTOMERS}),
             ("create_record", {"table_id": CUSTOMERS, "record_data": {"Name": "Eve"}}),
         ):
-            told = await refused(source, tool, **args)
+            told = await error_of_call(source, tool, **args)
             assert (told["code"], told["message"]) == ("not_found", "There is no such table.")
         tables = (await execute(source, "list_tables", base_id=BASE))["list"]
         assert [table["title"] for table in tables] == ["Orders"]
         await execute(source, "list_records", table_id=tables[0]["id"])
-        searching = await refused(source, "global_search", query="Ada")
+        searching = await error_of_call(source, "global_search", query="Ada")
         assert "all tables at once" in searching["message"]
 
 
@@ -137,7 +137,7 @@ async def test_the_base_that_is_set_is_filled_in() -> None:
     bridge = FakeBridge()
     async with asking(bridge, base_id=BASE) as source:
         await execute(source, "list_tables")
-        await refused(source, "list_tables", base_id="another")
+        await error_of_call(source, "list_tables", base_id="another")
         (made,) = await source.tools()
     assert [call.args["base_id"] for call in bridge.calls] == [BASE, "another"]
     assert "may be left out" in made.spec.description
@@ -149,12 +149,12 @@ async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
     assert {"create_table", "create_comment", "delete_base", "upload_file"} < set(changing)
     async with asking(bridge) as source:
         for tool in changing:
-            told = await refused(source, tool, table_id=CUSTOMERS)
+            told = await error_of_call(source, tool, table_id=CUSTOMERS)
             assert told["code"] == "not_offered"
             assert "does more than may be done here" in told["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
-            assert (await refused(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
-        told = await refused(source, "list_views", table_id=CUSTOMERS)
+            assert (await error_of_call(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
+        told = await error_of_call(source, "list_views", table_id=CUSTOMERS)
         assert told["message"] == "This bridge does not offer list_views."
     assert bridge.calls == []
     assert not bridge.api.breached
@@ -162,7 +162,7 @@ async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
 
 async def test_a_name_almost_right_is_told_the_right_one() -> None:
     async with asking(FakeBridge()) as source:
-        assert (await refused(source, "list_record"))["hint"].startswith(
+        assert (await error_of_call(source, "list_record"))["hint"].startswith(
             "did you mean list_records(table_id"
         )
 
@@ -183,14 +183,14 @@ async def test_an_id_cannot_leave_its_step_of_the_path() -> None:
             True,
         )
         for record in records:
-            told = await refused(source, "get_record", table_id=CUSTOMERS, record_id=record)
+            told = await error_of_call(source, "get_record", table_id=CUSTOMERS, record_id=record)
             assert told["message"] == "`record_id` is not an id."
     assert bridge.calls == []
 
 
 async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> None:
     async with asking(FakeBridge(patched=False)) as source:
-        told = await refused(source, "list_tables", base_id=BASE)
+        told = await error_of_call(source, "list_tables", base_id=BASE)
         assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
     assert told["message"] == (
         "This bridge cannot do list_tables: its NocoDB answers 404 (not found)."
@@ -201,7 +201,7 @@ async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> Non
 
 async def test_a_wrong_argument_is_told_with_the_right_ones() -> None:
     async with asking(FakeBridge()) as source:
-        told = await refused(source, "list_tables", base="x")
+        told = await error_of_call(source, "list_tables", base="x")
     assert told["code"] == "bad_arguments"
     assert told["hint"] == "list_tables(base_id): got an unexpected keyword argument 'base'"
 
@@ -240,9 +240,9 @@ async def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
         assert await execute(source, "list_bases")
         assert [call.succeeded for call in bridge.calls] == [False, False, True]
         bridge.fail(3, 502)
-        assert (await refused(source, "list_bases"))["code"] == "bridge_down"
+        assert (await error_of_call(source, "list_bases"))["code"] == "bridge_down"
         bridge.fail(1, 500, "500: something else")
-        assert (await refused(source, "list_bases"))["code"] == "bridge_failed"
+        assert (await error_of_call(source, "list_bases"))["code"] == "bridge_failed"
     assert len(bridge.calls) == 7
 
 
@@ -266,18 +266,20 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
     rules = TableRules({"Orders": TableRule("hidden")})
     bridge = FakeBridge(has_views=True)
     async with asking(bridge, rules=lambda: rules) as source:
-        closed = await refused(source, tool, view_id=ORDERS_VIEW)
-        unknown = await refused(source, tool, view_id="vw9")
+        closed = await error_of_call(source, tool, view_id=ORDERS_VIEW)
+        unknown = await error_of_call(source, tool, view_id="vw9")
         assert closed == unknown, "not even that there is such a view"
         assert "list_views" in closed["hint"]
-        assert (await refused(source, "list_views", table_id=ORDERS))["code"] == "not_found"
-        assert await refused(source, tool, view_id=ORDERS_VIEW) == closed
+        assert (await error_of_call(source, "list_views", table_id=ORDERS))["code"] == "not_found"
+        assert await error_of_call(source, tool, view_id=ORDERS_VIEW) == closed
         assert bridge.executed_tools.count(tool) == 0
         await execute(source, "list_views", table_id=CUSTOMERS)
         shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
         assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
         rules = TableRules({"Customers": TableRule("hidden")})
-        assert await refused(source, tool, view_id=CUSTOMERS_VIEW) == closed, "closed meanwhile"
+        assert await error_of_call(source, tool, view_id=CUSTOMERS_VIEW) == closed, (
+            "closed meanwhile"
+        )
 
 
 @pytest.mark.parametrize("tool", ["list_filters", "list_sorts"])
@@ -321,7 +323,7 @@ async def test_a_bearer_is_sent_and_a_missing_one_is_told_to_the_operator() -> N
     async with asking(FakeBridge(token="s3cret"), token="s3cret") as source:
         assert await execute(source, "list_bases")
     async with asking(FakeBridge(token="s3cret")) as source:
-        told = await refused(source, "list_bases")
+        told = await error_of_call(source, "list_bases")
     assert told["message"] == (
         "The NocoDB bridge refuses us (status 401). The operator must check NOCODB_TOKEN."
     )
@@ -334,7 +336,7 @@ async def test_no_bridge_is_told_without_its_address(caplog: pytest.LogCaptureFi
         pass
     async with HttpClient() as http:
         source = BridgeSource(bridge.url, "s3cret", http, pauses=(0, 0))
-        told = await refused(source, "list_bases")
+        told = await error_of_call(source, "list_bases")
         health = await source.health()
     assert told["code"] == "bridge_down"
     assert (health.name, health.state, health.words) == ("nocodb", "failing", told["message"])
@@ -409,7 +411,7 @@ async def test_a_list_of_tables_in_an_unknown_form_shows_no_hidden_one(
     bridge, rules = FakeBridge(), TableRules({"Orders": TableRule("hidden")})
     monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: listed)
     async with asking(bridge, rules=lambda: rules) as source:
-        told = await refused(source, "list_tables", base_id=BASE)
+        told = await error_of_call(source, "list_tables", base_id=BASE)
         assert told["code"] == "bridge_unreadable"
         rules = TableRules({})
         assert await execute(source, "list_tables", base_id=BASE) == listed

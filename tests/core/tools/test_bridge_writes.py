@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal
 from core.domain.errors import ToolError
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext
@@ -39,7 +39,7 @@ class Asking:
         assert not set(self.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
         return self.drafts[-1]
 
-    async def refused(self, tool: str, **args: Any) -> ToolError:
+    async def error_of_call(self, tool: str, **args: Any) -> ToolError:
         with pytest.raises(ToolError) as caught:
             await self(tool, **args)
         return caught.value
@@ -58,7 +58,7 @@ async def asking(patched: bool = True) -> AsyncIterator[Asking]:
         yield Asking(BridgeSource(bridge.url, "", http, pauses=(0, 0)), bridge)
 
 
-async def test_creates() -> None:
+async def test_creating_rows_makes_a_draft() -> None:
     async with asking() as ask:
         one = await ask("create_record", record_data={"Name": "Ada", "Status": "Lead"})
         assert (one.applier, one.kind, one.title) == ("nocodb-bridge", "create", "Customers")
@@ -69,7 +69,7 @@ async def test_creates() -> None:
             assert [row.after for row in many.rows] == [{"Name": "A"}, {"Name": "B"}]
 
 
-async def test_updates_hold_how_it_was() -> None:
+async def test_an_update_draft_holds_the_values_before() -> None:
     async with asking() as ask:
         one = await ask("update_record", record_id=3, record_data={"Status": "Lost", "Value": 9})
         (row,) = one.rows
@@ -125,9 +125,11 @@ async def test_deletes_hold_the_whole_row_without_signed_addresses() -> None:
         ("delete_record", {"record_id": 1, "where": ""}, BAD, "do not fit"),
     ],
 )  # fmt: skip
-async def test_what_cannot_be(tool: str, args: dict[str, Any], code: str, told: str) -> None:
+async def test_invalid_writes_are_refused_without_a_draft(
+    tool: str, args: dict[str, Any], code: str, told: str
+) -> None:
     async with asking() as ask:
-        error = await ask.refused(tool, **args)
+        error = await ask.error_of_call(tool, **args)
         assert (error.code, told in f"{error} {error.hint}") == (code, True), str(error)
         assert ask.drafts == []
         assert not set(ask.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
@@ -136,7 +138,7 @@ async def test_what_cannot_be(tool: str, args: dict[str, Any], code: str, told: 
 async def test_a_name_that_is_nearly_right_is_told() -> None:
     async with asking() as ask:
         for wrong in ("Nmae", "name"):
-            error = await ask.refused("create_record", record_data={wrong: "A"})
+            error = await ask.error_of_call("create_record", record_data={wrong: "A"})
             assert error.hint == "did you mean 'Name'?"
 
 
@@ -144,7 +146,9 @@ async def test_the_public_bridge_describes_no_table_so_its_rows_do() -> None:
     async with asking(patched=False) as ask:
         draft = await ask("create_record", record_data={"Name": "Ada"})
         assert draft.title == CUSTOMERS
-        assert (await ask.refused("create_record", record_data={"Nope": 1})).code == "unknown_field"
+        assert (
+            await ask.error_of_call("create_record", record_data={"Nope": 1})
+        ).code == "unknown_field"
         draft = await ask("delete_record", record_id=1)
         with pytest.raises(ToolError, match="its NocoDB answers 404"):
             await ask.source.rows.open(draft).write(draft.rows)
@@ -159,17 +163,17 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
         proposal = Proposal(
             "abcde2", draft, ADA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
         )
-        steps = (Step(1, draft.rows[0], "done"),)
+        steps = (ChangeStep(1, draft.rows[0], "done"),)
         undo = ask.source.rows.revert(Change(proposal, "done", steps))
         assert (undo.kind, [row.after for row in undo.rows]) == (
             "create", [{"Title": "Order 1", "Amount": 7}],
         )  # fmt: skip
-        erased = (Step(1, replace(draft.rows[0], before=None), "done"),)
+        erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="not known"):
             ask.source.rows.revert(Change(proposal, "done", erased))
 
 
-async def test_where_nothing_can_be_proposed() -> None:
+async def test_a_write_is_refused_where_nothing_can_be_proposed() -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
         (made,) = await BridgeSource(bridge.url, "", http).tools()
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}

@@ -20,7 +20,7 @@ from core.tools.nocodb.fieldtypes import same
         ([1, 2], [1, 2]), ({"a": [1]}, {"a": [1]}),
     ],
 )  # fmt: skip
-def test_the_same(wanted: Any, found: Any) -> None:
+def test_values_that_count_as_the_same(wanted: Any, found: Any) -> None:
     assert same(wanted, found)
 
 
@@ -32,5 +32,5 @@ def test_the_same(wanted: Any, found: Any) -> None:
         ([1], [2]), ({"a": 1}, {}), ({"a": 1}, "a"), (1, [1]), ("1e400", "2e400"),
     ],
 )  # fmt: skip
-def test_not_the_same(wanted: Any, found: Any) -> None:
+def test_values_that_count_as_different(wanted: Any, found: Any) -> None:
     assert not same(wanted, found)

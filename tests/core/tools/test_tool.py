@@ -51,7 +51,7 @@ async def query(
     Raises:
         ToolError: never shown to a model
     """
-    await ctx.doing(f"is reading {table}…")
+    await ctx.show_progress(f"is reading {table}…")
     return {"table": table, "limit": limit, "match": match, "filters": filters, "fields": fields}
 
 
@@ -173,18 +173,18 @@ async def test_an_outcome_can_always_be_stored() -> None:
 
 async def test_what_a_function_raises_is_not_swallowed() -> None:
     @tool(effect="read", doing="…")
-    async def broken() -> None:
+    async def raise_lookup_error() -> None:
         """Break."""
         raise LookupError
 
     with pytest.raises(LookupError):
-        await broken.run(ctx(), "{}")
+        await raise_lookup_error.run(ctx(), "{}")
 
 
 def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
-    async def undescribed() -> None: ...
+    async def without_docstring() -> None: ...
 
-    async def untyped(a) -> None:  # type: ignore[no-untyped-def] # the mistake to be found
+    async def without_types(a) -> None:  # type: ignore[no-untyped-def] # the mistake to be found
         """A."""
 
     async def star(*rows: str) -> None:
@@ -199,7 +199,7 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
     async def recursive(node: Node) -> None:
         """A."""
 
-    async def renamed(b: str) -> None:
+    async def with_renamed_parameter(b: str) -> None:
         """A.
 
         Args:
@@ -207,13 +207,13 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
         """
 
     for function, why in (
-        (undescribed, "no docstring"),
-        (untyped, "'a' has no type"),
+        (without_docstring, "no docstring"),
+        (without_types, "'a' has no type"),
         (star, "by name"),
         (open_map, "strict=False"),
         (anything, "any value"),
         (recursive, "contains itself"),
-        (renamed, "no parameters"),
+        (with_renamed_parameter, "no parameters"),
     ):
         with pytest.raises(TypeError, match=why):
             FunctionTool.of(function, effect="read", doing="…")

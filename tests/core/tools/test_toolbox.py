@@ -24,7 +24,7 @@ class Held:
         there = right in ("tool", *self._rights)
         return Verdict(there and f"{right}:{''.join(names)}" != self._but)
 
-    def depends(self, right: str) -> bool:
+    def depends_on_name(self, right: str) -> bool:
         return bool(self._but)
 
 
@@ -84,7 +84,7 @@ async def test_an_unknown_name_is_told_the_nearest_one() -> None:
     assert caught.value.hint == "did you mean `nocodb_query`?"
 
 
-async def test_one_name_twice_is_a_mistake() -> None:
+async def test_two_tools_with_one_name_are_a_settings_error() -> None:
     box = Toolbox([Shelf("a", a_tool("look")), Shelf("b", a_tool("look"))])
     with pytest.raises(SettingsError, match="'look'"):
         await box.tools(Held("read"))

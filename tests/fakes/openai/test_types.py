@@ -31,7 +31,9 @@ async def client(fake: FakeOpenAI) -> AsyncIterator[AsyncOpenAI]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-async def test_responses(fake: FakeOpenAI, client: AsyncOpenAI, script: Script) -> None:
+async def test_responses_have_the_types_of_the_package(
+    fake: FakeOpenAI, client: AsyncOpenAI, script: Script
+) -> None:
     fake.say(script, script)
     conversation = await client.conversations.create(metadata={"a": "b"})
     asked = {"model": "gpt-6-luna", "input": "hello", "tools": [TOOL]}
@@ -53,7 +55,9 @@ async def test_responses(fake: FakeOpenAI, client: AsyncOpenAI, script: Script) 
 
 
 @pytest.mark.parametrize("script", SCRIPTS[:5])
-async def test_chat(fake: FakeOpenAI, client: AsyncOpenAI, script: Script) -> None:
+async def test_chat_completions_have_the_types_of_the_package(
+    fake: FakeOpenAI, client: AsyncOpenAI, script: Script
+) -> None:
     fake.say(script, script)
     asked = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "hello"}]}
     await client.post("/chat/completions", cast_to=object, body=asked)
@@ -89,7 +93,7 @@ async def test_error_event(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
          "No tool call found for function call output with call_id c1."),
     ],
 )  # fmt: skip
-async def test_pairs(
+async def test_calls_without_outputs_are_refused(
     fake: FakeOpenAI, client: AsyncOpenAI, items: list[object], words: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=words):
@@ -109,7 +113,7 @@ async def test_strict_schemas(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
     assert caught.value.code == "invalid_function_parameters"
 
 
-async def test_limits(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
+async def test_limits_of_conversations_are_enforced(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="array too long"):
         await client.conversations.create(items=[{"role": "user", "content": "x"}] * 21)
     with pytest.raises(openai.BadRequestError, match="metadata"):

@@ -57,7 +57,7 @@ def call(url: str, body: object = None, *, method: str = "", **headers: str) -> 
         return json.loads(answer.read() or b"null")
 
 
-def seeded(url: str, data: Path) -> Seeded:
+def seed_server(url: str, data: Path) -> Seeded:
     """`data` is the server's own folder: an invitation's token goes by mail alone, and there."""
     jwt = _signed_up(url, "owner@example.com")
     token = _token(url, jwt)
@@ -74,7 +74,7 @@ def seeded(url: str, data: Path) -> Seeded:
 def base_with_rows(url: str, token: str, title: str, *, readings: int = 0) -> Base:
     """A new base with Customers and Orders, and Readings where it is to have any."""
     made = call(f"{url}/api/v2/meta/bases", {"title": title}, xc_token=token)
-    return _Seeding(url, token, str(made["id"])).filled(readings)
+    return _Seeding(url, token, str(made["id"])).fill_base(readings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class _Seeding:
     token: str
     base: str
 
-    def filled(self, readings: int) -> Base:
+    def fill_base(self, readings: int) -> Base:
         names = [name for name in FIELDS if readings or name != "Readings"]
         meta = f"{self.url}/api/v3/meta/bases/{self.base}/tables"
         made = {n: self._post(meta, {"title": n, "fields": FIELDS[n]}) for n in names}

@@ -25,7 +25,7 @@ from tests.real.sandbox.scenery import Scenery, scenery
 from tests.real.sandbox.session import LIMITS, Stub
 
 BATCHES = (secrets, files, processes, network, memory, system)
-AT_ONCE = 3
+PARALLEL_ATTACKS = 3
 MUTE = "the kernel did not answer"
 OUTSIDE = "the outside afterwards"
 LEFT = "processes and folders left"
@@ -65,9 +65,9 @@ async def batch(
 
 async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_ATTACKS)
 
-    async def ended(name: str, ctx: Scenery) -> None:
+    async def end_session(name: str, ctx: Scenery) -> None:
         async with turns:
             results[title(endings, name)] = await end(sandbox, python, name, ctx)
 
@@ -76,13 +76,13 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
             results |= await batch(sandbox, python, module, attacks(module), ctx)
         async with asyncio.TaskGroup() as group:
             for name in endings.ENDS:
-                group.create_task(ended(name, ctx))
+                group.create_task(end_session(name, ctx))
         results[OUTSIDE] = ctx.harm()
-    results[LEFT] = left(runtime)
+    results[LEFT] = find_leftovers(runtime)
     return results
 
 
-def left(runtime: RuntimeFolder) -> str:
+def find_leftovers(runtime: RuntimeFolder) -> str:
     """Whoever is still in this PID namespace and is neither this process nor its parents."""
     kept = {1, os.getpid(), os.getppid()}
     found = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]

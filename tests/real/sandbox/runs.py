@@ -32,7 +32,7 @@ def results(backend: str, who: str) -> dict[str, str]:
     return drive("tests.real.sandbox.driver", who, backend, str(sandbox_python()))
 
 
-def unfenced() -> dict[str, str]:
+def run_without_sandbox() -> dict[str, str]:
     """What the harmless attacks can do where there is no sandbox."""
     return drive("tests.real.sandbox.unfenced", "somebody", str(sandbox_python()))
 

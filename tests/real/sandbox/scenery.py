@@ -73,7 +73,7 @@ async def scenery(python: Path, limits: Limits) -> AsyncIterator[Scenery]:
     folder = _folder()
     visitors: list[str] = []
 
-    def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def record_visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         visitors.append(f"somebody reached {writer.get_extra_info('sockname')}")
         writer.close()
 
@@ -82,9 +82,9 @@ async def scenery(python: Path, limits: Limits) -> AsyncIterator[Scenery]:
         abstract.bind(f"\0ponte-attack-{port}")
         abstract.listen()
         servers = [
-            await asyncio.start_server(visited, sock=sock),
-            await asyncio.start_unix_server(visited, folder / "socket"),
-            await asyncio.start_unix_server(visited, sock=abstract),
+            await asyncio.start_server(record_visit, sock=sock),
+            await asyncio.start_unix_server(record_visit, folder / "socket"),
+            await asyncio.start_unix_server(record_visit, sock=abstract),
         ]
         (folder / "socket").chmod(0o777)
         try:

@@ -22,14 +22,14 @@ from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import MiB, Sandbox
 from core.tools.code.session import Session
 from tests.real.sandbox.attacks import talk
-from tests.real.sandbox.driver import OUTSIDE, attacks, left
+from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers
 from tests.real.sandbox.scenery import Scenery, scenery
 from tests.real.sandbox.session import HANG_SECONDS, LIMITS
 
 WALL, GRACE = 1.5, 0.5
 FOLLOWING_RUNS = 40
 """Runs that a busy machine may need until one of them ends within `WALL`."""
-AT_ONCE = 4
+PARALLEL_TALKS = 4
 FILES, BYTES = 20, 32 * MiB
 
 
@@ -72,7 +72,7 @@ def _wrong(runs: Sequence[Ran], ctx: Scenery, alive: bool) -> str:
 
 async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_TALKS)
 
     async def ran(name: str, ctx: Scenery) -> None:
         async with turns:
@@ -89,7 +89,7 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
         still = await other.run("open('secret.txt').read() == secret", ())
         await other.kill()
         results["the other conversation"] = "" if still.value == "True" else repr(still)
-        results[OUTSIDE] = ctx.harm() or left(runtime)
+        results[OUTSIDE] = ctx.harm() or find_leftovers(runtime)
     return results
 
 

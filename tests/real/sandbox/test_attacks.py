@@ -6,7 +6,7 @@ import pytest
 
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.driver import BATCHES, LEFT, MUTE, OUTSIDE, attacks, title
-from tests.real.sandbox.runs import results, unfenced
+from tests.real.sandbox.runs import results, run_without_sandbox
 from tests.real.sandbox.unfenced import HARMLESS
 
 TITLES = {
@@ -31,6 +31,6 @@ def test_there_are_enough_attacks() -> None:
 
 
 def test_attacks_do_harm_where_nothing_holds_them() -> None:
-    found = unfenced()
+    found = run_without_sandbox()
     assert {attack: harm for attack, harm in found.items() if not harm or MUTE in harm} == {}
     assert found.keys() == BITING

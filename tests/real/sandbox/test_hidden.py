@@ -41,7 +41,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     packages.rmdir()
 
 
-async def test_they_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
+async def test_the_modules_of_the_bot_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
     other = packages.parent / "other.txt"
     code = CODE.format(
         file=str(packages / "settings.py"),
@@ -53,7 +53,7 @@ async def test_they_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
     assert (ran.error, ran.value) == ("", "('', True, 'other')")
 
 
-def test_a_tree_without_them(tmp_path: Path) -> None:
+def test_hidden_folders_are_left_out_of_a_tree(tmp_path: Path) -> None:
     for name in ("a/b/hidden/x", "a/c/x", "d/x", "hidden/x"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "link").symlink_to("/etc")

@@ -209,15 +209,17 @@ def locked_folder(outside: Outside) -> str:
 
 
 def mount_memory(outside: Outside) -> str:
-    return _called(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), "mounted")
+    return _describe_success(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), "mounted")
 
 
 def mount_writable(outside: Outside) -> str:
-    return _called(libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew")
+    return _describe_success(
+        libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew"
+    )
 
 
 def unmount(outside: Outside) -> str:
-    return _called(libc.umount2(b"/proc", 2), "unmounted /proc")
+    return _describe_success(libc.umount2(b"/proc", 2), "unmounted /proc")
 
 
 def new_mounts(outside: Outside) -> str:
@@ -234,10 +236,10 @@ def change_root(outside: Outside) -> str:
 
 
 def pivot_root(outside: Outside) -> str:
-    return _called(libc.syscall(155, b".", b"."), "changed the root")
+    return _describe_success(libc.syscall(155, b".", b"."), "changed the root")
 
 
-def _called(result: int, what: str) -> str:
+def _describe_success(result: int, what: str) -> str:
     return what if result >= 0 else ""
 
 

@@ -102,7 +102,7 @@ def pair(outside: Outside) -> str:
     return "made a pair of sockets"
 
 
-def inherited(outside: Outside) -> str:
+def find_inherited_socket(outside: Outside) -> str:
     for number in range(256):
         try:
             socket.socket(fileno=number).getpeername()

@@ -31,7 +31,7 @@ def fork_by_number(outside: Outside) -> str:
     result = libc.syscall(57 if INTEL else 220, 17, 0, 0, 0, 0)
     if result == 0:
         os._exit(0)
-    return _called(result, "forked")
+    return _describe_success(result, "forked")
 
 
 def fork_on_borrowed_memory(outside: Outside) -> str:
@@ -39,7 +39,7 @@ def fork_on_borrowed_memory(outside: Outside) -> str:
     result = libc.syscall(58) if INTEL else -1
     if result == 0:
         os._exit(0)
-    return _called(result, "forked")
+    return _describe_success(result, "forked")
 
 
 def fork_bomb(outside: Outside) -> str:
@@ -55,19 +55,19 @@ def fork_bomb(outside: Outside) -> str:
 
 
 def clone_new_process(outside: Outside) -> str:
-    return _cloned(0x11)
+    return _clone(0x11)
 
 
 def clone_new_user(outside: Outside) -> str:
-    return _cloned(0x1000_0011)
+    return _clone(0x1000_0011)
 
 
 def clone_thread_in_new_namespace(outside: Outside) -> str:
-    return _cloned(0x0001_0900 | 0x1000_0000)
+    return _clone(0x0001_0900 | 0x1000_0000)
 
 
 def clone_thread_with_files_of_its_own(outside: Outside) -> str:
-    return _cloned(0x0001_0900)
+    return _clone(0x0001_0900)
 
 
 def clone_by_structure(outside: Outside) -> str:
@@ -120,15 +120,15 @@ def gain_by_set_user_programs(outside: Outside) -> str:
 
 
 def trace_parent(outside: Outside) -> str:
-    return _called(libc.ptrace(16, os.getppid(), 0, 0), "traces its parent")
+    return _describe_success(libc.ptrace(16, os.getppid(), 0, 0), "traces its parent")
 
 
 def trace_bot(outside: Outside) -> str:
-    return _called(libc.ptrace(0x4206, outside["bot"], 0, 0), "traces the bot")
+    return _describe_success(libc.ptrace(0x4206, outside["bot"], 0, 0), "traces the bot")
 
 
 def be_traced(outside: Outside) -> str:
-    return _called(libc.ptrace(0, 0, 0, 0), "is traced")
+    return _describe_success(libc.ptrace(0, 0, 0, 0), "is traced")
 
 
 def read_memory_of_bot(outside: Outside) -> str:
@@ -143,11 +143,11 @@ def descriptor_of_bot(outside: Outside) -> str:
     for pid in (outside["bot"], os.getppid(), 1):
         if libc.syscall(434, pid, 0) >= 0:
             return f"holds process {pid}"
-    return _called(libc.syscall(438, 0, 1, 0), "took a file of another process")
+    return _describe_success(libc.syscall(438, 0, 1, 0), "took a file of another process")
 
 
 def compare_with_bot(outside: Outside) -> str:
-    return _called(
+    return _describe_success(
         libc.syscall(312 if INTEL else 272, outside["bot"], os.getpid(), 0, 0, 0), "compared"
     )
 
@@ -189,13 +189,13 @@ def signal_by_thread(outside: Outside) -> str:
 
 def signal_by_queue(outside: Outside) -> str:
     number = 129 if INTEL else 138
-    return _called(
+    return _describe_success(
         libc.syscall(number, outside["bot"], 0, ctypes.create_string_buffer(128)), "signalled"
     )
 
 
 def signal_by_descriptor(outside: Outside) -> str:
-    return _called(libc.syscall(424, 0, 0, None, 0), "signalled by a descriptor")
+    return _describe_success(libc.syscall(424, 0, 0, None, 0), "signalled by a descriptor")
 
 
 def signal_by_file(outside: Outside) -> str:
@@ -217,15 +217,15 @@ def choose_signal_of_file(outside: Outside) -> str:
 
 
 def outlive_bot(outside: Outside) -> str:
-    return _called(libc.prctl(1, 0, 0, 0, 0), "lives on when the bot has ended")
+    return _describe_success(libc.prctl(1, 0, 0, 0, 0), "lives on when the bot has ended")
 
 
 def allow_tracers(outside: Outside) -> str:
-    return _called(libc.prctl(0x59616D61, -1, 0, 0, 0), "may be traced")
+    return _describe_success(libc.prctl(0x59616D61, -1, 0, 0, 0), "may be traced")
 
 
 def become_undumpable(outside: Outside) -> str:
-    return _called(libc.prctl(4, 0, 0, 0, 0), "hid itself")
+    return _describe_success(libc.prctl(4, 0, 0, 0, 0), "hid itself")
 
 
 def new_privileges(outside: Outside) -> str:
@@ -263,7 +263,7 @@ def is_root(outside: Outside) -> str:
 
 def capabilities(outside: Outside) -> str:
     header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6)
-    return _called(libc.capset(header, data), "took capabilities")
+    return _describe_success(libc.capset(header, data), "took capabilities")
 
 
 def user_of_files(outside: Outside) -> str:
@@ -296,7 +296,7 @@ def namespaces_of_others(outside: Outside) -> str:
                 continue
             if libc.setns(file, 0) == 0:
                 return f"entered {kind}"
-    return _called(libc.setns(0, 0), "entered")
+    return _describe_success(libc.setns(0, 0), "entered")
 
 
 def leave_session(outside: Outside) -> str:
@@ -335,7 +335,9 @@ def priority_of_all(outside: Outside) -> str:
 
 
 def priority_of_disk(outside: Outside) -> str:
-    return _called(libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk")
+    return _describe_success(
+        libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk"
+    )
 
 
 def processor_of_bot(outside: Outside) -> str:
@@ -348,19 +350,21 @@ def real_time(outside: Outside) -> str:
     return "is first at the processor"
 
 
-def _cloned(flags: int) -> str:
+def _clone(flags: int) -> str:
     number = 56 if INTEL else 220
     result = libc.syscall(number, ctypes.c_ulong(flags), 0, 0, 0, 0)
     if result == 0:
         os._exit(0)
-    return _called(result, f"cloned with {flags:#x}")
+    return _describe_success(result, f"cloned with {flags:#x}")
 
 
 def _vector(number: int, pid: int) -> str:
     buffer = ctypes.create_string_buffer(8)
     piece = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)
-    return _called(libc.syscall(number, pid, piece, 1, piece, 1, 0), "reached memory of another")
+    return _describe_success(
+        libc.syscall(number, pid, piece, 1, piece, 1, 0), "reached memory of another"
+    )
 
 
-def _called(result: int, what: str) -> str:
+def _describe_success(result: int, what: str) -> str:
     return what if result >= 0 else ""

@@ -17,49 +17,51 @@ INTEL = platform.machine() == "x86_64"
 
 
 def programs_in_kernel(outside: Outside) -> str:
-    return _called(321 if INTEL else 280, 0, ctypes.create_string_buffer(128), 128)
+    return _call_kernel(321 if INTEL else 280, 0, ctypes.create_string_buffer(128), 128)
 
 
 def performance_events(outside: Outside) -> str:
-    return _called(298 if INTEL else 241, ctypes.create_string_buffer(128), 0, -1, -1, 0)
+    return _call_kernel(298 if INTEL else 241, ctypes.create_string_buffer(128), 0, -1, -1, 0)
 
 
 def rings(outside: Outside) -> str:
-    return _called(425, 1, ctypes.create_string_buffer(120)) or _called(427, 0, 0, None, 0)
+    return _call_kernel(425, 1, ctypes.create_string_buffer(120)) or _call_kernel(
+        427, 0, 0, None, 0
+    )
 
 
 def keys(outside: Outside) -> str:
     session = -3
-    return _called(250 if INTEL else 219, 0, session, 1, 0, 0)
+    return _call_kernel(250 if INTEL else 219, 0, session, 1, 0, 0)
 
 
 def new_key(outside: Outside) -> str:
-    return _called(248 if INTEL else 217, b"user", b"ponte", b"x", 1, -3)
+    return _call_kernel(248 if INTEL else 217, b"user", b"ponte", b"x", 1, -3)
 
 
 def requested_key(outside: Outside) -> str:
-    return _called(249 if INTEL else 218, b"user", b"ponte", None, -3)
+    return _call_kernel(249 if INTEL else 218, b"user", b"ponte", None, -3)
 
 
 def personality(outside: Outside) -> str:
     """Memory at known addresses, all of it executable."""
-    return _called(135 if INTEL else 92, 0x0040000 | 0x0400000)
+    return _call_kernel(135 if INTEL else 92, 0x0040000 | 0x0400000)
 
 
 def hardware_ports(outside: Outside) -> str:
-    return (_called(172, 3) or _called(173, 0, 1, 1)) if INTEL else ""
+    return (_call_kernel(172, 3) or _call_kernel(173, 0, 1, 1)) if INTEL else ""
 
 
 def descriptor_table(outside: Outside) -> str:
-    return _called(154, 1, ctypes.create_string_buffer(16), 16) if INTEL else ""
+    return _call_kernel(154, 1, ctypes.create_string_buffer(16), 16) if INTEL else ""
 
 
 def host_name(outside: Outside) -> str:
-    return _called(170 if INTEL else 161, b"owned", 5)
+    return _call_kernel(170 if INTEL else 161, b"owned", 5)
 
 
 def domain_name(outside: Outside) -> str:
-    return _called(171 if INTEL else 162, b"owned", 5)
+    return _call_kernel(171 if INTEL else 162, b"owned", 5)
 
 
 def clock(outside: Outside) -> str:
@@ -68,19 +70,21 @@ def clock(outside: Outside) -> str:
 
 
 def clock_speed(outside: Outside) -> str:
-    return _called(159 if INTEL else 171, ctypes.create_string_buffer(256))
+    return _call_kernel(159 if INTEL else 171, ctypes.create_string_buffer(256))
 
 
 def kernel_log(outside: Outside) -> str:
-    return _called(103 if INTEL else 116, 3, ctypes.create_string_buffer(4096), 4096)
+    return _call_kernel(103 if INTEL else 116, 3, ctypes.create_string_buffer(4096), 4096)
 
 
 def kernel_module(outside: Outside) -> str:
-    return _called(175 if INTEL else 105, b"", 0, b"") or _called(313 if INTEL else 273, 0, b"", 0)
+    return _call_kernel(175 if INTEL else 105, b"", 0, b"") or _call_kernel(
+        313 if INTEL else 273, 0, b"", 0
+    )
 
 
 def other_kernel(outside: Outside) -> str:
-    return _called(246 if INTEL else 104, 0, 0, None, 0)
+    return _call_kernel(246 if INTEL else 104, 0, 0, None, 0)
 
 
 def restart(outside: Outside) -> str:
@@ -91,36 +95,38 @@ def restart(outside: Outside) -> str:
 
 
 def swap(outside: Outside) -> str:
-    return _called(167 if INTEL else 224, b"swap", 0)
+    return _call_kernel(167 if INTEL else 224, b"swap", 0)
 
 
 def accounting(outside: Outside) -> str:
-    return _called(163 if INTEL else 89, None)
+    return _call_kernel(163 if INTEL else 89, None)
 
 
 def quotas(outside: Outside) -> str:
-    return _called(179 if INTEL else 60, 0x80000100, None, 0, None)
+    return _call_kernel(179 if INTEL else 60, 0x80000100, None, 0, None)
 
 
 def hang_up(outside: Outside) -> str:
-    return _called(153 if INTEL else 58)
+    return _call_kernel(153 if INTEL else 58)
 
 
 def another_filter(outside: Outside) -> str:
-    return _called(317 if INTEL else 277, 1, 0, None) or _called(157 if INTEL else 167, 22, 1)
+    return _call_kernel(317 if INTEL else 277, 1, 0, None) or _call_kernel(
+        157 if INTEL else 167, 22, 1
+    )
 
 
 def another_ruleset(outside: Outside) -> str:
-    return _called(444, None, 0, 1)
+    return _call_kernel(444, None, 0, 1)
 
 
 def pages_of_another(outside: Outside) -> str:
-    return _called(279 if INTEL else 239, 1, 0, None, None, None, 0)
+    return _call_kernel(279 if INTEL else 239, 1, 0, None, None, None, 0)
 
 
 def unknown_calls(outside: Outside) -> str:
     for number in (*range(470, 520), 1000, 9999):
-        if said := _called(number, 0, 0, 0, 0, 0, 0):
+        if said := _call_kernel(number, 0, 0, 0, 0, 0, 0):
             return said
     return ""
 
@@ -140,18 +146,22 @@ def splice_pages(outside: Outside) -> str:
     (read, full), (_, empty) = os.pipe(), os.pipe()
     os.write(full, b"x")
     number = 275 if INTEL else 76
-    return _called(number, read, None, empty, None, 1, 0)
+    return _call_kernel(number, read, None, empty, None, 1, 0)
 
 
 def tee_pages(outside: Outside) -> str:
-    return _called(276 if INTEL else 77, 0, 1, 1, 0) or _called(278 if INTEL else 75, 1, None, 0, 0)
+    return _call_kernel(276 if INTEL else 77, 0, 1, 1, 0) or _call_kernel(
+        278 if INTEL else 75, 1, None, 0, 0
+    )
 
 
 def read_ahead_of_time(outside: Outside) -> str:
     """Which pages of a file others read: a way to listen."""
     page = ctypes.c_char.from_buffer(mmap.mmap(-1, 4096))
-    return _called(27 if INTEL else 232, ctypes.byref(page), 4096, ctypes.create_string_buffer(1))
+    return _call_kernel(
+        27 if INTEL else 232, ctypes.byref(page), 4096, ctypes.create_string_buffer(1)
+    )
 
 
-def _called(number: int, *arguments: Any) -> str:
+def _call_kernel(number: int, *arguments: Any) -> str:
     return f"call {number} worked" if libc.syscall(number, *arguments) >= 0 else ""

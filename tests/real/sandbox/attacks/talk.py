@@ -89,7 +89,7 @@ def no_text(outside: Outside) -> None:
     _write(b'{"file": "\xff\xfe\xed\xa0\x80", "data": ""}\n')
 
 
-def pickled(outside: Outside) -> None:
+def send_pickle(outside: Outside) -> None:
     _write(pickle.dumps(_Evil()) + b"\n")
 
 

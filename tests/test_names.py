@@ -1,0 +1,98 @@
+"""Names follow the rules of docs/contributing.md (Style) that a program can check.
+
+`python -m tests.names FOLDER` prints what a folder breaks. An exception needs a reason here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+
+from tests.names import (
+    EVERYTHING,
+    PRODUCT,
+    Definition,
+    find_participles,
+    find_repeated,
+    is_participle,
+    read_definitions,
+)
+
+FOLDERS_NOT_YET_CLEAN: tuple[str, ...] = (
+    "adapters/discord/", "adapters/slack/", "adapters/terminal/", "adapters/web/", "bot/",
+    "core/changes/", "core/chat/", "core/clients/", "core/commands/", "core/conversation/",
+    "core/domain/", "core/integrations/", "core/models/", "core/observability/", "core/ports/",
+    "core/rights/", "core/runtime/", "core/store/", "core/text/", "core/tools/",
+)  # fmt: skip
+"""Folders that still break the rules. A name that one of them shares with another folder counts
+for neither, since a double in the tests has the names of its protocol."""
+
+PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
+"""(path, function) → the reason for its name."""
+CLASS_EXCEPTIONS: Mapping[str, str] = {}
+"""Name of a class → the reason why two modules define it."""
+CONSTANT_EXCEPTIONS: Mapping[str, str] = {}
+"""Name of a constant → the reason why two modules define it."""
+
+
+@cache
+def definitions() -> tuple[Definition, ...]:
+    return tuple(read_definitions(EVERYTHING))
+
+
+def repeated_in_product(kind: str) -> dict[str, list[str]]:
+    """Return each repeated name of clean folders with its places."""
+    product = [each for each in definitions() if each.path.startswith(PRODUCT)]
+    return {
+        name: [f"{each.path}:{each.line}" for each in places]
+        for name, places in find_repeated(product, kind).items()
+        if not any(each.path.startswith(FOLDERS_NOT_YET_CLEAN) for each in places)
+    }
+
+
+def participles() -> list[Definition]:
+    """Return the participle functions of clean folders."""
+    found = find_participles(definitions())
+    unclean = {each.name for each in found if each.path.startswith(FOLDERS_NOT_YET_CLEAN)}
+    return [
+        each
+        for each in found
+        if not each.path.startswith(FOLDERS_NOT_YET_CLEAN)
+        and not (each.path.startswith("tests/") and each.name in unclean)
+    ]
+
+
+def test_no_function_is_named_by_a_participle_alone() -> None:
+    found = [each for each in participles() if (each.path, each.name) not in PARTICIPLE_EXCEPTIONS]
+    assert [f"{each.path}:{each.line}: {each.name}" for each in found] == []
+
+
+def test_each_public_class_of_the_product_has_a_name_of_its_own() -> None:
+    repeated = repeated_in_product("class")
+    assert {name: repeated[name] for name in repeated.keys() - CLASS_EXCEPTIONS.keys()} == {}
+
+
+def test_each_public_constant_of_the_product_is_defined_in_one_module() -> None:
+    repeated = repeated_in_product("constant")
+    assert {name: repeated[name] for name in repeated.keys() - CONSTANT_EXCEPTIONS.keys()} == {}
+
+
+def test_each_exception_is_still_needed() -> None:
+    places = {(each.path, each.name) for each in participles()}
+    assert PARTICIPLE_EXCEPTIONS.keys() <= places
+    assert CLASS_EXCEPTIONS.keys() <= repeated_in_product("class").keys()
+    assert CONSTANT_EXCEPTIONS.keys() <= repeated_in_product("constant").keys()
+
+
+@pytest.mark.parametrize("name", ["told", "_told", "replaced", "kept", "counted"])
+def test_a_bare_participle_is_found(name: str) -> None:
+    assert is_participle(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["is_told", "on_posted", "feed", "red", "find_post", "stored_rows"]
+)
+def test_other_names_are_no_participles(name: str) -> None:
+    assert not is_participle(name)
