@@ -47,7 +47,7 @@ async def test_a_thread_had_a_kernel_until_it_is_forgotten(database_engine: Embe
     assert not await places.record_start("a")
     await places.record_end("a")
     assert await places.record_start("a")
-    heir = await embedded.kill()
+    heir = await database_engine.kill()
     places = KernelRows(heir.database)
     assert await places.record_start("a")
     await places.forget("a")
