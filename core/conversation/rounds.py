@@ -39,13 +39,13 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
     Effect,
-    ModelRequest,
     Outcome,
     Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
     RoundOutput,
+    RoundRequest,
     TextDelta,
     ToolCall,
     ToolContext,
@@ -511,7 +511,7 @@ class Rounds:
         self.shown = self._text
 
     async def _stream_round(
-        self, number: int, question: ModelRequest, span: tracing.TraceSpan
+        self, number: int, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
@@ -566,10 +566,10 @@ class Rounds:
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
-    def _build_request(self, number: int) -> ModelRequest:
+    def _build_request(self, number: int) -> RoundRequest:
         run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
         began = {round_.number: round_.response for round_ in run.turn.rounds}
-        return ModelRequest(
+        return RoundRequest(
             thread=self.thread,
             turn=run.turn.id,
             number=number,

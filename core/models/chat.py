@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta, ToolSpec
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta, ToolSpec
 from core.models.responses import OwnHistory, company
 from core.models.server import Cut, Said, Server, Weight
 from core.rights.usage import parse_usage
@@ -92,10 +92,10 @@ class Chat:
         self.most = "max_completion_tokens" if server.official else "max_tokens"
         self._history = OwnHistory(server, self)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return self._history.ask(ask)
 
-    async def body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.items(items, preface=ask.preface, company=company(ask))
         body: Json = {
@@ -114,7 +114,7 @@ class Chat:
     def reading(self) -> ChatReading:
         return ChatReading()
 
-    def _effort(self, ask: ModelRequest, model: str) -> str:
+    def _effort(self, ask: RoundRequest, model: str) -> str:
         """gpt-6-luna takes function tools over this API only without reasoning (its model page)."""
         if ask.tools and model.startswith("gpt-6"):
             return "none"

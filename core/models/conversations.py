@@ -21,11 +21,11 @@ from core.domain.errors import PonteError
 from core.domain.messages import Item
 from core.domain.records import (
     ModelEvent,
-    ModelRequest,
     Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
+    RoundRequest,
 )
 from core.models.input import answered, cut, lost, paired, size, starts, weight, words
 from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company, question
@@ -322,7 +322,7 @@ class Exchange:
     (nobody knows: read its tail) or `anew` (make one from the transcript); then it is `ready`.
     """
 
-    def __init__(self, server: Server, streams: Streams, spares: Spares, ask: ModelRequest) -> None:
+    def __init__(self, server: Server, streams: Streams, spares: Spares, ask: RoundRequest) -> None:
         self._server = server
         self._spares = spares
         self._streams = streams
@@ -526,7 +526,7 @@ class Conversations:
         self._streams = Streams(server.options.silence, server.options.drain)
         self._spares = Spares(server)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return Exchange(self._server, self._streams, self._spares, ask).events()
 
     async def given_up(self, conversation: str) -> None:

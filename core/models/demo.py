@@ -18,9 +18,9 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     Health,
     ModelEvent,
-    ModelRequest,
     Remote,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     text_for_person,
 )
@@ -398,7 +398,7 @@ def rows_or_block(name: str, read: Read, locale: str) -> str:
 class DemoParser:
     """One decision: what to say, or which tools to call first."""
 
-    def __init__(self, ask: ModelRequest, earlier: Sequence[Exchange], now: Exchange) -> None:
+    def __init__(self, ask: RoundRequest, earlier: Sequence[Exchange], now: Exchange) -> None:
         self._earlier = earlier
         self._now = now
         self._asker = ask.asker
@@ -513,7 +513,7 @@ class DemoModel:
     name = "demo"
     level = "demo"
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         *earlier, now = exchanges([*await ask.history(), *ask.input]) or [Exchange("", "")]
         decision = DemoParser(ask, earlier, now).decide()
         if isinstance(decision, list):
@@ -715,7 +715,7 @@ def _table_title(row: Mapping[str, Any]) -> str:
     return str(row.get("title") or row.get("table_name") or row.get("id") or "")
 
 
-def _calls(ask: ModelRequest, uses: Sequence[Use]) -> list[Item]:
+def _calls(ask: RoundRequest, uses: Sequence[Use]) -> list[Item]:
     """Their ids are the same when the same round is asked again."""
     properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
     items = []

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta
 from core.models.input import answered, cut, paired, size, starts, weight
 from core.models.server import (
     Said,
@@ -54,7 +54,7 @@ class Dialect(Protocol):
     def most(self) -> str:
         """The field that says how many tokens an answer may have."""
 
-    async def body(self, ask: ModelRequest, items: Sequence[Item]) -> Json: ...
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json: ...
 
     def reading(self) -> Stream: ...
 
@@ -127,7 +127,7 @@ class OwnHistory:
         self._server = server
         self._dialect = dialect
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """A lost answer costs nothing but money here, so the question is put once more."""
         server, tries = self._server, Counter[str]()
         transcript = paired([*await ask.history(), *ask.input])
@@ -186,10 +186,10 @@ class Responses:
         self._server = server
         self._history = OwnHistory(server, self)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return self._history.ask(ask)
 
-    async def body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         input = self._server.input
         told = await input.items(input.compacted(items), preface=ask.preface, company=company(ask))
         body = question(self._server, ask, told)
@@ -202,12 +202,12 @@ class Responses:
         return Reading()
 
 
-def company(ask: ModelRequest) -> bool:
+def company(ask: RoundRequest) -> bool:
     """Whether somebody else than the asker speaks in this thread."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
-def question(server: Server, ask: ModelRequest, input: Sequence[Json]) -> Json:
+def question(server: Server, ask: RoundRequest, input: Sequence[Json]) -> Json:
     """The body of a `POST /responses`, without where its history is.
 
     Fields that only OpenAI knows go only there: others refuse them, or pretend.

@@ -14,7 +14,7 @@ import structlog
 
 from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Health, ModelEvent, ModelRequest, Remote
+from core.domain.records import Health, ModelEvent, Remote, RoundRequest
 from core.models.chat import Chat
 from core.models.conversations import Conversations
 from core.models.input import Read
@@ -44,7 +44,7 @@ PROBING = "{model} at {host}: not known yet, being asked"
 
 
 class LevelModel(Protocol):
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]: ...
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
 
 
 async def probe(client: ModelServerClient, model: str) -> Level:
@@ -120,7 +120,7 @@ class ServedModel:
             self._asked_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe())
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         level = await self._known_level()
         while True:
             try:

@@ -43,7 +43,7 @@ from core.domain.errors import (
     WrongKey,
 )
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelRequest, Remote, RoundCompleted, Thread, ToolSpec
+from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.input import Input, Read, weight
 from core.rights.usage import Prices, parse_usage
 from core.text.text import make_storable
@@ -313,7 +313,7 @@ class Server:
         """`body` without the fields that this server refused before."""
         return {k: v for k, v in body.items() if k not in self._unfit}
 
-    def names(self, ask: ModelRequest) -> Json:
+    def names(self, ask: RoundRequest) -> Json:
         """Who asks, as OpenAI may know it: a pseudonym of the person, one of the thread."""
         if not self.official:
             return {}
@@ -372,7 +372,7 @@ class Server:
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
 
     def completed(
-        self, ask: ModelRequest, body: Json, response: str, said: Said, thread: Thread | None = None
+        self, ask: RoundRequest, body: Json, response: str, said: Said, thread: Thread | None = None
     ) -> RoundCompleted:
         """The end of a round that was asked for with `body`. Raises a ModelError where nothing was
         said that may be shown."""

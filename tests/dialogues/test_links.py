@@ -15,9 +15,9 @@ from core.domain.messages import Attachment, Item, Person, Quote
 from core.domain.records import (
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     ToolContext,
 )
@@ -69,7 +69,7 @@ class Author(EchoModel):
         super().__init__()
         self.text = text
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         last = ask.input[-1]
         if last.kind == "message" and last.text.startswith("call "):
             async for event in super().ask(ask):

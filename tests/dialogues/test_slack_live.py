@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer, Progress
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
@@ -230,7 +230,7 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
 async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, method: str) -> None:
     go_on = asyncio.Event()
 
-    async def gate(_: ModelRequest) -> None:
+    async def gate(_: RoundRequest) -> None:
         await go_on.wait()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=gate))) as w:

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack.connection import PING_SECONDS
 from core.domain.messages import turn_id
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel
@@ -229,7 +229,7 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
     thinking = asyncio.Semaphore(0)
 
-    async def think(_: ModelRequest) -> None:
+    async def think(_: RoundRequest) -> None:
         await thinking.acquire()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:

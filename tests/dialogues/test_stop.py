@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import ModelRequest, Turn
+from core.domain.records import RoundRequest, Turn
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
@@ -26,7 +26,7 @@ class Gate:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
 
-    async def __call__(self, ask: ModelRequest) -> None:
+    async def __call__(self, ask: RoundRequest) -> None:
         self.reached.set()
         await self.open.wait()
 

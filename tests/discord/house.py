@@ -13,10 +13,10 @@ from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     Receipt,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     ToolContext,
 )
@@ -38,7 +38,7 @@ class Speaker(EchoModel):
         self.script: dict[str, Sequence[str]] = {}
         self.pauses: asyncio.Queue[None] | None = None
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         deltas = self.script.get(ask.input[-1].text)
         if deltas is None:
             async for event in super().ask(ask):

@@ -17,7 +17,7 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
 from core.chat.participants import OwnWay
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, RoundCompleted, TextDelta
+from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.integrations.integration import ChatPorts
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
@@ -32,7 +32,7 @@ class Model(EchoModel):
         super().__init__()
         self._hold = hold
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         if self._hold:
             yield TextDelta("begun")
             await asyncio.Event().wait()

@@ -32,7 +32,7 @@ from core.clients.http import HttpClient
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import NotStored
 from core.domain.messages import Message, ReplyTo, decode_json, encode_json
-from core.domain.records import ModelRequest, Remote
+from core.domain.records import Remote, RoundRequest
 from core.models.served import ServedModel
 from core.models.server import Options
 from core.ports.conversations import PostJournal, Reply
@@ -136,7 +136,7 @@ async def main(
         ):
             recorder = RemoteRecorder(platform, session)
 
-            async def gate(ask: ModelRequest) -> None:
+            async def gate(ask: RoundRequest) -> None:
                 await recorder.gate(ask.turn, ask.number)
 
             def reply(to: ReplyTo, posts: PostJournal) -> Reply:

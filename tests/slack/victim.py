@@ -23,7 +23,7 @@ from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import OwnWay
 from core.domain.messages import Address, Item
-from core.domain.records import Health, ModelEvent, ModelRequest, Remote, RoundCompleted, TextDelta
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 from tests.slack.bot import connect_adapter, ports
@@ -44,7 +44,7 @@ class Storyteller:
     name = "storyteller"
     level = "demo"
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         pieces = story(ask.input[-1].text)
         for piece in pieces:
             yield TextDelta(piece)
