@@ -15,12 +15,12 @@ from bot import __version__
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
-from bot.health import Board, Threads, summaries
+from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
-from bot.integrations import Faces, one_person, rights
+from bot.integrations import Faces, canonical_person, collect_rights
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.quick import Registry
+from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.settings import Settings
 from bot.surfaces import Surfaces
@@ -29,7 +29,7 @@ from bot.usage_report import report_usage
 from core.changes.approval import Approval
 from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
-from core.clients.openai import OPENAI, Client, Place
+from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.conversation import prompt
 from core.conversation.manager import Profile
 from core.conversation.run import CallLimits
@@ -41,24 +41,30 @@ from core.integrations.integration import (
     Alone,
     ChatIntegration,
     ChatPorts,
-    Dependencies,
-    Handler,
+    HttpHandler,
+    IntegrationDependencies,
     ModelIntegration,
-    OperatorFile,
+    OperatorConfig,
     OwnerIntegration,
     PagePorts,
     Peers,
     ToolIntegration,
 )
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.models.server import Options
 from core.observability import metrics, tracing
-from core.rights.policy import AccessPolicy, Guests, HasLeft, Membership, PlatformRights
-from core.store.inbox import Intake
+from core.rights.policy import (
+    AccessPolicy,
+    DepartureLookup,
+    GroupLookup,
+    GuestLookup,
+    PlatformRights,
+)
+from core.store.inbox import SenderLimits
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
-"""What surfaces made for themselves at their first start, by the setting's name."""
+"""Secrets that surfaces generated at their first start, by the setting's name."""
 
 
 async def compose(
@@ -78,9 +84,9 @@ async def compose(
     before any part is built with them. The caller holds the home's lock. Raises NotStored,
     NewerDatabase, SettingsError.
     """
-    traces = await asyncio.to_thread(Traces.opened, settings)
-    tracing.record_with(traces)
-    metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
+    traces = await asyncio.to_thread(Traces.from_settings, settings)
+    tracing.set_recorder(traces)
+    metrics.set_build_info(__version__, "sqlite" if settings.database_url is None else "postgres")
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
@@ -90,19 +96,21 @@ async def compose(
             on_secrets(secrets)
 
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
-        live = LiveConfig(config, has_official_prices=client.place.official)
+        live = LiveConfig(config, has_official_prices=client.place.is_official)
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
         deps = dependencies(settings, live, home, http, client, stores.peers)
         people = PlatformPeople()
-        platform_rights = rights(settings.faces)
+        platform_rights = collect_rights(settings.faces)
         policy = AccessPolicy(
             platform_rights, settings.ponte_allow, settings.ponte_admins,
             people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
             departures=people.departures,
         )  # fmt: skip
-        quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
-        board = Board(summaries(settings), quick, policy)
+        quick = QuickCommandRegistry(
+            lambda: live.current.quick_commands, policy.is_named, policy=policy
+        )
+        board = HealthBoard(summaries(settings), quick, policy)
         if stores.jobs:
             board.live["database"] = stores.jobs.health
 
@@ -123,14 +131,14 @@ async def compose(
         async def read_file(id: str) -> tuple[File, bytes]:
             return await engine.records.files.get(id)
 
-        async def record_remote(thread: str, remote: Remote) -> None:
-            await engine.records.journal.remote(thread, remote)
+        async def record_remote(thread: str, record_remote: Remote) -> None:
+            await engine.records.journal.record_remote(thread, record_remote)
 
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(deps, read_file, record_remote)
         closing.push_async_callback(model.close)
         board.live[model_face.name] = model.health
-        board.demo = model.level == "demo"
+        board.is_demo = model.level == "is_demo"
 
         served = Surfaces(accepts)
         closing.push_async_callback(served.close)
@@ -144,7 +152,7 @@ async def compose(
                     policy, lambda: live.table_rules, is_named=policy.is_named,
                     platforms=platform_rights, rule_book=lambda: live.current.rule_book,
                     of_place=lambda address: frozenset(live.channel(address).approvers),
-                    admins=policy.admins, one=one_person,
+                    admins=policy.admins, one=canonical_person,
                 ),
                 board=board,
                 quick=quick,
@@ -165,8 +173,8 @@ async def compose(
         records = engine.records
         ports = ChatPorts(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
-            files=records.files, board=board, policy=policy, removed=engine.manager.removed,
-            peers=stores.peers, refused=engine.refused, directory=records.directory,
+            files=records.files, board=board, policy=policy, on_post_removed=engine.manager.removed,
+            peers=stores.peers, on_refused=engine.audit_refusal, directory=records.directory,
         )  # fmt: skip
         for face in settings.faces:
             if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
@@ -196,35 +204,37 @@ async def compose(
         )  # fmt: skip
 
 
-def model_client(settings: Settings) -> Client:
-    """Return the process's client of the model's server; who holds it closes it."""
-    key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
-    return Client(Place(key, url, settings.proxies))
+def model_client(settings: Settings) -> ModelServerClient:
+    """Return the client of the model's server. Whoever holds it must close it."""
+    key, url = plain_value(settings.openai_api_key), settings.openai_base_url or OPENAI_URL
+    return ModelServerClient(ModelEndpoint(key, url, settings.proxies))
 
 
 def dependencies(
     settings: Settings,
-    config: OperatorFile,
+    config: OperatorConfig,
     home: Home,
     http: HttpClient,
-    client: Client,
+    client: ModelServerClient,
     peers: Peers | None = None,
-) -> Dependencies[Any]:
-    """Return what every integration is built and checked with."""
+) -> IntegrationDependencies[Any]:
+    """Return the objects with which every integration is built and checked."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
 
-    return Dependencies(settings, settings, config, home, http, client, pseudonym, peers or Alone())
+    return IntegrationDependencies(
+        settings, settings, config, home, http, client, pseudonym, peers or Alone()
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform tells of its people, by the platform's name."""
+    """Memberships, guests and departures of people, by the platform's name."""
 
-    memberships: dict[str, Membership] = field(default_factory=dict)
-    guests: dict[str, Guests] = field(default_factory=dict)
-    departures: dict[str, HasLeft] = field(default_factory=dict)
+    memberships: dict[str, GroupLookup] = field(default_factory=dict)
+    guests: dict[str, GuestLookup] = field(default_factory=dict)
+    departures: dict[str, DepartureLookup] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
         self.memberships[chat.name] = chat.membership
@@ -233,12 +243,17 @@ class PlatformPeople:
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the home's database, or the one that several processes share. The secrets of a shared
-    one replace those of the home."""
+    """Open the home's database, or the one that several processes share.
+
+    The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
+    packages are missing.
+    """
     if settings.database_url is None:
-        return await Stores.in_home(home.path)
+        return await Stores.open_in_home(home.path)
     try:
-        stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
+        stores = await Stores.open_shared(
+            plain_value(settings.database_url), takes=accepts, works=works
+        )
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
@@ -260,16 +275,16 @@ def _own_secrets(settings: Settings, home: Home) -> Secrets:
 
 def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spending:
     async def caps(person: Person, address: Address) -> tuple[int, int]:
-        turns = await settings.daily_caps.of(person, address, policy)
+        turns = await settings.daily_caps.cap_for(person, address, policy)
         return turns.person, turns.everybody
 
-    def intake() -> Intake:
+    def intake() -> SenderLimits:
         limits = live.current.limits
-        return Intake(limits.messages_per_minute, limits.waiting_per_person)
+        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
 
     return Spending(
         caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        one_person, intake,
+        canonical_person, intake,
     )  # fmt: skip
 
 
@@ -287,7 +302,7 @@ def _profile(
 
     def own_addresses() -> frozenset[str]:
         """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
-        pages = [settings.page(), served.page_links(settings, home)[0]]
+        pages = [settings.page_url(), served.page_links(settings, home)[0]]
         return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
 
     return Profile(
@@ -309,12 +324,12 @@ def _page_ports(
     settings: Settings,
     home: Home,
     engine: Engine,
-    board: Board,
+    board: HealthBoard,
     reloader: Reloader,
     served: Surfaces,
     people: PlatformPeople,
 ) -> PagePorts:
-    """What the page and the home's Unix socket serve beside the chat."""
+    """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
     accounts = PageAccountService(
         records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
@@ -348,25 +363,27 @@ def _page_ports(
     async def exposition() -> str:
         """What `/metrics` says. What cannot be read now keeps its last value."""
         parts = await board.health()
-        metrics.show_parts({p.name: p.state == "on" for p in parts if p.state != "off"})
+        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
-            metrics.show_proposals(await engine.changes.ledger.unfinished())
-        return metrics.exposition()
+            metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
+        return metrics.render_metrics()
 
     acts = {
         "reload": reloader.on_command, "usage": usage,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
-    routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = Threads(engine.records.journal, engine.commands, link, acts, engine.records.audit)
+    routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
+    threads = OperatorService(
+        engine.records.journal, engine.commands, link, acts, engine.records.audit
+    )
     return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
 
 
-def _mark_unserved(board: Board, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
-    """Say on the board which platforms are set up and served by another process."""
+def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
+    """Show on the board which platforms are set up but served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.asleep(own, "set up; `ponte run` serves it")
+        board.mark_unserved(own, "set up; `ponte run` serves it")
     elif not served.accepts:
         owners = [face.name for face, _ in served.owned if not face.always]
-        board.asleep(owners, "`ponte serve` serves it")
+        board.mark_unserved(owners, "`ponte serve` serves it")

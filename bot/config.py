@@ -1,6 +1,6 @@
-"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""`ponte.toml`: an operator's settings for channels, changes, rights, quick commands and costs.
 
-Unknown keys and wrong values are refused, one line each with file and line number.
+Unknown keys and wrong values are refused, with a line for each that names file and line number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, Faces, is_place
-from bot.toml import KeyPath, TomlLines, not_toml
+from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import (
     ASKER,
     REMIND_AFTER,
@@ -37,26 +37,34 @@ from core.changes.approval import (
     TableRules,
 )
 from core.commands.grammar import SLUG
-from core.domain.changes import MOST_ROWS
+from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.integrations.integration import ChatIntegration, OwnerIntegration
-from core.integrations.settings import cause, matching
-from core.rights.allowances import Allowance, Of, Per
-from core.rights.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
-from core.rights.usage import NANO, Price, Prices
-from core.text.i18n import LOCALES, nearest
+from core.integrations.settings import describe_read_error, must_match
+from core.rights.allowances import Allowance, CountedBy, PeriodLength
+from core.rights.policy import (
+    DECISION_RIGHTS,
+    PEOPLE_SETS,
+    RIGHT_KINDS,
+    Rule,
+    RuleBook,
+    is_right,
+    place_names,
+)
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.text.i18n import LOCALES, nearest_locale
 
-MOST_CALLS = 1000
-"""A turn may be given no more."""
-MOST_DAYS = 36_500
-MOST = 10**9
-"""Of dollars, tokens or turns."""
-NAME = "[a-z][a-z0-9_-]{0,49}"
-"""Of a set of people."""
+MAX_CALLS_OF_TURN = 1000
+"""Largest limit of tool calls in a turn."""
+MAX_DAYS = 36_500
+MAX_AMOUNT = 10**9
+"""Largest number of dollars, tokens or turns."""
+GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
+"""The form of a group's name."""
 _A_PLACE = "a workspace, server or channel"
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
-_WORDED = {
+_ERROR_WORDS = {
     "missing": "is missing",
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
@@ -75,8 +83,9 @@ def _per_language(value: object) -> object:
     return {"en": value} if isinstance(value, str) else value
 
 
-def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """The names of the chat platforms, the forms of people's keys, the owner's surfaces."""
+def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
     faces: Faces = (info.context or {}).get("faces", FACES)
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
     owners = [face for face in faces if isinstance(face, OwnerIntegration)]
@@ -85,16 +94,16 @@ def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
     return [face.name for face in chats], forms, [face.name for face in owners]
 
 
-def _place(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _faces(info)
+def _check_place(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
     if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
         form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
         raise ValueError(f"write {', '.join(owners)}, {form} (so for {', '.join(chats[1:])})")
     return value
 
 
-def _person(value: str, info: ValidationInfo) -> str:
-    chats, forms, owners = _faces(info)
+def _check_person(value: str, info: ValidationInfo) -> str:
+    chats, forms, owners = _platform_forms(info)
     if value not in owners and not re.fullmatch("|".join(forms), value):
         ids = " or ".join(f"{chat}:ID" for chat in chats)
         own = f"{', '.join(owners)}, {owners[0]}:NAME (of `ponte people`)"
@@ -102,141 +111,144 @@ def _person(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _who(value: str, info: ValidationInfo) -> str:
-    chats, _, _ = _faces(info)
-    if value in (*MEANT, *chats) or re.fullmatch(NAME, value):
+def _check_who(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _platform_forms(info)
+    if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
         return value
     try:
-        return _person(value, info)
+        return _check_person(value, info)
     except ValueError:
-        words = ", ".join(MEANT)
+        words = ", ".join(PEOPLE_SETS)
         raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
 
 
-def _approver(value: str, info: ValidationInfo) -> str:
-    if value == ASKER or (re.fullmatch(NAME, value) and value not in MEANT):
+def _check_approver(value: str, info: ValidationInfo) -> str:
+    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in PEOPLE_SETS):
         return value
     try:
-        return _person(value, info)
+        return _check_person(value, info)
     except ValueError as error:
         raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
 
 
-def _duration(value: object) -> float:
-    """Seconds, of `4h`, `30m` or `0`."""
+def _parse_duration(value: object) -> float:
+    """Return the seconds of `4h`, `30m` or `0`."""
     found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" is never')
     return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
 
 
-def _where(value: str, info: ValidationInfo) -> str:
-    return value if value in ("direct", "shared") else _place(value, info)
+def _check_where(value: str, info: ValidationInfo) -> str:
+    return value if value in ("direct", "shared") else _check_place(value, info)
 
 
-def _right(value: str) -> str:
+def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
-            f"write {', '.join(KINDS[:7])}, one of them for one table as in read:Orders, or "
+            f"write {', '.join(RIGHT_KINDS[:7])}, one of them for one table as in read:Orders, or "
             "tool:NAME, command:SLUG, agent:NAME, model:NAME"
         )
     return value
 
 
-def _set(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _faces(info)
-    if value in (*MEANT, ASKER, *chats, *owners) or not re.fullmatch(NAME, value):
+def _check_group_name(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
+        GROUP_NAME_PATTERN, value
+    ):
         raise ValueError("write a name of small letters, digits and hyphens that means nothing yet")
     return value
 
 
-Place = Annotated[str, AfterValidator(_place)]
+Place = Annotated[str, AfterValidator(_check_place)]
 """`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
 (`slack:T1:C1`)."""
-PersonKey = Annotated[str, AfterValidator(_person)]
+PersonKey = Annotated[str, AfterValidator(_check_person)]
 """A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
 owner."""
-Approver = Annotated[str, AfterValidator(_approver)]
+Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(_parse_duration)]
 """Minutes or hours, as in `"30m"` or `"4h"`; `"0"` is never."""
 Approvals = Literal[1, 2]
-Who = Annotated[str, AfterValidator(_who)]
+Who = Annotated[str, AfterValidator(_check_who)]
 """A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
 `outsiders`, `admins`."""
-Where = Annotated[str, AfterValidator(_where)]
+Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
-Right = Annotated[str, AfterValidator(_right)]
+Right = Annotated[str, AfterValidator(_check_right)]
 """`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
 (`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`; `*` in a name is any
 text."""
-SetName = Annotated[str, AfterValidator(_set)]
+SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Small letters, digits, hyphens and underscores: a name that means nothing yet."""
 Slug = Annotated[
     str,
-    matching(
+    must_match(
         SLUG,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
 """Up to 100 lower-case letters, digits, hyphens and underscores."""
 AgentId = Annotated[
-    str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
 """As StackSpot's portal shows it."""
 PricedName = Annotated[
-    str, matching(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
+    str, must_match(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
 ]
 """A slug or an agent's name; `*` is any other."""
-Dollars = Annotated[float, Field(strict=True, ge=0, le=MOST, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
-Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
+Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 """A host's name in small letters."""
-Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
-Count = Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)]
+Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
 """A whole number, 0 to 1,000."""
-Many = Annotated[StrictInt, Field(ge=0, le=MOST)]
+Many = Annotated[StrictInt, Field(ge=0, le=MAX_AMOUNT)]
 """A whole number that is not negative."""
-Days = Annotated[StrictInt, Field(ge=0, le=MOST_DAYS)]
+Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
 """A whole number of days."""
-Rows = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
+Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 """A whole number, 0 to 100."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Whom the rule is about, where, and what they may and may not do there (`core.rights.policy`).
+    """A rule about people: who may and may not do what, and where (`core.rights.policy`).
 
-    The first rule that covers the person, the place and the right decides."""
+    The first rule that covers the person, the place and the right decides.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     who: tuple[Who, ...] = ()
-    """whom it means; left out: everybody"""
+    """people that the rule is about; left out: everybody"""
     where: tuple[Where, ...] = ()
-    """where it holds; left out: everywhere"""
+    """places where it applies; left out: everywhere"""
     allow: tuple[Right, ...] = ()
-    """what they may; `approve` and `administer` only for people and groups"""
+    """rights that they have; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
-    """what they may not"""
+    """rights that they do not have"""
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """A place's own way: a channel, a workspace or server, or a platform. Each key holds as the
-    narrowest of them writes it."""
+class ChannelConfig:
+    """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
+    the narrowest place that sets it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     strict_mention: StrictBool | None = None
     """answer only where mentioned, also in threads"""
     instructions: str = ""
-    """added to the assistant's own"""
+    """added to the assistant's own instructions"""
     answer_everything: StrictBool | None = None
-    """answer also where not mentioned; not beside `strict_mention`"""
+    """answer also where not mentioned; not together with `strict_mention`"""
     threads: StrictBool | None = None
-    """false: answers stand in the channel itself, which is one conversation"""
+    """false: answers are posted in the channel itself, which is one conversation"""
     model: str = ""
     """the model's name there; left out: PONTE_MODEL"""
     effort: Literal["", "low", "medium", "high"] = ""
@@ -244,13 +256,13 @@ class Channel:
     language: Language | None = None
     """the language of what Ponte says there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()
-    """all that can be done there, by anyone who may; left out: everything"""
+    """the only rights that anyone has there; left out: everything"""
     deny: tuple[Right, ...] = ()
-    """what cannot be done there, by whomever"""
+    """rights that nobody has there"""
     approvers: tuple[Approver, ...] = ()
-    """who decides there besides admins, instead of whoever asked"""
+    """people who decide there besides admins, instead of whoever asked"""
     retention_days: Days = 0
-    """forget what nobody used there for so long; 0: as everywhere"""
+    """forget conversations that nobody used there for so many days; 0: as everywhere"""
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
@@ -258,16 +270,16 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What a quick command asks for."""
+class QuickCommandInput:
+    """An input of a quick command."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
-    """what is asked for"""
+    """the kind of value"""
     required: StrictBool = False
     """whether the command is refused without it"""
     choices: tuple[str, ...] = ()
-    """what can be chosen, with `type = "choice"` alone"""
+    """the values to choose from, with `type = "choice"` only"""
 
     def __post_init__(self) -> None:
         if bool(self.choices) != (self.type == "choice"):
@@ -275,89 +287,90 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class QuickCommandConfig:
     """A quick command of the registry."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     title: Texts = field(default_factory=dict)
-    """what people read; left out: the slug"""
+    """the name that people read; left out: the slug"""
     description: Texts = field(default_factory=dict)
     """what it does, for people and for the model"""
-    inputs: Mapping[str, Input] = field(default_factory=dict)
-    """what it asks for, by name; left out: a text, or any inputs"""
+    inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
+    """its inputs by name; left out: a text, or any inputs"""
     where: tuple[Place, ...] = ()
     """where it may be run; left out: everywhere"""
     by: tuple[PersonKey, ...] = ()
     """who may run it; left out: everybody who may spend"""
     effect: Literal["read", "spend", "write"] = "spend"
-    """what it does: the model runs `read` by itself, for the others it asks a person first"""
+    """its effect: the model runs `read` by itself, and asks a person before the others"""
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
-    """An agent at StackSpot, under the name that models call it."""
+class AgentConfig:
+    """An agent at StackSpot, under the name that models use for it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     id: AgentId
     """the agent's id in the portal"""
     title: Texts = field(default_factory=dict)
-    """what people read; left out: its name"""
+    """the name that people read; left out: its name"""
     description: Texts = field(default_factory=dict)
     """what it is for, for the model"""
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What holds for all proposals."""
+class ChangesConfig:
+    """Settings for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     auto_create_rows: Rows = 0
-    """creates of up to so many rows need no person's approval"""
+    """creates of up to so many rows need no approval"""
     remind_after: Duration = REMIND_AFTER
-    """whoever is asked to approve is reminded after this, once"""
+    """approvers are reminded after this time, once"""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableConfig:
     """A team's table, by its title or id."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     access: Access = "ask"
-    """`hidden`: not even read; `read`: never changed; `ask`: a person approves each change; `auto`:
-    as `ask`, but one new row at a time needs nobody"""
+    """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
+    `auto`: as `ask`, but one new row at a time needs no approval"""
     approvers: tuple[Approver, ...] = ()
-    """who approves besides admins, instead of whoever asked"""
+    """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must"""
+    """how many different people must approve"""
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool, by the name that models call it: who approves what it proposes, as of a table."""
+class ToolConfig:
+    """A tool, by the name that models use for it: who approves its proposals, as for a table."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     approvers: tuple[Approver, ...] = ()
-    """who approves besides admins, instead of whoever asked"""
+    """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must"""
+    """how many different people must approve"""
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
-    """Where links may lead once something from outside is in a thread."""
+class LinksConfig:
+    """Hosts of links in a thread that contains text from outside."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     hosts: tuple[Host, ...] = ()
-    """hosts, with what is under them; other addresses can be read and not clicked there"""
+    """hosts that links may lead to, with their subdomains; other addresses can be read there but
+    not clicked"""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one turn may use, and what one person may send."""
+class LimitsConfig:
+    """Limits of one turn, and of the messages of one person."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     costly_calls: Count = 20
-    """tool calls of a turn that cost: quick commands, agents, code"""
+    """tool calls of a turn that cost money: quick commands, agents, code"""
     tool_calls: Count = 60
     """all tool calls of a turn"""
     messages_per_minute: Count = 0
@@ -368,19 +381,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceRule:
-    """What `who` may spend `where`, counted for each of `of` (`core.rights.allowances`).
+    """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
-    At least one of `money`, `tokens`, `turns` is set."""
+    At least one of `money`, `tokens`, `turns` is set.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    of: Of
-    """whose it is: counted apart for each of them, or once for all"""
-    per: Per = "day"
-    """when it begins anew, in PONTE_TIMEZONE"""
+    of: CountedBy
+    """who shares it: counted separately for each of them, or once for all"""
+    per: PeriodLength = "day"
+    """the period after which it starts again, in PONTE_TIMEZONE"""
     who: tuple[Who, ...] = ()
-    """for whom; left out: everybody"""
+    """people that it is for; left out: everybody"""
     where: tuple[Place, ...] = ()
-    """where; left out: everywhere"""
+    """places; left out: everywhere"""
     money: Dollars | None = None
     """US dollars"""
     tokens: Many | None = None
@@ -395,14 +409,14 @@ class AllowanceRule:
             raise ValueError('write who shares it, or of = "everybody"')
 
     def allowance(self, told: str) -> Allowance:
-        money = None if self.money is None else round(self.money * NANO)
+        money = None if self.money is None else round(self.money * NANODOLLARS_PER_DOLLAR)
         who, where = frozenset(self.who), frozenset(self.where)
         return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, told)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """US dollars for a million tokens."""
+    """The prices of a model in US dollars for a million tokens."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     input: Dollars
@@ -423,7 +437,7 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """What things cost, before the list that Ponte has."""
+    """Prices that take precedence over Ponte's own list."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     container: Dollars | None = None
@@ -441,35 +455,36 @@ class Config:
     """The whole file. Without a file everything has its default. Integrations add sections."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    changes: Changes = field(default_factory=Changes)
-    """what holds for all proposals"""
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    changes: ChangesConfig = field(default_factory=ChangesConfig)
+    """settings for all proposals"""
+    tables: Mapping[str, TableConfig] = field(default_factory=dict)
     """a team's table, by its title or id"""
-    tools: Mapping[str, Tool] = field(default_factory=dict)
-    """who approves what a tool proposes, by the name that models call it"""
+    tools: Mapping[str, ToolConfig] = field(default_factory=dict)
+    """who approves the proposals of a tool, by the name that models use for it"""
     groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
-    """sets of people, by a name for rules and approvers"""
+    """groups of people, by a name for rules and approvers"""
     rules: tuple[AccessRule, ...] = ()
-    """who may do what, where; read from the top"""
-    channels: Mapping[Place, Channel] = field(default_factory=dict)
-    """a place's own way, by channel, workspace or platform"""
-    quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    """who may do what, where; the first rule that applies decides"""
+    channels: Mapping[Place, ChannelConfig] = field(default_factory=dict)
+    """settings of a place, by channel, workspace or platform"""
+    quick_commands: Mapping[Slug, QuickCommandConfig] = field(default_factory=dict)
     """the registry of quick commands, by slug"""
-    agents: Mapping[Slug, Agent] = field(default_factory=dict)
-    """StackSpot's agents, by the name that models call them"""
-    links: Links = field(default_factory=Links)
-    """where links may lead"""
-    limits: Limits = field(default_factory=Limits)
-    """what a turn may use, what a person may send"""
+    agents: Mapping[Slug, AgentConfig] = field(default_factory=dict)
+    """StackSpot's agents, by the name that models use for them"""
+    links: LinksConfig = field(default_factory=LinksConfig)
+    """hosts of links"""
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """limits of a turn and of a person's messages"""
     allowances: tuple[AllowanceRule, ...] = ()
-    """what may be spent"""
+    """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
-    """what things cost"""
+    """prices"""
     name: str = field(default="ponte.toml", init=False, compare=False)
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 
     @cached_property
     def table_rules(self) -> TableRules:
+        """The rules of tables and tools, for proposals and approvals."""
         tables = {
             name: TableRule(table.access, frozenset(table.approvers), table.approvals)
             for name, table in self.tables.items()
@@ -490,7 +505,7 @@ class Config:
 
     @cached_property
     def rule_book(self) -> RuleBook:
-        """For the `Policy`: rules are told by their lines."""
+        """The rules for the `Policy`. Each is named by its line in the file."""
         at = self.location
         return RuleBook(
             tuple(
@@ -508,55 +523,57 @@ class Config:
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """For the `Budget`: allowances are told by their lines."""
+        """The allowances for the `Budget`. Each is named by its line in the file."""
         return tuple(
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         )
 
     @cached_property
     def price_list(self) -> Prices:
+        """The operator's prices."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
         return Prices(models, own.container, own.quick_commands, own.agents)
 
     def location(self, *path: object) -> str:
-        """Return where that key is, as in `ponte.toml:12`."""
+        """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
 
-    def channel(self, address: Address) -> Channel:
-        """Return a place's settings: each key as the narrowest of its channel, workspace and
-        platform writes it."""
-        written = tuple(place for place in places(address) if place in self.channels)
+    def channel(self, address: Address) -> ChannelConfig:
+        """Return the settings of a place. Each key comes from its channel, workspace or platform,
+        whichever is the narrowest that sets it."""
+        written = tuple(place for place in place_names(address) if place in self.channels)
         if written not in self._merged_channels:
             self._merged_channels[written] = self._merge_channels(written)
         return self._merged_channels[written]
 
-    def _merge_channels(self, written: Sequence[str]) -> Channel:
+    def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
         own: dict[str, Any] = {}
         for each in (self.channels[place] for place in written):
             own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
             if each.strict_mention or each.answer_everything:  # one of them, the narrower
                 own.pop("answer_everything" if each.strict_mention else "strict_mention", None)
-        return Channel(**own)
+        return ChannelConfig(**own)
 
     @cached_property
-    def _merged_channels(self) -> dict[tuple[str, ...], Channel]:
+    def _merged_channels(self) -> dict[tuple[str, ...], ChannelConfig]:
         """The settings of each combination of places that was asked for."""
         return {}
 
     @property
     def retention(self) -> Mapping[str, int]:
-        """The days of the places that have their own."""
+        """Return the days of the places that have their own."""
         return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
-        """What an integration's section was read as; its defaults where no file was read."""
+        """Return an integration's section, or its defaults if no file was read."""
         default = next((face.section for face in FACES if face.name == name), None)
         return getattr(self, name, None) or (default and default())
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Id, title and description by name, in English or in the one language that there is."""
+        """Return id, title and description of each agent by name, in English or in the only
+        language given."""
         return {
             name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
             for name, one in self.agents.items()
@@ -564,10 +581,11 @@ class Config:
 
 
 class LiveConfig:
-    """The `OperatorFile` port: `current` is ponte.toml as it was last read.
+    """The `OperatorFile` port. `current` is ponte.toml as it was last read.
 
-    Who works by the file asks here each time; `section` and `links` are read when Ponte starts.
-    `has_official_prices`: whether the model's server is OpenAI's, so that its price list holds.
+    Callers ask here each time, so that a reload takes effect. `section` and `links` are read when
+    Ponte starts. `has_official_prices` says that the model's server is OpenAI's, so that its price
+    list applies.
     """
 
     def __init__(self, config: Config, *, has_official_prices: bool = True) -> None:
@@ -583,18 +601,18 @@ class LiveConfig:
         return replace(self.current.price_list, official=self._has_official_prices)
 
     @property
-    def quick_commands(self) -> Mapping[str, Command]:
+    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
         return self.current.quick_commands
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         return self.current.known_agents
 
-    def channel(self, address: Address) -> Channel:
+    def channel(self, address: Address) -> ChannelConfig:
         return self.current.channel(address)
 
     @property
-    def channels(self) -> Mapping[str, Channel]:
+    def channels(self) -> Mapping[str, ChannelConfig]:
         return self.current.channels
 
     def section(self, name: str) -> Any:
@@ -602,14 +620,14 @@ class LiveConfig:
 
 
 def in_language(texts: Texts, locale: str) -> str:
-    """The text in `locale`, else in English, else the first that there is, else ""."""
-    return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
+    """Return the text in `locale`, else in English, else the first one, else ""."""
+    return texts.get(nearest_locale(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
 def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
-    """Read the file; one that is not there is an empty one unless `required`.
+    """Read and check the file. A missing file is empty unless `required`.
 
-    Raises SettingsError, one line for each thing that is wrong.
+    Raise SettingsError, with one line for each fault.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -619,32 +637,37 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise SettingsError("PONTE_CONFIG: there is no file {path}.", path=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "PONTE_CONFIG: {path} cannot be read ({cause}).", path=path, cause=cause(error)
+            "PONTE_CONFIG: {path} cannot be read ({cause}).",
+            path=path,
+            cause=describe_read_error(error),
         ) from None
-    adapter = _composed(faces)
+    adapter = _file_adapter(faces)
     try:
         config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError("{lines}", lines=not_toml(path.name, text, error)) from None
+        raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except ValidationError as error:
-        found = [(_path(each["loc"]), _words(each, faces)) for each in error.errors()]
-        raise _wrong(path, TomlLines(text), found) from None
+        found = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        raise _settings_error(path, TomlLines(text), found) from None
     lines = TomlLines(text)
-    if found := [*_across(config, faces)]:
-        raise _wrong(path, lines, found)
+    if found := [*_cross_check(config, faces)]:
+        raise _settings_error(path, lines, found)
     for name, value in (("name", path.name), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
 
 
-def _wrong(path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]) -> SettingsError:
+def _settings_error(
+    path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]
+) -> SettingsError:
     told = sorted((lines.of(keys), words) for keys, words in found)
     all = "\n".join(f"{path.name}:{line}: {words}." for line, words in told)
     return SettingsError("{lines}", lines=all)
 
 
-def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong between one part of the file and another."""
+def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
+    """Yield faults between parts of the file: unknown groups, and rights that are given to
+    a place."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     there = ", ".join(config.groups) or "none is"
@@ -658,10 +681,10 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
     for where, who in named:
         for name in who:
-            if ":" not in name and name not in {*MEANT, *surfaces, *config.groups}:
+            if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
                 known = ", ".join(config.groups) or "none is"
                 yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
-    known_places = _places_of(config)
+    known_places = _list_places(config)
 
     def first_place(names: Iterable[str]) -> str:
         """The first of these names, and of those in the groups among them, that is a place's."""
@@ -680,8 +703,8 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
             yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
-        decides = [right for right in rule.allow if right.partition(":")[0] in DECIDES]
-        if decides and (not rule.who or not {*MEANT, *surfaces}.isdisjoint(rule.who)):
+        decides = [right for right in rule.allow if right.partition(":")[0] in DECISION_RIGHTS]
+        if decides and (not rule.who or not {*PEOPLE_SETS, *surfaces}.isdisjoint(rule.who)):
             yield (
                 (*at, "allow"),
                 f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",
@@ -691,9 +714,9 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             yield (*at, "allow"), f"'allow': {words}"
 
 
-def _places_of(config: Config) -> frozenset[str]:
-    """The names of the workspaces, servers and channels that the file uses as places: on Discord an
-    id alone does not tell what it is of."""
+def _list_places(config: Config) -> frozenset[str]:
+    """Return the names of the workspaces, servers and channels that the file uses as places. On
+    Discord an id alone does not say whether it is a place or a person."""
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
     used += [place for each in config.allowances for place in each.where]
     used += [place for command in config.quick_commands.values() for place in command.where]
@@ -701,8 +724,8 @@ def _places_of(config: Config) -> frozenset[str]:
     return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
 
-def _composed(faces: Faces) -> TypeAdapter[Config]:
-    """The file with the sections of these integrations."""
+def _file_adapter(faces: Faces) -> TypeAdapter[Config]:
+    """Return the validator of a file with the sections of these integrations."""
     sections = [
         (face.name, face.section, field(default_factory=face.section))
         for face in faces
@@ -712,34 +735,35 @@ def _composed(faces: Faces) -> TypeAdapter[Config]:
     return TypeAdapter(whole)
 
 
-def _words(error: ErrorDetails, faces: Faces) -> str:
-    path = _plain(error["loc"])
+def _describe_error(error: ErrorDetails, faces: Faces) -> str:
+    path = _without_indexes(error["loc"])
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
-        return f"{key!r} is not known here; known are {', '.join(_known(path[:-1], faces))}"
+        return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"
     if error["type"] == "literal_error":
         return f"{key!r} must be one of {error['ctx']['expected']}"
-    words = _WORDED.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
+    words = _ERROR_WORDS.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
     return f"{key!r} {words}"
 
 
-def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The path in the file: pydantic adds "[key]"."""
+def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return the path in the file, without the "[key]" that pydantic adds."""
     return tuple(str(part) for part in loc if part != "[key]")
 
 
-def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The same without the indexes of lists."""
+def _without_indexes(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return the path without the indexes of lists."""
     return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
-def _known(path: tuple[str, ...], faces: Faces) -> list[str]:
-    kinds = {0: Config, 2: Command, 4: Input}
+def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
+    kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
     sections: dict[str, type[Any]] = {
-        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent, "limits": Limits,
-        "rules": AccessRule, "tools": Tool, "allowances": AllowanceRule, "prices": PriceTable,
+        "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
+        "agents": AgentConfig, "limits": LimitsConfig, "rules": AccessRule,
+        "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
     own = {face.name: face.section for face in faces if face.section}
     if path[:2] == ("prices", "models"):

@@ -1,4 +1,4 @@
-"""Opens the stores, in one home or in a database that many processes share, and runs the turns."""
+"""Opens the stores, in a home or in a database that several processes share, and runs the turns."""
 
 from __future__ import annotations
 
@@ -28,23 +28,35 @@ from core.conversation.services import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
 from core.domain.errors import PonteError
-from core.domain.messages import Address, Answer, Item, Message, Person, prepare
+from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
 from core.integrations.integration import Alone, ChatIntegration, Peers
-from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    FetchAttachment,
+    LoadContext,
+    ReplyFactory,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
 from core.rights.usage import Prices
 from core.store import snapshot
-from core.store.audit import FileLines, SqlKeys, TableLines
-from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
+from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.store.budget import (
+    CountingBudget,
+    DailyCapLookup,
+    IsMeant,
+    means_everybody,
+    no_daily_caps,
+)
 from core.store.changes import SqlLedger
-from core.store.database import Connection, Database, SqliteDatabase
+from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
-from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
-from core.store.inbox import Intake, SqlInbox
+from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
+from core.store.inbox import SenderLimits, SqlInbox
 from core.store.kernels import import_marks
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
@@ -52,7 +64,7 @@ from core.store.personal_data import SqlPersonalData
 from core.store.remembered import import_file
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
-from core.store.threads import give_up_spares
+from core.store.threads import erase_spare_remotes
 from core.store.turns import SqlJournal
 from core.text import commonmark
 from core.tools.code.source import Runner
@@ -65,7 +77,7 @@ if TYPE_CHECKING:
 _LABELS_TIMEOUT_SECONDS = 2.0
 
 
-def _unkeyed(name: str) -> str:
+def _hash_without_key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -73,22 +85,22 @@ def _unkeyed(name: str) -> str:
 class Spending:
     """What people may use. The callables return what ponte.toml says now.
 
-    `canonical_person`: the key of a person → the key under which all of theirs is counted, so that
-    nobody has two budgets. `is_meant`: see `CountingBudget`.
+    `canonical_person` returns the key under which all use of a person is counted, so that nobody
+    has two budgets. `is_meant`: see `CountingBudget`.
     """
 
-    caps: Caps = uncapped
+    caps: DailyCapLookup = no_daily_caps
     allowances: Callable[[], Sequence[Allowance]] = tuple
     prices: Callable[[], Prices] = Prices
-    is_meant: IsMeant = everybody_is
+    is_meant: IsMeant = means_everybody
     canonical_person: Callable[[str], str] = str
-    intake: Callable[[], Intake] = Intake
-    """How much one person may send."""
+    intake: Callable[[], SenderLimits] = SenderLimits
+    """Returns how much one person may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What `bot.compose` decided for the turns, each part behind its port."""
+    """The parts that `bot.compose` chose for the turns, each behind its port."""
 
     model: Model
     toolbox: Toolbox
@@ -100,42 +112,48 @@ class Choices:
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
-    """What runs the Python that a person types; None: it cannot be run."""
+    """Runs Python that a person types; None if code cannot run."""
     appliers: Sequence[Applier] = ()
-    pseudonym: Callable[[str], str] = _unkeyed
-    """Makes the keyed hash of a name."""
+    pseudonym: Callable[[str], str] = _hash_without_key
+    """Returns the keyed hash of a name."""
     clock: Callable[[], float] = time.time
-    """By which proposals expire."""
+    """The clock by which proposals expire."""
 
 
-class KeptThreads(ThreadMap, Protocol):
+class ClosableThreadMap(ThreadMap, Protocol):
+    """A thread map that can be scrubbed and closed."""
+
     async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where all is kept. `jobs` run the turns of a database that is shared; None: this process
-    runs them all."""
+    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
+    process runs all."""
 
     database: Database
-    threads: KeptThreads
-    kept: Bytes
+    threads: ClosableThreadMap
+    file_bytes: FileBytes
     audit: AuditLog
     jobs: Jobs | None = None
 
     @classmethod
-    async def in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
-        """`keeps`: a snapshot of what an older Ponte left, before it is changed.
+    async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+        """Open the stores in a home.
 
-        Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
+        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
+        holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
+        """
         if keeps:
-            await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
+            await asyncio.to_thread(
+                snapshot.snapshot_before_migration, home / "ponte.db", len(MIGRATIONS)
+            )
         database, threads = await asyncio.gather(
             SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
             FileThreadMap.open(home / "threads.db"),
         )
-        await database.write(give_up_spares)
+        await database.write(erase_spare_remotes)
         for face in FACES:
             if isinstance(face, ChatIntegration):
                 if face.remembers:
@@ -143,29 +161,30 @@ class Stores:
                 for name in face.obsolete_files:
                     await asyncio.to_thread((home / name).unlink, missing_ok=True)
         await import_marks(database, home / "kernels")
-        lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
-    async def shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Raises NotStored, NewerDatabase."""
+    async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+        """Open the stores in a database that several processes share. Raise NotStored,
+        NewerDatabase."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
         database = await PostgresDatabase.open(url, MIGRATIONS)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
-        lines, keys = TableLines(database), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = TableAuditLines(database), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
     @property
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """By what rows tell this process from others on the same database: its id, and whether it
-        is sure to be taken for alive."""
-        return (self.jobs.process, self.jobs.fresh) if self.jobs else ()
+        """The values that mark rows of this process on a shared database: its id, and whether it
+        surely counts as alive."""
+        return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
 
     @property
     def peers(self) -> Peers:
@@ -173,9 +192,10 @@ class Stores:
         return self.jobs or Alone(self.database)
 
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Of all processes: what the first one brought."""
+        """Return the secret of this name that all processes share: the one that the first process
+        brought."""
 
-        def write(connection: Connection) -> bytes:
+        def write(connection: SqlConnection) -> bytes:
             connection.execute(
                 "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (name, own),
@@ -192,7 +212,7 @@ class Stores:
 
 
 class Records:
-    """The stores of rows and files, over one opened database."""
+    """The stores of rows and files over one opened database."""
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
         database, jobs, spending = stores.database, stores.jobs, choices.spending
@@ -200,7 +220,7 @@ class Records:
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *stores.claims)
-        self.files = SqlFiles(database, stores.kept)
+        self.files = SqlFiles(database, stores.file_bytes)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
@@ -215,21 +235,23 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class PlatformPorts:
-    """What turns use of each platform, by the platform's name. All are added before `start`."""
+    """The functions of each platform that turns use, by the platform's name. All are added before
+    `start`."""
 
-    replies: dict[str, Replies] = field(default_factory=dict)
-    fetch: dict[str, Fetch] = field(default_factory=dict)
-    look_up: dict[str, LookUp] = field(default_factory=dict)
+    replies: dict[str, ReplyFactory] = field(default_factory=dict)
+    fetch: dict[str, FetchAttachment] = field(default_factory=dict)
+    look_up: dict[str, LoadContext] = field(default_factory=dict)
     messengers: dict[str, Messenger] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform."""
+        """FetchAttachment files, look up context and send cards through this platform."""
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """Return what people are called. A card is not held up by a platform that does not tell."""
+        """Return display names for cards. A platform that does not answer in time delays
+        no card."""
         found: dict[str, str] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
@@ -246,20 +268,20 @@ class Engine:
         self.stores = stores
         self.records = records = Records(stores, choices)
         self.platforms = platforms = PlatformPorts()
-        self._moved = asyncio.Event()
+        self._redraw_due = asyncio.Event()
         ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = Changes(
             ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
-            approval=choices.approval, audit=records.audit, moved=self._moved.set,
-            clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
+            approval=choices.approval, audit=records.audit, moved=self._redraw_due.set,
+            clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels,
         )  # fmt: skip
         requests = Requests(
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
         )
         self.redraw = Redraw(
-            self._moved, self.changes, records.journal, platforms.replies, requests
+            self._redraw_due, self.changes, records.journal, platforms.replies, requests
         )
         services = TurnServices(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
@@ -268,49 +290,51 @@ class Engine:
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
-            records.inbox.stopped,
+            records.inbox.is_stopped,
         )  # fmt: skip
         self.commands = Commands(
             services, choices.board,
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
             why=Why(services),
-            forgotten=self._forgotten,
+            forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
-            remains=lambda: stores.database.remains,
+            remains=lambda: stores.database.remains_notice,
         )  # fmt: skip
         self.manager = ConversationManager(
-            services,
-            self.commands,
-            tool_contexts,
-            platforms.replies,
-            choices.profile,
+            services, self.commands, tool_contexts, platforms.replies, choices.profile,
             platforms.look_up,
-        )
+        )  # fmt: skip
         maintenance = Maintenance(
-            stores.database.scrub, records.budget.settle_left, stores.database.tidy
+            stores.database.scrub,
+            records.budget.settle_ended_turns,
+            stores.database.remove_old_copies,
         )
         self.upkeep = Upkeep(
             services, self.commands.forget_idle, choices.retention, maintenance, records.audit,
             records.directory,
         )  # fmt: skip
-        records.inbox.admit_by(Admission(records.inbox.unstarted, choices.policy).admit)
+        records.inbox.set_admission(Admission(records.inbox.find_unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
-        """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
-        stores = stores or await Stores.in_home(home)
+        """Open the stores, or use `stores`, and compose the services. Raise NotStored,
+        NewerDatabase.
+
+        Without `stores` the caller holds the home's lock.
+        """
+        stores = stores or await Stores.open_in_home(home)
         await load_parsers()
         return cls(stores, choices)
 
     def start(self) -> None:
-        """Take up what a former process left, and every message from now on."""
+        """Resume turns that an earlier process left, and run every message from now on."""
 
-        async def moved(_: str) -> None:
-            self._moved.set()
+        async def on_change_moved(_: str) -> None:
+            self._redraw_due.set()
 
-        self.stores.peers.on("moved", moved)
+        self.stores.peers.on("moved", on_change_moved)
         self.stores.peers.on("forgotten", self.upkeep.request_round)
         self._tasks = [
             asyncio.create_task(
@@ -322,17 +346,19 @@ class Engine:
 
     @property
     def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be under way; None: another process may be at any."""
+        """The platforms whose turns may be running; None means any, since other processes run turns
+        too."""
         return None if self.stores.jobs else frozenset(self.platforms.replies)
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """What was erased leaves the files for good. Raises NotStored."""
+        """Overwrite erased data in the database files. Raise NotStored."""
         if whole:
             await self.records.threads.scrub()
         await self.stores.database.scrub(whole=whole)
 
     async def drain(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds and put the rest back, unattempted.
+        """Let turns finish for `grace` seconds and return the rest to the queue without counting an
+        attempt.
 
         A write under way ends with its record; no further batch begins.
         """
@@ -347,17 +373,19 @@ class Engine:
     async def close(self) -> None:
         await self.stores.close()
 
-    def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
+    def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        """Write a refusal into the audit log."""
         self.records.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
-    async def _forgotten(self) -> None:
+    async def _on_forgotten(self) -> None:
         await self.upkeep.request_round()
-        await self.stores.peers.tell("forgotten", "")
+        await self.stores.peers.notify("forgotten", "")
 
 
 async def load_parsers() -> None:
-    """Make what the first turn would wait for: the decoders of stored JSON, the Markdown parser."""
+    """Load what the first turn would wait for: the decoders of stored JSON and the
+    Markdown parser."""
     await asyncio.gather(
-        asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+        asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),
     )

@@ -1,7 +1,7 @@
-"""`ponte migrate`: copy a home to the database of DATABASE_URL.
+"""`ponte migrate`: copies a home to the database of DATABASE_URL.
 
-It copies table by table in pieces, and may be repeated: each row arrives once. The home is only
-read. At the end it compares the number of rows on both sides.
+It copies table by table in pieces and may be repeated: each row arrives once. The home is only
+read. At the end it compares the numbers of rows on both sides.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from bot.integrations import FACES
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
 from core.integrations.integration import ChatIntegration
-from core.integrations.settings import plain
-from core.rights.audit import OPERATOR, renamed
-from core.store.audit import SqlKeys, files
-from core.store.database import Connection, Database, Row
+from core.integrations.settings import plain_value
+from core.rights.audit import OPERATOR, convert_old_lines
+from core.store.audit import SqlPseudonyms, list_audit_files
+from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
-from core.store.tables import COPIED, Table
+from core.store.tables import COPIED, TableDeclaration
 
-ROWS_AT_ONCE = 500
+ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
 _FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
 )
-"""What homes of earlier versions have in files; opening the copy moves it into rows."""
+"""Files of homes of earlier versions. Opening the copied home moves them into rows."""
 
 
 class NotTheSame(PonteError):
@@ -48,13 +48,16 @@ class NotTheSame(PonteError):
 
 
 async def migrate(settings: Settings, home: Home) -> int:
-    """Raises SettingsError, HomeTaken (stop Ponte first), NotStored, NotTheSame."""
+    """Copy everything and return 0.
+
+    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    """
     if settings.database_url is None:
         raise SettingsError("Set DATABASE_URL to the database that this home is brought to.")
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} keeps nothing to bring.", path=home.path)
-        async with _open_both(home.path, plain(settings.database_url)) as (ours, theirs):
+        async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 kept = await theirs.secret(name, own)
                 if kept != own:
@@ -69,7 +72,7 @@ async def migrate(settings: Settings, home: Home) -> int:
             await _copy_audit_log(home.path, theirs.database)
             for table in COPIED:
                 await _compare_counts(ours.database, theirs.database, table)
-            await theirs.audit.tell("migrated", OPERATOR)
+            await theirs.audit.write_note("migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
 
@@ -80,7 +83,8 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
     with TemporaryDirectory() as copies:
         await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
-            await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
+            await Stores.open_in_home(Path(copies), keeps=False),
+            file_bytes=FolderBytes(home / "files"),
         )
         async with _open_stores(ours, url) as both:
             yield both
@@ -100,7 +104,7 @@ def _copy_databases(home: Path, folder: Path) -> None:
 @asynccontextmanager
 async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     try:
-        theirs = await Stores.shared(url, takes=False, works=False)
+        theirs = await Stores.open_shared(url, takes=False, works=False)
         try:
             yield ours, theirs
         finally:
@@ -111,7 +115,7 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
         await ours.close()
 
 
-async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
+async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for piece in _split_rows(rows):
@@ -128,7 +132,7 @@ async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
     sys.stdout.write(f"  {table.name}: {len(rows)}\n")
 
 
-def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> None:
+def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) -> None:
     names = list(rows[0])
     values = ", ".join(f":{name}" for name in names)
     connection.executemany(
@@ -138,8 +142,8 @@ def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> Non
 
 
 def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        yield rows[begin : begin + ROWS_AT_ONCE]
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        yield rows[begin : begin + ROWS_PER_INSERT]
 
 
 async def _queue_waiting_turns(theirs: Stores) -> None:
@@ -161,7 +165,7 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     lost = 0
     for id in ids:
         try:
-            await theirs.kept.put(id, await ours.kept.get(id))
+            await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
         except NotFound:
             lost += 1
     words = f", {lost} of which the home has no bytes any more" if lost else ""
@@ -171,9 +175,9 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
 async def _copy_audit_log(home: Path, theirs: Database) -> None:
     """Copy the audit log, oldest line first, unless the database has one."""
     found = await asyncio.to_thread(_read_audit_log, home)
-    lines = await renamed(found, SqlKeys(theirs))
+    lines = await convert_old_lines(found, SqlPseudonyms(theirs))
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
             connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
 
@@ -182,12 +186,12 @@ async def _copy_audit_log(home: Path, theirs: Database) -> None:
 
 
 def _read_audit_log(home: Path) -> list[str]:
-    texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
+    texts = (path.read_text(errors="replace") for path in list_audit_files(home / "audit.log"))
     return [line for text in texts for line in text.split("\n") if line]
 
 
-async def _compare_counts(ours: Database, theirs: Database, table: Table) -> None:
-    def count(connection: Connection) -> int:
+async def _compare_counts(ours: Database, theirs: Database, table: TableDeclaration) -> None:
+    def count(connection: SqlConnection) -> int:
         select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
         return int(connection.execute(select).fetchone()["n"])
 

@@ -20,8 +20,8 @@ import structlog
 
 from core.clients.error_table import ErrorTable, on
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.runtime.retry import after_each, retry
-from core.runtime.tasks import Tasks
+from core.runtime.retry import retry, wait_after_each
+from core.runtime.tasks import BackgroundTasks
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")
@@ -136,7 +136,7 @@ async def attempt(
         except discord.HTTPException as refused:
             raise DISCORD_ERRORS.explain(refused) from refused
 
-    return await retry(once, IN_DOUBT, after_each(CALL_PAUSES_SECONDS if repeat else ()))
+    return await retry(once, IN_DOUBT, wait_after_each(CALL_PAUSES_SECONDS if repeat else ()))
 
 
 def code_of(error: Exception) -> int:
@@ -266,7 +266,7 @@ class ChannelQueues:
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
-        self.tasks = Tasks("discord")
+        self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
         """Do `work` after all that was put into this channel's lane before."""

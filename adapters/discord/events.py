@@ -221,7 +221,7 @@ def from_interaction(
     address = locations.conversation_address(location, asker or interaction.user.id)
     return Message(
         event_key=key,
-        text=text.clean(said),
+        text=text.clean_text(said),
         author=author,
         address=address,
         reply_to=ReplyTo(
@@ -251,7 +251,7 @@ def text_of(message: discord.Message, me: int) -> str:
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
     content = _EMOJI.sub(r"\1", content)
     stickers = [f"[{sticker.name}]" for sticker in message.stickers]
-    return text.clean("\n".join([content.strip(), *stickers]).strip())
+    return text.clean_text("\n".join([content.strip(), *stickers]).strip())
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
@@ -282,21 +282,22 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
     """What somebody said, forwarded or asked, also in an app's embeds and components."""
     told = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
     told += [
-        text.clean(words) for words in (*_component_texts(message.components), _poll_text(message))
+        text.clean_text(words)
+        for words in (*_component_texts(message.components), _poll_text(message))
     ]
     words = "\n".join(filter(None, told))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and words else ""
     return Quote(
-        text.clean(message.author.display_name),
-        "\n".join(filter(None, [text.clip(words, most), files])),
+        text.clean_text(message.author.display_name),
+        "\n".join(filter(None, [text.truncate_with_note(words, most), files])),
     )
 
 
 def _forwarded_text(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
     told += [_embed_text(e) for s in message.message_snapshots for e in s.embeds]
-    return text.clean("\n".join(filter(None, told)))
+    return text.clean_text("\n".join(filter(None, told)))
 
 
 def _embed_text(embed: discord.Embed) -> str:
@@ -304,7 +305,7 @@ def _embed_text(embed: discord.Embed) -> str:
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
-    return text.clean("\n".join(filter(None, [embed.title, embed.description, *fields])))
+    return text.clean_text("\n".join(filter(None, [embed.title, embed.description, *fields])))
 
 
 def _component_texts(components: Iterable[Any]) -> Iterator[str]:

@@ -192,10 +192,10 @@ class DiscordIntake:
             log.error("not stored", channel=message.channel.id)
             await self._notices.post(message, error.words(), "not-stored")
             return
-        if not receipt.fresh:
+        if not receipt.is_new:
             return
         place = f"{message.channel.id}:{message.id}"
-        if receipt.waiting:
+        if receipt.turns_ahead:
             self._marks.put(receipt.turn, place)
         else:
             self._queues.tasks.start(

@@ -26,9 +26,9 @@ from core.chat.directory import (
 )
 from core.domain.errors import PonteError, Undeliverable
 from core.domain.messages import Address, Person
-from core.domain.records import Member, MemberPlace
-from core.ports.rights import Directory
-from core.rights.policy import LONGEST_KEPT
+from core.domain.records import MemberKey, PlatformMember
+from core.ports.rights import MemberStore
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
 from core.runtime.retry import retry
 
 log = structlog.get_logger("discord")
@@ -100,7 +100,7 @@ class Roles:
     """
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], rows: Directory | None = None, *,
+        self, client: Callable[[], Awaitable[discord.Client]], rows: MemberStore | None = None, *,
         shared: bool = False, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._client = client
@@ -145,7 +145,7 @@ class Roles:
         guild, user = int(address.workspace), int(person.id)
         client = await self._client()
         try:
-            if guild not in await self._guilds(client, LONGEST_KEPT):
+            if guild not in await self._guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
             await attempt(lambda: client.http.get_member(guild, user), repeat=False)
         except (ServersNotTold, PonteError, *IN_DOUBT) as error:
@@ -157,7 +157,7 @@ class Roles:
     async def wait_for_place(self) -> None:
         """The SDK keeps Discord's pace."""
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         guild, user = place
         async with self._places:
             client = await self._client()
@@ -187,5 +187,5 @@ class Roles:
         return self._asked[1][:MAX_SERVERS]
 
 
-def _make_member(guild: str, user: str, roles: Iterable[str]) -> Member:
-    return Member(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))
+def _make_member(guild: str, user: str, roles: Iterable[str]) -> PlatformMember:
+    return PlatformMember(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))

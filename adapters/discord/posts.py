@@ -16,7 +16,7 @@ from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
 from core.text.i18n import say
-from core.text.text import aside
+from core.text.text import run_off_loop
 
 log = structlog.get_logger("discord")
 
@@ -61,7 +61,7 @@ class Renderer:
         return form
 
     async def _make(self, answer: Answer) -> Rendering:
-        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
+        made = await run_off_loop(lambda text: pages(text, self._locale, self._most), answer.text)
         return Rendering(
             embeds=render.embeds(answer.cards, self._locale),
             view=render.view(answer.cards, self._locale) if answer.cards else None,

@@ -13,7 +13,7 @@ from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import DiscordState
 from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.errors import PonteError
-from core.runtime.tasks import Tasks
+from core.runtime.tasks import BackgroundTasks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0
@@ -25,7 +25,7 @@ STILL_TEXT_SECONDS = 5.0
 
 
 def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], state: DiscordState, tasks: Tasks
+    client: Callable[[], Awaitable[discord.Client]], state: DiscordState, tasks: BackgroundTasks
 ) -> WaitingMarks:
     """Hourglasses; a server may forbid them."""
 

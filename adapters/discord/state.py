@@ -20,7 +20,7 @@ from adapters.discord.client import PLATFORM
 from core.chat.participants import Participants
 from core.domain.messages import Address
 from core.integrations.integration import Alone, Peers
-from core.store.remembered import without
+from core.store.remembered import remove_ids
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -86,7 +86,7 @@ class DiscordState:
 
     def __init__(self, peers: Peers | None = None) -> None:
         self._peers = peers or Alone()
-        self._row = self._peers.remembered(DISCORD_STATE_NAME, self._data)
+        self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._data)
         self.leads = isinstance(self._peers, Alone)
         self._telling: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._on_remembered)
@@ -110,7 +110,7 @@ class DiscordState:
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Of a thread stays how many people there are."""
-        self._take(without(json.loads(json.dumps(self._data())), ids))
+        self._take(remove_ids(json.loads(json.dumps(self._data())), ids))
         await self.flush()
 
     def _take(self, data: Mapping[str, Any]) -> None:
@@ -190,14 +190,14 @@ class DiscordState:
         return True
 
     def note_change(self) -> None:
-        self._row.changed()
+        self._row.mark_changed()
         if not self.leads and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell())
 
     async def flush(self) -> None:
         await self._row.flush()
         if not self.leads:
-            await self._peers.tell("remembered", DISCORD_STATE_NAME)
+            await self._peers.notify("remembered", DISCORD_STATE_NAME)
 
     async def _tell(self) -> None:
         await asyncio.sleep(SHARE_AFTER_SECONDS)

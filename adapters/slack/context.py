@@ -21,10 +21,10 @@ from adapters.slack.workspace import Workspace
 from core.chat import participants
 from core.domain.errors import NotFound, PlatformBusy, SettingsError
 from core.domain.messages import Address, Attachment, Message, Quote, turn_id
-from core.domain.records import Member
+from core.domain.records import PlatformMember
 from core.ports.conversations import Journal
-from core.runtime.tasks import together
-from core.text.i18n import nearest, say
+from core.runtime.tasks import run_together
+from core.text.i18n import nearest_locale, say
 
 ROOT_CHARACTERS = 4000
 """Characters of the message that is meant."""
@@ -79,7 +79,7 @@ class SlackContext:
         """The `LookUp` port."""
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self._workspace.identify()
-        found, _ = await together(
+        found, _ = await run_together(
             self._read_pointed_at(message) if pointed else _nothing(),
             self._workspace.directory.profiles(self._people(message)),
         )
@@ -134,7 +134,7 @@ class SlackContext:
         for post in self._since(posts, where.shared):
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
-                await self._journal.turn_of(turn_id(key))
+                await self._journal.history_entry(turn_id(key))
                 heard.add(str(post["ts"]))
         return frozenset(heard)
 
@@ -146,9 +146,9 @@ class SlackContext:
         return posts[ours[-1] + 1 :] if ours else posts
 
     def _apply(
-        self, message: Message, found: ReadMessages, people: Mapping[str, Member]
+        self, message: Message, found: ReadMessages, people: Mapping[str, PlatformMember]
     ) -> tuple[Message, Sequence[str]]:
-        author = people.get(message.author.id) or Member(message.author.id)
+        author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
@@ -159,9 +159,11 @@ class SlackContext:
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
             quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
-        notes = [say(sentence, nearest(locale)) for sentence in missing]
+        notes = [say(sentence, nearest_locale(locale)) for sentence in missing]
         if len(files) > participants.MAX_CONTEXT_FILES:
-            notes.append(say(_MORE_FILES, nearest(locale), count=participants.MAX_CONTEXT_FILES))
+            notes.append(
+                say(_MORE_FILES, nearest_locale(locale), count=participants.MAX_CONTEXT_FILES)
+            )
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),

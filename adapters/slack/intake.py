@@ -39,9 +39,9 @@ from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo
 from core.ports.conversations import Inbox
 from core.ports.rights import Policy
-from core.runtime.tasks import Bounded
+from core.runtime.tasks import BoundedDict
 from core.text import text
-from core.text.i18n import nearest, say
+from core.text.i18n import nearest_locale, say
 
 SLACK_WAITS_FOR_MENTION = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
@@ -81,7 +81,7 @@ class SlackIntake:
         self._participants = taking_part
         self._direct_threads = direct_threads
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._stored: Bounded[str, bool] = Bounded()
+        self._stored: BoundedDict[str, bool] = BoundedDict()
 
     async def take(self, body: Payload) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
@@ -150,15 +150,15 @@ class SlackIntake:
         receipt = await self._inbox.accept(message)
         self._stored[said.event_key] = True
         self._direct_threads.took(said)
-        if not receipt.fresh and more:
+        if not receipt.is_new and more:
             # app_mention may have come first, and it need not tell of files.
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
-        self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
-        if not receipt.fresh:
+        self._workspace.titles[receipt.turn] = text.to_one_line(message.text, _TITLE)
+        if not receipt.is_new:
             return
         marks, place = self._workspace.marks, f"{said.channel}:{said.ts}"
-        if receipt.waiting:
+        if receipt.turns_ahead:
             marks.put(receipt.turn, place)
         elif not self._workspace.directory.is_known(said.user):
             self._workspace.tasks.start(
@@ -218,7 +218,7 @@ class SlackIntake:
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
         works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
-        if not works or not await self._inbox.running(where.conversation):
+        if not works or not await self._inbox.running_turn(where.conversation):
             self._workspace.tasks.start(self._quietly(
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip
@@ -233,7 +233,7 @@ class SlackIntake:
         metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
         await self._quietly(
             "chat.postMessage", channel=channel, thread_ts=thread,
-            text=say(SLACK_WAITS_FOR_MENTION, nearest(directory.locale(user))),
+            text=say(SLACK_WAITS_FOR_MENTION, nearest_locale(directory.locale(user))),
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
 

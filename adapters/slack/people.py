@@ -30,11 +30,11 @@ from adapters.slack.render import Json
 from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
-from core.domain.records import Member, MemberPlace
+from core.domain.records import MemberKey, PlatformMember
 from core.integrations.integration import Alone, Peers
-from core.ports.rights import Directory as Rows
-from core.rights.policy import LONGEST_KEPT, MAX_STALE_SECONDS
-from core.runtime.tasks import Bounded, Tasks
+from core.ports.rights import MemberStore as Rows
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("slack")
 
@@ -88,9 +88,9 @@ class SlackPeople:
         self._clock = clock
         shared = not isinstance(self._peers, Alone)
         self._members = MemberDirectory("slack", self._rows, self, shared=shared, clock=clock)
-        self._tasks = Tasks("slack")
-        self._refused: Bounded[str, float] = Bounded(_MOST_REFUSED)
-        self._nobody: Bounded[str, bool] = Bounded(_MOST_REFUSED)
+        self._tasks = BackgroundTasks("slack")
+        self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
+        self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and those that Slack knows nobody by."""
         self._groups: dict[str, frozenset[str]] = {}
         self._group_names: dict[str, str] = {}
@@ -131,9 +131,9 @@ class SlackPeople:
         self._members.forget(ids)
         self._groups = {group: users - ids for group, users in self._groups.items()}
 
-    def cached_member(self, user: str) -> Member:
+    def cached_member(self, user: str) -> PlatformMember:
         """Return what is known of a person without asking."""
-        return self._members.cached_member(user) or Member(user)
+        return self._members.cached_member(user) or PlatformMember(user)
 
     def is_known(self, user: str) -> bool:
         """Return whether what is in memory of a person is enough to talk with them."""
@@ -145,7 +145,7 @@ class SlackPeople:
 
     async def profiles(
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
-    ) -> dict[str, Member]:
+    ) -> dict[str, PlatformMember]:
         """Return what Slack says of people, within `seconds`, else what is known. Names leave most
         of the pace of users.info to rights."""
         wanted = set(users)
@@ -182,7 +182,7 @@ class SlackPeople:
     async def has_left(self, person: Person) -> bool | None:
         """Return whether their account is deactivated or gone; None where Slack does not tell.
         Waits as long as Slack takes."""
-        if await self._members.resolve(person.id, LONGEST_KEPT) is not None:
+        if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
             return False
         return True if person.id in self._nobody else None
 
@@ -257,7 +257,7 @@ class SlackPeople:
             self._ask_for_a_list()
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         _, user = place
         try:
             told = await self._api.call(
@@ -280,7 +280,7 @@ class SlackPeople:
         self._nobody.pop(user, None)
         return self._member(told.get("user", {}))
 
-    def _member(self, user: Mapping[str, Any]) -> Member:
+    def _member(self, user: Mapping[str, Any]) -> PlatformMember:
         """In a Grid organisation a person may be of several workspaces
         (`enterprise_user.teams`)."""
         told = user.get("profile", {})
@@ -290,7 +290,7 @@ class SlackPeople:
         teams = set() if user.get("is_stranger") else teams
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
-        return Member(
+        return PlatformMember(
             id, person=Person("slack", id, home).key, name=str(name)[:100],
             locale=user.get("locale") or "", zone=user.get("tz") or "",
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
@@ -301,7 +301,7 @@ class SlackPeople:
         if self._lists:
             self._list_now.set()
         else:
-            self._tasks.start(self._peers.tell(_LIST_SOON, ""))
+            self._tasks.start(self._peers.notify(_LIST_SOON, ""))
 
     async def _on_list_soon(self, _: str) -> None:
         self._list_now.set()
@@ -361,7 +361,7 @@ class SlackPeople:
     async def _take_page(self, users: Sequence[Json]) -> int:
         """Take our own people; others are asked for when they write."""
 
-        def read() -> tuple[list[Member], list[str]]:
+        def read() -> tuple[list[PlatformMember], list[str]]:
             members = [self._member(user) for user in users if not user.get("deleted")]
             gone = [str(user.get("id", "")) for user in users if user.get("deleted")]
             return [one for one in members if self.team in one.belongs_to], gone
@@ -416,7 +416,7 @@ class SlackPeople:
             for user in users:
                 of.setdefault(user, set()).add(group)
         members = [
-            Member(
+            PlatformMember(
                 user, GROUPS, Person("slack", user, self.team).key, belongs_to=frozenset(groups),
                 confirmed_at=self._groups_at,
             )

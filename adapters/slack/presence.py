@@ -16,8 +16,8 @@ from adapters.slack.workspace import Workspace
 from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
-from core.runtime.retry import after_each, retry
-from core.text.i18n import nearest, say
+from core.runtime.retry import retry, wait_after_each
+from core.text.i18n import nearest_locale, say
 
 STATUS_PERIOD_SECONDS = 90.0
 """Seconds after which the status line is said again: Slack shows it for two minutes."""
@@ -197,12 +197,12 @@ class Presence:
 
         with suppress(InDoubt, PlatformBusy):
             pauses = [_SIGN_PAUSE] * (_SIGN_TIMES - 1)
-            await retry(release, (InDoubt, PlatformBusy), after_each(pauses))
+            await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
         for _ in range(_SIGN_TIMES):
             locale = self._workspace.directory.locale(self._to.asker.id)
-            await self._status(self._doing or say(_THINKING, nearest(locale)))
+            await self._status(self._doing or say(_THINKING, nearest_locale(locale)))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)
 
     async def _status(self, words: str) -> None:

@@ -15,9 +15,17 @@ from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
 from core.ports.rights import Policy
-from core.text.i18n import LANGUAGE, nearest, say
-from core.text.markdown import before_open_addresses, broken
-from core.text.text import HEAVIEST, SMALLEST, after_all, longest_info, spans, split, whole
+from core.text.i18n import LANGUAGE, nearest_locale, say
+from core.text.markdown import defang, length_before_open_address
+from core.text.text import (
+    MAX_CHARACTER_SIZE,
+    MIN_PART_CHARACTERS,
+    fence_after_text,
+    find_character_boundary,
+    find_code_spans,
+    max_info_length,
+    split_text,
+)
 
 Json = dict[str, Any]
 
@@ -163,7 +171,7 @@ def settled_length(text: str) -> int:
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
     if _in_fence(text, line):  # before the block ends, nothing says that it is code
-        return before_open_addresses(text[:end])
+        return length_before_open_address(text[:end])
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
@@ -172,7 +180,7 @@ def plain(text: str) -> str:
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
     written = set(text.split())  # what only the missing marks made one word is no address
-    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else defang(found[0]), words)
     short = (
         words if len(words) <= PLAIN_TEXT_CHARACTERS else words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     )
@@ -181,7 +189,7 @@ def plain(text: str) -> str:
 
 def without_links_in_code(text: str) -> str:
     """For where marks of code are taken off, or may be cut: addresses in it are broken."""
-    return "".join(broken(text[start:end]) if code else text[start:end]
+    return "".join(defang(text[start:end]) if code else text[start:end]
                    for start, end, code in _pieces(text))  # fmt: skip
 
 
@@ -217,14 +225,14 @@ def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[s
     """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
     taken out of Markdown can make it longer."""
     fitting: list[str] = []
-    for part in split(text, most, size):
+    for part in split_text(text, most, size):
         limit = most
         pieces: tuple[str, ...] = (part,)
-        while limit > SMALLEST * HEAVIEST and any(
+        while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
             size(markdown(piece, links)) > most for piece in pieces
         ):
-            limit = max(limit // 2, SMALLEST * HEAVIEST)
-            pieces = split(part, limit, size)
+            limit = max(limit // 2, MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE)
+            pieces = split_text(part, limit, size)
         fitting += pieces
     return tuple(fitting)
 
@@ -248,7 +256,7 @@ def shorter(body: Json) -> Json:
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    pieces = split(without_links_in_code(neutral(part)), SECTION_BYTES, size) or ("…",)
+    pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, size) or ("…",)
     return {
         "text": cut(plain(part), SHORT_TEXT_BYTES),
         "blocks": [_section(escape_text(p)) for p in pieces],
@@ -259,8 +267,8 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     """A part that Slack finds too long in every dress: in halves, in quarters, and so on, with the
     bytes that each piece has at most. `most`: what it was last found to take."""
     limit = min(size(part) // 2, most)
-    while limit >= SMALLEST * HEAVIEST:
-        yield limit, split(without_links_in_code(part), limit, size)
+    while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
+        yield limit, split_text(without_links_in_code(part), limit, size)
         limit //= 2
 
 
@@ -309,7 +317,7 @@ def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> lis
 
 def card_text(card: Card) -> str:
     """The card in words, for push and screen readers."""
-    return plain(broken(f"{card.title}\n{card.text}"))
+    return plain(defang(f"{card.title}\n{card.text}"))
 
 
 def stop_button(locale: str = "en") -> Json:
@@ -327,7 +335,7 @@ async def home_view(
 ) -> Json:
     """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
     changed of late. `where` is the person's direct message with us."""
-    LANGUAGE.set(nearest(locale))
+    LANGUAGE.set(nearest_locale(locale))
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
@@ -359,7 +367,7 @@ def ask(memory: Json, locale: str) -> Json:
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
     """A quick command by name; chosen from a list where the registry knows any."""
     name = say("Quick command", locale)
-    pairs = [(c.told(locale)[0] or c.slug, c.slug) for c in commands]
+    pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
     slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
     given = _input(
         INPUT_BLOCK, say("Text for it", locale), multiline=True, optional=True, initial=text
@@ -370,7 +378,7 @@ def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str
 def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
     """The inputs that one quick command takes."""
     blocks: list[Json] = []
-    title, description = command.told(locale)
+    title, description = command.title_and_description(locale)
     if description or wrong:
         blocks.append({"type": "section", "text": _plain(wrong or description, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
@@ -424,7 +432,7 @@ def fit(text: str, limit: int) -> str:
             fits = middle
         else:
             over = middle
-    return text[: whole(text, fits)] + "…"
+    return text[: find_character_boundary(text, fits)] + "…"
 
 
 def cut(escape_text: str, limit: int) -> str:
@@ -434,14 +442,14 @@ def cut(escape_text: str, limit: int) -> str:
     if len(data) <= limit:
         return escape_text
     kept = data[: limit - len("…".encode())].decode(errors="ignore")
-    kept = escape_text[: whole(escape_text, len(kept))]
+    kept = escape_text[: find_character_boundary(escape_text, len(kept))]
     entity = kept.rfind("&")
     if entity >= 0 and ";" not in kept[entity:]:
         kept = kept[:entity]
     return kept + "…"
 
 
-_INFO = longest_info(ANSWER_PART_BYTES, lambda text: size(text))
+_INFO = max_info_length(ANSWER_PART_BYTES, lambda text: size(text))
 """Characters of a code block's info string that are said again where the block goes on."""
 
 
@@ -469,12 +477,12 @@ class Rotation:
         for head in self._heads:
             if not rest.startswith(head):
                 break
-            fence = after_all(opening + head, None, _INFO)
+            fence = fence_after_text(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
             parts += self._split(opening + head.rstrip() + closing)
             self._ends.update(parts[-1:])
             rest = rest[len(head) :]
-            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
+            opening = f"{fence.continuation(_INFO).opening}\n" if fence else ""
         return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
     def ends(self, part: str) -> bool:
@@ -487,7 +495,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
     at = 0
     for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
         begun = at
-        for start, end in spans(text[begun : block[0]]):
+        for start, end in find_code_spans(text[begun : block[0]]):
             yield at, begun + start, False
             yield begun + start, (at := begun + end), True
         yield at, block[0], False
@@ -544,7 +552,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 
 def _card_words(card: Card, locale: str) -> str:
-    title, body = escape_text(broken(card.title[:_TITLE])), escape_text(broken(card.text[:_TEXT]))
+    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
@@ -575,7 +583,7 @@ def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
     return ", ".join(
-        f"{escape_text(broken(str(name)[:_CELL]))}: {_code(row[name])}"
+        f"{escape_text(defang(str(name)[:_CELL]))}: {_code(row[name])}"
         for name in list(row)[:_CELLS]
     )
 

@@ -16,7 +16,7 @@ from core.chat.participants import Participants
 from core.domain.errors import NotFound
 from core.domain.messages import Address, turn_id
 from core.ports.conversations import Journal, ThreadMap
-from core.runtime.tasks import Bounded
+from core.runtime.tasks import BoundedDict
 
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our word that we wait to be mentioned from now on."""
@@ -38,8 +38,8 @@ class ThreadParticipants:
         self._workspace = workspace
         self._threads = threads
         self._join = join
-        self._known: Bounded[str, Participants] = Bounded()
-        self._others: Bounded[str, bool] = Bounded()
+        self._known: BoundedDict[str, Participants] = BoundedDict()
+        self._others: BoundedDict[str, bool] = BoundedDict()
         """Threads that nobody talked with us in: whether they began with a word to others."""
 
     async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
@@ -160,7 +160,7 @@ class DirectThreads:
     def __init__(self, workspace: Workspace, journal: Journal) -> None:
         self._workspace = workspace
         self._journal = journal
-        self._known: Bounded[str, bool] = Bounded()
+        self._known: BoundedDict[str, bool] = BoundedDict()
 
     def took(self, said: ParsedMessage) -> None:
         """A top-level message was accepted: its thread will hold our answer."""
@@ -173,7 +173,7 @@ class DirectThreads:
         root = event_key(said.team, said.channel, said.thread)
         if root not in self._known:
             try:
-                await self._journal.turn_of(turn_id(root))
+                await self._journal.history_entry(turn_id(root))
                 self._known[root] = True
             except NotFound:
                 self._known[root] = False

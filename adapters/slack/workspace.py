@@ -22,7 +22,7 @@ from adapters.slack.render import ANSWER_PART_BYTES, Json, LinkRules
 from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
-from core.runtime.tasks import Bounded, Tasks
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 
 async def _nobody(to: ReplyTo, ts: str) -> None:
@@ -38,7 +38,7 @@ class Workspace:
     directory: SlackPeople
     links: LinkRules = field(default_factory=LinkRules)
     flags: FeatureFlags = field(default_factory=FeatureFlags)
-    tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
+    tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("slack"))
     team: str = ""
     user: str = ""
     scopes: frozenset[str] = frozenset()
@@ -46,9 +46,9 @@ class Workspace:
     started: float = field(default_factory=time.time)
     part: int = ANSWER_PART_BYTES
     """Bytes of an answer's text in one post; less, once Slack was found to take less."""
-    working: Bounded[str, str] = field(default_factory=Bounded)
+    working: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """The turn that a thread's session was last set to "processing" for."""
-    titles: Bounded[str, str] = field(default_factory=Bounded)
+    titles: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """What a session is called that a turn begins: the first words of its message."""
     stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
     """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
@@ -59,7 +59,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.pending = Pending(self.api, self.tasks)
-        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, Bounded())
+        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, BoundedDict())
 
     async def mark(self, place: str) -> None:
         """The message at CHANNEL:TS waits its turn."""

@@ -1,4 +1,4 @@
-"""The terminal: who can open the home's Unix socket is the operator."""
+"""The integration of the terminal. Everybody who can open the home's Unix socket is the owner."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from collections.abc import Iterator
 from core.chat.platform import Platform
 from core.integrations.integration import (
     ChatPorts,
-    Dependencies,
-    Finding,
     HomeFolder,
+    IntegrationDependencies,
     OwnerIntegration,
     PagePorts,
-    Shared,
+    SafetyFinding,
+    SharedSettings,
 )
 from core.integrations.settings import SettingsPart
-from core.rights.policy import EVERYTHING, PlatformRights
+from core.rights.policy import BASIC_RIGHTS, PlatformRights
 from core.text.i18n import say
 
 
-class Terminal(OwnerIntegration[SettingsPart]):
+class TerminalIntegration(OwnerIntegration[SettingsPart]):
+    """The terminal, as an HTTP API on the home's Unix socket."""
+
     name = "terminal"
     settings = SettingsPart
-    rights = PlatformRights(EVERYTHING, one_name=True, operator=True, links_code=True)
+    rights = PlatformRights(
+        BASIC_RIGHTS, has_one_owner=True, owner_is_operator=True, links_code=True
+    )
     always = True
 
-    def summary(self, own: SettingsPart, shared: Shared) -> None:
+    def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
         return None
 
     async def build(
-        self, deps: Dependencies[SettingsPart], ports: ChatPorts, page: PagePorts
+        self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         from adapters.web.adapter import WebAdapter
         from adapters.web.authentication import SocketAuthentication
@@ -41,9 +45,11 @@ class Terminal(OwnerIntegration[SettingsPart]):
             time_zone=deps.shared.ponte_timezone, peers=ports.peers,
         )  # fmt: skip
 
-    def safety(self, own: SettingsPart, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(
+        self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
         words = "terminal: who can open the home's socket may do everything, as its owner"
-        yield Finding("rights", say(words))
+        yield SafetyFinding("rights", say(words))
 
 
-TERMINAL = Terminal()
+TERMINAL = TerminalIntegration()

@@ -6,12 +6,28 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.domain.changes import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
+from core.domain.changes import (
+    POLICY_PERSON,
+    UNDO_LIFETIME_SECONDS,
+    WRITTEN_STATES,
+    Change,
+    ChangeStep,
+    Row,
+    TargetView,
+    WriteKind,
+)
 from core.domain.messages import Card, CardAction
-from core.domain.records import FROM_PONTE
+from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say
-from core.text.markdown import markless
-from core.text.text import clean, clip, cut, fenced, one_line, redacted
+from core.text.markdown import escape_markdown
+from core.text.text import (
+    clean_text,
+    make_code_block,
+    redact,
+    to_one_line,
+    truncate,
+    truncate_with_note,
+)
 
 ROWS = 5
 """Rows shown on a card; all of them stand in the ledger."""
@@ -96,7 +112,7 @@ def _worded(value: object) -> str:
 
 def plain(words: str, longest: int = 120) -> str:
     """Somebody's words on one line."""
-    return one_line(words, longest)
+    return to_one_line(words, longest)
 
 
 def result(change: Change) -> str:
@@ -146,7 +162,7 @@ def outcome(change: Change, locale: str, count: int = 1) -> str:
 
 def answer(cards: Sequence[Card], locale: str) -> str:
     """The text above cards that were just proposed; it stays true when they are decided."""
-    lines = [f"- `{card.id}` {markless(card.title)}" for card in cards]
+    lines = [f"- `{card.id}` {escape_markdown(card.title)}" for card in cards]
     head = say(
         "This waits for a person; nothing is changed before somebody approves it "
         "(`approve ID` or `deny ID`, within 24 hours):",
@@ -161,10 +177,10 @@ def note(change: Change) -> str:
     if change.draft.kind == "run":
         return _run_note(change, outcome(change, "en"))
     what = f"{change.draft.kind} {len(_rows_of(change))} row(s) in {plain(change.draft.title)!r}"
-    ids = _ids(change.written) if change.draft.kind == "create" else ""
+    ids = _ids(change.written_steps) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
     lines += [f"Row ids: {ids}."] if ids else []
-    return FROM_PONTE.format(words=" ".join(lines))
+    return NOTE_TEMPLATE.format(words=" ".join(lines))
 
 
 def left(seconds: float, locale: str | None = None) -> str:
@@ -176,23 +192,23 @@ def left(seconds: float, locale: str | None = None) -> str:
 
 
 def lapsed(locale: str) -> str:
-    return say(_LAPSED, locale, days=round(UNDO_LIFETIME / 86_400))
+    return say(_LAPSED, locale, days=round(UNDO_LIFETIME_SECONDS / 86_400))
 
 
 def undoable(change: Change) -> bool:
     ended = change.state in ("done", "partial") and change.draft.kind != "run"
     erased = change.forgotten or change.lapsed
-    return ended and bool(change.written) and not change.undone_by and not erased
+    return ended and bool(change.written_steps) and not change.undone_by and not erased
 
 
 def done(change: Change) -> int:
     """How many rows were written, all that was meant for them."""
-    return sum(all(step.state in WRITTEN for step in steps) for steps in _rows_of(change))
+    return sum(all(step.state in WRITTEN_STATES for step in steps) for steps in _rows_of(change))
 
 
-def _rows_of(change: Change) -> Sequence[Sequence[Step]]:
+def _rows_of(change: Change) -> Sequence[Sequence[ChangeStep]]:
     """The steps of each row, in their order: several steps may write one row."""
-    rows: dict[str, list[Step]] = {}
+    rows: dict[str, list[ChangeStep]] = {}
     for step in change.steps:
         key = step.write.id if change.draft.kind != "create" else ""
         rows.setdefault(key or f"step {step.number}", []).append(step)
@@ -208,10 +224,10 @@ def _shown(change: Change) -> tuple[dict[str, Any], ...]:
     return tuple(_row(steps, view) for steps in _rows_of(change)[:ROWS])
 
 
-def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
-    id, links = steps[0].write.id, view.links
+def _row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
+    id, links = steps[0].write.id, view.link_fields
     named = {view.key: id} if id else {}
-    before, after = (_joined(steps, side, view.concealed) for side in ("before", "after"))
+    before, after = (_joined(steps, side, view.hidden_fields) for side in ("before", "after"))
     if before is not None and after is not None:
         changed = {name: _moved(before, after, name) for name in links & (before.keys() | after)}
         before = {name: value for name, value in before.items() if name not in links}
@@ -222,7 +238,7 @@ def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
     }
 
 
-def _joined(steps: Sequence[Step], side: str, concealed: frozenset[str]) -> Cells | None:
+def _joined(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
     """One side of all steps of a row; lists of links are put together."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
@@ -239,7 +255,7 @@ def _moved(before: Cells, after: Cells, name: str) -> str:
     """`+` what is linked, `-` what is unlinked."""
     old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
     lines = [f"+ {words}" for id, words in new.items() if id not in old]
-    return cut(", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), CELL)
+    return truncate(", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), CELL)
 
 
 def _id(linked: Any) -> str:
@@ -248,7 +264,7 @@ def _id(linked: Any) -> str:
 
 def _cells(row: Mapping[str, Any]) -> Cells:
     """A row as a card has room for it: no secrets, empty fields last, long texts clipped."""
-    filled = sorted(redacted(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
     return {plain(name, 80): _cell(value) for name, value in filled[:FIELDS]}
 
 
@@ -256,16 +272,16 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return cut(", ".join(str(_cell(each)) for each in value), CELL)
+        return truncate(", ".join(str(_cell(each)) for each in value), CELL)
     if isinstance(value, dict):
         named = (value[key] for key in _NAMES if value.get(key) is not None)
         return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return cut(clean(str(value)), CELL)
+    return truncate(clean_text(str(value)), CELL)
 
 
 def _run_outcome(change: Change, locale: str) -> str:
     """How the run stands, or what came of it, without its result."""
-    words = one_line(change.steps[0].words)
+    words = to_one_line(change.steps[0].words)
     return say(_RUN_OUTCOMES[change.state], locale, words=words).strip()
 
 
@@ -273,7 +289,11 @@ def _run_note(change: Change, told: str) -> str:
     """For the model's next turn: `told` is the outcome in words, the result stands fenced."""
     said = _RUN_NOTE.format(id=change.id, title=plain(change.draft.title), outcome=told)
     given = result(change)
-    return f"{said}\n{_RESULT}\n{fenced(clip(clean(given), NOTED))}" if given else said
+    return (
+        f"{said}\n{_RESULT}\n{make_code_block(truncate_with_note(clean_text(given), NOTED))}"
+        if given
+        else said
+    )
 
 
 def _sentences(
@@ -290,7 +310,7 @@ def _sentences(
     said += _note(change, locale)
     if deciders:
         said.append(say("Who can decide: {names}.", locale, names=deciders))
-    elif change.proposal.named:
+    elif change.proposal.has_named_approvers:
         said.append(say("Somebody whom the operator named for it must approve it.", locale))
     elif needs_admin:
         said.append(say("An admin of this bot must approve it.", locale))
@@ -325,16 +345,16 @@ def _outcome(change: Change, locale: str) -> list[str]:
         return [say(_CLOSED[change.state], locale, **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     values["name"] = _approvers(change)
-    said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values)]
+    said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, locale, **values)]
     if change.draft.kind == "run":
         return [*said, _run_outcome(change, locale)]
     said.append(say(_DONE[change.state], locale, **values))
     if change.state == "applying":
         return said
-    if change.draft.kind == "create" and (ids := _ids(change.written)):
+    if change.draft.kind == "create" and (ids := _ids(change.written_steps)):
         said.append(say("New rows: {ids}.", locale, ids=ids))
     said += _faults(change, locale)
-    if change.proposal.undoes and change.written:
+    if change.proposal.undoes and change.written_steps:
         said += _note(change, locale)
     if change.undone_by and change.state != "undone":
         said.append(say("See {undo}, which was to take it back.", locale, **values))
@@ -343,15 +363,15 @@ def _outcome(change: Change, locale: str) -> list[str]:
 
 def _note(change: Change, locale: str) -> list[str]:
     """What the tool wants known; `{names}` in it are the fields that NocoDB fills in itself."""
-    names = ", ".join(plain(name, 80) for name in change.draft.view.anew)
+    names = ", ".join(plain(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, locale, names=names)] if change.draft.note else []
 
 
 def _erased(change: Change, locale: str) -> list[str]:
     """Why it cannot be undone, where that would be asked."""
-    if change.forgotten and change.written:
+    if change.forgotten and change.written_steps:
         return [say(ERASED, locale)]
-    if change.lapsed and change.written and not change.undone_by:
+    if change.lapsed and change.written_steps and not change.undone_by:
         return [lapsed(locale)]
     return []
 
@@ -383,7 +403,7 @@ def _decider(change: Change) -> str:
     return plain(change.decider.name or change.decider.id) if change.decider else "?"
 
 
-def _ids(steps: Sequence[Step]) -> str:
+def _ids(steps: Sequence[ChangeStep]) -> str:
     ids = list(dict.fromkeys(plain(step.write.id, 40) for step in steps if step.write.id))
     more = f" … (+{len(ids) - IDS})" if len(ids) > IDS else ""
     return ", ".join(ids[:IDS]) + more

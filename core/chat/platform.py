@@ -8,7 +8,7 @@ from typing import Protocol
 
 from core.domain.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
-from core.ports.conversations import Posts, Reply
+from core.ports.conversations import PostJournal, Reply
 
 
 class Platform(Protocol):
@@ -17,7 +17,7 @@ class Platform(Protocol):
     @property
     def name(self) -> str: ...
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply: ...
 
     async def start(self) -> None:
         """Connect; returns when events may come in. Raises SettingsError for a refused token."""

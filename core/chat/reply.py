@@ -19,14 +19,14 @@ from core.chat.platform import AnswerPart, Surface
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, Post, Progress
 from core.observability import metrics
-from core.ports.conversations import Posts
+from core.ports.conversations import PostJournal
 from core.runtime.retry import Backoff, retry
 from core.text import text
 
 log = structlog.get_logger("posting")
 FILES_NUMBER = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
-POST_BACKOFF = Backoff(0.5, longest=60.0)
+POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
 """Pauses between attempts to post an answer, where the platform asks for none."""
 MAX_DELIVERY_SECONDS = 3600.0
 """After this time an answer that cannot be posted is given up; the next answer says so."""
@@ -40,7 +40,7 @@ class GrowingReply:
     """The port `Reply` over a platform's `Surface`: journals, throttles, retries, and repeats no
     post. The surface only draws and calls."""
 
-    def __init__(self, surface: Surface, posts: Posts, turn: str) -> None:
+    def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
         self._surface = surface
         self._posts = posts
         self._turn = turn
@@ -109,7 +109,7 @@ class GrowingReply:
         part = AnswerPart(number, answer.parts[-1], answer=answer, is_final=True)
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
-    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         """Delete posts that this process made too late, and restore the text of the others: another
         process took the turn over and posted `answer` as `posts`."""
         if self._making:
@@ -130,7 +130,7 @@ class GrowingReply:
                         id, AnswerPart(number, text_of_part, ends, is_final=True)
                     )
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         await self._show_no_more()
         await self._surface.end_activity()
 
@@ -157,19 +157,19 @@ class GrowingReply:
 
     async def _show(self, progress: Progress) -> None:
         if not progress.text:
-            self._posts.check()
+            self._posts.check_ownership()
             await self._surface.show_activity(progress.doing)
             return
         trust = progress.trust
 
         def split(answer: str) -> Sequence[str]:
             into_posts = self._surface.split
-            return trust.parts(answer, into_posts)[1] if trust else into_posts(answer)
+            return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
-        parts = await text.aside(split, progress.text)
+        parts = await text.run_off_loop(split, progress.text)
         for number, part in enumerate(parts, 1):
             await self._put(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
@@ -205,7 +205,7 @@ class GrowingReply:
         elif not post.id:
             found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
-        self._posts.check()
+        self._posts.check_ownership()
         shown, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
             metrics.posts.labels("post").inc()
@@ -228,7 +228,7 @@ class GrowingReply:
         ):
             await self._record(post, found)
             return
-        self._posts.check()
+        self._posts.check_ownership()
         made = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
         await self._record(post, made)
 
@@ -254,12 +254,12 @@ class GrowingReply:
         id = post.id or await self._surface.find(post.number, post.key)
         if id:
             await self._call(post, lambda: self._surface.delete(id), ignore_removed=True)
-        await self._posts.removed(post.number)
+        await self._posts.record_removed(post.number)
         (await self._load()).pop(post.number)
 
     async def _intend(self, number: int) -> Post:
         post = Post(number, self._key(number))
-        await self._posts.posting(number, post.key)
+        await self._posts.record_posting(number, post.key)
         (await self._load())[number] = post
         return post
 
@@ -267,7 +267,7 @@ class GrowingReply:
         return f"{self._turn}:{number}"
 
     async def _record(self, post: Post, id: str, last: bool = False) -> Post:
-        await self._posts.posted(post.number, id, last)
+        await self._posts.record_posted(post.number, id, last)
         done = Post(post.number, post.key, id, "posted")
         (await self._load())[post.number] = done
         return done
@@ -276,17 +276,17 @@ class GrowingReply:
         self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
     ) -> None:
         """Run a call on a post of ours. If a person removed the post, record that."""
-        self._posts.check()
+        self._posts.check_ownership()
         try:
             await call()
         except PostRemoved:
-            await self._posts.removed(post.number)
+            await self._posts.record_removed(post.number)
             if not ignore_removed:
                 raise
 
     async def _load(self) -> dict[int, Post]:
         if self._known is None:
-            self._known = {post.number: post for post in await self._posts.known()}
+            self._known = {post.number: post for post in await self._posts.list_posts()}
         return self._known
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bot.config import (
-    Agent,
-    Channel,
-    Command,
+    AgentConfig,
+    ChannelConfig,
     Config,
-    Input,
     LiveConfig,
+    QuickCommandConfig,
+    QuickCommandInput,
     in_language,
     read_config,
 )
@@ -21,7 +21,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.rights.allowances import Allowance
 from core.rights.policy import Rule
-from core.rights.usage import NANO, Paid, Price
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -55,12 +55,17 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     config = read(tmp_path, GOOD)
-    assert config.channel(Address("slack", "C1", "T1", thread="9")) == Channel(True, "Be brief.\n")
-    assert config.channel(Address("slack", "C2", "T1")) == Channel()
-    assert config.quick_commands["resumo-diario"] == Command(
+    assert config.channel(Address("slack", "C1", "T1", thread="9")) == ChannelConfig(
+        True, "Be brief.\n"
+    )
+    assert config.channel(Address("slack", "C2", "T1")) == ChannelConfig()
+    assert config.quick_commands["resumo-diario"] == QuickCommandConfig(
         title={"en": "Daily summary", "pt-BR": "Resumo diário"},
         description={"en": "What happened"},
-        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+        inputs={
+            "day": QuickCommandInput(required=True),
+            "tone": QuickCommandInput("choice", choices=("dry", "warm")),
+        },
         where=("slack:T1:C1", "web"),
         by=("slack:U1", "discord:42"),
         effect="write",
@@ -263,7 +268,7 @@ def test_what_is_wrong_with_approvers(tmp_path: Path, text: str, words: str) -> 
 
 def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
     text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
-    assert read(tmp_path, text).agents == {"reviewer": Agent("01JAGENT", {"fr": "Relecteur"})}
+    assert read(tmp_path, text).agents == {"reviewer": AgentConfig("01JAGENT", {"fr": "Relecteur"})}
     assert refusal(tmp_path, '[agents.a]\nid = "../x"')[0].startswith(
         "ponte.toml:2: 'id': write the agent's id"
     )
@@ -391,15 +396,19 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
     config = read(tmp_path, text)
     who, where = frozenset({"finance", "guests", "slack:U1"}), frozenset({"slack:T1"})
     assert config.turn_allowances == (
-        Allowance("each person", money=NANO // 2, told="ponte.toml:3"),
+        Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2, source="ponte.toml:3"),
         Allowance("together", "month", None, 200_000, 50, who, where, "ponte.toml:6"),
     )
     prices = config.price_list
-    assert prices.of("my-model") == Price(0.1, 0.1, 0.1, 1.0)
-    assert prices.of("gpt-6-luna") is not None
-    paid = (Paid("container"), Paid("quick_commands", "fix-java"), Paid("quick_commands", "x"),
-            Paid("agents", "x"))  # fmt: skip
-    assert [prices.run(each) for each in paid] == [0.04, 0.10, 0.02, None]
+    assert prices.find("my-model") == Price(0.1, 0.1, 0.1, 1.0)
+    assert prices.find("gpt-6-luna") is not None
+    paid = (
+        PaidRun("container"),
+        PaidRun("quick_commands", "fix-java"),
+        PaidRun("quick_commands", "x"),
+        PaidRun("agents", "x"),
+    )
+    assert [prices.run_cost(each) for each in paid] == [0.04, 0.10, 0.02, None]
 
 
 def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:

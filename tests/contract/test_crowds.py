@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from core.rights.policy import Rule, RuleBook
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -91,7 +91,7 @@ class SlackCrowd:
 class DiscordCrowd:
     """Who may chat is said by a role, so that each person's roles must be known."""
 
-    def __init__(self, discord: FakeDiscord, house: House) -> None:
+    def __init__(self, discord: FakeDiscord, house: DiscordPonte) -> None:
         self._discord, self._house = discord, house
         self._guild = discord.guild("Bolts", roles={ROLE: "staff"})
         self._said: list[Channel] = []
@@ -179,7 +179,7 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         stack.enter_context(sdk_addresses())
         discord = await stack.enter_async_context(FakeDiscord())
         discord.faults.limit_members(30, 1.0)
-        house = House(discord, home)
+        house = DiscordPonte(discord, home)
         house.postgres = database
         house.policy.rule_book = lambda: RuleBook((
             Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),

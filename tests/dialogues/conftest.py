@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime.retry import Backoff
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -29,10 +29,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> Theatre:
+def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> BotHome:
     if request.param == "home":
-        return Theatre(tmp_path / "home")
-    return Theatre(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
+        return BotHome(tmp_path / "home")
+    return BotHome(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,7 +44,7 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again later is tried again at once."""
-    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.01, longest=60.0))
+    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0))
 
 
 @pytest.fixture

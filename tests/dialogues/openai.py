@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from core.changes.ports import Applier
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.served import Level, ServedModel
@@ -14,7 +14,7 @@ from core.models.server import Options
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
@@ -28,7 +28,7 @@ WITHOUT: dict[Level, set[str]] = {
 
 @asynccontextmanager
 async def open_served_stage(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     sources: Sequence[ToolSource] = (),
     *,
@@ -39,22 +39,22 @@ async def open_served_stage(
     allowed: Sequence[Allowance] = (),
     prices: Prices | None = None,
     level: Level | None = None,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
-    stages: list[Stage] = []
+    stages: list[RunningBot] = []
 
     async def read(file: str) -> tuple[File, bytes]:
         return await stages[0].engine.records.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await stages[0].engine.records.journal.remote(thread, remote)
+        await stages[0].engine.records.journal.record_remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None
 
     priced = prices or Prices()
     made = ServedModel(
-        Client(Place(key, fake.base_url), sleep=no_pause),
+        ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause),
         Options(
             model=model, secret=b"a secret of the tests", silence=silence, prices=supplier(priced)
         ),

@@ -13,18 +13,18 @@ from core.clients.http import HttpClient
 from core.conversation.manager import ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
-from core.domain.messages import Answer, encode
-from core.domain.records import Spoken, Turn
+from core.domain.messages import Answer, encode_json
+from core.domain.records import RoundOutput, Turn
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT, Allowance
-from core.rights.usage import NANO
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR
 from core.runtime.retry import Backoff
 from core.store import turns
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
@@ -33,7 +33,7 @@ LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
+ALLOWED = [Allowance("each person", tokens=10**6, money=NANODOLLARS_PER_DOLLAR)]
 
 
 @tool(effect="read", doing="is looking…")
@@ -52,10 +52,10 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def read_budget(stage: Stage) -> tuple[int, int, int]:
+async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
-    def read(connection: Connection) -> tuple[int, int, int]:
+    def read(connection: SqlConnection) -> tuple[int, int, int]:
         held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
@@ -65,7 +65,7 @@ async def read_budget(stage: Stage) -> tuple[int, int, int]:
 
 @every_level
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
@@ -76,7 +76,7 @@ async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
 
 @every_level
 async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
@@ -92,7 +92,7 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
 
 @every_level
 async def test_half_an_emoji_anywhere_else_in_a_response(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """In a call's name and arguments, in the id of the response, in a refusal."""
     asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
@@ -107,7 +107,7 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
 
 
 async def test_half_an_emoji_in_encrypted_reasoning(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = events.output_of
 
@@ -129,7 +129,7 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 @every_level
 @pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
 async def test_absurd_counts_are_settled_at_the_reservation(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, output: object
+    theatre: BotHome, fake: FakeOpenAI, level: Level, output: object
 ) -> None:
     fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
     async with open_served_stage(
@@ -138,13 +138,13 @@ async def test_absurd_counts_are_settled_at_the_reservation(
         assert (await stage.ask("hello")).text == "Hello"
         tokens, money, held = await read_budget(stage)
         assert (await stage.ask("again")).text == "Yes."
-    assert MOST_OUTPUT < tokens < 100_000
-    assert 0 < money < NANO
+    assert MAX_OUTPUT_TOKENS < tokens < 100_000
+    assert 0 < money < NANODOLLARS_PER_DOLLAR
     assert held == 0
     assert calls_of_model(fake) == 2
 
 
-async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_what_a_tool_says_is_stored(theatre: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
     async with open_served_stage(theatre, fake, [Source(look, rows)], level="chat") as stage:
         assert (await stage.ask("look")).text == "Done."
@@ -156,7 +156,7 @@ async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) ->
 
 
 async def test_what_a_bridge_says_of_its_failure_is_stored(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
@@ -173,7 +173,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -182,7 +182,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     """Whatever it is that the database does not take."""
     add = turns._add_round
 
-    def refuse(connection: Connection, turn: Turn, said: Spoken) -> None:
+    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
         if said.items and "poison" in str(said.items):
             connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
         add(connection, turn, said)
@@ -208,7 +208,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @tool(effect="spend", doing="is buying…")
     async def buy() -> str:
@@ -229,13 +229,13 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
 def _refusing(value: object) -> str:
     if "poison" in str(value):
         raise Unstorable
-    return encode(value)
+    return encode_json(value)
 
 
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -269,7 +269,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
 @every_level
 @pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
 async def test_what_no_index_or_reader_takes_ends_the_turn(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.hostile = hostile.streams(getattr(hostile, what))
     async with open_served_stage(
@@ -278,7 +278,7 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
         answer = await stage.ask("hello")
         assert "more than Ponte takes" in answer.text
         tokens, _, held = await read_budget(stage)
-        assert (tokens > MOST_OUTPUT, held) == (True, 0), "it counts as what was reserved"
+        assert (tokens > MAX_OUTPUT_TOKENS, held) == (True, 0), "it counts as what was reserved"
         assert calls_of_model(fake) == 1
         fake.hostile = None
         fake.say("Well again.")
@@ -287,7 +287,7 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
 
 @pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
@@ -306,7 +306,7 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
     monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
@@ -331,18 +331,18 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_served_stage(theatre, fake, level="chat") as stage:
         journal = stage.engine.records.journal
-        answered = journal.answered
+        answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
             if "poison" in turn.message.text:
                 raise Unstorable
             await answered(turn, *given)
 
-        monkeypatch.setattr(journal, "answered", refuse)
+        monkeypatch.setattr(journal, "record_answer", refuse)
         _, receipt = await stage.send("poison")
         await stage.wait_for_answer(receipt)
         fake.say("Well again.")

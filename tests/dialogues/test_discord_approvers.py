@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import LIFETIME
-from tests.discord.house import House
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -27,7 +27,7 @@ class Team:
     """Ana asks on a server; Cleo, who approves, is elsewhere on it. A role approves as well."""
 
     discord: FakeDiscord
-    house: House
+    house: DiscordPonte
     table: MemoryTable
     clock: Clock
     ana: DiscordPerson
@@ -56,7 +56,7 @@ class Team:
 
 @pytest.fixture
 async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
-    house = House(discord, tmp_path)
+    house = DiscordPonte(discord, tmp_path)
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     ana, cleo = discord.user("Ana"), discord.user("Cleo")
     guild = discord.guild("Bolts", ana)
@@ -126,7 +126,7 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     assert "still waits" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
-    team.clock.now += LIFETIME
+    team.clock.now += PROPOSAL_LIFETIME_SECONDS
     team.house.engine.changes.moved()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(

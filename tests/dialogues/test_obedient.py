@@ -10,12 +10,12 @@ from pathlib import Path
 
 from core.clients.http import HttpClient
 from core.domain.messages import Item, Quote
-from core.domain.records import Ask, Completed, Effect, Health, ModelEvent
+from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import MEMBER, on_slack
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights import book, policy
 from tests.fakes.choices import supplier
 from tests.fakes.models import EchoModel
@@ -50,13 +50,13 @@ WISHES: Sequence[tuple[str, object]] = [
 class Obedient(EchoModel):
     """Calls everything in each round, for ever, and tells what it was told."""
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         calls = [
             Item("call", name=name, arguments=json.dumps(given), call_id=f"c{len(self.asks)}-{n}")
             for n, (name, given) in enumerate(WISHES)
         ]
-        yield Completed(tuple(calls))
+        yield RoundCompleted(tuple(calls))
 
 
 class Bought:
@@ -86,7 +86,7 @@ class Bought:
 
 
 async def test_an_obedient_model_has_only_the_rights_of_the_asker(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.rule_book = supplier(book(RULES, tmp_path))

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT
+from core.rights.allowances import MAX_OUTPUT_TOKENS
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.dialogues.test_content import (
     ALLOWED,
@@ -63,7 +63,7 @@ ODD_RESPONSES = {
 
 @every_level
 async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It is asked once more at most, where the stream seems to have broken off."""
     odd = ODD_CHAT if level == "chat" else ODD_RESPONSES
@@ -78,7 +78,7 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             times = calls_of_model(fake) - before
             assert (answer.status, times in (1, 2)) == ("failed", True), what
             tokens, _, held = await read_budget(stage)
-            assert (tokens - charged > times * MOST_OUTPUT, held) == (True, 0), what
+            assert (tokens - charged > times * MAX_OUTPUT_TOKENS, held) == (True, 0), what
             charged = tokens
             fake.hostile = None
             fake.say("Well again.")
@@ -87,7 +87,7 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             charged, _, _ = await read_budget(stage)
 
 
-async def test_a_call_whose_number_is_null_is_run(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_a_call_whose_number_is_null_is_run(theatre: BotHome, fake: FakeOpenAI) -> None:
     function = {"name": "look", "arguments": "{}"}
     odd = _chat(tool_calls=[{"index": None, "id": "a", "function": function}])
     fake.hostile = hostile.streams(partial(_pieces, odd))
@@ -105,7 +105,7 @@ async def test_a_call_whose_number_is_null_is_run(theatre: Theatre, fake: FakeOp
 
 @every_level
 async def test_half_an_emoji_in_a_refusal_of_the_server(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Its code stands in the answer and in the log."""
     fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
@@ -120,7 +120,7 @@ async def test_half_an_emoji_in_a_refusal_of_the_server(
 
 @pytest.mark.parametrize("wait", ["inf", "nan", "1e400", "-5", "soon"])
 async def test_a_wait_that_is_no_number_breaks_nothing(
-    theatre: Theatre, fake: FakeOpenAI, wait: str
+    theatre: BotHome, fake: FakeOpenAI, wait: str
 ) -> None:
     async def busy(_: web.Request) -> web.StreamResponse:
         return web.Response(status=429, headers={"Retry-After-Ms": wait})

@@ -9,20 +9,20 @@ import pytest
 from core.conversation import manager
 from core.domain.messages import Address, Person
 from core.rights.policy import AccessPolicy, Rights
-from core.store.inbox import Handling
-from tests.dialogues.stage import Stage, Theatre
+from core.store.inbox import TurnExecutor
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
 
 
-def only_one_works(stage: Stage) -> None:
+def only_one_works(stage: RunningBot) -> None:
     runner = stage.engine.records.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     runner.places.total = 1
 
 
 async def check_other_channel_is_answered(
-    stage: Stage, waits: asyncio.Event, release: asyncio.Event
+    stage: RunningBot, waits: asyncio.Event, release: asyncio.Event
 ) -> None:
     """Check that C2 is answered while the turn of C1 waits, and C1 after `release`."""
     only_one_works(stage)
@@ -34,7 +34,7 @@ async def check_other_channel_is_answered(
 
 
 async def test_an_answer_that_waits_for_its_channels_pace(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits, free = asyncio.Event(), asyncio.Event()
     post = Recorder.post
@@ -51,7 +51,7 @@ async def test_an_answer_that_waits_for_its_channels_pace(
 
 
 async def test_a_person_of_whom_the_platform_says_nothing_yet(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
     asked, known = asyncio.Event(), asyncio.Event()
@@ -69,7 +69,7 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
 
 
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
     asked = asyncio.Event()

@@ -12,7 +12,7 @@ from adapters.slack.intake import SlackOptions
 from core.chat.participants import FixedAddressingSettings
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.fakes.models import EchoModel
 from tests.fakes.posts import KeptPosts
@@ -245,7 +245,7 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
     """A model that answers when the event comes."""
     go_on = asyncio.Event()
 
-    async def gate(ask: Ask) -> None:
+    async def gate(ask: RoundRequest) -> None:
         await go_on.wait()
 
     return EchoModel(gate=gate), go_on
@@ -268,7 +268,7 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
         ways.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
-        shown = await w.bot.engine.records.journal.shown(f"slack:T0PONTE:{w.general.id}")
+        shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
         assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
 
 

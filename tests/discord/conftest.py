@@ -8,7 +8,7 @@ import pytest
 from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
@@ -19,7 +19,7 @@ PAUSES = {
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
     "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
-    "core.chat.reply.POST_BACKOFF": Backoff(0.01, longest=60.0),
+    "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.presence.SIGN_AFTER_SECONDS": 0.02,
 }
 DEADLINES = {
@@ -63,9 +63,9 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
-async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[House]:
+async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
     """Closed: a test opens it, with its options."""
-    house = House(discord, tmp_path / "home")
+    house = DiscordPonte(discord, tmp_path / "home")
     house.home.mkdir()
     yield house
     await house.close()

@@ -1,4 +1,4 @@
-"""A whole Ponte behind the fake Discord, in this process: engine, adapter, and a model to steer."""
+"""A complete Ponte on the fake Discord, in this process: engine, adapter, controlled model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine, Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (
-    Ask,
-    Completed,
-    Delta,
     Health,
     ModelEvent,
     Outcome,
     Receipt,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
     ToolContext,
 )
 from core.integrations.integration import ChatPorts
@@ -38,7 +38,7 @@ class Speaker(EchoModel):
         self.script: dict[str, Sequence[str]] = {}
         self.pauses: asyncio.Queue[None] | None = None
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         deltas = self.script.get(ask.input[-1].text)
         if deltas is None:
             async for event in super().ask(ask):
@@ -48,8 +48,8 @@ class Speaker(EchoModel):
         for number, delta in enumerate(deltas):
             if number and self.pauses is not None:
                 await self.pauses.get()
-            yield Delta(delta)
-        yield Completed((Item(kind="message", role="assistant", text="".join(deltas)),))
+            yield TextDelta(delta)
+        yield RoundCompleted((Item(kind="message", role="assistant", text="".join(deltas)),))
 
     def go_on(self) -> None:
         assert self.pauses is not None
@@ -61,7 +61,7 @@ class Drawer:
 
     name = "drawer"
 
-    def __init__(self, house: House, name: str, data: bytes) -> None:
+    def __init__(self, house: DiscordPonte, name: str, data: bytes) -> None:
         self._house, self._name, self._data = house, name, data
 
     async def tools(self) -> Sequence[Tool]:
@@ -82,7 +82,7 @@ class Drawer:
         return None
 
 
-class House:
+class DiscordPonte:
     def __init__(self, discord: FakeDiscord, home: Path) -> None:
         self.discord = discord
         self.home = home
@@ -103,11 +103,11 @@ class House:
         self.policy = allow_list(frozenset({allow}))
         self.choices = make_choices(self.model, [Drawer(self, name, data)], self.policy)
 
-    async def open(self, **options: Any) -> House:
+    async def open(self, **options: Any) -> DiscordPonte:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
         given = self.choices or make_choices(self.model, policy=self.policy)
-        stores = await Stores.shared(self.postgres) if self.postgres else None
+        stores = await Stores.open_shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.records.inbox.accept
 
@@ -128,7 +128,7 @@ class House:
                 given.board,
                 given.policy,
                 self.engine.manager.removed,
-                refused=self.engine.refused,
+                on_refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,
             ),

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from bot.engine import Choices, Spending
-from bot.integrations import ADMINS, RIGHTS, one_person
-from bot.quick import Registry
+from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
+from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
@@ -18,10 +18,10 @@ from core.domain.records import Health, QuickCommand
 from core.ports.rights import Policy
 from core.ports.tools import Model, ToolSource
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy, Guests, Membership
+from core.rights.policy import AccessPolicy, GroupLookup, GuestLookup
 from core.rights.usage import Prices
-from core.store.budget import Caps, uncapped
-from core.store.inbox import Intake
+from core.store.budget import DailyCapLookup, no_daily_caps
+from core.store.inbox import SenderLimits
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
@@ -30,7 +30,7 @@ ANA = Person("web", "owner", name="Ana")
 
 
 class EmptyStatusBoard:
-    demo = False
+    is_demo = False
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         return ()
@@ -48,12 +48,12 @@ class EmptyStatusBoard:
 def allow_list(
     allow: frozenset[str] = frozenset(),
     admins: frozenset[str] = ADMINS,
-    memberships: Mapping[str, Membership] = MappingProxyType({}),
-    guests: Mapping[str, Guests] = MappingProxyType({}),
+    memberships: Mapping[str, GroupLookup] = MappingProxyType({}),
+    guests: Mapping[str, GuestLookup] = MappingProxyType({}),
     clock: Callable[[], float] = time.monotonic,
 ) -> AccessPolicy:
     """Return a policy over the rights of all platforms of Ponte."""
-    return AccessPolicy(RIGHTS, allow, admins, memberships, guests, clock)
+    return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
 
 
 def make_choices(
@@ -68,14 +68,14 @@ def make_choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, supplier(rules or TableRules()), platforms=RIGHTS)
+    approval = Approval(policy, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
         approval=replace(approval, is_named=is_named) if is_named else approval,
         board=EmptyStatusBoard(),
-        quick=Registry(dict, allow_list().is_named),
+        quick=QuickCommandRegistry(dict, allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
@@ -87,19 +87,19 @@ def supplier(value: T) -> Callable[[], T]:
 
 
 def make_spending(
-    caps: Caps = uncapped,
+    caps: DailyCapLookup = no_daily_caps,
     allowances: Sequence[Allowance] = (),
     prices: Prices | None = None,
-    intake: Intake | None = None,
+    intake: SenderLimits | None = None,
 ) -> Spending:
     """Return the limits of spending; persons are counted by their canonical key."""
     return Spending(
-        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=one_person,
-        intake=supplier(intake or Intake()),
+        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
+        intake=supplier(intake or SenderLimits()),
     )  # fmt: skip
 
 
-def fixed_caps(own: int = 0, everybody: int = 0) -> Caps:
+def fixed_caps(own: int = 0, everybody: int = 0) -> DailyCapLookup:
     """Return caps that give everybody the same numbers of turns a day."""
 
     async def caps(person: Person, address: Address) -> tuple[int, int]:

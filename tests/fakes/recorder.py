@@ -14,7 +14,7 @@ from typing import Protocol
 from core.chat.platform import AnswerPart
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
-from core.text.text import split
+from core.text.text import split_text
 
 LIMIT = 200
 CARDS = "\n⟦"
@@ -163,7 +163,7 @@ class RecordingSurface:
         self.doing: list[str] = []
 
     def split(self, text: str) -> tuple[str, ...]:
-        return split(text, self.limit)
+        return split_text(text, self.limit)
 
     async def seconds_until_growth(self) -> float:
         return 0.0

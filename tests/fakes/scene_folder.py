@@ -24,7 +24,7 @@ class MemoryContextFiles:
         self.data[file.id] = data
         return file
 
-    async def given(self) -> Sequence[File]:
+    async def list_files(self) -> Sequence[File]:
         return tuple(self.files)
 
     async def read(self, file: File) -> bytes:
@@ -33,6 +33,6 @@ class MemoryContextFiles:
         except KeyError:
             raise NotFound(what="file") from None
 
-    async def keep(self, name: str, type: str, data: bytes) -> File:
+    async def save(self, name: str, type: str, data: bytes) -> File:
         self.made[name] = data
         return self.add(name, data, type)

@@ -20,10 +20,10 @@ import time_machine
 
 from bot.application import Application
 from bot.compose import compose
-from bot.config import Command, Config, Input
+from bot.config import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
 from bot.settings import Settings
-from core.runtime.tasks import cancelled
+from core.runtime.tasks import cancel_all
 from tests.code import sandboxed
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -43,7 +43,7 @@ MOMENT = datetime(2026, 11, 19, 10, 42, 5, tzinfo=ZONE)
 """A Thursday; what is said at :05 has most of a minute before another one is shown."""
 TOKEN = "the-token-of-nocodb"
 COMMANDS = {
-    "release-notes": Command(
+    "release-notes": QuickCommandConfig(
         title={"en": "Release notes", "pt-BR": "Notas da versão", "fr": "Notes de version"},
         description={
             "en": "Reads the merged changes of a version and writes what is new in it",
@@ -51,13 +51,15 @@ COMMANDS = {
             "fr": "Lit les changements d'une version et écrit ce qu'elle apporte",
         },
         inputs={
-            "version": Input(required=True),
-            "readers": Input("choice", choices=("customers", "engineers"), required=True),
-            "remarks": Input(),
+            "version": QuickCommandInput(required=True),
+            "readers": QuickCommandInput(
+                "choice", choices=("customers", "engineers"), required=True
+            ),
+            "remarks": QuickCommandInput(),
         },
         effect="read",
     ),
-    "translate-contract": Command(title={"en": "Translate a contract"}),
+    "translate-contract": QuickCommandConfig(title={"en": "Translate a contract"}),
 }
 NOTES = """\
 **Version 4.2**, for customers
@@ -288,7 +290,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 app = await compose(settings, Config(quick_commands=COMMANDS), owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
-                await cancelled([t for t in app.engine._tasks if t.get_name() == "redraw"])
+                await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
                     await slack.deliveries.wait_until_connected()
                     await discord.wait_until(lambda: discord.rest.commands)

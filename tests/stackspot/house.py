@@ -42,7 +42,7 @@ async def error_of(doing: Awaitable[Any]) -> StackSpotError:
 
 
 @dataclass
-class Stage:
+class CommandScene:
     """What a scene tells while something runs in it."""
 
     seen: Seen = field(default_factory=Seen)
@@ -61,7 +61,7 @@ class Stage:
             thread=Thread(ctx.address.conversation, thread),
             files=self.files,
             handle=handle,
-            known_as=known_as or self._known_as,
+            record_handle=known_as or self._known_as,
         )
 
     async def _known_as(self, handle: str) -> None:

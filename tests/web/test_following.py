@@ -10,12 +10,12 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.link import parse_page_link
-from tests.web.house import Event, House, Turn, following, until
+from tests.web.house import Event, Turn, WebPonte, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
-async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) -> None:
+async def test_two_tabs_see_the_same(house: WebPonte, client: httpx.AsyncClient) -> None:
     begun = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -47,7 +47,7 @@ async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> 
 
 
 async def test_a_tab_that_comes_late_sees_the_text_so_far(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     shown, free = asyncio.Event(), asyncio.Event()
 
@@ -67,7 +67,7 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
     assert [e.data["text"] for e in seen if e.name in {"message", "delta"}] == ["go", "So far"]
 
 
-async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> None:
+async def test_a_restart_in_mid_answer_shows_the_answer_once(house: WebPonte) -> None:
     async def stuck(turn: Turn) -> Answer:
         await turn.show("Half of")
         await asyncio.Event().wait()
@@ -95,7 +95,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> No
 
 
 async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
-    house: House,
+    house: WebPonte,
 ) -> None:
     begun, free = asyncio.Event(), asyncio.Event()
 
@@ -138,7 +138,7 @@ async def test_a_cursor_that_is_none_starts_now(client: httpx.AsyncClient) -> No
 
 
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     free = asyncio.Event()
 
@@ -164,7 +164,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
-async def test_a_slow_tab_holds_nobody_up(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_slow_tab_holds_nobody_up(house: WebPonte, client: httpx.AsyncClient) -> None:
     """It reads nothing while 20 MB of text go by, and then gets the end alone."""
 
     async def script(turn: Turn) -> Answer:
@@ -185,7 +185,7 @@ async def test_a_slow_tab_holds_nobody_up(house: House, client: httpx.AsyncClien
 
 
 async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
@@ -200,7 +200,7 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 
 
 async def test_new_and_forget_tell_tabs_to_read_again(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as tab:
         await until(tab, "ready")
@@ -208,7 +208,7 @@ async def test_new_and_forget_tell_tabs_to_read_again(
         assert [e.name for e in await until(tab, "reset")][-2:] == ["done", "reset"]
 
 
-async def test_a_hundred_tabs_at_once(house: House) -> None:
+async def test_a_hundred_tabs_at_once(house: WebPonte) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
         httpx.AsyncClient(
@@ -234,9 +234,11 @@ async def test_a_hundred_tabs_at_once(house: House) -> None:
 
 
 async def test_a_stream_ends_when_the_server_stops(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "GRACE", 600)  # the server would wait as long for a stream
+    monkeypatch.setattr(
+        server, "SHUTDOWN_GRACE_SECONDS", 600
+    )  # the server would wait as long for a stream
     await house.restart()
     async with house.client() as client, following(client) as tab:
         await until(tab, "ready")
@@ -245,7 +247,7 @@ async def test_a_stream_ends_when_the_server_stops(
         await house.open()
 
 
-async def test_the_conversation_so_far(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_conversation_so_far(house: WebPonte, client: httpx.AsyncClient) -> None:
     await client.post("/chat", json={"message": "**one**"})
     await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
     said = (await client.get("/conversations/main?html=1")).json()

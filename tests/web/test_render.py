@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.web.render import GrowingHtml, render, to_html
-from core.text.markdown import LONGEST
+from core.text.markdown import MAX_MARKDOWN_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_no_attribute_is_ever_forged(text: str) -> None:
 
 
 async def test_a_hostile_length_is_shown_as_it_is() -> None:
-    html = await render("[" * (LONGEST + 1))
+    html = await render("[" * (MAX_MARKDOWN_CHARACTERS + 1))
     assert html.startswith("<pre")
 
 
@@ -118,9 +118,9 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     monkeypatch.setattr("adapters.web.render.render", render_and_count)
     growing = GrowingHtml()
     for end in range(10, len(text), 10):
-        assert await growing.of(text[:end]) == to_html(text[:end])
+        assert await growing.render(text[:end]) == to_html(text[:end])
     assert rendered < 12 * len(text)
-    assert await growing.of("Anew.") == to_html("Anew.")
-    assert await growing.of("[a]\n\n[a]: https://example.com\n\nb") == to_html(
+    assert await growing.render("Anew.") == to_html("Anew.")
+    assert await growing.render("[a]\n\n[a]: https://example.com\n\nb") == to_html(
         "[a]\n\n[a]: https://example.com\n\nb"
     )

@@ -23,19 +23,18 @@ from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, wa
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
-    HttpDown,
     HttpError,
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
-    retry_after,
+    parse_retry_after,
     withhold_secrets,
 )
 from core.observability import metrics
 from core.runtime.retry import retry
 from core.text.i18n import say
-from core.text.text import one_line
+from core.text.text import to_one_line
 
 REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""
@@ -254,14 +253,17 @@ _COMMON_ROWS = (
 )
 
 
+def is_answer_lost(failure: HttpError) -> bool:
+    """Return whether StackSpot may have got the request, and no readable answer of its came."""
+    return was_sent(failure) and not isinstance(failure, HttpAnswer)
+
+
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
     may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
-        on(HttpDown, HttpTimeout, HttpUnreadable, HttpTooLarge, when=was_sent).raises(
-            "unknown", sentence, outcome_unknown=True
-        ),
+        on(when=is_answer_lost).raises("unknown", sentence, outcome_unknown=True),
     )
 
 
@@ -300,7 +302,7 @@ def explain(error: HttpError, request: Request) -> StackSpotError:
 
 def wait_of(answer: HttpAnswer) -> float:
     """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 where it asks for none."""
-    return min(retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
+    return min(parse_retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
 
 
 def details_of(answer: HttpAnswer) -> str:
@@ -310,7 +312,7 @@ def details_of(answer: HttpAnswer) -> str:
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    return withhold_secrets(one_line(": ".join(told)))[:200]
+    return withhold_secrets(to_one_line(": ".join(told)))[:200]
 
 
 def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
@@ -380,7 +382,7 @@ class StackSpotApi:
             return await retry(
                 lambda: send(request), HttpError,
                 lambda error, failed: pause_after(error, failed, request.kind),
-                altogether=MAX_PAUSES_SECONDS,
+                max_wait_seconds=MAX_PAUSES_SECONDS,
                 sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:
