@@ -36,7 +36,7 @@ from core.changes.approval import (
     TableRule,
     TableRules,
 )
-from core.commands.grammar import SLUG
+from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MOST_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
@@ -175,7 +175,7 @@ SetName = Annotated[str, AfterValidator(_set)]
 Slug = Annotated[
     str,
     matching(
-        SLUG,
+        SLUG_PATTERN,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
@@ -185,7 +185,8 @@ AgentId = Annotated[
 ]
 """As StackSpot's portal shows it."""
 PricedName = Annotated[
-    str, matching(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
+    str,
+    matching(rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"),
 ]
 """A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MOST, allow_inf_nan=False)]

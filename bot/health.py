@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bot.settings import Settings
-from core.conversation.commands import Commands
+from core.conversation.commands import CommandService
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, QuickCommand, Shown
@@ -98,7 +98,7 @@ class Threads:
     """`link` gives the page's address with its token; `acts` are what others have done."""
 
     def __init__(
-        self, journal: Journal, commands: Commands, link: Callable[[], str],
+        self, journal: Journal, commands: CommandService, link: Callable[[], str],
         acts: Mapping[str, Act], audit: AuditLog,
     ) -> None:  # fmt: skip
         self._journal = journal

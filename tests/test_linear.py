@@ -95,7 +95,7 @@ FUNCTIONS: dict[str, Work] = {
     "addresses": markdown.addresses,
     "tamed links": lambda said: TRUST.sanitised(said),
     "csv": lambda said: text.csv_bytes([[said, said]]),
-    "typed command": grammar.parse,
+    "typed command": grammar.parse_command,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redacted({said: [said]}),
     "system's error": withhold_secrets,

@@ -11,7 +11,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from core.commands.grammar import NAMES, TRANSLATED
+from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.text.i18n import nearest, say
 
 REMEMBERED = 200
@@ -45,7 +45,7 @@ class Words(Completer):
     """The commands, after `quick-command` the names of those, and after @ the files here."""
 
     def __init__(self, locale: str, slugs: Sequence[str]) -> None:
-        self._names = sorted({*NAMES, *TRANSLATED.get(nearest(locale), ())})
+        self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(nearest(locale), ())})
         self._slugs = slugs
         self._paths = PathCompleter(expanduser=True)
 

@@ -57,7 +57,7 @@ from adapters.web.requests import (
     visitor_of,
 )
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
-from core.changes.cards import differences
+from core.changes.cards import describe_differences
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.domain.messages import ONCE, Answer, Card, Message, Person, Progress, Quote
@@ -455,7 +455,7 @@ class Compatible:
     def _check_words(self, request: Request, said: Message) -> None:
         """Raises DecidedElsewhere."""
         try:
-            command = grammar.parse(said.text, said.locale)
+            command = grammar.parse_command(said.text, said.locale)
         except BadInput:
             return  # its answer says what is wrong
         if command is not None and command.name in DECIDING:
@@ -553,7 +553,7 @@ def text_with_links(answer: Answer, taken: Taken) -> str:
 
 def card_text(card: Card, page: str, locale: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
-    rows = [f"- {each}" for row in card.rows for each in differences(row)]
+    rows = [f"- {each}" for row in card.rows for each in describe_differences(row)]
     head = f"**{one_line(card.title)}** ({say(card.state, locale)})"
     body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))
     if not (card.actions and page):

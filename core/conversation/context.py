@@ -122,7 +122,7 @@ class TurnFiles:
     thread: str
     tool_contexts: ToolContexts
 
-    async def given(self) -> Sequence[File]:
+    async def list_files(self) -> Sequence[File]:
         message, files = self.turn.message, self.tool_contexts.files
         found: list[File] = []
         for shown in await self.tool_contexts.journal.shown(

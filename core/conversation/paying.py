@@ -17,8 +17,8 @@ from core.rights.usage import NANO
 _TOKENS_AROUND_EACH = 100  # what stands around each in a request
 
 
-class Paying:
-    """The `Paying` of `core.domain.records`, for all rounds of a turn.
+class TurnPayment:
+    """Reserves and settles the model calls of one turn (the `Paying` protocol).
 
     `told`: the most tokens that the model is told beside the thread. `first`: what was reserved
     when the message was recorded; None when the turn is resumed or has no limit.
@@ -37,10 +37,10 @@ class Paying:
         self._later = False
         self._counts: dict[str, Count] = {}
         self._open = 0
-        self._opened(int(self._unused))
+        self._count_open(int(self._unused))
 
     @property
-    def lowered(self) -> bool:
+    def is_lowered(self) -> bool:
         """Whether the last answer had to be shorter, for want of what was left."""
         return self._grant is not None and self._grant.lowered
 
@@ -65,7 +65,7 @@ class Paying:
         self._unused = self._later = False
         return self._grant.output if self._grant else None
 
-    def refused(self) -> None:
+    def on_refused(self) -> None:
         self._unused = self._grant is not None
 
     async def give_back(self) -> None:
@@ -73,9 +73,9 @@ class Paying:
         if self._grant and self._unused:
             self._unused = False
             await self._budget.give_back(self._turn, self._grant.part)
-            self._opened(-1)
+            self._count_open(-1)
 
-    def answered(self, usage: Usage) -> None:
+    def record_usage(self, usage: Usage) -> None:
         """What a round really used; its reasoning goes into the next one."""
         self._told += usage.reasoning
         if self._grant is None:
@@ -87,11 +87,11 @@ class Paying:
             spent = count.spent - self._grant.bound + real
             self._counts[count.scope.key] = replace(count, spent=spent)
         self._unused = False
-        self.rest()
+        self.close()
 
-    def rest(self) -> None:
+    def close(self) -> None:
         """Nothing more is asked for now."""
-        self._opened(-self._open)
+        self._count_open(-self._open)
 
     def counts(self) -> tuple[Count, ...]:
         """Of each allowance as far as this turn knows."""
@@ -101,9 +101,9 @@ class Paying:
         call = self._budget.model_call(self._number, self._model, self._told)
         self._grant = await self._budget.pay(self._turn, replace(call, body=body))
         self._unused = self._grant is not None
-        self._opened(int(self._unused))
+        self._count_open(int(self._unused))
 
-    def _opened(self, more: int) -> None:
+    def _count_open(self, more: int) -> None:
         self._open += more
         metrics.holds.inc(more)
 

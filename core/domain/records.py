@@ -211,7 +211,7 @@ class Paying(Protocol):
         """Awaited right before a request that costs; `tokens` is what it has at most. Gives the
         tokens that the answer may have, None for any number. Raises OverBudget."""
 
-    def refused(self) -> None:
+    def on_refused(self) -> None:
         """The server did nothing of the last one: what was reserved is for the next."""
 
 
@@ -316,7 +316,7 @@ class Outcome:
 class ContextFiles(Protocol):
     """The files of a conversation, as its tools may use them."""
 
-    async def given(self) -> Sequence[File]:
+    async def list_files(self) -> Sequence[File]:
         """What was attached or made in this thread, oldest first; this message's own last."""
 
     async def read(self, file: File) -> bytes:

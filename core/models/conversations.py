@@ -362,7 +362,7 @@ class Exchange:
                     self._found, self._response = reading.finished(), reading.response
             except Fault as fault:
                 if paying and body and fault.undone:
-                    paying.refused()
+                    paying.on_refused()
                 await self._mend(fault, body, reading)
         yield self._completed(self._found, body)
 

@@ -146,7 +146,7 @@ class OwnHistory:
                 break
             except Fault as fault:
                 if ask.paying and fault.undone:
-                    ask.paying.refused()
+                    ask.paying.on_refused()
                 if is_too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
                 elif is_against_policy(fault) and len(answered(transcript)) < len(transcript):

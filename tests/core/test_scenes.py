@@ -66,7 +66,7 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         assert ctx.files
-        files = await ctx.files.given()
+        files = await ctx.files.list_files()
         given.append([(file.name, await ctx.files.read(file)) for file in files])
         made = await ctx.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
         return Outcome("ok", "done", files=(made,))

@@ -127,7 +127,7 @@ class House:
                 self.engine.records.files,
                 given.board,
                 given.policy,
-                self.engine.manager.removed,
+                self.engine.manager.on_post_removed,
                 refused=self.engine.refused,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,

@@ -24,7 +24,7 @@ class MemoryContextFiles:
         self.data[file.id] = data
         return file
 
-    async def given(self) -> Sequence[File]:
+    async def list_files(self) -> Sequence[File]:
         return tuple(self.files)
 
     async def read(self, file: File) -> bytes:

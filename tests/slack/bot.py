@@ -132,6 +132,6 @@ def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> C
     return ChatPorts(
         inbox=inbox(engine.records.inbox), journal=engine.records.journal,
         threads=engine.records.threads, files=engine.records.files, board=chosen.board,
-        policy=chosen.policy, removed=engine.manager.removed, refused=engine.refused,
+        policy=chosen.policy, removed=engine.manager.on_post_removed, refused=engine.refused,
         directory=engine.records.directory, peers=engine.stores.peers,
     )  # fmt: skip

@@ -175,7 +175,7 @@ async def given(ctx: ToolContext) -> tuple[InputFile, ...]:
     files = ctx.files
     if files is None:
         return ()
-    found = [file for file in await files.given() if not _OUR_CODE.fullmatch(file.name)]
+    found = [file for file in await files.list_files() if not _OUR_CODE.fullmatch(file.name)]
     left = Counter(file_name(file.name) for file in found)
     older: Counter[str] = Counter()
     named = []
