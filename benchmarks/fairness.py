@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import aiohttp
 
 from benchmarks import discord, slack
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, environment
+from benchmarks.rounds import PONTE, ROUNDS, running_page
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.slack import FakeSlack
 from tests.real.postgres import postgres
@@ -191,26 +190,11 @@ async def on_discord(model: str, more: dict[str, str]) -> AsyncIterator[Scene]:
 @contextlib.asynccontextmanager
 async def on_page(model: str, more: dict[str, str]) -> AsyncIterator[Scene]:
     with tempfile.TemporaryDirectory() as home:
-        told = {"PONTE_WEB": "on", "PONTE_WEB_PORT": "0", **more}
-        bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", PONTE, "run", env={**environment(home, model), **told},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        assert bot.stdout
-        try:
-            address = ""
-            async for line in bot.stdout:
-                if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
-                    address = found[0].decode()
-                if b"ready" in line:
-                    break
+        async with running_page(home, model, more) as address:
             tokens = await page_tokens(Path(home))
             connector = aiohttp.TCPConnector(limit=0)
             async with aiohttp.ClientSession(address, connector=connector) as web:
                 yield PageScene(web, tokens)
-        finally:
-            bot.terminate()
-            await bot.communicate()
 
 
 async def page_tokens(home: Path) -> Sequence[str]:

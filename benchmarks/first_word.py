@@ -9,26 +9,25 @@ other; the model's double stands in this process, so both ends are seen by one c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import pty
-import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from benchmarks.rounds import PONTE, environment
+from benchmarks.rounds import PONTE, environment, running_page
 from tests.fakes.openai import FakeOpenAI, Script
 
 TURNS = 100
 AIM = 15.0
 """Milliseconds, of which p95 may not be more."""
+NO_DAILY_CAP = {"PONTE_DAILY_TURNS": "0/0"}
 WORDS = "lorem ipsum dolor sit amet " * 8
 
 
@@ -43,28 +42,6 @@ class Watched(FakeOpenAI):
         elif event.get("type") == "response.output_text.delta" and not self.spoke:
             self.spoke = time.monotonic()
         return super().emit(kind, event)
-
-
-@contextlib.asynccontextmanager
-async def running(home: str, model: str) -> AsyncIterator[str]:
-    """A Ponte with its page; the address of it."""
-    told = {"PONTE_WEB": "on", "PONTE_WEB_PORT": "0", "PONTE_DAILY_TURNS": "0/0"}
-    bot = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PONTE, "run", env={**environment(home, model), **told},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert bot.stdout
-    try:
-        address = ""
-        async for line in bot.stdout:
-            if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
-                address = found[0].decode()
-            if b"ready" in line:
-                break
-        yield address
-    finally:
-        bot.terminate()
-        await bot.communicate()
 
 
 async def page(model: Watched, home: str, address: str) -> Sequence[float]:
@@ -122,7 +99,7 @@ async def terminal(model: Watched, home: str) -> Sequence[float]:
 async def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         model = Watched()
-        async with model, running(home, model.base_url) as address:
+        async with model, running_page(home, model.base_url, NO_DAILY_CAP) as address:
             model.say(Script(text=WORDS, times=0, piece=20, seconds=0.3))
             for where, took in (
                 ("page", await page(model, home, address)),

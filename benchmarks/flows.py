@@ -128,7 +128,7 @@ class Recorder:
             self.trace.fsyncs += 1
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def record_everything(self) -> Iterator[None]:
         """See all threads and connections that begin from now on."""
         connect, fsync = sqlite3.connect, os.fsync
 
@@ -225,7 +225,7 @@ async def measure() -> dict[str, Trace]:
     """Run each flow once, then count it."""
     recorder = Recorder()
     traces: dict[str, Trace] = {}
-    with recorder.installed(), tempfile.TemporaryDirectory() as folder:
+    with recorder.record_everything(), tempfile.TemporaryDirectory() as folder:
         async with stage(Path(folder) / "plain", tools=False) as here:
             for _ in range(2):
                 traces["mention"] = await recorder.measure(here.mention("hello"))

@@ -25,10 +25,10 @@ from core.domain.records import Ask, Completed, Delta, Remote, Thread
 from core.models.served import Level, ServedModel
 from core.models.server import Options
 
-AT_ONCE = 100
-SECONDS = 1.0
+PARALLEL_CALLS = 100
+MODEL_SECONDS = 1.0
 RUNS = 3
-MOST = 1.5
+MAX_RATIO = 1.5
 """Times the bare client's time that ours may take."""
 IN_TURN = 100
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
@@ -117,7 +117,7 @@ def ours(model: ServedModel, conversations: list[str]) -> Call:
 async def together(call: Call) -> float:
     """Seconds until all calls at once are answered."""
     begun = time.perf_counter()
-    counted = await asyncio.gather(*(call(number) for number in range(AT_ONCE)))
+    counted = await asyncio.gather(*(call(number) for number in range(PARALLEL_CALLS)))
     took = time.perf_counter() - begun
     assert min(counted) == max(counted) > 1
     return took
@@ -127,13 +127,13 @@ async def in_turn(call: Call) -> float:
     """Milliseconds of this process's CPU for one call."""
     begun = time.process_time()
     for number in range(IN_TURN):
-        await call(number % AT_ONCE)
+        await call(number % PARALLEL_CALLS)
     return (time.process_time() - begun) / IN_TURN * 1000
 
 
 async def measure(level: Level, seconds: float, how: Callable[[Call], Awaitable[float]]) -> str:
     async with fake(seconds) as url, AsyncOpenAI(api_key="k", base_url=url) as client:
-        conversations = [(await client.conversations.create()).id for _ in range(AT_ONCE)]
+        conversations = [(await client.conversations.create()).id for _ in range(PARALLEL_CALLS)]
         model = ServedModel(Client(Place("k", url)), Options(), level=level, late=nobody)
         sides = (bare(client, level, conversations), ours(model, conversations))
         for side in sides:
@@ -143,8 +143,8 @@ async def measure(level: Level, seconds: float, how: Callable[[Call], Awaitable[
         await model.close()
         most = await most_at_once(url)
     if how is together:
-        assert mine <= MOST * theirs, (level, mine, theirs)
-        assert most == AT_ONCE
+        assert mine <= MAX_RATIO * theirs, (level, mine, theirs)
+        assert most == PARALLEL_CALLS
         return f"{theirs:8.2f} s {mine:8.2f} s {mine / theirs:6.2f}   {most} in flight"
     return f"{theirs:7.2f} ms {mine:7.2f} ms {mine / theirs:6.2f}   CPU for one call"
 
@@ -157,7 +157,7 @@ async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     sys.stdout.write(f"{'':15}{'bare SDK':>10}{'Ponte':>11}  ratio\n")
     for level in LEVELS:
-        sys.stdout.write(f"{level:15}{await measure(level, SECONDS, together)}\n")
+        sys.stdout.write(f"{level:15}{await measure(level, MODEL_SECONDS, together)}\n")
     for level in LEVELS:
         sys.stdout.write(f"{level:15}{await measure(level, 0.0, in_turn)}\n")
 

@@ -37,7 +37,7 @@ Call = Callable[[], Awaitable[object]]
 
 TIMES = 100
 QUERY = '{"table":"Orders","filters":[{"field":"Paid","op":"eq","value":true}]}'
-MOST = 200
+MAX_PROMPT_CHARACTERS = 200
 """Characters of a table in the prompt, at most."""
 
 
@@ -116,7 +116,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
 async def prompt(source: NocoSource) -> None:
     tables = await source.schemas.tables()
     lengths = [len(outline(table)) for table in tables]
-    assert max(lengths) <= MOST
+    assert max(lengths) <= MAX_PROMPT_CHARACTERS
     sys.stdout.write(f"{'characters of a table, on demand':44}{statistics.mean(lengths):8.0f}\n")
     titles = statistics.mean(len(table.title) + len(", ") for table in tables)
     sys.stdout.write(f"{'characters of a table in every prompt':44}{titles:8.0f}\n")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from benchmarks.engine import engine
-from bot.integrations import RIGHTS
+from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, Rule, RuleBook
@@ -47,7 +47,7 @@ async def decisions() -> None:
     channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
     book = RuleBook(tuple(rules), channels)
     policy = AccessPolicy(
-        RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
+        PLATFORM_RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
         {"slack": _guest}, rule_book=lambda: book,
     )  # fmt: skip
     address = Address("slack", "C1", "T1", thread="1.2", shared=True)

@@ -1,10 +1,15 @@
-"""What the platforms' benchmarks share: rounds that interleave, and the table of their ratios."""
+"""Shared by the platforms' benchmarks: processes of Ponte, interleaved rounds, and the table of
+ratios."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import re
 import statistics
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 ROUNDS = 3
 PONTE = "bot"
@@ -13,11 +18,33 @@ Measured = Callable[[str], Awaitable[Mapping[str, float]]]
 
 
 def environment(home: str, model: str, **more: str) -> Mapping[str, str]:
-    """Of a Ponte with one platform and this model, and nothing else."""
+    """Return the environment of a Ponte with one platform and this model."""
     return {
         **os.environ, "PONTE_HOME": home, "PONTE_WEB": "off", "PONTE_CODE": "off",
         "PONTE_LOG_LEVEL": "warning", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": model, **more,
     }  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def running_page(home: str, model: str, settings: Mapping[str, str]) -> AsyncIterator[str]:
+    """Run a Ponte that serves its page on a free port; yield the page's address."""
+    web = {"PONTE_WEB": "on", "PONTE_WEB_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", PONTE, "run", env={**environment(home, model), **web, **settings},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout
+    try:
+        address = ""
+        async for line in process.stdout:
+            if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
+                address = found[0].decode()
+            if b"ready" in line:
+                break
+        yield address
+    finally:
+        process.terminate()
+        await process.communicate()
 
 
 async def compare_bots(

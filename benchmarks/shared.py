@@ -57,7 +57,7 @@ async def on(
     url: str, *, model: EchoModel | None = None, works: bool = True
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        stores = await Stores.shared(url, works=works)
+        stores = await Stores.open_shared(url, works=works)
         opened = await Engine.open(Path(folder), make_choices(model), stores)
         opened.platforms.replies["web"] = lambda to, posts: NullReply()
         opened.start()

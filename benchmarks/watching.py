@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bot.tracing import Traces
 
 TURNS, ROUNDS, CALLS = 1000, 5, 20_000
-FEW = 400
+EXPORTED_TURNS = 400
 """Turns whose spans the queue of the SDK holds (2048)."""
 TURN = Turn(1, 1, 0, "thread", "running", make_message("hello", "k"))
 
@@ -81,9 +81,9 @@ def _measure_export() -> float:
     tracing.record_with(traces)
     try:
         began = time.process_time()
-        _alone(_spans, FEW)
+        _alone(_spans, EXPORTED_TURNS)
         traces.provider.force_flush()
-        return (time.process_time() - began) / FEW
+        return (time.process_time() - began) / EXPORTED_TURNS
     finally:
         tracing.record_with(None)
         traces.provider.shutdown()
@@ -103,7 +103,7 @@ def _traces() -> Traces:
             return SpanExportResult.SUCCESS
 
     exporter = Nowhere()
-    return Traces.over(exporter, BatchSpanProcessor(exporter))
+    return Traces.with_exporter(exporter, BatchSpanProcessor(exporter))
 
 
 async def main() -> None:

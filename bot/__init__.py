@@ -1,3 +1,3 @@
-"""The bot: composes core and adapters, and is what a person starts."""
+"""The program that a person starts. It composes core and adapters."""
 
 __version__ = "0.1.0"

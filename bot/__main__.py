@@ -1,4 +1,4 @@
-"""`python -m bot` is `ponte`."""
+"""Run the command `ponte` with `python -m bot`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command begins with, and the two ways to run: until a signal, or for one command."""
+"""How every command starts, and the two ways to run: until a signal, or for one command."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from bot.compose import Secrets, compose
 from bot.config import Config, read_config
 from bot.home import Home
 from bot.integrations import FACES, Faces
+from bot.logs import set_up_logging
 from bot.settings import Settings, load
-from bot.telemetry import set_up
 from core.domain.errors import HomeTaken, SettingsError
 from core.text.i18n import LANGUAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What every command that does something begins with. `home` is not taken yet."""
+    """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
+    yet."""
 
     settings: Settings
     config: Config
@@ -32,13 +33,16 @@ class Start:
 
 
 def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
-    """Raises SettingsError. What is written from now on is for this user alone."""
+    """Read the settings and ponte.toml, and set up logging and the language.
+
+    Files that the process writes from now on are readable by this user only. Raise SettingsError.
+    """
     os.umask(0o077)
     settings = load(faces)
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
-    set_up(settings, quiet=quiet)
+    set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
     asked_for = "ponte_config" in settings.model_fields_set
@@ -49,10 +53,11 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
 async def run(
     settings: Settings, config: Config, home: Home, *, takes: bool = True, works: bool = True
 ) -> int:
-    """Serve everything that is configured until SIGTERM or SIGINT; a second one does not wait.
+    """Serve everything that is configured until SIGTERM or SIGINT. A second signal skips the wait
+    for running turns.
 
-    `takes`: messages are accepted here. `works`: turns run here. Raises SettingsError where one
-    process alone cannot do one of them only.
+    `takes`: this process accepts messages. `works`: this process runs turns. Raise SettingsError if
+    only one of the two is asked for and there is no shared database.
     """
     if not (takes and works) and settings.database_url is None:
         raise SettingsError(
@@ -65,7 +70,7 @@ async def run(
         (hurry if stop.is_set() else stop).set()
 
     def hide_in_logs(secrets: Secrets) -> None:
-        set_up(settings.model_copy(update=dict(secrets)))
+        set_up_logging(settings.model_copy(update=dict(secrets)))
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,7 +92,10 @@ async def run(
 
 @asynccontextmanager
 async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator[Path]:
-    """The path of a socket: of the process that holds the home, or else of this one for now."""
+    """Yield the path of a socket of the process that holds the home.
+
+    If none does, this process takes the home and serves the socket while the block runs.
+    """
     async with AsyncExitStack() as stack:
         with suppress(HomeTaken):
             stack.enter_context(home.take())

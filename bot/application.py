@@ -1,4 +1,5 @@
-"""The composed application: starts its parts in order, stops them in reverse, says what is on."""
+"""The composed application: starts its parts in order, stops them in reverse, and reports what is
+on."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 
 from bot.config import LiveConfig
 from bot.engine import Engine
-from bot.health import Board
+from bot.health import HealthBoard
 from bot.home import Home
 from bot.reload import Reloader
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
@@ -22,26 +23,29 @@ from core.domain.errors import PonteError
 from core.observability import tracing
 from core.text.i18n import say
 
-HEALTH_TIMEOUT_SECONDS = 0.3
+START_SCREEN_TIMEOUT_SECONDS = 0.3
 """How long one part may take to report its health while the start screen is written."""
 
-READY = "Ponte is ready"
-READY_TO_ACCEPT = "Ponte is ready, and takes events in; `ponte work` runs their turns"
-READY_TO_WORK = "Ponte is ready, and runs turns; `ponte serve` takes events in"
-SETTINGS_READ = "Settings: the environment and {path}"
-SETTINGS_UNREAD = "Settings: the environment; {path} is not read: {why}"
+READY_SENTENCE = "Ponte is ready"
+READY_TO_ACCEPT_SENTENCE = "Ponte is ready, and takes events in; `ponte work` runs their turns"
+READY_TO_WORK_SENTENCE = "Ponte is ready, and runs turns; `ponte serve` takes events in"
+SETTINGS_READ_SENTENCE = "Settings: the environment and {path}"
+SETTINGS_UNREAD_SENTENCE = "Settings: the environment; {path} is not read: {why}"
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """`start_parts` begins what is proved or loaded in the background. `closing` closes the parts
-    in the reverse order of their composition; traces are closed last."""
+    """All composed parts.
+
+    `start_parts` begins checks and imports that run in the background. `closing` closes the parts
+    in the reverse order of their composition; traces are closed last.
+    """
 
     settings: Settings
     live: LiveConfig
     home: Home
     engine: Engine
-    board: Board
+    board: HealthBoard
     surfaces: Surfaces
     reloader: Reloader
     runs_turns: bool
@@ -81,14 +85,14 @@ class Application:
         """Write on stdout what is on, what is off and why, and the page's address."""
         settings, file = self.settings, self.settings.env_file
         if file.path is not None:
-            sentence = SETTINGS_UNREAD if file.why else SETTINGS_READ
+            sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
             sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
         for words in settings.notes:
             sys.stdout.write(f"  !!   {'settings':<10} {words}\n")
         marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
-        for part in await self.board.health(patience=HEALTH_TIMEOUT_SECONDS):
+        for part in await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS):
             sys.stdout.write(f"  {marks[part.state]:<6} {part.name:<10} {part.words}\n")
-        for found in findings(settings, self.live.current, self.home):
+        for found in list_findings(settings, self.live.current, self.home):
             noted = found.topic in ("rights", "caps") and found.level == "note"
             if found.level == "unsafe" or noted:
                 sys.stdout.write(f"  !!   {found.topic:<10} {found.words}\n")
@@ -113,5 +117,5 @@ class Application:
 
     def _ready(self) -> str:
         if not self.runs_turns:
-            return say(READY_TO_ACCEPT)
-        return say(READY) if self.surfaces.accepts else say(READY_TO_WORK)
+            return say(READY_TO_ACCEPT_SENTENCE)
+        return say(READY_SENTENCE) if self.surfaces.accepts else say(READY_TO_WORK_SENTENCE)

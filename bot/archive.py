@@ -1,7 +1,7 @@
-"""The file that `ponte backup` writes: a tar, gzipped, whose first member says what the others are.
+"""The file format of `ponte backup`: a gzipped tar whose first member is a manifest of the others.
 
-`tar tzf FILE` lists it. Nothing in one is trusted: a member is taken only under a name that a home
-keeps something under, as a plain file, with the size and the SHA-256 that the first one tells.
+`tar tzf FILE` lists it. Nothing in a file is trusted. A member is accepted only as a plain file,
+under a name that a home uses, with the size and the SHA-256 in the manifest.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from core.domain.messages import decode, encode
 from core.store.schema import MIGRATIONS
 from core.text.i18n import say
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-KEPT = re.compile(
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+BACKUP_NAMES = re.compile(
     r"ponte\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json|pseudonyms\.key"
     r"|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
-"""What of a home is in a backup."""
-LEFT_OUT = re.compile(r"ponte\.(lock|sock|db-(wal|shm))|threads\.db.*|(python|snapshots)/.*")
-"""What is not: the process' own, what is in the copy already, the thread map, which is made anew
-from the journal (the model's servers have gone on since, and it would take their side for ours),
-and what has its own way to come about."""
-_LONGEST = 64 << 20
+"""The names in a home that a backup contains."""
+EXCLUDED_NAMES = re.compile(r"ponte\.(lock|sock|db-(wal|shm))|threads\.db.*|(python|snapshots)/.*")
+"""The names in a home that a backup does not contain. Locks and sockets belong to the process, and
+the WAL is part of the copied database. The thread map is rebuilt from the journal: the model's
+servers have changed since, so an old map would be wrong. The sandbox's Python and the snapshots are
+made by other means."""
+_MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
-_PIECE = 1 << 20
+_PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "it does not say what it holds"
-_LEVEL = 3
-"""zlib's: a tenth larger than its best, and several times as fast."""
+_COMPRESSION_LEVEL = 3
+"""zlib's level. The file is a tenth larger than with the best level, and written several times as
+fast."""
 
 
-class Damaged(PonteError):
+class DamagedBackup(PonteError):
     code = "damaged"
     sentence = (
         "{file} is damaged, or no backup of Ponte's: {why}. Nothing was changed. Take another one."
@@ -60,15 +62,21 @@ class NewerBackup(PonteError):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
+    """The size in bytes and the SHA-256 of one file."""
+
     size: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`at` is the moment of the backup (ISO 8601, UTC); `stopped` whether no Ponte ran then;
-    `rows` how many each table of `ponte.db` has; `lost` files of which the home had no bytes."""
+    """The description of a backup.
+
+    `at` is the moment of the backup (ISO 8601, UTC). `stopped` says that no Ponte ran then. `rows`
+    are the numbers of rows by table of `ponte.db`. `lost` are the ids of files whose bytes the home
+    did not have.
+    """
 
     format: int
     version: str
@@ -76,53 +84,56 @@ class Manifest:
     at: str
     stopped: bool
     rows: Mapping[str, int]
-    members: Mapping[str, Member]
+    members: Mapping[str, ArchiveMember]
     lost: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of all that it holds."""
+        """Return the bytes of all members."""
         return sum(member.size for member in self.members.values())
 
 
 Write = Callable[[bytes], object]
 
 
-def members(folder: Path) -> Mapping[str, Member]:
-    """All files under it, by their names there."""
+def members(folder: Path) -> Mapping[str, ArchiveMember]:
+    """Return the files in the folder by their relative names."""
     found = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[str(path.relative_to(folder))] = Member(path.stat().st_size, digest)
+        found[str(path.relative_to(folder))] = ArchiveMember(path.stat().st_size, digest)
     return found
 
 
-def pack(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
-    """Raises OSError."""
+def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
+    """Write the folder's files and the manifest to `out`. Raise OSError."""
     told = encode(manifest).encode()
     with (
-        gzip.GzipFile("", "wb", _LEVEL, out, mtime=0) as zipped,
+        gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        tar.addfile(_entry(MANIFEST, len(told)), io.BytesIO(told))
+        tar.addfile(_tar_entry(MANIFEST_NAME, len(told)), io.BytesIO(told))
         for name, member in manifest.members.items():
             with (folder / name).open("rb") as file:
-                tar.addfile(_entry(name, member.size), file)
+                tar.addfile(_tar_entry(name, member.size), file)
 
 
 def check(source: BinaryIO, name: str) -> Manifest:
-    """Read it to its end, as `unpack` does, and keep nothing. Raises Damaged, NewerBackup."""
+    """Read the archive to its end and return its manifest, without storing anything.
+
+    Raise DamagedBackup, NewerBackup.
+    """
     return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
 
-def unpack(
+def extract_archive(
     source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
 ) -> Manifest:
-    """Put its members under `folder`, which is empty, for this user alone. `name` is what to call
-    it; `begin` may refuse what it says of itself.
+    """Extract the members into `folder`, which is empty, readable by this user only.
 
-    Raises Damaged, OSError where it cannot be written, and whatever `begin` raises.
+    `name` is the archive's name in error messages. `begin` gets the manifest first and may raise.
+    Raise DamagedBackup, OSError if a file cannot be written, and whatever `begin` raises.
     """
 
     @contextmanager
@@ -149,57 +160,64 @@ def _read(
             gzip.GzipFile(fileobj=source, mode="rb") as zipped,
             tarfile.open(fileobj=zipped, mode="r|") as tar,
         ):
-            manifest = _manifest(tar, name)
+            manifest = _read_manifest(tar, name)
             begin(manifest)
             missing = dict(manifest.members)
             while entry := tar.next():
                 wanted, shown = missing.pop(entry.name, None), repr(entry.name[:80])
-                if wanted is None or not KEPT.fullmatch(entry.name):
-                    raise Damaged(
+                if wanted is None or not BACKUP_NAMES.fullmatch(entry.name):
+                    raise DamagedBackup(
                         file=name, why=say("it holds {what}, which no backup does", what=shown)
                     )
                 is_same = entry.isreg() and not entry.issparse() and entry.size == wanted.size
                 if is_same:
                     with put(entry.name) as write:
-                        is_same = _copied(tar, entry, write) == wanted.sha256
+                        is_same = _copy_member(tar, entry, write) == wanted.sha256
                 if not is_same:
                     why = say("{what} in it is not what was kept", what=shown)
-                    raise Damaged(file=name, why=why)
+                    raise DamagedBackup(file=name, why=why)
             if missing:
-                raise Damaged(file=name, why=say("{what} is missing in it", what=min(missing)))
-            while zipped.read(_PIECE):  # to its checksum
+                raise DamagedBackup(
+                    file=name, why=say("{what} is missing in it", what=min(missing))
+                )
+            while zipped.read(_PIECE_BYTES):  # to its checksum
                 pass
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
-        raise Damaged(file=name, why=say("it cannot be read to its end")) from error
+        raise DamagedBackup(file=name, why=say("it cannot be read to its end")) from error
     return manifest
 
 
-def _manifest(tar: tarfile.TarFile, name: str) -> Manifest:
+def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     entry = tar.next()
-    if entry is None or entry.name != MANIFEST or not entry.isreg() or entry.size > _LONGEST:
-        raise Damaged(file=name, why=say(_SAYS_NOTHING))
+    if (
+        entry is None
+        or entry.name != MANIFEST_NAME
+        or not entry.isreg()
+        or entry.size > _MAX_MANIFEST_BYTES
+    ):
+        raise DamagedBackup(file=name, why=say(_SAYS_NOTHING))
     told = tar.extractfile(entry)
     try:
         read = json.loads(told.read() if told else b"")
-        if read["format"] != FORMAT:
+        if read["format"] != FORMAT_VERSION:
             raise NewerBackup(
                 file=name, version=str(read["version"])[:40], found=read["schema"],
                 known=len(MIGRATIONS),
             )  # fmt: skip
         return decode(Manifest, json.dumps(read))
     except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(file=name, why=say(_SAYS_NOTHING)) from error
+        raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
 
 
-def _copied(tar: tarfile.TarFile, entry: tarfile.TarInfo, write: Write) -> str:
+def _copy_member(tar: tarfile.TarFile, entry: tarfile.TarInfo, write: Write) -> str:
     digest, file = hashlib.sha256(), tar.extractfile(entry)
-    while file and (piece := file.read(_PIECE)):
+    while file and (piece := file.read(_PIECE_BYTES)):
         digest.update(piece)
         write(piece)
     return digest.hexdigest()
 
 
-def _entry(name: str, size: int) -> tarfile.TarInfo:
+def _tar_entry(name: str, size: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, 0o600
     return entry

@@ -1,9 +1,10 @@
 """`ponte backup` and `ponte restore`: a home as it was at one moment, in one file.
 
-The moment is that of one read transaction on `ponte.db`. Its files are written before their rows
-and removed after them, so they are linked right after it; where one has gone meanwhile, its
-conversation was forgotten, and the moment is taken anew. The audit log is copied last: a line
-stands in it before what it tells of is done. `threads.db` is left out (`bot/archive.py`).
+The moment is that of one read transaction on `ponte.db`. Files are written before their rows and
+removed after them, so they are linked right after the transaction. If one is missing, its
+conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
+because a line is written before the action that it describes. `threads.db` is left out (see
+`bot/archive.py`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ from typing import BinaryIO
 
 from bot import __version__
 from bot.app import Start
-from bot.archive import FORMAT, KEPT, Damaged, Manifest, NewerBackup, check, members, pack
-from bot.archive import unpack as unpacked
+from bot.archive import (
+    BACKUP_NAMES,
+    FORMAT_VERSION,
+    DamagedBackup,
+    Manifest,
+    NewerBackup,
+    check,
+    members,
+    write_archive,
+)
+from bot.archive import extract_archive as unpacked
 from bot.engine import Stores
-from bot.home import ASIDE, Home, sync
+from bot.home import ASIDE_PREFIX, Home, sync_folder
 from bot.integrations import FACES
 from core.domain.errors import BadInput, HomeTaken, PonteError
 from core.integrations.integration import ChatIntegration
@@ -40,16 +50,16 @@ from core.store.schema import MIGRATIONS
 from core.store.schema_check import find_foreign_entry
 from core.text.i18n import plural, say, size
 
-STREAM = "-"
-"""As a file's name: stdout or stdin."""
-TRIES = 5
-"""Moments that are tried, where files go while they are linked."""
-_DATED = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
-"""What a backup into a folder is called."""
-_SMALL = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
+STANDARD_STREAM = "-"
+"""The file name that means stdout or stdin."""
+SNAPSHOT_ATTEMPTS = 5
+"""How many moments are tried if files disappear while they are linked."""
+_DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
+"""The name of a backup in a folder."""
+_SMALL_FILES = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
 
 
-class InDatabase(PonteError):
+class StoredInPostgres(PonteError):
     sentence = (
         "DATABASE_URL is set, so all is kept in Postgres. Back it up with "
         '`pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`, after `umask 077`, so that '
@@ -65,11 +75,11 @@ class OpenToOthers(PonteError):
     )
 
 
-class NotOurs(PonteError):
+class HomeOfAnotherUser(PonteError):
     sentence = "The folder {home} belongs to another user. Type this as that user."
 
 
-class NothingKept(PonteError):
+class HomeIsEmpty(PonteError):
     sentence = "{home} keeps nothing yet."
 
 
@@ -85,7 +95,7 @@ class ForeignSchema(PonteError):
     )
 
 
-class NotEmpty(PonteError):
+class HomeNotEmpty(PonteError):
     code = "not_empty"
     sentence = (
         "{home} keeps something already. To put the backup in its place, add --replace: what is "
@@ -102,74 +112,80 @@ class NotStopped(PonteError):
 
 
 def backup(begun: Start, file: str, keep: int = 0) -> int:
-    """Into `file`, "-" for stdout, or a folder, where it gets a name by its moment and all but
-    the newest `keep` of that form go (0: none go). Raises PonteError."""
+    """Write a backup to `file`, to stdout for "-", or into a folder under a name with its moment.
+
+    In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
+    """
     home = begun.home
     if begun.settings.database_url is not None:
-        raise InDatabase
+        raise StoredInPostgres
     if not (home.path / "ponte.db").exists():
-        raise NothingKept(home=home.path)
+        raise HomeIsEmpty(home=home.path)
     if home.path.stat().st_uid != os.geteuid():
-        raise NotOurs(home=home.path)
-    if file == STREAM:
-        _check_output(sys.stdout.fileno())
-    folder = Path(file) if file != STREAM and Path(file).is_dir() else None
+        raise HomeOfAnotherUser(home=home.path)
+    if file == STANDARD_STREAM:
+        _check_output_is_private(sys.stdout.fileno())
+    folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep is for a folder that backups are collected in.")
     now = datetime.now(UTC)
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
-    if file != STREAM and path.resolve().is_relative_to(home.path.resolve()):
+    if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
         raise BadInput("{file} would lie in the home itself. Choose a place outside.", file=path)
-    with _whether_stopped(home) as stopped, home.staging("backup") as staged:
-        manifest = _collected(home.path, staged, now, stopped=stopped)
-        if file == STREAM:
-            pack(staged, manifest, sys.stdout.buffer)
+    with _hold_if_stopped(home) as stopped, home.staging("backup") as staged:
+        manifest = _collect(home.path, staged, now, stopped=stopped)
+        if file == STANDARD_STREAM:
+            write_archive(staged, manifest, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         else:
-            _write(path, staged, manifest)
+            _write_backup(path, staged, manifest)
     if folder and keep:
         for old in sorted(_collected_in(folder), reverse=True)[keep:]:
             old.unlink(missing_ok=True)
-    _tell(manifest, STREAM if file == STREAM else str(path))
+    _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
     return 0
 
 
 def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
-    """Put the backup in `file` ("-" for stdin) into the home. `replace` lays aside what is there;
-    `resume` has what was under way go on. Raises PonteError; then the home is as it was."""
+    """Replace the home by the backup in `file` ("-" for stdin).
+
+    `replace` moves what is there aside. `resume` continues turns that were running. Raise
+    PonteError; then the home is unchanged.
+    """
     home = begun.home
     if begun.settings.database_url is not None:
-        raise InDatabase
-    name = say("what comes on stdin") if file == STREAM else file
+        raise StoredInPostgres
+    name = say("what comes on stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
-        source = _opened(stack, file)
+        source = _open_source(stack, file)
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
-            raise NotEmpty(home=home.path)
+            raise HomeNotEmpty(home=home.path)
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
-            _acceptable(manifest, name, resume=resume)
+            _check_manifest(manifest, name, resume=resume)
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored home"))
 
         try:
             manifest = unpacked(source, name, staged, begin)
-            _check(staged, manifest, name)
+            _check_database(staged, manifest, name)
         except OSError as error:
             raise NotWritten(file=home.path, cause=cause(error)) from None
-        closed = asyncio.run(_settled(staged, manifest, resume=resume))
+        closed = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
-            sync(each)
-        aside = f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+            sync_folder(each)
+        aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         home.replace(staged, aside)
-    _tell_restored(manifest, closed, home.path / aside if former else None)
+    _report_restored(manifest, closed, home.path / aside if former else None)
     return 0
 
 
 @contextmanager
-def _whether_stopped(home: Home) -> Iterator[bool]:
-    """No Ponte begins on it meanwhile, where none runs."""
+def _hold_if_stopped(home: Home) -> Iterator[bool]:
+    """Yield whether no Ponte runs on the home. If none does, none can start while the
+    block runs."""
     with ExitStack() as stack:
         stopped = True
         try:
@@ -179,40 +195,42 @@ def _whether_stopped(home: Home) -> Iterator[bool]:
         yield stopped
 
 
-def _collected(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
-    """All that is backed up, of one moment, in `staged`."""
+def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
+    """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
-    for tries in range(1, TRIES + 1):
+    for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
         snapshot.check_room(home, snapshot.weight(database), say("a backup"))
         copy = staged / database.name
         copy.unlink(missing_ok=True)
         snapshot.copy(database, copy)
-        ids = _files(copy)
-        gone = _linked(home / "files", staged / "files", ids)
-        known = set(_files(database)) if gone else set()
-        if not gone or known.issuperset(gone) or tries == TRIES:
+        ids = _list_file_ids(copy)
+        gone = _link_files(home / "files", staged / "files", ids)
+        known = set(_list_file_ids(database)) if gone else set()
+        if not gone or known.issuperset(gone) or tries == SNAPSHOT_ATTEMPTS:
             break
     try:
-        _copy_small(home, staged)
+        _copy_small_files(home, staged)
     except OSError as error:
         raise NotWritten(file=staged, cause=cause(error)) from None
     schema = snapshot.schema(copy)
     if schema <= len(MIGRATIONS) and (name := find_foreign_entry(copy, MIGRATIONS[:schema])):
         raise ForeignSchema(path=database, name=name)
     return Manifest(
-        FORMAT, __version__, schema, now.isoformat(timespec="seconds"), stopped,
+        FORMAT_VERSION, __version__, schema, now.isoformat(timespec="seconds"), stopped,
         snapshot.counts(copy), members(staged), tuple(sorted(gone)),
     )  # fmt: skip
 
 
-def _files(database: Path) -> Sequence[str]:
+def _list_file_ids(database: Path) -> Sequence[str]:
     with closing(sqlite3.connect(database)) as connection:
         return [id for (id,) in connection.execute("SELECT id FROM files")]
 
 
-def _linked(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
-    """Have each file's bytes in `staged`, too; returns the ids of those that are not there. They
-    are written once and never changed, so that a second name for the same bytes is a copy."""
+def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
+    """Link each file's bytes into `staged`. Return the ids of missing files.
+
+    Files are written once and never changed, so a second name for the same bytes is a copy.
+    """
     shutil.rmtree(staged, ignore_errors=True)
     gone = set()
     for id in ids:
@@ -227,9 +245,12 @@ def _linked(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
     return gone
 
 
-def _copy_small(home: Path, staged: Path) -> None:
-    """The newest of the audit log first: where it is rotated meanwhile, the same file comes again
-    under its next name, and is left out."""
+def _copy_small_files(home: Path, staged: Path) -> None:
+    """Copy the audit log and the small files.
+
+    The newest log file comes first. If the log is rotated meanwhile, the same file appears again
+    under its next name and is skipped.
+    """
     seen = set()
     for path in reversed(audit.files(home / "audit.log")):
         with path.open("rb") as file:
@@ -237,7 +258,7 @@ def _copy_small(home: Path, staged: Path) -> None:
                 seen.add(inode)
                 whole = file.read()
                 (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
-    for name in _SMALL:
+    for name in _SMALL_FILES:
         with suppress(FileNotFoundError):
             shutil.copyfile(home / name, staged / name)
     for mark in (home / "kernels").glob("*"):
@@ -245,18 +266,19 @@ def _copy_small(home: Path, staged: Path) -> None:
         (staged / "kernels" / mark.name).touch()
 
 
-def _check_output(output: int) -> None:
-    """Raise OpenToOthers for a regular file that another user can read, or has made.
+def _check_output_is_private(output: int) -> None:
+    """Raise OpenToOthers for a regular file that another user can read or owns.
 
-    The shell made it, by its umask, and somebody may have opened it since: closing it now is late.
+    The shell created it with its umask, and somebody may already have opened it, so changing its
+    mode now is too late.
     """
     found = os.fstat(output)
     if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
         raise OpenToOthers
 
 
-def _write(path: Path, staged: Path, manifest: Manifest) -> None:
-    """Under its name once it is whole, on the disk, and was read back."""
+def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
+    """Write the file, sync it, read it back, and only then give it its name."""
     part = path.with_name(f"{path.name}.part")
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
@@ -264,14 +286,14 @@ def _write(path: Path, staged: Path, manifest: Manifest) -> None:
         with create_file(part) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
-                pack(staged, manifest, file)
+                write_archive(staged, manifest, file)
                 file.flush()
                 os.fsync(file.fileno())
                 file.seek(0)
                 if check(file, str(path)) != manifest:
-                    raise Damaged(file=path, why=say("it does not say what it holds"))
+                    raise DamagedBackup(file=path, why=say("it does not say what it holds"))
                 part.replace(path)
-                sync(path.parent)
+                sync_folder(path.parent)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
@@ -280,9 +302,9 @@ def _write(path: Path, staged: Path, manifest: Manifest) -> None:
 
 
 def _remove_leftover(part: Path) -> None:
-    """Remove what a killed backup left: a file of this user's that no living process has locked.
+    """Remove the file of a killed backup: one of this user's that no living process has locked.
 
-    Raises BlockingIOError where one has; other OSErrors.
+    Raise BlockingIOError if a process has locked it, and other OSErrors.
     """
     try:
         left = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -300,8 +322,8 @@ def _remove_leftover(part: Path) -> None:
         os.close(left)
 
 
-def _opened(stack: ExitStack, file: str) -> BinaryIO:
-    if file == STREAM:
+def _open_source(stack: ExitStack, file: str) -> BinaryIO:
+    if file == STANDARD_STREAM:
         return sys.stdin.buffer
     try:
         return stack.enter_context(open(file, "rb"))
@@ -311,7 +333,8 @@ def _opened(stack: ExitStack, file: str) -> BinaryIO:
         ) from None
 
 
-def _acceptable(manifest: Manifest, name: str, *, resume: bool) -> None:
+def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
+    """Raise NewerBackup or NotStopped if this Ponte cannot restore the backup."""
     if manifest.schema > len(MIGRATIONS):
         raise NewerBackup(
             file=name, version=manifest.version, found=manifest.schema, known=len(MIGRATIONS)
@@ -320,35 +343,36 @@ def _acceptable(manifest: Manifest, name: str, *, resume: bool) -> None:
         raise NotStopped(file=name)
 
 
-def _check(staged: Path, manifest: Manifest, name: str) -> None:
-    """Check that the database is whole, is the one that was kept, and has its files.
+def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
+    """Raise DamagedBackup unless the database is intact, matches the manifest and has its files.
 
-    The schema comes first: reading a table could otherwise run a view or a virtual table that
-    somebody put there. Raises Damaged.
+    The schema is checked first: reading a table could otherwise run a view or a virtual table that
+    somebody put there.
     """
     database = staged / "ponte.db"
     try:
         if foreign := find_foreign_entry(database, MIGRATIONS[: max(manifest.schema, 0)]):
             why = say("its database has another schema ({name})", name=repr(foreign[:80]))
-            raise Damaged(file=name, why=why)
+            raise DamagedBackup(file=name, why=why)
         snapshot.check(database)
         same = (snapshot.schema(database), snapshot.counts(database)) == (
             manifest.schema, manifest.rows,
         )  # fmt: skip
-        ids = _files(database)
+        ids = _list_file_ids(database)
         missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
             manifest.lost
         )
     except sqlite3.Error as error:
-        raise Damaged(file=name, why=str(error)) from None
-    strange = any(not KEPT.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
+        raise DamagedBackup(file=name, why=str(error)) from None
+    strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
     if not same or missing or strange:
-        raise Damaged(file=name, why=say("its parts do not belong together"))
+        raise DamagedBackup(file=name, why=say("its parts do not belong together"))
 
 
-async def _settled(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
-    """Opened as `ponte run` does, which brings it to the newest schema."""
-    stores = await Stores.in_home(staged, keeps=False)
+async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
+    """Open the staged home, which migrates it to the newest schema, and close what was
+    under way."""
+    stores = await Stores.open_in_home(staged, keeps=False)
     try:
         closed = Closed(0, 0) if resume else await close_open(stores.database)
         if not resume:
@@ -362,13 +386,13 @@ async def _settled(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
 
 
 def _collected_in(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if _DATED.fullmatch(path.name)]
+    return [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
 
 
-def _tell(manifest: Manifest, file: str) -> None:
-    """On stderr, since the backup itself may go to stdout."""
-    told = [_what(manifest)]
-    if file == STREAM:
+def _report_backup(manifest: Manifest, file: str) -> None:
+    """Write a report to stderr, since the backup itself may go to stdout."""
+    told = [_describe(manifest)]
+    if file == STANDARD_STREAM:
         told.append(say("See that it came whole: `ponte restore` it into an empty home."))
     else:
         told.append(say("It was read back and checked, and is {file}.", file=file))
@@ -387,7 +411,7 @@ def _tell(manifest: Manifest, file: str) -> None:
     sys.stderr.write("".join(f"{line}\n" for line in told))
 
 
-def _what(manifest: Manifest) -> str:
+def _describe(manifest: Manifest) -> str:
     return say(
         "The home as of {at}: schema {schema}, messages: {count}, files: {total}, in all {size}.",
         at=manifest.at, schema=manifest.schema, size=size(manifest.size),
@@ -395,8 +419,8 @@ def _what(manifest: Manifest) -> str:
     )  # fmt: skip
 
 
-def _tell_restored(manifest: Manifest, closed: Closed, aside: Path | None) -> None:
-    told = [_what(manifest), say("It was checked, opened, and is in its place.")]
+def _report_restored(manifest: Manifest, closed: Closed, aside: Path | None) -> None:
+    told = [_describe(manifest), say("It was checked, opened, and is in its place.")]
     if closed.turns or closed.proposals:
         told.append(
             say(

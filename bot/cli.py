@@ -1,7 +1,7 @@
 """The command `ponte`: what can be typed, and the exit codes.
 
-0: done. 1: a worded failure. 2: wrong usage or settings. This module imports nothing heavy, so
-that `ponte version` and `--help` answer at once; each command imports what it needs.
+0: done. 1: a failure with a message. 2: wrong usage or settings. This module imports nothing heavy,
+so that `ponte version` and `--help` answer at once. Each command imports what it needs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PersonKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)
         raise typer.Exit
@@ -54,7 +54,9 @@ def _version(asked: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """What stands before a command."""
@@ -63,49 +65,49 @@ def options(
 @cli.command()
 def run() -> int:
     """Everything that is configured, in one process."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.run()
+    return cli_commands.run()
 
 
 @cli.command()
 def chat() -> int:
     """Talk in this terminal (exit or Ctrl-D ends), or through a pipe: exit 1 if a message fails."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.chat()
+    return cli_commands.chat()
 
 
 @cli.command()
 def link() -> int:
     """Print the page's address with its token: who opens it is the owner."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.link()
+    return cli_commands.link()
 
 
 @cli.command()
 def serve() -> int:
     """Only take events in; `ponte work` answers them (DATABASE_URL)."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.run(works=False)
+    return cli_commands.run(works=False)
 
 
 @cli.command()
 def work() -> int:
     """Only answer what `ponte serve` took in (DATABASE_URL)."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.run(takes=False)
+    return cli_commands.run(takes=False)
 
 
 @cli.command()
 def migrate() -> int:
     """Bring what this home keeps to the database of DATABASE_URL."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.migrate()
+    return cli_commands.migrate()
 
 
 @cli.command()
@@ -116,9 +118,9 @@ def backup(
     ] = 0,
 ) -> int:
     """Keep this home as it is now in one file, also while Ponte runs."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.backup(file, keep)
+    return cli_commands.backup(file, keep)
 
 
 @cli.command()
@@ -132,17 +134,17 @@ def restore(
     ] = False,
 ) -> int:
     """Put a backup into this home; Ponte must not run on it."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.restore(file, replace=replace, resume=resume)
+    return cli_commands.restore(file, replace=replace, resume=resume)
 
 
 @cli.command()
 def status(as_json: AsJson = False) -> int:
     """How each part of the running Ponte is; exit 1 where one fails."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.status(as_json=as_json)
+    return cli_commands.status(as_json=as_json)
 
 
 @cli.command("slack-manifest")
@@ -150,33 +152,33 @@ def slack_manifest(
     link: Annotated[bool, typer.Option("--link", help="A URL that creates the app.")] = False,
 ) -> int:
     """The manifest to paste into Slack, for Socket Mode or for the HTTP that is set up."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.slack_manifest(link=link)
+    return cli_commands.slack_manifest(link=link)
 
 
 @cli.command()
 def doctor() -> int:
     """Check every setting against the live service."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.doctor()
+    return cli_commands.doctor()
 
 
 @cli.command()
 def sandbox() -> int:
     """Install what Python in the sandbox needs, now instead of with its first use."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.sandbox()
+    return cli_commands.sandbox()
 
 
 @cli.command()
 def reload() -> int:
     """Have a running Ponte take ponte.toml as it is now, without dropping an answer."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.reload()
+    return cli_commands.reload()
 
 
 @cli.command("quick-command")
@@ -193,25 +195,25 @@ def quick_command(
     as_json: AsJson = False,
 ) -> int:
     """Run a quick command and print its result."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.quick_command(slug, words or [], file, as_json=as_json)
+    return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
 
 @threads.command("list")
 def threads_list(as_json: AsJson = False) -> int:
     """Each conversation with its number of messages, newest first."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.threads_list(as_json=as_json)
+    return cli_commands.threads_list(as_json=as_json)
 
 
 @threads.command("show")
 def threads_show(conversation: str, as_json: AsJson = False) -> int:
     """What was said in one."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.threads_show(conversation, as_json=as_json)
+    return cli_commands.threads_show(conversation, as_json=as_json)
 
 
 @threads.command("forget")
@@ -225,33 +227,33 @@ def threads_forget(
         raise typer.BadParameter(_say("Give a conversation, or --person and a person's key."))
     if not yes:
         _confirm(_say("Erase {what} for good?", what=conversation or person))
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.threads_forget(conversation, person)
+    return cli_commands.threads_forget(conversation, person)
 
 
 @people.command("add")
 def people_add(name: PersonName, as_json: AsJson = False) -> int:
     """Let somebody in by the page; prints the address that opens it as them, once."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.people_add(name, as_json=as_json)
+    return cli_commands.people_add(name, as_json=as_json)
 
 
 @people.command("list")
 def people_list(as_json: AsJson = False) -> int:
     """Who there is: since when, when they were last there, their name."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.people_list(as_json=as_json)
+    return cli_commands.people_list(as_json=as_json)
 
 
 @people.command("renew")
 def people_renew(name: PersonName, as_json: AsJson = False) -> int:
     """Another address for somebody; the former one and its sessions end at once."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.people_renew(name, as_json=as_json)
+    return cli_commands.people_renew(name, as_json=as_json)
 
 
 @people.command("remove")
@@ -262,9 +264,9 @@ def people_remove(
     """Let somebody in no more: their sessions end at once, and what runs for them is stopped."""
     if not yes:
         _confirm(_say("Let {name} in no more?", name=name))
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.people_remove(name)
+    return cli_commands.people_remove(name)
 
 
 @person.command("list")
@@ -319,9 +321,9 @@ def policy_check(
     as_json: AsJson = False,
 ) -> int:
     """What somebody may do somewhere, and which rule says so; no service is asked."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.policy_check(
+    return cli_commands.policy_check(
         person, channel, group or [], right or [], guest=guest, as_json=as_json
     )
 
@@ -329,17 +331,17 @@ def policy_check(
 @changes.command("list")
 def changes_list() -> int:
     """The latest changes, with their ids."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.say("changes")
+    return cli_commands.say("changes")
 
 
 @changes.command("undo")
 def changes_undo(id: Annotated[str, typer.Argument(help="Its id, six characters.")]) -> int:
     """Undo one change."""
-    from bot import commands
+    from bot import cli_commands
 
-    return commands.undo(id)
+    return cli_commands.undo(id)
 
 
 @cli.command()
@@ -354,11 +356,11 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
     """What was used today; with an option, since then, in rows."""
-    from bot import commands
+    from bot import cli_commands
 
     if not (by or since or as_json or as_csv):
-        return commands.say("usage")
-    return commands.usage(by or "person", since, as_json=as_json, as_csv=as_csv)
+        return cli_commands.say("usage")
+    return cli_commands.usage(by or "person", since, as_json=as_json, as_csv=as_csv)
 
 
 @cli.command()
@@ -370,10 +372,10 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> int:
     """Who did what, by which rule, and who approved it."""
-    from bot import commands
+    from bot import cli_commands
 
     asked = {"since": since, "until": until, "person": person, "event": event}
-    return commands.audit(asked, as_json=as_json)
+    return cli_commands.audit(asked, as_json=as_json)
 
 
 @cli.command()
@@ -383,10 +385,10 @@ def version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit code. Errors go to stderr, one line each."""
+    """Run one command line and return its exit code. Errors go to stderr, one line each."""
     command = typer.main.get_command(cli)
     try:
-        if _speaks():
+        if _choose_language():
             _translate(command)
         code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
         sys.stdout.flush()  # here, where it can still be told that nobody reads
@@ -400,19 +402,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # Who read our output has gone (`ponte threads list | head`).
-        return _hang_up()
+        return _close_stdout()
     except ImportError as error:
-        return _unimportable(error)
+        return _report_import_error(error)
     except Exception as error:
-        from bot.telemetry import tell
+        from bot.logs import report_error
 
-        return tell(error, sys.stderr)
+        return report_error(error, sys.stderr)
     return code if isinstance(code, int) else 0
 
 
-def _speaks() -> bool:
-    """Whether another language than English is chosen, or set for all programs (POSIX): it holds
-    for what is said from now on."""
+def _choose_language() -> bool:
+    """Set the language for all messages from now on. Return whether it is another one than English.
+
+    This module reads PONTE_LOCALE itself, besides POSIX's variables: help and errors of usage are
+    printed before, or without, loading the settings, which takes long and may fail.
+    """
     names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
     chosen = next(filter(None, map(os.environ.get, names)), "")
     if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
@@ -424,7 +429,7 @@ def _speaks() -> bool:
 
 
 def _translate(command: Any) -> None:
-    """What `--help` says of it, and of all under it."""
+    """Translate the help texts of a command and of all commands below it."""
     command.help = _say(command.help or "")
     for parameter in command.params:
         if help := getattr(parameter, "help", None):
@@ -433,12 +438,13 @@ def _translate(command: Any) -> None:
         _translate(under)
 
 
-def _unimportable(error: ImportError) -> int:
-    """A package is missing, too old or somebody else's: what is wrong with all of them."""
+def _report_import_error(error: ImportError) -> int:
+    """Report that a package is missing, too old or of another distribution, after checking all of
+    them."""
     from bot import installation
 
-    found = installation.look()
-    words = str(error) if found.whole else installation.words(found, _say)
+    found = installation.inspect_installation()
+    words = str(error) if found.is_complete else installation.describe(found, _say)
     typer.echo(f"ponte: {words}", err=True)
     return 1
 
@@ -457,7 +463,7 @@ def _confirm(question: str) -> None:
     typer.confirm(question, abort=True)
 
 
-def _hang_up() -> int:
+def _close_stdout() -> int:
     import os
 
     # Python flushes stdout once more at its end and would complain (docs of the signal module).

@@ -1,4 +1,5 @@
-"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket."""
+"""The client of the process that holds the home: HTTP over its Unix socket, for the other
+commands."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.terminal.chat import (
-    HOST,
     RECONNECT_PAUSES_SECONDS,
-    Interrupts,
+    SOCKET_ORIGIN,
+    FormFile,
+    InterruptHandler,
     Quit,
     Screen,
-    Upload,
     headers_for,
     turn_stream,
 )
@@ -28,17 +29,19 @@ from core.text.i18n import say
 
 Json = Mapping[str, Any]
 _CONVERSATION = "operator"
-_AT_ONCE = 30.0
-"""Seconds for what is answered at once."""
+_REQUEST_TIMEOUT_SECONDS = 30.0
+"""Timeout of a request that is answered without a turn of the model."""
 
 
-class Refused(PonteError):
-    """`words` are those that the turn ended in."""
+class TurnRefused(PonteError):
+    """The turn ended in an error, which has these `words`."""
 
     sentence = "{words}"
 
 
-class Lost(PonteError):
+class HolderLost(PonteError):
+    """The connection broke and could not be made again."""
+
     code = "unreachable"
     sentence = (
         "Ponte does not answer any more. The quick command is kept, and goes on when Ponte runs "
@@ -47,6 +50,8 @@ class Lost(PonteError):
 
 
 class HolderSilent(PonteError):
+    """The process that holds the home does not accept connections."""
+
     code = "holder_silent"
     sentence = (
         "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
@@ -54,10 +59,11 @@ class HolderSilent(PonteError):
     )
 
 
-class QuickRun:
-    """How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that
-    left comes back as its answer; a second one no longer waits. A restart of the holder is waited
-    out.
+class QuickCommandRun:
+    """One run of a quick command.
+
+    Progress is shown on stderr if that is a terminal. Ctrl-C stops the run, whose partial result is
+    then its answer; a second one stops waiting. A restart of the holder is waited for.
     """
 
     def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
@@ -65,25 +71,27 @@ class QuickRun:
         self._screen = screen
         self._locale = locale
         self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
-        self._interrupts = Interrupts()
+        self._interrupts = InterruptHandler()
         self._turn = ""
-        self._begun = asyncio.Event()
+        self._turn_known = asyncio.Event()
         """The turn is known."""
 
-    async def answer(self, message: str, files: Sequence[Upload]) -> Json:
-        """What `POST /chat` answers. Raises HttpError, Refused, Lost, KeyboardInterrupt."""
+    async def answer(self, message: str, files: Sequence[FormFile]) -> Json:
+        """Return the body of `POST /chat`. Raise HttpError, TurnRefused, HolderLost,
+        KeyboardInterrupt."""
         key = uuid.uuid4().hex
         asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
         try:
-            with self._interrupts.heard():
-                return await self._interrupts.outlast(self._patient(asked, files), self._stop)
+            with self._interrupts.catch_interrupts():
+                return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
         except Quit:
             raise KeyboardInterrupt from None
         finally:
-            self._screen.progress("")
+            self._screen.show_progress("")
 
-    async def _patient(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
-        """Ask again with the same key after a lost connection, so that it runs once."""
+    async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
+        """Send the message again with the same key after a lost connection, so that it
+        runs once."""
 
         def is_lost(error: HttpError) -> bool:
             if isinstance(error, HttpAnswer):
@@ -95,37 +103,39 @@ class QuickRun:
 
         try:
             return await retry(
-                lambda: self._followed(asked, files), HttpError,
+                lambda: self._follow(asked, files), HttpError,
                 after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpError as error:
             if is_lost(error):
-                raise Lost from None
+                raise HolderLost from None
             raise
 
-    async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
+    async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         stream = turn_stream(self._http, asked, files, self._headers)
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
-                    self._begun.set()
-                    self._screen.progress(data["text"])
+                    self._turn_known.set()
+                    self._screen.show_progress(data["text"])
                 elif name == "error":
-                    raise Refused(words=data["message"])
+                    raise TurnRefused(words=data["message"])
                 elif name == "done":
                     return data
         raise HttpError("the stream ended early")
 
     async def _stop(self) -> None:
-        self._screen.progress(say("Stopping…", self._locale))
-        await self._begun.wait()
+        self._screen.show_progress(say("Stopping…", self._locale))
+        await self._turn_known.wait()
         with suppress(HttpError):
-            await self._http.post_json(f"{HOST}/turns/{self._turn}/stop", {}, headers=self._headers)
+            await self._http.post_json(
+                f"{SOCKET_ORIGIN}/turns/{self._turn}/stop", {}, headers=self._headers
+            )
 
 
 class LocalClient:
-    """Its HTTP API. Every call raises PonteError with words for the operator."""
+    """Calls of the holder's HTTP API. Every call raises PonteError with words for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
@@ -134,23 +144,25 @@ class LocalClient:
         self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
 
     async def say(self, message: str) -> Json:
-        """What a command that acts at once answers: the body of `POST /chat`."""
+        """Send a command that is answered at once. Return the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
-        return await self._asked("POST", "/chat", body=asked)
+        return await self._request("POST", "/chat", body=asked)
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
-        """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
+        """Send a command that may take long, in a conversation of its own. `file` is a name and its
+        bytes."""
         locale = self._start.settings.ponte_locale
-        run = QuickRun(self._http, Screen(sys.stderr, locale), locale)
-        with self._worded():
+        run = QuickCommandRun(self._http, Screen(sys.stderr, locale), locale)
+        with self._explain_errors():
             return await run.answer(message, [("file", file)] if file else [])
 
     async def result(self, body: Json) -> str:
-        """What that run gave: its text, or the whole of it where it came as a file of text."""
+        """Return the result of a run: its text, or the whole file if the result is a file
+        of text."""
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
-        url = f"{HOST}{files[0]['url']}"
+        url = f"{SOCKET_ORIGIN}{files[0]['url']}"
         try:
             async with self._http.lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
@@ -160,49 +172,50 @@ class LocalClient:
             ) from None
 
     async def link(self) -> str:
-        """The page's address with its token; "" where it serves no page."""
-        return str((await self._asked("GET", "/operator/link")).get("link", ""))
+        """Return the page's address with its token; "" if no page is served."""
+        return str((await self._request("GET", "/operator/link")).get("link", ""))
 
     async def status(self) -> list[Json]:
-        """Each part's `name`, `state` (on, off, failing) and `words`."""
-        return list((await self._asked("GET", "/status"))["parts"])
+        """Return the `name`, `state` (on, off, failing) and `words` of each part."""
+        return list((await self._request("GET", "/status"))["parts"])
 
     async def threads(self) -> list[Json]:
-        body = await self._asked("GET", "/operator/threads")
+        body = await self._request("GET", "/operator/threads")
         return list(body["threads"])
 
     async def thread(self, conversation: str) -> Json:
         path = f"/operator/threads/{quote(conversation, safe=':')}"
-        return await self._asked("GET", path)
+        return await self._request("GET", path)
 
     async def forget(self, whom: Mapping[str, str]) -> Json:
-        """`whom` has one of "conversation" and "person"."""
-        return await self._asked("POST", "/operator/forget", body=whom)
+        """Erase a conversation or a person. `whom` has one of the keys "conversation" and
+        "person"."""
+        return await self._request("POST", "/operator/forget", body=whom)
 
     async def act(self, name: str, **arguments: Any) -> Json:
-        """Have one of its `Operator.acts` done."""
-        return await self.act_within(_AT_ONCE, name, **arguments)
+        """Run one of the holder's `Operator.acts` and return its result."""
+        return await self.act_within(_REQUEST_TIMEOUT_SECONDS, name, **arguments)
 
     async def act_within(self, patience: float, name: str, /, **arguments: Any) -> Json:
-        """The same, where it may take so many seconds."""
+        """Run one of the holder's `Operator.acts` with a timeout of `patience` seconds."""
         body = {"arguments": arguments}
-        return await self._asked("POST", f"/operator/{name}", patience=patience, body=body)
+        return await self._request("POST", f"/operator/{name}", patience=patience, body=body)
 
-    async def _asked(
-        self, method: str, path: str, *, patience: float = _AT_ONCE, **sent: Any
+    async def _request(
+        self, method: str, path: str, *, patience: float = _REQUEST_TIMEOUT_SECONDS, **sent: Any
     ) -> Json:
-        with self._worded():
+        with self._explain_errors():
             body = await self._http.request_json(
-                method, HOST + path, headers=self._headers, timeout=patience, **sent
+                method, SOCKET_ORIGIN + path, headers=self._headers, timeout=patience, **sent
             )
         return body if isinstance(body, Mapping) else {}
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except HttpAnswer as error:
-            raise _told(error) from None
+            raise _holder_error(error) from None
         except HttpDown as error:
             home = self._start.home
             raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
@@ -214,7 +227,8 @@ class LocalClient:
 
 @asynccontextmanager
 async def local_client(start: Start) -> AsyncIterator[LocalClient]:
-    """Of the home: the process that holds it, or, where none does, this one for the time being."""
+    """Yield a client of the process that holds the home. If none does, this process holds it for
+    now."""
     from bot import app
 
     async with (
@@ -228,8 +242,8 @@ def _is_text(type: str) -> bool:
     return type.startswith("text/") or type == "application/json"
 
 
-def _told(error: HttpAnswer) -> PonteError:
-    """The words that it answered with: `{"error": {"code", "message"}}`."""
+def _holder_error(error: HttpAnswer) -> PonteError:
+    """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
     body = error.json
     told = body.get("error") if isinstance(body, dict) else None
     words = told.get("message") if isinstance(told, dict) else None

@@ -15,12 +15,12 @@ from bot import __version__
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
-from bot.health import Board, Threads, summaries
+from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
-from bot.integrations import Faces, one_person, rights
+from bot.integrations import Faces, canonical_person, collect_rights
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.quick import Registry
+from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.settings import Settings
 from bot.surfaces import Surfaces
@@ -58,7 +58,7 @@ from core.store.inbox import Intake
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
-"""What surfaces made for themselves at their first start, by the setting's name."""
+"""Secrets that surfaces generated at their first start, by the setting's name."""
 
 
 async def compose(
@@ -78,7 +78,7 @@ async def compose(
     before any part is built with them. The caller holds the home's lock. Raises NotStored,
     NewerDatabase, SettingsError.
     """
-    traces = await asyncio.to_thread(Traces.opened, settings)
+    traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.record_with(traces)
     metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
     async with AsyncExitStack() as closing:
@@ -95,14 +95,16 @@ async def compose(
         closing.push_async_callback(client.close)
         deps = dependencies(settings, live, home, http, client, stores.peers)
         people = PlatformPeople()
-        platform_rights = rights(settings.faces)
+        platform_rights = collect_rights(settings.faces)
         policy = AccessPolicy(
             platform_rights, settings.ponte_allow, settings.ponte_admins,
             people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
             departures=people.departures,
         )  # fmt: skip
-        quick = Registry(lambda: live.current.quick_commands, policy.is_named, policy=policy)
-        board = Board(summaries(settings), quick, policy)
+        quick = QuickCommandRegistry(
+            lambda: live.current.quick_commands, policy.is_named, policy=policy
+        )
+        board = HealthBoard(summaries(settings), quick, policy)
         if stores.jobs:
             board.live["database"] = stores.jobs.health
 
@@ -144,7 +146,7 @@ async def compose(
                     policy, lambda: live.table_rules, is_named=policy.is_named,
                     platforms=platform_rights, rule_book=lambda: live.current.rule_book,
                     channel_approvers=lambda address: frozenset(live.channel(address).approvers),
-                    admins=policy.admins, canonical_person=one_person,
+                    admins=policy.admins, canonical_person=canonical_person,
                 ),
                 board=board,
                 quick=quick,
@@ -166,7 +168,7 @@ async def compose(
         ports = ChatPorts(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, board=board, policy=policy, removed=engine.manager.on_post_removed,
-            peers=stores.peers, refused=engine.refused, directory=records.directory,
+            peers=stores.peers, refused=engine.audit_refusal, directory=records.directory,
         )  # fmt: skip
         for face in settings.faces:
             if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
@@ -197,7 +199,7 @@ async def compose(
 
 
 def model_client(settings: Settings) -> Client:
-    """Return the process's client of the model's server; who holds it closes it."""
+    """Return the client of the model's server. Whoever holds it must close it."""
     key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
     return Client(Place(key, url, settings.proxies))
 
@@ -210,7 +212,7 @@ def dependencies(
     client: Client,
     peers: Peers | None = None,
 ) -> Dependencies[Any]:
-    """Return what every integration is built and checked with."""
+    """Return the objects with which every integration is built and checked."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
@@ -220,7 +222,8 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform tells of its people, by the platform's name."""
+    """What each platform knows of its people, by the platform's name: memberships, guests,
+    departures."""
 
     memberships: dict[str, Membership] = field(default_factory=dict)
     guests: dict[str, Guests] = field(default_factory=dict)
@@ -233,12 +236,15 @@ class PlatformPeople:
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the home's database, or the one that several processes share. The secrets of a shared
-    one replace those of the home."""
+    """Open the home's database, or the one that several processes share.
+
+    The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
+    packages are missing.
+    """
     if settings.database_url is None:
-        return await Stores.in_home(home.path)
+        return await Stores.open_in_home(home.path)
     try:
-        stores = await Stores.shared(plain(settings.database_url), takes=accepts, works=works)
+        stores = await Stores.open_shared(plain(settings.database_url), takes=accepts, works=works)
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
@@ -269,7 +275,7 @@ def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spe
 
     return Spending(
         caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        one_person, intake,
+        canonical_person, intake,
     )  # fmt: skip
 
 
@@ -287,7 +293,7 @@ def _profile(
 
     def own_addresses() -> frozenset[str]:
         """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
-        pages = [settings.page(), served.page_links(settings, home)[0]]
+        pages = [settings.page_url(), served.page_links(settings, home)[0]]
         return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
 
     return Profile(
@@ -309,12 +315,12 @@ def _page_ports(
     settings: Settings,
     home: Home,
     engine: Engine,
-    board: Board,
+    board: HealthBoard,
     reloader: Reloader,
     served: Surfaces,
     people: PlatformPeople,
 ) -> PagePorts:
-    """What the page and the home's Unix socket serve beside the chat."""
+    """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
     accounts = PageAccountService(
         records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
@@ -358,15 +364,17 @@ def _page_ports(
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = Threads(engine.records.journal, engine.commands, link, acts, engine.records.audit)
+    threads = OperatorService(
+        engine.records.journal, engine.commands, link, acts, engine.records.audit
+    )
     return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
 
 
-def _mark_unserved(board: Board, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
-    """Say on the board which platforms are set up and served by another process."""
+def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
+    """Show on the board which platforms are set up but served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.asleep(own, "set up; `ponte run` serves it")
+        board.mark_unserved(own, "set up; `ponte run` serves it")
     elif not served.accepts:
         owners = [face.name for face, _ in served.owned if not face.always]
-        board.asleep(owners, "`ponte serve` serves it")
+        board.mark_unserved(owners, "`ponte serve` serves it")

@@ -1,6 +1,6 @@
-"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""`ponte.toml`: an operator's settings for channels, changes, rights, quick commands and costs.
 
-Unknown keys and wrong values are refused, one line each with file and line number.
+Unknown keys and wrong values are refused, with a line for each that names file and line number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, Faces, is_place
-from bot.toml import KeyPath, TomlLines, not_toml
+from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import (
     ASKER,
     REMIND_AFTER,
@@ -47,16 +47,16 @@ from core.rights.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, 
 from core.rights.usage import NANO, Price, Prices
 from core.text.i18n import LOCALES, nearest
 
-MOST_CALLS = 1000
-"""A turn may be given no more."""
-MOST_DAYS = 36_500
-MOST = 10**9
-"""Of dollars, tokens or turns."""
-NAME = "[a-z][a-z0-9_-]{0,49}"
-"""Of a set of people."""
+MAX_CALLS_OF_TURN = 1000
+"""Largest limit of tool calls in a turn."""
+MAX_DAYS = 36_500
+MAX_AMOUNT = 10**9
+"""Largest number of dollars, tokens or turns."""
+GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
+"""The form of a group's name."""
 _A_PLACE = "a workspace, server or channel"
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
-_WORDED = {
+_ERROR_WORDS = {
     "missing": "is missing",
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
@@ -75,8 +75,9 @@ def _per_language(value: object) -> object:
     return {"en": value} if isinstance(value, str) else value
 
 
-def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """The names of the chat platforms, the forms of people's keys, the owner's surfaces."""
+def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
     faces: Faces = (info.context or {}).get("faces", FACES)
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
     owners = [face for face in faces if isinstance(face, OwnerIntegration)]
@@ -85,16 +86,16 @@ def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
     return [face.name for face in chats], forms, [face.name for face in owners]
 
 
-def _place(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _faces(info)
+def _check_place(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
     if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
         form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
         raise ValueError(f"write {', '.join(owners)}, {form} (so for {', '.join(chats[1:])})")
     return value
 
 
-def _person(value: str, info: ValidationInfo) -> str:
-    chats, forms, owners = _faces(info)
+def _check_person(value: str, info: ValidationInfo) -> str:
+    chats, forms, owners = _platform_forms(info)
     if value not in owners and not re.fullmatch("|".join(forms), value):
         ids = " or ".join(f"{chat}:ID" for chat in chats)
         own = f"{', '.join(owners)}, {owners[0]}:NAME (of `ponte people`)"
@@ -102,39 +103,39 @@ def _person(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _who(value: str, info: ValidationInfo) -> str:
-    chats, _, _ = _faces(info)
-    if value in (*MEANT, *chats) or re.fullmatch(NAME, value):
+def _check_who(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _platform_forms(info)
+    if value in (*MEANT, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
         return value
     try:
-        return _person(value, info)
+        return _check_person(value, info)
     except ValueError:
         words = ", ".join(MEANT)
         raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
 
 
-def _approver(value: str, info: ValidationInfo) -> str:
-    if value == ASKER or (re.fullmatch(NAME, value) and value not in MEANT):
+def _check_approver(value: str, info: ValidationInfo) -> str:
+    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in MEANT):
         return value
     try:
-        return _person(value, info)
+        return _check_person(value, info)
     except ValueError as error:
         raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
 
 
-def _duration(value: object) -> float:
-    """Seconds, of `4h`, `30m` or `0`."""
+def _parse_duration(value: object) -> float:
+    """Return the seconds of `4h`, `30m` or `0`."""
     found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" is never')
     return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
 
 
-def _where(value: str, info: ValidationInfo) -> str:
-    return value if value in ("direct", "shared") else _place(value, info)
+def _check_where(value: str, info: ValidationInfo) -> str:
+    return value if value in ("direct", "shared") else _check_place(value, info)
 
 
-def _right(value: str) -> str:
+def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
             f"write {', '.join(KINDS[:7])}, one of them for one table as in read:Orders, or "
@@ -143,34 +144,34 @@ def _right(value: str) -> str:
     return value
 
 
-def _set(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _faces(info)
-    if value in (*MEANT, ASKER, *chats, *owners) or not re.fullmatch(NAME, value):
+def _check_group_name(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if value in (*MEANT, ASKER, *chats, *owners) or not re.fullmatch(GROUP_NAME_PATTERN, value):
         raise ValueError("write a name of small letters, digits and hyphens that means nothing yet")
     return value
 
 
-Place = Annotated[str, AfterValidator(_place)]
+Place = Annotated[str, AfterValidator(_check_place)]
 """`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
 (`slack:T1:C1`)."""
-PersonKey = Annotated[str, AfterValidator(_person)]
+PersonKey = Annotated[str, AfterValidator(_check_person)]
 """A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
 owner."""
-Approver = Annotated[str, AfterValidator(_approver)]
+Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(_parse_duration)]
 """Minutes or hours, as in `"30m"` or `"4h"`; `"0"` is never."""
 Approvals = Literal[1, 2]
-Who = Annotated[str, AfterValidator(_who)]
+Who = Annotated[str, AfterValidator(_check_who)]
 """A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
 `outsiders`, `admins`."""
-Where = Annotated[str, AfterValidator(_where)]
+Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
-Right = Annotated[str, AfterValidator(_right)]
+Right = Annotated[str, AfterValidator(_check_right)]
 """`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
 (`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`; `*` in a name is any
 text."""
-SetName = Annotated[str, AfterValidator(_set)]
+SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Small letters, digits, hyphens and underscores: a name that means nothing yet."""
 Slug = Annotated[
     str,
@@ -189,7 +190,7 @@ PricedName = Annotated[
     matching(rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"),
 ]
 """A slug or an agent's name; `*` is any other."""
-Dollars = Annotated[float, Field(strict=True, ge=0, le=MOST, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
 Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 """A host's name in small letters."""
@@ -197,11 +198,11 @@ Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
-Count = Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)]
+Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
 """A whole number, 0 to 1,000."""
-Many = Annotated[StrictInt, Field(ge=0, le=MOST)]
+Many = Annotated[StrictInt, Field(ge=0, le=MAX_AMOUNT)]
 """A whole number that is not negative."""
-Days = Annotated[StrictInt, Field(ge=0, le=MOST_DAYS)]
+Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
 """A whole number of days."""
 Rows = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
 """A whole number, 0 to 100."""
@@ -225,7 +226,7 @@ class AccessRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class ChannelConfig:
     """A place's own way: a channel, a workspace or server, or a platform. Each key holds as the
     narrowest of them writes it."""
 
@@ -259,7 +260,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class QuickCommandInput:
     """What a quick command asks for."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -276,7 +277,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class QuickCommandConfig:
     """A quick command of the registry."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -284,7 +285,7 @@ class Command:
     """what people read; left out: the slug"""
     description: Texts = field(default_factory=dict)
     """what it does, for people and for the model"""
-    inputs: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
     """what it asks for, by name; left out: a text, or any inputs"""
     where: tuple[Place, ...] = ()
     """where it may be run; left out: everywhere"""
@@ -295,7 +296,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentConfig:
     """An agent at StackSpot, under the name that models call it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -308,7 +309,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangesConfig:
     """What holds for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -319,7 +320,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableConfig:
     """A team's table, by its title or id."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -333,7 +334,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class ToolConfig:
     """A tool, by the name that models call it: who approves what it proposes, as of a table."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -344,7 +345,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinksConfig:
     """Where links may lead once something from outside is in a thread."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -353,7 +354,7 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitsConfig:
     """What one turn may use, and what one person may send."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -442,25 +443,25 @@ class Config:
     """The whole file. Without a file everything has its default. Integrations add sections."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    changes: Changes = field(default_factory=Changes)
+    changes: ChangesConfig = field(default_factory=ChangesConfig)
     """what holds for all proposals"""
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, TableConfig] = field(default_factory=dict)
     """a team's table, by its title or id"""
-    tools: Mapping[str, Tool] = field(default_factory=dict)
+    tools: Mapping[str, ToolConfig] = field(default_factory=dict)
     """who approves what a tool proposes, by the name that models call it"""
     groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
     """sets of people, by a name for rules and approvers"""
     rules: tuple[AccessRule, ...] = ()
     """who may do what, where; read from the top"""
-    channels: Mapping[Place, Channel] = field(default_factory=dict)
+    channels: Mapping[Place, ChannelConfig] = field(default_factory=dict)
     """a place's own way, by channel, workspace or platform"""
-    quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    quick_commands: Mapping[Slug, QuickCommandConfig] = field(default_factory=dict)
     """the registry of quick commands, by slug"""
-    agents: Mapping[Slug, Agent] = field(default_factory=dict)
+    agents: Mapping[Slug, AgentConfig] = field(default_factory=dict)
     """StackSpot's agents, by the name that models call them"""
-    links: Links = field(default_factory=Links)
+    links: LinksConfig = field(default_factory=LinksConfig)
     """where links may lead"""
-    limits: Limits = field(default_factory=Limits)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     """what a turn may use, what a person may send"""
     allowances: tuple[AllowanceRule, ...] = ()
     """what may be spent"""
@@ -471,6 +472,7 @@ class Config:
 
     @cached_property
     def table_rules(self) -> TableRules:
+        """The rules of tables and tools, for proposals and approvals."""
         tables = {
             name: TableRule(table.access, frozenset(table.approvers), table.approvals)
             for name, table in self.tables.items()
@@ -491,7 +493,7 @@ class Config:
 
     @cached_property
     def rule_book(self) -> RuleBook:
-        """For the `Policy`: rules are told by their lines."""
+        """The rules for the `Policy`. Each is named by its line in the file."""
         at = self.location
         return RuleBook(
             tuple(
@@ -509,55 +511,57 @@ class Config:
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """For the `Budget`: allowances are told by their lines."""
+        """The allowances for the `Budget`. Each is named by its line in the file."""
         return tuple(
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         )
 
     @cached_property
     def price_list(self) -> Prices:
+        """The operator's prices."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
         return Prices(models, own.container, own.quick_commands, own.agents)
 
     def location(self, *path: object) -> str:
-        """Return where that key is, as in `ponte.toml:12`."""
+        """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
 
-    def channel(self, address: Address) -> Channel:
-        """Return a place's settings: each key as the narrowest of its channel, workspace and
-        platform writes it."""
+    def channel(self, address: Address) -> ChannelConfig:
+        """Return the settings of a place. Each key comes from its channel, workspace or platform,
+        whichever is the narrowest that sets it."""
         written = tuple(place for place in places(address) if place in self.channels)
         if written not in self._merged_channels:
             self._merged_channels[written] = self._merge_channels(written)
         return self._merged_channels[written]
 
-    def _merge_channels(self, written: Sequence[str]) -> Channel:
+    def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
         own: dict[str, Any] = {}
         for each in (self.channels[place] for place in written):
             own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
             if each.strict_mention or each.answer_everything:  # one of them, the narrower
                 own.pop("answer_everything" if each.strict_mention else "strict_mention", None)
-        return Channel(**own)
+        return ChannelConfig(**own)
 
     @cached_property
-    def _merged_channels(self) -> dict[tuple[str, ...], Channel]:
+    def _merged_channels(self) -> dict[tuple[str, ...], ChannelConfig]:
         """The settings of each combination of places that was asked for."""
         return {}
 
     @property
     def retention(self) -> Mapping[str, int]:
-        """The days of the places that have their own."""
+        """Return the days of the places that have their own."""
         return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
-        """What an integration's section was read as; its defaults where no file was read."""
+        """Return an integration's section, or its defaults if no file was read."""
         default = next((face.section for face in FACES if face.name == name), None)
         return getattr(self, name, None) or (default and default())
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Id, title and description by name, in English or in the one language that there is."""
+        """Return id, title and description of each agent by name, in English or in the only
+        language given."""
         return {
             name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
             for name, one in self.agents.items()
@@ -565,10 +569,11 @@ class Config:
 
 
 class LiveConfig:
-    """The `OperatorFile` port: `current` is ponte.toml as it was last read.
+    """The `OperatorFile` port. `current` is ponte.toml as it was last read.
 
-    Who works by the file asks here each time; `section` and `links` are read when Ponte starts.
-    `has_official_prices`: whether the model's server is OpenAI's, so that its price list holds.
+    Callers ask here each time, so that a reload takes effect. `section` and `links` are read when
+    Ponte starts. `has_official_prices` says that the model's server is OpenAI's, so that its price
+    list applies.
     """
 
     def __init__(self, config: Config, *, has_official_prices: bool = True) -> None:
@@ -584,18 +589,18 @@ class LiveConfig:
         return replace(self.current.price_list, official=self._has_official_prices)
 
     @property
-    def quick_commands(self) -> Mapping[str, Command]:
+    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
         return self.current.quick_commands
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         return self.current.known_agents
 
-    def channel(self, address: Address) -> Channel:
+    def channel(self, address: Address) -> ChannelConfig:
         return self.current.channel(address)
 
     @property
-    def channels(self) -> Mapping[str, Channel]:
+    def channels(self) -> Mapping[str, ChannelConfig]:
         return self.current.channels
 
     def section(self, name: str) -> Any:
@@ -603,14 +608,14 @@ class LiveConfig:
 
 
 def in_language(texts: Texts, locale: str) -> str:
-    """The text in `locale`, else in English, else the first that there is, else ""."""
+    """Return the text in `locale`, else in English, else the first one, else ""."""
     return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
 def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
-    """Read the file; one that is not there is an empty one unless `required`.
+    """Read and check the file. A missing file is empty unless `required`.
 
-    Raises SettingsError, one line for each thing that is wrong.
+    Raise SettingsError, with one line for each fault.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -622,30 +627,33 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise SettingsError(
             "PONTE_CONFIG: {path} cannot be read ({cause}).", path=path, cause=cause(error)
         ) from None
-    adapter = _composed(faces)
+    adapter = _file_adapter(faces)
     try:
         config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError("{lines}", lines=not_toml(path.name, text, error)) from None
+        raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except ValidationError as error:
-        found = [(_path(each["loc"]), _words(each, faces)) for each in error.errors()]
-        raise _wrong(path, TomlLines(text), found) from None
+        found = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        raise _settings_error(path, TomlLines(text), found) from None
     lines = TomlLines(text)
-    if found := [*_across(config, faces)]:
-        raise _wrong(path, lines, found)
+    if found := [*_cross_check(config, faces)]:
+        raise _settings_error(path, lines, found)
     for name, value in (("name", path.name), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
 
 
-def _wrong(path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]) -> SettingsError:
+def _settings_error(
+    path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]
+) -> SettingsError:
     told = sorted((lines.of(keys), words) for keys, words in found)
     all = "\n".join(f"{path.name}:{line}: {words}." for line, words in told)
     return SettingsError("{lines}", lines=all)
 
 
-def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong between one part of the file and another."""
+def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
+    """Yield faults between parts of the file: unknown groups, and rights that are given to
+    a place."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     there = ", ".join(config.groups) or "none is"
@@ -662,7 +670,7 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             if ":" not in name and name not in {*MEANT, *surfaces, *config.groups}:
                 known = ", ".join(config.groups) or "none is"
                 yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
-    known_places = _places_of(config)
+    known_places = _list_places(config)
 
     def first_place(names: Iterable[str]) -> str:
         """The first of these names, and of those in the groups among them, that is a place's."""
@@ -692,9 +700,9 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             yield (*at, "allow"), f"'allow': {words}"
 
 
-def _places_of(config: Config) -> frozenset[str]:
-    """The names of the workspaces, servers and channels that the file uses as places: on Discord an
-    id alone does not tell what it is of."""
+def _list_places(config: Config) -> frozenset[str]:
+    """Return the names of the workspaces, servers and channels that the file uses as places. On
+    Discord an id alone does not say whether it is a place or a person."""
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
     used += [place for each in config.allowances for place in each.where]
     used += [place for command in config.quick_commands.values() for place in command.where]
@@ -702,8 +710,8 @@ def _places_of(config: Config) -> frozenset[str]:
     return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
 
-def _composed(faces: Faces) -> TypeAdapter[Config]:
-    """The file with the sections of these integrations."""
+def _file_adapter(faces: Faces) -> TypeAdapter[Config]:
+    """Return the validator of a file with the sections of these integrations."""
     sections = [
         (face.name, face.section, field(default_factory=face.section))
         for face in faces
@@ -713,34 +721,35 @@ def _composed(faces: Faces) -> TypeAdapter[Config]:
     return TypeAdapter(whole)
 
 
-def _words(error: ErrorDetails, faces: Faces) -> str:
-    path = _plain(error["loc"])
+def _describe_error(error: ErrorDetails, faces: Faces) -> str:
+    path = _without_indexes(error["loc"])
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
-        return f"{key!r} is not known here; known are {', '.join(_known(path[:-1], faces))}"
+        return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"
     if error["type"] == "literal_error":
         return f"{key!r} must be one of {error['ctx']['expected']}"
-    words = _WORDED.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
+    words = _ERROR_WORDS.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
     return f"{key!r} {words}"
 
 
-def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The path in the file: pydantic adds "[key]"."""
+def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return the path in the file, without the "[key]" that pydantic adds."""
     return tuple(str(part) for part in loc if part != "[key]")
 
 
-def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The same without the indexes of lists."""
+def _without_indexes(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return the path without the indexes of lists."""
     return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
-def _known(path: tuple[str, ...], faces: Faces) -> list[str]:
-    kinds = {0: Config, 2: Command, 4: Input}
+def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
+    kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
     sections: dict[str, type[Any]] = {
-        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent, "limits": Limits,
-        "rules": AccessRule, "tools": Tool, "allowances": AllowanceRule, "prices": PriceTable,
+        "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
+        "agents": AgentConfig, "limits": LimitsConfig, "rules": AccessRule,
+        "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
     own = {face.name: face.section for face in faces if face.section}
     if path[:2] == ("prices", "models"):

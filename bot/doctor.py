@@ -1,4 +1,5 @@
-"""`ponte doctor`: each part of the settings, tried against the live service; and its safety."""
+"""`ponte doctor`: tests each part of the settings against the live service, and reports safety
+findings."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from functools import partial
 from bot import installation
 from bot.app import Start
 from bot.compose import dependencies, model_client
-from bot.safety import findings
-from bot.telemetry import Redaction
+from bot.logs import Redaction
+from bot.safety import list_findings
 from core.clients.http import HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import Health
@@ -21,10 +22,10 @@ from core.store.budget import count_estimates
 from core.store.database import look_into
 from core.text.i18n import say, word
 
-SILENT = "the server does not answer ({why})"
-BROKE = "this look broke ({kind}), which is a fault of Ponte's own"
+NO_ANSWER_SENTENCE = "the server does not answer ({why})"
+CHECK_FAILED_SENTENCE = "this look broke ({kind}), which is a fault of Ponte's own"
 USAGE_DAYS = 30
-ESTIMATED = (
+ESTIMATES_SENTENCE = (
     "of {calls} paid calls in the last {days} days, {estimates} were not counted by their server; "
     "their amounts are estimates, the most that they can have cost"
 )
@@ -33,7 +34,7 @@ _LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
 
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
-    """Write one line a part; returns 1 when one fails or is unsafe, else 0."""
+    """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
     settings, failing = start.settings, False
     redaction = Redaction(settings.secrets)
 
@@ -44,46 +45,47 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         except PonteError as error:
             told = [Health(name, "failing", error.words())]
         except HttpError as error:
-            told = [Health(name, "failing", say(SILENT, why=error.reason))]
+            told = [Health(name, "failing", say(NO_ANSWER_SENTENCE, why=error.reason))]
         except OSError as error:
             told = [Health(name, "failing", error.strerror or type(error).__name__)]
         except Exception as error:
             # Its text may hold an address or a key, so only its kind is told.
-            told = [Health(name, "failing", say(BROKE, kind=type(error).__name__))]
+            told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
         for health in told:
             failing = failing or health.state == "failing"
             write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {word(health.words)}"))
 
-    await tell("packages", _packages(start))
-    await tell("settings", _settings(start))
-    await tell("home", _home(start))
+    await tell("packages", _check_packages(start))
+    await tell("settings", _check_settings(start))
+    await tell("home", _check_home(start))
     if settings.database_url is not None:
-        await tell("database", _database(plain(settings.database_url)))
+        await tell("database", _check_database(plain(settings.database_url)))
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
             part = face.summary(settings, settings)
             if part is not None:
                 await tell(part.name, face.check(parts) if part.state == "on" else _as_is(part))
-    await tell("usage", _usage(start))
-    for found in findings(settings, start.config, start.home):
+    await tell("usage", _check_usage(start))
+    for found in list_findings(settings, start.config, start.home):
         failing = failing or found.level == "unsafe"
         write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
     return int(failing)
 
 
-async def _packages(start: Start) -> Sequence[Health]:
-    """Where Ponte is installed, and what of its packages is missing, too old or somebody else's."""
+async def _check_packages(start: Start) -> Sequence[Health]:
+    """Report where Ponte is installed, and which packages are missing, too old or of another
+    distribution."""
     settings = start.settings
     asked = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
     extras = {extra for extra, value in asked.items() if value}
-    found = await asyncio.to_thread(installation.look, extras)
-    words = installation.words(found, say)
-    return [Health("packages", "on" if found.whole else "failing", words)]
+    found = await asyncio.to_thread(installation.inspect_installation, extras)
+    words = installation.describe(found, say)
+    return [Health("packages", "on" if found.is_complete else "failing", words)]
 
 
-async def _settings(start: Start) -> Sequence[Health]:
-    """Which file they are read from: the one that `ponte run` reads here."""
+async def _check_settings(start: Start) -> Sequence[Health]:
+    """Report which file the settings come from when Ponte runs in this folder."""
     file = start.settings.env_file
     if file.path is None:
         return [Health("settings", "on", say("the environment; there is no file .env here"))]
@@ -97,7 +99,7 @@ async def _as_is(part: Health) -> Sequence[Health]:
     return [part]
 
 
-async def _database(url: str) -> Sequence[Health]:
+async def _check_database(url: str) -> Sequence[Health]:
     from core.store.postgres import check
     from core.store.processes import read_cluster
 
@@ -111,8 +113,8 @@ async def _database(url: str) -> Sequence[Health]:
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
 
 
-async def _usage(start: Start) -> Sequence[Health]:
-    """How much of what was spent lately is an estimate; nothing where all was counted."""
+async def _check_usage(start: Start) -> Sequence[Health]:
+    """Report how many amounts of the last days are estimates; nothing if all were counted."""
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     look = partial(count_estimates, since=since)
     if start.settings.database_url is not None:
@@ -124,11 +126,11 @@ async def _usage(start: Start) -> Sequence[Health]:
     calls, estimates = found or (0, 0)
     if not estimates:
         return []
-    words = say(ESTIMATED, days=USAGE_DAYS, calls=calls, estimates=estimates)
+    words = say(ESTIMATES_SENTENCE, days=USAGE_DAYS, calls=calls, estimates=estimates)
     return [Health("usage", "on", words)]
 
 
-async def _home(start: Start) -> Sequence[Health]:
+async def _check_home(start: Start) -> Sequence[Health]:
     path = start.home.path
     nearest = next(each for each in (path, *path.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

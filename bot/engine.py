@@ -1,4 +1,4 @@
-"""Opens the stores, in one home or in a database that many processes share, and runs the turns."""
+"""Opens the stores, in a home or in a database that several processes share, and runs the turns."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 _LABELS_TIMEOUT_SECONDS = 2.0
 
 
-def _unkeyed(name: str) -> str:
+def _hash_without_key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -73,8 +73,8 @@ def _unkeyed(name: str) -> str:
 class Spending:
     """What people may use. The callables return what ponte.toml says now.
 
-    `canonical_person`: the key of a person → the key under which all of theirs is counted, so that
-    nobody has two budgets. `is_meant`: see `CountingBudget`.
+    `canonical_person` returns the key under which all use of a person is counted, so that nobody
+    has two budgets. `is_meant`: see `CountingBudget`.
     """
 
     caps: Caps = uncapped
@@ -83,12 +83,12 @@ class Spending:
     is_meant: IsMeant = everybody_is
     canonical_person: Callable[[str], str] = str
     intake: Callable[[], Intake] = Intake
-    """How much one person may send."""
+    """Returns how much one person may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What `bot.compose` decided for the turns, each part behind its port."""
+    """The parts that `bot.compose` chose for the turns, each behind its port."""
 
     model: Model
     toolbox: Toolbox
@@ -100,35 +100,39 @@ class Choices:
     profile: Profile = field(default_factory=Profile)
     retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
-    """What runs the Python that a person types; None: it cannot be run."""
+    """Runs Python that a person types; None if code cannot run."""
     appliers: Sequence[Applier] = ()
-    pseudonym: Callable[[str], str] = _unkeyed
-    """Makes the keyed hash of a name."""
+    pseudonym: Callable[[str], str] = _hash_without_key
+    """Returns the keyed hash of a name."""
     clock: Callable[[], float] = time.time
-    """By which proposals expire."""
+    """The clock by which proposals expire."""
 
 
-class KeptThreads(ThreadMap, Protocol):
+class ClosableThreadMap(ThreadMap, Protocol):
+    """A thread map that can be scrubbed and closed."""
+
     async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where all is kept. `jobs` run the turns of a database that is shared; None: this process
-    runs them all."""
+    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
+    process runs all."""
 
     database: Database
-    threads: KeptThreads
-    kept: Bytes
+    threads: ClosableThreadMap
+    file_bytes: Bytes
     audit: AuditLog
     jobs: Jobs | None = None
 
     @classmethod
-    async def in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
-        """`keeps`: a snapshot of what an older Ponte left, before it is changed.
+    async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+        """Open the stores in a home.
 
-        Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
+        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
+        holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
+        """
         if keeps:
             await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
         database, threads = await asyncio.gather(
@@ -148,8 +152,9 @@ class Stores:
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
-    async def shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Raises NotStored, NewerDatabase."""
+    async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+        """Open the stores in a database that several processes share. Raise NotStored,
+        NewerDatabase."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
@@ -163,8 +168,8 @@ class Stores:
 
     @property
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """By what rows tell this process from others on the same database: its id, and whether it
-        is sure to be taken for alive."""
+        """What marks rows of this process on a shared database: its id, and whether it is sure to
+        count as alive."""
         return (self.jobs.process, self.jobs.fresh) if self.jobs else ()
 
     @property
@@ -173,7 +178,8 @@ class Stores:
         return self.jobs or Alone(self.database)
 
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Of all processes: what the first one brought."""
+        """Return the secret of this name that all processes share: the one that the first process
+        brought."""
 
         def write(connection: Connection) -> bytes:
             connection.execute(
@@ -192,7 +198,7 @@ class Stores:
 
 
 class Records:
-    """The stores of rows and files, over one opened database."""
+    """The stores of rows and files over one opened database."""
 
     def __init__(self, stores: Stores, choices: Choices) -> None:
         database, jobs, spending = stores.database, stores.jobs, choices.spending
@@ -200,7 +206,7 @@ class Records:
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *stores.claims)
-        self.files = SqlFiles(database, stores.kept)
+        self.files = SqlFiles(database, stores.file_bytes)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
@@ -215,7 +221,8 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class PlatformPorts:
-    """What turns use of each platform, by the platform's name. All are added before `start`."""
+    """What turns use of each platform, by the platform's name. All platforms are added before
+    `start`."""
 
     replies: dict[str, Replies] = field(default_factory=dict)
     fetch: dict[str, Fetch] = field(default_factory=dict)
@@ -229,7 +236,8 @@ class PlatformPorts:
         self.messengers[chat.name] = chat
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """Return what people are called. A card is not held up by a platform that does not tell."""
+        """Return display names for cards. A platform that does not answer in time delays
+        no card."""
         found: dict[str, str] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
@@ -246,13 +254,13 @@ class Engine:
         self.stores = stores
         self.records = records = Records(stores, choices)
         self.platforms = platforms = PlatformPorts()
-        self._moved = asyncio.Event()
+        self._redraw_due = asyncio.Event()
         ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = ChangeService(
-            ledger=ledger, appliers=appliers,
-            applying=ChangeRunner(ledger, appliers, choices.clock),
-            approval=choices.approval, audit=records.audit, on_change=self._moved.set,
+            ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
+            appliers=appliers, approval=choices.approval, audit=records.audit,
+            on_change=self._redraw_due.set,
             clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
             labels=platforms.labels,
         )  # fmt: skip
@@ -260,7 +268,7 @@ class Engine:
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
         )
         self.redraw = Redraw(
-            self._moved, self.changes, records.journal, platforms.replies, requests
+            self._redraw_due, self.changes, records.journal, platforms.replies, requests
         )
         services = TurnServices(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
@@ -276,18 +284,14 @@ class Engine:
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
             why=Why(services),
-            forgotten=self._forgotten,
+            forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains,
         )  # fmt: skip
         self.manager = ConversationManager(
-            services,
-            self.commands,
-            tool_contexts,
-            platforms.replies,
-            choices.profile,
+            services, self.commands, tool_contexts, platforms.replies, choices.profile,
             platforms.look_up,
-        )
+        )  # fmt: skip
         maintenance = Maintenance(
             stores.database.scrub, records.budget.settle_left, stores.database.tidy
         )
@@ -300,18 +304,22 @@ class Engine:
 
     @classmethod
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
-        """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
-        stores = stores or await Stores.in_home(home)
+        """Open the stores, or use `stores`, and compose the services. Raise NotStored,
+        NewerDatabase.
+
+        Without `stores` the caller holds the home's lock.
+        """
+        stores = stores or await Stores.open_in_home(home)
         await load_parsers()
         return cls(stores, choices)
 
     def start(self) -> None:
-        """Take up what a former process left, and every message from now on."""
+        """Resume turns that an earlier process left, and run every message from now on."""
 
-        async def moved(_: str) -> None:
-            self._moved.set()
+        async def on_change_moved(_: str) -> None:
+            self._redraw_due.set()
 
-        self.stores.peers.on("moved", moved)
+        self.stores.peers.on("moved", on_change_moved)
         self.stores.peers.on("forgotten", self.upkeep.request_round)
         self._tasks = [
             asyncio.create_task(
@@ -323,17 +331,19 @@ class Engine:
 
     @property
     def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be under way; None: another process may be at any."""
+        """The platforms whose turns may be running; None means any, since other processes run turns
+        too."""
         return None if self.stores.jobs else frozenset(self.platforms.replies)
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """What was erased leaves the files for good. Raises NotStored."""
+        """Overwrite erased data in the database files. Raise NotStored."""
         if whole:
             await self.records.threads.scrub()
         await self.stores.database.scrub(whole=whole)
 
     async def drain(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds and put the rest back, unattempted.
+        """Let turns finish for `grace` seconds and return the rest to the queue without counting an
+        attempt.
 
         A write under way ends with its record; no further batch begins.
         """
@@ -348,16 +358,18 @@ class Engine:
     async def close(self) -> None:
         await self.stores.close()
 
-    def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
+    def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        """Write a refusal into the audit log."""
         self.records.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
 
-    async def _forgotten(self) -> None:
+    async def _on_forgotten(self) -> None:
         await self.upkeep.request_round()
         await self.stores.peers.tell("forgotten", "")
 
 
 async def load_parsers() -> None:
-    """Make what the first turn would wait for: the decoders of stored JSON, the Markdown parser."""
+    """Load what the first turn would wait for: the decoders of stored JSON and the
+    Markdown parser."""
     await asyncio.gather(
         asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),

@@ -1,6 +1,4 @@
-"""What the settings turn on, and why the rest is off; and the board: how each part is now.
-`Threads` is what the operator's commands read and do, served on the home's Unix socket alone.
-"""
+"""The state of each part (the board), and the operator's commands on the home's Unix socket."""
 
 from __future__ import annotations
 
@@ -22,22 +20,23 @@ from core.rights.audit import OPERATOR, AuditLog
 from core.rights.policy import HELD
 from core.text.i18n import say, word
 
-PATIENCE = 5.0
-"""Seconds that one part may take to tell how it is."""
-Live = Callable[[], Awaitable[Health]]
-Changed = Callable[[str], Awaitable[Sequence[Card]]]
-"""Gives the cards of a conversation."""
+PART_TIMEOUT_SECONDS = 5.0
+"""How long one part may take to report its health."""
+ReportHealth = Callable[[], Awaitable[Health]]
+ListCards = Callable[[str], Awaitable[Sequence[Card]]]
+"""Returns the cards of a conversation."""
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Each integration's line, in their order. No service is asked."""
+    """Return the line of each integration by its settings, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
     shared = [Health("database", "on", "Postgres")] if settings.database_url else []
     return (*shared, *(part for part in found if part))
 
 
-class Board:
-    """`lineup` is what the settings turn on; a part that runs tells for itself."""
+class HealthBoard:
+    """The `StatusBoard` port. A part that runs reports its own health; for others the settings say
+    it."""
 
     def __init__(
         self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None
@@ -45,24 +44,24 @@ class Board:
         self._lineup = tuple(summaries)
         self._quick = quick
         self._policy = policy
-        self.live: dict[str, Live] = {}
-        self.ledger: Changed | None = None
+        self.live: dict[str, ReportHealth] = {}
+        self.ledger: ListCards | None = None
         """None until the stores are open."""
         self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
         self.demo = False
 
-    def asleep(self, names: Collection[str], words: str) -> None:
-        """These are set up, but not served by this process."""
+    def mark_unserved(self, names: Collection[str], words: str) -> None:
+        """Mark parts that are set up but not served by this process."""
         self._lineup = tuple(
             replace(part, state="off", words=words) if part.state == "on" and part.name in names
             else part for part in self._lineup
         )  # fmt: skip
 
-    async def health(self, patience: float = PATIENCE) -> Sequence[Health]:
-        return await asyncio.gather(*(self._of(part, patience) for part in self._lineup))
+    async def health(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
+        return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self._quick.known(person, address)
+        return await self._quick.list_commands(person, address)
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         if self.titles is None:
@@ -76,7 +75,7 @@ class Board:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()
 
-    async def _of(self, part: Health, patience: float) -> Health:
+    async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return replace(part, words=word(part.words))
@@ -84,7 +83,7 @@ class Board:
             async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
-            if patience < PATIENCE:
+            if patience < PART_TIMEOUT_SECONDS:
                 words = say("{words} (not answered yet)", words=word(part.words))
                 return Health(part.name, "on", words)
             words = say("no answer within {age} s", age=round(patience))
@@ -94,8 +93,9 @@ class Board:
 Json = Mapping[str, Any]
 
 
-class Threads:
-    """`link` gives the page's address with its token; `acts` are what others have done."""
+class OperatorService:
+    """The `Operator` port: conversations, forgetting, and other services' `acts`. `link` returns
+    the page's address with its token."""
 
     def __init__(
         self, journal: Journal, commands: CommandService, link: Callable[[], str],
@@ -105,28 +105,31 @@ class Threads:
         self._commands = commands
         self._audit = audit
         self.link = link
-        self.acts = {"audit": self._lines, **acts}
+        self.acts = {"audit": self._read_audit_lines, **acts}
 
     async def threads(self) -> Sequence[Json]:
         return [
             {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
-             "messages": len(await self._journal.shown(one.conversation))}
+             "messages": len(await self._journal.list_entries(one.conversation))}
             for one in await self._journal.threads()
         ]  # fmt: skip
 
     async def thread(self, conversation: str) -> Json:
-        """Raises NotFound."""
+        """Return the messages of a conversation. Raise NotFound."""
         if not any(one.conversation == conversation for one in await self._journal.threads()):
             raise NotFound(what="conversation")
-        exchanges = await self._journal.shown(conversation)
+        exchanges = await self._journal.list_entries(conversation)
         return {
             "conversation": conversation,
-            "messages": [line for one in exchanges for line in _lines(one)],
+            "messages": [line for one in exchanges for line in _exchange_messages(one)],
         }
 
     async def forget(self, *, conversation: str = "", person: str = "") -> Json:
-        """Of a person: every conversation in which they said something, and whose lines theirs are
-        in the audit log. Raises NotFound, AuditRefused before anything is erased."""
+        """Erase a conversation, or every conversation of a person and the names in their audit
+        lines.
+
+        Raise NotFound, and AuditRefused before anything is erased.
+        """
         found = [conversation] if conversation else await self._journal.of_person(person)
         there = any(one.conversation in found for one in await self._journal.threads())
         if not there and not (person and await self._audit.knows(person)):
@@ -134,7 +137,7 @@ class Threads:
         if person:
             await self._audit.tell("person-forgotten", OPERATOR, person=person)
         else:
-            shown = await self._journal.shown(conversation)
+            shown = await self._journal.list_entries(conversation)
             where = shown[0].message.address if shown else None
             await self._audit.tell("forgotten", OPERATOR, where)
         messages = sum([await self._commands.forget(one) for one in found])
@@ -144,14 +147,14 @@ class Threads:
         remains = self._commands.remains()
         return {"conversations": len(found), "messages": messages, "remains": remains}
 
-    async def _lines(self, asked: Json) -> Json:
-        """Some of the audit log, and where more of it begins. Raises BadInput."""
+    async def _read_audit_lines(self, asked: Json) -> Json:
+        """Return a page of the audit log and where the next one begins. Raise BadInput."""
         wanted = {name: str(asked.get(name, "")) for name in ("since", "until", "person", "event")}
         lines, after = await self._audit.read(str(asked.get("after", "")), **wanted)
         return {"lines": lines, "next": after}
 
 
-def _lines(one: Shown) -> Sequence[Json]:
+def _exchange_messages(one: Shown) -> Sequence[Json]:
     said = {"role": "user", "name": one.message.author.name, "text": one.message.text}
     both = [said | {"state": one.state}]
     if one.answer:

@@ -1,4 +1,4 @@
-"""The home folder: where all that one Ponte keeps is stored, and the one process that holds it."""
+"""The home folder of one Ponte, and the lock of the one process that holds it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from core.domain.errors import HomeTaken, PonteError, SettingsError
 from core.integrations.settings import token_fault
 
 log = structlog.get_logger("home")
-LOCK = "ponte.lock"
-SOCKET = "ponte.sock"
-PSEUDONYMS = "pseudonyms.key"
-WEB = "web-token"
-SWAP = "restoring"
-"""The plan of a `replace` that has begun; it is followed to its end, whoever does it."""
-STAYS = frozenset({LOCK, SOCKET, SWAP, "python", "snapshots"})
-"""What `replace` leaves: what belongs to the folder and not to what is kept in it."""
-ASIDE = "replaced-"
+LOCK_FILE = "ponte.lock"
+SOCKET_FILE = "ponte.sock"
+PSEUDONYMS_FILE = "pseudonyms.key"
+WEB_TOKEN_FILE = "web-token"  # noqa: S105 - a file name
+REPLACE_PLAN_FILE = "restoring"
+"""The plan of a `replace` that has begun. The next process that takes the home finishes it."""
+NEVER_REPLACED = frozenset({LOCK_FILE, SOCKET_FILE, REPLACE_PLAN_FILE, "python", "snapshots"})
+"""Names that `replace` leaves: they belong to the folder and not to its data."""
+ASIDE_PREFIX = "replaced-"
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
 _KEY_BYTES = 32
-_SYSTEM = frozenset(
+_SYSTEM_FOLDERS = frozenset(
     f"/{name}" for name in (
         "", "bin", "boot", "dev", "dev/shm", "etc", "home", "lib", "media", "mnt", "opt", "proc",
         "run", "sbin", "srv", "sys", "tmp", "usr", "usr/local", "var", "var/cache", "var/lib",
         "var/log", "var/tmp",
     )
 )  # fmt: skip
-"""Folders that belong to all of a machine (Filesystem Hierarchy Standard 3.0)."""
-_LONGEST = 107
-"""Bytes of a Unix socket's path: `sun_path` is 108 with its final zero (unix(7))."""
+"""Folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
+_MAX_SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7))."""
 _BACKLOG = 128
 
 
@@ -60,22 +60,22 @@ class HomeNotOurs(HomeUnusable):
 
 
 class Home:
-    """A folder; nothing is touched before `take`."""
+    """A home folder. Nothing in it is changed before `take`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Hold it, made (0700) where it is missing, until the block ends or the process dies.
+        """Hold the home until the block ends or the process dies. A missing folder is made (0700).
 
-        Raises HomeTaken where another process does, HomeUnusable where it cannot be written or
-        closed to others.
+        Raise HomeTaken if another process holds it, HomeUnusable if it cannot be written or closed
+        to others.
         """
-        self._make()
+        self._ensure_private_folder()
         try:
             # Not inherited by programs that we start (PEP 446), so none of them keeps the lock.
-            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._unusable(error) from None
         try:
@@ -84,16 +84,18 @@ class Home:
             try:
                 yield
             finally:
-                (self.path / SOCKET).unlink(missing_ok=True)
+                (self.path / SOCKET_FILE).unlink(missing_ok=True)
         finally:
             os.close(lock)
 
     @contextmanager
     def staging(self, kind: str) -> Iterator[Path]:
-        """A folder (0700) in it for the work of one `backup` or `restore`, gone at the end; what a
-        killed one left goes with the next. Raises HomeUnusable."""
+        """Yield a folder (0700) in the home for a `backup` or `restore`, removed at the end.
+
+        Folders that killed processes left are removed by the next one. Raise HomeUnusable.
+        """
         try:
-            self._sweep()
+            self._remove_old_staging()
             folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path))
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -103,34 +105,39 @@ class Home:
             yield folder
         finally:
             os.close(held)
-            if not (self.path / SWAP).exists():  # else it is what the home is to become
+            if not (
+                self.path / REPLACE_PLAN_FILE
+            ).exists():  # else it is what the home is to become
                 shutil.rmtree(folder, ignore_errors=True)
 
     def entries(self) -> list[str]:
-        """What is kept in it, whoever put it there: the names at its top."""
+        """Return the names of the data in the home, whoever put it there."""
         names = (entry.name for entry in self.path.iterdir())
         return sorted(
             name
             for name in names
-            if name not in STAYS
-            and not name.startswith(ASIDE)
+            if name not in NEVER_REPLACED
+            and not name.startswith(ASIDE_PREFIX)
             and not name.endswith(".new")
             and not _STAGING.fullmatch(name)
         )
 
     def replace(self, staged: Path, aside: str) -> None:
-        """Have what lies in `staged` in the place of all `entries`, which come to lie in the folder
-        `aside`. Only for who has taken it. Killed in between, the next who takes it goes on."""
+        """Move all `entries` into the folder `aside`, and the contents of `staged` into their
+        place.
+
+        The caller holds the home. After a crash the next process that takes it finishes the plan.
+        """
         new = sorted(entry.name for entry in staged.iterdir())
         plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
-        self._write(SWAP, json.dumps(plan).encode())
+        self._write_secret(REPLACE_PLAN_FILE, json.dumps(plan).encode())
         try:
-            self._follow()
+            self._finish_replace()
         except OSError as error:
             raise self._unusable(error) from None
 
     def is_served(self) -> bool:
-        """Whether a process answers at the socket now."""
+        """Return whether a process accepts connections on the socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
             try:
                 with self.address() as address:
@@ -140,59 +147,66 @@ class Home:
         return True
 
     def holder(self) -> str:
-        """The process id of who holds it, as that process wrote it; "" when nobody did."""
+        """Return the process id that the holder wrote into the lock file; "" if none did."""
         try:
-            return (self.path / LOCK).read_text(encoding="ascii", errors="replace").strip()
+            return (self.path / LOCK_FILE).read_text(encoding="ascii", errors="replace").strip()
         except OSError:
             return ""
 
     def pseudonyms(self) -> bytes:
-        """The key of the names under which servers know people: 32 random bytes, made once."""
-        return self._secret(PSEUDONYMS, os.urandom(_KEY_BYTES))
+        """Return the key for pseudonyms, under which servers know people: 32 random bytes,
+        generated once."""
+        return self._read_or_make_secret(PSEUDONYMS_FILE, os.urandom(_KEY_BYTES))
 
     def web_token(self) -> str:
-        """The page's token, where the settings hold none: made once, and kept in `web-token`.
+        """Return the page's token if the settings have none: generated once and stored in
+        `web-token`.
 
-        Only for who has taken the home. Raises HomeUnusable, and SettingsError for one that a
-        person wrote there too short.
+        The caller holds the home. Raise HomeUnusable, and SettingsError if a person wrote a bad
+        token there.
         """
-        return self._token(self._secret(WEB, f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()))
+        return self._check_token(
+            self._read_or_make_secret(
+                WEB_TOKEN_FILE, f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
+            )
+        )
 
     def kept_web_token(self) -> str:
-        """The same for anybody; "" while none is made."""
+        """Return the page's stored token, "" if there is none. The home need not be held."""
         try:
-            return self._token((self.path / WEB).read_bytes())
+            return self._check_token((self.path / WEB_TOKEN_FILE).read_bytes())
         except FileNotFoundError:
             return ""
         except OSError as error:
             raise self._unusable(error) from None
 
     def secrets(self) -> dict[str, bytes]:
-        """What it made for itself, by name: other processes of the same Ponte need the same."""
+        """Return the generated secrets by name. Other processes of the same Ponte need the same
+        ones."""
         self.pseudonyms()
         self.web_token()
-        return {name: (self.path / name).read_bytes() for name in (PSEUDONYMS, WEB)}
+        return {name: (self.path / name).read_bytes() for name in (PSEUDONYMS_FILE, WEB_TOKEN_FILE)}
 
     def share(self, name: str, value: bytes) -> None:
-        """Have the secret of that name that all processes have. Raises HomeUnusable."""
-        if self._secret(name, value) != value:
-            self._write(name, value)
+        """Store the value of a secret that all processes share. Raise HomeUnusable."""
+        if self._read_or_make_secret(name, value) != value:
+            self._write_secret(name, value)
 
-    def _token(self, kept: bytes) -> str:
+    def _check_token(self, kept: bytes) -> str:
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(
                 "{path}: {wrong}; or delete it, and `ponte run` makes a new one.",
-                path=self.path / WEB, wrong=wrong,
+                path=self.path / WEB_TOKEN_FILE, wrong=wrong,
             )  # fmt: skip
         return token
 
     def listen(self) -> socket.socket:
-        """A listening socket at `ponte.sock` (0600); only for who has taken the home.
+        """Return a listening socket at `ponte.sock` (0600). The caller holds the home.
 
-        A socket file that a killed process left is removed: the lock says that nobody serves it.
+        The socket file of a killed process is removed: the lock proves that nobody serves it.
         """
-        (self.path / SOCKET).unlink(missing_ok=True)
+        (self.path / SOCKET_FILE).unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Before bind, so that it is never open to others: bind(2) takes the mode from here.
@@ -208,31 +222,32 @@ class Home:
 
     @contextmanager
     def address(self) -> Iterator[str]:
-        """A path of the socket that is short enough to bind or connect to, while the block runs."""
-        path = str(self.path / SOCKET)
-        if len(os.fsencode(path)) <= _LONGEST:
+        """Yield a path of the socket that is short enough to bind or connect to, while the block
+        runs."""
+        path = str(self.path / SOCKET_FILE)
+        if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             yield path
             return
         folder = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
         try:
-            yield f"/proc/self/fd/{folder}/{SOCKET}"
+            yield f"/proc/self/fd/{folder}/{SOCKET_FILE}"
         finally:
             os.close(folder)
 
     def _recover(self) -> None:
         try:
-            (self.path / f"{SWAP}.new").unlink(missing_ok=True)
-            if (self.path / SWAP).exists():
-                self._follow()
+            (self.path / f"{REPLACE_PLAN_FILE}.new").unlink(missing_ok=True)
+            if (self.path / REPLACE_PLAN_FILE).exists():
+                self._finish_replace()
                 log.warning("restore finished that was cut off")
-            self._sweep()
+            self._remove_old_staging()
         except OSError as error:
             raise self._unusable(error) from None
 
-    def _follow(self) -> None:
-        """Each step may have been done before: what is new is in its place once it is not in the
-        staging folder any more."""
-        plan = json.loads((self.path / SWAP).read_text())
+    def _finish_replace(self) -> None:
+        """Carry out the plan. Each step may have been done before: a new entry is in its place once
+        it is not in the staging folder any more."""
+        plan = json.loads((self.path / REPLACE_PLAN_FILE).read_text())
         staged, aside = self.path / plan["from"], self.path / plan["aside"]
         if plan["old"]:
             aside.mkdir(mode=0o700, exist_ok=True)
@@ -245,13 +260,13 @@ class Home:
                 (staged / name).rename(self.path / name)
         for folder in (self.path, aside):
             if folder.exists():
-                sync(folder)
-        (self.path / SWAP).unlink()
-        sync(self.path)
+                sync_folder(folder)
+        (self.path / REPLACE_PLAN_FILE).unlink()
+        sync_folder(self.path)
 
-    def _sweep(self) -> None:
-        """Staging folders that nobody works in any more."""
-        if (self.path / SWAP).exists():
+    def _remove_old_staging(self) -> None:
+        """Remove staging folders that no process works in any more."""
+        if (self.path / REPLACE_PLAN_FILE).exists():
             return
         for folder in self.path.iterdir():
             if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
@@ -264,8 +279,9 @@ class Home:
                 finally:
                     os.close(held)
 
-    def _make(self) -> None:
-        """It is there, ours and closed to others. Raises HomeUnusable."""
+    def _ensure_private_folder(self) -> None:
+        """Make the folder if needed, and check that it is ours and closed to others. Raise
+        HomeUnusable."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -285,20 +301,21 @@ class Home:
             os.close(folder)
 
     def _is_shared(self) -> bool:
-        """Whether others could not work any more if it were closed."""
-        if str(self.path.resolve()) in _SYSTEM:
+        """Return whether others would lose access if the folder were closed."""
+        if str(self.path.resolve()) in _SYSTEM_FOLDERS:
             return True
         return any(entry.lstat().st_uid != os.geteuid() for entry in self.path.iterdir())
 
-    def _secret(self, name: str, fresh: bytes) -> bytes:
-        """What the file holds; where there is none, `fresh` from now on. Only we can read it.
+    def _read_or_make_secret(self, name: str, fresh: bytes) -> bytes:
+        """Return the contents of a secret file, which only this user can read. A missing file is
+        made from `fresh`.
 
-        Raises HomeUnusable.
+        Raise HomeUnusable.
         """
         path = self.path / name
         try:
             if not path.exists():
-                self._write(name, fresh)
+                self._write_secret(name, fresh)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
@@ -306,8 +323,9 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from None
 
-    def _write(self, name: str, secret: bytes) -> None:
-        """Whole or not at all, and never open to others. Raises HomeUnusable."""
+    def _write_secret(self, name: str, secret: bytes) -> None:
+        """Write a secret file completely or not at all, readable by this user only. Raise
+        HomeUnusable."""
         made = self.path / f"{name}.new"
         try:
             made.touch(mode=0o600)
@@ -316,7 +334,7 @@ class Home:
                 file.flush()
                 os.fsync(file.fileno())
             made.rename(self.path / name)
-            sync(self.path)
+            sync_folder(self.path)
         except OSError as error:
             raise self._unusable(error) from None
 
@@ -337,8 +355,8 @@ class Home:
         return HomeUnusable(home=self.path, cause=error.strerror or type(error).__name__)
 
 
-def sync(folder: Path) -> None:
-    """A new name in a folder is durable only when the folder is (fsync(2))."""
+def sync_folder(folder: Path) -> None:
+    """Sync a folder. A new name in it is durable only then (fsync(2))."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(entry)

@@ -1,8 +1,9 @@
-"""Where Ponte is installed, and whether what it stands on is there: the line `packages` of doctor.
+"""Checks where Ponte is installed and whether its packages are there: the line `packages` of
+doctor.
 
-Its three top-level packages have plain names, so it wants an environment of its own: beside another
-distribution with one of them, either overwrites the other. Only the standard library is imported
-here, since this also tells why nothing else can be.
+Ponte's three top-level packages have common names, so it needs a virtual environment of its own:
+another distribution with one of these names would overwrite it, or be overwritten. Only the
+standard library is imported here, since this module explains why other imports fail.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 from bot import __version__
 
 DISTRIBUTION = "ponte-bot"
-NAMES = ("adapters", "bot", "core")
-FOLDER = Path(__file__).resolve().parents[1]
-"""Holds the three packages."""
+TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
+INSTALL_FOLDER = Path(__file__).resolve().parents[1]
+"""The folder that contains the three packages."""
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
 )
-"""PEP 508, as far as `pyproject.toml` and what hatchling makes of it go."""
+"""The part of PEP 508 that `pyproject.toml` and hatchling's metadata use."""
 _EXTRA = re.compile(r"""extra\s*==\s*["']([a-z-]+)["']""")
 _BOUND = re.compile(r"(>=|<=|==|<|>)\s*(\d+(?:\.\d+)*)")
 Say = Callable[..., str]
@@ -33,8 +34,11 @@ Say = Callable[..., str]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """`missing` and `wrong` by package: what is wanted; what is there, and what is wanted.
-    `foreign` by top-level name: the folder or the distribution that has it, too."""
+    """The packages that Ponte needs.
+
+    `missing` maps a package to the wanted versions, `wrong` to the installed and the wanted
+    versions. `foreign` maps a top-level name to the folder or distribution that also has it.
+    """
 
     count: int
     missing: Mapping[str, str]
@@ -42,13 +46,13 @@ class Installation:
     foreign: Mapping[str, str]
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         return not (self.missing or self.wrong or self.foreign)
 
 
-def look(extras: Collection[str] = ()) -> Installation:
-    """Some 0.1 s. Of the optional dependencies those of `extras` are looked for."""
-    wanted = dict(_wanted(_requirements(), extras))
+def inspect_installation(extras: Collection[str] = ()) -> Installation:
+    """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
+    wanted = dict(_select_requirements(_read_requirements(), extras))
     missing, wrong = {}, {}
     for name, bounds in wanted.items():
         try:
@@ -56,16 +60,16 @@ def look(extras: Collection[str] = ()) -> Installation:
         except metadata.PackageNotFoundError:
             missing[name] = bounds
             continue
-        if not fits(found, bounds):
+        if not is_within_bounds(found, bounds):
             wrong[name] = found, bounds
-    return Installation(len(wanted), missing, wrong, dict(_foreign()))
+    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()))
 
 
-def words(found: Installation, say: Say) -> str:
-    """One line of what was found, and what to do where something is wrong."""
-    if found.whole:
+def describe(found: Installation, say: Say) -> str:
+    """Return a line with the result, and what to do if something is wrong."""
+    if found.is_complete:
         whole = "Ponte {version} in {folder}, with all {count} packages that it needs"
-        return say(whole, version=__version__, folder=FOLDER, count=found.count)
+        return say(whole, version=__version__, folder=INSTALL_FOLDER, count=found.count)
     faults = [
         say("{name} also belongs to {other}", name=name, other=other)
         for name, other in found.foreign.items()
@@ -81,11 +85,11 @@ def words(found: Installation, say: Say) -> str:
     return say(told, faults=", ".join(faults))
 
 
-def fits(version: str, bounds: str) -> bool:
-    """Whether a version keeps to bounds such as `>=2.7.1,<3`; numbers alone are compared."""
-    has = _numbers(version)
+def is_within_bounds(version: str, bounds: str) -> bool:
+    """Return whether a version keeps to bounds such as `>=2.7.1,<3`. Only numbers are compared."""
+    has = _version_numbers(version)
     for sign, bound in _BOUND.findall(bounds):
-        than = _numbers(bound)
+        than = _version_numbers(bound)
         kept = {
             ">=": has >= than, "<=": has <= than, "==": has == than, "<": has < than,
             ">": has > than,
@@ -95,9 +99,10 @@ def fits(version: str, bounds: str) -> bool:
     return True
 
 
-def _requirements() -> list[str]:
-    """Of the checkout that this stands in, or of what was installed. Extras as in metadata."""
-    file = FOLDER / "pyproject.toml"
+def _read_requirements() -> list[str]:
+    """Return the requirements of this checkout, or of the installed distribution, with extras as in
+    metadata."""
+    file = INSTALL_FOLDER / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:
@@ -112,7 +117,9 @@ def _requirements() -> list[str]:
         return []
 
 
-def _wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[tuple[str, str]]:
+def _select_requirements(
+    requirements: Iterable[str], extras: Collection[str]
+) -> Iterator[tuple[str, str]]:
     for requirement in requirements:
         found = _REQUIREMENT.fullmatch(requirement.strip())
         if found is None:
@@ -122,18 +129,18 @@ def _wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[tu
             yield found["name"], found["bounds"].strip()
 
 
-def _foreign() -> Iterator[tuple[str, str]]:
-    """The names that somebody else has in this environment, or before us on the path."""
+def _find_foreign_packages() -> Iterator[tuple[str, str]]:
+    """Yield our top-level names that another distribution or folder has too."""
     owners = metadata.packages_distributions()
-    for name in NAMES:
-        if (folder := _folder(name)) and folder != FOLDER / name:
+    for name in TOP_LEVEL_PACKAGES:
+        if (folder := _find_package_folder(name)) and folder != INSTALL_FOLDER / name:
             yield name, str(folder)
         elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
             yield name, ", ".join(others)
 
 
-def _folder(name: str) -> Path | None:
-    """Whence that package was imported, or would be."""
+def _find_package_folder(name: str) -> Path | None:
+    """Return the folder from which the package was imported, or would be."""
     module = sys.modules.get(name)
     if module is not None:
         paths = list(module.__path__)
@@ -143,8 +150,8 @@ def _folder(name: str) -> Path | None:
     return Path(paths[0]).resolve() if paths else None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """`1.30` and `1.30.0` are the same."""
+def _version_numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version without zeros at its end, so that `1.30` equals `1.30.0`."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(one) for one in found[0].split(".")] if found else []
     while numbers and not numbers[-1]:

@@ -1,4 +1,4 @@
-"""All that Ponte connects, each by its face. A new one is its package and a line here."""
+"""The list of all integrations. A new one is its package and a line here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL
-from core.rights.policy import PlatformRights
+from core.rights.policy import OWNER, PlatformRights
 from core.tools.code import CODE
 from core.tools.nocodb import NOCODB
 from core.tools.stackspot import STACKSPOT
@@ -21,13 +21,14 @@ Faces = Sequence[Integration[Any]]
 FACES: Faces = (MODEL, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
 
 
-def rights(faces: Faces) -> Mapping[str, PlatformRights]:
-    """Of each that people reach Ponte by."""
+def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
+    """Return the rights of people by platform, for each integration through which people reach
+    Ponte."""
     return {face.name: face.rights for face in faces if face.rights}
 
 
 def is_place(name: str, faces: Faces) -> bool:
-    """Whether `platform:ID` is the name of a workspace or a channel, as far as its form tells."""
+    """Return whether `platform:ID` has the form of a workspace or a channel."""
     platform, _, id = name.partition(":")
     forms = [
         face.place_ids
@@ -37,16 +38,15 @@ def is_place(name: str, faces: Faces) -> bool:
     return any(form and re.fullmatch(form, id) for form in forms)
 
 
-RIGHTS = rights(FACES)
-OWNER = "owner"
-"""Who has the page's token or sits at the terminal."""
+PLATFORM_RIGHTS = collect_rights(FACES)
 
 
-def one_person(key: str) -> str:
-    """Who owns the page also owns the terminal: what they use is counted under one key."""
+def canonical_person(key: str) -> str:
+    """Return the key under which a person's use is counted. The page's owner is the terminal's
+    owner too."""
     platform, _, name = key.partition(":")
     return f"{max(ADMINS)}:{OWNER}" if platform in ADMINS and name == OWNER else key
 
 
-ADMINS = frozenset(name for name, own in RIGHTS.items() if own.one_name)
-"""Who approves what needs an admin, where PONTE_ADMINS does not say."""
+ADMINS = frozenset(name for name, own in PLATFORM_RIGHTS.items() if own.one_name)
+"""The admins if PONTE_ADMINS is not set."""

@@ -1,7 +1,7 @@
-"""`ponte migrate`: copy a home to the database of DATABASE_URL.
+"""`ponte migrate`: copies a home to the database of DATABASE_URL.
 
-It copies table by table in pieces, and may be repeated: each row arrives once. The home is only
-read. At the end it compares the number of rows on both sides.
+It copies table by table in pieces and may be repeated: each row arrives once. The home is only
+read. At the end it compares the numbers of rows on both sides.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from core.store.database import Connection, Database, Row
 from core.store.files import FolderBytes
 from core.store.tables import COPIED, Table
 
-ROWS_AT_ONCE = 500
+ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
 _FORMER_FILES = tuple(
     face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
 )
-"""What homes of earlier versions have in files; opening the copy moves it into rows."""
+"""Files of homes of earlier versions. Opening the copied home moves them into rows."""
 
 
 class NotTheSame(PonteError):
@@ -48,7 +48,10 @@ class NotTheSame(PonteError):
 
 
 async def migrate(settings: Settings, home: Home) -> int:
-    """Raises SettingsError, HomeTaken (stop Ponte first), NotStored, NotTheSame."""
+    """Copy everything and return 0.
+
+    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    """
     if settings.database_url is None:
         raise SettingsError("Set DATABASE_URL to the database that this home is brought to.")
     with home.take():
@@ -80,7 +83,8 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
     with TemporaryDirectory() as copies:
         await asyncio.to_thread(_copy_databases, home, Path(copies))
         ours = replace(
-            await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
+            await Stores.open_in_home(Path(copies), keeps=False),
+            file_bytes=FolderBytes(home / "files"),
         )
         async with _open_stores(ours, url) as both:
             yield both
@@ -100,7 +104,7 @@ def _copy_databases(home: Path, folder: Path) -> None:
 @asynccontextmanager
 async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     try:
-        theirs = await Stores.shared(url, takes=False, works=False)
+        theirs = await Stores.open_shared(url, takes=False, works=False)
         try:
             yield ours, theirs
         finally:
@@ -138,8 +142,8 @@ def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> Non
 
 
 def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        yield rows[begin : begin + ROWS_AT_ONCE]
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        yield rows[begin : begin + ROWS_PER_INSERT]
 
 
 async def _queue_waiting_turns(theirs: Stores) -> None:
@@ -161,7 +165,7 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     lost = 0
     for id in ids:
         try:
-            await theirs.kept.put(id, await ours.kept.get(id))
+            await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
         except NotFound:
             lost += 1
     words = f", {lost} of which the home has no bytes any more" if lost else ""

@@ -1,6 +1,7 @@
-"""Names in ponte.toml of tools, quick commands and agents that do not exist: they guard nothing.
+"""Finds names in ponte.toml of tools, quick commands and agents that do not exist, so that a rule
+has no effect.
 
-No service is asked. Tables are checked where NocoDB is asked for them, in `ponte doctor`.
+No service is asked. `ponte doctor` checks the names of tables, for which it asks NocoDB.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.config import AccessRule, Channel, Config
+from bot.config import AccessRule, ChannelConfig, Config
 from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
 from core.rights.policy import matches_pattern
@@ -26,8 +27,8 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class _WrittenName:
-    """A name in the file, where it is, and whether it is a pattern of a rule: in whatever case,
-    with `*` for any text."""
+    """A name in the file and its location. A pattern of a rule matches in any case, with `*` for
+    any text."""
 
     where: str
     kind: str
@@ -46,7 +47,7 @@ class _WrittenName:
 
 
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
-    """Return a line for each name that nothing goes by, with where it is and the nearest name."""
+    """Return a line for each name that does not exist, with its location and the nearest name."""
     known = _known_names(config, settings)
     found = []
     for written in _written_names(config):
@@ -57,7 +58,8 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
 
 
 def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str] | None]:
-    """Those of all integrations, also where they are off. None: any name may be one."""
+    """Return the names of all integrations by kind, also of those that are off. None: any name may
+    exist."""
     known: dict[str, frozenset[str] | None] = dict.fromkeys(_SENTENCES, frozenset())
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
@@ -84,7 +86,7 @@ def _written_names(config: Config) -> Iterator[_WrittenName]:
 
 
 def _rights_of(
-    config: Config, path: tuple[str, str], rule: AccessRule | Channel
+    config: Config, path: tuple[str, str], rule: AccessRule | ChannelConfig
 ) -> Iterator[_WrittenName]:
     for key, rights in (("allow", rule.allow), ("deny", rule.deny)):
         for right in rights:

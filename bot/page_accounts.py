@@ -1,4 +1,4 @@
-"""Accounts of the page: who may sign in, and what `ponte people` does."""
+"""Accounts of the page: who may sign in, and the work of `ponte people`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.rights.policy import OWNER
 from core.store.page_accounts import SqlPageAccounts, hashed, new_token
 
 log = structlog.get_logger("people")
-CHANGED = "people"
+ACCOUNTS_CHANGED_TOPIC = "people"
 """The notification between processes that an account or a session has changed."""
 Json = Mapping[str, Any]
 
@@ -37,21 +37,24 @@ class OwnersName(BadInput):
 
 
 class PageAccountService:
-    """The `PageAccounts` port, with changes. Every process is notified of each change. `left` is
-    called with the key of each person whose account is removed."""
+    """The `PageAccounts` port, with changes.
+
+    Every process is notified of each change. `left` is called with the key of each person whose
+    account is removed.
+    """
 
     def __init__(
         self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
         left: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._store = store
-        self._left = left
+        self._on_left = left
         self._audit = audit
         self._journal = journal
         self._inbox = inbox
         self._peers = peers
-        self._heard: list[Callable[[], None]] = []
-        peers.on(CHANGED, self._told)
+        self._listeners: list[Callable[[], None]] = []
+        peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
     async def all(self) -> Sequence[Account]:
         return await self._store.all()
@@ -60,8 +63,10 @@ class PageAccountService:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether they have left since then (the `HasLeft` port). An account with the name
-        that was added later is somebody else's."""
+        """Return whether the person has left since then (the `HasLeft` port).
+
+        An account of the same name that was added later belongs to somebody else.
+        """
         if person.id == OWNER:
             return False
         account = await self._store.find(person.key)
@@ -72,65 +77,66 @@ class PageAccountService:
 
     async def end_session(self, session: str, until: float) -> None:
         await self._store.end_session(session, until)
-        await self._changed()
+        await self._notify_all()
 
     async def is_session_ended(self, session: str) -> bool:
         return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
-        """Delete an account, stop its person's turns and withdraw what they asked for. Raises
+        """Delete an account, stop its person's turns and withdraw their proposals. Raise
         NotFound."""
         left = await self._store.remove(person)
-        await self._changed()
+        await self._notify_all()
         for seq in left:
             await self._inbox.cancel(seq)
-        await self._left(person)
+        await self._on_left(person)
 
     def on_change(self, heard: Callable[[], None]) -> None:
-        self._heard.append(heard)
+        self._listeners.append(heard)
 
     def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
         """Return the operator's actions. `page` returns the page's address, "" if there is none."""
 
-        async def listed(arguments: Json) -> Json:
-            return {"people": [_json(account) for account in await self.all()]}
+        async def list_people(arguments: Json) -> Json:
+            return {"people": [_account_json(account) for account in await self.all()]}
 
         async def add(arguments: Json) -> Json:
-            person, token = _key(arguments), new_token()
+            person, token = _named_person(arguments), new_token()
             await self._store.add(person.key, hashed(token))
             await self._audit.tell("person-added", OPERATOR, person=person.key)
             kept = len(await self._journal.of_person(person.key))
             return {"token": token, "page": page(), "conversations": kept}
 
         async def renew(arguments: Json) -> Json:
-            person, token = _key(arguments), new_token()
+            person, token = _named_person(arguments), new_token()
             await self._store.renew(person.key, hashed(token))
-            await self._changed()
+            await self._notify_all()
             await self._audit.tell("person-renewed", OPERATOR, person=person.key)
             return {"token": token, "page": page()}
 
         async def remove(arguments: Json) -> Json:
-            person = _key(arguments)
+            person = _named_person(arguments)
             await self.remove(person.key)
             await self._audit.tell("person-removed", OPERATOR, person=person.key)
             return {"person": person.key}
 
         return {
-            "people": listed, "people/add": add, "people/renew": renew, "people/remove": remove,
+            "people": list_people, "people/add": add, "people/renew": renew,
+            "people/remove": remove,
         }  # fmt: skip
 
-    async def _changed(self) -> None:
-        await self._told()
+    async def _notify_all(self) -> None:
+        await self._notify_listeners()
         with suppress(PonteError):  # the others look by themselves, a little later
-            await self._peers.tell(CHANGED, "")
+            await self._peers.tell(ACCOUNTS_CHANGED_TOPIC, "")
 
-    async def _told(self, _: str = "") -> None:
-        for heard in self._heard:
+    async def _notify_listeners(self, _: str = "") -> None:
+        for heard in self._listeners:
             heard()
 
 
-def _key(arguments: Json) -> Person:
-    """Raises WrongName, OwnersName."""
+def _named_person(arguments: Json) -> Person:
+    """Return the person that the arguments name. Raise WrongName, OwnersName."""
     name = str(arguments.get("person", ""))
     if name == OWNER:
         raise OwnersName
@@ -139,6 +145,6 @@ def _key(arguments: Json) -> Person:
     return Person(WEB.name, name)
 
 
-def _json(account: Account) -> Json:
+def _account_json(account: Account) -> Json:
     name = account.person.partition(":")[2]
     return {"name": name, "added": account.added, "seen": account.seen}

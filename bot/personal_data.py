@@ -35,15 +35,18 @@ FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
 STEP_TIMEOUT_SECONDS = 10.0
 """How long to wait for stopped turns, for the model's server and for cards to be drawn."""
-POLL_SECONDS = 0.05
-"""How often to check whether a stopped turn has ended; it may run in another process."""
+TURN_POLL_SECONDS = 0.05
+"""How often to check whether a stopped turn has ended. It may run in another process."""
 ERASE_ROUNDS = 3
-"""How often rows that arrived while a person was erased are erased, too."""
+"""How often to erase rows again that arrived while a person was erased."""
 
 
 class PersonalDataService:
-    """`chats` are the platforms that this process serves. `listing` are the names of platforms that
-    list people who never wrote to us."""
+    """The work of `ponte person`.
+
+    `chats` are the platforms that this process serves. `listing` are the names of platforms that
+    list people who never wrote to us.
+    """
 
     def __init__(
         self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform],
@@ -93,8 +96,11 @@ class PersonalDataService:
         return {"data": base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()}
 
     async def _forget(self, arguments: Json) -> Json:
-        """Raises UnknownPerson, Ambiguous, AuditRefused before anything is gone, and StillApplying
-        before rows are."""
+        """Erase a person everywhere.
+
+        Raise UnknownPerson, Ambiguous or AuditRefused before anything is erased, and StillApplying
+        before rows are.
+        """
         who = await self._find_person(arguments)
         counts = await self._data.count_rows(who)
         shared = (await self._data.find_conversations(who)).shared
@@ -162,7 +168,7 @@ class PersonalDataService:
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 for conversation in conversations:
                     while await self._engine.records.inbox.running(conversation) is not None:  # noqa: ASYNC110
-                        await asyncio.sleep(POLL_SECONDS)
+                        await asyncio.sleep(TURN_POLL_SECONDS)
 
     async def _redraw_cards(self, erased: Erasure) -> None:
         """Store the cards that named them without their name, and have them drawn again."""

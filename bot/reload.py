@@ -1,4 +1,4 @@
-"""`ponte reload` and SIGHUP: read ponte.toml again without interrupting a turn."""
+"""`ponte reload` and SIGHUP: reads ponte.toml again without interrupting a turn."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ log = structlog.get_logger("app")
 
 
 class Reloader:
+    """Reads ponte.toml again and replaces the live configuration."""
+
     def __init__(self, settings: Settings, live: LiveConfig, audit: AuditLog, peers: Peers) -> None:
         self._settings = settings
         self._live = live
@@ -26,8 +28,11 @@ class Reloader:
         peers.on("reload", self._on_peer)
 
     def reload(self) -> Sequence[str]:
-        """Read the file and let it count from here on. Return the sections that have changed and
-        count from the next start on. Raises SettingsError: then the old file still counts."""
+        """Read the file and use it from now on.
+
+        Return the changed sections that take effect only at the next start. Raise SettingsError;
+        then the old file stays in use.
+        """
         settings, before = self._settings, self._live.current
         is_required = "ponte_config" in settings.model_fields_set
         path, faces = settings.ponte_config, settings.faces
@@ -43,12 +48,12 @@ class Reloader:
         return later
 
     def on_hangup(self) -> None:
-        """SIGHUP. A file that is wrong changes nothing, and the log says why."""
+        """Handle SIGHUP. A wrong file changes nothing, and the log says why."""
         if self._try_to_reload():
             self._audit.note("reload", OPERATOR, file=self._settings.ponte_config.name)
 
     async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`ponte reload`; the other processes that share the work read their own files."""
+        """Handle `ponte reload`. Other processes read their own files."""
         later, file = self.reload(), self._settings.ponte_config.name
         self._audit.note("reload", OPERATOR, file=file)
         await self._peers.tell("reload", "")

@@ -1,6 +1,6 @@
-"""What `ponte doctor` says of safety: who can reach what, and what to mend.
+"""The safety findings of `ponte doctor`: who can reach what, and how to fix it.
 
-Nothing is asked of a service, and nothing is changed.
+No service is asked, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -10,33 +10,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bot.config import Config
-from bot.home import PSEUDONYMS, WEB, Home
+from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.names import misspelt_names
 from bot.settings import Settings
 from core.integrations.integration import Finding, turns_chosen
 from core.text.i18n import plural, say
 
-_KEYS = (WEB, PSEUDONYMS)
+_SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
 _TOPICS = ("home", "settings", "token", "page", "rights", "caps")
 
 
-EVERYBODY = "everybody"
-OPEN = frozenset({EVERYBODY, "guests", "outsiders"})
+EVERYBODY_IN_RULES = "everybody"
+"""The word for everybody in the rules of ponte.toml."""
+UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
+"""Words in rules that include people whom the operator does not know one by one."""
 NO_ADMINS = "admins: nobody, so nobody may approve deletes"
 
 
-def findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
-    """By topic, each with its mend."""
-    found = [*_home(home), *_files(settings), *_general(settings, config)]
+def list_findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
+    """Return the findings by topic, each with its fix."""
+    found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
     for face in settings.faces:
         found += face.safety(settings, settings, home)
     found += [*_misspelt_names(settings, config)]
-    found += [*_open_rules(config), *_undecided_places(config), *_without_approval(config)]
+    found += [
+        *_check_open_rules(config),
+        *_check_undecided_places(config),
+        *_check_automatic_changes(config),
+    ]
     return sorted(found, key=lambda one: _TOPICS.index(one.topic))
 
 
-def _general(settings: Settings, config: Config) -> Iterator[Finding]:
+def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Finding]:
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield Finding("rights", who)
@@ -65,10 +71,10 @@ def _general(settings: Settings, config: Config) -> Iterator[Finding]:
         yield Finding("caps", say(words, each=each, all=all))
 
 
-def _open_rules(config: Config) -> Iterator[Finding]:
-    """What people may whom the operator does not know one by one."""
+def _check_open_rules(config: Config) -> Iterator[Finding]:
+    """Report rights of people whom the operator does not know one by one."""
     for rule in config.rule_book.rules:
-        who = sorted(rule.who & OPEN) if rule.who else [EVERYBODY]
+        who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
             words = "{who} may {rights} ({rule})"
             told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.told)
@@ -80,8 +86,8 @@ def _misspelt_names(settings: Settings, config: Config) -> Iterator[Finding]:
         yield Finding("rights", words, "unsafe")
 
 
-def _undecided_places(config: Config) -> Iterator[Finding]:
-    """Where changes can be proposed and nobody can decide on them."""
+def _check_undecided_places(config: Config) -> Iterator[Finding]:
+    """Report places where changes can be proposed but nobody can decide on them."""
     for place, rule in config.rule_book.channels.items():
         allowed = {right.partition(":")[0] for right in rule.allow}
         if "propose" in allowed and "approve" not in allowed:
@@ -92,7 +98,7 @@ def _undecided_places(config: Config) -> Iterator[Finding]:
             yield Finding("rights", say(words, place=place, rule=rule.told), "note")
 
 
-def _without_approval(config: Config) -> Iterator[Finding]:
+def _check_automatic_changes(config: Config) -> Iterator[Finding]:
     if rows := config.changes.auto_create_rows:
         words = "creates of up to {rows} rows need nobody's approval (auto_create_rows)"
         yield Finding("rights", say(words, rows=rows), "note")
@@ -102,7 +108,7 @@ def _without_approval(config: Config) -> Iterator[Finding]:
         yield Finding("rights", say(words, tables=", ".join(open_tables)), "note")
 
 
-def _home(home: Home) -> Iterator[Finding]:
+def _check_home(home: Home) -> Iterator[Finding]:
     try:
         found = home.path.stat()
     except FileNotFoundError:
@@ -120,7 +126,7 @@ def _home(home: Home) -> Iterator[Finding]:
         yield Finding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
         return
     opened = [home.path] if found.st_mode & 0o077 else []
-    opened += [path for name in _KEYS if _mode(path := home.path / name) & 0o077]
+    opened += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
     for path in opened:
         mode = "700" if path == home.path else "600"
         words = say("{path} is open to other users: chmod {mode} {path}", path=path, mode=mode)
@@ -129,8 +135,9 @@ def _home(home: Home) -> Iterator[Finding]:
         yield Finding("home", say("{path} is closed to other users", path=home.path))
 
 
-def _files(settings: Settings) -> Iterator[Finding]:
-    """What steers Ponte: whoever may write it is the operator."""
+def _check_files(settings: Settings) -> Iterator[Finding]:
+    """Report settings files that others can write or read. Whoever can write them controls
+    Ponte."""
     env = settings.env_file
     for words in settings.notes:
         yield Finding("settings", words, "note")
@@ -151,7 +158,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
 
 
 def _mode(path: Path) -> int:
-    """0 where there is nothing."""
+    """Return the file's permission bits; 0 if there is no file."""
     try:
         return path.stat().st_mode & 0o777
     except OSError:
@@ -159,5 +166,5 @@ def _mode(path: Path) -> int:
 
 
 def _is_reachable(path: Path) -> bool:
-    """Whether others can come to it at all: a closed folder above it closes it too."""
+    """Return whether others can reach the file: a closed folder above it protects it."""
     return all(_mode(folder) & 0o001 for folder in path.parents)

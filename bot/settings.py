@@ -1,7 +1,8 @@
-"""Every setting, from the environment or `.env`: the only file that reads either.
+"""All settings, from the environment or `.env`.
 
-A field's name is the variable's, in small letters; its description stands in `.env.example`.
-What is malformed refuses to start with one line for each wrong setting, never showing a secret.
+Settings are read in this module only; exceptions give their reason where they are. A field's name
+is the variable's in lower case, and its description is in `.env.example`. Malformed settings stop
+the start with a line for each, which never shows a secret.
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
-NEAR = 0.75
-"""How like one of ours a name is that is taken for a slip (difflib's ratio)."""
+TYPO_SIMILARITY = 0.75
+"""How similar an unknown name must be to one of ours to be reported as a misspelling (difflib's
+ratio)."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
-_READING = SettingsConfigDict(
+_READ_OPTIONS = SettingsConfigDict(
     env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
 )
 
 
-def _turns(value: object) -> object:
+def _parse_daily_turns(value: object) -> object:
     if not isinstance(value, str):
         return value
     found = _TURNS.fullmatch(value)
@@ -64,7 +66,7 @@ def _turns(value: object) -> object:
     return DailyTurns(int(found[1]), int(found[2]))
 
 
-def _zone(value: str) -> str:
+def _check_time_zone(value: str) -> str:
     try:
         return value if value == "UTC" else zoneinfo.ZoneInfo(value).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -78,7 +80,7 @@ def _full_path(value: Path) -> Path:
         raise ValueError("the home folder that ~ stands for is not known; write it out") from None
 
 
-def _postgres(value: SecretStr) -> SecretStr:
+def _check_postgres_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("write postgresql://user:password@host/database, or leave it out")
     return value
@@ -89,19 +91,22 @@ FullPath = Annotated[Path, AfterValidator(_full_path)]
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """The `.env` of the folder that Ponte was started in; `why` it is not read, "" where it is."""
+    """The `.env` of the folder in which Ponte was started. `why` says why it is not read; "" if it
+    is."""
 
     path: Path | None = None
     why: str = ""
     secret: bool = False
     """Whether a secret was read from it."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """What stands in it, by name."""
+    """The values in it by name."""
     unread: tuple[int, ...] = ()
-    """The numbers of lines that cannot be read."""
+    """The numbers of lines that cannot be parsed."""
 
 
-class _Rights(SettingsPart):
+class _SharedSettings(SettingsPart):
+    """Settings that no integration has."""
+
     faces: ClassVar[Faces] = FACES
 
     ponte_allow: frozenset[str] = setting(
@@ -110,11 +115,11 @@ class _Rights(SettingsPart):
     ponte_admins: frozenset[str] = setting(
         ADMINS, "who approves what needs an admin; comma-separated"
     )
-    ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_turns)] | None = setting(
+    ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_parse_daily_turns)] | None = setting(
         None,
         "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",
     )
-    ponte_timezone: Annotated[str, AfterValidator(_zone)] = setting(
+    ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
         "UTC", "the time zone where the platform does not tell"
     )
     ponte_locale: Literal["en", "pt-BR", "fr"] = setting(
@@ -139,7 +144,7 @@ class _Rights(SettingsPart):
     ponte_home: FullPath = setting(
         user_data_path("ponte"), "where what Ponte keeps is stored", "a folder's path"
     )
-    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = setting(
+    database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
         None, "postgresql://…: keep all in Postgres, for any number of processes (docs/scaling.md)"
     )
 
@@ -169,7 +174,7 @@ class _Rights(SettingsPart):
 class Settings(
     # The first stands last in `.env.example`.
     WebSettings,
-    _Rights,
+    _SharedSettings,
     CodeSettings,
     StackSpotSettings,
     NocodbSettings,
@@ -177,7 +182,8 @@ class Settings(
     SlackSettings,
     ModelSettings,
 ):
-    """All settings, validated. Made by hand it reads nothing of the environment."""
+    """All settings, validated. An instance that is made directly reads nothing from the
+    environment."""
 
     _file: EnvFile = PrivateAttr(EnvFile())
     _notes: tuple[str, ...] = PrivateAttr(())
@@ -201,23 +207,23 @@ class Settings(
 
     @property
     def env_file(self) -> EnvFile:
-        """Where they were read beside the environment."""
+        """The file that was read besides the environment."""
         return self._file
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was not as it should be written, and how it was taken."""
+        """Notes on misspelt names, unreadable lines and corrected values."""
         return self._notes
 
     @property
     def proxies(self) -> Proxies:
-        """What every client is given; none of them reads the environment by itself."""
+        """The proxies for every client. No client reads the environment itself."""
         return Proxies(plain(self.https_proxy), plain(self.http_proxy), self.no_proxy)
 
     @property
     def traces_url(self) -> str | None:
-        """Where traces go; None: OpenTelemetry's SDK reads it of the environment by itself, where
-        more exact variables may stand, too. (`.env` it does not read.)"""
+        """The URL for traces. None: OpenTelemetry's SDK reads it from the environment, where more
+        specific variables may be set too. (The SDK does not read `.env`.)"""
         base = self.otel_exporter_otlp_endpoint
         if base is None or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
             return None
@@ -229,13 +235,13 @@ class Settings(
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every value that may stand in no log, error, chat or model's input."""
+        """Every value that must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
 
-def composed(faces: Faces) -> type[Settings]:
-    """The settings with those of all these integrations."""
+def settings_class(faces: Faces) -> type[Settings]:
+    """Return the class of settings with those of all these integrations."""
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
     made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     made.faces = faces
@@ -243,32 +249,35 @@ def composed(faces: Faces) -> type[Settings]:
 
 
 def load(faces: Faces = FACES) -> Settings:
-    """The settings of this process. Raises SettingsError, one line for each wrong one."""
+    """Return the settings of this process. Raise SettingsError, with a line for each wrong one."""
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
-    environment = type("Environment", (composed(faces), BaseSettings), {"model_config": _READING})
+    environment = type(
+        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
+    )
     try:
-        with _env_file() as (file, opened):
+        with _open_env_file() as (file, opened):
             options: dict[str, Any] = {"_env_file": opened}
             settings: Settings = environment(**options)
-        filed = (getattr(settings, name) for name in _filed(settings))
+        filed = (getattr(settings, name) for name in _names_from_file(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
-        settings._notes = tuple(_noted(settings))
+        settings._notes = tuple(_list_notes(settings))
     except ValidationError as error:
-        lines = "\n".join(_line(environment, found) for found in error.errors())
+        lines = "\n".join(_describe_error(environment, found) for found in error.errors())
     except (OSError, UnicodeDecodeError) as error:
         lines = f"The file .env cannot be read ({cause(error)})."
     else:
-        if not (lines := "\n".join(_led_astray(settings))):
+        if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
     raise SettingsError("{lines}", lines=lines)
 
 
 @contextmanager
-def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
-    """What there is, and the path to read while the block runs: of the file that was looked at,
-    whatever takes its name meanwhile. Raises OSError.
+def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
+    """Yield the file and a path to read it while the block runs. Raise OSError.
 
-    Another user's could name servers for our secrets; root's could not do more than root can.
+    The path leads to the file whose owner was checked, even if another file takes its name
+    meanwhile. A file of another user is not read, since it could send our secrets to other servers;
+    root's file could do no more than root can.
     """
     path = Path(".env").absolute()
     try:
@@ -280,7 +289,7 @@ def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
         owner = os.fstat(file).st_uid
         if owner in (0, os.geteuid()):
             opened = f"/proc/self/fd/{file}"
-            yield replace(_parsed(opened), path=path), opened
+            yield replace(_read_env_file(opened), path=path), opened
         else:
             why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
             yield EnvFile(path, why), None
@@ -288,8 +297,8 @@ def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
         os.close(file)
 
 
-def _parsed(opened: str) -> EnvFile:
-    """Raises OSError, UnicodeDecodeError."""
+def _read_env_file(opened: str) -> EnvFile:
+    """Return the names and the unreadable lines of the file. Raise OSError, UnicodeDecodeError."""
     names, unread = {}, []
     with open(opened, encoding="utf-8") as lines:
         for found in parse_stream(lines):
@@ -302,8 +311,9 @@ def _parsed(opened: str) -> EnvFile:
     return EnvFile(names=names, unread=tuple(unread))
 
 
-def _noted(settings: Settings) -> Iterator[str]:
-    """Lines that cannot be read; names that are nearly ours; values that were put right."""
+def _list_notes(settings: Settings) -> Iterator[str]:
+    """Yield notes on unreadable lines, names that are similar to ours, and values that were
+    corrected."""
     file = settings.env_file
     for number in file.unread:
         words = "line {number} of {path} is not read: write NAME=value"
@@ -312,7 +322,7 @@ def _noted(settings: Settings) -> Iterator[str]:
     given = {**file.names, **os.environ}
     for name in sorted(given.keys() - known):
         ours = [one for one in known if one.partition("_")[0] == name.upper().partition("_")[0]]
-        likely = difflib.get_close_matches(name.upper(), ours, 1, NEAR)
+        likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
             words = "{name} is no setting; {likely} is probably meant"
             if name in file.names:
@@ -328,16 +338,19 @@ def _noted(settings: Settings) -> Iterator[str]:
             yield say(words, name=name.upper(), value=value)
 
 
-def _filed(settings: Settings) -> frozenset[str]:
-    """What was read from `.env`: the environment wins over it where it is not empty."""
+def _names_from_file(settings: Settings) -> frozenset[str]:
+    """Return the settings that were read from `.env`. Values of the environment take precedence if
+    not empty."""
     given = {name.lower() for name, value in os.environ.items() if value}
     return frozenset(settings.model_fields_set - given)
 
 
-def _led_astray(settings: Settings) -> Iterator[str]:
-    """One line for each secret of the environment that would go to an address of `.env`: a file
-    that came with somebody's folder must not lead it anywhere."""
-    filed = _filed(settings)
+def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
+    """Yield a line for each secret of the environment that would be sent to an address in `.env`.
+
+    A file that came with somebody's folder must not redirect secrets.
+    """
+    filed = _names_from_file(settings)
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
@@ -354,7 +367,7 @@ def _led_astray(settings: Settings) -> Iterator[str]:
                     )
 
 
-def _line(settings: type[Settings], error: ErrorDetails) -> str:
+def _describe_error(settings: type[Settings], error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     if error["type"] == "value_error":
         return f"{name.upper()}: {error['ctx']['error']}."

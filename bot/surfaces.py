@@ -15,8 +15,11 @@ from core.runtime.tasks import together
 
 @dataclass(slots=True)
 class Surfaces:
-    """`chats`: companies' platforms. `owned`: the page and the terminal, each with its integration.
-    `accepts`: whether this process accepts messages; one that does not only posts answers."""
+    """The platforms of one process.
+
+    `chats` are chat platforms. `owned` are the page and the terminal with their integrations.
+    `accepts` says whether this process accepts messages; one that does not only posts answers.
+    """
 
     accepts: bool = True
     chats: list[ChatPlatform] = field(default_factory=list)
@@ -27,7 +30,7 @@ class Surfaces:
         return [*(platform for _, platform in self.owned), *self.chats]
 
     async def start(self) -> None:
-        """Raises PonteError where one of them cannot be served."""
+        """Start all platforms. Raise PonteError if one cannot be served."""
         await together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
@@ -46,7 +49,7 @@ class Surfaces:
             await platform.close()
 
     def page_links(self, settings: Settings, home: Home) -> tuple[str, str]:
-        """Return the page's address, without and with the token that opens it; "" where no page is
+        """Return the page's address without and with its token; "" for both if no page is
         served."""
         served = [each for each in self.owned if self.accepts or each[0].always]
         links = (face.link(settings, own, home) for face, own in served)

@@ -1,8 +1,8 @@
-"""Spans of turns to an OTLP collector, by OpenTelemetry's SDK: the only file that knows it.
+"""Exports spans of turns to an OTLP collector: the only file that imports OpenTelemetry's SDK.
 
-On where OTEL_EXPORTER_OTLP_ENDPOINT is set; then the package's extra `otel` must be there. All its
-other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_BSP_…) are the SDK's own, which reads
-them of the environment.
+It is on if OTEL_EXPORTER_OTLP_ENDPOINT is set; the package's extra `otel` must then be installed.
+The SDK itself reads its other variables from the environment (OTEL_SERVICE_NAME,
+OTEL_TRACES_SAMPLER, OTEL_BSP_…).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 log = structlog.get_logger("traces")
-AT_LEAST, AT_MOST = 0.5, 5.0
-"""Seconds that the last spans have to leave, whatever is left of the grace."""
+MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
+"""Bounds of the time for the last export, whatever is left of the grace period."""
 
 
 class Traces:
-    """The `Recorder` of one process, over a provider of spans and the exporter behind it."""
+    """The `Recorder` of one process, with a provider of spans and its exporter."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter) -> None:
         from opentelemetry import trace
@@ -48,12 +48,15 @@ class Traces:
         self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
 
     @classmethod
-    def opened(cls, settings: Settings) -> Traces | None:
-        """None where nobody wants any. Raises SettingsError where the packages are missing."""
+    def from_settings(cls, settings: Settings) -> Traces | None:
+        """Return a recorder, or None if traces are off. Raise SettingsError if the packages are
+        missing."""
         if settings.otel_exporter_otlp_endpoint is None:
             return None
         try:
-            return cls.over(exporter := _exporter(settings), _batched(exporter))
+            return cls.with_exporter(
+                exporter := _logging_exporter(settings), _batch_processor(exporter)
+            )
         except ModuleNotFoundError as missing:
             raise SettingsError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}: install ponte-bot[otel].",
@@ -61,8 +64,8 @@ class Traces:
             ) from None
 
     @classmethod
-    def over(cls, exporter: SpanExporter, processor: SpanProcessor) -> Traces:
-        """`processor` hands ended spans to `exporter`."""
+    def with_exporter(cls, exporter: SpanExporter, processor: SpanProcessor) -> Traces:
+        """Return a recorder whose `processor` passes ended spans to `exporter`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
 
@@ -71,7 +74,7 @@ class Traces:
             resource = resource.merge(Resource({"service.name": "ponte"}))
         resource = Resource({"service.version": __version__}).merge(resource)
         provider = TracerProvider(
-            resource=resource, id_generator=_ids(), shutdown_on_exit=False
+            resource=resource, id_generator=_turn_id_generator(), shutdown_on_exit=False
         )  # fmt: skip
         provider.add_span_processor(processor)
         return cls(provider, exporter)
@@ -95,7 +98,7 @@ class Traces:
         return _Recording(span, self._api)
 
     async def close(self, patience: float) -> None:
-        """What ended leaves within `patience` seconds, or is lost."""
+        """Export ended spans within `patience` seconds. Later ones are lost."""
         loop, gone = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
@@ -107,7 +110,7 @@ class Traces:
         thread = threading.Thread(target=shut, name="traces", daemon=True)
         thread.start()
         try:
-            async with asyncio.timeout(min(AT_MOST, max(AT_LEAST, patience))):
+            async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
                 await gone.wait()
         except TimeoutError:
             log.warning("last traces not exported")
@@ -134,7 +137,8 @@ def _nanoseconds(moment: float) -> int:
     return int(moment * 1e9)
 
 
-def _ids() -> Any:
+def _turn_id_generator() -> Any:
+    """Return a generator that gives a turn's root span the same ids in every process."""
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
     class TurnIds(IdGenerator):
@@ -154,21 +158,21 @@ def _ids() -> Any:
     return TurnIds()
 
 
-def _batched(exporter: SpanExporter) -> SpanProcessor:
+def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     return BatchSpanProcessor(exporter)
 
 
-def _exporter(settings: Settings) -> SpanExporter:
-    """One that tells once when it fails, and once when it works again."""
+def _logging_exporter(settings: Settings) -> SpanExporter:
+    """Return an exporter that logs once when it fails, and once when it works again."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExportResult
     from opentelemetry.util.re import parse_env_headers
 
-    class Told(OTLPSpanExporter):
+    class LoggingExporter(OTLPSpanExporter):
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -188,7 +192,7 @@ def _exporter(settings: Settings) -> SpanExporter:
     session.max_redirects = 0  # it would be sent on with its headers
     if proxy := settings.proxies.for_url(str(settings.otel_exporter_otlp_endpoint)):
         session.proxies = {"http": proxy, "https": proxy}
-    return Told(
+    return LoggingExporter(
         endpoint=settings.traces_url,
         headers=parse_env_headers(headers, liberal=True) if headers else None,
         session=session,

@@ -1,4 +1,4 @@
-"""`ponte usage`: what was used and spent."""
+"""The report of `ponte usage`."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import pytest
 import typer.main
 import uvicorn
 
-from adapters.web.adapter import CAP
-from adapters.web.requests import FORM_BODY
+from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES
+from adapters.web.http_io import MAX_FORM_BODY_BYTES
 from adapters.web.stream import KEEP_ALIVE_SECONDS
 from bot.cli import cli
 from bot.settings import Settings
@@ -138,8 +138,8 @@ def test_the_proxies_take_what_ponte_takes_and_wait_as_long() -> None:
     most, of_slack = re.findall(r"client_max_body_size (\S+);", NGINX)
     (of_caddy,) = re.findall(r"max_size (\S+)", CADDY)
     for size in (most, of_caddy):
-        assert FORM_BODY < in_bytes(size) < FORM_BODY + 1024 * 1024
-    assert CAP < in_bytes(of_slack) < 2 * CAP
+        assert MAX_FORM_BODY_BYTES < in_bytes(size) < MAX_FORM_BODY_BYTES + 1024 * 1024
+    assert MOUNTED_BODY_LIMIT_BYTES < in_bytes(of_slack) < 2 * MOUNTED_BODY_LIMIT_BYTES
     told = {file.partition("larger than the ")[2].split(" that")[0] for file in (NGINX, CADDY)}
     assert told == {f"{in_bytes(most) // 1024 // 1024} MiB"}
     silences = re.findall(r"proxy_read_timeout (\S+);", NGINX)

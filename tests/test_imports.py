@@ -102,8 +102,8 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     """Beside it the settings declare their fields, and a command is Slack's own."""
     named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     known = importers(*named, below="bot/")
-    assert known == ["bot/commands.py", "bot/integrations.py", "bot/settings.py"]
-    faces = ("app", "doctor", "safety", "health", "engine", "quick", "config")
+    assert known == ["bot/cli_commands.py", "bot/integrations.py", "bot/settings.py"]
+    faces = ("app", "doctor", "safety", "health", "engine", "quick_registry", "config")
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
@@ -250,7 +250,7 @@ def test_version_imports_nothing_heavy() -> None:
 
 def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
-    loaded = loaded_by("import bot.app, bot.commands, bot.doctor")
+    loaded = loaded_by("import bot.app, bot.cli_commands, bot.doctor")
     assert loaded & set(HEAVY) == set()
 
 

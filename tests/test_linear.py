@@ -24,7 +24,7 @@ from adapters.discord import render as discord
 from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
-from bot.telemetry import Redaction
+from bot.logs import Redaction
 from core.clients.http import HttpAnswer, withhold_secrets
 from core.commands import grammar, quick_commands
 from core.domain.errors import PonteError

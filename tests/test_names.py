@@ -20,9 +20,14 @@ from tests.names import (
     read_definitions,
 )
 
-FOLDERS_NOT_YET_CLEAN: tuple[str, ...] = ("adapters", "bot", "core")
+FOLDERS_NOT_YET_CLEAN: tuple[str, ...] = (
+    "adapters/discord/", "adapters/slack/", "adapters/terminal/", "adapters/web/", "bot/",
+    "core/changes/", "core/chat/", "core/clients/", "core/commands/", "core/conversation/",
+    "core/domain/", "core/integrations/", "core/models/", "core/observability/", "core/ports/",
+    "core/rights/", "core/runtime/", "core/store/", "core/text/", "core/tools/",
+)  # fmt: skip
 """Folders that still break the rules. A name that one of them shares with another folder counts
-for neither."""
+for neither, since a double in the tests has the names of its protocol."""
 
 PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
@@ -48,10 +53,14 @@ def repeated_in_product(kind: str) -> dict[str, list[str]]:
 
 
 def participles() -> list[Definition]:
+    """Return the participle functions of clean folders."""
+    found = find_participles(definitions())
+    unclean = {each.name for each in found if each.path.startswith(FOLDERS_NOT_YET_CLEAN)}
     return [
         each
-        for each in find_participles(definitions())
+        for each in found
         if not each.path.startswith(FOLDERS_NOT_YET_CLEAN)
+        and not (each.path.startswith("tests/") and each.name in unclean)
     ]
 
 

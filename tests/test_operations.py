@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.backup import InDatabase
+from bot.backup import StoredInPostgres
 from bot.settings import Settings
 from tests.commands import command_server
 
@@ -103,7 +103,7 @@ def test_each_command_does_what_is_said(machine: Path) -> None:
 
 
 def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
-    dump, restore = re.findall(r"`(pg_[^`]+)`", str(InDatabase()))
+    dump, restore = re.findall(r"`(pg_[^`]+)`", str(StoredInPostgres()))
     assert dump in TEXT
     assert restore.replace("DATABASE_URL", "RESTORED_URL") in TEXT
 

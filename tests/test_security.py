@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.integrations import RIGHTS
+from bot.integrations import PLATFORM_RIGHTS
 from core.conversation.rounds import MAX_ROUNDS
 from core.conversation.run import CallLimits
 from core.domain.messages import Address, Person
@@ -56,7 +56,7 @@ async def test_what_is_allowed_where_nothing_is_set(who: str) -> None:
     found = [(await policy.may(person, place, action)).allowed for action in COLUMNS]
     assert told == ["yes" if may else "no" for may in found]
     turns = await DailyCaps().of(person, place, policy)
-    assert (turns == RIGHTS["discord"].unnamed) == ("50 each, 1,000 in all" in cap)
+    assert (turns == PLATFORM_RIGHTS["discord"].unnamed) == ("50 each, 1,000 in all" in cap)
 
 
 def test_every_row_of_that_table_was_looked_at() -> None:

@@ -1,4 +1,4 @@
-"""The terminal: who can open the home's Unix socket is the operator."""
+"""The integration of the terminal. Everybody who can open the home's Unix socket is the owner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from core.rights.policy import EVERYTHING, PlatformRights
 from core.text.i18n import say
 
 
-class Terminal(OwnerIntegration[SettingsPart]):
+class TerminalIntegration(OwnerIntegration[SettingsPart]):
+    """The terminal, as an HTTP API on the home's Unix socket."""
+
     name = "terminal"
     settings = SettingsPart
     rights = PlatformRights(EVERYTHING, one_name=True, operator=True, links_code=True)
@@ -46,4 +48,4 @@ class Terminal(OwnerIntegration[SettingsPart]):
         yield Finding("rights", say(words))
 
 
-TERMINAL = Terminal()
+TERMINAL = TerminalIntegration()

@@ -1,7 +1,7 @@
-"""A person (or a pipe) talks with a running Ponte over its Unix socket.
+"""Talks with a running Ponte over its Unix socket, for a person at a terminal or a pipe.
 
-A terminal gives lines, Ctrl-C as something to act on, and files both ways: `@sales.csv` in a
-message sends it, what comes back is saved in a folder.
+At a terminal Ctrl-C stops an answer, and files go both ways: `@sales.csv` in a message sends that
+file, and files of answers are saved in a folder.
 """
 
 from __future__ import annotations
@@ -36,32 +36,34 @@ from core.text.i18n import moment, say, size
 from core.text.markdown import ended, is_plain, unclickable
 from core.text.text import after, clean, file_name
 
-MOMENT = 1.0
-"""Seconds that `stop` has to come to its own end."""
-LARGEST = 20 * 1024 * 1024
-"""Bytes of one file; `adapters/web/requests.py` takes no more."""
-FOLDER = Path("ponte-files")
-HOST = "http://localhost"
-"""Of every URL over the home's Unix socket."""
-CODE = "text/x-python"
-"""The type of the code that ran."""
-_READ = 65_536
+STOP_TIMEOUT_SECONDS = 1.0
+"""How long the request that stops a turn may take before the terminal gives up."""
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+"""Largest file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
+`adapters/web/http_io.py`; importing that module would load Starlette)."""
+DOWNLOAD_FOLDER = Path("ponte-files")
+SOCKET_ORIGIN = "http://localhost"
+"""The origin of every URL on the home's Unix socket."""
+CODE_FILE_TYPE = "text/x-python"
+"""The type of the file that contains the code that ran."""
+_READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
 )
 _DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
-"""Markdown is read 20 levels deep, and what is in deeper ones is left out (markdown-it)."""
-WIDEST = 100
-"""Columns of drawn Markdown."""
+"""Lists and quotes that are nested deeper than 10 levels. markdown-it reads 20 levels and leaves
+out what is deeper."""
+MAX_MARKDOWN_COLUMNS = 100
+"""Widest columns of rendered Markdown."""
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 T = TypeVar("T")
-Stop = Callable[[], Coroutine[Any, Any, None] | None]
-"""What the first Ctrl-C does; None where there is nothing to stop."""
+StopWork = Callable[[], Coroutine[Any, Any, None] | None]
+"""Returns what the first Ctrl-C runs, or None if there is nothing to stop."""
 
 
 class Quit(Exception):
-    """Ctrl-C where nothing is left to stop."""
+    """Raised by Ctrl-C when nothing is left to stop."""
 
 
 class Unreadable(PonteError):
@@ -70,9 +72,9 @@ class Unreadable(PonteError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file of an answer: `path` is where it was saved ("" where it could not be), `code` its
-    text where it is the code that ran."""
+class DownloadedFile:
+    """A file of an answer. `path` is where it was saved ("" if that failed); `code` is its text if
+    it is the code that ran."""
 
     name: str
     size: int
@@ -80,60 +82,61 @@ class Fetched:
     code: str = ""
 
 
-class Interrupts:
-    """One for a terminal; Ctrl-C is an event of ours within `heard`."""
+class InterruptHandler:
+    """Handles Ctrl-C while `catch_interrupts` is active. There is one for each terminal."""
 
     def __init__(self) -> None:
-        self._came = asyncio.Event()
+        self._interrupted = asyncio.Event()
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
+    def catch_interrupts(self) -> Iterator[None]:
+        """Receive Ctrl-C as an event instead of KeyboardInterrupt while the block runs."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._came.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupted.set)
         try:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 
-    async def outlast(self, work: Coroutine[Any, Any, T], stop: Stop = lambda: None) -> T:
-        """What `work` gives. The first Ctrl-C calls `stop`, and is waited through; else Quit."""
+    async def run(self, work: Coroutine[Any, Any, T], stop: StopWork = lambda: None) -> T:
+        """Return the result of `work`. The first Ctrl-C runs `stop` and waits for `work`; another
+        one raises Quit."""
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
-            while not await self._ended(task):
+            while not await self._wait_for(task):
                 stopping = stop() if len(tasks) == 1 else None
                 if stopping is None:
                     raise Quit
                 tasks.append(asyncio.create_task(stopping))
             # What `stop` asked is being answered: a Unix socket that is left in the moment in which
             # it can be read makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
-            await asyncio.wait(tasks, timeout=MOMENT)
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             return task.result()
         finally:
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ended(self, task: asyncio.Task[Any]) -> bool:
-        """False where Ctrl-C came first."""
-        came = asyncio.create_task(self._came.wait())
+    async def _wait_for(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for the task or for Ctrl-C. Return False if Ctrl-C came first."""
+        came = asyncio.create_task(self._interrupted.wait())
         try:
             await asyncio.wait({task, came}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             came.cancel()
-        self._came.clear()
+        self._interrupted.clear()
         return task.done()
 
 
-class Keyboard:
-    """Lines from a pipe or a file, without blocking the event loop.
+class PipeInput:
+    """Reads lines from a pipe or a file without blocking the event loop.
 
-    A thread in `readline` could not be ended: at Ctrl-C the process would wait for one more line.
-    So a descriptor that can be polled is read when it has something; a file never makes anybody
-    wait.
+    A thread in `readline` cannot be cancelled: after Ctrl-C the process would wait for one more
+    line. So a descriptor that can be polled is read when it has data. A file is always ready.
     """
 
-    prompts = False
+    shows_prompt = False
 
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
@@ -141,8 +144,8 @@ class Keyboard:
         self._text = ""
         self._ended = False
 
-    async def line(self) -> str | None:
-        """The next line without its end; None when there are no more."""
+    async def read_line(self) -> str | None:
+        """Return the next line without its end, or None at the end of the input."""
         while "\n" not in self._text and not self._ended:
             data = await self._read()
             self._ended = not data
@@ -160,41 +163,42 @@ class Keyboard:
         try:
             loop.add_reader(descriptor, ready.set)
         except PermissionError:  # epoll(7): a file is always ready and cannot be polled
-            return await asyncio.to_thread(os.read, descriptor, _READ)
+            return await asyncio.to_thread(os.read, descriptor, _READ_BYTES)
         try:
             await ready.wait()
         finally:
             loop.remove_reader(descriptor)
-        return os.read(descriptor, _READ)
+        return os.read(descriptor, _READ_BYTES)
 
 
-class Lines(Protocol):
-    """Where messages come from; `prompts` where it asks for them itself."""
+class LineSource(Protocol):
+    """A source of messages. `shows_prompt` says whether it prints its own prompt."""
 
-    prompts: bool
+    shows_prompt: bool
 
-    async def line(self) -> str | None: ...
+    async def read_line(self) -> str | None: ...
 
 
-class Downloads:
-    """Saves what answers bring into `folder`, made when it is needed; replaces nothing."""
+class DownloadFolder:
+    """Saves files of answers in `folder`, which is made when needed. It replaces no file."""
 
-    def __init__(self, http: HttpClient, folder: Path = FOLDER) -> None:
+    def __init__(self, http: HttpClient, folder: Path = DOWNLOAD_FOLDER) -> None:
         self._http = http
         self._folder = folder
 
-    async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> Fetched:
+    async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
+        """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""
         name, size = file_name(str(file["name"])), int(file["size"])
         try:
-            data = await self._http.get_bytes(f"{HOST}{file['url']}", headers=headers)
+            data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers=headers)
         except HttpError:
-            return Fetched(name, size)
-        if file["type"] == CODE:
-            return Fetched(name, size, code=clean(data.decode(errors="replace")).rstrip())
+            return DownloadedFile(name, size)
+        if file["type"] == CODE_FILE_TYPE:
+            return DownloadedFile(name, size, code=clean(data.decode(errors="replace")).rstrip())
         try:
-            return Fetched(name, size, str(await asyncio.to_thread(self._save, name, data)))
+            return DownloadedFile(name, size, str(await asyncio.to_thread(self._save, name, data)))
         except OSError:
-            return Fetched(name, size)
+            return DownloadedFile(name, size)
 
     def _save(self, name: str, data: bytes) -> Path:
         stem, dot, extension = name.rpartition(".")
@@ -213,10 +217,10 @@ class Downloads:
 
 
 class Screen:
-    """Answers as they grow, one live line of progress, cards, files.
+    """Writes answers as they grow, a line of progress, cards and files.
 
-    Everything that came from outside is cleaned first: escape sequences in it would obey their
-    author. Without a terminal (a pipe) it is plain text, and only what is final.
+    All outside text is cleaned first, since a terminal would obey escape sequences in it. Without a
+    terminal (a pipe) only the final text is written, without formatting.
     """
 
     def __init__(self, stdout: TextIO, locale: str) -> None:
@@ -228,17 +232,17 @@ class Screen:
         """The answer so far, of which `_rendered` characters stand there as they stay."""
         self._rendered = 0
 
-    def prompt(self) -> None:
+    def show_prompt(self) -> None:
         if self.live:
             self._write(say("You: ", self._locale))
 
-    def line(self, text: str) -> None:
-        """A line of its own, from us or from outside."""
-        self._wipe()
+    def write_line(self, text: str) -> None:
+        """Write a line of its own, from us or from outside."""
+        self._erase_progress()
         self._write(f"{clean(text)}\n")
 
-    def progress(self, words: str) -> None:
-        """Over the line that was there before, until text comes."""
+    def show_progress(self, words: str) -> None:
+        """Write the progress over the line before it, until text of the answer is there."""
         if not self.live or self._shown:
             return
         words = clean(words).replace("\n", " ")
@@ -246,57 +250,61 @@ class Screen:
         self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
         self._progress = bool(words)
 
-    def grow(self, text: str) -> None:
-        """The answer so far: each block of its Markdown is drawn when it has ended, and what comes
-        after the last one stands as it is written."""
+    def show_text(self, text: str) -> None:
+        """Write the answer so far.
+
+        Each block of Markdown is rendered once it has ended; the text after the last ended block is
+        written unchanged.
+        """
         text = clean(text)
         if not self.live or self._shown.startswith(text):
             return
-        self._wipe()
+        self._erase_progress()
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._shown, self._rendered = "", 0
         if end := ended(text[self._rendered :]):
-            self._settle(text[: self._rendered + end])
-        tail, stands = text[self._rendered :], self._shown[self._rendered :]
-        if not tail.startswith(stands):
-            self._take_back(stands)
-            stands = ""
-        self._write(tail[len(stands) :])
+            self._render_block(text[: self._rendered + end])
+        tail, written = text[self._rendered :], self._shown[self._rendered :]
+        if not tail.startswith(written):
+            self._erase_lines(written)
+            written = ""
+        self._write(tail[len(written) :])
         self._shown = text
 
-    def _settle(self, text: str, last: bool = False) -> None:
-        """Draw what is not drawn yet of `text`, which will not change any more."""
-        raw, stands = text[self._rendered :], self._shown[self._rendered :]
-        wanted = drawn_markdown(raw) + ("\n" if last else "\n\n")
-        if wanted.startswith(stands):
-            self._write(wanted[len(stands) :])
-        elif self._take_back(stands):
+    def _render_block(self, text: str, last: bool = False) -> None:
+        """Render the part of `text` that is not rendered yet and will not change any more."""
+        raw, written = text[self._rendered :], self._shown[self._rendered :]
+        wanted = render_markdown(raw) + ("\n" if last else "\n\n")
+        if wanted.startswith(written):
+            self._write(wanted[len(written) :])
+        elif self._erase_lines(written):
             self._write(wanted)
-        elif stands.startswith(raw):  # too long to be drawn anew: it stays as it is written
+        elif written.startswith(raw):  # too long to be drawn anew: it stays as it is written
             self._rendered = len(text)
             return
         else:
-            self._write(raw[len(stands) :])
+            self._write(raw[len(written) :])
         self._shown, self._rendered = text, len(text)
 
-    def _take_back(self, stands: str) -> bool:
-        """Wipe the last lines; False where they are more than the screen shows."""
+    def _erase_lines(self, written: str) -> bool:
+        """Erase the last lines that hold `written`. Return False if there are more than the screen
+        shows."""
         columns, height = shutil.get_terminal_size()
-        rows = sum(max(1, -(-cell_len(line) // columns)) for line in stands.split("\n"))
+        rows = sum(max(1, -(-cell_len(line) // columns)) for line in written.split("\n"))
         if rows >= height:
             return False
         self._write(f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE)
         return True
 
-    def answer(self, body: Mapping[str, Any], files: Sequence[Fetched] = ()) -> None:
-        """The whole answer: what `done` says, and its files."""
+    def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
+        """Write the complete answer from the event `done`, with its cards and files."""
         text = clean(str(body["response"]))
         if self.live:
-            self.grow(text)
-            self._wipe()
+            self.show_text(text)
+            self._erase_progress()
             if self._shown[self._rendered :].strip():
-                self._settle(self._shown, last=True)
+                self._render_block(self._shown, last=True)
         else:
             self._write(f"{text}\n")
         self._shown, self._rendered = "", 0
@@ -305,8 +313,8 @@ class Screen:
         for file in files:
             self._file(file)
 
-    def _file(self, file: Fetched) -> None:
-        """What was saved is told by its path; the code that ran is shown, dim where that works."""
+    def _file(self, file: DownloadedFile) -> None:
+        """Write where a file was saved. The code that ran is written out, dim on a terminal."""
         if file.code:
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
@@ -314,28 +322,31 @@ class Screen:
             return
         size = max(1, round(file.size / 1000))
         where = file.path or say("it could not be saved", self._locale)
-        self.line(f"  [{file.name}, {size} kB] {where}")
+        self.write_line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        self.line(self._readable(f"  # {card['title']} ({say(card['state'], self._locale)})"))
+        self.write_line(
+            self._without_links(f"  # {card['title']} ({say(card['state'], self._locale)})")
+        )
         if card["text"]:
-            self.line(self._readable(f"    {card['text']}"))
+            self.write_line(self._without_links(f"    {card['text']}"))
         for row in card["rows"]:
             for change in describe_differences(row):
-                self.line(self._readable(f"    {change}"))
+                self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
             when = moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
-            self.line("    " + say("Expires {when}.", self._locale, when=when))
+            self.write_line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
-            self.line("    " + say("Type: {hints}", self._locale, hints=hints))
+            self.write_line("    " + say("Type: {hints}", self._locale, hints=hints))
 
-    def _readable(self, text: str) -> str:
-        """Somebody's words on a card; a pipe links nothing, and nothing is changed there."""
+    def _without_links(self, text: str) -> str:
+        """Return text of a card that a terminal does not turn into a link. For a pipe it stays
+        unchanged."""
         return unclickable(text) if self.live else text
 
-    def _wipe(self) -> None:
+    def _erase_progress(self) -> None:
         if self._progress:
             self._write(_WIPE)
             self._progress = False
@@ -345,15 +356,16 @@ class Screen:
         self._stdout.flush()
 
 
-def drawn_markdown(text: str) -> str:
-    """As a terminal shows it: bold, lists, tables, code; an address stands in full."""
+def render_markdown(text: str) -> str:
+    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses are written in
+    full."""
     if is_plain(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.console import Console
     from rich.markdown import Markdown
 
     out = io.StringIO()
-    width = min(shutil.get_terminal_size().columns, WIDEST)
+    width = min(shutil.get_terminal_size().columns, MAX_MARKDOWN_COLUMNS)
     console = Console(file=out, force_terminal=True, color_system="standard", width=width)
     drawn = Markdown(text, hyperlinks=False)
     drawn.parsed = parser().parse(text)  # its own parser takes HTML for such, and leaves it out
@@ -361,42 +373,42 @@ def drawn_markdown(text: str) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")
 
 
-def attached(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Name and bytes of each file that `text` names, and the names that look like files and are
-    none; `@ana` stays a word.
+def read_attachments(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Return name and bytes of each file that `text` names with @, and names that look like files
+    but are none.
 
-    Raises Unreadable, TooLarge.
+    `@ana` stays a word. Raise Unreadable, TooLarge.
     """
     found, missing = [], []
     for word in _WORD.findall(text):
         path = Path(word.strip('"')).expanduser()
         if path.is_file():
-            found.append((path.name, _read(path)))
+            found.append((path.name, _read_upload(path)))
         elif "/" in word or _SUFFIX.search(word):
             missing.append(word.strip('"'))
     return found, missing
 
 
-def _read(path: Path) -> bytes:
+def _read_upload(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST:
-            raise TooLarge(size=size(path.stat().st_size), limit=size(LARGEST))
+        if path.stat().st_size > MAX_UPLOAD_BYTES:
+            raise TooLarge(size=size(path.stat().st_size), limit=size(MAX_UPLOAD_BYTES))
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
 
 
-SILENCE = 60.0
-"""Seconds; the stream sends a comment every 15."""
+STREAM_TIMEOUT_SECONDS = 60.0
+"""Longest silence of a stream. The server sends a comment every 15 seconds."""
 RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Pauses between attempts to reach Ponte: a restart takes less than their sum."""
-QUIT = frozenset({"sair", "exit", "quit", "quitter", ":q"})
-"""Also after a slash."""
-NO_FILE = "There is no file {name} here; your words go without it."
-SLOW = 5
-"""Seconds of work from which on it is said for how long."""
-Upload = tuple[str, tuple[str, bytes]]
-"""The form's field, then the file's name and bytes."""
+QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
+"""Words that end the chat, also after a slash."""
+NO_FILE_SENTENCE = "There is no file {name} here; your words go without it."
+SHOW_TIME_AFTER_SECONDS = 5
+"""From this time on, the progress line says how long the turn has run."""
+FormFile = tuple[str, tuple[str, bytes]]
+"""The name of a form's field, then the file's name and bytes."""
 
 
 class Unreachable(PonteError):
@@ -405,24 +417,24 @@ class Unreachable(PonteError):
 
 
 def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
-    """Those of each request; `is_terminal`: answers are shown where addresses become links."""
+    """Return the headers of each request. At a terminal (`is_terminal`) addresses become links."""
     return {"Accept-Language": locale} | ({} if is_terminal else {"Prefer": "links=none"})
 
 
 async def turn_stream(
     http: HttpClient,
     asked: Mapping[str, str],
-    files: Sequence[Upload],
+    files: Sequence[FormFile],
     headers: Mapping[str, str],
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """One turn, as `POST /chat` streams it: events with their data, the last one `done` or `error`.
+    """Send a message and yield the events of its turn with their data, up to `done` or `error`.
 
-    Raises HttpError, also where the stream ends before the turn.
+    Raise HttpError, also if the stream ends before the turn.
     """
     accepts = {**headers, "Accept": "text/event-stream"}
     sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
     async with http.lines(
-        "POST", f"{HOST}/chat", headers=accepts, silence=SILENCE, **sent
+        "POST", f"{SOCKET_ORIGIN}/chat", headers=accepts, silence=STREAM_TIMEOUT_SECONDS, **sent
     ) as lines:
         name = ""
         async for line in lines:
@@ -437,122 +449,135 @@ async def turn_stream(
 
 
 async def chat(
-    socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = FOLDER
+    socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = DOWNLOAD_FOLDER
 ) -> int:
-    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit code: 1
-    where Ponte could not be reached, and for a pipe where any of its messages failed.
+    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit code.
 
-    The files of answers are saved in `folder`.
+    It is 1 if Ponte could not be reached, and for a pipe also if any message failed. Files of
+    answers are saved in `folder`.
     """
     screen = Screen(stdout, locale)
     async with HttpClient(socket=str(socket_path)) as http:
-        talk = Talk(http, screen, locale, Downloads(http, folder))
+        talk = TerminalChat(http, screen, locale, DownloadFolder(http, folder))
         try:
-            with talk.interrupts.heard():
-                await talk.until_end(await talk.lines(stdin))
+            with talk.interrupts.catch_interrupts():
+                await talk.talk(await talk.open_input(stdin))
                 if talk.has_failed and not (screen.live and stdin.isatty()):
                     return 1
         except Quit:
-            screen.line("")
+            screen.write_line("")
         except PonteError as error:
-            screen.line(error.words(locale))
+            screen.write_line(error.words(locale))
             return 1
     return 0
 
 
-class Talk:
-    def __init__(self, http: HttpClient, screen: Screen, locale: str, downloads: Downloads) -> None:
+class TerminalChat:
+    """The dialogue of one terminal or pipe."""
+
+    def __init__(
+        self, http: HttpClient, screen: Screen, locale: str, downloads: DownloadFolder
+    ) -> None:
         self._http = http
         self._downloads = downloads
         self._screen = screen
         self._locale = locale
         self._headers = headers_for(locale, is_terminal=screen.live)
-        self.interrupts = Interrupts()
+        self.interrupts = InterruptHandler()
         self.has_failed = False
         """Whether any message so far was not answered: a script asks for the exit code."""
         self._turn = ""
         self._doing = ""
 
-    async def lines(self, stdin: TextIO) -> Lines:
-        """A terminal's have editing, history and completion."""
+    async def open_input(self, stdin: TextIO) -> LineSource:
+        """Return the source of lines. At a terminal it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
-            return Keyboard(stdin)
-        from adapters.terminal.prompt import Prompt
+            return PipeInput(stdin)
+        from adapters.terminal.line_editor import LineEditor
 
-        return Prompt(self._locale, await self._said(), await self._slugs())
+        return LineEditor(
+            self._locale, await self._past_messages(), await self._quick_command_slugs()
+        )
 
-    async def _said(self) -> list[str]:
-        """What was asked here before, oldest first: it goes with `forget`."""
+    async def _past_messages(self) -> list[str]:
+        """Return the messages of this conversation, oldest first. After `forget` there are none."""
         with suppress(HttpError):
-            read = await self._http.get_json(f"{HOST}/conversations/main", headers=self._headers)
+            read = await self._http.get_json(
+                f"{SOCKET_ORIGIN}/conversations/main", headers=self._headers
+            )
             return [one["text"] for one in read["messages"] if one["role"] == "user"]
         return []
 
-    async def _slugs(self) -> list[str]:
+    async def _quick_command_slugs(self) -> list[str]:
         with suppress(HttpError):
-            read = await self._http.get_json(f"{HOST}/quick-commands", headers=self._headers)
+            read = await self._http.get_json(
+                f"{SOCKET_ORIGIN}/quick-commands", headers=self._headers
+            )
             return [one["slug"] for one in read["commands"]]
         return []
 
-    async def until_end(self, keyboard: Lines) -> None:
-        """Raises Quit, Unreachable."""
+    async def talk(self, source: LineSource) -> None:
+        """Send each line until the input ends. Raise Quit, Unreachable."""
         if self._screen.live:
-            self._screen.line(say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale))
+            self._screen.write_line(
+                say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale)
+            )
         while True:
-            if not keyboard.prompts:
-                self._screen.prompt()
-            line = await self.interrupts.outlast(_message(keyboard))
+            if not source.shows_prompt:
+                self._screen.show_prompt()
+            line = await self.interrupts.run(_read_message(source))
             text = clean(line or "").strip()
-            if line is None or text.lower().removeprefix("/") in QUIT:
+            if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
                 if line is None and self._screen.live:
-                    self._screen.line("")
+                    self._screen.write_line("")
                 return
             if text:
-                with unechoed() if keyboard.prompts else nullcontext():
+                with disable_echo() if source.shows_prompt else nullcontext():
                     await self.say(text)
 
     async def say(self, text: str) -> None:
-        """One message and its answer. Ctrl-C stops the turn; a second one raises Quit."""
+        """Send one message and show its answer. Ctrl-C stops the turn; another one raises Quit."""
         self._doing = say("is thinking…", self._locale)
-        counting = asyncio.create_task(self._count())
+        counting = asyncio.create_task(self._show_elapsed_time())
         try:
-            await self.interrupts.outlast(self._ask(text, uuid.uuid4().hex), self._stopping)
+            await self.interrupts.run(self._send(text, uuid.uuid4().hex), self._stop_work)
         finally:
             self._turn = ""
             counting.cancel()
 
-    async def _count(self) -> None:
+    async def _show_elapsed_time(self) -> None:
         for seconds in itertools.count(1):
             await asyncio.sleep(1)
-            if seconds >= SLOW:
-                self._screen.progress(f"{seconds} s · {self._doing}")
+            if seconds >= SHOW_TIME_AFTER_SECONDS:
+                self._screen.show_progress(f"{seconds} s · {self._doing}")
 
-    def _progress(self, words: str) -> None:
+    def _update_progress(self, words: str) -> None:
         self._doing = words
-        self._screen.progress(words)
+        self._screen.show_progress(words)
 
-    async def _ask(self, text: str, key: str) -> None:
-        """Asked again with the same key after a lost connection, so it is one turn."""
+    async def _send(self, text: str, key: str) -> None:
+        """Send the message, and again with the same key after a lost connection, so that it stays
+        one turn."""
         try:
-            files, missing = await asyncio.to_thread(attached, text)
+            files, missing = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
             self._fail(error.words(self._locale))
             return
         for name in missing:
-            self._screen.line(say(NO_FILE, self._locale, name=name))
+            self._screen.write_line(say(NO_FILE_SENTENCE, self._locale, name=name))
         body = {"message": text, "conversation": "main", "event_key": key}
-        self._progress(say("is thinking…", self._locale))
+        self._update_progress(say("is thinking…", self._locale))
 
         def wait(error: HttpError, pause: float) -> float | None:
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
-            self._progress(say("Connection lost; trying again…", self._locale))
+            self._update_progress(say("Connection lost; trying again…", self._locale))
             return pause
 
         uploads = [("file", file) for file in files]
         try:
             await retry(
-                lambda: self._follow(body, uploads), HttpError,
+                lambda: self._show_turn(body, uploads), HttpError,
                 after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:
@@ -560,8 +585,8 @@ class Talk:
         except HttpError:
             raise Unreachable from None
 
-    async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
-        """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
+    async def _show_turn(self, body: Mapping[str, str], files: Sequence[FormFile]) -> None:
+        """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
         thinking, text = say("is thinking…", self._locale), ""
         events = turn_stream(self._http, body, files, self._headers)
         async with aclosing(events):
@@ -569,10 +594,10 @@ class Talk:
                 match name:
                     case "progress":
                         self._turn = data["turn"]
-                        self._progress(data["text"] or thinking)
+                        self._update_progress(data["text"] or thinking)
                     case "delta":
                         text = data["text"] if data.get("reset") else text + data["text"]
-                        self._screen.grow(text)
+                        self._screen.show_text(text)
                     case "done":
                         await self._show(data)
                     case "error":
@@ -580,25 +605,28 @@ class Talk:
 
     def _fail(self, words: str) -> None:
         self.has_failed = True
-        self._screen.line(words)
+        self._screen.write_line(words)
 
     async def _show(self, body: Mapping[str, Any]) -> None:
         self.has_failed = self.has_failed or body["status"] == "failed"
         files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
-        self._screen.answer(body, files)
+        self._screen.show_answer(body, files)
 
-    def _stopping(self) -> Coroutine[Any, Any, None] | None:
+    def _stop_work(self) -> Coroutine[Any, Any, None] | None:
         return self._stop(self._turn) if self._turn else None
 
     async def _stop(self, turn: str) -> None:
-        self._progress(say("Stopping…", self._locale))
+        self._update_progress(say("Stopping…", self._locale))
         with suppress(HttpError):
-            await self._http.post_json(f"{HOST}/turns/{turn}/stop", {}, headers=self._headers)
+            await self._http.post_json(
+                f"{SOCKET_ORIGIN}/turns/{turn}/stop", {}, headers=self._headers
+            )
 
 
 @contextmanager
-def unechoed() -> Iterator[None]:
-    """What is typed while an answer is written is shown with the next prompt, not within it."""
+def disable_echo() -> Iterator[None]:
+    """Turn off the terminal's echo while the block runs, so that typed keys do not mix with an
+    answer."""
     import termios
 
     descriptor = sys.stdin.fileno()
@@ -612,22 +640,23 @@ def unechoed() -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
-async def _message(keyboard: Lines) -> str | None:
-    """A line; or all the lines of a code block, where one begins."""
-    text = await keyboard.line()
+async def _read_message(source: LineSource) -> str | None:
+    """Return a line, or all lines of a code block if the line begins one. None at the end of the
+    input."""
+    text = await source.read_line()
     if text is None or not text.lstrip().startswith(("```", "~~~")):
         return text
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = after(line, fence, len(line))
-    while fence is not None and (more := await keyboard.line()) is not None:
+    while fence is not None and (more := await source.read_line()) is not None:
         lines.append(more)
         fence = after(more, fence, len(more))
     return "\n".join(lines)
 
 
 def _error_words(refused: HttpAnswer) -> str:
-    """The sentence of an error body, which the server has worded for us."""
+    """Return the sentence of an error body, which the server has worded for the reader."""
     try:
         return str(refused.json["error"]["message"])
     except (TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""The web page and its HTTP API."""
+"""The integration of the web page and its HTTP API."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ from core.integrations.settings import (
 from core.rights.policy import EVERYTHING, PlatformRights
 from core.text.i18n import say
 
-_DIFFERENT = 8
-"""Characters of a token that differ at least; `openssl rand -hex 16` has fewer once in millions."""
+_MIN_DIFFERENT_CHARACTERS = 8
+"""Different characters that a token needs. `openssl rand -hex 16` gives fewer once in millions."""
 
 
 class WebSettings(SettingsPart):
+    """The settings of the page."""
+
     ponte_web: Switch = setting("on", "the web page and HTTP API: on, off")
     ponte_web_host: str = setting("127.0.0.1", "the address that the web page listens on")
     ponte_web_port: int = setting(
@@ -55,7 +57,7 @@ class WebSettings(SettingsPart):
 
     @field_validator("ponte_web_token")
     @classmethod
-    def _guarded(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
         if value is not None and (wrong := token_fault(plain(value))):
             raise ValueError(wrong)
@@ -68,9 +70,12 @@ class WebSettings(SettingsPart):
             raise ValueError(f"set it ({token_fault('')}), because {why}")
         return value
 
-    def page(self, listening: str = "") -> str:
-        """Where a person opens the page that listens there, or would: the public origin, where
-        there is one. Port 0 stands for one that the system chooses."""
+    def page_url(self, listening: str = "") -> str:
+        """Return the address of the page that listens at `listening`, or would listen by these
+        settings.
+
+        It is the public origin if one is set. Port 0 stands for a port that the system chooses.
+        """
         if not listening:
             host = self.ponte_web_host
             return self.ponte_web_url or (
@@ -81,12 +86,15 @@ class WebSettings(SettingsPart):
         return self.ponte_web_url or listening
 
 
-def with_token(page: str, token: str) -> str:
-    """A fragment is never sent to a server: the page takes it and drops it."""
+def add_token(page: str, token: str) -> str:
+    """Return the page's address with the token in its fragment, which browsers never send to a
+    server."""
     return f"{page}/#token={quote(token, safe='')}"
 
 
-class Web(OwnerIntegration[WebSettings]):
+class WebIntegration(OwnerIntegration[WebSettings]):
+    """The page and its HTTP API."""
+
     name = "web"
     settings = WebSettings
     ids = "[a-z0-9][a-z0-9._-]{0,31}"
@@ -97,12 +105,12 @@ class Web(OwnerIntegration[WebSettings]):
     def summary(self, own: WebSettings, shared: Shared) -> Health:
         if own.ponte_web == "off":
             return Health("web", "off", "PONTE_WEB is off")
-        return Health("web", "on", own.page())
+        return Health("web", "on", own.page_url())
 
     async def build(
         self, deps: Dependencies[WebSettings], ports: ChatPorts, page: PagePorts
     ) -> Platform:
-        from adapters.web.adapter import Mounted, Port, WebAdapter
+        from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
         from adapters.web.authentication import TokenAuthentication
 
         own = deps.own
@@ -113,8 +121,8 @@ class Web(OwnerIntegration[WebSettings]):
                 own.ponte_web_host, token, own.ponte_web_url or "", page.people,
                 is_generated=not chosen and has_generated_form(token),
             ),
-            listener=Port(own.ponte_web_host, own.ponte_web_port),
-            extra={path: Mounted(handler) for path, handler in page.routes.items()},
+            listener=ListenAddress(own.ponte_web_host, own.ponte_web_port),
+            extra={path: MountedHandler(handler) for path, handler in page.routes.items()},
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
@@ -123,21 +131,22 @@ class Web(OwnerIntegration[WebSettings]):
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
-        page = own.page(platform.address)
-        return page, with_token(page, plain(own.ponte_web_token) or home.kept_web_token())
+        page = own.page_url(platform.address)
+        return page, add_token(page, plain(own.ponte_web_token) or home.kept_web_token())
 
     def secrets(self, own: WebSettings, home: HomeFolder) -> Mapping[str, str]:
         made = own.ponte_web == "on" and own.ponte_web_token is None
         return {"ponte_web_token": home.web_token()} if made else {}
 
     async def check(self, deps: Dependencies[WebSettings]) -> Sequence[Health]:
-        """Whether the port is free. Raises OSError for an address that is not this machine's."""
+        """Return whether the port is free. Raise OSError if the address is not one of this
+        machine."""
         own = deps.own
         host, port = own.ponte_web_host, own.ponte_web_port
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
-        words = say("{address} is free to listen on", address=own.page())
+        words = say("{address} is free to listen on", address=own.page_url())
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -150,34 +159,35 @@ class Web(OwnerIntegration[WebSettings]):
                         "port {port} is in use by another program; set PONTE_WEB_PORT to another "
                         "one", port=port,
                     ) from None  # fmt: skip
-                words = say("{address} is in use, by the Ponte that runs", address=own.page())
+                words = say("{address} is in use, by the Ponte that runs", address=own.page_url())
         return [Health("web", "on", words)]
 
     def safety(self, own: WebSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
         if own.ponte_web == "off":
             return
-        yield self._token(own, home)
-        yield self._reach(own)
+        yield self._token_finding(own, home)
+        yield self._reach_finding(own)
         words = (
             "web: who has the page's token may do everything, as its owner; whom "
             "`ponte people add` lets in, all but decide for others"
         )
         yield Finding("rights", say(words))
 
-    def _token(self, own: WebSettings, home: HomeFolder) -> Finding:
-        """By it others are let in."""
+    def _token_finding(self, own: WebSettings, home: HomeFolder) -> Finding:
+        """Return the finding about the token, which gives everybody who has it the owner's
+        rights."""
         try:
             token = plain(own.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
             return Finding("token", error.words(), "unsafe")
         if not token:
             return Finding("token", say("the page's token is made when Ponte first starts"))
-        if len(set(token)) < _DIFFERENT:
+        if len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
             words = "the page's token repeats itself: write a random one (openssl rand -hex 16)"
             return Finding("token", say(words), "unsafe")
         return Finding("token", say("the page's token has {count} characters", count=len(token)))
 
-    def _reach(self, own: WebSettings) -> Finding:
+    def _reach_finding(self, own: WebSettings) -> Finding:
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         known = not public.hostname or is_loopback(public.hostname)
@@ -203,4 +213,4 @@ class Web(OwnerIntegration[WebSettings]):
         return Finding("page", say(words, what=what), "unsafe")
 
 
-WEB = Web()
+WEB = WebIntegration()

@@ -1,7 +1,8 @@
-"""The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
+"""The web adapter: a page and an HTTP API on a port, and the same API on a Unix socket for the
+terminal.
 
-`Site` is what the routes of one server stand on; `Hub` tells every tab of a conversation what
-happens now. Other adapters' routes are mounted on the same server, without their knowing a web
+`Site` holds what the routes of one server use. `Hub` tells each open stream which turns have
+changed. Routes of other adapters are served by the same server; those adapters import no web
 framework.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
-from adapters.web.errors import Stopping, TooManyStreams
+from adapters.web.errors import ServerStopping, TooManyStreams
 from core.domain.errors import PonteError
 from core.domain.messages import (
     Address,
@@ -40,52 +41,51 @@ Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
-"""An application, named here because importing Starlette takes long."""
-CAP = 1_000_000
-"""Bytes of one request; Slack's are some kilobytes."""
+"""An ASGI application. The type is declared here because importing Starlette is slow."""
+MOUNTED_BODY_LIMIT_BYTES = 1_000_000
+"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 
 
-class Mounted:
-    """An ASGI application for one POST route that checks its callers itself."""
+class MountedHandler:
+    """An ASGI application for one POST route whose handler authenticates its callers itself."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
-            return await _answer(send, 405, {"allow": "POST"}, b"")
-        body = await _body(receive)
+            return await _send_response(send, 405, {"allow": "POST"}, b"")
+        body = await _read_body(receive)
         if body is None:
-            return await _answer(send, 413, {"connection": "close"}, b"")
+            return await _send_response(send, 413, {"connection": "close"}, b"")
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
-        return await _answer(send, *await self._handler(headers, body))
+        return await _send_response(send, *await self._handler(headers, body))
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
-    """Where to listen; port 0 takes a free one."""
+class ListenAddress:
+    """The address to listen on. Port 0 means a free port."""
 
     host: str = "127.0.0.1"
     port: int = 8080
 
 
 class WebAdapter:
-    """One is one server: `TokenAuthentication` with a `Port` is the platform "web",
-    `SocketAuthentication` with a socket is the platform "terminal": whoever holds the home binds
-    that socket, for its user alone.
+    """One HTTP server, and the platform that answers through it.
 
-    `listener` is a socket that listens already, or where to listen.
+    With `TokenAuthentication` and a `ListenAddress` it is the platform "web". With
+    `SocketAuthentication` and a listening Unix socket it is the platform "terminal".
 
-    `readiness` is what `/readyz` looks at (the board's health where it is not given); `extra` are
-    other adapters' ASGI applications by path, which check their callers themselves; `people` tell
-    when somebody may come in no more.
+    `readiness` is what `/readyz` reports; without it, the board's health. `extra` are other
+    adapters' ASGI applications by path; they authenticate their callers themselves. `people`
+    notifies when an account or a session ends.
     """
 
     def __init__(
         self,
         *,
         auth: Authentication,
-        listener: Port | socket.socket,
+        listener: ListenAddress | socket.socket,
         inbox: Inbox,
         journal: Transcripts,
         files: Files,
@@ -105,9 +105,9 @@ class WebAdapter:
         self._listener = listener
         self._extra = extra or {}
         self._server: Any = None
-        self._hub = Hub(inbox.answer_of, peers or Alone(), journal, auth.still)
+        self._hub = Hub(inbox.answer_of, peers or Alone(), journal, auth.is_still_allowed)
         if people is not None:
-            people.on_change(self._hub.look)
+            people.on_change(self._hub.recheck_visitors)
         self._site = Site(
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
@@ -122,10 +122,12 @@ class WebAdapter:
         return WebReply(self._hub, to)
 
     async def start(self) -> None:
-        """Listen; `address` then says where. Raises SettingsError."""
+        """Start to listen and set `address`. Raise SettingsError if the address cannot be used."""
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
-        self._server = server.Server(server.application(self._site, self._extra), listening)
+        self._server = server.HttpServer(
+            server.make_application(self._site, self._extra), listening
+        )
         await self._server.start()
 
     async def health(self) -> Health:
@@ -134,11 +136,11 @@ class WebAdapter:
         return Health(self.name, "on", self.address)
 
     async def stop_intake(self) -> None:
-        """What comes in now is refused with 503; who reads may go on reading."""
-        self._site.taking = False
+        """Answer new messages with 503. Reading goes on."""
+        self._site.is_accepting = False
 
     async def close(self) -> None:
-        self._site.taking = False
+        self._site.is_accepting = False
         await self._hub.close()
         if self._server is not None:
             await self._server.stop()
@@ -148,25 +150,25 @@ class WebAdapter:
         if isinstance(self._listener, socket.socket):
             self.address = str(self._listener.getsockname())
             return self._listener
-        listening: socket.socket = server.bind(self._listener.host, self._listener.port)
+        listening: socket.socket = server.bind_socket(self._listener.host, self._listener.port)
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     body = bytearray()
     more = True
     while more:
         piece = await receive()
         body += piece.get("body", b"")
         more = piece.get("more_body", False) and piece["type"] == "http.request"
-        if len(body) > CAP:
+        if len(body) > MOUNTED_BODY_LIMIT_BYTES:
             return None
     return bytes(body)
 
 
-async def _answer(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+async def _send_response(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     pairs.append((b"content-length", str(len(body)).encode()))
     pairs = list(dict(pairs).items())
@@ -174,23 +176,27 @@ async def _answer(send: Send, status: int, headers: Mapping[str, str], body: byt
     await send({"type": "http.response.body", "body": body})
 
 
-SPREAD = 0.25
-"""Seconds between two tellings of a turn's progress to other processes."""
-HOUR = 3600.0
-FOLLOWERS = 1000
-"""Open event streams at once."""
-LOOK = 5.0
-"""Seconds after which it is looked again who may still follow: what tells of it may be lost."""
-KEPT = 64
-"""Finished turns that wait for a slow follower; behind that, it reads the journal again."""
+PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
+"""Shortest time between two notifications of other processes about the progress of one turn."""
+SHARED_PROGRESS_MAX_AGE_SECONDS = 3600.0
+"""How long the hub remembers when it last shared a turn's progress."""
+MAX_OPEN_STREAMS = 1000
+"""Event streams that may be open at once."""
+VISITOR_CHECK_INTERVAL_SECONDS = 5.0
+"""How often the hub checks whether visitors of open streams are still allowed. Notifications of
+changes may be lost, so it also checks without one."""
+MAX_ENDED_TURNS_IN_MEMORY = 64
+"""Ended turns that the hub holds for slow followers. A follower that missed more reads the journal.
+"""
 Json = dict[str, Any]
 
 
 @dataclass(slots=True)
 class LiveTurn:
-    """A turn as it stands: `seq` is 0 while another process alone knows it.
+    """The present state of a turn.
 
-    With `cards` it is the news that cards of an ended turn stand otherwise now, and nothing else.
+    `seq` is 0 while only another process knows it. With `cards`, the entry only says that these
+    cards of an ended turn have changed.
     """
 
     turn: str
@@ -209,7 +215,7 @@ class LiveTurn:
 
 @dataclass(slots=True)
 class LiveConversation:
-    """One conversation's live turns and followers."""
+    """The live turns and followers of one conversation."""
 
     turns: dict[str, LiveTurn] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
@@ -218,7 +224,7 @@ class LiveConversation:
 
 
 class Follower:
-    """One open stream of `visitor`, in a conversation."""
+    """One open stream of a visitor, in a conversation."""
 
     def __init__(self, channel: LiveConversation, visitor: Visitor | None = None) -> None:
         self.visitor = visitor
@@ -226,13 +232,13 @@ class Follower:
         self.has_missed_turns = False
         self.closed = False
         self._channel = channel
-        self._moved = asyncio.Event()
+        self._has_changed = asyncio.Event()
         self._urgent = asyncio.Event()
         if channel.turns:
-            self._moved.set()
+            self._has_changed.set()
 
     def wake(self, urgent: bool) -> None:
-        self._moved.set()
+        self._has_changed.set()
         if urgent:
             self._urgent.set()
 
@@ -243,11 +249,11 @@ class Follower:
     async def next_changes(self) -> list[LiveTurn]:
         """Wait for changes and return the turns that changed since the last call.
 
-        The list is empty once the follower is `closed`. `has_missed_turns` then says whether some
-        turns ended unseen and were dropped from memory.
+        The list is empty once the follower is `closed`. `has_missed_turns` then says whether turns
+        ended unseen and were dropped from memory.
         """
-        await self._moved.wait()
-        self._moved.clear()
+        await self._has_changed.wait()
+        self._has_changed.clear()
         self._urgent.clear()
         if self.closed:
             return []
@@ -257,7 +263,8 @@ class Follower:
         return news
 
     async def pause(self, seconds: float) -> None:
-        """Wait so that several changes become one event, but no longer than until a turn ends."""
+        """Wait for `seconds`, so that several changes become one event, but no longer than until a
+        turn ends."""
         try:
             async with asyncio.timeout(seconds):
                 await self._urgent.wait()
@@ -266,12 +273,13 @@ class Follower:
 
 
 class Hub:
-    """Nothing is queued: a turn's state stands once, and each follower takes the newest of what it
-    has not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
+    """The state of live turns, and the streams that follow them.
 
-    `answer_of` is the inbox's: it knows an answer also when no reply of this process spoke. Its
-    `peers` tell how far a turn is that one of them runs, and what was asked at another of them.
-    `still` says whether a visitor may come in now.
+    Nothing is queued: a turn has one state, and each follower takes the newest one. A slow tab
+    therefore delays nobody and costs no memory; it only skips steps.
+
+    `answer_of` waits for a turn's stored answer, also if another process gave it. `peers` report
+    the progress of turns in other processes. `still` says whether a visitor is still allowed.
     """
 
     def __init__(
@@ -282,124 +290,140 @@ class Hub:
         still: Callable[[Visitor], Awaitable[bool]] | None = None,
     ) -> None:
         self._answer_of = answer_of
-        self._still = still
-        self._due = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._is_still_allowed = still
+        self._visitor_check_due = asyncio.Event()
+        self._visitor_check: asyncio.Task[None] | None = None
         self._peers = peers or Alone()
         self._journal = journal
-        self._alone = isinstance(self._peers, Alone)
-        self._told: dict[str, float] = {}
-        for word, heard in (
-            ("progress", self._progressed), ("asked", self._asked), ("cards", self._redrawn),
-        ):  # fmt: skip
-            self._peers.on(word, heard)
+        self._is_alone = isinstance(self._peers, Alone)
+        self._shared_at: dict[str, float] = {}
+        self._peers.on("progress", self._on_peer_progress)
+        self._peers.on("asked", self._on_peer_message)
+        self._peers.on("cards", self._on_peer_cards)
         self._channels: dict[str, LiveConversation] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}
         self._streams = 0
         self._closed = False
 
-    def check_room(self) -> None:
-        """Raises TooManyStreams, and Stopping after `close`."""
+    def check_capacity(self) -> None:
+        """Raise TooManyStreams if no more streams may open, and ServerStopping after `close`."""
         if self._closed:
-            raise Stopping
-        if self._streams >= FOLLOWERS:
+            raise ServerStopping
+        if self._streams >= MAX_OPEN_STREAMS:
             raise TooManyStreams
 
     @contextmanager
     def follow(self, conversation: str, visitor: Visitor | None = None) -> Iterator[Follower]:
-        """Until the visitor may come in no more. Raises TooManyStreams, Stopping after `close`."""
-        self.check_room()
+        """Yield a follower of the conversation, which is closed when its visitor is not allowed any
+        more.
+
+        Raise TooManyStreams, or ServerStopping after `close`.
+        """
+        self.check_capacity()
         channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
         channel.followers.add(follower)
-        if visitor and visitor.can_end:
-            self.look()  # they were let in before this stream was known
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(self._look(), name="who may follow")
+        if visitor and visitor.can_expire:
+            self.recheck_visitors()  # they were let in before this stream was known
+            if self._visitor_check is None or self._visitor_check.done():
+                self._visitor_check = asyncio.create_task(
+                    self._end_streams_of_departed(), name="who may follow"
+                )
         self._streams += 1
         try:
             yield follower
         finally:
             self._streams -= 1
             channel.followers.discard(follower)
-            self._tidy(conversation, channel)
+            self._drop_ended_turns(conversation, channel)
 
-    def look(self) -> None:
-        """Somebody may not be let in as before."""
-        self._due.set()
+    def recheck_visitors(self) -> None:
+        """Check soon whether the visitors of open streams are still allowed."""
+        self._visitor_check_due.set()
 
-    async def _look(self) -> None:
-        """Ends the streams of who may not come in any more, while there are any that might."""
-        while followers := [one for one in self._followers if one.visitor and one.visitor.can_end]:
-            self._due.clear()
+    async def _end_streams_of_departed(self) -> None:
+        """Close the streams of visitors who are not allowed any more, while any stream has a
+        visitor that can expire."""
+        while followers := [
+            one for one in self._followers if one.visitor and one.visitor.can_expire
+        ]:
+            self._visitor_check_due.clear()
             for visitor in {one.visitor for one in followers if one.visitor}:
                 with suppress(PonteError):
-                    if self._still is None or await self._still(visitor):
+                    if self._is_still_allowed is None or await self._is_still_allowed(visitor):
                         continue
                     for one in self._followers:
                         if one.visitor == visitor:
                             one.close()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._due.wait()
+                async with asyncio.timeout(VISITOR_CHECK_INTERVAL_SECONDS):
+                    await self._visitor_check_due.wait()
 
     @property
     def _followers(self) -> list[Follower]:
         return [one for channel in self._channels.values() for one in channel.followers]
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
-        """Show this turn to all who follow, until it has an answer."""
+        """Show this turn to all followers of the conversation until it has an answer."""
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
         live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
         if not live.seq:
             live.seq, live.message = seq, message
-            self._moved(channel, live)
+            self._publish(channel, live)
         task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
         self._watches[seq] = task
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
 
-    def show(self, conversation: str, turn: str, progress: Progress) -> None:
+    def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
         channel = self._channels.setdefault(conversation, LiveConversation())
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
-        self._moved(channel, live)
+        self._publish(channel, live)
 
-    async def tell(self, word: str, turn: str) -> None:
+    async def notify_peers(self, word: str, turn: str) -> None:
         with suppress(PonteError):
             await self._peers.tell(word, turn)
 
-    async def spread(self, turn: str, progress: Progress) -> None:
-        """Show it to those who follow at another process, now and then."""
+    async def share_progress(self, turn: str, progress: Progress) -> None:
+        """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
+        each turn."""
         now = time.monotonic()
-        if not self._alone and now - self._told.get(turn, 0.0) >= SPREAD:
-            self._told = {k: at for k, at in self._told.items() if now - at < HOUR} | {turn: now}
+        if (
+            not self._is_alone
+            and now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS
+        ):
+            self._shared_at = {
+                k: at
+                for k, at in self._shared_at.items()
+                if now - at < SHARED_PROGRESS_MAX_AGE_SECONDS
+            } | {turn: now}
             with suppress(PonteError):
                 await self._peers.show(turn, progress)
 
-    async def _progressed(self, turn: str) -> None:
+    async def _on_peer_progress(self, turn: str) -> None:
         for conversation, channel in list(self._channels.items()):
-            if channel.followers and turn in channel.turns and turn not in self._told:
+            if channel.followers and turn in channel.turns and turn not in self._shared_at:
                 progress = await self._peers.shown(turn)
                 if progress and turn in channel.turns and not channel.turns[turn].is_ended:
-                    self.show(conversation, turn, progress)
+                    self.show_progress(conversation, turn, progress)
 
-    async def _asked(self, turn: str) -> None:
-        if self._streams and (found := await self._found(turn)):
+    async def _on_peer_message(self, turn: str) -> None:
+        if self._streams and (found := await self._find_turn(turn)):
             self.watch(found.message.address.conversation, found.seq, found.message)
 
-    async def _redrawn(self, turn: str) -> None:
-        if self._streams and (found := await self._found(turn)) and found.answer:
-            self.redraw(found.message.address.conversation, turn, found.answer.cards)
+    async def _on_peer_cards(self, turn: str) -> None:
+        if self._streams and (found := await self._find_turn(turn)) and found.answer:
+            self.redraw_cards(found.message.address.conversation, turn, found.answer.cards)
 
-    async def _found(self, turn: str) -> Shown | None:
+    async def _find_turn(self, turn: str) -> Shown | None:
         try:
             return await self._journal.turn_of(turn) if self._journal else None
         except PonteError:
             return None
 
-    def finish(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
+    def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
         channel = self._channels.get(conversation)
         if channel is None:
             return
@@ -409,24 +433,24 @@ class Hub:
                 live.answer = outcome
             else:
                 live.error = outcome
-            self._moved(channel, live)
-        self._tidy(conversation, channel)
+            self._publish(channel, live)
+        self._drop_ended_turns(conversation, channel)
 
-    def redraw(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
-        """Cards of an ended turn stand otherwise now."""
+    def redraw_cards(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
+        """Send the present state of cards of an ended turn."""
         channel = self._channels.get(conversation)
         if channel is not None and cards:
             live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
             live.cards = tuple(cards)
-            self._moved(channel, live)
-            self._tidy(conversation, channel)
+            self._publish(channel, live)
+            self._drop_ended_turns(conversation, channel)
 
     async def close(self) -> None:
-        """End every stream and wait for the hub's own tasks."""
+        """Close every stream and wait for the hub's own tasks."""
         self._closed = True
         for follower in self._followers:
             follower.close()
-        watches = [*self._watches.values(), *([self._looking] if self._looking else [])]
+        watches = [*self._watches.values(), *([self._visitor_check] if self._visitor_check else [])]
         for task in watches:
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
@@ -436,21 +460,22 @@ class Hub:
             outcome: Answer | PonteError = await self._answer_of(live.seq)
         except PonteError as error:
             outcome = error
-        self.finish(conversation, live.turn, outcome)
+        self.finish_turn(conversation, live.turn, outcome)
 
-    def _moved(self, channel: LiveConversation, live: LiveTurn) -> None:
+    def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
             follower.wake(urgent=live.is_ended)
 
-    def _tidy(self, conversation: str, channel: LiveConversation) -> None:
-        """Drop ended turns that everybody saw, and the oldest beyond `KEPT`."""
+    def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
+        """Drop ended turns that all followers have seen, and the oldest above
+        MAX_ENDED_TURNS_IN_MEMORY."""
         seen = min(
             (follower.seen_version for follower in channel.followers), default=channel.version
         )
         ended = [key for key, live in channel.turns.items() if live.is_ended]
-        surplus = len(ended) - KEPT
+        surplus = len(ended) - MAX_ENDED_TURNS_IN_MEMORY
         for number, key in enumerate(ended):
             live = channel.turns[key]
             if live.version <= seen:
@@ -463,9 +488,8 @@ class Hub:
 
 
 class WebReply:
-    """The stored answer is the message: it tells the hub, and posts nothing. Whoever is not there
-    now reads the journal later, so nothing can be lost.
-    """
+    """The `Reply` of the page. It notifies the hub and posts nothing, since the stored answer is
+    the message. A tab that is not connected reads it from the journal later."""
 
     def __init__(self, hub: Hub, to: ReplyTo) -> None:
         self._hub = hub
@@ -478,42 +502,45 @@ class WebReply:
         return (text,)
 
     async def show(self, progress: Progress) -> None:
-        self._hub.show(self._conversation, self._turn, progress)
-        await self._hub.spread(self._turn, progress)
+        self._hub.show_progress(self._conversation, self._turn, progress)
+        await self._hub.share_progress(self._turn, progress)
 
     async def rest(self) -> None:
         return None
 
     async def finish(self, answer: Answer) -> None:
-        self._hub.finish(self._conversation, self._turn, answer)
+        self._hub.finish_turn(self._conversation, self._turn, answer)
 
     async def refresh(self, answer: Answer) -> None:
-        self._hub.redraw(self._conversation, self._turn, answer.cards)
-        await self._hub.tell("cards", self._turn)
+        self._hub.redraw_cards(self._conversation, self._turn, answer.cards)
+        await self._hub.notify_peers("cards", self._turn)
 
     async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
-        self._hub.finish(self._conversation, self._turn, answer)
+        self._hub.finish_turn(self._conversation, self._turn, answer)
 
 
 class Transcripts(Protocol):
-    """What is read of the journal."""
+    """The part of the journal that the web adapter reads."""
 
-    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
 
     async def turn_of(self, turn: str) -> Shown: ...
 
-    async def used(self, seq: int) -> Usage: ...
+    async def usage_of(self, seq: int) -> Usage: ...
 
-    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]: ...
+    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]: ...
 
-    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
 
     async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None: ...
 
 
 @dataclass(slots=True)
 class Site:
-    """`taking` is False once intake has stopped: what comes in now is refused, not lost."""
+    """Everything that the routes of one server use.
+
+    `is_accepting` is False once intake has stopped; new messages are then refused.
+    """
 
     auth: Authentication
     hub: Hub
@@ -526,36 +553,37 @@ class Site:
     operator: Operator | None = None
     locale: str = "en"
     time_zone: str = "UTC"
-    taking: bool = True
+    is_accepting: bool = True
     policy: Policy | None = None
-    """Without one, whoever is let in may do everything."""
+    """The access policy. Without one, every visitor may do everything."""
     usage: Used | None = None
 
     async def may(self, person: Person, action: Action) -> bool:
-        """Whether they may do that here."""
+        """Return whether the person has the right `action` here."""
         if self.policy is None:
             return True
-        return (await self.policy.may(person, self.place(person, "main"), action)).allowed
+        return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
 
-    async def check_operates(self, person: Person) -> None:
-        """That they are the owner or an admin. Raises NotAllowed."""
+    async def check_is_operator(self, person: Person) -> None:
+        """Raise NotAllowed unless the person is the owner or an admin."""
         if self.policy is not None and person.id != OWNER:
-            address = self.place(person, "main")
+            address = self.address_of(person, "main")
             (await self.policy.may(person, address, "administer")).check()
 
-    def place(self, person: Person, conversation: str) -> Address:
-        """Where a person is in what they call `conversation`: everybody has their own."""
-        return Address(self.auth.platform, conversation, person=self.own(person))
+    def address_of(self, person: Person, conversation: str) -> Address:
+        """Return the address of the person's conversation of this name. Each person has their own
+        conversations."""
+        return Address(self.auth.platform, conversation, person=self.address_person(person))
 
-    def own(self, person: Person) -> str:
-        """What `Address.person` is in their conversations: "" for the owner of the surface."""
+    def address_person(self, person: Person) -> str:
+        """Return the `Address.person` of the person's conversations: "" for the owner."""
         return "" if person.id == OWNER else person.id
 
-    def key(self, person: Person, conversation: str) -> str:
-        """The conversation key of what that person calls `conversation`."""
-        return self.place(person, conversation).conversation
+    def conversation_key(self, person: Person, conversation: str) -> str:
+        """Return the key of the person's conversation of this name."""
+        return self.address_of(person, conversation).conversation
 
     def owns(self, person: Person, conversation: str) -> bool:
-        """Whether a conversation of that key is theirs."""
+        """Return whether the conversation with this key is the person's."""
         place, _, own = conversation.partition(":@")
-        return place.startswith(f"{self.auth.platform}:") and own == self.own(person)
+        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)

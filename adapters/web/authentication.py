@@ -1,8 +1,8 @@
-"""Who may come in, and as whom: our own page and scripts with the owner's token or with that of
-somebody who has a name here, or anyone on our Unix socket.
+"""Authentication of HTTP requests: by a token or session on the page, by file permissions on the
+socket.
 
-A page of another site can make a browser send requests to 127.0.0.1, also under a name of its own
-that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own.
+A page of another site can make a browser send requests to 127.0.0.1, also under a host name that
+points there (DNS rebinding). So the Host must be one of ours, and the Origin our own.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from core.ports.rights import PageAccounts
 from core.rights.policy import OWNER
 from core.store.page_accounts import hashed
 
-SESSION = 30 * 86_400
-"""Seconds that a session lasts."""
-TRIES, TRIES_IN_ALL = 10, 100
-"""Wrong tokens in `WINDOW` seconds: of one address, and of all together."""
-WINDOW = 60.0
-HEALTH = frozenset({"/healthz", "/readyz"})
-OPEN = frozenset({"/", "/login", "/logout"})
-"""Paths without the token, as all under `ASSETS`; for `HEALTH` the Host is not looked at either."""
-ASSETS = "/page/"
+SESSION_SECONDS = 30 * 86_400
+"""How long a session lasts."""
+MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
+WRONG_TOKEN_WINDOW_SECONDS = 60.0
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/login", "/logout"})
+"""Paths that need no token, besides those under ASSETS_PREFIX. For HEALTH_PATHS the Host is not
+checked either."""
+ASSETS_PREFIX = "/page/"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request as it came in: header names in lower case, `peer` the client's address."""
+    """One HTTP request before authentication. Header names are in lower case; `peer` is the
+    client's address."""
 
     path: str
     headers: Mapping[str, str]
@@ -55,22 +56,22 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks, as they have shown; `token` is the hash of what let them in, "" for an owner;
-    `session` that of their session, "" for a bearer."""
+    """An authenticated person. `token` is the hash of the token that let them in ("" for the
+    owner), `session` the hash of their session ("" with a bearer token)."""
 
     person: Person
     token: str = ""
     session: str = ""
 
     @property
-    def can_end(self) -> bool:
-        """Whether they may be let in no more while this process runs."""
+    def can_expire(self) -> bool:
+        """Whether they may lose access while this process runs."""
         return bool(self.token or self.session)
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """What a browser's cookie says; `until` is a time in seconds of the epoch."""
+class BrowserSession:
+    """The session of a browser's cookie. `until` is in seconds since the epoch."""
 
     visitor: Visitor
     until: float
@@ -82,61 +83,64 @@ class Session:
 
 
 class Authentication(Protocol):
+    """A way to find out who sends a request."""
+
     @property
     def platform(self) -> str: ...
 
     @property
     def secure(self) -> bool:
-        """Whether cookies are for https alone."""
+        """Whether cookies are sent over https only."""
         ...
 
     @property
     def origin(self) -> str:
-        """Where the page is for others, without a path; "" where it is only where it is asked."""
+        """The page's public origin, without a path; "" if it has none of its own."""
         ...
 
     @property
     def cookie(self) -> str:
-        """The name of a session's cookie; "" where there are none."""
+        """The name of the session cookie; "" if there are no sessions."""
         ...
 
     async def admit(self, visit: Visit) -> Visitor | None:
-        """Who that is; None where nobody needs to show it.
+        """Return the visitor, or None on a path that is open to everybody.
 
-        Raises the Refusal that the visitor reads, NotStored where it cannot be known.
+        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
         """
         ...
 
-    async def known(self, visit: Visit) -> Visitor | None:
-        """Who that is, on a path where nobody needs to show it; None for a stranger."""
+    async def identify(self, visit: Visit) -> Visitor | None:
+        """Return the visitor on an open path, or None for a stranger."""
         ...
 
-    async def still(self, visitor: Visitor) -> bool:
-        """Whether what let them in would do so now. Raises NotStored."""
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return whether the visitor's token and session are still valid. Raise NotStored."""
         ...
 
-    async def enter(self, token: str, visit: Visit) -> str:
-        """The value of the cookie of who offers this token.
+    async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return the cookie value of a new session for the person whose token this is.
 
-        Raises WrongToken, TooManyTries, NotStored.
+        Raise WrongToken, TooManyTries, NotStored.
         """
         ...
 
-    async def leave(self, visit: Visit) -> None:
-        """End the session that this request comes with, if any, everywhere. Raises NotStored."""
+    async def sign_out(self, visit: Visit) -> None:
+        """End the session of this request in all processes. Raise NotStored."""
         ...
 
 
-class Login:
-    """The tokens of the page's owner and of its people: offered once as JSON and then kept as a
-    session, or as a bearer.
+class TokenLogin:
+    """Checks the tokens of the page's owner and of the people with accounts, and seals sessions.
 
-    Tokens are compared in constant time, all of them. Wrong ones are counted, and no more than the
-    count allows are answered. A right token that Ponte generated is let in even then, since no
-    number of guesses finds it; those of people always are generated. A token that a person chose is
-    counted before it is compared, so that no answer tells a guesser more. Whoever has a session is
-    never counted. A session is sealed with a key that is made of the token: it ends with it, and
-    when its person signs out.
+    All tokens are compared, in constant time. Wrong tokens are counted, and above the limit nothing
+    is answered. A correct token that Ponte generated is accepted even then, since it cannot be
+    guessed; people's tokens are always generated. A token that a person chose is counted before it
+    is compared, so that an answer gives a guesser no information. Requests with a session are never
+    counted.
+
+    Sessions are sealed with a key that is derived from the token. A session ends with its token,
+    and when its person signs out.
     """
 
     def __init__(
@@ -149,7 +153,7 @@ class Login:
         *,
         is_generated: bool = False,
     ) -> None:
-        """`is_generated`: Ponte made the owner's token."""
+        """`is_generated` says that Ponte generated the owner's token."""
         if not token:
             raise ValueError("the page needs a token")
         self._token = token.encode()
@@ -164,22 +168,24 @@ class Login:
         self._tries: deque[tuple[float, str]] = deque()
 
     async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
-        """Raises Unauthorized, WrongToken, TooManyTries where there were too many guesses, and
-        NotStored."""
-        if visitor := await self._of_session(headers):
+        """Return the visitor of a session cookie or a bearer token.
+
+        Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
+        """
+        if visitor := await self._visitor_of_session(headers):
             return visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized
-        return await self.check(offered.strip(), address)
+        return await self.check_token(offered.strip(), address)
 
-    async def check(self, offered: str, address: str) -> Visitor:
-        """Return whose token that is.
+    async def check_token(self, offered: str, address: str) -> Visitor:
+        """Return the person whose token that is.
 
-        Raises WrongToken; TooManyTries where too many wrong ones came; NotStored where the token is
-        not the owner's and the others' cannot be read.
+        Raise WrongToken; TooManyTries after too many wrong tokens; NotStored if the token is not
+        the owner's and accounts cannot be read.
         """
-        source, unread = _source(address), None
+        source, unread = _guess_source(address), None
         accounts: Sequence[Account] = ()
         if has_generated_form(offered):
             try:
@@ -187,7 +193,7 @@ class Login:
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             if found := self._find_generated(offered, accounts):
-                await self._saw(found, accounts)
+                await self._record_visit(found, accounts)
                 return found
         # Nothing waits from here on: many guesses at once are each counted before the next.
         self._check_tries(source)
@@ -206,36 +212,36 @@ class Login:
                 found = self._visitor(account)
         return found
 
-    async def still(self, visitor: Visitor) -> bool:
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
         if await self._is_ended(visitor):
             return False
-        account = await self._account(visitor.person.id) if visitor.token else None
+        account = await self._find_account(visitor.person.id) if visitor.token else None
         return not visitor.token or bool(account and account.token == visitor.token)
 
-    def session(self, visitor: Visitor | None = None) -> str:
-        """What a browser keeps: it ends by itself, and with a new token."""
-        said = f"{int(self._now()) + SESSION:x}-{secrets.token_hex(8)}"
+    def new_session(self, visitor: Visitor | None = None) -> str:
+        """Return the cookie value of a new session. It expires by itself and with a new token."""
+        said = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:
             said = f"{said}-{visitor.person.id}"
-        return f"{said}-{_seal(self._key_of(visitor or self._owner), said)}"
+        return f"{said}-{_seal(self._sealing_key(visitor or self._owner), said)}"
 
-    async def leave(self, headers: Mapping[str, str]) -> None:
-        """End the session that these headers bring. Raises NotStored."""
+    async def sign_out(self, headers: Mapping[str, str]) -> None:
+        """End the session of these headers. Raise NotStored."""
         session = await self._read_session(headers)
         if session and self._people and not await self._people.is_session_ended(session.id):
             await self._people.end_session(session.id, session.until)
 
-    async def _of_session(self, headers: Mapping[str, str]) -> Visitor | None:
+    async def _visitor_of_session(self, headers: Mapping[str, str]) -> Visitor | None:
         session = await self._read_session(headers)
         if session is None or await self._is_ended(session.visitor):
             return None
-        await self._saw(session.visitor, session.accounts)
+        await self._record_visit(session.visitor, session.accounts)
         return session.visitor
 
-    async def _read_session(self, headers: Mapping[str, str]) -> Session | None:
-        """Return the session of the cookie where its seal is ours and its time is not over.
+    async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
+        """Return the session of the cookie if its seal is valid and it has not expired.
 
-        Raises NotStored.
+        Raise NotStored.
         """
         try:
             kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
@@ -246,20 +252,23 @@ class Login:
             return None
         visitor, accounts = self._owner, list[Account]()
         if name := said.split("-", 2)[2:]:
-            account = await self._account(name[0])
+            account = await self._find_account(name[0])
             if account is None:
                 return None
             visitor, accounts = self._visitor(account), [account]
-        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._key_of(visitor), said))):
+        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), said))):
             return None
         until = int(said.partition("-")[0], 16)
         if until <= self._now():
             return None
-        return Session(replace(visitor, session=hashed(said)), until, accounts)
+        return BrowserSession(replace(visitor, session=hashed(said)), until, accounts)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
-        """Whether they signed out. An owner comes in while that cannot be read, to see what is
-        wrong: nothing else is to be had then. Raises NotStored."""
+        """Return whether the visitor signed out.
+
+        If this cannot be read, the owner is still let in, to see what is wrong; for others
+        NotStored is raised.
+        """
         if not visitor.session or self._people is None:
             return False
         try:
@@ -269,7 +278,7 @@ class Login:
                 raise
             return False
 
-    async def _account(self, name: str) -> Account | None:
+    async def _find_account(self, name: str) -> Account | None:
         if self._people is None:
             return None
         return await self._people.find(Person(self._owner.person.platform, name).key)
@@ -278,14 +287,18 @@ class Login:
         platform, _, name = account.person.partition(":")
         return Visitor(Person(platform, name, name=name), account.token)
 
-    def _key_of(self, visitor: Visitor) -> bytes:
-        """Who reads the hashes alone cannot make sessions: the owner's token is in it, too."""
+    def _sealing_key(self, visitor: Visitor) -> bytes:
+        """Return the key that seals this visitor's sessions.
+
+        It includes the owner's token, so that the stored hashes of tokens are not enough to make a
+        session.
+        """
         if not visitor.token:
             return self._key
         return hmac.digest(self._key, visitor.token.encode(), "sha256")
 
-    async def _saw(self, visitor: Visitor, accounts: Sequence[Account]) -> None:
-        """Kept once a day."""
+    async def _record_visit(self, visitor: Visitor, accounts: Sequence[Account]) -> None:
+        """Store the day of the visit, once a day."""
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
         for account in accounts:
             if account.person == visitor.person.key and account.seen < today and self._people:
@@ -293,16 +306,19 @@ class Login:
                     await self._people.saw(account.person, today)
 
     def _check_tries(self, source: str) -> None:
-        """Raises TooManyTries."""
+        """Raise TooManyTries after too many wrong tokens."""
         tries, now = self._tries, self._clock()
-        while tries and tries[0][0] <= now - WINDOW:
+        while tries and tries[0][0] <= now - WRONG_TOKEN_WINDOW_SECONDS:
             tries.popleft()
-        if len(tries) >= TRIES_IN_ALL or sum(one == source for _, one in tries) >= TRIES:
+        if (
+            len(tries) >= MAX_WRONG_TOKENS
+            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
+        ):
             raise TooManyTries
 
 
 class SocketAuthentication:
-    """The home's Unix socket: whoever can open it is the operator."""
+    """Authentication on the home's Unix socket: everybody who can open it is the owner."""
 
     platform = "terminal"
     secure = False
@@ -313,24 +329,25 @@ class SocketAuthentication:
     async def admit(self, visit: Visit) -> Visitor:
         return self._visitor
 
-    async def known(self, visit: Visit) -> Visitor:
+    async def identify(self, visit: Visit) -> Visitor:
         return self._visitor
 
-    async def still(self, visitor: Visitor) -> bool:
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
         return True
 
-    async def enter(self, token: str, visit: Visit) -> str:
+    async def sign_in(self, token: str, visit: Visit) -> str:
         return ""
 
-    async def leave(self, visit: Visit) -> None:
+    async def sign_out(self, visit: Visit) -> None:
         return None
 
 
 class TokenAuthentication:
-    """`host` is the listen address, `url` the public origin where a proxy stands in front; `token`
-    its owner's, `people` who else may come in.
+    """Authentication on the port.
 
-    The token is asked for on loopback too: every user of this machine can come from there.
+    `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
+    `people` the accounts. The token is needed on loopback too: every user of this machine can
+    connect from there.
     """
 
     platform = "web"
@@ -344,51 +361,57 @@ class TokenAuthentication:
         *,
         is_generated: bool = False,
     ) -> None:
-        """`is_generated`: Ponte made the owner's token."""
+        """`is_generated` says that Ponte generated the owner's token."""
         public = urlsplit(url)
-        self._login = Login(token, people=people, platform=self.platform, is_generated=is_generated)
+        self._login = TokenLogin(
+            token, people=people, platform=self.platform, is_generated=is_generated
+        )
         self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
     async def admit(self, visit: Visit) -> Visitor | None:
-        if visit.path in HEALTH:
+        if visit.path in HEALTH_PATHS:
             return None
-        self._own_host(visit)
-        self._own_origin(visit)
-        if visit.path in OPEN or visit.path.startswith(ASSETS):
+        self._check_host(visit)
+        self._check_origin(visit)
+        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
-        return await self._login.admit(visit.headers, self._address(visit))
+        return await self._login.admit(visit.headers, self._client_address(visit))
 
-    async def known(self, visit: Visit) -> Visitor | None:
+    async def identify(self, visit: Visit) -> Visitor | None:
         try:
-            return await self._login.admit(visit.headers, self._address(visit))
+            return await self._login.admit(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
             return None
 
-    async def still(self, visitor: Visitor) -> bool:
-        return await self._login.still(visitor)
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
+        return await self._login.is_still_allowed(visitor)
 
-    async def enter(self, token: str, visit: Visit) -> str:
-        return self._login.session(await self._login.check(token, self._address(visit)))
+    async def sign_in(self, token: str, visit: Visit) -> str:
+        return self._login.new_session(
+            await self._login.check_token(token, self._client_address(visit))
+        )
 
-    async def leave(self, visit: Visit) -> None:
-        await self._login.leave(visit.headers)
+    async def sign_out(self, visit: Visit) -> None:
+        await self._login.sign_out(visit.headers)
 
-    def _address(self, visit: Visit) -> str:
-        """Whose guesses these are: a proxy on this machine writes last for whom it asks."""
+    def _client_address(self, visit: Visit) -> str:
+        """Return the address whose wrong tokens are counted. A proxy on this machine appends its
+        client's address to X-Forwarded-For."""
         forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
         return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
 
-    def _own_host(self, visit: Visit) -> None:
+    def _check_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
-        name = _name(host)
+        name = _host_name(host)
         if not name or not (is_loopback(name) or name in self._hosts):
             raise ForeignHost(host=host[:100] or "?")
 
-    def _own_origin(self, visit: Visit) -> None:
-        """`Sec-Fetch-Site` tells of cross-site requests that carry no Origin (fetch metadata)."""
+    def _check_origin(self, visit: Visit) -> None:
+        """Raise ForeignOrigin for requests of other sites. `Sec-Fetch-Site` marks those that carry
+        no Origin (fetch metadata)."""
         origin = visit.headers.get("origin", "").lower()
         host = visit.headers.get("host", "").lower()
         if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
@@ -408,7 +431,8 @@ def _bytes(text: str) -> bytes:
 
 
 def is_loopback(host: str) -> bool:
-    """`host` is a name or address of this machine alone (RFC 6761 for `localhost`)."""
+    """Return whether `host` is a name or address of this machine only (RFC 6761 for
+    `localhost`)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -417,8 +441,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _source(address: str) -> str:
-    """By what guesses are counted: an IPv6 network of 64 bits is one household's."""
+def _guess_source(address: str) -> str:
+    """Return the unit by which wrong tokens are counted. An IPv6 network of 64 bits belongs to one
+    household."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -426,7 +451,7 @@ def _source(address: str) -> str:
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without port, brackets and final dot; empty when malformed."""
+def _host_name(host: str) -> str:
+    """Return the name in a Host header without port, brackets and final dot; "" if malformed."""
     found = _HOST.fullmatch(host.lower())
     return found.group(1).strip("[]") if found else ""

@@ -1,8 +1,8 @@
-"""What a person does in a chat: `POST /chat` answers at once, as a stream of events, or later;
-buttons decide cards and stop turns; `GET /quick-commands` lists what may be run here.
+"""The routes of a conversation: `POST /chat`, decisions on cards, stopping a turn, `GET
+/quick-commands`.
 
-A click goes in as the words that it means, and is stored before it is answered, like anything that
-a person says: a crash between the two loses nothing.
+A click is sent as the words that it stands for, and is stored before it is answered like any other
+message. So a crash in between loses nothing.
 """
 
 from __future__ import annotations
@@ -17,42 +17,45 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import requests
+from adapters.web import http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.errors import STATUS, BadRequest
-from adapters.web.render import render
-from adapters.web.requests import (
-    Asked,
-    Body,
-    Conversation,
+from adapters.web.errors import STATUS_BY_CODE, BadRequest
+from adapters.web.http_io import (
+    ChatRequest,
+    ConversationId,
     EventKey,
     EventStream,
-    Upload,
-    locale_of,
+    RequestBody,
+    UploadedFile,
     read_json,
+    reader_locale,
     view_options,
     visitor_of,
 )
+from adapters.web.render import render
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
 from core.domain.records import FINAL_STATES, QuickCommand, Receipt, Shown
 from core.text.i18n import say
 
-REFUSED = ("forbidden", "too_many", "forgotten")
-"""Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""
+REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
+"""Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
 _CARD = re.compile(r"[a-z2-7]{6}")
 
 
-class Decision(Body):
-    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
+class CardDecision(RequestBody):
+    """The body of `POST /cards/{id}`. `conversation` is where the card was shown. A repeated click
+    with the same `event_key` counts once."""
 
     action: Literal["approve", "deny", "undo"]
-    conversation: Conversation = "main"
+    conversation: ConversationId = "main"
     event_key: EventKey | None = None
 
 
-class Chat:
+class ChatRoutes:
+    """Routes for sending messages, deciding on cards and stopping turns."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
@@ -62,16 +65,17 @@ class Chat:
             Route("/chat", self.chat, methods=["POST"]),
             Route("/cards/{id}", self.decide, methods=["POST"]),
             Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
-            Route("/quick-commands", self.commands, methods=["GET"]),
+            Route("/quick-commands", self.quick_commands, methods=["GET"]),
         ]
 
     async def chat(self, request: Request) -> Response:
-        """Say something. The answer comes whole, as an event stream, or as its turn's id."""
+        """Send a message. The response is the whole answer, an event stream, or the id of
+        its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
-            self._site.hub.check_room()
-        async with requests.asked(request) as (asked, uploads):
-            receipt, said = await self._take(request, asked, uploads)
+            self._site.hub.check_capacity()
+        async with http_io.read_chat_request(request) as (asked, uploads):
+            receipt, said = await self._accept(request, asked, uploads)
         conversation = said.address.channel
         if streams:
             return self._stream(request, receipt, said)
@@ -80,72 +84,75 @@ class Chat:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self._site.inbox.answer_of(receipt.seq)
-        return await self._answered(request, answer, said)
+        return await self._whole_answer(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
         """Approve, deny or undo."""
         id = str(request.path_params["id"])
-        decision = await read_json(request, Decision)
+        decision = await read_json(request, CardDecision)
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         words = f"{decision.action} {id}"
-        answer = await self._say(request, words, decision.conversation, decision.event_key)
-        body = _decided(id, answer)
-        if answer.status == "failed" and answer.code in STATUS:
+        answer = await self._click(request, words, decision.conversation, decision.event_key)
+        body = _decision_json(id, answer)
+        if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
-            return JSONResponse(body | {"error": error}, STATUS[answer.code])
+            return JSONResponse(body | {"error": error}, STATUS_BY_CODE[answer.code])
         return JSONResponse(body)
 
     async def stop(self, request: Request) -> Response:
-        """Stop it. A turn that has ended stays as it is; one that waits is withdrawn."""
-        shown = await self._turn(request)
+        """Stop a turn. One that has ended stays as it is; one that waits is withdrawn."""
+        shown = await self._find_own_turn(request)
         body: Json = {"turn": shown.turn, "status": shown.state, "text": ""}
         if shown.state in FINAL_STATES:
             return JSONResponse(body)
         if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
-            words = say("Stopped.", locale_of(request, self._site))
+            words = say("Stopped.", reader_locale(request, self._site))
             stopped = Answer(words, "stopped")
-            self._site.hub.finish(shown.message.address.conversation, shown.turn, stopped)
+            self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
             return JSONResponse(body | {"status": "stopped", "text": words})
-        answer = await self._say(request, "stop", shown.message.address.channel)
+        answer = await self._click(request, "stop", shown.message.address.channel)
         return JSONResponse(body | {"status": "stopped", "text": answer.text})
 
-    async def commands(self, request: Request) -> Response:
-        """The quick commands that may be run, with their inputs, in the reader's language;
+    async def quick_commands(self, request: Request) -> Response:
+        """The quick commands that the reader may run, with their inputs, in the reader's language.
         `?conversation=` says where."""
         conversation = request.query_params.get("conversation", "main")
-        if not requests.ID.fullmatch(conversation):
+        if not http_io.ID_PATTERN.fullmatch(conversation):
             raise NotFound(what="conversation")
         person = visitor_of(request).person
-        known = await self._site.board.commands(person, self._site.place(person, conversation))
-        locale = locale_of(request, self._site)
+        known = await self._site.board.commands(person, self._site.address_of(person, conversation))
+        locale = reader_locale(request, self._site)
         return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
 
-    async def _take(
-        self, request: Request, asked: Asked, uploads: list[Upload]
+    async def _accept(
+        self, request: Request, asked: ChatRequest, uploads: list[UploadedFile]
     ) -> tuple[Receipt, Message]:
-        """A repeat gets the first turn and its answer, whatever else it carries."""
-        key = requests.event_key_of(visitor_of(request).person, asked.event_key or "")
-        if asked.event_key and (first := await requests.known(self._site, key)):
+        """Store the message of the request. A repeat returns the first turn, whatever else it
+        carries."""
+        key = http_io.make_event_key(visitor_of(request).person, asked.event_key or "")
+        if asked.event_key and (first := await http_io.find_accepted_turn(self._site, key)):
             return Receipt(first.seq, first.turn, False, refused=first.refused), first.message
-        text = await requests.message_text(asked.message)
-        said = requests.message(
+        text = await http_io.clean_message_text(asked.message)
+        said = http_io.make_message(
             self._site, request, text, asked.conversation, asked.event_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
         if asked.replaces:
-            said = replace(said, attachments=await self._again(said))
+            said = replace(said, attachments=await self._attachments_of_replaced(said))
         if not text.strip() and not uploads and not said.attachments:
             raise Empty
         if uploads:
-            kept = await requests.keep(self._site, uploads, said)
+            kept = await http_io.store_uploads(self._site, uploads, said)
             said = replace(said, attachments=(*said.attachments, *kept))
-        return await requests.accept(self._site, said)
+        return await http_io.accept_message(self._site, said)
 
-    async def _again(self, said: Message) -> tuple[Attachment, ...]:
-        """The files of what is asked again. Raises NotFound, and BadRequest for what is not the
-        last that was asked, or not answered yet."""
-        shown = await self._site.journal.shown(said.address.conversation)
+    async def _attachments_of_replaced(self, said: Message) -> tuple[Attachment, ...]:
+        """Return the files of the message that is sent again.
+
+        Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
+        """
+        shown = await self._site.journal.list_entries(said.address.conversation)
         if not any(one.turn == said.replaces for one in shown):
             raise NotFound(what="turn")
         last = shown[-1]
@@ -165,23 +172,27 @@ class Chat:
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
-    async def _answered(self, request: Request, answer: Answer, said: Message) -> Response:
+    async def _whole_answer(self, request: Request, answer: Answer, said: Message) -> Response:
         html = await render(answer.text) if view_options(request, self._site).html else None
         body = answer_json(answer, said.address.channel, said.turn, html)
-        if answer.status == "failed" and answer.code in REFUSED:
+        if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}
-            return JSONResponse(body, STATUS[answer.code])
+            return JSONResponse(body, STATUS_BY_CODE[answer.code])
         return JSONResponse(body)
 
-    async def _say(
+    async def _click(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
     ) -> Answer:
-        said = requests.message(self._site, request, words, conversation, event_key, clicked=True)
-        receipt, _ = await requests.accept(self._site, said)
+        """Send the words of a button as a message and return the answer."""
+        said = http_io.make_message(
+            self._site, request, words, conversation, event_key, clicked=True
+        )
+        receipt, _ = await http_io.accept_message(self._site, said)
         return await self._site.inbox.answer_of(receipt.seq)
 
-    async def _turn(self, request: Request) -> Shown:
-        """Raises NotFound also for a turn of another person or platform."""
+    async def _find_own_turn(self, request: Request) -> Shown:
+        """Return the turn of the path. Raise NotFound, also for a turn of another person or
+        platform, and Forgotten."""
         shown = await self._site.journal.turn_of(str(request.path_params["turn"]))
         conversation = shown.message.address.conversation
         if not self._site.owns(visitor_of(request).person, conversation):
@@ -202,7 +213,7 @@ def _command_json(command: QuickCommand, locale: str) -> Json:
 
 
 def _input_json(name: str, about: Mapping[str, Any]) -> Json:
-    """`type` is text, number, boolean or choice."""
+    """Return an input of a quick command. `type` is text, number, boolean or choice."""
     return {
         "name": name,
         "type": str(about.get("type", "text")),
@@ -211,7 +222,7 @@ def _input_json(name: str, about: Mapping[str, Any]) -> Json:
     }
 
 
-def _decided(id: str, answer: Answer) -> Json:
+def _decision_json(id: str, answer: Answer) -> Json:
     card = next((one for one in answer.cards if one.id == id), None)
     change = next((one.id for one in answer.cards if one.kind == "change"), None)
     body: Json = {"id": id, "state": card.state if card else answer.status, "text": answer.text}

@@ -1,9 +1,10 @@
-"""OpenAI's API as far as a chat needs it: `POST /v1/chat/completions`, `POST /v1/responses` and
-`GET /v1/models`, so that clients which people have can talk to Ponte.
+"""OpenAI's API as far as a chat needs it: `POST /v1/chat/completions`, `POST /v1/responses`, `GET
+/v1/models`.
 
-Each request is a person's message like any other: what they may, their allowances and their limits
-are those of the page. Without a named conversation a request has one of its own (`ONCE`), made of
-the messages that it brings; those are told as the asker's data, also `system` ones.
+Existing clients can talk to Ponte with it. Each request is a message of a person, with the same
+rights, allowances and limits as on the page. A request that names no conversation gets one of its
+own (`ONCE`). The messages that it brings reach the model as data of the person, also those with the
+role `system`.
 """
 
 from __future__ import annotations
@@ -26,33 +27,33 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import dialects, requests
+from adapters.web import dialects, http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.dialects import RESPONSE, Completion, Dialect, Head
+from adapters.web.dialects import RESPONSE_ID_PREFIX, AnswerHead, ApiDialect, CompletionDialect
 from adapters.web.errors import (
-    STATUS,
+    STATUS_BY_CODE,
     BadRequest,
-    DecidedElsewhere,
-    FromElsewhere,
-    NoFile,
+    ConflictingConversations,
+    DecisionOnPageOnly,
+    InvalidDataUrl,
+    LastMessageNotUsers,
     NoSuchModel,
-    NotTaken,
-    NotTheirTurn,
-    NotTheLast,
-    OtherConversation,
+    NotLastResponse,
+    RemoteFile,
     TooManyFiles,
     TooManyRequests,
+    UnsupportedParameter,
     openai_error,
     status_of,
 )
-from adapters.web.requests import (
-    FILE,
-    FILES,
-    ID,
-    JSON_BODY,
-    TEXT,
+from adapters.web.http_io import (
+    ID_PATTERN,
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_JSON_BODY_BYTES,
+    MAX_TEXT_BYTES,
     EventStream,
-    Upload,
+    UploadedFile,
     read_json,
     visitor_of,
 )
@@ -68,38 +69,44 @@ from core.text.i18n import size as size_of
 from core.text.markdown import unlinked
 from core.text.text import clean, file_name, one_line
 
-MODEL = "ponte"
-"""What is asked where no other model may be chosen."""
-BODY = JSON_BODY + 2 * FILE * 4 // 3
-"""Bytes of a request, its files in base64."""
+DEFAULT_MODEL_NAME = "ponte"
+"""The name under which clients ask for the model that the operator chose."""
+MAX_COMPATIBLE_BODY_BYTES = MAX_JSON_BODY_BYTES + 2 * MAX_FILE_BYTES * 4 // 3
+"""Bytes of a request with its files in base64."""
 EARLY_FAILURE_SECONDS = 2.0
 """How long a stream waits before it answers 200: a turn that fails until then gets a status."""
-DECIDING = ("approve", "deny", "undo")
-"""Commands that are for the page: a program may write words that nobody has read."""
-WISHES = ("system", "developer")
-FIELDS, MESSAGES = 100, 10_000
-"""Fields of one object of a request, and its messages. OpenAI's own requests know some forty."""
-IN_FLIGHT, OF_ONE = 500, 50
-"""Requests that are under way at once, and of one person."""
-SMALL = 1_000_000
-READING, READING_OF_ONE = 2 * BODY, BODY
-"""Bytes of bodies larger than `SMALL` that are read at once, and of one person's: until its text
-and files are stored, each takes some three times its size in memory."""
-MINUTE = 60
-"""Seconds after which somebody who asked too much may ask again, at the soonest."""
-FAILED = {
+DECISION_COMMANDS = ("approve", "deny", "undo")
+"""Commands that this API refuses: a program may send words that no person has read."""
+INSTRUCTION_ROLES = ("system", "developer")
+"""Roles of messages that instruct the model."""
+MAX_OBJECT_FIELDS, MAX_MESSAGES = 100, 10_000
+"""Fields of one object in a request, and messages in one request. OpenAI's own requests have some
+forty fields."""
+MAX_REQUESTS, MAX_REQUESTS_OF_PERSON = 500, 50
+"""Requests that are under way at once: of all people, and of one."""
+SMALL_BODY_BYTES = 1_000_000
+"""Bodies up to this size do not count for MAX_UNSTORED_BYTES."""
+MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON = (
+    2 * MAX_COMPATIBLE_BODY_BYTES,
+    MAX_COMPATIBLE_BODY_BYTES,
+)
+"""Bytes of bodies that are read at once: of all people, and of one. Until its text and files are
+stored, a body takes about three times its size in memory."""
+RETRY_AFTER_SECONDS = 60
+"""The Retry-After of a refused request."""
+STATUS_OF_FAILED_TURN = {
     "rate_limited": 429, "too_long": 400, "refused": 400, "person_refused": 403, "no_key": 503,
     "wrong_key": 503, "unknown_model": 503, "no_quota": 503, "model_down": 503,
     "model_silent": 503,
 }  # fmt: skip
-"""The status of a turn that failed, by its code; beside `STATUS`. All else is a 500."""
-THEIRS = {"too_long": "context_length_exceeded"}
-"""OpenAI's own word for a code, where its clients go by it."""
+"""HTTP status by the code of a failed turn, besides STATUS_BY_CODE. Other codes are a 500."""
+OPENAI_CODES = {"too_long": "context_length_exceeded"}
+"""Codes for which OpenAI's clients expect a name of their own."""
 _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _KEY = re.compile(r"[!-~]{1,190}")
-Parts = str | list[dict[str, Any]] | None
+MessageContent = str | list[dict[str, Any]] | None
 
 
 def _is_other(*plain: object) -> Callable[[object], bool]:
@@ -107,71 +114,73 @@ def _is_other(*plain: object) -> Callable[[object], bool]:
 
 
 def _is_format(value: object) -> bool:
-    """Whether it asks for another form than text."""
+    """Return whether the value asks for another format than text."""
     told = value.get("format", value) if isinstance(value, Mapping) else value
     return bool(told) and not (isinstance(told, Mapping) and told.get("type", "text") == "text")
 
 
-NOT_TAKEN: Mapping[str, Callable[[object], bool]] = {
+UNSUPPORTED_PARAMETERS: Mapping[str, Callable[[object], bool]] = {
     "tools": bool, "functions": bool, "tool_choice": _is_other("none", "auto"),
     "function_call": _is_other("none", "auto"), "response_format": _is_format, "text": _is_format,
     "n": _is_other(1), "best_of": _is_other(1), "logprobs": bool, "top_logprobs": bool,
     "logit_bias": bool, "audio": bool, "modalities": _is_other(["text"]), "stop": bool,
     "background": bool, "conversation": bool, "prompt": bool, "web_search_options": bool,
 }  # fmt: skip
-"""What would make another answer than a client expects, where it were passed over: by name, whether
-this value does. All else that is not known changes nothing."""
+"""Parameters that would change the answer, by name, each with a test for values that Ponte does not
+support. Other unknown parameters are ignored."""
 
 
-class Form(BaseModel):
-    """Unknown fields are let pass: clients send many, which only tune a model."""
+class LenientBody(BaseModel):
+    """A JSON body in which unknown fields are allowed. Clients send many that only tune a model."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, data: object) -> object:
-        """Before anything is made of what it holds."""
+        """Refuse large objects before their values are read."""
         if isinstance(data, dict):
-            if len(data) > FIELDS:
-                raise ValueError(f"more than {FIELDS} fields")
-            if any(isinstance(each, list) and len(each) > MESSAGES for each in data.values()):
-                raise ValueError(f"a list of more than {MESSAGES} entries")
+            if len(data) > MAX_OBJECT_FIELDS:
+                raise ValueError(f"more than {MAX_OBJECT_FIELDS} fields")
+            if any(isinstance(each, list) and len(each) > MAX_MESSAGES for each in data.values()):
+                raise ValueError(f"a list of more than {MAX_MESSAGES} entries")
         return data
 
 
-class Line(Form):
-    """One message: `content` is text, or parts of text, images and files."""
+class RequestMessage(LenientBody):
+    """One message of a request. `content` is text, or a list of text, images and files."""
 
     role: str
-    content: Parts = None
+    content: MessageContent = None
 
 
-class StreamOptions(Form):
+class StreamOptions(LenientBody):
+    """The options of a streamed completion."""
+
     include_usage: bool | None = None
 
 
-class CompletionRequest(Form):
-    """Of `POST /v1/chat/completions`."""
+class CompletionRequest(LenientBody):
+    """The body of `POST /v1/chat/completions`."""
 
-    model: str = MODEL
-    messages: list[Line] = Field(min_length=1)
+    model: str = DEFAULT_MODEL_NAME
+    messages: list[RequestMessage] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
 
-class InputItem(Form):
-    """One item of `input`; `reasoning` items are passed over."""
+class InputItem(LenientBody):
+    """One item of `input`. Items of type `reasoning` are ignored."""
 
     type: str = "message"
     role: str = ""
-    content: Parts = None
+    content: MessageContent = None
 
 
-class ResponseRequest(Form):
-    """Of `POST /v1/responses`."""
+class ResponseRequest(LenientBody):
+    """The body of `POST /v1/responses`."""
 
-    model: str = MODEL
+    model: str = DEFAULT_MODEL_NAME
     input: str | list[InputItem]
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -179,8 +188,9 @@ class ResponseRequest(Form):
 
 
 @dataclass(slots=True)
-class Heard:
-    """One message of a request. `files`: address and name of each, with where it stands."""
+class PromptMessage:
+    """One message of a request, in the form of both APIs. `files` are tuples of URL or base64 data,
+    name, and place in the request."""
 
     role: str
     text: str = ""
@@ -188,35 +198,36 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What either API was asked. `previous` is the response to go on from, "" for none."""
+class ModelRequest:
+    """A request of either API. `previous` is the response that it continues, or ""."""
 
-    heard: Sequence[Heard]
+    messages: Sequence[PromptMessage]
     model: str
     streams: bool
     previous: str = ""
-    counts: bool = False
+    includes_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A turn that was asked for. `left` is what is to be done where its client does not wait."""
+class AcceptedTurn:
+    """A stored turn of this API. `on_client_left` is awaited if the client disconnects before the
+    end."""
 
     receipt: Receipt
-    said: Message
+    message: Message
     model: str
     page: str
-    left: Callable[[], Awaitable[object]]
+    on_client_left: Callable[[], Awaitable[object]]
     previous: str | None = None
     streams: bool = False
-    counts: bool = False
+    includes_usage: bool = False
 
     @property
-    def head(self) -> Head:
-        return Head(self.said.turn, int(self.said.sent_at), self.model, self.previous)
+    def head(self) -> AnswerHead:
+        return AnswerHead(self.message.turn, int(self.message.sent_at), self.model, self.previous)
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     return None
 
 
@@ -229,7 +240,7 @@ class CompatibleWriter:
 
     interval_seconds = FRAME_INTERVAL_SECONDS
 
-    def __init__(self, site: Site, taken: Taken, dialect: Dialect) -> None:
+    def __init__(self, site: Site, taken: AcceptedTurn, dialect: ApiDialect) -> None:
         self._site = site
         self._taken = taken
         self._dialect = dialect
@@ -243,38 +254,38 @@ class CompatibleWriter:
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
         text = progress.text
         if text and text != self._text and text.startswith(self._text):
-            for event in self._dialect.grows(text[len(self._text) :]):
+            for event in self._dialect.add_text(text[len(self._text) :]):
                 yield event
             self._text = text
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
-        if isinstance(outcome, PonteError) or _failure(outcome):
-            for event in self._dialect.fails(_error(outcome)[1]):
+        if isinstance(outcome, PonteError) or _failure_response(outcome):
+            for event in self._dialect.fail(_status_and_error(outcome)[1]):
                 yield event
             return
         text, sent = text_with_links(outcome, self._taken), self._text
         rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
-        for event in self._dialect.grows(rest) if rest else ():
+        for event in self._dialect.add_text(rest) if rest else ():
             yield event
-        usage = await self._site.journal.used(self._taken.receipt.seq)
-        for event in self._dialect.ends(sent + rest, usage, outcome.status == "stopped"):
+        usage = await self._site.journal.usage_of(self._taken.receipt.seq)
+        for event in self._dialect.end(sent + rest, usage, outcome.status == "stopped"):
             yield event
 
 
-class InFlight:
-    """Counts something of all people and of each, and refuses what would be more than `most` or
-    `of_one`."""
+class ConcurrencyLimit:
+    """Counts what is under way, in all and for each person, and refuses more than `limit` or
+    `limit_of_person`."""
 
-    def __init__(self, most: int, of_one: int) -> None:
-        self._most = most
-        self._of_one = of_one
+    def __init__(self, limit: int, limit_of_person: int) -> None:
+        self._limit = limit
+        self._limit_of_person = limit_of_person
         self._count: Counter[str] = Counter()
 
     @contextmanager
     def hold(self, person: str, count: int = 1) -> Iterator[None]:
-        """Raises TooManyRequests."""
-        too_many = self._count.total() + count > self._most
-        if too_many or self._count[person] + count > self._of_one:
+        """Count `count` more for the person while the block runs. Raise TooManyRequests."""
+        too_many = self._count.total() + count > self._limit
+        if too_many or self._count[person] + count > self._limit_of_person:
             raise TooManyRequests
         self._count[person] += count
         try:
@@ -285,11 +296,13 @@ class InFlight:
                 del self._count[person]
 
 
-class Compatible:
+class CompatibleRoutes:
+    """The routes of OpenAI's API."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._requests = InFlight(IN_FLIGHT, OF_ONE)
-        self._bytes = InFlight(READING, READING_OF_ONE)
+        self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
+        self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
 
     @property
     def routes(self) -> list[Route]:
@@ -301,113 +314,126 @@ class Compatible:
         ]
 
     async def models(self, request: Request) -> Response:
-        names = await self._models(visitor_of(request).person)
+        names = await self._model_names(visitor_of(request).person)
         return JSONResponse({"object": "list", "data": [_model_json(name) for name in names]})
 
     async def model(self, request: Request) -> Response:
-        """Raises NoSuchModel."""
+        """Return one model by name. Raise NoSuchModel."""
         name = str(request.path_params["model"])
         await self._check_model(visitor_of(request).person, name)
         return JSONResponse(_model_json(name))
 
     async def complete(self, request: Request) -> Response:
-        return await self._answered(request, self._read_completion, _completion)
+        return await self._answer(request, self._read_completion, _completion)
 
     async def respond(self, request: Request) -> Response:
-        return await self._answered(request, self._read_response, _response)
+        return await self._answer(request, self._read_response, _response)
 
-    async def _read_completion(self, request: Request) -> Asked:
-        body = await read_json(request, CompletionRequest, BODY)
-        _check(body)
-        heard = [_heard(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
+    async def _read_completion(self, request: Request) -> ModelRequest:
+        body = await read_json(request, CompletionRequest, MAX_COMPATIBLE_BODY_BYTES)
+        _check_supported(body)
+        heard = [_read_message(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
         counts = bool(body.stream_options and body.stream_options.include_usage)
-        return Asked(heard, body.model, bool(body.stream), counts=counts)
+        return ModelRequest(heard, body.model, bool(body.stream), includes_usage=counts)
 
-    async def _read_response(self, request: Request) -> Asked:
-        body = await read_json(request, ResponseRequest, BODY)
-        _check(body)
-        wishes = [Heard("system", body.instructions)] if body.instructions else []
+    async def _read_response(self, request: Request) -> ModelRequest:
+        body = await read_json(request, ResponseRequest, MAX_COMPATIBLE_BODY_BYTES)
+        _check_supported(body)
+        wishes = [PromptMessage("system", body.instructions)] if body.instructions else []
         given = body.input
         if isinstance(given, str):
-            heard = [Heard("user", given)]
+            heard = [PromptMessage("user", given)]
         else:
             items = [(n, item) for n, item in enumerate(given) if item.type != "reasoning"]
-            heard = [_heard(item, f"input[{n}]") for n, item in items]
+            heard = [_read_message(item, f"input[{n}]") for n, item in items]
         previous = body.previous_response_id or ""
-        return Asked([*wishes, *heard], body.model, bool(body.stream), previous)
+        return ModelRequest([*wishes, *heard], body.model, bool(body.stream), previous)
 
-    async def _answered(
+    async def _answer(
         self,
         request: Request,
-        read: Callable[[Request], Awaitable[Asked]],
-        speak: Callable[[Taken], Dialect],
+        read: Callable[[Request], Awaitable[ModelRequest]],
+        speak: Callable[[AcceptedTurn], ApiDialect],
     ) -> Response:
-        """Raises TooManyRequests."""
+        """Accept the request and return its answer, whole or as a stream. Raise TooManyRequests."""
         with ExitStack() as held:
             held.enter_context(self._requests.hold(visitor_of(request).person.key))
-            taken = await self._taken(request, read)
-            answer = self._stream if taken.streams else self._whole
+            taken = await self._read_and_accept(request, read)
+            answer = self._answer_stream if taken.streams else self._answer_whole
             response = await answer(request, taken, speak(taken), held)
-            response.headers["X-Ponte-Conversation"] = taken.said.address.channel
+            response.headers["X-Ponte-Conversation"] = taken.message.address.channel
             return response
 
-    async def _taken(self, request: Request, read: Callable[[Request], Awaitable[Asked]]) -> Taken:
-        """Read the request and store its message; nothing else of it stays in memory."""
-        size = _size_of(request)
-        with self._bytes.hold(visitor_of(request).person.key, size if size > SMALL else 0):
+    async def _read_and_accept(
+        self, request: Request, read: Callable[[Request], Awaitable[ModelRequest]]
+    ) -> AcceptedTurn:
+        """Read the request and store its message. Nothing else of it stays in memory."""
+        size = _declared_size(request)
+        with self._bytes.hold(
+            visitor_of(request).person.key, size if size > SMALL_BODY_BYTES else 0
+        ):
             asked = await read(request)
             if asked.streams:
-                self._site.hub.check_room()
-            return await self._take(request, asked)
+                self._site.hub.check_capacity()
+            return await self._accept(request, asked)
 
-    async def _take(self, request: Request, asked: Asked) -> Taken:
-        """Stored as a person's message. A repeat of an `Idempotency-Key` gets the first turn."""
+    async def _accept(self, request: Request, asked: ModelRequest) -> AcceptedTurn:
+        """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
+        the first turn."""
         site, person = self._site, visitor_of(request).person
         await self._check_model(person, asked.model)
         given = request.headers.get("idempotency-key", "")
         if given and not _KEY.fullmatch(given):
             raise BadRequest(why="its Idempotency-Key has other signs, or more, than it may have")
         key = f"v1/{given or uuid.uuid4().hex}"
-        event_key = requests.event_key_of(person, key)
-        first = await requests.known(site, event_key) if given else None
+        event_key = http_io.make_event_key(person, key)
+        first = await http_io.find_accepted_turn(site, event_key) if given else None
         if first is not None:
             receipt, said = Receipt(first.seq, first.turn, fresh=False), first.message
         else:
-            channel = await self._conversation(request, asked, event_key)
-            said = requests.message(site, request, "", channel, key)
-            receipt, said = await requests.accept(site, await self._said(request, asked, said))
+            channel = await self._choose_conversation(request, asked, event_key)
+            said = http_io.make_message(site, request, "", channel, key)
+            receipt, said = await http_io.accept_message(
+                site, await self._build_message(request, asked, said)
+            )
         once = said.address.channel.startswith(ONCE)
-        left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _nothing
-        page = self._page(request, said)
-        return Taken(
+        left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _do_nothing
+        page = self._turn_url(request, said)
+        return AcceptedTurn(
             receipt, said, asked.model, page, left, asked.previous or None, asked.streams,
-            asked.counts,
+            asked.includes_usage,
         )  # fmt: skip
 
-    async def _conversation(self, request: Request, asked: Asked, event_key: str) -> str:
-        """The name of where it is said. Raises NotFound, also for what is another person's."""
+    async def _choose_conversation(
+        self, request: Request, asked: ModelRequest, event_key: str
+    ) -> str:
+        """Return the name of the request's conversation. Raise NotFound, also for another
+        person's."""
         site, person = self._site, visitor_of(request).person
         named = request.headers.get("x-ponte-conversation", "")
-        if named and not ID.fullmatch(named):
+        if named and not ID_PATTERN.fullmatch(named):
             raise NotFound(what="conversation")
         if asked.previous:
-            shown = await self._previous(person, asked.previous)
+            shown = await self._find_answered_message(person, asked.previous)
             channel = shown.address.channel
             if named not in ("", channel):
-                raise OtherConversation
-            said = await site.journal.shown(shown.address.conversation)
+                raise ConflictingConversations
+            said = await site.journal.list_entries(shown.address.conversation)
             asking = [one.turn for one in said if not one.message.clicked]
             if not asking or asking[-1] != shown.turn:
-                raise NotTheLast
+                raise NotLastResponse
             return channel
-        if named.startswith(ONCE) and not await site.journal.shown(site.key(person, named)):
+        if named.startswith(ONCE) and not await site.journal.list_entries(
+            site.conversation_key(person, named)
+        ):
             raise NotFound(what="conversation")
         return named or ONCE + hashlib.sha256(event_key.encode()).hexdigest()[:32]
 
-    async def _previous(self, person: Person, response: str) -> Message:
-        """What a response of theirs answered. Raises NotFound."""
+    async def _find_answered_message(self, person: Person, response: str) -> Message:
+        """Return the message that a response answered. Raise NotFound, also for another
+        person's."""
         try:
-            shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE))
+            shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE_ID_PREFIX))
         except NotFound:
             raise NotFound(what="response") from None
         address = shown.message.address
@@ -415,91 +441,99 @@ class Compatible:
             raise NotFound(what="response")
         return shown.message
 
-    async def _said(self, request: Request, asked: Asked, said: Message) -> Message:
-        """The message that the request stands for: what its last one says, with the files of all
-        that are told, and the rest as data of the asker's. Where the conversation is remembered
-        here, that is what came after its last answer, and what it was not told yet."""
-        heard, site = list(asked.heard), self._site
+    async def _build_message(self, request: Request, asked: ModelRequest, said: Message) -> Message:
+        """Return the message of the request.
+
+        Its text is the last message, with the files of all messages. The messages before it are
+        attached as data. In a conversation that Ponte remembers, only those are attached that came
+        after its last answer or that it has not received yet.
+        """
+        heard, site = list(asked.messages), self._site
         if not heard or heard[-1].role != "user":
-            raise NotTheirTurn
+            raise LastMessageNotUsers
         once = said.address.channel.startswith(ONCE) and not asked.previous
         if not once or request.headers.get("x-ponte-conversation"):
-            heard = await self._untold(heard, said.address.conversation)
-        if sum(len(one.text) for one in heard) >= TEXT:
-            raise TooLarge(size=size_of(sum(len(one.text) for one in heard)), limit=size_of(TEXT))
-        text = await requests.message_text(heard[-1].text)
+            heard = await self._unknown_messages(heard, said.address.conversation)
+        if sum(len(one.text) for one in heard) >= MAX_TEXT_BYTES:
+            raise TooLarge(
+                size=size_of(sum(len(one.text) for one in heard)), limit=size_of(MAX_TEXT_BYTES)
+            )
+        text = await http_io.clean_message_text(heard[-1].text)
         files = [file for one in heard for file in one.files]
-        if len(files) > FILES:
-            raise TooManyFiles(limit=FILES)
+        if len(files) > MAX_FILES:
+            raise TooManyFiles(limit=MAX_FILES)
         if not text.strip() and not heard[-1].files:
             raise Empty
-        uploads = await asyncio.to_thread(lambda: [_upload(*file) for file in files])
+        uploads = await asyncio.to_thread(lambda: [_decode_file(*file) for file in files])
         said = replace(
             said, text=text, brought=tuple(_quote(one) for one in heard[:-1]),
-            model="" if asked.model == MODEL else asked.model,
+            model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
         )  # fmt: skip
-        self._check_words(request, said)
+        self._check_decides_nothing(request, said)
         if uploads:
-            said = replace(said, attachments=await requests.keep(site, uploads, said))
+            said = replace(said, attachments=await http_io.store_uploads(site, uploads, said))
         return said
 
-    async def _untold(self, heard: list[Heard], conversation: str) -> list[Heard]:
-        shown = await self._site.journal.shown(conversation)
+    async def _unknown_messages(
+        self, heard: list[PromptMessage], conversation: str
+    ) -> list[PromptMessage]:
+        shown = await self._site.journal.list_entries(conversation)
         told = {quote for one in shown for quote in one.message.brought}
         last = max((n for n, one in enumerate(heard) if one.role == "assistant"), default=-1)
         return [
             one for n, one in enumerate(heard)
-            if (n > last and one.role == "user") or (one.role in WISHES and _quote(one) not in told)
+            if (n > last and one.role == "user")
+            or (one.role in INSTRUCTION_ROLES and _quote(one) not in told)
         ]  # fmt: skip
 
-    def _check_words(self, request: Request, said: Message) -> None:
-        """Raises DecidedElsewhere."""
+    def _check_decides_nothing(self, request: Request, said: Message) -> None:
+        """Raise DecisionOnPageOnly if the message is a command that decides on a change."""
         try:
             command = grammar.parse_command(said.text, said.locale)
         except BadInput:
             return  # its answer says what is wrong
-        if command is not None and command.name in DECIDING:
-            raise DecidedElsewhere(url=self._page(request, said) or f"/cards/{command.id}")
+        if command is not None and command.name in DECISION_COMMANDS:
+            raise DecisionOnPageOnly(url=self._turn_url(request, said) or f"/cards/{command.id}")
 
-    async def _whole(
-        self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
+    async def _answer_whole(
+        self, request: Request, taken: AcceptedTurn, dialect: ApiDialect, held: ExitStack
     ) -> Response:
         answer = asyncio.ensure_future(self._site.inbox.answer_of(taken.receipt.seq))
-        gone = asyncio.ensure_future(_gone(request))
+        gone = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
-                await taken.left()
+                await taken.on_client_left()
                 raise ClientDisconnect
             told = answer.result()
         finally:
             for task in (answer, gone):
                 task.cancel()
             await asyncio.gather(answer, gone, return_exceptions=True)
-        if failure := _failure(told):
+        if failure := _failure_response(told):
             return failure
-        usage = await self._site.journal.used(taken.receipt.seq)
+        usage = await self._site.journal.usage_of(taken.receipt.seq)
         text = text_with_links(told, taken)
-        return JSONResponse(dialect.whole(text, usage, told.status == "stopped"))
+        return JSONResponse(dialect.whole_answer(text, usage, told.status == "stopped"))
 
-    async def _stream(
-        self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
+    async def _answer_stream(
+        self, request: Request, taken: AcceptedTurn, dialect: ApiDialect, held: ExitStack
     ) -> Response:
         """Stream the turn, or return its failure with an HTTP status if it fails at once.
 
         The stream takes over what the request holds in `held`.
         """
-        key, hub = taken.said.address.conversation, self._site.hub
+        key, hub = taken.message.address.conversation, self._site.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, taken.receipt.seq, taken.said)
+            hub.watch(key, taken.receipt.seq, taken.message)
             writer = CompatibleWriter(self._site, taken, dialect)
             turn = TurnEvents(self._site, taken.receipt.turn, writer)
             events = stream_events(follower, turn)
-            opening = list(dialect.begins())  # numbered, so they are made before the first event
+            opening = list(dialect.begin())  # numbered, so they are made before the first event
             first = asyncio.ensure_future(anext(events, b""))
             await asyncio.wait({first}, timeout=EARLY_FAILURE_SECONDS)
-            if failure := _failure(turn.outcome):
+            if failure := _failure_response(turn.outcome):
                 return failure
 
             async def all_events() -> AsyncIterator[bytes]:
@@ -514,23 +548,23 @@ class Compatible:
                 first.cancel()
                 # A client that disconnects early does not want the answer any more.
                 if not (turn.has_ended or follower.closed):
-                    await taken.left()
+                    await taken.on_client_left()
 
             stack.push(held.pop_all())
             return EventStream(all_events(), stack.pop_all(), on_close)
 
-    def _page(self, request: Request, said: Message) -> str:
-        """Where a person reads that turn; "" where there is no page."""
+    def _turn_url(self, request: Request, said: Message) -> str:
+        """Return the address of the turn on the page; "" if there is no page."""
         auth = self._site.auth
         if not auth.cookie:
             return ""
         origin = auth.origin or f"http://{request.headers.get('host', '')}"
         return f"{origin}/#{said.address.channel}/{said.turn}"
 
-    async def _models(self, person: Person) -> Sequence[str]:
-        """Ours, and those that a rule of the operator's gives this person by name."""
-        policy, place = self._site.policy, self._site.place(person, "main")
-        found = [MODEL]
+    async def _model_names(self, person: Person) -> Sequence[str]:
+        """Return our name, and the models that a rule of the operator gives this person by name."""
+        policy, place = self._site.policy, self._site.address_of(person, "main")
+        found = [DEFAULT_MODEL_NAME]
         for name in policy.named("model") if policy else ():
             verdict = await policy.may(person, place, "model", name) if policy else None
             if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
@@ -538,16 +572,16 @@ class Compatible:
         return found
 
     async def _check_model(self, person: Person, name: str) -> None:
-        """Raises NoSuchModel."""
-        if name != MODEL and name not in await self._models(person):
+        """Raise NoSuchModel if the person may not use this model."""
+        if name != DEFAULT_MODEL_NAME and name not in await self._model_names(person):
             raise NoSuchModel(model=clean(name)[:60], param="model")
 
 
-def text_with_links(answer: Answer, taken: Taken) -> str:
+def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
     """Return the answer as text, with its cards as text and the addresses of its files."""
     origin = taken.page.partition("/#")[0]
     lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
-    cards = [card_text(card, taken.page, taken.said.locale) for card in answer.cards]
+    cards = [card_text(card, taken.page, taken.message.locale) for card in answer.cards]
     return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
 
 
@@ -561,17 +595,17 @@ def card_text(card: Card, page: str, locale: str) -> str:
     return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
 
 
-def _heard(line: Line | InputItem, where: str) -> Heard:
-    """Raises NotTaken, BadRequest."""
+def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:
+    """Return the message in the form of both APIs. Raise UnsupportedParameter, BadRequest."""
     if isinstance(line, InputItem) and line.type != "message":
-        raise NotTaken(param=f"{where}: {clean(line.type)[:40]}")
-    if line.role not in (*WISHES, "user", "assistant"):
-        raise NotTaken(param=f"{where}.role: {clean(line.role)[:40]}")
+        raise UnsupportedParameter(param=f"{where}: {clean(line.type)[:40]}")
+    if line.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
+        raise UnsupportedParameter(param=f"{where}.role: {clean(line.role)[:40]}")
     if (line.model_extra or {}).get("tool_calls"):
-        raise NotTaken(param=f"{where}.tool_calls")
+        raise UnsupportedParameter(param=f"{where}.tool_calls")
     if line.content is None or isinstance(line.content, str):
-        return Heard(line.role, line.content or "")
-    heard, texts = Heard(line.role), list[str]()
+        return PromptMessage(line.role, line.content or "")
+    heard, texts = PromptMessage(line.role), list[str]()
     for n, part in enumerate(line.content):
         _read_part(part, f"{where}.content[{n}]", texts, heard.files)
     heard.text = "\n".join(texts)
@@ -595,83 +629,93 @@ def _read_part(
         }:  # fmt: skip
             files.append((data, str(more.get("filename") or ""), where))
         case {"type": "input_file", "file_url": str()}:
-            raise FromElsewhere(param=where)
+            raise RemoteFile(param=where)
         case _:
-            raise NotTaken(param=f"{where}: {clean(str(part.get('type', '')))[:40]}")
+            raise UnsupportedParameter(param=f"{where}: {clean(str(part.get('type', '')))[:40]}")
 
 
-def _upload(url: str, name: str, where: str) -> Upload:
-    """The file that a data: URL holds, or bare base64. Raises FromElsewhere, NoFile, TooLarge."""
+def _decode_file(url: str, name: str, where: str) -> UploadedFile:
+    """Return the file in a data: URL or in bare base64. Raise RemoteFile, InvalidDataUrl,
+    TooLarge."""
     found = _DATA.match(url[:1000])
     if found is None and _SCHEME.match(url[:40]):
         held = url[:5].lower() == "data:"
-        raise NoFile(param=where) if held else FromElsewhere(param=where)
+        raise InvalidDataUrl(param=where) if held else RemoteFile(param=where)
     try:
         data = base64.b64decode(url[found.end() if found else 0 :], validate=True)
     except (binascii.Error, ValueError):
-        raise NoFile(param=where) from None
-    if len(data) > FILE:
-        raise TooLarge(size=size_of(len(data)), limit=size_of(FILE))
+        raise InvalidDataUrl(param=where) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise TooLarge(size=size_of(len(data)), limit=size_of(MAX_FILE_BYTES))
     kind = (found[1] if found else mimetypes.guess_type(name)[0] or "").lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return Upload(file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data)
+    return UploadedFile(
+        file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
+    )
 
 
-def _quote(heard: Heard) -> Quote:
-    """With a word for each of its files, which go along with the message."""
+def _quote(heard: PromptMessage) -> Quote:
+    """Return the message as a quote that names its files, which are sent along with the message."""
     named = [f"[{file_name(name or 'file')}]" for _, name, _ in heard.files]
     return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
 
 
-def _completion(taken: Taken) -> Dialect:
-    return Completion(taken.head, taken.counts)
+def _completion(taken: AcceptedTurn) -> ApiDialect:
+    return CompletionDialect(taken.head, taken.includes_usage)
 
 
-def _response(taken: Taken) -> Dialect:
-    return dialects.Response(taken.head)
+def _response(taken: AcceptedTurn) -> ApiDialect:
+    return dialects.ResponseDialect(taken.head)
 
 
-def _size_of(request: Request) -> int:
-    """Bytes of the body as the client declares it; where it does not, as many as it may have."""
+def _declared_size(request: Request) -> int:
+    """Return the body's size as the client declares it, or the largest one that it may have."""
     declared = request.headers.get("content-length", "")
-    return min(int(declared[:18]), BODY) if declared.isdecimal() else BODY
+    return (
+        min(int(declared[:18]), MAX_COMPATIBLE_BODY_BYTES)
+        if declared.isdecimal()
+        else MAX_COMPATIBLE_BODY_BYTES
+    )
 
 
-def _check(body: Form) -> None:
-    """Raises NotTaken."""
-    for name, differs in NOT_TAKEN.items():
+def _check_supported(body: LenientBody) -> None:
+    """Raise UnsupportedParameter for a value that Ponte does not support."""
+    for name, differs in UNSUPPORTED_PARAMETERS.items():
         if differs((body.model_extra or {}).get(name)):
-            raise NotTaken(param=name)
+            raise UnsupportedParameter(param=name)
 
 
-async def _gone(request: Request) -> None:
-    """When the client has left."""
+async def _wait_for_disconnect(request: Request) -> None:
+    """Return when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
 
 
-def _error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
-    """The status of what a turn failed with, and the error."""
+def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
+    """Return the HTTP status and the error object of a failed turn."""
     if isinstance(outcome, PonteError):
         status = status_of(outcome)
         return status, openai_error(outcome.code, outcome.words(), status)
-    status = FAILED.get(outcome.code) or STATUS.get(outcome.code, 500)
-    code = THEIRS.get(outcome.code, outcome.code)
+    status = STATUS_OF_FAILED_TURN.get(outcome.code) or STATUS_BY_CODE.get(outcome.code, 500)
+    code = OPENAI_CODES.get(outcome.code, outcome.code)
     return status, openai_error(code, outcome.text, status)
 
 
-def _failure(outcome: object) -> Response | None:
-    """The response for a turn that failed. It is over: to ask the same again of oneself, as
-    clients do, would be another turn."""
+def _failure_response(outcome: object) -> Response | None:
+    """Return the response for a failed turn, or None if it did not fail.
+
+    Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
+    turn, and the response tells them not to.
+    """
     failed = isinstance(outcome, Answer) and outcome.status == "failed"
     if not isinstance(outcome, PonteError) and not (isinstance(outcome, Answer) and failed):
         return None
-    status, error = _error(outcome)
+    status, error = _status_and_error(outcome)
     headers = {"x-should-retry": "false"}
     if status in (429, 503):
-        headers["Retry-After"] = str(MINUTE)
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return JSONResponse({"error": error}, status, headers)
 
 
 def _model_json(name: str) -> Json:
-    return {"id": name, "object": "model", "created": 0, "owned_by": MODEL}
+    return {"id": name, "object": "model", "created": 0, "owned_by": DEFAULT_MODEL_NAME}

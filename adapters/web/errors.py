@@ -1,11 +1,11 @@
-"""What the HTTP API refuses, and every sentence of the page."""
+"""The errors of the HTTP API, and every sentence of the page."""
 
 from __future__ import annotations
 
 from core.domain.errors import BadInput, NotStored, PonteError, Refusal
 from core.text.i18n import say
 
-STATUS = {
+STATUS_BY_CODE = {
     "bad_request": 400,
     "unsupported_parameter": 400,
     "decided_elsewhere": 400,
@@ -23,8 +23,8 @@ STATUS = {
     "too_many": 429,
     "not_stored": 503,
 }
-"""HTTP status by code."""
-SENTENCES = {
+"""The HTTP status of each error code."""
+PAGE_SENTENCES = {
     "skip": "Skip to the message box",
     "conversations": "Conversations",
     "menu": "Show conversations",
@@ -136,7 +136,7 @@ SENTENCES = {
     "model_line": "For a real model, put this one line into the file .env and start Ponte again:",
     "no_script": "This page needs JavaScript. Without it, ponte chat serves you in a terminal.",
 }
-"""By the key that the page's script and the marks in its HTML use."""
+"""The page's sentences by the keys that its script and its HTML use."""
 
 
 class Unauthorized(Refusal):
@@ -183,18 +183,18 @@ class BadRequest(BadInput):
     sentence = "I do not understand that request: {why}."
 
 
-class NotTaken(BadRequest):
+class UnsupportedParameter(BadRequest):
     code = "unsupported_parameter"
     sentence = (
         "I do not take `{param}`: I answer once, in text, with tools of my own. Leave it out."
     )
 
 
-class FromElsewhere(BadRequest):
+class RemoteFile(BadRequest):
     sentence = "I fetch nothing from the web. Send the file itself, as a data: URL in base64."
 
 
-class NoFile(BadRequest):
+class InvalidDataUrl(BadRequest):
     sentence = "`{param}` is no data: URL in base64."
 
 
@@ -202,19 +202,19 @@ class TooManyFiles(BadRequest):
     sentence = "At most {limit} files fit into one request."
 
 
-class NotTheirTurn(BadRequest):
+class LastMessageNotUsers(BadRequest):
     sentence = "The last message must be the user's."
 
 
-class NotTheLast(BadRequest):
+class NotLastResponse(BadRequest):
     sentence = "Only the last answer of a conversation can be gone on from."
 
 
-class OtherConversation(BadRequest):
+class ConflictingConversations(BadRequest):
     sentence = "`previous_response_id` and `X-Ponte-Conversation` name two conversations."
 
 
-class DecidedElsewhere(BadRequest):
+class DecisionOnPageOnly(BadRequest):
     code = "decided_elsewhere"
     sentence = "Nothing is decided in words here. Open the page and decide on the card there: {url}"
 
@@ -239,37 +239,41 @@ class WrongMediaType(BadInput):
     sentence = "Send application/json, or multipart/form-data for files."
 
 
-class Unexpected(PonteError):
+class UnexpectedError(PonteError):
     sentence = (
         "Something went wrong on my side; the operator finds it in the log. Please try again."
     )
 
 
-class Stopping(NotStored):
+class ServerStopping(NotStored):
     sentence = "I am restarting, so I did not take that. Please send it again in a moment."
 
 
 def status_of(error: PonteError) -> int:
-    """The HTTP status of an error; what is not a client's fault and has no code is a 500."""
-    return STATUS.get(error.code, 500)
+    """Return the HTTP status of an error. A code that is not listed is a 500."""
+    return STATUS_BY_CODE.get(error.code, 500)
 
 
-def body_of(error: PonteError, locale: str = "en") -> dict[str, dict[str, str]]:
+def error_body(error: PonteError, locale: str = "en") -> dict[str, dict[str, str]]:
+    """Return the JSON body of an error."""
     return {"error": {"code": error.code, "message": error.words(locale)}}
 
 
-KINDS = {
+OPENAI_ERROR_TYPES = {
     401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"
 }  # fmt: skip
-"""The `type` of an error as OpenAI's API has it, by status; else whose fault it is."""
+"""The `type` of an error in OpenAI's API by HTTP status. For others it says whose fault the error
+is."""
 
 
 def openai_error(code: str, words: str, status: int, param: str | None = None) -> dict[str, object]:
-    """As the clients of OpenAI's API read it."""
-    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    """Return an error object as the clients of OpenAI's API expect it."""
+    kind = OPENAI_ERROR_TYPES.get(
+        status, "invalid_request_error" if status < 500 else "server_error"
+    )
     return {"message": words, "type": kind, "param": param, "code": code}
 
 
-def wording(locale: str) -> dict[str, str]:
-    """Key → sentence, with its `{placeholders}`."""
-    return {key: say(sentence, locale) for key, sentence in SENTENCES.items()}
+def translate_page(locale: str) -> dict[str, str]:
+    """Return the page's sentences by key, with their `{placeholders}`."""
+    return {key: say(sentence, locale) for key, sentence in PAGE_SENTENCES.items()}

@@ -1,5 +1,7 @@
-"""`GET /openapi.json`: what the HTTP API takes and gives, made from the routes that are served
-(OpenAPI 3.1). `OPERATIONS` says of each what its code alone does not tell; a test compares."""
+"""Builds `GET /openapi.json` (OpenAPI 3.1) from the routes that are served.
+
+OPERATIONS describes each route; a test compares it with the routes.
+"""
 
 from __future__ import annotations
 
@@ -12,54 +14,65 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
-from adapters.web.authentication import ASSETS, HEALTH, OPEN
-from adapters.web.chat import Decision
+from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
+from adapters.web.chat import CardDecision
 from adapters.web.compatible import CompletionRequest, ResponseRequest
-from adapters.web.conversations import Asking, Entry, Forgetting, Marks
-from adapters.web.requests import COMPATIBLE, AskedAsJson
+from adapters.web.http_io import COMPATIBLE_PREFIX, JsonChatRequest
+from adapters.web.page_routes import ConversationMarks, ForgetRequest, LoginRequest, OperatorRequest
 
-VERSION = "1"
-"""Of the description: names in it do not change without a line in CHANGELOG.md."""
+API_VERSION = "1"
+"""The version of the description. Names in it change only with a line in CHANGELOG.md."""
 Json = dict[str, Any]
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
-STREAM = "text/event-stream"
+EVENT_STREAM_TYPE = "text/event-stream"
 
 
-class Told(BaseModel):
-    """What is answered; strict, so that a test can hold answers against it."""
+class ResponseBody(BaseModel):
+    """A JSON response. Unknown fields are forbidden, so that a test can validate responses against
+    it."""
 
     model_config = ConfigDict(extra="forbid", title=None)
 
 
-class Fault(Told):
+class ErrorDetail(ResponseBody):
+    """The code of an error and its words for the reader."""
+
     code: str
     message: str
 
 
-class Error(Told):
-    error: Fault
+class Error(ResponseBody):
+    """The body of an error."""
+
+    error: ErrorDetail
 
 
-class CompatibleFault(Told):
+class CompatibleErrorDetail(ResponseBody):
+    """An error in the form of OpenAI's API."""
+
     message: str
     type: str
     param: str | None
     code: str | None
 
 
-class CompatibleError(Told):
-    error: CompatibleFault
+class CompatibleError(ResponseBody):
+    """The body of an error in the form of OpenAI's API."""
+
+    error: CompatibleErrorDetail
 
 
-class StoredFile(Told):
+class StoredFile(ResponseBody):
+    """A file of an answer. `size` is in bytes."""
+
     name: str
     url: str
     type: str
     size: int
 
 
-class CardState(Told):
-    """`expires_at` in seconds since the epoch."""
+class CardState(ResponseBody):
+    """A card. `expires_at` is in seconds since the epoch."""
 
     id: str
     kind: Literal["proposal", "change"]
@@ -71,8 +84,8 @@ class CardState(Told):
     expires_at: float | None
 
 
-class ChatAnswer(Told):
-    """`code` where the status is `failed`; `html` where it was asked for."""
+class ChatAnswer(ResponseBody):
+    """An answer. `code` is set if the status is `failed`, `html` if it was asked for."""
 
     response: str
     conversation: str
@@ -83,43 +96,56 @@ class ChatAnswer(Told):
     code: str = ""
     aloud: bool = False
     html: str = ""
-    error: Fault | None = None
+    error: ErrorDetail | None = None
 
 
-class Decided(Told):
+class DecisionResult(ResponseBody):
+    """The state of a card after a decision. `change` is the id of the change that it became."""
+
     id: str
     state: str
     text: str
     change: str | None = None
     aloud: bool = False
-    error: Fault | None = None
+    error: ErrorDetail | None = None
 
 
-class Stopped(Told):
+class StopResult(ResponseBody):
+    """The state of a turn after it was stopped."""
+
     turn: str
     status: str
     text: str
 
 
-class CommandInput(Told):
+class CommandInput(ResponseBody):
+    """An input of a quick command."""
+
     name: str
     type: str
     required: bool
     choices: list[str]
 
 
-class Command(Told):
+class QuickCommandEntry(ResponseBody):
+    """A quick command."""
+
     slug: str
     title: str
     description: str
     inputs: list[CommandInput]
 
 
-class Commands(Told):
-    commands: list[Command]
+class QuickCommandList(ResponseBody):
+    """The quick commands that the reader may run."""
+
+    commands: list[QuickCommandEntry]
 
 
-class ListedConversation(Told):
+class ListedConversation(ResponseBody):
+    """A conversation. `at` is its last use in seconds since the epoch, `turn` the newest hit of a
+    search."""
+
     id: str
     title: str
     pinned: bool
@@ -127,12 +153,14 @@ class ListedConversation(Told):
     turn: str = ""
 
 
-class ConversationList(Told):
+class ConversationList(ResponseBody):
+    """The reader's conversations."""
+
     conversations: list[ListedConversation]
 
 
-class Transcript(Told):
-    """`messages` are the person's (`role` `user`) and the answers (`assistant`)."""
+class Transcript(ResponseBody):
+    """A conversation. `messages` are the person's (`role` `user`) and the answers (`assistant`)."""
 
     conversation: str
     messages: list[dict[str, Any]]
@@ -140,88 +168,113 @@ class Transcript(Told):
     cursor: str
 
 
-class Status(Told):
+class StatusAnswer(ResponseBody):
+    """What was done."""
+
     status: str
     text: str = ""
 
 
-class Reason(Told):
+class Reason(ResponseBody):
+    """A part that is not ready, and why."""
+
     name: str
     words: str
 
 
-class Readiness(Told):
+class Readiness(ResponseBody):
+    """Whether Ponte can answer."""
+
     status: Literal["ready", "not ready"]
     reasons: list[Reason] | None = None
 
 
-class Part(Told):
+class PartState(ResponseBody):
+    """The state of one part."""
+
     name: str
     state: Literal["on", "off", "failing"]
     words: str
 
 
-class Board(Told):
-    parts: list[Part]
+class PartList(ResponseBody):
+    """The state of each part."""
+
+    parts: list[PartState]
 
 
-class Welcome(Told):
+class Welcome(ResponseBody):
+    """What can be asked here."""
+
     tries: list[str]
     tables: list[str]
     commands: list[str]
-    parts: list[Part]
+    parts: list[PartState]
     demo: bool
 
 
-class Me(Told):
+class Me(ResponseBody):
+    """The person who asks."""
+
     person: str
     name: str
     owner: bool
     operates: bool
 
 
-class Words(Told):
+class PageWords(ResponseBody):
+    """The page's sentences by key."""
+
     locale: str
     words: dict[str, str]
 
 
-class ModelEntry(Told):
+class ModelEntry(ResponseBody):
+    """A model in the form of OpenAI's API."""
+
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
 
 
-class ModelList(Told):
+class ModelList(ResponseBody):
+    """The models that the reader may name."""
+
     object: Literal["list"]
     data: list[ModelEntry]
 
 
-class Link(Told):
+class Link(ResponseBody):
+    """The page's address with its token."""
+
     link: str
 
 
-class Anything(BaseModel):
-    """As the command that asks it prints it, or OpenAI's own documentation describes it."""
+class AnyJson(BaseModel):
+    """JSON as the command that asks for it prints it, or as OpenAI's documentation describes it."""
 
     model_config = ConfigDict(extra="allow")
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answer` is a form of JSON, or a media type; `also` are other media types of the answer;
-    `query` and `headers` are what it may be told, with what they mean."""
+    """The description of a route.
+
+    `answer` is the class of its JSON, or a media type; `also` are other media types of the answer.
+    `query` and `headers` are parameters with their meanings.
+    """
 
     summary: str
-    answer: type[BaseModel] | str = Anything
+    answer: type[BaseModel] | str = AnyJson
     body: type[BaseModel] | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[str] = ()
     files: bool = False
-    """Whether the body may come as a form with files."""
+    """Whether the body may be a form with files."""
     refuses: Sequence[int] = ()
-    """Its own statuses beside those that any request may get."""
+    """HTTP statuses besides those that any request may get."""
 
 
 _HTML = {"html": "1: the rendered, cleaned HTML next to each text"}
@@ -233,35 +286,36 @@ _CONVERSATION = {
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/"): Operation("The page", "text/html"),
     ("GET", "/page/words.json"): Operation(
-        "The page's sentences", Words, query={"locale": "en, pt-BR or fr"}
+        "The page's sentences", PageWords, query={"locale": "en, pt-BR or fr"}
     ),
     ("GET", "/page/{name}"): Operation("A file of the page", "application/octet-stream",
                                        refuses=(404,)),
     ("GET", "/welcome"): Operation("What can be asked here", Welcome),
-    ("POST", "/login"): Operation("Sign a browser in", Status, Entry, refuses=(413, 429)),
-    ("POST", "/logout"): Operation("Sign a browser out", Status),
+    ("POST", "/login"): Operation("Sign a browser in", StatusAnswer, LoginRequest,
+                                   refuses=(413, 429)),
+    ("POST", "/logout"): Operation("Sign a browser out", StatusAnswer),
     ("GET", "/me"): Operation("Who asks", Me),
-    ("GET", "/healthz"): Operation("Whether the process lives", Status),
+    ("GET", "/healthz"): Operation("Whether the process lives", StatusAnswer),
     ("GET", "/readyz"): Operation("Whether all that is configured is well", Readiness,
                                   refuses=(503,)),
     ("GET", "/metrics"): Operation("Metrics, for who operates Ponte", "text/plain",
                                    refuses=(404,)),
-    ("GET", "/status"): Operation("What is connected, for who operates Ponte", Board),
+    ("GET", "/status"): Operation("What is connected, for who operates Ponte", PartList),
     ("GET", "/usage"): Operation("What was used in the last 30 days, for who operates Ponte",
                                  "text/html", refuses=(404,)),
     ("GET", "/openapi.json"): Operation("This description"),
     ("POST", "/chat"): Operation(
-        "Say something, and read the answer", ChatAnswer, AskedAsJson, files=True, also=(STREAM,),
-        query=_HTML, headers={
+        "Say something, and read the answer", ChatAnswer, JsonChatRequest, files=True,
+        also=(EVENT_STREAM_TYPE,), query=_HTML, headers={
             "Prefer": "respond-async: 202 with the turn's id at once, 429 for one message too many"
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
-    ("POST", "/cards/{id}"): Operation("Decide on a card, or undo a change", Decided, Decision,
-                                       refuses=(404, 410, 503)),
-    ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", Stopped, refuses=(404, 410, 503)),
+    ("POST", "/cards/{id}"): Operation("Decide on a card, or undo a change", DecisionResult,
+                                       CardDecision, refuses=(404, 410, 503)),
+    ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", StopResult, refuses=(404, 410, 503)),
     ("GET", "/quick-commands"): Operation(
-        "The quick commands that may be run there", Commands,
+        "The quick commands that may be run there", QuickCommandList,
         query={"conversation": "its name"}, refuses=(404,),
     ),
     ("GET", "/conversations"): Operation(
@@ -270,12 +324,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/conversations/{id}"): Operation("What was said in it", Transcript, query=_HTML,
                                               refuses=(404,)),
-    ("PATCH", "/conversations/{id}"): Operation("Name it, pin it", Status, Marks, refuses=(404,)),
-    ("DELETE", "/conversations/{id}"): Operation("Forget it", Status, refuses=(404, 503)),
+    ("PATCH", "/conversations/{id}"): Operation("Name it, pin it", StatusAnswer, ConversationMarks,
+                                                refuses=(404,)),
+    ("DELETE", "/conversations/{id}"): Operation("Forget it", StatusAnswer, refuses=(404, 503)),
     ("GET", "/conversations/{id}/export"): Operation("All of it as Markdown", "text/markdown",
                                                      refuses=(404,)),
     ("GET", "/conversations/{id}/events"): Operation(
-        "What happens in it, from now on or from a cursor", STREAM,
+        "What happens in it, from now on or from a cursor", EVENT_STREAM_TYPE,
         query={"after": "a cursor", **_HTML}, headers={"Last-Event-ID": "a cursor"},
         refuses=(404, 429, 503),
     ),
@@ -284,23 +339,24 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/models/{model:path}"): Operation("One of them (OpenAI's API)", ModelEntry,
                                                   refuses=(404,)),
     ("POST", "/v1/chat/completions"): Operation(
-        "Ask, as OpenAI's Chat Completions", Anything, CompletionRequest, headers=_CONVERSATION,
-        also=(STREAM,), refuses=(404, 413, 415, 422, 429, 500, 503),
+        "Ask, as OpenAI's Chat Completions", AnyJson, CompletionRequest, headers=_CONVERSATION,
+        also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
     ("POST", "/v1/responses"): Operation(
-        "Ask, as OpenAI's Responses", Anything, ResponseRequest, headers=_CONVERSATION,
-        also=(STREAM,), refuses=(404, 413, 415, 422, 429, 500, 503),
+        "Ask, as OpenAI's Responses", AnyJson, ResponseRequest, headers=_CONVERSATION,
+        also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
     ("GET", "/operator/link"): Operation("The page's address with its token", Link),
     ("GET", "/operator/threads"): Operation("Every conversation"),
     ("GET", "/operator/threads/{conversation:path}"): Operation("One of them", refuses=(404,)),
     ("POST", "/operator/forget"): Operation("Forget a conversation or a person",
-                                            body=Forgetting, refuses=(404,)),
-    ("POST", "/operator/{act:path}"): Operation("What an operator's command asks", body=Asking,
-                                                refuses=(404,)),
+                                            body=ForgetRequest, refuses=(404,)),
+    ("POST", "/operator/{act:path}"): Operation("What an operator's command asks",
+                                                body=OperatorRequest, refuses=(404,)),
 }  # fmt: skip
-"""By method and path. Those under /operator/ are on the home's Unix socket alone."""
-MEANINGS = {
+"""The routes by method and path. Those under /operator/ are served on the home's Unix socket only.
+"""
+STATUS_MEANINGS = {
     400: "the request is not understood", 401: "no token, a wrong one",
     403: "another site's page, a name that is not ours; not yours to do",
     404: "no such thing, or none of yours", 410: "erased, or decided too late",
@@ -310,19 +366,19 @@ MEANINGS = {
 }  # fmt: skip
 
 
-def document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Json:
-    """Of these `routes`, and of other platforms' own paths (`extra`), which check by themselves who
-    calls."""
+def build_document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Json:
+    """Return the description of `routes`, and of other platforms' paths (`extra`), which
+    authenticate their callers themselves."""
     paths: dict[str, Json] = {}
     for method, path in operations(routes):
-        described = _operation(method, path, OPERATIONS[method, path])
+        described = _describe_operation(method, path, OPERATIONS[method, path])
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     for path in sorted(extra):
-        paths[path] = {"post": _signed(path)}
+        paths[path] = {"post": _describe_signed_path(path)}
     whose = "the owner's token, or that of a person who has a name here"
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Ponte", "version": VERSION},
+        "info": {"title": "Ponte", "version": API_VERSION},
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "paths": paths,
@@ -336,7 +392,7 @@ def document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Json:
 
 
 def operations(routes: Iterable[BaseRoute]) -> list[tuple[str, str]]:
-    """Method and path of each, without HEAD, which Starlette adds to every GET."""
+    """Return method and path of each route, without HEAD, which Starlette adds to every GET."""
     return [
         (method, route.path)
         for route in routes
@@ -345,7 +401,7 @@ def operations(routes: Iterable[BaseRoute]) -> list[tuple[str, str]]:
     ]
 
 
-def _operation(method: str, path: str, own: Operation) -> Json:
+def _describe_operation(method: str, path: str, own: Operation) -> Json:
     named: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)
@@ -367,15 +423,17 @@ def _operation(method: str, path: str, own: Operation) -> Json:
         if own.files:
             content["multipart/form-data"] = {"schema": _form(own.body)}
         described["requestBody"] = {"required": True, "content": content}
-    error = CompatibleError if path.startswith(COMPATIBLE) else Error
-    open_ = path in OPEN or path in HEALTH or path.startswith(ASSETS)
+    error = CompatibleError if path.startswith(COMPATIBLE_PREFIX) else Error
+    open_ = path in OPEN_PATHS or path in HEALTH_PATHS or path.startswith(ASSETS_PREFIX)
     if open_:
         described["security"] = []
     refuses = {400, 403, *own.refuses} if open_ else {400, 401, 403, 429, *own.refuses}
     for status in sorted(refuses):
-        schema = _ref(own.answer) if path in HEALTH and not isinstance(own.answer, str) else None
+        schema = (
+            _ref(own.answer) if path in HEALTH_PATHS and not isinstance(own.answer, str) else None
+        )
         described["responses"][str(status)] = {
-            "description": MEANINGS[status],
+            "description": STATUS_MEANINGS[status],
             "content": {"application/json": {"schema": schema or _ref(error)}},
         }
     return described
@@ -389,13 +447,13 @@ def _content(own: Operation) -> Json:
 
 
 def _form(body: type[BaseModel]) -> Json:
-    """The same fields, and files."""
+    """Return the schema of a form with the fields of `body`, and with files."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     fields = {"file": {"type": "array", "items": file}}
     return {"allOf": [_ref(body), {"type": "object", "properties": fields}]}
 
 
-def _signed(path: str) -> Json:
+def _describe_signed_path(path: str) -> Json:
     return {
         "operationId": re.sub(r"\W+", "_", f"post{path}"),
         "summary": "Events of another platform, which signs them",

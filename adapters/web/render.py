@@ -1,8 +1,8 @@
-"""Markdown from the model as HTML that can do nothing but be read.
+"""Renders Markdown from the model as HTML that cannot run or load anything.
 
-Raw HTML is off, links leave only to http, https and mailto, and pictures come only from our own
-`/files/`: one from elsewhere would tell its host what the conversation says (it becomes a link).
-What the renderer gives is cleaned once more by a parser of browsers' kind (nh3).
+Raw HTML is off, and links lead only to http, https and mailto. Pictures come only from our own
+`/files/`. A picture from another host would tell that host what the conversation contains, so it
+becomes a link. nh3, an HTML parser, cleans the result once more.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from markdown_it.token import Token
 
 from core.text.markdown import ended, is_plain
 
-QUICK = 1_000
-"""Characters that are rendered at once (some 4 ms); more goes to a thread."""
+MAX_CHARS_WITHOUT_THREAD = 1_000
+"""Longer text is rendered in a thread; this much takes about 4 ms."""
 
-OWN_FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}")
-_LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE.pattern}", re.IGNORECASE)
+OWN_FILE_PATTERN = re.compile(r"/files/[A-Za-z0-9_-]{1,64}")
+_LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE_PATTERN.pattern}", re.IGNORECASE)
 _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",
@@ -48,21 +48,24 @@ _FIXED = {
 
 
 async def render(text: str) -> str:
-    """`text` as HTML, in a thread where it is long."""
-    if len(text) <= QUICK:
+    """Return `text` as HTML. Long text is rendered in a thread."""
+    if len(text) <= MAX_CHARS_WITHOUT_THREAD:
         return to_html(text)
     return await asyncio.to_thread(to_html, text)
 
 
 class GrowingHtml:
-    """A text that grows, as HTML; blocks that have ended are not rendered again."""
+    """Renders a text that grows. Blocks that have ended are not rendered again."""
 
     def __init__(self) -> None:
         self._source = self._done = ""
 
-    async def of(self, text: str) -> str:
-        """`text` is the whole so far. A definition may give a link to any block, so that text with
-        one is rendered anew."""
+    async def render(self, text: str) -> str:
+        """Return the HTML of the whole text so far.
+
+        A link definition may change any block above it, so text with one is rendered from its
+        beginning.
+        """
         if "]:" in text or is_plain(text):
             return await render(text)
         if not text.startswith(self._source):
@@ -76,21 +79,22 @@ class GrowingHtml:
 
 @functools.lru_cache(maxsize=256)
 def to_html(text: str) -> str:
+    """Return `text` as clean HTML."""
     if is_plain(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _markdown().render(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
-        attribute_filter=_attribute,
+        attribute_filter=_filter_attribute,
         set_tag_attribute_values=_FIXED,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener nofollow noreferrer",
     )
 
 
-LONG = 36
-"""Characters of a table's cell that is read in several lines; shorter ones stay whole."""
+LONG_CELL_CHARS = 36
+"""Characters from which on a table's cell may wrap. Shorter cells stay on one line."""
 
 
 @functools.cache
@@ -112,12 +116,12 @@ def _markdown() -> MarkdownIt:
     return markdown
 
 
-def _attribute(tag: str, name: str, value: str) -> str | None:
+def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     match tag, name:
         case "a", "href":
             return value if _LINK.fullmatch(value) else None
         case "img", "src":
-            return value if OWN_FILE.fullmatch(value) else None
+            return value if OWN_FILE_PATTERN.fullmatch(value) else None
         case "code", "class":
             return value if _LANGUAGE.fullmatch(value) else None
         case "div", "class":
@@ -130,7 +134,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
 def _image(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     source = str(tokens[at].attrGet("src") or "")
     words = html.escape(tokens[at].content)
-    if OWN_FILE.fullmatch(source):
+    if OWN_FILE_PATTERN.fullmatch(source):
         return f'<img src="{source}" alt="{words}">'
     if not _LINK.fullmatch(source):
         return words
@@ -141,7 +145,8 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: An
 def _link_open(
     renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
 ) -> str:
-    """The title always says where a link leads, whatever its text pretends."""
+    """Set the title to the address, so that the reader sees where a link leads whatever its text
+    says."""
     address = html.escape(str(tokens[at].attrGet("href") or ""))
     return f'<a href="{address}" title="{address}">'
 
@@ -161,9 +166,10 @@ def _table_close(
 def _cell_open(
     renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
 ) -> str:
-    """A class, where the renderer writes a style: our content security policy allows none."""
+    """Set a class instead of the renderer's style attribute, which our content security policy
+    forbids."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
-    long = "long" if len(tokens[at + 1].content) > LONG else ""
+    long = "long" if len(tokens[at + 1].content) > LONG_CELL_CHARS else ""
     classes = " ".join(filter(None, (align, long)))
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 
@@ -171,7 +177,7 @@ def _cell_open(
 def _heading_open(
     renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
 ) -> str:
-    """The page has the first two levels."""
+    """Begin at level 3, since the page itself uses the first two levels."""
     return f"<h{_level(tokens[at])}>"
 
 

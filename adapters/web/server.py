@@ -1,5 +1,7 @@
-"""The HTTP server: its connections, its socket, its Starlette application, and the
-routes for machines that watch us. Importing this takes long: do it in a thread.
+"""The HTTP server: its connections, its socket, its Starlette application, and the routes for
+monitoring.
+
+Importing this module is slow, so it is imported in a thread.
 """
 
 from __future__ import annotations
@@ -23,34 +25,42 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.web.adapter import Json, Site
-from adapters.web.chat import Chat
-from adapters.web.compatible import Compatible
-from adapters.web.conversations import Conversations, OperatorRoutes, Pages
-from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
-from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of, visitor_of
-from adapters.web.usage import UsageRoutes
+from adapters.web.chat import ChatRoutes
+from adapters.web.compatible import CompatibleRoutes
+from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
+from adapters.web.http_io import (
+    VISITOR_KEY,
+    Guard,
+    error_response,
+    read_visit,
+    reader_locale,
+    visitor_of,
+)
+from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
+from adapters.web.usage_page import UsageRoutes
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
 
-HEAD = 10.0
-"""Seconds for the head of a request: from the connection, or from its first byte."""
-BODY = 30.0
-"""Seconds for a body, and one more for each `RATE` bytes that have come."""
-RATE = 8_000
-IDLE = 10.0
-"""Seconds between two requests, where uvicorn's own deadline does not run: it forgets to set it
-after the rest of a body that nobody wanted."""
-READING = 60.0
-"""Seconds in which a client that reads nothing of its answer is waited for."""
-STRANGERS = 256
-"""Connections at once whose request has not shown the token."""
-ACCEPTED = 64
-"""Connections that are accepted before what came on the last ones is read: well under `STRANGERS`,
-so that a flood of others cannot push one out whose request has come already."""
-BACKLOG = 512
+HEAD_TIMEOUT_SECONDS = 10.0
+"""Time for the head of a request, from the connection or from its first byte."""
+BODY_TIMEOUT_SECONDS = 30.0
+"""Time for a body. Each MIN_BODY_BYTES_PER_SECOND bytes that have arrived add a second."""
+MIN_BODY_BYTES_PER_SECOND = 8_000
+IDLE_TIMEOUT_SECONDS = 10.0
+"""Time between two requests. uvicorn's own timeout does not start after it has discarded the rest
+of a body."""
+UNREAD_TIMEOUT_SECONDS = 60.0
+"""How long a client may read nothing of its answer."""
+MAX_UNAUTHENTICATED_CONNECTIONS = 256
+"""Connections that may be open at once without a valid token."""
+ACCEPT_BATCH = 64
+"""Connections that are accepted before the data of the earlier ones is read. It is far below
+MAX_UNAUTHENTICATED_CONNECTIONS, so that a flood of connections cannot displace one whose request
+has already arrived."""
+LISTEN_BACKLOG = 512
 """Connections that the kernel holds until they are accepted."""
-GRACE = 2
-"""Seconds that requests have after every event stream was ended."""
-DROPPED = 256 * 1024 * 1024
+SHUTDOWN_GRACE_SECONDS = 2
+"""How long requests may run after every event stream was closed."""
+MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
 """Bytes of a refused body that are still read."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
@@ -59,16 +69,16 @@ _LATE = (
 _WORDS = b'{"error":{"code":"too_slow","message":"Your request did not come in time."}}'
 
 
-class Connection(H11Protocol):
-    """One HTTP connection, which ends when its client is slow.
+class HttpConnection(H11Protocol):
+    """One HTTP connection, which is closed if its client is too slow.
 
-    uvicorn waits for ever for a request's head, for its body, and for whoever does not read the
-    answer (its `timeout_keep_alive` runs between two requests only); and it takes any number of
-    connections. So who has not shown the token may hold some at once, of which the one that has
-    kept us waiting for longest makes room for a new one. An honest request is whole before that:
-    see `ACCEPTED`.
+    uvicorn waits without a limit for a request's head, for its body, and for clients that do not
+    read the answer: its `timeout_keep_alive` applies only between two requests. It also accepts any
+    number of connections. So connections without a valid token are limited. If there are too many,
+    the one that has waited longest is closed. A request that arrives without delay is complete
+    before that (see ACCEPT_BATCH).
 
-    What it waits for now is `_phase`; `_since` is when that began.
+    `_phase` is what the connection waits for now, and `_since` when that began.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -81,17 +91,17 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._enter("head", HEAD)
+        self._enter("head", HEAD_TIMEOUT_SECONDS)
         self._make_room()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._taken += len(data)
-        self._look()
+        self._update_phase()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._look()
+        self._update_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._deadline, self._unread):
@@ -102,7 +112,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(READING, self.transport.abort)
+            self._unread = self.loop.call_later(UNREAD_TIMEOUT_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -112,12 +122,12 @@ class Connection(H11Protocol):
 
     @property
     def _is_stranger(self) -> bool:
-        return not (self.scope and self.scope["state"].get(KNOWN))
+        return not (self.scope and self.scope["state"].get(VISITOR_KEY))
 
     def _make_room(self) -> None:
-        strangers = [one for one in self.connections if isinstance(one, Connection)]
+        strangers = [one for one in self.connections if isinstance(one, HttpConnection)]
         strangers = [one for one in strangers if one._is_stranger and not one._is_closing]
-        if len(strangers) > STRANGERS:
+        if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
             waiting = [one for one in strangers if one._phase != "answer"]
             min(waiting or strangers, key=lambda one: one._since).transport.abort()
 
@@ -125,17 +135,17 @@ class Connection(H11Protocol):
     def _is_closing(self) -> bool:
         return self.transport.is_closing()
 
-    def _look(self) -> None:
-        """What the client owes us now."""
+    def _update_phase(self) -> None:
+        """Set the phase by what the client has to send next."""
         if self._is_closing:
             return
         match self.conn.their_state:
             case h11.IDLE if self.cycle is None or self.conn.trailing_data[0]:
-                self._enter("head", HEAD)
+                self._enter("head", HEAD_TIMEOUT_SECONDS)
             case h11.IDLE:
-                self._enter("idle", IDLE)
+                self._enter("idle", IDLE_TIMEOUT_SECONDS)
             case h11.SEND_BODY:
-                self._enter("body", BODY)
+                self._enter("body", BODY_TIMEOUT_SECONDS)
             case _:
                 self._enter("answer", None)
 
@@ -147,16 +157,22 @@ class Connection(H11Protocol):
         self._phase, self._since, self._taken = phase, self.loop.time(), 0
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self._late) if seconds else None
+        self._deadline = self.loop.call_later(seconds, self._on_deadline) if seconds else None
 
-    def _late(self) -> None:
-        """Honest slow bodies go on, and those whose rest we ourselves do not take yet."""
+    def _on_deadline(self) -> None:
+        """Close the connection, unless a body arrives fast enough or we ourselves have paused
+        reading it."""
         if self._phase == "body":
-            left = self._since + BODY + self._taken / RATE - self.loop.time()
+            left = (
+                self._since
+                + BODY_TIMEOUT_SECONDS
+                + self._taken / MIN_BODY_BYTES_PER_SECOND
+                - self.loop.time()
+            )
             if self.flow.read_paused:
-                left = BODY
+                left = BODY_TIMEOUT_SECONDS
             if left > 0:
-                self._deadline = self.loop.call_later(left, self._late)
+                self._deadline = self.loop.call_later(left, self._on_deadline)
                 return
         unanswered = self._phase == "body" and not self.cycle.response_started
         if self._phase == "head" or unanswered:
@@ -164,11 +180,12 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-class _Server(uvicorn.Server):
-    """Wakes once a second (for the Date header) and not ten times, and at once to leave.
+class _UvicornServer(uvicorn.Server):
+    """A uvicorn server that leaves signals alone and ends without delay.
 
-    uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends
-    (`capture_signals`): here it takes none.
+    uvicorn wakes ten times a second; here it wakes once, for the Date header. It also installs
+    handlers for SIGTERM and SIGINT and raises them again when it ends (`capture_signals`).
+    `bot.app` handles those signals.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -179,7 +196,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             # asyncio took `ACCEPTED` for the kernel's queue as well (create_server's `backlog`).
-            listener.listen(BACKLOG)
+            listener.listen(LISTEN_BACKLOG)
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
@@ -191,27 +208,27 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Server:
-    """Listens from `start` on; `stop` returns when the last connection is closed.
+class HttpServer:
+    """Serves an application on a bound socket. `stop` returns when the last connection is closed.
 
-    The socket is bound before: uvicorn calls `sys.exit` where it cannot listen, and opens a Unix
-    socket to every user (0o666).
+    The socket is bound by the caller. uvicorn itself would call `sys.exit` if it cannot listen, and
+    would make a Unix socket accessible to every user (0o666).
     """
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http=Connection,
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=ACCEPTED,
-            timeout_graceful_shutdown=GRACE,
+            backlog=ACCEPT_BATCH,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         )
-        self._server = _Server(config)
+        self._server = _UvicornServer(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
 
@@ -227,8 +244,8 @@ class Server:
         self._listener.close()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket. Port 0 means a free port. Raise SettingsError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -243,11 +260,13 @@ def bind(host: str, port: int) -> socket.socket:
             "Cannot listen on {host}:{port} ({why}). Set PONTE_WEB_HOST and PONTE_WEB_PORT.",
             host=host, port=port, why=error.strerror or str(error),
         ) from None  # fmt: skip
-    listener.listen(BACKLOG)
+    listener.listen(LISTEN_BACKLOG)
     return listener
 
 
 class HealthRoutes:
+    """The routes for monitoring."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
@@ -265,92 +284,93 @@ class HealthRoutes:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """Whether it can answer: 503 while a configured platform or the model fails; why, only to
-        owner and admins."""
+        """Whether Ponte can answer: 503 while a configured platform or the model fails. The reasons
+        are for the owner and admins only."""
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
-        ready = self._site.taking and not failing
+        ready = self._site.is_accepting and not failing
         body: Json = {"status": "ready" if ready else "not ready"}
         if await self._operates(request):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
-            if not self._site.taking:
+            if not self._site.is_accepting:
                 body["reasons"].append({"name": "ponte", "words": "stopping"})
         return JSONResponse(body, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """What is counted, in Prometheus' text format; for the owner and admins."""
+        """All metrics in Prometheus' text format; for the owner and admins."""
         if self._site.metrics is None:
             raise NotFound(what="metrics")
-        await self._site.check_operates(visitor_of(request).person)
+        await self._site.check_is_operator(visitor_of(request).person)
         return PlainTextResponse(
             await self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     async def status(self, request: Request) -> Response:
-        """How each part is; for the owner and admins."""
-        await self._site.check_operates(visitor_of(request).person)
+        """The state of each part; for the owner and admins."""
+        await self._site.check_is_operator(visitor_of(request).person)
         parts = await self._site.board.health()
         return JSONResponse(
             {"parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts]}
         )
 
     async def _operates(self, request: Request) -> bool:
-        visitor = await self._site.auth.known(visit_of(request.scope))
+        visitor = await self._site.auth.identify(read_visit(request.scope))
         if visitor is None:
             return False
         try:
-            await self._site.check_operates(visitor.person)
+            await self._site.check_is_operator(visitor.person)
         except Refusal:
             return False
         return True
 
 
-def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
-    """All routes of `site`; `extra` are other adapters' applications by their exact path.
+def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
+    """Return the application with all routes of `site`.
 
-    Those check by themselves who calls (a signature), so they stand before the guard.
+    `extra` are other adapters' applications by exact path. They authenticate their callers by a
+    signature, so they come before the guard.
     """
     groups = (
-        Pages(site), HealthRoutes(site), UsageRoutes(site), Chat(site), Conversations(site),
-        Compatible(site),
+        PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
+        ConversationRoutes(site), CompatibleRoutes(site),
     )  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
-    routes.append(Route("/openapi.json", _describing(routes, extra or {}), methods=["GET"]))
-    refuse = _refusing(site)
+    routes.append(Route("/openapi.json", _openapi_endpoint(routes, extra or {}), methods=["GET"]))
+    refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
         exception_handlers={
             PonteError: refuse,
             HTTPException: refuse,
-            ClientDisconnect: _gone,
+            ClientDisconnect: _on_client_gone,
             Exception: refuse,
         },
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return Forked(extra, guarded) if extra else guarded
+    return PathRouter(extra, guarded) if extra else guarded
 
 
-def _describing(
+def _openapi_endpoint(
     routes: list[BaseRoute], extra: Mapping[str, ASGIApp]
 ) -> Callable[[Request], Awaitable[Response]]:
     @functools.cache
-    def described() -> bytes:
-        """Made when it is first asked for: its forms take as long to build as all else here."""
-        from adapters.web.openapi import document
+    def encode_document() -> bytes:
+        # Built at the first request: its schemas take as long as everything else at the start.
+        from adapters.web.openapi import build_document
 
-        return json.dumps(document(routes, extra)).encode()
+        return json.dumps(build_document(routes, extra)).encode()
 
     async def describe(request: Request) -> Response:
-        return Response(await asyncio.to_thread(described), media_type="application/json")
+        return Response(await asyncio.to_thread(encode_document), media_type="application/json")
 
     return describe
 
 
-class Forked:
-    """Other adapters' paths to them, all else to our own routes."""
+class PathRouter:
+    """Routes other adapters' paths to their applications, and everything else to ours."""
 
     def __init__(self, extra: Mapping[str, ASGIApp], own: ASGIApp) -> None:
         self._extra = dict(extra)
@@ -360,10 +380,12 @@ class Forked:
         await self._extra.get(scope.get("path", ""), self._own)(scope, receive, send)
 
 
-def _refusing(site: Site) -> Callable[[Request, Exception], Response]:
+def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
-        response = refusal(_worded(error), locale_of(request, site), request.url.path)
-        if response.status_code == 413 and not _soon_over(request):
+        response = error_response(
+            _to_ponte_error(error), reader_locale(request, site), request.url.path
+        )
+        if response.status_code == 413 and not _may_discard_body(request):
             response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
@@ -372,16 +394,18 @@ def _refusing(site: Site) -> Callable[[Request, Exception], Response]:
     return refuse
 
 
-def _soon_over(request: Request) -> bool:
-    """Whether the rest of a refused body may be read and dropped, so that the client gets to our
-    answer; uvicorn would read an endless one for ever.
+def _may_discard_body(request: Request) -> bool:
+    """Return whether the rest of a refused body is small enough to read and discard.
+
+    A client reads our answer only when its body was read; uvicorn would read an endless body
+    without a limit.
     """
     length = request.headers.get("content-length", "")
-    return length.isdecimal() and int(length[:18]) <= DROPPED
+    return length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
 
 
-def _worded(error: Exception) -> PonteError:
-    """Starlette's own errors, and what nobody expected, in our words."""
+def _to_ponte_error(error: Exception) -> PonteError:
+    """Return the error in our words, also for Starlette's own errors and unexpected ones."""
     match error:
         case PonteError():
             return error
@@ -391,9 +415,9 @@ def _worded(error: Exception) -> PonteError:
             return WrongMethod()
         case HTTPException():
             return BadRequest(why="it cannot be read")
-    return Unexpected()
+    return UnexpectedError()
 
 
-def _gone(request: Request, error: Exception) -> Response:
-    """Nobody reads this: the client left in the middle of its request."""
+def _on_client_gone(request: Request, error: Exception) -> Response:
+    """Return a response that nobody reads: the client disconnected in the middle of its request."""
     return Response(status_code=400)

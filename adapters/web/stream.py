@@ -212,7 +212,7 @@ class PageWriter:
         if self._options.html:
             # Rendering takes time that grows with the text: it may use an eighth of it.
             began = time.perf_counter()
-            data["html"] = await self._html.of(text)
+            data["html"] = await self._html.render(text)
             self.interval_seconds = max(
                 HTML_FRAME_INTERVAL_SECONDS, 8 * (time.perf_counter() - began)
             )
@@ -309,7 +309,7 @@ class ConversationEvents:
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run."""
-        for entry in await self._site.journal.shown(self._key):
+        for entry in await self._site.journal.list_entries(self._key):
             if _is_over(entry):
                 if self._skips_ended:
                     self._cursor.mark_ended(entry.seq)

@@ -125,7 +125,7 @@ class TurnFiles:
     async def list_files(self) -> Sequence[File]:
         message, files = self.turn.message, self.tool_contexts.files
         found: list[File] = []
-        for shown in await self.tool_contexts.journal.shown(
+        for shown in await self.tool_contexts.journal.list_entries(
             message.address.conversation, self.thread
         ):
             answer, had = shown.answer, shown.message

@@ -186,14 +186,14 @@ class Journal(Protocol):
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Whose words are in the thread, as far as `person` (by key) is concerned."""
 
-    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
 
-    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
+    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]:
         """The conversations there in which something is said, the pinned ones and then the last
         used first: those that are that person's own (`Address.person`), or no one person's."""
 
-    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         """Conversation there → its newest turn that says these words, in whatever case."""
 
     async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
@@ -214,7 +214,7 @@ class Journal(Protocol):
     async def turn_of(self, turn: str) -> Shown:
         """One exchange by its turn id. Raises NotFound."""
 
-    async def used(self, seq: int) -> Usage:
+    async def usage_of(self, seq: int) -> Usage:
         """What that turn's calls took, as it was counted so far; nothing where none was made."""
 
     async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:

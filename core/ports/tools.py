@@ -91,7 +91,7 @@ class ToolSource(Protocol):
 
 
 class QuickCommands(Protocol):
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+    async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         """Those that this person may run here."""
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:

@@ -110,7 +110,7 @@ def transcript(connection: Connection, thread: str, before: int | None) -> Seque
     return [Entry(row["seq"], decode(Item, row["item"]), row["person"], row["at"]) for row in rows]
 
 
-def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
+def list_entries(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
 
     Of decisions, those whose answer says more than the card does.
@@ -130,7 +130,7 @@ def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Sh
     return [said for decision, said in told if not decision or (said.answer and said.answer.aloud)]
 
 
-def listed(connection: Connection, platform: str, person: str = "") -> Sequence[Listed]:
+def list_conversations(connection: Connection, platform: str, person: str = "") -> Sequence[Listed]:
     theirs, values = _theirs("c.conversation", platform, person)
     rows = connection.execute(
         "SELECT c.conversation, c.title, c.pinned, c.used_at, first.message FROM conversations c"  # noqa: S608
@@ -148,7 +148,9 @@ def listed(connection: Connection, platform: str, person: str = "") -> Sequence[
     ]  # fmt: skip
 
 
-def found(connection: Connection, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+def search(
+    connection: Connection, platform: str, words: str, person: str = ""
+) -> Mapping[str, str]:
     theirs, values = _theirs("conversation", platform, person)
     rows = connection.execute(
         f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608

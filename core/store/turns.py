@@ -236,14 +236,14 @@ class SqlJournal:
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         return await self._database.read(lambda c: threads.provenance(c, thread, person, before))
 
-    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
-        return await self._database.read(lambda c: threads.shown(c, conversation, thread))
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+        return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
 
-    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
-        return await self._database.read(lambda c: threads.listed(c, platform, person))
+    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]:
+        return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
-    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
-        return await self._database.read(lambda c: threads.found(c, platform, words, person))
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
     async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
         await self._database.write(lambda c: threads.mark(c, conversation, title, pinned))
@@ -252,7 +252,7 @@ class SqlJournal:
         """Raises NotFound."""
         return await self._database.read(lambda c: threads.shown_turn(c, turn))
 
-    async def used(self, seq: int) -> Usage:
+    async def usage_of(self, seq: int) -> Usage:
         def read(connection: Connection) -> Usage:
             row = connection.execute(
                 "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)

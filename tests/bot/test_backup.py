@@ -22,7 +22,15 @@ import pytest
 
 from bot import backup as work
 from bot.app import Start
-from bot.archive import FORMAT, KEPT, LEFT_OUT, MANIFEST, Manifest, Member, pack
+from bot.archive import (
+    BACKUP_NAMES,
+    EXCLUDED_NAMES,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    ArchiveMember,
+    Manifest,
+    write_archive,
+)
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -78,7 +86,7 @@ def read_backup(path: Path) -> tuple[Manifest, dict[str, bytes]]:
         held = {
             entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
         }
-    return decode(Manifest, held.pop(MANIFEST)), held
+    return decode(Manifest, held.pop(MANIFEST_NAME)), held
 
 
 def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> None:
@@ -86,7 +94,11 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     before = {
         name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
     }
-    unknown = [name for name in before if not KEPT.fullmatch(name) and not LEFT_OUT.fullmatch(name)]
+    unknown = [
+        name
+        for name in before
+        if not BACKUP_NAMES.fullmatch(name) and not EXCLUDED_NAMES.fullmatch(name)
+    ]
     assert unknown == [], "a new file of the home is in the backup, or is said not to be"
     assert ponte_with_home("backup", str(path)).code == 0
     assert f"It was read back and checked, and is {path}." in ponte_with_home.err
@@ -94,12 +106,12 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     assert names(ponte_with_home.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
     manifest, held = read_backup(path)
     assert (manifest.schema, manifest.stopped, manifest.lost) == (6, True, ())
-    assert {*held} == {name for name in before if KEPT.fullmatch(name)}
+    assert {*held} == {name for name in before if BACKUP_NAMES.fullmatch(name)}
 
     shutil.move(ponte_with_home.home, other)
     assert ponte_with_home("restore", str(path)).code == 0, ponte_with_home.err
     for name, data in before.items():
-        if KEPT.fullmatch(name) and name not in CHANGED:
+        if BACKUP_NAMES.fullmatch(name) and name not in CHANGED:
             assert (ponte_with_home.home / name).read_bytes() == data, name
     *lines, last = (ponte_with_home.home / "audit.log").read_text().splitlines()
     assert len(lines) == before["audit.log"].count(b"\n"), "they are told in today's words"
@@ -228,7 +240,7 @@ def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], 
         entry.size = len(data)
         entries.append((entry, data))
     told = encode(change(manifest, entries)).encode()
-    first = tarfile.TarInfo(MANIFEST)
+    first = tarfile.TarInfo(MANIFEST_NAME)
     first.size = len(told)
     with tarfile.open(path, "w:gz") as tar:
         for entry, data in [(first, told), *entries]:
@@ -243,7 +255,7 @@ def _add_member(name: str) -> Callable[[Manifest, list[tuple[Any, bytes]]], Mani
         more.size = 4
         entries.append((more, b"evil"))
         digest = "0b7c52d8ea1eaa8dd9d4f9b04d60d4a1d51cf2a29b9b6f6ee1d1cf6a7c8f1a2b"
-        return replace(manifest, members={**manifest.members, name: Member(4, digest)})
+        return replace(manifest, members={**manifest.members, name: ArchiveMember(4, digest)})
 
     return change
 
@@ -332,7 +344,9 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
 
 @pytest.mark.parametrize("what", ["schema", "format"])
 def test_a_newer_one_is_refused(ponte: Shell, archive: Path, what: str) -> None:
-    newer = {"schema": 99, "version": "9.1.0"} if what == "schema" else {"format": FORMAT + 1}
+    newer = (
+        {"schema": 99, "version": "9.1.0"} if what == "schema" else {"format": FORMAT_VERSION + 1}
+    )
 
     def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
         return replace(manifest, **newer)
@@ -409,7 +423,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
+        patch.setattr(work, "write_archive", fails)
         assert ponte_with_home("backup", str(path)).code == 1
     assert ponte_with_home.err == (
         f"{path} cannot be written (No space left on device). There is no backup of that name.\n"
@@ -419,7 +433,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
     assert ponte_with_home("backup", str(path)).code == 0
     earlier = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(work, "pack", fails)
+        patch.setattr(work, "write_archive", fails)
         assert ponte_with_home("backup", str(path)).code == 1
     assert path.read_bytes() == earlier, "the one of before stands"
 
@@ -524,7 +538,7 @@ def test_of_postgres_its_own_command_is_told_without_the_password(
 def test_the_archive_is_listed_by_any_tar(archive: Path) -> None:
     with gzip.open(archive) as zipped, tarfile.open(fileobj=zipped) as tar:
         entries = tar.getmembers()
-    assert entries[0].name == MANIFEST
+    assert entries[0].name == MANIFEST_NAME
     assert {entry.mode for entry in entries} == {0o600}
     assert {entry.uid for entry in entries} == {0}
 
@@ -538,6 +552,6 @@ def quiet_umask() -> Iterator[None]:
 
 def test_packing_fails_if_a_file_is_shorter_than_its_manifest_says(tmp_path: Path) -> None:
     (tmp_path / "web-token").write_text("x")
-    wrong = Manifest(FORMAT, "0", 1, "", True, {}, {"web-token": Member(5, "")})
+    wrong = Manifest(FORMAT_VERSION, "0", 1, "", True, {}, {"web-token": ArchiveMember(5, "")})
     with pytest.raises(OSError, match="unexpected end of data"):
-        pack(tmp_path, wrong, io.BytesIO())
+        write_archive(tmp_path, wrong, io.BytesIO())

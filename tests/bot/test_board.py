@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.health import Board
+from bot.health import HealthBoard
 from core.domain.records import Health
 from tests.fakes.quick_commands import RegisteredCommands
 
@@ -21,22 +21,22 @@ async def _hangs() -> Health:
 
 
 async def test_a_part_that_runs_tells_for_itself() -> None:
-    board = Board(LINEUP, RegisteredCommands())
+    board = HealthBoard(LINEUP, RegisteredCommands())
     board.live["model"] = _well
     board.live["slack"] = _hangs  # off: it is not asked
     assert [part.words for part in await board.health()] == ["answers", "here", "set"]
 
 
 async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet() -> None:
-    board = Board(LINEUP, RegisteredCommands())
+    board = HealthBoard(LINEUP, RegisteredCommands())
     board.live["model"] = _hangs
     first = (await board.health(patience=0.01))[0]
     assert (first.state, first.words) == ("on", "demo (not answered yet)")
 
 
 async def test_what_this_process_does_not_serve_is_told_so() -> None:
-    board = Board(LINEUP, RegisteredCommands())
-    board.asleep(("web", "slack"), "set up; `ponte run` serves it")
+    board = HealthBoard(LINEUP, RegisteredCommands())
+    board.mark_unserved(("web", "slack"), "set up; `ponte run` serves it")
     told = {part.name: (part.state, part.words) for part in await board.health()}
     assert told["web"] == ("off", "set up; `ponte run` serves it")
     assert told["slack"] == ("off", "set")

@@ -32,10 +32,10 @@ class Server:
         yield DONE
 
 
-def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.QuickRun:
+def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.QuickCommandRun:
     monkeypatch.setattr(client, "turn_stream", server.stream)
     monkeypatch.setattr(client, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0, 0.0))
-    return client.QuickRun(None, Screen(io.StringIO(), "en"), "en")  # type: ignore[arg-type]
+    return client.QuickCommandRun(None, Screen(io.StringIO(), "en"), "en")  # type: ignore[arg-type]
 
 
 async def test_a_restart_is_waited_out_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +55,6 @@ async def test_a_refusal_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(503, 503, 503, 503)
-    with pytest.raises(client.Lost):
+    with pytest.raises(client.HolderLost):
         await run_over(server, monkeypatch).answer("quick-command a", [])
     assert len(server.keys) == 4, "one attempt after each pause"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bot.config import (
-    Agent,
-    Channel,
-    Command,
+    AgentConfig,
+    ChannelConfig,
     Config,
-    Input,
     LiveConfig,
+    QuickCommandConfig,
+    QuickCommandInput,
     in_language,
     read_config,
 )
@@ -55,12 +55,17 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     config = read(tmp_path, GOOD)
-    assert config.channel(Address("slack", "C1", "T1", thread="9")) == Channel(True, "Be brief.\n")
-    assert config.channel(Address("slack", "C2", "T1")) == Channel()
-    assert config.quick_commands["resumo-diario"] == Command(
+    assert config.channel(Address("slack", "C1", "T1", thread="9")) == ChannelConfig(
+        True, "Be brief.\n"
+    )
+    assert config.channel(Address("slack", "C2", "T1")) == ChannelConfig()
+    assert config.quick_commands["resumo-diario"] == QuickCommandConfig(
         title={"en": "Daily summary", "pt-BR": "Resumo diário"},
         description={"en": "What happened"},
-        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+        inputs={
+            "day": QuickCommandInput(required=True),
+            "tone": QuickCommandInput("choice", choices=("dry", "warm")),
+        },
         where=("slack:T1:C1", "web"),
         by=("slack:U1", "discord:42"),
         effect="write",
@@ -263,7 +268,7 @@ def test_what_is_wrong_with_approvers(tmp_path: Path, text: str, words: str) -> 
 
 def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
     text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
-    assert read(tmp_path, text).agents == {"reviewer": Agent("01JAGENT", {"fr": "Relecteur"})}
+    assert read(tmp_path, text).agents == {"reviewer": AgentConfig("01JAGENT", {"fr": "Relecteur"})}
     assert refusal(tmp_path, '[agents.a]\nid = "../x"')[0].startswith(
         "ponte.toml:2: 'id': write the agent's id"
     )

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from bot.app import Start
-from bot.config import Config, Table
+from bot.config import Config, TableConfig
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
@@ -162,7 +162,9 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
 
 async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
-        config = Config(tables={"customers": Table("read"), "Salaries": Table("hidden")})
+        config = Config(
+            tables={"customers": TableConfig("read"), "Salaries": TableConfig("hidden")}
+        )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.code == 1
     assert told.parts["nocodb"].endswith("which protect nothing: Salaries")
@@ -170,7 +172,9 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> N
 
 async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
-        config = Config(tables={"Custmers": Table("hidden"), "Salaries": Table("hidden")})
+        config = Config(
+            tables={"Custmers": TableConfig("hidden"), "Salaries": TableConfig("hidden")}
+        )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.parts["nocodb"].endswith(
         "which protect nothing: Custmers (did you mean Customers?), Salaries"
@@ -181,19 +185,19 @@ async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None
 async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
     async with FakeBridge() as bridge:
         given = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
-        config = Config(tables={"Custmers": Table("hidden"), ORDERS: Table("read")})
+        config = Config(tables={"Custmers": TableConfig("hidden"), ORDERS: TableConfig("read")})
         told = await doctor(tmp_path, config, **given)
         assert told.code == 1
         assert told.parts["nocodb"].endswith(
             "which protect nothing: Custmers (did you mean Customers?)"
         )
-        told = await doctor(tmp_path, Config(tables={"customers": Table("hidden")}), **given)
+        told = await doctor(tmp_path, Config(tables={"customers": TableConfig("hidden")}), **given)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
 
 
 async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) -> None:
     async with FakeBridge(patched=False) as bridge:
-        config = Config(tables={"Custmers": Table("hidden")})
+        config = Config(tables={"Custmers": TableConfig("hidden")})
         told = await doctor(tmp_path, config, nocodb_url=bridge.url)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
         assert told.parts["nocodb"].endswith(

@@ -64,7 +64,7 @@ def test_a_folder_that_others_use_is_not_taken_from_them(
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         assert not (tmp_path / "ponte.lock").exists()
 
-    monkeypatch.setattr("bot.home._SYSTEM", {str(tmp_path)})
+    monkeypatch.setattr("bot.home._SYSTEM_FOLDERS", {str(tmp_path)})
     assert_refused()
     monkeypatch.undo()
     (tmp_path / "theirs").write_text("")

@@ -11,7 +11,14 @@ from types import ModuleType
 import pytest
 
 from bot import __version__, installation
-from bot.installation import DISTRIBUTION, FOLDER, Installation, fits, look, words
+from bot.installation import (
+    DISTRIBUTION,
+    INSTALL_FOLDER,
+    Installation,
+    describe,
+    inspect_installation,
+    is_within_bounds,
+)
 from core.text.i18n import say
 from tests.bot.conftest import Shell
 
@@ -45,42 +52,42 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `pyproject.toml` may say, as metadata has it."""
     given = ["nh3>=0.3", "httpx<0.29,>=0.28", "ponte-dreams>=4", "ponte-pool<4,>=3; extra == 'big'"]
-    monkeypatch.setattr(installation, "_requirements", lambda: given)
+    monkeypatch.setattr(installation, "_read_requirements", lambda: given)
 
 
 def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
-    found = look({"postgres"})
-    assert found.whole
-    told = f"Ponte {__version__} in {FOLDER}, with all {found.count} packages that it needs"
-    assert words(found, say) == told
+    found = inspect_installation({"postgres"})
+    assert found.is_complete
+    told = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {found.count} packages that it needs"
+    assert describe(found, say) == told
     ponte("doctor")
-    assert f"ok    packages: Ponte {__version__} in {FOLDER}, with all " in ponte.out
+    assert f"ok    packages: Ponte {__version__} in {INSTALL_FOLDER}, with all " in ponte.out
 
 
 def test_all_of_pyproject_is_looked_for() -> None:
-    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((INSTALL_FOLDER / "pyproject.toml").read_text())["project"]
     needed, more = project["dependencies"], project["optional-dependencies"]["postgres"]
-    assert look().count == len(needed)
-    assert look({"postgres"}).count == len(needed) + len(more)
+    assert inspect_installation().count == len(needed)
+    assert inspect_installation({"postgres"}).count == len(needed) + len(more)
 
 
 @pytest.mark.usefixtures("needs")
 def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     environment.install("httpx", "0.27.2")
-    found = look()
+    found = inspect_installation()
     assert found == Installation(3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {})  # fmt: skip  # noqa: E501
     told = "ponte-dreams>=4 is missing, httpx 0.27.2 is not <0.29,>=0.28"
-    assert words(found, say) == told + ANEW
+    assert describe(found, say) == told + ANEW
     environment.install("ponte-dreams", "4.0")
-    assert look().missing == {}
-    assert look({"big"}).missing == {"ponte-pool": "<4,>=3"}
+    assert inspect_installation().missing == {}
+    assert inspect_installation({"big"}).missing == {"ponte-pool": "<4,>=3"}
 
 
 def test_another_distribution_with_a_name_of_ours_is_told(environment: Environment) -> None:
     environment.install("corelib", "1.0", "core/__init__.py")
     environment.install(DISTRIBUTION, __version__, "core/__init__.py", "bot/__init__.py")
-    assert look().foreign == {"core": "corelib"}
-    assert words(look(), say) == f"core also belongs to corelib{ANEW}"
+    assert inspect_installation().foreign == {"core": "corelib"}
+    assert describe(inspect_installation(), say) == f"core also belongs to corelib{ANEW}"
 
 
 def test_another_folder_before_ours_is_told(
@@ -90,15 +97,15 @@ def test_another_folder_before_ours_is_told(
     (environment.folder / "adapters").mkdir()
     (environment.folder / "adapters" / "__init__.py").touch()
     monkeypatch.delitem(sys.modules, "adapters")
-    assert look().foreign == {"adapters": str(environment.folder / "adapters")}
+    assert inspect_installation().foreign == {"adapters": str(environment.folder / "adapters")}
 
 
 @pytest.mark.usefixtures("needs")
 def test_a_command_that_cannot_be_imported_says_what_is_missing(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "bot.commands", None)  # importing it raises ImportError
-    monkeypatch.delattr("bot.commands", raising=False)
+    monkeypatch.setitem(sys.modules, "bot.cli_commands", None)  # importing it raises ImportError
+    monkeypatch.delattr("bot.cli_commands", raising=False)
     ponte("doctor")
     assert (ponte.code, ponte.out) == (1, "")
     assert ponte.err == f"ponte: ponte-dreams>=4 is missing{ANEW}\n"
@@ -110,9 +117,9 @@ def test_it_is_said_in_english_where_core_is_somebody_elses(
     other = ModuleType("core")
     other.__path__ = [str(tmp_path / "core")]
     monkeypatch.setitem(sys.modules, "core", other)
-    for name in [name for name in sys.modules if name.startswith(("core.", "bot.commands"))]:
+    for name in [name for name in sys.modules if name.startswith(("core.", "bot.cli_commands"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("bot.commands", raising=False)
+    monkeypatch.delattr("bot.cli_commands", raising=False)
     monkeypatch.setenv("LANG", "fr_FR.UTF-8")
     ponte("usage")
     assert (ponte.code, ponte.err) == (1, f"ponte: core also belongs to {tmp_path}/core{ANEW}\n")
@@ -132,4 +139,4 @@ def test_it_is_said_in_english_where_core_is_somebody_elses(
     ],
 )
 def test_versions_are_compared_as_numbers(version: str, bounds: str, kept: bool) -> None:
-    assert fits(version, bounds) == kept
+    assert is_within_bounds(version, bounds) == kept

@@ -12,7 +12,7 @@ from bot.config import Config, read_config
 from bot.home import Home
 from bot.integrations import FACES
 from bot.names import misspelt_names
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.integrations.integration import ToolIntegration
@@ -106,7 +106,7 @@ def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(FILE)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     unsafe = [one.words for one in found if one.level == "unsafe" and one.topic == "rights"]
     assert unsafe == TOLD
 

@@ -11,7 +11,7 @@ import pytest
 from bot.app import Start
 from bot.config import read_config
 from bot.home import Home
-from bot.rights import check
+from bot.policy_check import check_rights
 from bot.settings import Settings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
     assert len(rows) == EXAMPLES[name].count("| yes |") + EXAMPLES[name].count("| no |") >= 8
     for who, known, where, right, may in rows:
         groups = [known.strip("`")] if known and known != "guest" else []
-        _, lines = await check(
+        _, lines = await check_rights(
             start, who, where or "", groups=groups, guest=known == "guest", asked=[right]
         )
         (allowed,) = {line.allowed for line in lines if line.right == right}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bot.config import Command, Input
-from bot.quick import Registry
+from bot.config import QuickCommandConfig, QuickCommandInput
+from bot.quick_registry import QuickCommandRegistry
 from core.domain.errors import NotAllowed, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
@@ -19,13 +19,18 @@ ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob"
 WEB = Person("web", "owner")
 C1, C2 = Address("slack", "C1", "T1"), Address("slack", "C2", "T1")
 COMMANDS = {
-    "resumo": Command(
+    "resumo": QuickCommandConfig(
         title={"en": "Summary", "pt-BR": "Resumo"},
         description={"en": "What happened"},
-        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+        inputs={
+            "day": QuickCommandInput(required=True),
+            "tone": QuickCommandInput("choice", choices=("dry", "warm")),
+        },
     ),
-    "payroll": Command(title={"en": "Payroll"}, where=("slack:T1:C1", "web"), effect="write"),
-    "secret": Command(title={"fr": "Secret"}, by=("slack:U1", "slack:SGROUP")),
+    "payroll": QuickCommandConfig(
+        title={"en": "Payroll"}, where=("slack:T1:C1", "web"), effect="write"
+    ),
+    "secret": QuickCommandConfig(title={"fr": "Secret"}, by=("slack:U1", "slack:SGROUP")),
 }
 
 
@@ -33,13 +38,13 @@ async def groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"SGROUP"}) if person.id == "U9" else frozenset()
 
 
-def registry(**commands: Command) -> Registry:
+def registry(**commands: QuickCommandConfig) -> QuickCommandRegistry:
     policy = allow_list(memberships={"slack": groups})
-    return Registry(supplier(commands or COMMANDS), policy.is_named)
+    return QuickCommandRegistry(supplier(commands or COMMANDS), policy.is_named)
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
-    return [one.slug for one in await registry().known(person, address)]
+    return [one.slug for one in await registry().list_commands(person, address)]
 
 
 async def test_what_a_person_may_run_here() -> None:
@@ -61,15 +66,15 @@ async def test_what_surfaces_show_of_it() -> None:
 
 
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
-    only = registry(bare=Command(description={"pt-BR": "Sem título"}))
-    (found,) = await only.known(ANA, C1)
+    only = registry(bare=QuickCommandConfig(description={"pt-BR": "Sem título"}))
+    (found,) = await only.list_commands(ANA, C1)
     assert found.told("en") == ("bare", "Sem título")
     assert found.told("pt-BR") == ("bare", "Sem título")
 
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
-    for known in (Registry(dict, allow_list().is_named), registry()):
+    for known in (QuickCommandRegistry(dict, allow_list().is_named), registry()):
         with pytest.raises(UnknownCommand, match="is no name of a quick command"):
             await known.find(ANA, C1, slug)
 
@@ -93,7 +98,7 @@ async def test_a_command_is_refused_outside_its_place_and_to_other_people() -> N
 
 async def test_what_the_file_does_not_name_may_be_allowed() -> None:
     named = allow_list(memberships={"slack": groups}).is_named
-    loose = Registry(supplier(COMMANDS), named, any_slug=True)
+    loose = QuickCommandRegistry(supplier(COMMANDS), named, any_slug=True)
     assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
     with pytest.raises(NotAllowed):
         await loose.find(BOB, C1, "secret")
@@ -107,17 +112,17 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = Registry(supplier(COMMANDS), allow_list().is_named, run)
+    known = QuickCommandRegistry(supplier(COMMANDS), allow_list().is_named, run)
     assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
-    empty = Registry(dict, allow_list().is_named)
+    empty = QuickCommandRegistry(dict, allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
-    assert await empty.known(ANA, C1) == []
+    assert await empty.list_commands(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
         await empty.run(ctx(), "anything", "")
     assert caught.value.code == "not_configured"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.archive import Manifest, Member
+from bot.archive import ArchiveMember, Manifest
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
@@ -60,7 +60,7 @@ def change_database(file: Path, folder: Path, script: str) -> None:
         data = database.read_bytes()
         entries[at][0].size = len(data)
         entries[at] = (entries[at][0], data)
-        member = Member(len(data), hashlib.sha256(data).hexdigest())
+        member = ArchiveMember(len(data), hashlib.sha256(data).hexdigest())
         return replace(
             manifest,
             rows=snapshot.counts(database),

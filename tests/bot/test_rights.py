@@ -9,7 +9,7 @@ import pytest
 
 from bot.config import read_config
 from bot.home import Home
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings
 from core.changes.approval import TableRules
 from tests.bot.conftest import Shell
@@ -179,7 +179,7 @@ def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
         '[[rules]]\nallow = ["code"]\n[[rules]]\nwho=["slack:U1"]\nallow=["code"]\n'
     )
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
     assert notes == ["guests may read:Menu (ponte.toml:1)", "everybody may code (ponte.toml:4)"]
 

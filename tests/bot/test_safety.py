@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.config import Changes, Config, Table, read_config
+from bot.config import ChangesConfig, Config, TableConfig, read_config
 from bot.home import Home
-from bot.safety import findings
+from bot.safety import list_findings
 from bot.settings import Settings, load
 from core.integrations.integration import Finding
 from tests.bot.conftest import Shell
@@ -22,7 +22,7 @@ DISCORD = {"discord_token": "d"}
 
 def find_all(home: Path, config: Config | None = None, /, **given: Any) -> list[Finding]:
     settings = Settings.model_validate({"ponte_home": home, **given})
-    return list(findings(settings, config or Config(), Home(home)))
+    return list(list_findings(settings, config or Config(), Home(home)))
 
 
 def finding_texts(level: str, home: Path, config: Config | None = None, /, **given: Any) -> str:
@@ -109,7 +109,9 @@ def test_a_file_of_settings_that_others_can_reach(
     env.write_text(text)
     env.chmod(mode)
     words = "\n".join(
-        one.words for one in findings(load(), Config(), Home(ponte.home)) if one.level == "unsafe"
+        one.words
+        for one in list_findings(load(), Config(), Home(ponte.home))
+        if one.level == "unsafe"
     )
     assert words == (f"{env} {unsafe} {env}" if unsafe else "")
 
@@ -118,7 +120,7 @@ def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Pat
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-1\n")
     (tmp_path / ".env").chmod(0o644)
     tmp_path.chmod(0o700)
-    assert all(one.level != "unsafe" for one in findings(load(), Config(), Home(ponte.home)))
+    assert all(one.level != "unsafe" for one in list_findings(load(), Config(), Home(ponte.home)))
 
 
 def test_a_file_of_tables_and_channels_that_others_can_write(
@@ -184,7 +186,9 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
 
 
 def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
-    config = Config(changes=Changes(3), tables={"Visits": Table("auto"), "Orders": Table()})
+    config = Config(
+        changes=ChangesConfig(3), tables={"Visits": TableConfig("auto"), "Orders": TableConfig()}
+    )
     stackspot = {"stackspot_client_id": "i", "stackspot_client_secret": "s"}
     notes = finding_texts("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
     assert "creates of up to 3 rows need nobody's approval (auto_create_rows)" in notes

@@ -12,8 +12,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from bot.logs import Redaction, set_up_logging
 from bot.settings import Settings
-from bot.telemetry import Redaction, set_up
 
 SECRET = 'hun"ter2é'
 
@@ -32,7 +32,7 @@ def logging_as_it_was() -> Iterator[None]:
 def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.StringIO:
     written = io.StringIO()
     given = {"ponte_log": form, "ponte_log_level": level, "openai_api_key": SECRET}
-    set_up(Settings.model_validate(given), quiet=quiet, stream=written)
+    set_up_logging(Settings.model_validate(given), quiet=quiet, stream=written)
     return written
 
 
@@ -137,7 +137,7 @@ def test_messages_below_the_log_level_are_dropped() -> None:
 
 def test_a_quiet_command_logs_only_where_a_level_was_set() -> None:
     written = io.StringIO()
-    set_up(Settings(), quiet=True, stream=written)
+    set_up_logging(Settings(), quiet=True, stream=written)
     for log in (structlog.get_logger("test"), logging.getLogger("library")):
         log.info("no")
         log.warning("no")

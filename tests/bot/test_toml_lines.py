@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.toml import TomlLines
+from bot.toml_lines import TomlLines
 
 TEXT = '''\
 top = 1

@@ -42,7 +42,7 @@ def upgraded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _upgrade(folder: Path) -> None:
-    await (await Stores.in_home(folder)).close()
+    await (await Stores.open_in_home(folder)).close()
 
 
 @pytest.fixture

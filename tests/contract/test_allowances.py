@@ -26,7 +26,7 @@ ANA = Person("web", "ana")
 PRICES = Prices(
     {"m": Price(1.0, 0.1, 1.25, 4.0)}, container=0.03, commands={"fix": 0.25}, official=False
 )
-EVERY = (
+PERSON_AND_CHANNEL_ALLOWANCES = (
     Allowance("each person", tokens=10**7, money=5 * NANO),
     Allowance("each channel", "month", money=50 * NANO),
     Allowance("everybody", tokens=10**8),
@@ -79,7 +79,7 @@ async def books(engine: Embedded) -> Books:
 
 
 async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, *EVERY)
+    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
     turn = await begin_turn(database_engine)
     grant = await record_question(database_engine, budget, turn)
     assert grant
@@ -94,7 +94,9 @@ async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embed
 
 
 async def test_a_refusal_leaves_nothing(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, *EVERY, Allowance("each workspace", tokens=500))
+    budget = budget_of(
+        database_engine, *PERSON_AND_CHANNEL_ALLOWANCES, Allowance("each workspace", tokens=500)
+    )
     turn = await begin_turn(database_engine)
     with pytest.raises(OverAllowance):
         await record_question(database_engine, budget, turn)
@@ -109,7 +111,7 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
     one with what is left."""
     rule = Allowance("everybody", tokens=110_000)
     two = (database_engine, await database_engine.beside())
-    budgets = [budget_of(each, rule, *EVERY) for each in two]
+    budgets = [budget_of(each, rule, *PERSON_AND_CHANNEL_ALLOWANCES) for each in two]
     turns = [await begin_turn(database_engine, Person("web", f"p{n}")) for n in range(100)]
     found = await asyncio.gather(
         *(record_question(two[n % 2], budgets[n % 2], turn) for n, turn in enumerate(turns)),
@@ -129,14 +131,14 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
 
 
 async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, *EVERY)
+    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
     lost, goes_on = (
         await begin_turn(database_engine),
         await begin_turn(database_engine, channel="C2"),
     )
     grants = [await record_question(database_engine, budget, turn) for turn in (lost, goes_on)]
     heir = await database_engine.kill()
-    budget = budget_of(heir, *EVERY)
+    budget = budget_of(heir, *PERSON_AND_CHANNEL_ALLOWANCES)
     await heir.journal.ended(await again(heir, lost.seq), "removed")
     assert await budget.settle_left() == 1, "the other one goes on"
     assert await budget.settle_left() == 0
@@ -149,7 +151,7 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     bounds = sum(grant.bound.tokens for grant in grants if grant)
     assert (held, usage) == (0, spendings)
     assert usage[0] == bounds + 110
-    assert counters[EVERY[2].key] == usage
+    assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
 
 
 async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: Embedded) -> None:
@@ -203,7 +205,7 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: 
 
 async def test_a_notice_is_claimed_once(database_engine: Embedded) -> None:
     two = (database_engine, await database_engine.beside())
-    budgets = [budget_of(each, EVERY[0]) for each in two]
+    budgets = [budget_of(each, PERSON_AND_CHANNEL_ALLOWANCES[0]) for each in two]
     turn = await begin_turn(database_engine)
     grant = await record_question(database_engine, budgets[0], turn)
     assert grant

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from bot.integrations import one_person
+from bot.integrations import canonical_person
 from core.domain.errors import OverBudget
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import Call, Outcome, Spent, Spoken, Turn
@@ -132,7 +132,7 @@ async def test_what_was_used_is_still_counted_after_forgetting(database_engine: 
 async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
     counting = CountingBudget(
-        database_engine.database, choices.fixed_caps(2, 0), LISBON, one_person
+        database_engine.database, choices.fixed_caps(2, 0), LISBON, canonical_person
     )
     for person in (page, terminal):
         await counting.reserve(await begin_turn(database_engine, person))

@@ -14,7 +14,7 @@ from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.adapter import SlackAdapter
 from core.domain.messages import Address, Person
 from core.domain.records import Ask
-from tests.discord.house import House, Speaker
+from tests.discord.house import DiscordPonte, Speaker
 from tests.fakes.choices import make_message
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -76,7 +76,7 @@ class SlackRoom:
 
 
 class DiscordRoom:
-    def __init__(self, discord: FakeDiscord, house: House) -> None:
+    def __init__(self, discord: FakeDiscord, house: DiscordPonte) -> None:
         self._house, self.model = house, house.model
         self._ana, self._bob = discord.user("Ana"), discord.user("Bob")
         self._robot = discord.user("Alerts")
@@ -124,7 +124,7 @@ async def room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         stack.enter_context(sdk_addresses())
         discord = await stack.enter_async_context(FakeDiscord())
         discord.grant_message_content()
-        house = House(discord, tmp_path)
+        house = DiscordPonte(discord, tmp_path)
         made = DiscordRoom(discord, house)
         stack.push_async_callback(house.close)
         await house.open(message_content=True, threads=False)

@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from core.rights.policy import Rule, RuleBook
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -22,7 +22,7 @@ from tests.fakes.discord.world import Channel
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, Workplace, running, workplace
 
-SECONDS = 100.0
+CROWD_TIMEOUT_SECONDS = 100.0
 """A busy machine is given so long; nothing is measured here."""
 ROLE = 77
 
@@ -72,7 +72,7 @@ class SlackCrowd:
             done = {post.channel for post in ours if post.stream is None}
             return {post.channel for post in self._said} <= done
 
-        await self._w.slack.wait_until(has_all_answers, SECONDS)
+        await self._w.slack.wait_until(has_all_answers, CROWD_TIMEOUT_SECONDS)
         self.check()
 
     def check(self) -> None:
@@ -91,7 +91,7 @@ class SlackCrowd:
 class DiscordCrowd:
     """Who may chat is said by a role, so that each person's roles must be known."""
 
-    def __init__(self, discord: FakeDiscord, house: House) -> None:
+    def __init__(self, discord: FakeDiscord, house: DiscordPonte) -> None:
         self._discord, self._house = discord, house
         self._guild = discord.guild("Bolts", roles={ROLE: "staff"})
         self._said: list[Channel] = []
@@ -116,7 +116,9 @@ class DiscordCrowd:
 
     async def all_answered(self) -> None:
         said = {channel.id for channel in self._said}
-        await self._discord.wait_until(lambda: {id for id, _ in self._answers()} == said, SECONDS)
+        await self._discord.wait_until(
+            lambda: {id for id, _ in self._answers()} == said, CROWD_TIMEOUT_SECONDS
+        )
         self.check()
 
     def _answers(self) -> list[tuple[int, str]]:
@@ -135,10 +137,14 @@ class DiscordCrowd:
 
     async def restart(self) -> None:
         """Once all is stored: Discord tells nobody again of a first direct message."""
-        await self._discord.wait_until(lambda: len(self._house.taken) == len(self._said), SECONDS)
+        await self._discord.wait_until(
+            lambda: len(self._house.taken) == len(self._said), CROWD_TIMEOUT_SECONDS
+        )
         await self._house.close()
         await self._house.open()
-        await self._discord.wait_until(lambda: self._discord.gateway.is_connected, SECONDS)
+        await self._discord.wait_until(
+            lambda: self._discord.gateway.is_connected, CROWD_TIMEOUT_SECONDS
+        )
 
     def limit_for_a_minute(self) -> None:
         self._discord.faults.limit_members(1, 60.0)
@@ -173,7 +179,7 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         stack.enter_context(sdk_addresses())
         discord = await stack.enter_async_context(FakeDiscord())
         discord.faults.limit_members(30, 1.0)
-        house = House(discord, home)
+        house = DiscordPonte(discord, home)
         house.postgres = database
         house.policy.rule_book = lambda: RuleBook((
             Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
@@ -181,7 +187,7 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         made = DiscordCrowd(discord, house)
         stack.push_async_callback(house.close)
         await house.open(threads=False)
-        await discord.wait_until(lambda: discord.gateway.is_connected, SECONDS)
+        await discord.wait_until(lambda: discord.gateway.is_connected, CROWD_TIMEOUT_SECONDS)
         yield made
 
 

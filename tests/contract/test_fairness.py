@@ -148,14 +148,24 @@ async def test_one_person_has_so_many_turns_under_way_in_a_channel(
     await worker.until(lambda: set(worker.ended) >= {*flood, *others})
 
 
-async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine: Embedded) -> None:
-    places_of(database_engine).total = 1
-    worker = Worker(database_engine, held=True).start("web")
-    first, second = await accept(database_engine, says("Ana", "C1"), says("Bob", "C2"))
+async def begin_turn_that_returns(
+    engine: Embedded,
+) -> tuple[Worker, int, int, asyncio.Task[None]]:
+    """Begin two turns with one place. The first one left the place to the second and takes it back.
+
+    Return the worker, both turns, and the task that takes the place back.
+    """
+    places_of(engine).total = 1
+    worker = Worker(engine, held=True).start("web")
+    first, second = await accept(engine, says("Ana", "C1"), says("Bob", "C2"))
     await worker.until_begun(1)
-    database_engine.inbox.leave_place(first)
+    engine.inbox.leave_place(first)
     await worker.until_begun(2)
-    back = asyncio.create_task(database_engine.inbox.take_place(first))
+    return worker, first, second, asyncio.create_task(engine.inbox.take_place(first))
+
+
+async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine: Embedded) -> None:
+    worker, first, second, back = await begin_turn_that_returns(database_engine)
     (third,) = await accept(database_engine, says("Cleo", "C3"))
     await asyncio.sleep(0)
     assert not back.done(), "the place is the second one's"
@@ -168,13 +178,7 @@ async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine
 
 
 async def test_a_cancelled_turn_takes_no_place_any_more(database_engine: Embedded) -> None:
-    places_of(database_engine).total = 1
-    worker = Worker(database_engine, held=True).start("web")
-    first, second = await accept(database_engine, says("Ana", "C1"), says("Bob", "C2"))
-    await worker.until_begun(1)
-    database_engine.inbox.leave_place(first)
-    await worker.until_begun(2)
-    back = asyncio.create_task(database_engine.inbox.take_place(first))
+    worker, _, second, back = await begin_turn_that_returns(database_engine)
     await asyncio.sleep(0)
     back.cancel()
     await asyncio.wait({back})

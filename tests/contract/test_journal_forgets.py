@@ -101,7 +101,7 @@ async def test_the_command_itself_goes_on(database_engine: Embedded) -> None:
 async def test_the_conversation_starts_from_nothing(database_engine: Embedded) -> None:
     old = await talk(database_engine, "one")
     await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.shown("web:C1") == []
+    assert await database_engine.journal.list_entries("web:C1") == []
     assert await database_engine.journal.transcript(old.thread) == []
     assert await database_engine.journal.owner("web:C1") == ""
 

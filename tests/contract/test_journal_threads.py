@@ -80,16 +80,18 @@ async def test_a_person_reads_one_thread_again(database_engine: Embedded) -> Non
     withdrawn = says("oops")
     await database_engine.inbox.accept(withdrawn)
     await database_engine.inbox.amend(withdrawn.event_key, None)
-    shown = await journal.shown("web:C1")
+    shown = await journal.list_entries("web:C1")
     assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
         ("two", "done", "re: two"), ("waits", "new", None),
     ]  # fmt: skip
-    assert [s.message.text for s in await journal.shown("web:C1", old.thread)] == ["one"]
+    assert [s.message.text for s in await journal.list_entries("web:C1", old.thread)] == ["one"]
 
 
 async def test_a_message_shows_before_any_turn_began(database_engine: Embedded) -> None:
     await database_engine.inbox.accept(says("waits"))
-    assert [s.message.text for s in await database_engine.journal.shown("web:C1")] == ["waits"]
+    assert [s.message.text for s in await database_engine.journal.list_entries("web:C1")] == [
+        "waits"
+    ]
 
 
 async def test_a_thread_belongs_to_who_began_it(database_engine: Embedded) -> None:
@@ -113,25 +115,25 @@ async def test_threads_are_listed_by_their_last_use(database_engine: Embedded) -
 
 async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: Embedded) -> None:
     journal = database_engine.journal
-    assert await journal.listed("web") == []
+    assert await journal.list_conversations("web") == []
     for channel in ("C1", "C2", "C3"):
         await talk(database_engine, f"hello {channel}", channel)
     await talk(database_engine, "more", "C1")
     await journal.thread("web:empty")
     await journal.mark("web:C2", None, True)
     await journal.mark("web:C3", "My name", None)
-    listed = await journal.listed("web")
+    listed = await journal.list_conversations("web")
     assert [(one.conversation, one.first.text, one.title, one.pinned) for one in listed] == [
         ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
         ("web:C3", "hello C3", "My name", False),
     ]  # fmt: skip
-    assert await journal.listed("slack") == []
+    assert await journal.list_conversations("slack") == []
     await journal.forget("web:C3")
     assert "web:C3" not in [one.conversation for one in await journal.threads()]
     await journal.new_thread("web:C1")
-    assert [one.conversation for one in await journal.listed("web")] == ["web:C2"]
+    assert [one.conversation for one in await journal.list_conversations("web")] == ["web:C2"]
     await talk(database_engine, "anew", "C3")
-    assert (await journal.listed("web"))[1].title == "", "its name was forgotten, too"
+    assert (await journal.list_conversations("web"))[1].title == "", "its name was forgotten, too"
     with pytest.raises(NotFound):
         await journal.mark("web:nowhere", "x", None)
 
@@ -140,12 +142,12 @@ async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> N
     journal = database_engine.journal
     first = await talk(database_engine, "Où est São Paulo?", "C1")
     await talk(database_engine, "hello", "C2")
-    assert await journal.found("web", "SÃO paulo") == {"web:C1": first.id}
-    assert set(await journal.found("web", "re:")) == {"web:C1", "web:C2"}
-    assert await journal.found("web", "absent") == {}
-    assert await journal.found("terminal", "hello") == {}
+    assert await journal.search("web", "SÃO paulo") == {"web:C1": first.id}
+    assert set(await journal.search("web", "re:")) == {"web:C1", "web:C2"}
+    assert await journal.search("web", "absent") == {}
+    assert await journal.search("terminal", "hello") == {}
     await journal.forget("web:C1")
-    assert await journal.found("web", "paulo") == {}
+    assert await journal.search("web", "paulo") == {}
 
 
 async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = ANA) -> Turn:
@@ -157,7 +159,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Emb
     journal = database_engine.journal
     kept, old = await talk(database_engine, "one"), await talk(database_engine, "tow")
     new = await asked_again(database_engine, old, "two")
-    assert [one.turn for one in await journal.shown("web:C1")] == [kept.id, new.id]
+    assert [one.turn for one in await journal.list_entries("web:C1")] == [kept.id, new.id]
     entries = await journal.transcript(new.thread)
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
     known = await journal.provenance(new.thread, ANA.key, new.seq)
@@ -165,7 +167,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Emb
     heir = await database_engine.kill()
     resumed = await again(heir, new.seq)
     assert resumed.attempt == 2
-    assert [one.turn for one in await heir.journal.shown("web:C1")] == [kept.id, new.id]
+    assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [kept.id, new.id]
 
 
 async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: Embedded) -> None:
@@ -174,7 +176,7 @@ async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: 
     await asked_again(database_engine, old, "mine", BOB)
     elsewhere = replace(says("other", "C2"), author=ANA, replaces=old.id)
     await again(database_engine, (await database_engine.inbox.accept(elsewhere)).seq)
-    assert (await journal.shown("web:C1"))[0].turn == old.id
+    assert (await journal.list_entries("web:C1"))[0].turn == old.id
 
 
 async def test_what_was_paid_for_stays_beside_the_new_turn(database_engine: Embedded) -> None:
@@ -187,4 +189,4 @@ async def test_what_was_paid_for_stays_beside_the_new_turn(database_engine: Embe
     await journal.answered(old, Answer("done"))
     await journal.ended(old, "done")
     new = await asked_again(database_engine, old, "run it", old.message.author)
-    assert [one.turn for one in await journal.shown("web:C1")] == [old.id, new.id]
+    assert [one.turn for one in await journal.list_entries("web:C1")] == [old.id, new.id]

@@ -94,12 +94,12 @@ async def test_a_list_has_one_s_own(database_engine: Embedded) -> None:
     for name, place in places.items():
         await _talk(database_engine, f"of {name or 'owner'}", place)
     for name, place in places.items():
-        (listed,) = await database_engine.journal.listed("web", name)
-        assert listed.conversation == place.conversation
-        found = await database_engine.journal.found("web", "of", name)
-        assert found.keys() == {place.conversation}
-    assert await database_engine.journal.listed("web", "iana") == []
-    assert await database_engine.journal.listed("slack", "ana") == []
+        (list_conversations,) = await database_engine.journal.list_conversations("web", name)
+        assert list_conversations.conversation == place.conversation
+        search = await database_engine.journal.search("web", "of", name)
+        assert search.keys() == {place.conversation}
+    assert await database_engine.journal.list_conversations("web", "iana") == []
+    assert await database_engine.journal.list_conversations("slack", "ana") == []
 
 
 async def _talk(embedded: Embedded, text: str, place: Address) -> None:

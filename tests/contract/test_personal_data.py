@@ -396,7 +396,7 @@ async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(tea
     assert (beas.state, beas.decider) == ("done", NOBODY)
     assert beas.version == team.beas.version + 1, "its card is drawn anew"
     assert (await ledger.get(team.open.id)).consents == ()
-    shown = await engine.journal.shown("slack:T1:C1:1.1")
+    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
     told = {one.message.text: one.answer for one in shown}
     approved, listed = told["approve it"], told["what was changed?"]
     assert approved is not None

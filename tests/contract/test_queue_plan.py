@@ -15,10 +15,10 @@ from core.store.postgres import OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 from tests.real.postgres import Postgres
 
-MOST_PAGES = 1000
+MAX_PAGES_READ = 1000
 """Procrastinate's own function read 520,000 of them with 10,000 jobs and no statistics. The first
 call of a connection also reads the catalogue."""
-WAITING = 10_000
+WAITING_JOB_COUNT = 10_000
 Connection = psycopg.AsyncConnection[TupleRow]
 FILL = """
 INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args)
@@ -48,19 +48,19 @@ async def fetch_job(connection: Connection) -> tuple[int, int | None]:
 
 
 @pytest.mark.parametrize("statistics", ["none", "of the empty table", "right"])
-@pytest.mark.parametrize("conversations", [WAITING, 100])
+@pytest.mark.parametrize("conversations", [WAITING_JOB_COUNT, 100])
 async def test_a_fetch_reads_little_of_a_long_queue(
     connection: Connection, statistics: str, conversations: int
 ) -> None:
     if statistics == "of the empty table":
         await connection.execute("VACUUM ANALYZE procrastinate_jobs")
-    await connection.execute(FILL, (conversations, WAITING))
+    await connection.execute(FILL, (conversations, WAITING_JOB_COUNT))
     if statistics == "right":
         await connection.execute("ANALYZE procrastinate_jobs")
     for number in range(1, 20):
         read, seq = await fetch_job(connection)
         assert seq == number, "the oldest comes first"
-        assert read < MOST_PAGES, f"fetch {number}"
+        assert read < MAX_PAGES_READ, f"fetch {number}"
 
 
 SENDERS = {
@@ -69,8 +69,8 @@ SENDERS = {
     "a flood": ("slack:T:C:{n}", "slack:T:C", "slack:T:U"),
     "a flood over channels": ("slack:T:C{n}", "slack:T:C{n}", "slack:T:U"),
 }
-"""Of whom WAITING messages wait: conversation, channel and person of each."""
-WAIT = """
+"""Of whom WAITING_JOB_COUNT messages wait: conversation, channel and person of each."""
+WAITING_JOBS_SQL = """
 INSERT INTO inbox (event_key, turn, conversation, channel, person, decision, message, created,
                    updated, position, job)
 SELECT 'k' || n, 't' || n, {}, {}, {}, 0, repeat('x', 400), 0, 0,
@@ -83,7 +83,7 @@ FROM generate_series({first}, {last}) AS n
 def waiting(senders: str, first: int, last: int) -> bytes:
     sender = [f"'{one}'".replace("{n}", "' || n || '") for one in SENDERS[senders]]
     flood = "true" if senders == "a flood" else "false"
-    return WAIT.format(*sender, flood=flood, first=first, last=last).encode()
+    return WAITING_JOBS_SQL.format(*sender, flood=flood, first=first, last=last).encode()
 
 
 async def pages(connection: Connection, statement: str) -> int:
@@ -104,21 +104,21 @@ async def test_a_message_is_lined_up_and_ended_without_a_look_at_the_others(
         await connection.execute(waiting(senders, early, early))
         await pages(connection, f"SELECT ponte_line_up({early})")
         await connection.execute(f"UPDATE inbox SET state = 'done' WHERE seq = {early}".encode())
-    await connection.execute(waiting(senders, 8, WAITING))
-    for seq in range(WAITING + 1, WAITING + 8):
+    await connection.execute(waiting(senders, 8, WAITING_JOB_COUNT))
+    for seq in range(WAITING_JOB_COUNT + 1, WAITING_JOB_COUNT + 8):
         await connection.execute(waiting(senders, seq, seq))
         await connection.execute(f"UPDATE inbox SET job = 0 WHERE seq = {seq}".encode())
-        assert await pages(connection, f"SELECT ponte_line_up({seq})") < MOST_PAGES
+        assert await pages(connection, f"SELECT ponte_line_up({seq})") < MAX_PAGES_READ
     for seq in range(20, 25):
         end = f"UPDATE inbox SET state = 'done' WHERE seq = {seq}"
-        assert await pages(connection, end) < MOST_PAGES
+        assert await pages(connection, end) < MAX_PAGES_READ
 
 
 async def test_a_fetch_of_an_empty_queue_reads_next_to_nothing(connection: Connection) -> None:
     for _ in range(3):
         read, seq = await fetch_job(connection)
         assert seq is None
-        assert read < MOST_PAGES
+        assert read < MAX_PAGES_READ
 
 
 async def test_the_plan_outlives_an_upgrade_of_procrastinate(connection: Connection) -> None:
@@ -127,7 +127,7 @@ async def test_the_plan_outlives_an_upgrade_of_procrastinate(connection: Connect
     found = re.search(r"CREATE FUNCTION (procrastinate_fetch_job_v2.*?\$\$;)", schema, re.DOTALL)
     assert found
     await connection.execute(f"CREATE OR REPLACE FUNCTION {found[1]}".encode())
-    await connection.execute(FILL, (WAITING, WAITING))
+    await connection.execute(FILL, (WAITING_JOB_COUNT, WAITING_JOB_COUNT))
     for number in range(1, 4):
         read, seq = await fetch_job(connection)
-        assert (seq, read < MOST_PAGES) == (number, True)
+        assert (seq, read < MAX_PAGES_READ) == (number, True)

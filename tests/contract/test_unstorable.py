@@ -65,7 +65,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
     assert found.answer.text == f"hi {LOST}"
     assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
     await database_engine.journal.ended(turn, "done", f"why {HALF}")
-    shown = await database_engine.journal.shown(address.conversation)
+    shown = await database_engine.journal.list_entries(address.conversation)
     assert [one.seq for one in shown] == [receipt.seq]
 
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from tests.contract.engines import Embedded
 
 T = TypeVar("T")
-QUICK = settings(
+MACHINE_SETTINGS = settings(
     max_examples=12,
     stateful_step_count=25,
     deadline=None,

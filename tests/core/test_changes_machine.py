@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bot.integrations import RIGHTS
+from bot.integrations import PLATFORM_RIGHTS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.service import ChangeService
@@ -122,7 +122,7 @@ class Machine(RuleBasedStateMachine):
         appliers = {self.table.name: self.table}
         self.changes = ChangeService(
             self.ledger, ChangeRunner(self.ledger, appliers),
-            Approval(allow_list(), platforms=RIGHTS), NoAudit(),
+            Approval(allow_list(), platforms=PLATFORM_RIGHTS), NoAudit(),
             appliers, lambda: None, lambda: 0.0,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from core.runtime.retry import Backoff
 from core.store import inbox
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says
-from tests.core.machine import QUICK, EngineMachine
+from tests.core.machine import MACHINE_SETTINGS, EngineMachine
 
 CHANNELS = ("C1", "C2", "C3")
 channels = st.sampled_from(CHANNELS)
@@ -161,4 +161,4 @@ def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.Mo
     monkeypatch.setattr(inbox, "TURN_BACKOFF", Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
     monkeypatch.setattr(inbox, "CRASHES", 10**6)
-    run_state_machine_as_test(InboxMachine, settings=QUICK)
+    run_state_machine_as_test(InboxMachine, settings=MACHINE_SETTINGS)

@@ -14,11 +14,11 @@ from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Item, Post, Usage
 from core.domain.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
 from tests.contract.test_inbox import says
-from tests.core.machine import QUICK, EngineMachine
+from tests.core.machine import MACHINE_SETTINGS, EngineMachine
 
 ORDER: tuple[State, ...] = ("new", "running", "answered", "posting")
 HEARD = Item("message", role="user", text="hello")
-LOST = "error: interrupted, result unknown"
+INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 channels = st.sampled_from(("C1", "C2"))
 picks = st.integers(0, 1_000_000)
 numbers = st.integers(1, 3)
@@ -129,7 +129,7 @@ class JournalMachine(EngineMachine):
         wrote = self.check_write(turn, self.engine.journal.answered(turn, Answer("hi")))
         if wrote and row.state == "running":
             row.state = "answered"
-            row.items.extend(output(call_id, LOST) for call_id in row.open_calls)
+            row.items.extend(output(call_id, INTERRUPTED_OUTPUT) for call_id in row.open_calls)
 
     @some_began
     @rule(pick=picks, number=numbers)
@@ -224,4 +224,4 @@ class JournalMachine(EngineMachine):
 
 
 def test_random_writes_to_the_journal_keep_its_promises() -> None:
-    run_state_machine_as_test(JournalMachine, settings=QUICK)
+    run_state_machine_as_test(JournalMachine, settings=MACHINE_SETTINGS)

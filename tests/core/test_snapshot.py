@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 
 async def test_an_older_home_is_copied_before_it_is_changed(home: Path) -> None:
     before = dump(home / "ponte.db")
-    await (await Stores.in_home(home)).close()
+    await (await Stores.open_in_home(home)).close()
     assert snapshot.schema(home / "ponte.db") == len(MIGRATIONS)
     (kept,) = snapshot.snapshots(home)
     assert kept.name.startswith("ponte-3-")
@@ -47,13 +47,13 @@ async def test_an_older_home_is_copied_before_it_is_changed(home: Path) -> None:
 
     os.replace(kept, home / "ponte.db")  # the way back
     assert snapshot.schema(home / "ponte.db") == 3
-    await (await Stores.in_home(home)).close()
-    await (await Stores.in_home(home)).close()
+    await (await Stores.open_in_home(home)).close()
+    await (await Stores.open_in_home(home)).close()
     assert len(snapshot.snapshots(home)) == 1, "none where nothing is changed"
 
 
 async def test_a_new_home_has_no_snapshot(tmp_path: Path) -> None:
-    await (await Stores.in_home(tmp_path)).close()
+    await (await Stores.open_in_home(tmp_path)).close()
     assert not (tmp_path / "snapshots").exists()
 
 
@@ -64,7 +64,7 @@ async def test_the_newest_two_stay_and_for_two_weeks(home: Path) -> None:
         one = folder / f"ponte-2-{age}.db"
         one.touch()
         os.utime(one, (time.time() - age * DAY, time.time() - age * DAY))
-    stores = await Stores.in_home(home)
+    stores = await Stores.open_in_home(home)
     left = {one.name for one in snapshot.snapshots(home)}
     assert len(left) == 2
     assert "ponte-2-1.db" in left
@@ -85,7 +85,7 @@ async def test_without_room_it_does_not_start_and_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(NoRoom) as refused:
-            await Stores.in_home(home)
+            await Stores.open_in_home(home)
     assert str(refused.value).startswith("There is no room for a copy before the upgrade in ")
     assert dump(home / "ponte.db") == before
     assert snapshot.snapshots(home) == []
@@ -94,7 +94,7 @@ async def test_without_room_it_does_not_start_and_changes_nothing(
 async def test_a_damaged_database_is_not_copied_and_named(home: Path) -> None:
     (home / "ponte.db").write_bytes(b"no database at all, " * 1000)
     with pytest.raises(NotStored, match=r"ponte\.db cannot be used: file is not a database"):
-        await Stores.in_home(home)
+        await Stores.open_in_home(home)
     assert snapshot.snapshots(home) == []
 
 

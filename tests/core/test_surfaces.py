@@ -9,7 +9,7 @@ import pytest
 
 from adapters.discord.render import pages
 from adapters.slack.render import Links, content, parts
-from adapters.terminal.chat import drawn_markdown
+from adapters.terminal.chat import render_markdown
 from adapters.web.render import render
 from core.text.markdown import Trust, unclickable, unlinked
 from core.text.text import clean
@@ -92,7 +92,7 @@ def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *HIDDEN, *IN_CODE):
         said = TERMINAL.parts(clean(around.format(shape)), lambda whole: (whole,))[0]
-        drawn = "" if "```" in said else _ANSI.sub("", drawn_markdown(said))
+        drawn = "" if "```" in said else _ANSI.sub("", render_markdown(said))
         links = [*linkers.terminal(said), *linkers.terminal(drawn)]
         alive += [(shape, link) for link in links if not fine(link)]
     assert alive == []
@@ -100,7 +100,7 @@ def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
 
 def test_a_terminal_shows_what_stands_between_angles() -> None:
     """HTML is no HTML there, and nothing of it is left out."""
-    assert _ANSI.sub("", drawn_markdown("A List<String> and <div>x</div>")) == (
+    assert _ANSI.sub("", render_markdown("A List<String> and <div>x</div>")) == (
         "A List<String> and <div>x</div>"
     )
 

@@ -57,7 +57,7 @@ class Clock:
 
 
 @dataclass
-class House:
+class UpkeepSetup:
     engine: Embedded
     clock: Clock
     model: Eraser = field(default_factory=Eraser)
@@ -90,20 +90,22 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[UpkeepSetup]:
     clock = Clock()
     for module in STAMPED:
         monkeypatch.setattr(f"core.{module}.time", clock)
     engine = await Embedded.open(tmp_path)
-    yield House(engine, clock)
+    yield UpkeepSetup(engine, clock)
     await engine.close()
 
 
-async def stored_texts(house: House, channel: str) -> list[str]:
-    return [s.message.text for s in await house.engine.journal.shown(f"web:{channel}")]
+async def stored_texts(house: UpkeepSetup, channel: str) -> list[str]:
+    return [s.message.text for s in await house.engine.journal.list_entries(f"web:{channel}")]
 
 
-async def test_people_whom_their_platform_no_longer_confirms_are_deleted(house: House) -> None:
+async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
+    house: UpkeepSetup,
+) -> None:
     for id, days in (("U1", 31), ("U2", 29)):
         member = Member(id, confirmed_at=house.clock.now - days * DAY_SECONDS)
         await house.directory.put("chat", [member])
@@ -112,7 +114,7 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(house: 
     assert [member.id for member in left] == ["U2"]
 
 
-async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
+async def test_what_nobody_used_for_long_is_forgotten(house: UpkeepSetup) -> None:
     await talk(house.engine, "old", "C1")
     await talk(house.engine, "old", "C2")
     house.clock.now += 20 * DAY_SECONDS
@@ -125,7 +127,7 @@ async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
     assert await stored_texts(house, "C2") == ["new"]
 
 
-async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> None:
+async def test_what_was_changed_can_be_undone_for_seven_days(house: UpkeepSetup) -> None:
     ledger = SqlLedger(house.engine.database)
     change = await finish_change(ledger)
     house.clock.now = 160.0 + UNDO_LIFETIME
@@ -136,7 +138,7 @@ async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> No
     assert (await ledger.get(change.id)).lapsed
 
 
-async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:
+async def test_a_question_that_waits_is_not_forgotten(house: UpkeepSetup) -> None:
     await talk(house.engine, "old", "C1")
     house.clock.now += 40 * DAY_SECONDS
     await house.engine.inbox.accept(says("are you there?", "C1"))
@@ -144,7 +146,7 @@ async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:
     assert await stored_texts(house, "C1") == ["are you there?"]
 
 
-async def test_what_a_server_keeps_is_erased_when_it_can_be(house: House) -> None:
+async def test_what_a_server_keeps_is_erased_when_it_can_be(house: UpkeepSetup) -> None:
     turn = await talk(house.engine, "old")
     for id in ("conv_1", "conv_2", "conv_3"):
         await house.engine.journal.remote(turn.thread, Remote("conversation", id))
@@ -158,7 +160,7 @@ async def test_what_a_server_keeps_is_erased_when_it_can_be(house: House) -> Non
     assert await house.engine.journal.to_erase() == []
 
 
-async def test_one_duty_that_fails_does_not_keep_the_others(house: House) -> None:
+async def test_one_duty_that_fails_does_not_keep_the_others(house: UpkeepSetup) -> None:
     turn = await talk(house.engine, "old")
     await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
     await house.engine.journal.forget("web:C1")
@@ -172,7 +174,7 @@ async def test_one_duty_that_fails_does_not_keep_the_others(house: House) -> Non
     assert await house.files.of_event("never accepted") == []
 
 
-async def test_what_is_forgotten_now_is_erased_now(house: House) -> None:
+async def test_what_is_forgotten_now_is_erased_now(house: UpkeepSetup) -> None:
     keeper = house.upkeep()
     running = asyncio.create_task(keeper.run())
     turn = await talk(house.engine, "secret")
@@ -186,7 +188,7 @@ async def test_what_is_forgotten_now_is_erased_now(house: House) -> None:
 
 
 async def test_what_is_asked_for_during_a_round_is_done_after_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: UpkeepSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper, rounds, third = house.upkeep(), [0], asyncio.Event()
 

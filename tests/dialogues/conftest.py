@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime.retry import Backoff
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -29,10 +29,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> Theatre:
+def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> BotHome:
     if request.param == "home":
-        return Theatre(tmp_path / "home")
-    return Theatre(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
+        return BotHome(tmp_path / "home")
+    return BotHome(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from core.domain.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -23,12 +23,12 @@ RIGHTS = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", 
 
 
 @asynccontextmanager
-async def bot(theatre: Theatre, table: MemoryTable, **more: Any) -> AsyncIterator[Stage]:
+async def bot(theatre: BotHome, table: MemoryTable, **more: Any) -> AsyncIterator[RunningBot]:
     async with theatre.open(sources=[table], appliers=[table], **more) as stage:
         yield stage
 
 
-async def propose(stage: Stage, tool: str, person: Person = ANA, **arguments: Any) -> Card:
+async def propose(stage: RunningBot, tool: str, person: Person = ANA, **arguments: Any) -> Card:
     """The card of a proposal that the model made."""
     answer = await stage.ask(_call(tool, arguments), person=person)
     assert [card.state for card in answer.cards] == ["open"], answer.text
@@ -36,7 +36,7 @@ async def propose(stage: Stage, tool: str, person: Person = ANA, **arguments: An
 
 
 async def proposed_on_slack(
-    stage: Stage, key: str, tool: str, person: Person = MEMBER, **arguments: Any
+    stage: RunningBot, key: str, tool: str, person: Person = MEMBER, **arguments: Any
 ) -> Card:
     answer = await stage.ask_message(on_slack(_call(tool, arguments), key, person))
     assert [card.state for card in answer.cards] == ["open"], answer.text

@@ -14,7 +14,7 @@ from core.models.server import Options
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
@@ -28,7 +28,7 @@ WITHOUT: dict[Level, set[str]] = {
 
 @asynccontextmanager
 async def open_served_stage(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     sources: Sequence[ToolSource] = (),
     *,
@@ -39,9 +39,9 @@ async def open_served_stage(
     allowed: Sequence[Allowance] = (),
     prices: Prices | None = None,
     level: Level | None = None,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
-    stages: list[Stage] = []
+    stages: list[RunningBot] = []
 
     async def read(file: str) -> tuple[File, bytes]:
         return await stages[0].engine.records.files.get(file)

@@ -11,7 +11,7 @@ from typing import Any
 from bot.config import Config
 from core.ports.rights import Policy
 from core.ports.tools import Model
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import CONFIG, stackspot_choices
 
@@ -20,14 +20,14 @@ from tests.fakes.stackspot_parts import CONFIG, stackspot_choices
 class Bot:
     """Opens a stage on the theatre's home: a restart in between."""
 
-    theatre: Theatre
+    theatre: BotHome
     stackspot: FakeStackSpot
     config: Config = CONFIG
 
     @asynccontextmanager
     async def open(
         self, model: Model | None = None, policy: Policy | None = None, **more: Any
-    ) -> AsyncIterator[Stage]:
+    ) -> AsyncIterator[RunningBot]:
         async with (
             stackspot_choices(self.stackspot.url, self.config, model, policy) as chosen,
             self.theatre.play(replace(chosen, **more)) as stage,

@@ -1,4 +1,4 @@
-"""A whole bot in this process, a recording platform, and people who write to it."""
+"""A complete bot in this process, a recording platform, and people who write to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.engine import Choices, Engine, Stores
-from bot.integrations import one_person
+from bot.integrations import canonical_person
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.posting import PostedReply
@@ -29,8 +29,8 @@ from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 
-class Stage:
-    """`said` waits for the answer; `says` only delivers."""
+class RunningBot:
+    """A Ponte that runs in this process. `ask` waits for the answer; `send` only delivers."""
 
     def __init__(self, engine: Engine, recorder: Recorder, numbers: itertools.count[int]) -> None:
         self.engine = engine
@@ -50,25 +50,25 @@ class Stage:
         return await self.engine.records.inbox.answer_of(receipt.seq)
 
     async def click(self, text: str, at: Message) -> Answer:
-        """A click on the answer to `at`, by whoever asked."""
+        """Click on the answer to `at` as the person who asked; return the answer."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
         clicked = replace(at, event_key=key, text=text, reply_to=reply_to, clicked=True)
         return await self.wait_for_answer(await self.engine.records.inbox.accept(clicked))
 
     async def ask_message(self, one: Message) -> Answer:
-        """A message made elsewhere; its answer."""
+        """Send a message that the test made; return its answer."""
         return await self.wait_for_answer(await self.engine.records.inbox.accept(one))
 
     async def wait_for_answer(self, receipt: Receipt) -> Answer:
         return await self.engine.records.inbox.answer_of(receipt.seq)
 
 
-class Theatre:
-    """Opens a bot on one home as often as asked: a restart in between."""
+class BotHome:
+    """A home that a bot opens again and again, as after restarts."""
 
     def __init__(self, home: Path, database: str = "") -> None:
-        """`database` is a Postgres' URL, in the place of the home's own."""
+        """`database` is the URL of a Postgres, used instead of the home's own database."""
         self.home = home
         self.database = database
         self.recorder = Recorder(limit=4000)
@@ -76,9 +76,9 @@ class Theatre:
         self._numbers = itertools.count(1)
         self._works = True
 
-    def taking(self) -> Theatre:
-        """Another process of the same, which takes events in and runs no turns."""
-        other = Theatre(self.home.with_name("server"), self.database)
+    def taking(self) -> BotHome:
+        """Return another process of this bot, which receives events and runs no turns."""
+        other = BotHome(self.home.with_name("server"), self.database)
         other.recorder, other.clock, other._numbers = self.recorder, self.clock, self._numbers
         other._works = False
         return other
@@ -97,10 +97,10 @@ class Theatre:
         allowed: Sequence[Allowance] = (),
         prices: Prices | None = None,
         intake: Intake | None = None,
-    ) -> AsyncIterator[Stage]:
+    ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
-        approval = replace(made.approval, canonical_person=one_person)
+        approval = replace(made.approval, canonical_person=canonical_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(
                 approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
@@ -113,12 +113,12 @@ class Theatre:
             yield stage
 
     @asynccontextmanager
-    async def play(self, made: Choices) -> AsyncIterator[Stage]:
-        """The same, with all that the engine is given."""
+    async def play(self, made: Choices) -> AsyncIterator[RunningBot]:
+        """Open a bot with these parts of the engine."""
         self.home.mkdir(exist_ok=True)
         stores = None
         if self.database:
-            stores = await Stores.shared(self.database, works=self._works)
+            stores = await Stores.open_shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
             engine.platforms.replies[platform] = lambda to, posts: PostedReply(
@@ -126,7 +126,7 @@ class Theatre:
             )
         engine.start()
         try:
-            yield Stage(engine, self.recorder, self._numbers)
+            yield RunningBot(engine, self.recorder, self._numbers)
         finally:
             await engine.drain(1)
             await engine.close()

@@ -17,7 +17,7 @@ from core.store.database import Connection
 from core.store.inbox import Intake
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
@@ -25,7 +25,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 BOB, OWNER = Person("web", "bob", name="Bob"), Person("web", "owner")
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0, 2.0, 1.5)})
-MOST = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
+OUTPUT_LIMIT_FIELDS = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
         "chat": "max_tokens"}  # fmt: skip
 
 
@@ -51,7 +51,7 @@ async def look() -> str:
     return "nothing yet " * 20
 
 
-async def read_counters(stage: Stage) -> list[tuple[int, int]]:
+async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
     def read(connection: Connection) -> list[tuple[int, int]]:
@@ -70,7 +70,7 @@ def cost(fake: FakeOpenAI) -> int:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_what_was_used_takes_the_place_of_what_was_held(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [Allowance("each person", tokens=200_000, money=NANO, told="ponte.toml:3")]
     async with open_served_stage(
@@ -85,11 +85,11 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
     assert spent.cost is not None
     assert money == pytest.approx(spent.cost * NANO, abs=2)
     asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
-    assert [body.get(MOST[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
+    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     async with open_served_stage(
         theatre, fake, allowed=[Allowance("each person", turns=9)]
@@ -99,7 +99,7 @@ async def test_without_an_allowance_nothing_bounds_an_answer(
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("each channel", tokens=LEAST_OUTPUT, told="ponte.toml:4", per="month"),
@@ -119,7 +119,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert (await stage.ask("hello")).text == "You ask: hello"
 
 
-async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", tokens=15_000)]
     async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
         fake.say(Script(text="word " * 60_000, piece=20_000))
@@ -134,7 +134,7 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: Theatre, fake: Fake
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_model_that_never_ends_spends_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
     allowed = [Allowance("each person", money=NANO // 20)]
@@ -160,7 +160,7 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
 
 
 async def test_a_hundred_at_once_spend_no_more_than_there_is(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
@@ -180,7 +180,7 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
 
 
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
     async with open_served_stage(
@@ -201,7 +201,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert spent.input + spent.output == after
 
 
-async def test_another_ones_allowance_is_their_own(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=1, told="ponte.toml:9")]
     async with open_served_stage(theatre, fake, allowed=allowed) as stage:
         assert (await stage.ask("hello")).status == "done"
@@ -212,7 +212,7 @@ async def test_another_ones_allowance_is_their_own(theatre: Theatre, fake: FakeO
         assert (await stage.ask("hello", person=BOB)).status == "done"
 
 
-async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
@@ -226,7 +226,7 @@ async def test_most_of_an_allowance_is_told_once(theatre: Theatre, fake: FakeOpe
 
 
 async def test_most_of_what_all_share_is_told_to_an_admin(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
@@ -238,7 +238,7 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
     assert refused.text.startswith("The allowance of everybody together is 5 turns a day; ")
 
 
-async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
         Allowance("each person", money=NANO, tokens=10**6),
         Allowance("everybody", "month", turns=100),
@@ -261,7 +261,7 @@ async def test_usage_shows_what_is_left(theatre: Theatre, fake: FakeOpenAI) -> N
     assert refused.code == "forbidden"
 
 
-async def test_too_many_messages_a_minute_are_not_taken_up(theatre: Theatre) -> None:
+async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
         EchoModel(gate=lambda _: gate.wait()), intake=Intake(per_minute=2)
@@ -275,7 +275,7 @@ async def test_too_many_messages_a_minute_are_not_taken_up(theatre: Theatre) -> 
         assert (await stage.wait_for_answer(receipts[1])).text == "You said: m1"
 
 
-async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
+async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
         EchoModel(gate=lambda _: gate.wait()), intake=Intake(waiting=2)
@@ -293,7 +293,7 @@ async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
 
 
 async def test_what_a_restart_finds_again_is_paid_for_once(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     """The answer was under way when the process ended; the server has it whole."""
     allowed = [Allowance("each person", tokens=10**6)]

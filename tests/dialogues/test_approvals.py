@@ -15,7 +15,7 @@ from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.memory_table import MemoryTable
 
@@ -44,11 +44,11 @@ def two(*approvers: str) -> TableRules:
     return TableRules({"people": TableRule("ask", frozenset(approvers), approvals=2)})
 
 
-async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
+async def says(stage: RunningBot, text: str, key: str, person: Person) -> Answer:
     return await stage.ask_message(on_slack(text, key, person))
 
 
-async def test_two_different_people_approve(theatre: Theatre) -> None:
+async def test_two_different_people_approve(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -68,7 +68,7 @@ async def test_two_different_people_approve(theatre: Theatre) -> None:
         assert "Taken back" in (await says(stage, f"undo {card.id}", "k6", CLERK)).text
 
 
-async def test_each_approval_stands_in_the_audit_log(theatre: Theatre) -> None:
+async def test_each_approval_stands_in_the_audit_log(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -82,7 +82,7 @@ async def test_each_approval_stands_in_the_audit_log(theatre: Theatre) -> None:
     assert rest == [carl, carl], "by keys of their own"
 
 
-async def test_two_at_once_apply_it_once(theatre: Theatre) -> None:
+async def test_two_at_once_apply_it_once(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -94,7 +94,7 @@ async def test_two_at_once_apply_it_once(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize("word", ["approve", "undo"])
-async def test_the_asker_counts_as_none_of_two_approvers(theatre: Theatre, word: str) -> None:
+async def test_the_asker_counts_as_none_of_two_approvers(theatre: BotHome, word: str) -> None:
     """Nor as an admin: that is what two people are for."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
@@ -109,7 +109,7 @@ async def test_the_asker_counts_as_none_of_two_approvers(theatre: Theatre, word:
         )  # fmt: skip
 
 
-async def test_who_asked_is_one_where_the_file_says_so(theatre: Theatre) -> None:
+async def test_who_asked_is_one_where_the_file_says_so(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("asker", "slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -123,7 +123,7 @@ async def test_who_asked_is_one_where_the_file_says_so(theatre: Theatre) -> None
     assert table.rows == {}
 
 
-async def test_a_denial_by_one_closes_it(theatre: Theatre) -> None:
+async def test_a_denial_by_one_closes_it(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -133,7 +133,7 @@ async def test_a_denial_by_one_closes_it(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: Theatre) -> None:
+async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -147,7 +147,7 @@ async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: The
     assert table.rows == {}
 
 
-async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
+async def test_a_card_lists_only_approvals_that_count(theatre: BotHome) -> None:
     """While it waits, and once it was done: whose right was taken away did not approve it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
@@ -170,7 +170,7 @@ async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
 
 
-async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
+async def test_somebody_who_came_back_approves_anew(theatre: BotHome) -> None:
     table, policy, gone = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
@@ -193,7 +193,7 @@ async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
 
 @pytest.mark.parametrize("left", [True, None], ids=["left", "not told"])
 async def test_the_approval_of_somebody_who_has_left_does_not_count(
-    theatre: Theatre, left: bool | None
+    theatre: BotHome, left: bool | None
 ) -> None:
     """Their name still stands in the file."""
     table, gone, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
@@ -224,7 +224,7 @@ async def test_the_approval_of_somebody_who_has_left_does_not_count(
     ("left", "words"), [(True, "no longer here"), (None, "could not find out")]
 )
 async def test_what_somebody_asked_for_who_has_left_is_not_done(
-    theatre: Theatre, left: bool | None, words: str
+    theatre: BotHome, left: bool | None, words: str
 ) -> None:
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 
@@ -243,7 +243,7 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(
 
 @pytest.mark.parametrize("approvals", [1, 2])
 async def test_who_approved_is_checked_again_after_a_restart(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, approvals: int
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch, approvals: int
 ) -> None:
     """The process was killed after the last approval, before anything was written."""
     table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
@@ -275,7 +275,7 @@ async def test_who_approved_is_checked_again_after_a_restart(
         assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
 
 
-async def test_the_owner_on_page_and_terminal_counts_as_one_approver(theatre: Theatre) -> None:
+async def test_the_owner_on_page_and_terminal_counts_as_one_approver(theatre: BotHome) -> None:
     """Who owns the page owns the terminal as well."""
     table = MemoryTable({"1": dict(ADA)})
     rules = two("web:owner", "terminal:owner")
@@ -293,7 +293,7 @@ async def test_the_owner_on_page_and_terminal_counts_as_one_approver(theatre: Th
 
 
 @pytest.mark.parametrize("approvals", [1, 2])
-async def test_a_guest_never_approves(theatre: Theatre, approvals: int) -> None:
+async def test_a_guest_never_approves(theatre: BotHome, approvals: int) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules({"people": TableRule("ask", FINANCE, approvals)})
     async with bot(theatre, table, policy=rights(), rules=rules) as stage:
@@ -306,7 +306,7 @@ async def test_a_guest_never_approves(theatre: Theatre, approvals: int) -> None:
     assert table.applied == []
 
 
-async def test_a_bot_never_approves(theatre: Theatre) -> None:
+async def test_a_bot_never_approves(theatre: BotHome) -> None:
     robot = Person("slack", "U9", "T1", "Robo", robot=True)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
@@ -316,7 +316,7 @@ async def test_a_bot_never_approves(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_approvers_of_a_tool(theatre: Theatre) -> None:
+async def test_approvers_of_a_tool(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
     async with bot(theatre, table, policy=rights(), rules=rules) as stage:
@@ -327,7 +327,7 @@ async def test_approvers_of_a_tool(theatre: Theatre) -> None:
         assert (await says(stage, f"approve {card.id}", "k4", MEMBER)).status == "done"
 
 
-async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
+async def test_approvals_lists_what_waits_for_me(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
         first = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
@@ -357,7 +357,7 @@ async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
         assert (await waits("a5", CHIEF)).text == "Nothing waits for you."
 
 
-async def test_approvers_of_a_channel(theatre: Theatre) -> None:
+async def test_approvers_of_a_channel(theatre: BotHome) -> None:
     """A table's own stand before them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.health import Threads
+from bot.health import OperatorService
 from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import Ask, Effect, Health, ModelEvent, Outcome
@@ -17,7 +17,7 @@ from core.rights.policy import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -60,7 +60,7 @@ class Machine:
 WORK = 'call work {"secret": "hunter2"}'
 
 
-async def lines(stage: Stage, **wanted: str) -> list[Mapping[str, Any]]:
+async def lines(stage: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
     found, after = await stage.engine.records.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
@@ -71,13 +71,15 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in ("event", "asker", *names))
 
 
-def operators(stage: Stage) -> Threads:
+def operators(stage: RunningBot) -> OperatorService:
     engine = stage.engine
-    return Threads(engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit)
+    return OperatorService(
+        engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
+    )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
-async def test_a_tool_that_costs_is_a_run(theatre: Theatre, effect: Effect, runs: int) -> None:
+async def test_a_tool_that_costs_is_a_run(theatre: BotHome, effect: Effect, runs: int) -> None:
     async with theatre.open(sources=[Machine(effect)], policy=ALLOWED) as stage:
         await stage.ask_message(on_slack(WORK, "k1"))
         found = await lines(stage)
@@ -86,7 +88,7 @@ async def test_a_tool_that_costs_is_a_run(theatre: Theatre, effect: Effect, runs
         ] * runs
 
 
-async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
+async def test_a_run_that_was_stopped_is_told(theatre: BotHome) -> None:
     machine = Machine("code", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
         receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
@@ -97,7 +99,7 @@ async def test_a_run_that_was_stopped_is_told(theatre: Theatre) -> None:
         assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "interrupted")
 
 
-async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> None:
+async def test_what_was_cut_off_is_told_when_it_is_known(theatre: BotHome) -> None:
     machine = Machine("spend", holds=True)
     async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
         receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
@@ -112,7 +114,7 @@ async def test_what_was_cut_off_is_told_when_it_is_known(theatre: Theatre) -> No
         assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "unknown")
 
 
-async def test_a_typed_command_is_a_run(theatre: Theatre) -> None:
+async def test_a_typed_command_is_a_run(theatre: BotHome) -> None:
     quick = RegisteredCommands()
     async with theatre.open(quick=quick, policy=ALLOWED) as stage:
         await stage.ask_message(on_slack("quick-command echo hunter2", "k1"))
@@ -126,7 +128,7 @@ async def test_a_typed_command_is_a_run(theatre: Theatre) -> None:
         ]
 
 
-async def test_each_refusal_says_which_right_and_which_rule(theatre: Theatre) -> None:
+async def test_each_refusal_says_which_right_and_which_rule(theatre: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
@@ -145,7 +147,7 @@ async def test_each_refusal_says_which_right_and_which_rule(theatre: Theatre) ->
     ]
 
 
-async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: Theatre) -> None:
+async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         await stage.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
@@ -160,7 +162,7 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: T
 
 
 async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
-    theatre: Theatre,
+    theatre: BotHome,
 ) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
 
@@ -179,7 +181,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
         )  # fmt: skip
 
 
-async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> None:
+async def test_a_model_that_may_not_propose_leaves_a_line(theatre: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
     policy.rule_book = lambda: RuleBook((denied,))
@@ -191,7 +193,7 @@ async def test_a_model_that_may_not_propose_leaves_a_line(theatre: Theatre) -> N
         )  # fmt: skip
 
 
-async def test_who_is_over_an_allowance_is_refused(theatre: Theatre) -> None:
+async def test_who_is_over_an_allowance_is_refused(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED, caps=fixed_caps(1)) as stage:
         for key in ("k1", "k2"):
             await stage.ask_message(on_slack("hello", key))
@@ -199,7 +201,7 @@ async def test_who_is_over_an_allowance_is_refused(theatre: Theatre) -> None:
         assert audit_values(line, "right") == ("refused", MEMBER.key, "too_many")
 
 
-async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: Theatre) -> None:
+async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
         operator = operators(stage)
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -222,7 +224,7 @@ async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: Th
             await operator.forget(person=MEMBER.key)
 
 
-async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: Theatre) -> None:
+async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: BotHome) -> None:
     async with theatre.open(quick=RegisteredCommands(), policy=ALLOWED) as stage:
         operator = operators(stage)
         await stage.ask_message(on_slack("quick-command echo hi", "k1"))
@@ -231,7 +233,7 @@ async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: Theatre) -> 
         assert await lines(stage, person=MEMBER.key) == []
 
 
-async def test_what_is_forgotten_by_a_person_is_told(theatre: Theatre) -> None:
+async def test_what_is_forgotten_by_a_person_is_told(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
         await stage.ask_message(on_slack("hello", "k1"))
         await stage.ask_message(on_slack("forget yes", "k2"))
@@ -239,7 +241,7 @@ async def test_what_is_forgotten_by_a_person_is_told(theatre: Theatre) -> None:
         assert audit_values(line, "place") == ("forgotten", MEMBER.key, "slack:T1:C1:tU1")
 
 
-async def test_what_was_noted_last_is_there_after_a_stop(theatre: Theatre) -> None:
+async def test_what_was_noted_last_is_there_after_a_stop(theatre: BotHome) -> None:
     async with theatre.open(policy=ALLOWED) as stage:
         for number in range(20):
             stage.engine.records.audit.note("run", MEMBER, tool=f"t{number}")

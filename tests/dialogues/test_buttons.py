@@ -16,7 +16,7 @@ from core.domain.messages import Address, Card, Person
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
 from tests.dialogues.decisions import _call as call
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
@@ -39,7 +39,7 @@ def rights() -> AccessPolicy:
     )
 
 
-def knows_names(stage: Stage) -> None:
+def knows_names(stage: RunningBot) -> None:
     """As a platform that can tell what people and groups are called."""
 
     async def labels(names: Collection[str]) -> Mapping[str, str]:
@@ -48,12 +48,14 @@ def knows_names(stage: Stage) -> None:
     stage.engine.platforms.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
 
 
-async def on_the_page(stage: Stage, text: str, person: Person) -> Card:
+async def on_the_page(stage: RunningBot, text: str, person: Person) -> Card:
     (card,) = (await stage.ask_message(on_page(text, person))).cards
     return card
 
 
-async def in_slack(stage: Stage, text: str, key: str, shared: bool, who: Person = MEMBER) -> Card:
+async def in_slack(
+    stage: RunningBot, text: str, key: str, shared: bool, who: Person = MEMBER
+) -> Card:
     channel = "C1" if shared else "D1"
     (card,) = (
         await stage.ask_message(on_slack(text, key, who, channel=channel, shared=shared))
@@ -61,7 +63,7 @@ async def in_slack(stage: Stage, text: str, key: str, shared: bool, who: Person 
     return card
 
 
-async def test_on_the_page_only_who_may_approve_has_the_button(theatre: Theatre) -> None:
+async def test_on_the_page_only_who_may_approve_has_the_button(theatre: BotHome) -> None:
     """Whoever asked may still deny it."""
     async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
         for person, text, actions in (
@@ -75,7 +77,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(theatre: Theatre)
                 assert card.text.endswith("An admin of this bot must approve it.")
 
 
-async def test_only_who_may_undo_has_the_button(theatre: Theatre) -> None:
+async def test_only_who_may_undo_has_the_button(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
         card = await on_the_page(stage, DELETE, ANA)
         decided = await stage.ask_message(on_page(f"approve {card.id}", OWNER))
@@ -85,7 +87,7 @@ async def test_only_who_may_undo_has_the_button(theatre: Theatre) -> None:
         assert (anas.state, anas.actions) == ("done", ())
 
 
-async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre: Theatre) -> None:
+async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=True)
@@ -96,7 +98,7 @@ async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre:
         assert admins.text.endswith("An admin of this bot must approve it.")
 
 
-async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: Theatre) -> None:
+async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=False)
@@ -108,7 +110,7 @@ async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: Theat
 
 
 @pytest.mark.parametrize("shared", [True, False])
-async def test_a_card_names_the_approvers_of_its_table(theatre: Theatre, shared: bool) -> None:
+async def test_a_card_names_the_approvers_of_its_table(theatre: BotHome, shared: bool) -> None:
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
@@ -128,14 +130,14 @@ async def test_a_card_names_the_approvers_of_its_table(theatre: Theatre, shared:
     )
 
 
-async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: Theatre) -> None:
+async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}))})
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
         card = await in_slack(stage, UPDATE, "k1", shared=True)
         assert card.text.endswith("Somebody whom the operator named for it must approve it.")
 
 
-async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: Theatre) -> None:
+async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
         id = (await in_slack(stage, UPDATE, "k1", shared=True)).id
@@ -152,7 +154,7 @@ async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: Theatre) -> N
         assert await actions(BOSS) == BOTH
 
 
-async def test_where_it_is_not_known_who_may_the_buttons_stay(theatre: Theatre) -> None:
+async def test_where_it_is_not_known_who_may_the_buttons_stay(theatre: BotHome) -> None:
     """The click is checked again; a card is not drawn again only because Slack answers later."""
     policy, told = rights(), [True]
 

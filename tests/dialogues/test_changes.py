@@ -14,12 +14,12 @@ from core.domain.records import Health
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
 
-async def test_nothing_is_changed_before_a_person_approves(theatre: Theatre) -> None:
+async def test_nothing_is_changed_before_a_person_approves(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -33,7 +33,7 @@ async def test_nothing_is_changed_before_a_person_approves(theatre: Theatre) -> 
         assert table.rows == {"1": ADA}
 
 
-async def test_the_answer_is_the_card_and_not_the_models_words(theatre: Theatre) -> None:
+async def test_the_answer_is_the_card_and_not_the_models_words(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         answer = await stage.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert "This waits for a person" in answer.text
@@ -42,7 +42,7 @@ async def test_the_answer_is_the_card_and_not_the_models_words(theatre: Theatre)
         assert f"⟦{answer.cards[0].id} open approve/deny⟧" in stage.recorder.posts[0].text
 
 
-async def test_reads_of_the_same_round_still_run(theatre: Theatre) -> None:
+async def test_reads_of_the_same_round_still_run(theatre: BotHome) -> None:
     table, model = MemoryTable({"1": ADA}), EchoModel()
     async with bot(theatre, table, model=model) as stage:
         await stage.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
@@ -53,7 +53,7 @@ async def test_reads_of_the_same_round_still_run(theatre: Theatre) -> None:
 
 
 async def test_several_proposals_of_one_round_are_decided_each_for_itself(
-    theatre: Theatre,
+    theatre: BotHome,
 ) -> None:
     table = MemoryTable({"1": ADA})
     async with bot(theatre, table) as stage:
@@ -67,7 +67,7 @@ async def test_several_proposals_of_one_round_are_decided_each_for_itself(
         assert table.rows == {}
 
 
-async def test_a_denied_change_stays_denied(theatre: Theatre) -> None:
+async def test_a_denied_change_stays_denied(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -77,7 +77,7 @@ async def test_a_denied_change_stays_denied(theatre: Theatre) -> None:
         assert table.rows == {}
 
 
-async def test_a_second_click_says_what_the_first_one_did(theatre: Theatre) -> None:
+async def test_a_second_click_says_what_the_first_one_did(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -87,7 +87,7 @@ async def test_a_second_click_says_what_the_first_one_did(theatre: Theatre) -> N
         assert table.applied == [("create", 1)]
 
 
-async def test_a_second_click_while_it_is_being_done(theatre: Theatre) -> None:
+async def test_a_second_click_while_it_is_being_done(theatre: BotHome) -> None:
     table = MemoryTable()
     table.gate = asyncio.Event()
     async with bot(theatre, table) as stage:
@@ -102,7 +102,7 @@ async def test_a_second_click_while_it_is_being_done(theatre: Theatre) -> None:
     assert table.applied == [("create", 1)]
 
 
-async def test_it_expires_after_a_day(theatre: Theatre) -> None:
+async def test_it_expires_after_a_day(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -121,7 +121,7 @@ async def test_it_expires_after_a_day(theatre: Theatre) -> None:
     assert LIFETIME == 24 * 3600
 
 
-async def test_nobody_need_click_for_it_to_expire(theatre: Theatre) -> None:
+async def test_nobody_need_click_for_it_to_expire(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
         theatre.clock.now += LIFETIME + 1
@@ -129,13 +129,13 @@ async def test_nobody_need_click_for_it_to_expire(theatre: Theatre) -> None:
         assert f"⟦{card.id} expired ⟧" in stage.recorder.posts[0].text
 
 
-async def test_an_unknown_change_id_is_not_found(theatre: Theatre) -> None:
+async def test_an_unknown_change_id_is_not_found(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         for word in ("approve", "deny", "undo"):
             assert (await stage.ask(f"{word} aaaaa2")).code == "not_found"
 
 
-async def test_the_command_changes_lists_the_changes_of_the_channel(theatre: Theatre) -> None:
+async def test_the_command_changes_lists_the_changes_of_the_channel(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         assert (await stage.ask("changes")).text == "Nothing was changed here yet."
         card = await propose(stage, "table_create", rows=[ADA, BRUNO])
@@ -144,7 +144,7 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(theatre: The
         assert "Nothing" in (await stage.ask("changes", channel="C2")).text
 
 
-async def test_the_model_hears_of_it_in_its_next_turn(theatre: Theatre) -> None:
+async def test_the_model_hears_of_it_in_its_next_turn(theatre: BotHome) -> None:
     table, model = MemoryTable(), EchoModel()
     async with bot(theatre, table, model=model) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -161,7 +161,7 @@ async def test_the_model_hears_of_it_in_its_next_turn(theatre: Theatre) -> None:
         assert told[0] in [item.text for item in await model.asks[-1].history()]
 
 
-async def test_the_next_turn_of_the_model_reads_a_denial(theatre: Theatre) -> None:
+async def test_the_next_turn_of_the_model_reads_a_denial(theatre: BotHome) -> None:
     model = EchoModel()
     async with bot(theatre, MemoryTable(), model=model) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -170,7 +170,7 @@ async def test_the_next_turn_of_the_model_reads_a_denial(theatre: Theatre) -> No
         assert "Denied by Ana" in model.asks[-1].input[0].text
 
 
-async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
+async def test_a_small_create_that_policy_allows(theatre: BotHome) -> None:
     """[changes] auto_create_rows = 1: the same ledger, the decider is the policy."""
     table = MemoryTable()
     async with bot(theatre, table, rules=TableRules(auto_create_rows=1)) as stage:
@@ -186,7 +186,7 @@ async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
+async def test_what_the_audit_log_keeps_of_it(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
         await stage.ask(f"approve {card.id}")
@@ -209,7 +209,7 @@ async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
     assert ("Ada" in kept, "web:owner" in kept) == (False, False)
 
 
-async def test_a_stopped_turn_shows_what_it_had_proposed(theatre: Theatre) -> None:
+async def test_a_stopped_turn_shows_what_it_had_proposed(theatre: BotHome) -> None:
     table, slow = MemoryTable(), Slow()
     async with theatre.open(sources=[table, slow], appliers=[table]) as stage:
         _, receipt = await stage.send('call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}')

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.memory_table import MemoryTable
 
 
-async def propose_and_approve(stage: Stage, tool: str, **arguments: Any) -> str:
+async def propose_and_approve(stage: RunningBot, tool: str, **arguments: Any) -> str:
     card = await propose(stage, tool, **arguments)
     return summary(await stage.ask(f"approve {card.id}"))
 
 
-async def test_a_row_that_was_changed_since_is_left_alone(theatre: Theatre) -> None:
+async def test_a_row_that_was_changed_since_is_left_alone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
@@ -28,7 +28,7 @@ async def test_a_row_that_was_changed_since_is_left_alone(theatre: Theatre) -> N
     assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
 
 
-async def test_a_row_that_is_gone(theatre: Theatre) -> None:
+async def test_a_row_that_is_gone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_update", rows={"1": {"Name": "X"}})
@@ -37,7 +37,7 @@ async def test_a_row_that_is_gone(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_one_batch_of_several_is_refused(theatre: Theatre) -> None:
+async def test_one_batch_of_several_is_refused(theatre: BotHome) -> None:
     table = MemoryTable(batch=2)
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA, BRUNO, ADA])
@@ -48,7 +48,7 @@ async def test_one_batch_of_several_is_refused(theatre: Theatre) -> None:
     assert list(table.rows.values()) == [ADA]
 
 
-async def test_a_field_that_the_table_ignores_without_a_word(theatre: Theatre) -> None:
+async def test_a_field_that_the_table_ignores_without_a_word(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         told = await propose_and_approve(
@@ -67,7 +67,7 @@ async def test_a_field_that_the_table_ignores_without_a_word(theatre: Theatre) -
     ],
 )
 async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
-    theatre: Theatre, tool: str, arguments: dict[str, Any]
+    theatre: BotHome, tool: str, arguments: dict[str, Any]
 ) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     table.faults.lose = ["after"]
@@ -76,7 +76,7 @@ async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
     assert len(table.applied) == 1, "and not repeated"
 
 
-async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: Theatre) -> None:
+async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
     async with bot(theatre, table) as stage:
@@ -91,7 +91,7 @@ async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: Theatre
     [("table_update", {"rows": {"1": {"Name": "X"}}}), ("table_delete", {"ids": ["1"]})],
 )
 async def test_any_other_is_repeated_once_when_it_has_not_happened(
-    theatre: Theatre, tool: str, arguments: dict[str, Any]
+    theatre: BotHome, tool: str, arguments: dict[str, Any]
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
@@ -105,7 +105,7 @@ async def test_any_other_is_repeated_once_when_it_has_not_happened(
     assert len(table.applied) == 4
 
 
-async def test_a_table_that_cannot_be_read_is_not_written(theatre: Theatre) -> None:
+async def test_a_table_that_cannot_be_read_is_not_written(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         table.faults.unread = 1
@@ -114,7 +114,7 @@ async def test_a_table_that_cannot_be_read_is_not_written(theatre: Theatre) -> N
     assert table.applied == []
 
 
-async def test_a_tool_that_breaks_in_the_middle(theatre: Theatre) -> None:
+async def test_a_tool_that_breaks_in_the_middle(theatre: BotHome) -> None:
     table = MemoryTable()
     table.faults.breaks = 1
     async with bot(theatre, table) as stage:
@@ -123,7 +123,7 @@ async def test_a_tool_that_breaks_in_the_middle(theatre: Theatre) -> None:
         )
 
 
-async def test_two_changes_of_one_row_come_one_after_the_other(theatre: Theatre) -> None:
+async def test_two_changes_of_one_row_come_one_after_the_other(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.gate = asyncio.Event()
     async with bot(theatre, table) as stage:
@@ -138,7 +138,7 @@ async def test_two_changes_of_one_row_come_one_after_the_other(theatre: Theatre)
     assert table.rows["1"]["Name"] == "first"
 
 
-async def test_a_system_that_is_no_longer_connected(theatre: Theatre) -> None:
+async def test_a_system_that_is_no_longer_connected(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -148,7 +148,7 @@ async def test_a_system_that_is_no_longer_connected(theatre: Theatre) -> None:
         assert "no longer connected" in told
 
 
-async def test_without_an_audit_log_nothing_is_changed(theatre: Theatre) -> None:
+async def test_without_an_audit_log_nothing_is_changed(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])

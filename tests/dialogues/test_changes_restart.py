@@ -11,7 +11,7 @@ from core.domain.messages import turn_id
 from core.domain.records import Ask
 from core.runtime.tasks import cancelled
 from tests.dialogues.decisions import ADA, bot, propose
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -19,7 +19,7 @@ from tests.fakes.models import EchoModel
 THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 
 
-async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
+async def test_the_card_is_redrawn_where_it_stands(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -39,7 +39,7 @@ async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
         assert len(post.texts) == edits, "drawn once"
 
 
-async def test_a_failed_redraw_is_repeated_after_a_restart(theatre: Theatre) -> None:
+async def test_a_failed_redraw_is_repeated_after_a_restart(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -54,7 +54,7 @@ async def test_a_failed_redraw_is_repeated_after_a_restart(theatre: Theatre) -> 
         assert len(stage.recorder.visible("k1")) == 1
 
 
-async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
         stage.recorder.remove(stage.recorder.posts[0].id)
@@ -64,7 +64,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None
         assert await stage.engine.changes.ledger.undrawn() == []
 
 
-async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Theatre) -> None:
+async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     async with bot(theatre, table) as stage:
@@ -84,7 +84,7 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Thea
 
 
 @pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
+async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
@@ -116,7 +116,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: Theatre) -> None:
+async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: BotHome) -> None:
     table = MemoryTable(batch=1)
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=THREE)

@@ -20,18 +20,18 @@ from tests.dialogues.decisions import (
     on_slack,
     proposed_on_slack,
 )
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
 
 
-async def says(stage: Stage, text: str, key: str, person: Person = MEMBER) -> Answer:
+async def says(stage: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
     return await stage.ask_message(on_slack(text, key, person))
 
 
-async def test_the_asker_approves_their_own_small_change(theatre: Theatre) -> None:
+async def test_the_asker_approves_their_own_small_change(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -47,7 +47,7 @@ async def test_the_asker_approves_their_own_small_change(theatre: Theatre) -> No
     ],
 )
 async def test_deletes_and_many_rows_need_an_admin(
-    theatre: Theatre, tool: str, arguments: dict[str, Any], why: str
+    theatre: BotHome, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
@@ -61,7 +61,7 @@ async def test_deletes_and_many_rows_need_an_admin(
         assert table.applied
 
 
-async def test_another_person_decides_nothing_for_you(theatre: Theatre) -> None:
+async def test_another_person_decides_nothing_for_you(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -77,7 +77,7 @@ async def test_another_person_decides_nothing_for_you(theatre: Theatre) -> None:
 @pytest.mark.parametrize("clicked", [False, True])
 @pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
 async def test_a_card_that_is_not_yours_to_see_is_unknown(
-    theatre: Theatre, state: str, clicked: bool
+    theatre: BotHome, state: str, clicked: bool
 ) -> None:
     """Elsewhere its id opens nothing: not its values, not that there is such a card."""
     table = MemoryTable()
@@ -98,7 +98,7 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(
         assert table.rows == before
 
 
-async def _brought_to(stage: Stage, theatre: Theatre, id: str, state: str) -> None:
+async def _brought_to(stage: RunningBot, theatre: BotHome, id: str, state: str) -> None:
     if state in ("done", "undone"):
         await says(stage, f"approve {id}", "b1")
     if state == "undone":
@@ -109,7 +109,7 @@ async def _brought_to(stage: Stage, theatre: Theatre, id: str, state: str) -> No
         theatre.clock.now += LIFETIME + 1
 
 
-async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: Theatre) -> None:
+async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: BotHome) -> None:
     named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
     async with bot(theatre, MemoryTable(), policy=RIGHTS, rules=named) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -124,7 +124,7 @@ async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: Thea
             assert "Approved by Otto" in told.text
 
 
-async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: Theatre) -> None:
+async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: BotHome) -> None:
     """In a channel without threads each person has a conversation of their own."""
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
@@ -133,20 +133,20 @@ async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: Theatre
         assert "somebody else's" in (await stage.ask_message(clicked)).text
 
 
-async def test_the_asker_may_always_think_better_of_it(theatre: Theatre) -> None:
+async def test_the_asker_may_always_think_better_of_it(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         assert (await says(stage, f"deny {card.id}", "k2")).text == "Denied by Mia."
 
 
-async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: Theatre) -> None:
+async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         answer = await says(stage, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
         assert "there is no tool 'table_create'" in answer.text
         assert answer.cards == ()
 
 
-async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre) -> None:
+async def test_from_another_workspace_or_surface_only_an_admin(theatre: BotHome) -> None:
     table = MemoryTable()
     rights = allow_list(frozenset("*"), frozenset({"slack:U9", "terminal"}))
     async with bot(theatre, table, policy=rights) as stage:
@@ -159,7 +159,7 @@ async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre)
         assert "Approved by Bea" in (await stage.ask_message(boss)).text
 
 
-async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
+async def test_a_right_that_was_taken_away_meanwhile(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -169,7 +169,7 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
     assert table.applied == []
 
 
-async def test_the_owner_of_the_page_may_decide_on_the_web(theatre: Theatre) -> None:
+async def test_the_owner_of_the_page_may_decide_on_the_web(theatre: BotHome) -> None:
     """Also where PONTE_ADMINS names somebody else."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
@@ -178,7 +178,7 @@ async def test_the_owner_of_the_page_may_decide_on_the_web(theatre: Theatre) -> 
     assert table.rows == {}
 
 
-async def test_who_could_approve_it_may_undo_it(theatre: Theatre) -> None:
+async def test_who_could_approve_it_may_undo_it(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
@@ -189,7 +189,7 @@ async def test_who_could_approve_it_may_undo_it(theatre: Theatre) -> None:
         assert table.rows == {}
 
 
-async def test_a_click_is_answered_with_the_card(theatre: Theatre) -> None:
+async def test_a_click_is_answered_with_the_card(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         click = on_slack(f"approve {card.id}", "k2", clicked=True)

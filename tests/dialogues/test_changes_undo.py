@@ -10,11 +10,11 @@ import pytest
 from core.domain.changes import UNDO_LIFETIME
 from core.domain.messages import Answer
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.memory_table import MemoryTable
 
 
-async def propose_and_approve(stage: Stage, tool: str, **arguments: Any) -> str:
+async def propose_and_approve(stage: RunningBot, tool: str, **arguments: Any) -> str:
     card = await propose(stage, tool, **arguments)
     assert "Done." in (await stage.ask(f"approve {card.id}")).text
     return card.id
@@ -34,7 +34,7 @@ def undo_of(answer: Answer) -> str:
     ],
 )
 async def test_each_kind_of_change_can_be_undone(
-    theatre: Theatre, tool: str, arguments: dict[str, Any], after: int
+    theatre: BotHome, tool: str, arguments: dict[str, Any], after: int
 ) -> None:
     before = {"1": dict(ADA), "2": dict(BRUNO)}
     table = MemoryTable(before.copy())
@@ -48,7 +48,7 @@ async def test_each_kind_of_change_can_be_undone(
         assert names == ["Ada", "Bruno"]
 
 
-async def test_a_change_can_be_undone_for_seven_days(theatre: Theatre) -> None:
+async def test_a_change_can_be_undone_for_seven_days(theatre: BotHome) -> None:
     """Also before the upkeep comes by, and after it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
@@ -64,7 +64,7 @@ async def test_a_change_can_be_undone_for_seven_days(theatre: Theatre) -> None:
     assert table.rows["1"]["Name"] == "X"
 
 
-async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:
+async def test_an_undo_is_a_change_and_can_be_undone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
@@ -76,7 +76,7 @@ async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:
         assert (await stage.ask("changes")).text.count("\n") == 2
 
 
-async def test_a_second_undo_says_what_the_first_one_did(theatre: Theatre) -> None:
+async def test_a_second_undo_says_what_the_first_one_did(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_create", rows=[ADA])
@@ -87,7 +87,7 @@ async def test_a_second_undo_says_what_the_first_one_did(theatre: Theatre) -> No
         assert table.applied == calls
 
 
-async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
+async def test_what_was_changed_since_is_left_alone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(
@@ -103,7 +103,7 @@ async def test_what_was_changed_since_is_left_alone(theatre: Theatre) -> None:
         assert f"See {undo.id}" in change.text
 
 
-async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: Theatre) -> None:
+async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_create", rows=[ADA])
@@ -115,7 +115,7 @@ async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: Theatre) -> 
         assert table.rows == {}
 
 
-async def test_there_is_nothing_to_undo(theatre: Theatre) -> None:
+async def test_there_is_nothing_to_undo(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
@@ -125,7 +125,7 @@ async def test_there_is_nothing_to_undo(theatre: Theatre) -> None:
         assert "Denied by Ana" in (await stage.ask(f"undo {card.id}")).text
 
 
-async def test_forgotten_rows_cannot_be_brought_back(theatre: Theatre, tmp_path: Path) -> None:
+async def test_forgotten_rows_cannot_be_brought_back(theatre: BotHome, tmp_path: Path) -> None:
     table = MemoryTable({"1": {"Name": "Secret Person"}})
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_delete", ids=["1"])

@@ -24,7 +24,7 @@ from core.store.database import Connection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
@@ -32,7 +32,7 @@ from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
-LOST = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
 
 
@@ -52,7 +52,7 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def read_budget(stage: Stage) -> tuple[int, int, int]:
+async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
     def read(connection: Connection) -> tuple[int, int, int]:
@@ -65,18 +65,18 @@ async def read_budget(stage: Stage) -> tuple[int, int, int]:
 
 @every_level
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     async with open_served_stage(theatre, fake, level=level) as stage:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await stage.ask("hello")).text == f"Hello {LOST}"
+        assert (await stage.ask("hello")).text == f"Hello {REPLACEMENT}"
         assert (await stage.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
 
 @every_level
 async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
@@ -86,13 +86,13 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
         assert (await stage.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
     shown = [text for post in theatre.recorder.posts for text in post.texts]
-    assert not any(LOST in text or HALF in text for text in shown)
+    assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
 
 
 @every_level
 async def test_half_an_emoji_anywhere_else_in_a_response(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """In a call's name and arguments, in the id of the response, in a refusal."""
     asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
@@ -101,13 +101,13 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
     )
     async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
         answer = await stage.ask("look")
-        assert answer.text == f"No {LOST}"
+        assert answer.text == f"No {REPLACEMENT}"
         assert (await stage.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
 
 async def test_half_an_emoji_in_encrypted_reasoning(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = events.output_of
 
@@ -129,7 +129,7 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 @every_level
 @pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
 async def test_absurd_counts_are_settled_at_the_reservation(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, output: object
+    theatre: BotHome, fake: FakeOpenAI, level: Level, output: object
 ) -> None:
     fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
     async with open_served_stage(
@@ -144,19 +144,19 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     assert calls_of_model(fake) == 2
 
 
-async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_what_a_tool_says_is_stored(theatre: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
     async with open_served_stage(theatre, fake, [Source(look, rows)], level="chat") as stage:
         assert (await stage.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
-    assert f"no {LOST}" in outputs[0]
-    assert f"Ada {LOST}" in outputs[1]
+    assert f"no {REPLACEMENT}" in outputs[0]
+    assert f"Ada {REPLACEMENT}" in outputs[1]
     assert calls_of_model(fake) == 2
 
 
 async def test_what_a_bridge_says_of_its_failure_is_stored(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
@@ -166,14 +166,14 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
             fake.say(Script(calls=(called,)), "It failed.")
             assert (await stage.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert f"no such thing {LOST}" in told
+    assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
 
 
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -208,7 +208,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @tool(effect="spend", doing="is buying…")
     async def buy() -> str:
@@ -235,7 +235,7 @@ def _refusing(value: object) -> str:
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -269,7 +269,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
 @every_level
 @pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
 async def test_what_no_index_or_reader_takes_ends_the_turn(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.hostile = hostile.streams(getattr(hostile, what))
     async with open_served_stage(
@@ -287,7 +287,7 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
 
 @pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
@@ -306,7 +306,7 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
     monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
@@ -331,7 +331,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
-    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_served_stage(theatre, fake, level="chat") as stage:
         journal = stage.engine.records.journal

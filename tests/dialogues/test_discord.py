@@ -26,7 +26,7 @@ CARD = Card("abcde2", "proposal", "Change 2 customers", "", (), ("approve", "den
 DONE = Card("abcde2", "change", "Changed 2 customers", "", (), ("undo",), "done")
 
 
-class Stage:
+class SimcordSetup:
     """The adapter between SimCord and an inbox whose turns echo."""
 
     def __init__(self, database: Database) -> None:
@@ -82,9 +82,9 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
-    stage = Stage(database)
+    stage = SimcordSetup(database)
     running = asyncio.create_task(stage.inbox.run(stage.turn))
     yield stage
     running.cancel()
@@ -96,14 +96,16 @@ def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
-async def test_a_direct_message_is_answered(stage: Stage) -> None:
+async def test_a_direct_message_is_answered(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("hello")
         assert bot_messages(env, ana.dm_channel) == ["You said: hello"]
 
 
-async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(stage: Stage) -> None:
+async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
+    stage: SimcordSetup,
+) -> None:
     async with simcord.run(await stage.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -115,7 +117,7 @@ async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(stage:
         assert thread.name == "how many bolts?"
 
 
-async def test_a_reply_that_mentions_ponte_is_answered(stage: Stage) -> None:
+async def test_a_reply_that_mentions_ponte_is_answered(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client(threads=False)) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -126,7 +128,9 @@ async def test_a_reply_that_mentions_ponte_is_answered(stage: Stage) -> None:
         assert stage.heard == ["bolts?", "and nuts?"]
 
 
-async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(stage: Stage) -> None:
+async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
+    stage: SimcordSetup,
+) -> None:
     client = await stage.client(threads=False)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
         guild = env.create_guild()
@@ -143,7 +147,7 @@ async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(stage
         assert (stage.around, stage.files) == ([quoted], ["plot.png"])
 
 
-async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: Stage) -> None:
+async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: SimcordSetup) -> None:
     client = await stage.client(threads=False, message_content=True)
     async with simcord.run(client) as env:
         guild = env.create_guild()
@@ -157,7 +161,7 @@ async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: Stage) -> No
         assert bot_messages(env, channel) == ["You said: is that so?"]
 
 
-async def test_the_slash_command_ask_is_answered(stage: Stage) -> None:
+async def test_the_slash_command_ask_is_answered(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         result = await ana.slash("ask", prompt="hello")
@@ -166,7 +170,7 @@ async def test_the_slash_command_ask_is_answered(stage: Stage) -> None:
         assert result.response.content == "You said: hello"
 
 
-async def test_a_card_is_decided_after_a_restart(stage: Stage) -> None:
+async def test_a_card_is_decided_after_a_restart(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("change them")
@@ -180,7 +184,7 @@ async def test_a_card_is_decided_after_a_restart(stage: Stage) -> None:
         assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
-async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: Stage) -> None:
+async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
@@ -191,7 +195,7 @@ async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: Stage) -> 
         assert [part[:2] for part in bot_messages(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
 
 
-async def test_a_modal_is_filled_in(stage: Stage) -> None:
+async def test_a_modal_is_filled_in(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -203,7 +207,7 @@ async def test_a_modal_is_filled_in(stage: Stage) -> None:
         assert result.response.content == "You said: several\nlines"
 
 
-async def test_the_message_menu(stage: Stage) -> None:
+async def test_the_message_menu(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -216,13 +220,13 @@ async def test_the_message_menu(stage: Stage) -> None:
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 
-async def test_autocomplete_is_answered(stage: Stage) -> None:
+async def test_autocomplete_is_answered(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         assert await ana.autocomplete("quick-command", "slug", "su") == []
 
 
-async def test_an_edit_and_a_deletion(stage: Stage) -> None:
+async def test_an_edit_and_a_deletion(stage: SimcordSetup) -> None:
     async with simcord.run(await stage.client()) as env:
         ana = env.create_user("ana")
         message = await ana.send_dm("hello")

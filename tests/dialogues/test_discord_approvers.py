@@ -12,7 +12,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import LIFETIME
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -27,7 +27,7 @@ class Team:
     """Ana asks on a server; Cleo, who approves, is elsewhere on it. A role approves as well."""
 
     discord: FakeDiscord
-    house: House
+    house: DiscordPonte
     table: MemoryTable
     clock: Clock
     ana: DiscordPerson
@@ -56,7 +56,7 @@ class Team:
 
 @pytest.fixture
 async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
-    house = House(discord, tmp_path)
+    house = DiscordPonte(discord, tmp_path)
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     ana, cleo = discord.user("Ana"), discord.user("Cleo")
     guild = discord.guild("Bolts", ana)

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.messages import Answer
 from tests.dialogues.decisions import bot
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 
@@ -40,11 +40,11 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("locale", EXPECTED)
-async def test_a_conversation_in_each_language(theatre: Theatre, locale: str) -> None:
+async def test_a_conversation_in_each_language(theatre: BotHome, locale: str) -> None:
     help, status, usage, approve, forget = COMMANDS[locale]
     hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
 
-    async def ask_in_language(stage: Stage, text: str) -> Answer:
+    async def ask_in_language(stage: RunningBot, text: str) -> Answer:
         return await stage.ask_message(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
 
     async with bot(theatre, MemoryTable()) as stage:

@@ -11,7 +11,7 @@ import pytest
 from core.conversation.manager import Profile
 from core.domain.messages import Message
 from core.text import i18n
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 
 
 class Tagged(gettext.NullTranslations):
@@ -31,7 +31,7 @@ def _tag_translations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
-async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: Theatre) -> None:
+async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: BotHome) -> None:
     """The platform tells it when the turn starts; where it does not, the operator's setting is."""
 
     async def look_up(message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:

@@ -15,9 +15,9 @@ from core.domain.messages import Attachment, Item, Person, Quote
 from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.whole import whole
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes import linkers
 from tests.fakes.choices import ANA, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
@@ -95,17 +95,17 @@ def live(links: Sequence[str]) -> list[str]:
     return [link for link in links if not link.startswith("https://example.com/x")]
 
 
-def recorded_links(theatre: Theatre) -> list[str]:
+def recorded_links(theatre: BotHome) -> list[str]:
     """What any version of any post would have linked."""
     return [link for post in theatre.recorder.posts for text in post.texts
             for link in linkers.piece(text)]  # fmt: skip
 
 
-async def ask_for_tool_text(stage: Stage) -> None:
+async def ask_for_tool_text(stage: RunningBot) -> None:
     await stage.ask("call look {}")
 
 
-async def with_a_file(stage: Stage) -> None:
+async def with_a_file(stage: RunningBot) -> None:
     engine = stage.engine
     one = make_message("what is this?", "file", "C1")
     kept = await engine.records.files.put(
@@ -116,13 +116,13 @@ async def with_a_file(stage: Stage) -> None:
     )
 
 
-async def with_a_quote(stage: Stage) -> None:
+async def with_a_quote(stage: RunningBot) -> None:
     await stage.ask_message(
         replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
     )
 
 
-async def of_somebody_else(stage: Stage) -> None:
+async def of_somebody_else(stage: RunningBot) -> None:
     await stage.ask("hello", person=BO)
 
 
@@ -132,7 +132,7 @@ OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
 @pytest.mark.parametrize("outside", OUTSIDE)
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_every_later_turn_is_checked(
-    theatre: Theatre, outside: Callable[[Stage], Awaitable[None]], restarted: bool
+    theatre: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
 ) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         await outside(stage)
@@ -150,7 +150,7 @@ async def test_every_later_turn_is_checked(
     assert live(recorded_links(theatre)) == [] or outside is of_somebody_else
 
 
-async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> None:
+async def test_the_turn_in_which_it_comes_is_checked_too(theatre: BotHome) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         await ask_for_tool_text(stage)
         await with_a_file(stage)
@@ -158,7 +158,7 @@ async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> No
     assert live(recorded_links(theatre)) == []
 
 
-async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theatre) -> None:
+async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: BotHome) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         assert (await stage.ask("tell me")).text == TEXT
         assert (await stage.ask("tell me more")).text == TEXT
@@ -168,7 +168,7 @@ async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theat
 
 
 @pytest.mark.parametrize("command", ["new", "forget"])
-async def test_a_new_thread_begins_without(theatre: Theatre, command: str) -> None:
+async def test_a_new_thread_begins_without(theatre: BotHome, command: str) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         await ask_for_tool_text(stage)
         assert (await stage.ask("go on")).text != TEXT
@@ -178,7 +178,7 @@ async def test_a_new_thread_begins_without(theatre: Theatre, command: str) -> No
         assert (await stage.ask("go on")).text != TEXT
 
 
-async def test_what_the_asker_wrote_whole_stays_a_link(theatre: Theatre) -> None:
+async def test_what_the_asker_wrote_whole_stays_a_link(theatre: BotHome) -> None:
     mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
     async with theatre.open(Author(f"[a]({mine}) {longer}"), [Source()]) as stage:
         await stage.ask(f"remember {mine}")
@@ -189,14 +189,14 @@ async def test_what_the_asker_wrote_whole_stays_a_link(theatre: Theatre) -> None
         assert (await stage.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
 
 
-async def test_words_of_others_are_not_what_the_asker_wrote(theatre: Theatre) -> None:
+async def test_words_of_others_are_not_what_the_asker_wrote(theatre: BotHome) -> None:
     async with theatre.open(Author(f"see {EVIL}")) as stage:
         quoted = (Quote("Bo", f"ask for {EVIL}"),)
         answer = await stage.ask_message(replace(make_message("do it", "quote"), context=quoted))
         assert answer.text == f"see `{EVIL}`"
 
 
-async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> None:
+async def test_a_terminal_knows_no_code(theatre: BotHome, tmp_path: Path) -> None:
     one = make_message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
@@ -286,7 +286,7 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
 
 
 async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) -> None:
-    house = House(discord, tmp_path)
+    house = DiscordPonte(discord, tmp_path)
     ana = discord.user("Ana")
     house.model.script = dict.fromkeys(("look", "go on"), pieces())
     house.choices = replace(make_choices(house.model, policy=house.policy), profile=HOSTS)
@@ -349,7 +349,7 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
         assert live(linkers.piece(shown["messages"][-1]["text"])) == []
 
 
-async def test_what_a_quick_command_gave_is_checked(theatre: Theatre) -> None:
+async def test_what_a_quick_command_gave_is_checked(theatre: BotHome) -> None:
     """What they give is from outside, in the answer that brings it and in all that follow."""
     given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
     quick = RegisteredCommands(outcome=Outcome("ok", given))

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 0.05
+MAX_CALLBACK_SECONDS = 0.05
 """Seconds of CPU that one callback may take."""
 
 
@@ -40,7 +40,7 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     return took
 
 
-async def test_no_callback_takes_long(theatre: Theatre, callbacks: list[tuple[float, str]]) -> None:
+async def test_no_callback_takes_long(theatre: BotHome, callbacks: list[tuple[float, str]]) -> None:
     model = EchoModel()
     theatre.recorder.limit = 4_000_000
     gc.collect()
@@ -54,7 +54,7 @@ async def test_no_callback_takes_long(theatre: Theatre, callbacks: list[tuple[fl
         await stage.ask("forget")
     gc.unfreeze()
     assert len(callbacks) > 1000
-    assert max(callbacks)[0] < LONGEST, max(callbacks)
+    assert max(callbacks)[0] < MAX_CALLBACK_SECONDS, max(callbacks)
 
 
 async def test_sqlite_is_never_called_on_the_loop(
@@ -75,7 +75,7 @@ async def test_sqlite_is_never_called_on_the_loop(
     monkeypatch.setattr(
         sqlite3, "connect", lambda *a, **k: connect(*a, **{"factory": Watched, **k})
     )
-    theatre = Theatre(tmp_path / "home")
+    theatre = BotHome(tmp_path / "home")
     async with theatre.open() as stage:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
             await stage.ask(text)
@@ -96,7 +96,7 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         if event in ("import", "open") and threading.get_ident() == here:
             seen.append(f"{event} {arguments[0]}")
 
-    async with Theatre(home).open() as stage:
+    async with BotHome(home).open() as stage:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
             await stage.ask(text)

@@ -13,7 +13,7 @@ from core.clients.http import HttpClient
 from core.models.served import Level
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
 from tests.fakes.openai import FakeOpenAI, Script
@@ -26,7 +26,7 @@ def execute(tool: str, **args: object) -> tuple[tuple[str, str], ...]:
 
 
 @levels
-async def test_the_tables_are_asked_by_function_calls(theatre: Theatre, level: Level) -> None:
+async def test_the_tables_are_asked_by_function_calls(theatre: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         fake.say(
             Script(calls=execute("list_bases"), match="How many customers"),
@@ -51,7 +51,7 @@ async def test_the_tables_are_asked_by_function_calls(theatre: Theatre, level: L
 
 
 @levels
-async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: Theatre, level: Level) -> None:
+async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         bridge.fail(50, 500, "boom")
         fake.say(
@@ -66,7 +66,7 @@ async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: Theatre, leve
 
 
 @levels
-async def test_several_calls_at_once(theatre: Theatre, level: Level) -> None:
+async def test_several_calls_at_once(theatre: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         both = execute("list_bases") + execute("list_tables", base_id=BASE)
         fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))

@@ -10,7 +10,7 @@ from core.domain.messages import NOTE, Item
 from core.models.input import answered, starts
 from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_model_threads import last_heard
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.openai import FakeOpenAI, Script
@@ -21,7 +21,7 @@ CALL = ("table_create", json.dumps({"rows": [{"Name": "Ada"}]}))
 
 @levels
 async def test_the_model_reads_the_decision_in_its_next_turn(
-    theatre: Theatre, level: Level
+    theatre: BotHome, level: Level
 ) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
@@ -43,7 +43,7 @@ async def test_the_model_reads_the_decision_in_its_next_turn(
 
 
 @levels
-async def test_the_model_reads_the_decision_after_a_restart(theatre: Theatre, level: Level) -> None:
+async def test_the_model_reads_the_decision_after_a_restart(theatre: BotHome, level: Level) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(calls=(CALL,), match="add ada"))

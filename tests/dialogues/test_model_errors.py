@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
@@ -27,7 +27,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("script", "code", "words"), REFUSALS)
-async def test_refusals_are_worded(theatre: Theatre, script: Script, code: str, words: str) -> None:
+async def test_refusals_are_worded(theatre: BotHome, script: Script, code: str, words: str) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         fake.say(script)
         answer = await stage.ask("hello")
@@ -35,7 +35,7 @@ async def test_refusals_are_worded(theatre: Theatre, script: Script, code: str, 
         assert (await stage.ask("again")).text == "You said: again"
 
 
-async def test_a_silent_model_ends_the_turn_with_an_error(theatre: Theatre) -> None:
+async def test_a_silent_model_ends_the_turn_with_an_error(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake, silence=60.0) as stage:
         fake.say(Script(text="Hm, let me", fail="hang", on_disconnect="nothing"))
         _, receipt = await stage.send("hello")
@@ -47,7 +47,7 @@ async def test_a_silent_model_ends_the_turn_with_an_error(theatre: Theatre) -> N
         assert (await stage.ask("again")).text == "You said: again"
 
 
-async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(theatre: Theatre) -> None:
+async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(theatre: BotHome) -> None:
     async with FakeOpenAI(key="sk-right") as fake:
         async with open_served_stage(theatre, fake, key="sk-wrong") as stage:
             answer = await stage.ask("hello")
@@ -58,7 +58,7 @@ async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(theatre: Thea
             assert "PONTE_MODEL, perhaps to 'gpt-6-luna'" in answer.text
 
 
-async def test_a_person_whom_openai_refuses_reads_it_alone(theatre: Theatre) -> None:
+async def test_a_person_whom_openai_refuses_reads_it_alone(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         fake.say(
             Script(status=400, code="identifier_blocked", message="This identifier is blocked.")

@@ -10,11 +10,11 @@ from core.domain.messages import Person
 from core.domain.records import Remote
 from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.script import LONG_ANSWER
 
 levels = pytest.mark.parametrize("level", list(WITHOUT))
-LONG = "A long answer in many pieces, one after the other."
 BO = Person("web", "bo", name="Bo")
 
 
@@ -25,7 +25,7 @@ def last_heard(fake: FakeOpenAI) -> str:
 
 
 @levels
-async def test_it_remembers_also_after_a_restart(theatre: Theatre, level: Level) -> None:
+async def test_it_remembers_also_after_a_restart(theatre: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         async with open_served_stage(theatre, fake) as stage:
             await stage.ask("My name is Ana and my cat is Tobi.")
@@ -40,7 +40,7 @@ async def test_it_remembers_also_after_a_restart(theatre: Theatre, level: Level)
 
 
 @levels
-async def test_two_messages_at_once_are_answered_in_order(theatre: Theatre, level: Level) -> None:
+async def test_two_messages_at_once_are_answered_in_order(theatre: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         async with open_served_stage(theatre, fake) as stage:
             _, first = await stage.send("one")
@@ -53,7 +53,7 @@ async def test_two_messages_at_once_are_answered_in_order(theatre: Theatre, leve
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
 
 
-async def test_a_conversation_deleted_by_hand(theatre: Theatre) -> None:
+async def test_a_conversation_deleted_by_hand(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         await stage.ask("My cat is Tobi.")
         fake.conversations.clear()
@@ -62,10 +62,10 @@ async def test_a_conversation_deleted_by_hand(theatre: Theatre) -> None:
         assert "Tobi" in last_heard(fake)
 
 
-async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: Theatre) -> None:
+async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: BotHome) -> None:
     """The next answer does not wait for the old stream; its conversation is a new one."""
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        fake.say(Script(text=LONG, fail="hang", after=4, match="long"))
+        fake.say(Script(text=LONG_ANSWER, fail="hang", after=4, match="long"))
         _, receipt = await stage.send("Tell me something long.")
         await fake.wait_for_failures()
         await stage.ask("stop")
@@ -80,7 +80,7 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: Theatre)
         assert len(fake.conversations) == 2
 
 
-async def test_forget_erases_what_the_server_has(theatre: Theatre) -> None:
+async def test_forget_erases_what_the_server_has(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         await stage.ask("My cat is Tobi.")
         fake.locked[next(iter(fake.conversations))] = 5
@@ -93,9 +93,9 @@ async def test_forget_erases_what_the_server_has(theatre: Theatre) -> None:
         assert fake.responses == {}
 
 
-async def test_forget_in_mid_stream_erases_what_comes_late(theatre: Theatre) -> None:
+async def test_forget_in_mid_stream_erases_what_comes_late(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        fake.say(Script(text=LONG, fail="hang", match="cat"))
+        fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
         await stage.send("My cat is Tobi.")
         await fake.wait_for_failures()
         await stage.ask("forget")
@@ -108,7 +108,7 @@ async def test_forget_in_mid_stream_erases_what_comes_late(theatre: Theatre) -> 
         assert fake.responses == {}
 
 
-async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: Theatre) -> None:
+async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
         open_served_stage(theatre, fake) as stage,
@@ -123,7 +123,7 @@ async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: Theatre)
 
 
 @levels
-async def test_a_server_that_loses_its_apis_in_mid_thread(theatre: Theatre, level: Level) -> None:
+async def test_a_server_that_loses_its_apis_in_mid_thread(theatre: BotHome, level: Level) -> None:
     """First without conversations, then without responses: the thread goes on."""
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         await stage.ask("My cat is Tobi.")
@@ -133,24 +133,24 @@ async def test_a_server_that_loses_its_apis_in_mid_thread(theatre: Theatre, leve
         assert "Tobi" in last_heard(fake)
 
 
-async def test_a_cut_answer_says_so(theatre: Theatre) -> None:
+async def test_a_cut_answer_says_so(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         fake.say(Script(text="The first half", incomplete="max_output_tokens"))
         answer = await stage.ask("Tell me all.")
         assert answer.text.startswith("The first half\n\n_The answer ends here")
 
 
-async def test_a_broken_stream_leaves_no_half_sentence(theatre: Theatre) -> None:
+async def test_a_broken_stream_leaves_no_half_sentence(theatre: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
         open_served_stage(theatre, fake) as stage,
     ):
-        fake.say(Script(text="Half of an ans", fail="drop"), LONG)
+        fake.say(Script(text="Half of an ans", fail="drop"), LONG_ANSWER)
         await stage.ask("Tell me.")
-        assert theatre.recorder.visible("k1") == [LONG]
+        assert theatre.recorder.visible("k1") == [LONG_ANSWER]
 
 
-async def test_the_response_and_the_conversation_are_on_the_list(theatre: Theatre) -> None:
+async def test_the_response_and_the_conversation_are_on_the_list(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         await stage.ask("hello")
         kept = {

@@ -8,7 +8,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -22,7 +22,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
     ],
 )
 async def test_an_approved_one_row_write_makes_four_calls(
-    theatre: Theatre, tool: str, arguments: dict[str, object], method: str
+    theatre: BotHome, tool: str, arguments: dict[str, object], method: str
 ) -> None:
     """The description, the rows, the write, the rows again. It made six: three descriptions."""
     async with FakeNocoDB() as nocodb, HttpClient() as http:

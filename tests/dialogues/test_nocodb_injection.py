@@ -18,7 +18,7 @@ from core.domain.messages import Answer
 from core.models.served import Level
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable, Json
@@ -35,7 +35,7 @@ ALL = list(range(1, 31))
 
 @dataclass
 class ToolContext:
-    stage: Stage
+    stage: RunningBot
     nocodb: FakeNocoDB
     openai: FakeOpenAI
 
@@ -65,7 +65,7 @@ class ToolContext:
 
 
 @asynccontextmanager
-async def ctx(theatre: Theatre, level: Level) -> AsyncIterator[ToolContext]:
+async def ctx(theatre: BotHome, level: Level) -> AsyncIterator[ToolContext]:
     async with (
         FakeOpenAI(without=WITHOUT[level]) as openai, FakeNocoDB() as nocodb, HttpClient() as http,
     ):  # fmt: skip
@@ -77,7 +77,7 @@ async def ctx(theatre: Theatre, level: Level) -> AsyncIterator[ToolContext]:
 
 
 @levels
-async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -> None:
+async def test_what_a_row_says_changes_nothing(theatre: BotHome, level: Level) -> None:
     async with ctx(theatre, level) as one:
         before = one.rows
         one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
@@ -99,7 +99,7 @@ async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -
 
 
 @levels
-async def test_orders_in_a_cell_stay_cell_text_on_a_card(theatre: Theatre, level: Level) -> None:
+async def test_orders_in_a_cell_stay_cell_text_on_a_card(theatre: BotHome, level: Level) -> None:
     """Its words stand there as a cell's, and nowhere else."""
     async with ctx(theatre, level) as one:
         one.obeys(("nocodb_update", {"table": "Customers",
@@ -126,7 +126,7 @@ async def test_orders_in_a_cell_stay_cell_text_on_a_card(theatre: Theatre, level
     ],
 )  # fmt: skip
 async def test_everything_at_once_is_not_even_proposed(
-    theatre: Theatre, call: tuple[str, dict[str, Any]]
+    theatre: BotHome, call: tuple[str, dict[str, Any]]
 ) -> None:
     async with ctx(theatre, "responses") as one:
         before = one.rows

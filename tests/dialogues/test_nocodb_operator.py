@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -29,18 +29,18 @@ class Revoking(FakeNocoDB):
 
 
 @asynccontextmanager
-async def open_stage(theatre: Theatre, nocodb: FakeNocoDB) -> AsyncIterator[Stage]:
+async def open_stage(theatre: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
     async with nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with theatre.open(EchoModel(), [source], appliers=[source.rows]) as stage:
             yield stage
 
 
-async def calls(stage: Stage, tool: str, **arguments: Any) -> Answer:
+async def calls(stage: RunningBot, tool: str, **arguments: Any) -> Answer:
     return await stage.ask(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
 
 
-async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Theatre) -> None:
+async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: BotHome) -> None:
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
     async with open_stage(theatre, Revoking()) as stage:
         (card,) = (await calls(stage, "update", changes=changes)).cards
@@ -53,7 +53,7 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: The
         )
 
 
-async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: Theatre) -> None:
+async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: BotHome) -> None:
     with capture_logs() as lines:
         async with open_stage(theatre, nocodb := FakeNocoDB()) as stage:
             await calls(stage, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])

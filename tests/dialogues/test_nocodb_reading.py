@@ -19,7 +19,7 @@ from core.domain.messages import Answer
 from core.models.demo import DemoModel
 from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -33,7 +33,7 @@ SOURCE = re.compile(
 
 
 @asynccontextmanager
-async def open_stage(theatre: Theatre, model: Model) -> AsyncIterator[Stage]:
+async def open_stage(theatre: BotHome, model: Model) -> AsyncIterator[RunningBot]:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with theatre.open(model, [source]) as stage:
@@ -46,7 +46,7 @@ def source(answer: Answer) -> tuple[str, str, str]:
     return found["what"], found["shown"], found["total"]
 
 
-async def test_some_of_a_table_and_where_it_is_from(theatre: Theatre) -> None:
+async def test_some_of_a_table_and_where_it_is_from(theatre: BotHome) -> None:
     async with open_stage(theatre, DemoModel()) as stage:
         answer = await stage.ask("show orders where Paid is true and Amount > 80")
         assert answer.text.startswith("**Orders**: 4 of 4 rows.\n\n| id | Title | Amount |")
@@ -55,7 +55,7 @@ async def test_some_of_a_table_and_where_it_is_from(theatre: Theatre) -> None:
         assert source(all_of_it) == ("Customers", "20", "30")
 
 
-async def test_the_same_answer_is_a_table_on_every_platform(theatre: Theatre) -> None:
+async def test_the_same_answer_is_a_table_on_every_platform(theatre: BotHome) -> None:
     async with open_stage(theatre, DemoModel()) as stage:
         text = (await stage.ask("show Readings where Value < 3")).text
     (block,) = content(text, Links())["blocks"]
@@ -70,11 +70,13 @@ async def test_the_same_answer_is_a_table_on_every_platform(theatre: Theatre) ->
     assert re.search(r"<td[^>]*>r0002</td>", page)
     assert re.search(r"<a [^>]*href=\"http://127[^>]+/dashboard/#/nc/[^>]+>NocoDB</a>", page)
     written = io.StringIO()
-    Screen(written, "en").answer({"response": text, "status": "done", "cards": [], "files": []})
+    Screen(written, "en").show_answer(
+        {"response": text, "status": "done", "cards": [], "files": []}
+    )
     assert "| 2 | r0002 | 2 |" in written.getvalue()
 
 
-async def test_figures_by_group(theatre: Theatre) -> None:
+async def test_figures_by_group(theatre: BotHome) -> None:
     async with open_stage(theatre, EchoModel()) as stage:
         answer = await stage.ask(
             'call nocodb_summarize {"table": "Orders", "group_by": "Paid", '
@@ -85,7 +87,7 @@ async def test_figures_by_group(theatre: Theatre) -> None:
         assert source(answer) == ("Orders", "60", "60")
 
 
-async def test_two_questions_in_a_turn_have_two_sources(theatre: Theatre) -> None:
+async def test_two_questions_in_a_turn_have_two_sources(theatre: BotHome) -> None:
     async with open_stage(theatre, EchoModel()) as stage:
         call = 'call nocodb_summarize {{"table": "{}"}}'
         asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
@@ -94,7 +96,7 @@ async def test_two_questions_in_a_turn_have_two_sources(theatre: Theatre) -> Non
         assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
 
 
-async def test_all_rows_as_a_file(theatre: Theatre) -> None:
+async def test_all_rows_as_a_file(theatre: BotHome) -> None:
     async with open_stage(theatre, EchoModel()) as stage:
         answer = await stage.ask('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
@@ -105,7 +107,7 @@ async def test_all_rows_as_a_file(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])
-async def test_a_day_is_the_askers(theatre: Theatre, zone: str, rows: str) -> None:
+async def test_a_day_is_the_askers(theatre: BotHome, zone: str, rows: str) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
     async with open_stage(theatre, EchoModel()) as stage:
         asked = make_message(
@@ -118,7 +120,7 @@ async def test_a_day_is_the_askers(theatre: Theatre, zone: str, rows: str) -> No
         assert (found["zone"], found["total"]) == (zone, rows)
 
 
-async def test_a_name_that_is_nearly_right(theatre: Theatre) -> None:
+async def test_a_name_that_is_nearly_right(theatre: BotHome) -> None:
     async with open_stage(theatre, DemoModel()) as stage:
         answer = await stage.ask("show Custmers")
         assert "did you mean 'Customers'?" in answer.text

@@ -13,7 +13,7 @@ from core.domain.messages import Answer
 from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import supplier
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -23,7 +23,7 @@ from tests.fakes.nocodb.tables import FakeTable
 class Team:
     """A bot over the fake NocoDB; Mia and Otto are on Slack, Ana on the web page."""
 
-    def __init__(self, stage: Stage, nocodb: FakeNocoDB) -> None:
+    def __init__(self, stage: RunningBot, nocodb: FakeNocoDB) -> None:
         self.stage = stage
         self._tables = nocodb.world.bases[filled.CRM].tables.values()
 
@@ -41,7 +41,7 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    theatre: Theatre, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
+    theatre: BotHome, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
@@ -52,7 +52,7 @@ async def team(
 
 
 async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_go_and_come_back(
-    theatre: Theatre,
+    theatre: BotHome,
 ) -> None:
     async with team(theatre, "Orders", "hidden") as crm:
         read = await crm.calls("get", table="Customers", id="1")
@@ -71,7 +71,7 @@ async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_g
 
 
 async def test_a_table_that_is_read_only_is_read_and_neither_changed_nor_linked(
-    theatre: Theatre,
+    theatre: BotHome,
 ) -> None:
     async with team(theatre, "orders", "read") as crm:
         assert "Order 12" in (await crm.calls("get", table="Orders", id="12")).text
@@ -86,7 +86,7 @@ async def test_a_table_that_is_read_only_is_read_and_neither_changed_nor_linked(
             assert "The table Orders may only be read here." in refused.text
 
 
-async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: Theatre) -> None:
+async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: BotHome) -> None:
     async with team(theatre, "Customers", "ask", "slack:U2") as crm:
         row = {"Name": "Ada", "Status": "Lead"}
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
@@ -101,7 +101,7 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: Theat
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
 
 
-async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: Theatre) -> None:
+async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: BotHome) -> None:
     async with team(theatre, "-", "ask") as crm:
         orders = crm.table("Orders")
     rules = TableRules({orders.id: TableRule("read")})
@@ -114,7 +114,7 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: Theatre) 
     assert "The table Bookings may only be read here." in refused.text
 
 
-async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(theatre: Theatre) -> None:
+async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(theatre: BotHome) -> None:
     async with team(theatre, "Customers", "auto") as crm:
         row = {"Name": "Ada", "Status": "Lead"}
         answer = await crm.mia_calls("k1", "create", table="Customers", rows=[row])

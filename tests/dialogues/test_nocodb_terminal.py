@@ -27,12 +27,12 @@ from tests.dialogues.office import (
 )
 
 
-class Desk:
+class TerminalSession:
     def __init__(self, team: Office) -> None:
         self.team = team
 
     async def types(self, *lines: str) -> str:
-        """What stands on the screen afterwards."""
+        """Type these lines; return the text of the screen."""
         written = io.StringIO()
         socket = self.team.home / "ponte.sock"
         typed = io.StringIO("".join(f"{line}\n" for line in lines))
@@ -48,9 +48,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(home: Path) -> AsyncIterator[Desk]:
+async def desk(home: Path) -> AsyncIterator[TerminalSession]:
     async with office(home) as team, team.open(ponte_web="off"):
-        yield Desk(team)
+        yield TerminalSession(team)
 
 
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:

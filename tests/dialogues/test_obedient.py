@@ -15,7 +15,7 @@ from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import MEMBER, on_slack
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights import book, policy
 from tests.fakes.choices import supplier
 from tests.fakes.models import EchoModel
@@ -86,7 +86,7 @@ class Bought:
 
 
 async def test_an_obedient_model_has_only_the_rights_of_the_asker(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.rule_book = supplier(book(RULES, tmp_path))

@@ -13,12 +13,12 @@ from core.models.served import Level
 from core.rights.allowances import MOST_OUTPUT
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.dialogues.test_content import (
     ALLOWED,
     HALF,
-    LOST,
+    REPLACEMENT,
     calls_of_model,
     every_level,
     read_budget,
@@ -63,7 +63,7 @@ ODD_RESPONSES = {
 
 @every_level
 async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It is asked once more at most, where the stream seems to have broken off."""
     odd = ODD_CHAT if level == "chat" else ODD_RESPONSES
@@ -87,7 +87,7 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             charged, _, _ = await read_budget(stage)
 
 
-async def test_a_call_whose_number_is_null_is_run(theatre: Theatre, fake: FakeOpenAI) -> None:
+async def test_a_call_whose_number_is_null_is_run(theatre: BotHome, fake: FakeOpenAI) -> None:
     function = {"name": "look", "arguments": "{}"}
     odd = _chat(tool_calls=[{"index": None, "id": "a", "function": function}])
     fake.hostile = hostile.streams(partial(_pieces, odd))
@@ -105,14 +105,14 @@ async def test_a_call_whose_number_is_null_is_run(theatre: Theatre, fake: FakeOp
 
 @every_level
 async def test_half_an_emoji_in_a_refusal_of_the_server(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Its code stands in the answer and in the log."""
     fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
     async with open_served_stage(theatre, fake, level=level) as stage:
         one, receipt = await stage.send("hello")
         answer = await stage.wait_for_answer(receipt)
-        assert f"bad{LOST}" in answer.text
+        assert f"bad{REPLACEMENT}" in answer.text
         assert (await stage.ask("again")).text == "Well again."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)
     assert all(HALF not in part for part in answer.parts)
@@ -120,7 +120,7 @@ async def test_half_an_emoji_in_a_refusal_of_the_server(
 
 @pytest.mark.parametrize("wait", ["inf", "nan", "1e400", "-5", "soon"])
 async def test_a_wait_that_is_no_number_breaks_nothing(
-    theatre: Theatre, fake: FakeOpenAI, wait: str
+    theatre: BotHome, fake: FakeOpenAI, wait: str
 ) -> None:
     async def busy(_: web.Request) -> web.StreamResponse:
         return web.Response(status=429, headers={"Retry-After-Ms": wait})

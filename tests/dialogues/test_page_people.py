@@ -10,7 +10,7 @@ from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn
 from core.rights.policy import Rule, RuleBook
 from tests.dialogues.decisions import ADA, bot
 from tests.dialogues.decisions import _call as call
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -30,17 +30,17 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
     )
 
 
-async def says(stage: Stage, text: str, person: Person, clicked: bool = False) -> Answer:
+async def says(stage: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
     return await stage.ask_message(on_page(text, person, clicked))
 
 
-async def propose(stage: Stage, text: str, person: Person) -> str:
+async def propose(stage: RunningBot, text: str, person: Person) -> str:
     (card,) = (await says(stage, text, person)).cards
     return card.id
 
 
 @pytest.mark.parametrize("clicked", [False, True], ids=["typed", "clicked"])
-async def test_a_card_of_one_is_unknown_to_another(theatre: Theatre, clicked: bool) -> None:
+async def test_a_card_of_one_is_unknown_to_another(theatre: BotHome, clicked: bool) -> None:
     """Also by a click from the conversation that goes by the same name."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
@@ -58,7 +58,7 @@ async def test_a_card_of_one_is_unknown_to_another(theatre: Theatre, clicked: bo
         assert (await says(stage, f"undo {id}", ANA, clicked)).status == "done"
 
 
-async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: Theatre) -> None:
+async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         id = await propose(stage, DELETE, ANA)
@@ -68,7 +68,7 @@ async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: Theatre) ->
         assert table.rows == {}
 
 
-async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: Theatre) -> None:
+async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
         id = await propose(stage, DELETE, ANA)
@@ -78,7 +78,7 @@ async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: Thea
         assert table.rows.keys() == {"1"}
 
 
-async def test_who_is_named_an_admin_decides_for_others(theatre: Theatre) -> None:
+async def test_who_is_named_an_admin_decides_for_others(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=allow_list(admins=frozenset({"web:bia"}))) as stage:
         id = await propose(stage, DELETE, ANA)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from core.domain.messages import File, Person
 from core.domain.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.quick_commands import RegisteredCommands
 
 OUTSIDER = Person("slack", "U7", "T7", "Olga")
 
 
-async def test_inputs_by_name_or_as_text(theatre: Theatre) -> None:
+async def test_inputs_by_name_or_as_text(theatre: BotHome) -> None:
     quick = RegisteredCommands()
     async with theatre.open(quick=quick) as stage:
         answer = await stage.ask('quick-command daily-summary day="20 May" tone=dry')
@@ -28,7 +28,7 @@ async def test_inputs_by_name_or_as_text(theatre: Theatre) -> None:
     ]
 
 
-async def test_what_is_wrong_is_told_before_anything_runs(theatre: Theatre) -> None:
+async def test_what_is_wrong_is_told_before_anything_runs(theatre: BotHome) -> None:
     quick = RegisteredCommands(elsewhere=frozenset({"close-day"}))
     async with theatre.open(quick=quick) as stage:
         for said, told in (
@@ -45,7 +45,7 @@ async def test_what_is_wrong_is_told_before_anything_runs(theatre: Theatre) -> N
     assert quick.ran == []
 
 
-async def test_rights_to_spend_and_for_marked_ones_to_write(theatre: Theatre) -> None:
+async def test_rights_to_spend_and_for_marked_ones_to_write(theatre: BotHome) -> None:
     quick = RegisteredCommands()
     async with theatre.open(quick=quick, policy=RIGHTS) as stage:
         run = await stage.ask_message(on_slack("quick-command echo hi", "k1", STRANGER))
@@ -60,7 +60,7 @@ async def test_rights_to_spend_and_for_marked_ones_to_write(theatre: Theatre) ->
         assert refused.code == "forbidden"
 
 
-async def test_its_result_may_hold_files_or_be_a_failure(theatre: Theatre) -> None:
+async def test_its_result_may_hold_files_or_be_a_failure(theatre: BotHome) -> None:
     quick = RegisteredCommands(outcome=Outcome("ok", "Here.", (File("f1", "a.txt", "text", 3),)))
     async with theatre.open(quick=quick) as stage:
         assert [f.name for f in (await stage.ask("quick-command echo")).files] == ["a.txt"]
@@ -70,13 +70,13 @@ async def test_its_result_may_hold_files_or_be_a_failure(theatre: Theatre) -> No
         assert (failed.status, failed.code) == ("failed", "tool")
 
 
-async def test_it_counts_as_a_turn_of_the_day(theatre: Theatre) -> None:
+async def test_it_counts_as_a_turn_of_the_day(theatre: BotHome) -> None:
     async with theatre.open(quick=RegisteredCommands(), caps=fixed_caps(1)) as stage:
         assert (await stage.ask("quick-command echo")).status == "done"
         assert (await stage.ask("quick-command echo")).code == "too_many"
 
 
-async def test_one_that_was_interrupted_is_not_run_again(theatre: Theatre) -> None:
+async def test_one_that_was_interrupted_is_not_run_again(theatre: BotHome) -> None:
     quick = RegisteredCommands()
     async with theatre.open(quick=quick) as stage:
         await stage.engine.drain(0)

@@ -7,15 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bot.config import Config, Limits
+from bot.config import Config, LimitsConfig
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
 async def later(ponte: Whole, text: str, **more: str) -> httpx.Response:
-    return await ponte.web.post("/chat", json={"message": text, **more}, headers=LATER)
+    return await ponte.web.post(
+        "/chat", json={"message": text, **more}, headers=RESPOND_LATER_HEADERS
+    )
 
 
 @pytest.mark.parametrize("conversation", ["main", "other"])
@@ -24,7 +26,7 @@ async def test_a_message_over_the_limit_is_refused_at_once(
 ) -> None:
     """It takes no place in the conversation, so nothing could show it later."""
     async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
-        ponte.app.live.current = Config(limits=Limits(waiting_per_person=1))
+        ponte.app.live.current = Config(limits=LimitsConfig(waiting_per_person=1))
         fake.say(Script(text="Hello.", fail="hang"))
         assert (await later(ponte, "one")).status_code == 202
         await fake.wait_for_failures()

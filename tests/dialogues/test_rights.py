@@ -17,7 +17,7 @@ from core.rights.policy import AccessPolicy, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
 from tests.fakes.choices import allow_list, supplier
@@ -48,8 +48,8 @@ def book(text: str, folder: Path) -> RuleBook:
 
 @asynccontextmanager
 async def office(
-    theatre: Theatre, folder: Path, text: str
-) -> AsyncIterator[tuple[Stage, AccessPolicy, EchoModel]]:
+    theatre: BotHome, folder: Path, text: str
+) -> AsyncIterator[tuple[RunningBot, AccessPolicy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book(text, folder))
@@ -61,7 +61,12 @@ async def office(
 
 
 async def calls(
-    stage: Stage, key: str, tool: str, person: Person = BOSS, channel: str = "C1", **asked: object
+    stage: RunningBot,
+    key: str,
+    tool: str,
+    person: Person = BOSS,
+    channel: str = "C1",
+    **asked: object,
 ) -> Answer:
     text = f"call {tool} {json.dumps(asked)}"
     return await stage.ask_message(on_slack(text, key, person, channel=channel))
@@ -78,7 +83,7 @@ deny = ["read:Orders"]
 
 
 async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     async with office(theatre, tmp_path, CLOSED) as (stage, _, model):
         refused = await calls(stage, "k1", "nocodb_get", table="Orders", id="12")
@@ -92,7 +97,7 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
         assert "Tables: Customers, Orders, Readings." in tool_descriptions(model.asks[-1].tools)
 
 
-async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None:
+async def test_the_bridge_hides_it_too(theatre: BotHome, tmp_path: Path) -> None:
     chosen = policy()
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, pauses=())
@@ -124,7 +129,7 @@ deny = ["read", "propose"]
 """
 
 
-async def test_who_may_see_one_table_sees_no_other(theatre: Theatre, tmp_path: Path) -> None:
+async def test_who_may_see_one_table_sees_no_other(theatre: BotHome, tmp_path: Path) -> None:
     async with office(theatre, tmp_path, ONE_TABLE) as (stage, _, model):
         seen = await calls(stage, "k1", "nocodb_tables", MEMBER)
         assert "Customers" in seen.text
@@ -146,7 +151,7 @@ deny = ["tool:table_d*"]
 
 
 async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
@@ -167,7 +172,7 @@ deny = ["propose:people"]
 
 
 async def test_rights_that_were_taken_away_meanwhile_count(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
@@ -198,7 +203,7 @@ deny = ["approve"]
 
 
 async def test_a_group_decides_for_others_and_one_not_even_their_own(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
@@ -225,7 +230,7 @@ allow = ["chat", "propose", "read"]
 
 
 async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     """Not even an admin, or who asked on their own small change."""
     chosen = policy()
@@ -258,7 +263,7 @@ allow = ["chat", "read:Orders"]
 
 @pytest.mark.parametrize("workspace", ["T1", "T9"], ids=["a guest", "of another workspace"])
 async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
-    theatre: Theatre, tmp_path: Path, workspace: str
+    theatre: BotHome, tmp_path: Path, workspace: str
 ) -> None:
     async def is_guest(person: Person, max_age: float) -> bool | None:
         return person.id == "U7" and person.workspace == "T1"
@@ -285,7 +290,7 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
     ],
 )
 async def test_the_command_why_names_the_rule(
-    theatre: Theatre, tmp_path: Path, asked: str, words: str
+    theatre: BotHome, tmp_path: Path, asked: str, words: str
 ) -> None:
     chosen = policy()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
@@ -293,7 +298,7 @@ async def test_the_command_why_names_the_rule(
         assert words in (await stage.ask_message(on_slack(f"why {asked}", "k1"))).text
 
 
-async def test_why_of_a_name_that_is_too_long(theatre: Theatre, tmp_path: Path) -> None:
+async def test_why_of_a_name_that_is_too_long(theatre: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
     chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
@@ -303,13 +308,13 @@ async def test_why_of_a_name_that_is_too_long(theatre: Theatre, tmp_path: Path) 
         assert len(told.text) < 100
 
 
-async def test_a_question_that_begins_with_why_is_for_the_model(theatre: Theatre) -> None:
+async def test_a_question_that_begins_with_why_is_for_the_model(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         for text in ("why is that so", "why me", "why?"):
             assert (await stage.ask(text)).text == f"You said: {text}"
 
 
-async def test_the_model_of_a_place_may_be_denied(theatre: Theatre, tmp_path: Path) -> None:
+async def test_the_model_of_a_place_may_be_denied(theatre: BotHome, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with theatre.open(model, policy=chosen) as stage:
@@ -318,7 +323,7 @@ async def test_the_model_of_a_place_may_be_denied(theatre: Theatre, tmp_path: Pa
         assert "`model:" in refused.text
 
 
-async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: Theatre) -> None:
+async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=policy()) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})

@@ -13,7 +13,7 @@ from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
 from core.domain.records import Ask
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, supplier
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -55,14 +55,14 @@ def make_platform_message(person: Person, text: str, key: str) -> Message:
 
 @asynccontextmanager
 async def bot(
-    theatre: Theatre, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
-) -> AsyncIterator[Stage]:
+    theatre: BotHome, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
+) -> AsyncIterator[RunningBot]:
     opened = theatre.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
     async with opened as stage:
         yield stage
 
 
-async def test_only_permitted_tools_are_offered(theatre: Theatre, person: Person) -> None:
+async def test_only_permitted_tools_are_offered(theatre: BotHome, person: Person) -> None:
     policy, model = open_to_all(), EchoModel()
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy, model) as stage:
 
@@ -84,7 +84,7 @@ async def test_only_permitted_tools_are_offered(theatre: Theatre, person: Person
 
 @pytest.mark.parametrize("right", [*READING, *WRITING])
 async def test_a_right_is_checked_again_when_a_tool_is_called(
-    theatre: Theatre, person: Person, right: str
+    theatre: BotHome, person: Person, right: str
 ) -> None:
     """It is taken away between the offer and the call."""
     policy = open_to_all()

@@ -6,7 +6,7 @@ import pytest
 
 from core.rights.policy import RuleBook
 from tests.dialogues.decisions import ADA, BOSS, on_slack
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights_moments import (
     PEOPLE,
     UPDATE,
@@ -21,7 +21,7 @@ from tests.fakes.memory_table import MemoryTable
 
 @pytest.mark.parametrize("name", PEOPLE)
 async def test_a_right_is_checked_again_when_a_change_is_applied(
-    theatre: Theatre, name: str
+    theatre: BotHome, name: str
 ) -> None:
     """It is taken away while the proposal waits, and counts after a restart too."""
     person, right = PEOPLE[name], "propose:People"

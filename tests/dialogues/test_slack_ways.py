@@ -268,7 +268,7 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
         ways.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
-        shown = await w.bot.engine.records.journal.shown(f"slack:T0PONTE:{w.general.id}")
+        shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
         assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
 
 

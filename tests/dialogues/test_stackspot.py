@@ -13,18 +13,18 @@ from core.rights.allowances import Allowance
 from core.rights.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import fixed_caps, make_message, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 
 
 @pytest.fixture
-def bot(theatre: Theatre, stackspot: FakeStackSpot) -> Bot:
+def bot(theatre: BotHome, stackspot: FakeStackSpot) -> Bot:
     return Bot(theatre, stackspot)
 
 
-async def with_file(stage: Stage, text: str, name: str, data: bytes, key: str) -> Answer:
+async def with_file(stage: RunningBot, text: str, name: str, data: bytes, key: str) -> Answer:
     said = make_message(text, key)
     where = said.address.conversation
     file = await stage.engine.records.files.put(key, name, "text/plain", data, said.author, where)

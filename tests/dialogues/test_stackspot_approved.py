@@ -15,7 +15,7 @@ from core.domain.errors import NotStored
 from core.domain.messages import Answer, Message, Person
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Trouble
@@ -24,14 +24,14 @@ LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may st
 
 
 @pytest.fixture
-async def bot(theatre: Theatre) -> AsyncIterator[Bot]:
+async def bot(theatre: BotHome) -> AsyncIterator[Bot]:
     async with FakeStackSpot() as fake:
         fake.held = True
         yield Bot(theatre, fake)
         assert fake.refused == []
 
 
-async def approve_run(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) -> int:
+async def approve_run(stage: RunningBot, bot: Bot, input: str = "it", begun: int = 1) -> int:
     """The seq of the approval whose run is waited for now."""
     (card,) = (await stage.ask(asks("translate-all", input))).cards
     _, receipt = await stage.send(f"approve {card.id}")
@@ -46,7 +46,7 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
     return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
 
 
-async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
+async def waits(stage: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = stage.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
@@ -56,7 +56,7 @@ async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
         await asyncio.sleep(0)
 
 
-async def answer(stage: Stage, seq: int) -> Answer:
+async def answer(stage: RunningBot, seq: int) -> Answer:
     return await stage.engine.records.inbox.answer_of(seq)
 
 

@@ -11,7 +11,7 @@ import pytest
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
 from core.domain.records import Ask, Turn
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
@@ -32,7 +32,7 @@ class Gate:
 
 
 async def _begin_turn(
-    stage: Stage, gate: Gate, text: str = "long work", shared: bool = False
+    stage: RunningBot, gate: Gate, text: str = "long work", shared: bool = False
 ) -> int:
     gate.reached.clear()
     _, receipt = await stage.send(text, shared=shared)
@@ -40,7 +40,7 @@ async def _begin_turn(
     return receipt.seq
 
 
-async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> None:
+async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
         seq = await _begin_turn(stage, gate)
@@ -53,7 +53,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> N
         assert (await stage.ask("stop")).text == "Nothing is running here."
 
 
-async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theatre) -> None:
+async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: BotHome) -> None:
     gate = Gate()
     policy = allow_list(admins=frozenset())
     async with theatre.open(EchoModel(gate=gate), policy=policy) as stage:
@@ -64,7 +64,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theat
         assert (await stage.engine.records.inbox.answer_of(seq)).status == "stopped"
 
 
-async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
+async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
         await _begin_turn(stage, gate)
@@ -78,7 +78,7 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatr
         assert theatre.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
-async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None:
+async def test_a_deleted_message_is_dropped_or_blanked(theatre: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
     async with theatre.open(model) as stage:
@@ -96,7 +96,7 @@ async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None
     assert "another secret" not in heard
 
 
-async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(EchoModel(gate=gate)) as stage:
         gate.open.set()
@@ -112,7 +112,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None
     assert len([p for p in theatre.recorder.posts if p.source == one.event_key]) == 1
 
 
-async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: Theatre) -> None:
+async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         theatre.recorder.faults.refuse = "channel_is_gone"
         one, receipt = await stage.send("hello")
@@ -124,7 +124,7 @@ async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: T
     assert not theatre.recorder.visible(one.event_key)
 
 
-async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> None:
+async def test_forget_erases_what_was_said_and_what_runs(theatre: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
     async with theatre.open(model) as stage:
@@ -144,7 +144,7 @@ async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> No
         assert not path.exists() or b"Rumpelstiltskin" not in path.read_bytes()
 
 
-async def test_forget_in_a_shared_place_asks_first(theatre: Theatre) -> None:
+async def test_forget_in_a_shared_place_asks_first(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         await stage.ask("hello", shared=True)
         assert "forget yes" in (await stage.ask("forget", shared=True)).text
@@ -152,7 +152,7 @@ async def test_forget_in_a_shared_place_asks_first(theatre: Theatre) -> None:
 
 
 async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer cannot be recorded at first, while a long text is still being shown."""
     theatre.recorder.limit = 200

@@ -10,7 +10,7 @@ import pytest
 from core.changes.approval import Access, TableRule, TableRules
 from core.domain.messages import Answer, Person
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -30,13 +30,13 @@ def rules(access: Access = "ask", *approvers: str) -> TableRules:
     return TableRules({"people": TableRule(access, frozenset(approvers))})
 
 
-async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
+async def says(stage: RunningBot, text: str, key: str, person: Person) -> Answer:
     return await stage.ask_message(on_slack(text, key, person))
 
 
 @pytest.mark.parametrize("access", ["hidden", "read"])
 async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
-    theatre: Theatre, access: Access
+    theatre: BotHome, access: Access
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS, rules=rules(access)) as stage:
@@ -46,7 +46,7 @@ async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
     assert "not changed through me" in answer.text
 
 
-async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: Theatre) -> None:
+async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -57,7 +57,7 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: Theatre
     assert table.applied == []
 
 
-async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> None:
+async def test_a_named_group_approves_instead_of_who_asked(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     named = rules("ask", "slack:S1")
     named = replace(named, auto_create_rows=5)
@@ -76,7 +76,7 @@ async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> 
         await proposed_on_slack(stage, "k6", "table_create", rows=[ADA])
 
 
-async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: Theatre) -> None:
+async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: BotHome) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS, rules=rules("auto")) as stage:
         call = f"call table_create {json.dumps({'rows': [ADA]})}"

@@ -14,7 +14,7 @@ from core.models.demo import DemoModel
 from core.observability import metrics
 from core.rights.policy import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import ANA, allow_list, fixed_caps, make_message
 from tests.fakes.models import EchoModel
@@ -23,7 +23,7 @@ BO = Person("web", "bo", name="Bo")
 OWNER = Person("web", "owner")
 
 
-async def test_the_demo_model_reads_a_table_through_the_bridge(theatre: Theatre) -> None:
+async def test_the_demo_model_reads_a_table_through_the_bridge(theatre: BotHome) -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
         async with theatre.open(DemoModel(), [BridgeSource(bridge.url, "", http)]) as stage:
             assert "**Customers**" in (await stage.ask("list tables")).text
@@ -33,7 +33,7 @@ async def test_the_demo_model_reads_a_table_through_the_bridge(theatre: Theatre)
             assert "show Customers" in (await stage.ask("history")).text, "after a restart"
 
 
-async def test_one_memory_a_conversation(theatre: Theatre) -> None:
+async def test_one_memory_a_conversation(theatre: BotHome) -> None:
     async with theatre.open(DemoModel()) as stage:
         await stage.ask("remember the door code is blue", channel="C1")
         assert "blue" in (await stage.ask("what did I say", channel="C1")).text
@@ -42,7 +42,7 @@ async def test_one_memory_a_conversation(theatre: Theatre) -> None:
         assert "blue" not in (await stage.ask("what did I say")).text
 
 
-async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: Theatre) -> None:
+async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: BotHome) -> None:
     gate = asyncio.Event()
 
     async def wait(ask: Ask) -> None:
@@ -65,7 +65,7 @@ async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: 
         assert texts == ["You said: 0", "You said: 1", "You said: 2"]
 
 
-async def test_the_model_is_told_who_asks_when_and_where(theatre: Theatre) -> None:
+async def test_the_model_is_told_who_asks_when_and_where(theatre: BotHome) -> None:
     model = EchoModel()
     there = DefaultSettings("Be brief.", "gpt-6", "high")
     profile = Profile(
@@ -86,7 +86,7 @@ async def test_the_model_is_told_who_asks_when_and_where(theatre: Theatre) -> No
     assert elsewhere.instructions == profile.instructions
 
 
-async def test_the_same_event_twice_is_answered_once(theatre: Theatre) -> None:
+async def test_the_same_event_twice_is_answered_once(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         one, receipt = await stage.send("hello")
         first = await stage.wait_for_answer(receipt)
@@ -98,26 +98,26 @@ async def test_the_same_event_twice_is_answered_once(theatre: Theatre) -> None:
     assert theatre.recorder.visible(one.event_key) == ["You said: hello"]
 
 
-async def test_an_empty_message_is_told_so(theatre: Theatre) -> None:
+async def test_an_empty_message_is_told_so(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         answer = await stage.ask("   ")
         assert (answer.code, answer.text) == ("empty", Empty().words())
 
 
-async def test_a_message_of_two_megabytes_is_kept_and_answered(theatre: Theatre) -> None:
+async def test_a_message_of_two_megabytes_is_kept_and_answered(theatre: BotHome) -> None:
     theatre.recorder.limit = 4_000_000
     async with theatre.open() as stage:
         answer = await stage.ask("x" * 2_000_000)
         assert len(answer.text) > 2_000_000
 
 
-async def test_control_characters_reach_nobody(theatre: Theatre) -> None:
+async def test_control_characters_reach_nobody(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         answer = await stage.ask("red \x1b[31mtext\x00 \u202eevil")
         assert answer.text == "You said: red text evil"
 
 
-async def test_who_may_not_is_told_why_and_alone(theatre: Theatre) -> None:
+async def test_who_may_not_is_told_why_and_alone(theatre: BotHome) -> None:
     model, policy = EchoModel(), allow_list()
     nobody = Rule("ponte.toml:1", frozenset({f"web:{ANA.id}"}), deny=("chat",))
     policy.rule_book = lambda: RuleBook((nobody,))
@@ -129,7 +129,7 @@ async def test_who_may_not_is_told_why_and_alone(theatre: Theatre) -> None:
         assert (await stage.ask("hello", person=BO)).status == "done"
 
 
-async def test_the_days_turns_are_counted_across_a_restart(theatre: Theatre) -> None:
+async def test_the_days_turns_are_counted_across_a_restart(theatre: BotHome) -> None:
     for expected in ("done", "done", "failed"):
         async with theatre.open(EchoModel(), caps=fixed_caps(2)) as stage:
             answer = await stage.ask("hello")
@@ -139,7 +139,7 @@ async def test_the_days_turns_are_counted_across_a_restart(theatre: Theatre) -> 
     assert "a day for each person is 2" in answer.text
 
 
-async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
+async def test_usage_tells_ones_own_and_all(theatre: BotHome) -> None:
     async with theatre.open(policy=allow_list()) as stage:
         await stage.ask("hello")
         await stage.ask("hello", person=BO)
@@ -148,7 +148,7 @@ async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
         assert "everybody: 2 turns" in (await stage.ask("usage", person=OWNER)).text
 
 
-async def test_what_is_not_set_up_is_told_as_a_failure(theatre: Theatre) -> None:
+async def test_what_is_not_set_up_is_told_as_a_failure(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         quick = await stage.ask("quick-command translate hello")
         assert (quick.status, "STACKSPOT_CLIENT_ID" in quick.text) == ("failed", True)
@@ -156,7 +156,7 @@ async def test_what_is_not_set_up_is_told_as_a_failure(theatre: Theatre) -> None
         assert (code.status, "sandbox" in code.text) == ("failed", True)
 
 
-async def test_metrics_count_what_happened(theatre: Theatre) -> None:
+async def test_metrics_count_what_happened(theatre: BotHome) -> None:
     before = _samples()
     async with theatre.open() as stage:
         await stage.ask("hello")
@@ -177,7 +177,7 @@ def _samples() -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-async def test_the_model_hears_no_hidden_characters_and_quotes_are_marked(theatre: Theatre) -> None:
+async def test_the_model_hears_no_hidden_characters_and_quotes_are_marked(theatre: BotHome) -> None:
     model = EchoModel()
     async with theatre.open(model) as stage:
         await stage.ask("go \x1b[31mon\u200b")
@@ -196,7 +196,7 @@ async def test_the_model_hears_no_hidden_characters_and_quotes_are_marked(theatr
     assert asked.text == "and this?"
 
 
-async def test_who_is_started_and_ended_at_once_ends(theatre: Theatre) -> None:
+async def test_who_is_started_and_ended_at_once_ends(theatre: BotHome) -> None:
     """A worker that is told to stop in the moment in which it begins to wait."""
     async with theatre.open() as stage:
         one, receipt = await stage.send("hello")

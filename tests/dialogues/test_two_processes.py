@@ -13,7 +13,7 @@ from core.domain.errors import Forgotten
 from core.domain.messages import Answer
 from tests.dialogues.decisions import ADA, propose
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_stop import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -23,18 +23,18 @@ FORGOTTEN = "_Stopped: this conversation was forgotten._"
 
 
 @pytest.fixture
-def worker(migrated_postgres: str, tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "worker", migrated_postgres)
+def worker(migrated_postgres: str, tmp_path: Path) -> BotHome:
+    return BotHome(tmp_path / "worker", migrated_postgres)
 
 
 @asynccontextmanager
-async def pair(worker: Theatre, gate: Gate) -> AsyncIterator[Stage]:
+async def pair(worker: BotHome, gate: Gate) -> AsyncIterator[RunningBot]:
     """The server; the worker's model is held by `gate`."""
     async with worker.open(EchoModel(gate=gate)), worker.taking().open() as server:
         yield server
 
 
-async def test_a_stop_on_the_server_ends_a_turn_of_the_worker(worker: Theatre) -> None:
+async def test_a_stop_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
         _, receipt = await server.send("long work")
@@ -44,7 +44,7 @@ async def test_a_stop_on_the_server_ends_a_turn_of_the_worker(worker: Theatre) -
         assert (await server.ask("stop")).text == "Nothing is running here."
 
 
-async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: Theatre) -> None:
+async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
         said, receipt = await server.send("a secret")
@@ -59,7 +59,7 @@ async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: Theatre) -
     assert worker.recorder.visible(said.event_key) in ([], [FORGOTTEN])
 
 
-async def test_an_edit_on_the_server_changes_a_waiting_message(worker: Theatre) -> None:
+async def test_an_edit_on_the_server_changes_a_waiting_message(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
         await server.send("long work")
@@ -75,7 +75,7 @@ async def test_an_edit_on_the_server_changes_a_waiting_message(worker: Theatre) 
             await server.wait_for_answer(withdrawn)
 
 
-async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
+async def test_a_card_is_drawn_anew_whoever_decides(worker: BotHome) -> None:
     table = MemoryTable()
     other = worker.taking()
     async with (
@@ -89,7 +89,7 @@ async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
     assert [row["Name"] for row in table.rows.values()] == ["Ada"]
 
 
-async def test_a_run_that_was_approved_is_left_by_a_stop(worker: Theatre) -> None:
+async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> None:
     async with FakeStackSpot() as stackspot:
         stackspot.go(*[Run((Look("RUNNING"),) * 10_000)] * 2)
         there, here = Bot(worker, stackspot), Bot(worker.taking(), stackspot)

@@ -18,7 +18,7 @@ from core.rights.usage import NANO, Price, Prices
 from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend
 from core.tools.code.source import CodeSource
 from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, read_counters
 from tests.fakes.choices import supplier
 from tests.fakes.loop_clock import LoopClock
@@ -43,14 +43,14 @@ UNCOUNTED: Mapping[str, dict[str, Any]] = {
 }
 
 
-async def turns(stage: Stage, count: int) -> list[Answer]:
+async def turns(stage: RunningBot, count: int) -> list[Answer]:
     return [await stage.ask("hello", channel=f"C{n}") for n in range(count)]
 
 
 @every_level
 @pytest.mark.parametrize("what", UNCOUNTED)
 async def test_a_turn_is_charged_what_was_reserved(
-    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.say(Script(text="Hi.", times=0, **UNCOUNTED[what]))
     async with open_served_stage(
@@ -66,7 +66,7 @@ async def test_a_turn_is_charged_what_was_reserved(
 
 
 @every_level
-async def test_money_only_ever_goes_down(theatre: Theatre, fake: FakeOpenAI, level: Level) -> None:
+async def test_money_only_ever_goes_down(theatre: BotHome, fake: FakeOpenAI, level: Level) -> None:
     """Whatever the server says, turn after turn."""
     rule = Allowance("each person", money=5 * NANO)
     fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
@@ -87,7 +87,7 @@ async def test_money_only_ever_goes_down(theatre: Theatre, fake: FakeOpenAI, lev
 
 @every_level
 async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_length(
-    theatre: Theatre, fake: FakeOpenAI, level: Level
+    theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with open_served_stage(theatre, fake, prices=PRICES, level=level) as stage:
@@ -122,7 +122,7 @@ COST = {1: 14_000_000, 10: 140_000_000}
     ids=["requested known", "reported known", "reported dearer", "requested dearer"],
 )
 async def test_another_models_name_is_charged_at_the_higher_price(
-    theatre: Theatre,
+    theatre: BotHome,
     fake: FakeOpenAI,
     level: Level,
     models: Mapping[str, Price],
@@ -142,7 +142,9 @@ HOSTED_RUN_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def hosted_stage(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIterator[Stage]:
+async def hosted_stage(
+    theatre: BotHome, fake: FakeOpenAI, prices: Prices
+) -> AsyncIterator[RunningBot]:
     """With Python in containers of a server that is not OpenAI's."""
 
     async def no_pause(_: float) -> None:
@@ -164,7 +166,7 @@ ROOM = [Allowance("each person", money=5 * NANO)]
 
 
 async def test_a_containers_price_is_counted_on_every_server(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS, ASKS, SAYS)
@@ -181,7 +183,7 @@ async def test_a_containers_price_is_counted_on_every_server(
 
 
 async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_nothing(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, official=False)
     fake.say(ASKS, SAYS)
@@ -205,7 +207,7 @@ async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_noth
     ids=["no usage", "declined", "lost", "broken", "timeout", "negative"],
 )
 async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
-    theatre: Theatre, fake: FakeOpenAI, outcome: Script
+    theatre: BotHome, fake: FakeOpenAI, outcome: Script
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
@@ -223,7 +225,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
 
 
 async def test_a_run_that_the_server_refused_costs_nothing(
-    theatre: Theatre, fake: FakeOpenAI
+    theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)

@@ -14,7 +14,7 @@ import pytest
 from adapters.terminal import chat
 from core.conversation.manager import Profile
 from core.text import text as text_module
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole
 from tests.fakes.choices import supplier
@@ -88,7 +88,7 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
         assert f"`{page}`" not in told, "it stays a link"
 
 
-async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: Theatre) -> None:
+async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: BotHome) -> None:
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
     profile = Profile(own_addresses=supplier(frozenset({"ponte.toml", "http://127.0.0.1:8080"})))
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
@@ -101,7 +101,7 @@ async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: The
 
 
 @pytest.mark.parametrize("surface", ["slack", "discord"])
-async def test_each_surface_changes_what_it_links(theatre: Theatre, surface: str) -> None:
+async def test_each_surface_changes_what_it_links(theatre: BotHome, surface: str) -> None:
     text = f"c01@evil.test, report.csv, `[x]({EVIL})` and {EVIL}"
     schemes = frozenset({"web"}) if surface == "discord" else frozenset[str]()
     profile = Profile(links_schemes=schemes)  # the theatre's platform is the page
@@ -113,7 +113,7 @@ async def test_each_surface_changes_what_it_links(theatre: Theatre, surface: str
 
 
 async def test_a_long_answer_is_cleaned_once_as_it_grows(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted on the way that an answer takes: characters handed to `clean` while it streams."""
     read = 0

@@ -16,7 +16,7 @@ from core.domain.errors import ModelDown, NotFound
 from core.domain.messages import ONCE, Address
 from core.domain.records import ALL_OVER, Area, Remote
 from core.store.database import Connection
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, make_choices
 from tests.fakes.models import EchoModel
 
@@ -38,14 +38,14 @@ class Erasing(EchoModel):
         return True
 
 
-def _upkeep(stage: Stage, model: EchoModel, days: int, **places: int) -> Upkeep:
+def _upkeep(stage: RunningBot, model: EchoModel, days: int, **places: int) -> Upkeep:
     engine = stage.engine
     kept = Retention(days, lambda: {name.replace("_", ":"): n for name, n in places.items()})
     services = replace(engine.upkeep._services, model=model)
     return Upkeep(services, engine.commands.forget_idle, kept)
 
 
-async def _grow_old(stage: Stage, channel: str, days: float) -> None:
+async def _grow_old(stage: RunningBot, channel: str, days: float) -> None:
     """As if nobody had written there for so long."""
     then = time.time() - days * DAY_SECONDS
     await stage.engine.stores.database.write(
@@ -55,7 +55,7 @@ async def _grow_old(stage: Stage, channel: str, days: float) -> None:
     )
 
 
-async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre) -> None:
+async def test_idle_conversations_are_forgotten_and_others_kept(theatre: BotHome) -> None:
     model = EchoModel()
     async with theatre.open(model) as stage:
         await stage.ask("old", channel="C1")
@@ -63,13 +63,13 @@ async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre
         await _grow_old(stage, "C1", days=31)
         await _grow_old(stage, "C2", days=29)
         await _upkeep(stage, model, days=0).once()
-        assert await stage.engine.records.journal.shown("web:C1"), "0 keeps all"
+        assert await stage.engine.records.journal.list_entries("web:C1"), "0 keeps all"
         await _upkeep(stage, model, days=30).once()
-        assert not await stage.engine.records.journal.shown("web:C1")
-        assert await stage.engine.records.journal.shown("web:C2")
+        assert not await stage.engine.records.journal.list_entries("web:C1")
+        assert await stage.engine.records.journal.list_entries("web:C2")
 
 
-async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: Theatre) -> None:
+async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: BotHome) -> None:
     """The list of idle conversations was read before; each is looked at again when it is due."""
     model = EchoModel()
     async with theatre.open(model) as stage:
@@ -87,17 +87,20 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: Thea
 
         journal.forgettable = somebody_is_quicker  # type: ignore[method-assign]
         await _upkeep(stage, model, days=30).once()
-        assert not await journal.shown("web:C1")
-        assert [one.message.text for one in await journal.shown("web:C2")] == ["old", "back again"]
+        assert not await journal.list_entries("web:C1")
+        assert [one.message.text for one in await journal.list_entries("web:C2")] == [
+            "old",
+            "back again",
+        ]
 
 
-async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
+async def test_a_place_has_its_own_days(theatre: BotHome) -> None:
     """The narrowest that is written; longer than elsewhere, too."""
     model = EchoModel()
 
-    async def remaining_conversations(stage: Stage) -> set[str]:
+    async def remaining_conversations(stage: RunningBot) -> set[str]:
         journal = stage.engine.records.journal
-        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.shown(f"web:{c}")}
+        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.list_entries(f"web:{c}")}
 
     async with theatre.open(model) as stage:
         for channel in ("C1", "C1:t1", "C2", "C10"):
@@ -114,22 +117,24 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
         assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
 
 
-async def test_what_was_one_request_s_is_gone_after_a_day(theatre: Theatre) -> None:
+async def test_what_was_one_request_s_is_gone_after_a_day(theatre: BotHome) -> None:
     """Whatever else is kept, also by a process that was not there; and a day later its row, too."""
     model, once = EchoModel(), f"{ONCE}a"
     async with theatre.open(model) as stage:
         for channel in (once, f"{ONCE}b", "C1"):
             await stage.ask("old", channel=channel)
-        listed = [one.conversation for one in await stage.engine.records.journal.listed("web")]
+        listed = [
+            one.conversation for one in await stage.engine.records.journal.list_conversations("web")
+        ]
         assert listed == ["web:C1"]
         for channel in (once, "C1"):
             await _grow_old(stage, channel, days=1.1)
     async with theatre.open(model) as stage:
         journal = stage.engine.records.journal
         await _upkeep(stage, model, days=0).once()
-        assert await journal.shown(f"web:{ONCE}b")
-        assert await journal.shown("web:C1")
-        assert not await journal.shown(f"web:{once}")
+        assert await journal.list_entries(f"web:{ONCE}b")
+        assert await journal.list_entries("web:C1")
+        assert not await journal.list_entries(f"web:{once}")
         await _grow_old(stage, once, days=1.1)
         rows = await stage.engine.stores.database.write(_gone_by)
         assert rows == 1
@@ -153,14 +158,14 @@ def _gone_by(connection: Connection) -> int:
     return connection.execute(query, (then,)).rowcount
 
 
-async def test_status_says_after_how_many_days(theatre: Theatre) -> None:
+async def test_status_says_after_how_many_days(theatre: BotHome) -> None:
     kept = Retention(30, lambda: {"web": 1})
     async with theatre.play(replace(make_choices(), retention=kept)) as stage:
         told = await stage.ask("status")
         assert "What nobody here uses for 1 day is forgotten." in told.text
 
 
-async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) -> None:
+async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: BotHome) -> None:
     model = Erasing()
     conversation = Remote("conversation", "conv_1")
     async with theatre.open(model) as stage:
@@ -178,7 +183,7 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) 
     assert set(model.erased) == {conversation}
 
 
-async def test_what_cannot_be_erased_is_listed(theatre: Theatre) -> None:
+async def test_what_cannot_be_erased_is_listed(theatre: BotHome) -> None:
     model = Erasing()
     model.down = True
     stubborn = Remote("conversation", "conv_1")
@@ -197,7 +202,7 @@ async def test_what_cannot_be_erased_is_listed(theatre: Theatre) -> None:
     assert {(line["kind"], line["id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
 
 
-async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre) -> None:
+async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: BotHome) -> None:
     model = Erasing()
     async with theatre.open(model) as stage:
         await stage.ask("hello")
@@ -209,7 +214,7 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre)
 
 
 async def test_a_file_whose_message_never_came_is_swept(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with theatre.open() as stage:
         files = stage.engine.records.files

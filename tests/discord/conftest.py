@@ -8,7 +8,7 @@ import pytest
 from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
@@ -63,9 +63,9 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
-async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[House]:
+async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
     """Closed: a test opens it, with its options."""
-    house = House(discord, tmp_path / "home")
+    house = DiscordPonte(discord, tmp_path / "home")
     house.home.mkdir()
     yield house
     await house.close()

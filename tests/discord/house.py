@@ -1,4 +1,4 @@
-"""A whole Ponte behind the fake Discord, in this process: engine, adapter, and a model to steer."""
+"""A complete Ponte on the fake Discord, in this process: engine, adapter, controlled model."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Drawer:
 
     name = "drawer"
 
-    def __init__(self, house: House, name: str, data: bytes) -> None:
+    def __init__(self, house: DiscordPonte, name: str, data: bytes) -> None:
         self._house, self._name, self._data = house, name, data
 
     async def tools(self) -> Sequence[Tool]:
@@ -82,7 +82,7 @@ class Drawer:
         return None
 
 
-class House:
+class DiscordPonte:
     def __init__(self, discord: FakeDiscord, home: Path) -> None:
         self.discord = discord
         self.home = home
@@ -103,11 +103,11 @@ class House:
         self.policy = allow_list(frozenset({allow}))
         self.choices = make_choices(self.model, [Drawer(self, name, data)], self.policy)
 
-    async def open(self, **options: Any) -> House:
+    async def open(self, **options: Any) -> DiscordPonte:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
         given = self.choices or make_choices(self.model, policy=self.policy)
-        stores = await Stores.shared(self.postgres) if self.postgres else None
+        stores = await Stores.open_shared(self.postgres) if self.postgres else None
         self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.records.inbox.accept
 
@@ -128,7 +128,7 @@ class House:
                 given.board,
                 given.policy,
                 self.engine.manager.on_post_removed,
-                refused=self.engine.refused,
+                refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,
             ),

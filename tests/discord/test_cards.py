@@ -12,7 +12,7 @@ from adapters.discord.surface import Renderer
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, Exchange, FakeDiscord
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
 from tests.fakes.discord.world import Payload
@@ -34,7 +34,7 @@ class Deciding:
     """Stands before the inbox: catches the Messages that clicks become, and answers each as the
     desk would."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: DiscordPonte) -> None:
         self.house = house
         self.taken: list[Message] = []
         self.came = asyncio.Condition()
@@ -71,14 +71,14 @@ class Deciding:
 
 
 @pytest.fixture
-async def deciding(house: House) -> Deciding:
+async def deciding(house: DiscordPonte) -> Deciding:
     deciding = Deciding(house)
     house.inbox = deciding.before
     await house.open()
     return deciding
 
 
-async def post_cards(house: House, ana: DiscordPerson, *cards: Card) -> Payload:
+async def post_cards(house: DiscordPonte, ana: DiscordPerson, *cards: Card) -> Payload:
     """An answer that ends in cards, under a message that Ana sent."""
     question = await ana.say("change them")
     await ana.wait_for_text("You said: change them")
@@ -94,7 +94,7 @@ def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
 
-async def test_a_card_shows_what_would_change(house: House, ana: DiscordPerson) -> None:
+async def test_a_card_shows_what_would_change(house: DiscordPonte, ana: DiscordPerson) -> None:
     await house.open()
     message = await post_cards(house, ana, OPEN)
     (embed,) = message["embeds"]
@@ -106,7 +106,9 @@ async def test_a_card_shows_what_would_change(house: House, ana: DiscordPerson) 
     assert labels(message) == [["Approve", "Deny"]]
 
 
-async def test_a_long_value_is_cut_to_200_characters(house: House, ana: DiscordPerson) -> None:
+async def test_a_long_value_is_cut_to_200_characters(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
     message = await post_cards(house, ana, replace(OPEN, rows=rows))
@@ -121,7 +123,7 @@ async def test_an_answer_is_drawn_once() -> None:
 
 
 async def test_a_decided_card_is_redrawn_and_the_others_stay(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN, OTHER)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
@@ -136,7 +138,7 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
 
 
 async def test_a_click_after_a_restart_is_taken(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN)
     await house.close()
@@ -147,7 +149,7 @@ async def test_a_click_after_a_restart_is_taken(
 
 
 async def test_who_may_not_decide_is_told_alone(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
@@ -159,7 +161,7 @@ async def test_who_may_not_decide_is_told_alone(
 
 
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -169,7 +171,7 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
 
 
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(
-    discord: FakeDiscord, house: House, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -179,7 +181,7 @@ async def test_a_card_that_was_deleted_meanwhile_is_let_go(
 
 
 async def test_two_clicks_at_once_do_not_undo_each_other(
-    house: House, deciding: Deciding, ana: DiscordPerson
+    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(house, ana, OPEN, OTHER)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -206,7 +208,7 @@ async def test_a_click_whose_work_takes_long_shows_it(
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
-async def test_more_cards_than_fit_come_as_words(house: House, ana: DiscordPerson) -> None:
+async def test_more_cards_than_fit_come_as_words(house: DiscordPonte, ana: DiscordPerson) -> None:
     await house.open()
     many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
     message = await post_cards(house, ana, *many)

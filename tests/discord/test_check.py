@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.discord.setup import PERMISSIONS, check, invite_url
 from core.clients.http import Proxies
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import FakeDiscord
 
 
@@ -17,7 +17,9 @@ async def check_discord(
     return {health.name: (health.state, health.words) for health in found}
 
 
-async def test_a_correct_setup_passes_every_check(discord: FakeDiscord, house: House) -> None:
+async def test_a_correct_setup_passes_every_check(
+    discord: FakeDiscord, house: DiscordPonte
+) -> None:
     await house.open()
     await house.ready()
     found = await check_discord(discord)

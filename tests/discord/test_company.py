@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.discord import events
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 
@@ -19,7 +19,7 @@ def count(discord: FakeDiscord, words: str) -> int:
 
 
 async def test_with_message_content_a_follow_up_needs_no_mention(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
@@ -31,7 +31,7 @@ async def test_with_message_content_a_follow_up_needs_no_mention(
 
 
 async def test_our_own_role_is_a_mention_and_another_is_none(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
@@ -46,7 +46,7 @@ async def test_our_own_role_is_a_mention_and_another_is_none(
 
 
 async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
@@ -58,7 +58,7 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
 
 
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
@@ -82,7 +82,7 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
@@ -97,7 +97,7 @@ async def test_without_message_content_a_follow_up_gets_one_hint(
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
@@ -111,7 +111,7 @@ async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_
 
 
 async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana)
@@ -127,7 +127,7 @@ async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
 
 
 async def test_a_mention_in_a_thread_that_the_cache_lacks(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """It was archived when Ponte started: the session does not name it."""
     guild = discord.guild("Bolts", ana)
@@ -143,7 +143,7 @@ async def test_a_mention_in_a_thread_that_the_cache_lacks(
 
 
 async def test_a_reply_to_somebody_else_brings_their_words_as_context(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
@@ -158,7 +158,7 @@ async def test_a_reply_to_somebody_else_brings_their_words_as_context(
 
 
 async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})

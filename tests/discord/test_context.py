@@ -6,7 +6,7 @@ import pytest
 
 from core.chat import participants
 from core.domain.messages import Item
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
 from tests.fakes.loop_clock import LoopClock
@@ -30,13 +30,13 @@ def channel(discord: FakeDiscord, guild: Guild) -> Channel:
 
 
 @pytest.fixture
-async def house_with_content(discord: FakeDiscord, house: House) -> House:
+async def house_with_content(discord: FakeDiscord, house: DiscordPonte) -> DiscordPonte:
     """With the message content intent, and no threads of its own."""
     discord.grant_message_content()
     return await house.open(message_content=True, threads=False)
 
 
-def newest_input(house: House) -> tuple[str, Item]:
+def newest_input(house: DiscordPonte) -> tuple[str, Item]:
     """What stood around the newest message, and the message."""
     *before, said = house.model.asks[-1].input
     return "\n".join(item.text for item in before), said
@@ -47,7 +47,7 @@ def names(item: Item) -> list[str]:
 
 
 async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
-    house_with_content: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     await ana.mention("is that so?", channel, reply_to=said)
@@ -59,7 +59,7 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
 
 
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
-    house_with_content: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("", channel, files=[PNG])
     await ana.mention("what is this?", channel, reply_to=said)
@@ -69,7 +69,7 @@ async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
-    house_with_content: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
@@ -82,7 +82,7 @@ async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
 
 
 async def test_an_alert_of_another_app_is_read(
-    discord: FakeDiscord, house_with_content: House, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Grafana")
     robot.user.bot = True
@@ -95,7 +95,7 @@ async def test_an_alert_of_another_app_is_read(
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, house_with_content: House, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
@@ -113,7 +113,7 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
-    house: House, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     said = await bob.say("the bolts are late", files=[PNG])
@@ -126,7 +126,7 @@ async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_i
 
 
 async def test_a_reply_in_a_direct_message_brings_a_file_again(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     said = await ana.say("my sales", files=[CSV])
@@ -137,7 +137,7 @@ async def test_a_reply_in_a_direct_message_brings_a_file_again(
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     await house.open()
@@ -155,8 +155,8 @@ async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brin
 
 @pytest.mark.parametrize("withholds_files", [True, False])
 async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson,
-    withholds_files: bool,
+    discord: FakeDiscord, house: DiscordPonte, channel: Channel, ana: DiscordPerson,
+    bob: DiscordPerson, withholds_files: bool,
 ) -> None:  # fmt: skip
     discord.world.withholds_files = withholds_files
     await house.open(threads=False)
@@ -170,7 +170,11 @@ async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
 
 
 async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
-    discord: FakeDiscord, house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    discord: FakeDiscord,
+    house: DiscordPonte,
+    channel: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
 ) -> None:
     discord.grant_message_content()
     await house.open(threads=False)
@@ -184,7 +188,7 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
 
 
 async def test_a_quick_command_takes_the_words_before_the_files(
-    house_with_content: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("quick-command sum-up", channel, reply_to=said)
@@ -196,7 +200,7 @@ async def test_a_quick_command_takes_the_words_before_the_files(
 
 
 async def test_ask_ponte_takes_the_files_of_the_message(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -214,7 +218,7 @@ async def test_ask_ponte_takes_the_files_of_the_message(
 
 
 async def test_ask_ponte_about_what_is_forwarded(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -228,7 +232,7 @@ async def test_ask_ponte_about_what_is_forwarded(
 
 
 async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
-    house: House, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await house.open()
     await house.ready()
@@ -256,7 +260,7 @@ async def thread(
 
 
 async def test_what_was_said_before_in_the_thread_is_read(
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -276,7 +280,7 @@ async def test_what_was_said_before_in_the_thread_is_read(
 
 
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -289,7 +293,7 @@ async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
 
 
 async def test_only_what_is_new_is_read_again(
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -313,7 +317,7 @@ async def test_only_what_is_new_is_read_again(
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -328,7 +332,7 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     bob: DiscordPerson,
     ana: DiscordPerson,
@@ -348,7 +352,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 
 
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
-    house: House, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    house: DiscordPonte, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
     await house.open()
@@ -363,7 +367,7 @@ async def test_without_the_intent_the_model_is_told_that_there_is_more(
 
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
     discord: FakeDiscord,
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
 ) -> None:
@@ -375,7 +379,7 @@ async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     discord: FakeDiscord,
-    house_with_content: House,
+    house_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
 ) -> None:
@@ -393,7 +397,7 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
 
 
 async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
@@ -406,7 +410,7 @@ async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
 
 @pytest.mark.parametrize(("size", "cut"), [(99_000, False), (100_001, True), (500_000, True)])
 async def test_a_long_text_file_is_said_to_be_read_in_part(
-    house: House, ana: DiscordPerson, size: int, cut: bool
+    house: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
@@ -416,7 +420,7 @@ async def test_a_long_text_file_is_said_to_be_read_in_part(
 
 
 async def test_a_text_of_wide_characters_is_counted_as_the_model_reads_it(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("look", files=[("log.txt", ("é" * 90_000).encode())])

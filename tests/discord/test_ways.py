@@ -17,7 +17,7 @@ from adapters.discord.setup import check
 from core.chat.participants import OwnWay
 from core.clients.http import Proxies
 from core.domain.messages import Address, Person
-from tests.discord.house import House
+from tests.discord.house import DiscordPonte
 from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -48,7 +48,7 @@ class Scene:
     """Ana and Bob in #general of a server, with Ponte."""
 
     discord: FakeDiscord
-    house: House
+    house: DiscordPonte
     ana: DiscordPerson
     bob: DiscordPerson
     guild: Guild
@@ -69,7 +69,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(discord: FakeDiscord, house: House, ana: DiscordPerson) -> Scene:
+def scene(discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson) -> Scene:
     bob = discord.user("Bob")
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})

@@ -22,7 +22,7 @@ from core.integrations.integration import ChatPorts
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
-LONG = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
+LONG_ANSWER = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
 
 
 class Model(EchoModel):
@@ -40,7 +40,7 @@ class Model(EchoModel):
             async for event in super().ask(ask):
                 yield event
             return
-        yield Completed((Item(kind="message", role="assistant", text=LONG),))
+        yield Completed((Item(kind="message", role="assistant", text=LONG_ANSWER),))
 
 
 async def main(

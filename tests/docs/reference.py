@@ -24,9 +24,9 @@ from pydantic import SecretStr
 from starlette.routing import Route
 
 from adapters.web.adapter import Site
-from adapters.web.authentication import ASSETS, HEALTH, OPEN
+from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
 from adapters.web.openapi import OPERATIONS
-from adapters.web.server import application
+from adapters.web.server import make_application
 from bot import config
 from bot.cli import cli
 from bot.integrations import FACES
@@ -295,7 +295,7 @@ def routes() -> list[Route]:
     """Of the page's server and of the home's socket."""
     nobody = cast(Any, object())
     site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
-    guarded: Any = application(site)
+    guarded: Any = make_application(site)
     return [one for one in guarded._app.routes if isinstance(one, Route)]
 
 
@@ -309,7 +309,7 @@ def _http() -> Iterator[str]:
     for route in routes():
         for method in sorted((route.methods or set()) - {"HEAD"}):
             who = "token"
-            if route.path in OPEN | HEALTH or route.path.startswith(ASSETS):
+            if route.path in OPEN_PATHS | HEALTH_PATHS or route.path.startswith(ASSETS_PREFIX):
                 who = "anybody"
             elif route.path.startswith("/operator/"):
                 who = "the home's socket"

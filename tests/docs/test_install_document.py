@@ -22,7 +22,7 @@ from bot.app import Start
 from bot.cli import cli
 from bot.config import read_config
 from bot.home import Home
-from bot.rights import check
+from bot.policy_check import check_rights
 from bot.settings import Settings
 from tests.docs.conftest import Machine
 from tests.installed import ROOT, build
@@ -188,7 +188,7 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
     folder = reader.folder("A notebook cell")
     made: list[list[str]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(subprocess, "run", lambda words, check: made.append(words))
+        patched.setattr(subprocess, "run", lambda words, check_rights: made.append(words))
         exec(make.text, {})
     assert made == [
         [sys.executable, "-m", "venv", "ponte"],
@@ -256,5 +256,5 @@ async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text(told.text)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
-    _, lines = await check(start, "web:site", "")
+    _, lines = await check_rights(start, "web:site", "")
     assert {line.right for line in lines if line.allowed} == {"chat"}

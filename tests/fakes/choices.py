@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from bot.engine import Choices, Spending
-from bot.integrations import ADMINS, RIGHTS, one_person
-from bot.quick import Registry
+from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
+from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
@@ -53,7 +53,7 @@ def allow_list(
     clock: Callable[[], float] = time.monotonic,
 ) -> AccessPolicy:
     """Return a policy over the rights of all platforms of Ponte."""
-    return AccessPolicy(RIGHTS, allow, admins, memberships, guests, clock)
+    return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
 
 
 def make_choices(
@@ -68,14 +68,14 @@ def make_choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, supplier(rules or TableRules()), platforms=RIGHTS)
+    approval = Approval(policy, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
         approval=replace(approval, is_named=is_named) if is_named else approval,
         board=EmptyStatusBoard(),
-        quick=Registry(dict, allow_list().is_named),
+        quick=QuickCommandRegistry(dict, allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
@@ -94,7 +94,7 @@ def make_spending(
 ) -> Spending:
     """Return the limits of spending; persons are counted by their canonical key."""
     return Spending(
-        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=one_person,
+        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
         intake=supplier(intake or Intake()),
     )  # fmt: skip
 

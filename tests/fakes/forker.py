@@ -41,7 +41,7 @@ LATE_IMPORTS = {
     "tests.model.victim": ("openai.resources", "openai.types"),
     "tests.real.machine": _PROGRAM,
     "tests.slack.victim": ("slack_bolt.async_app", "sqlitedict"),
-    "tests.terminal.talk": ("adapters.terminal.prompt", "httpx", "rich.markdown"),
+    "tests.terminal.talk": ("adapters.terminal.line_editor", "httpx", "rich.markdown"),
 }
 """Modules that a program imports when it first needs them."""
 

@@ -160,7 +160,7 @@ class MemoryInbox:
             del self.rows[seq]
         return len(old)
 
-    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaces for row in rows if row.state != "new"}
         return [
@@ -168,28 +168,28 @@ class MemoryInbox:
             if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
         ]  # fmt: skip
 
-    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
+    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]:
         found: dict[str, Listed] = {}
         for row in self.rows.values():
             key, address = row.message.address.conversation, row.message.address
             theirs = (address.platform, address.person) == (platform, person)
             theirs = theirs and not address.channel.startswith(ONCE)
-            if not theirs or not (said := await self.shown(key)):
+            if not theirs or not (said := await self.list_entries(key)):
                 continue
             title, pinned = self.marks.get(key, ("", False))
             found[key] = Listed(key, said[0].message, title, pinned, row.at)
         return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
 
-    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         return {
             one.conversation: said.turn
-            for one in await self.listed(platform, person)
-            for said in await self.shown(one.conversation)
+            for one in await self.list_conversations(platform, person)
+            for said in await self.list_entries(one.conversation)
             if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()
         }
 
     async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        if not await self.shown(conversation):
+        if not await self.list_entries(conversation):
             raise NotFound(what="conversation")
         old = self.marks.get(conversation, ("", False))
         self.marks[conversation] = (
@@ -202,7 +202,7 @@ class MemoryInbox:
                 return row.history_entry
         raise NotFound(what="turn")
 
-    async def used(self, seq: int) -> Usage:
+    async def usage_of(self, seq: int) -> Usage:
         return self.spent.get(seq, Usage())
 
     async def end(self, seq: int, answer: Answer) -> None:

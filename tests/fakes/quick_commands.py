@@ -38,7 +38,7 @@ class RegisteredCommands:
     outcome: Outcome | None = None
     ran: list[tuple[str, str | Mapping[str, Any]]] = field(default_factory=list)
 
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+    async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return [one for one in self.commands if one.slug not in self.elsewhere]
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from bot.compose import dependencies, model_client
-from bot.config import Agent, Command, Config, Input
+from bot.config import AgentConfig, Config, QuickCommandConfig, QuickCommandInput
 from bot.engine import Choices
-from bot.health import Board
+from bot.health import HealthBoard
 from bot.home import Home
-from bot.quick import Registry
+from bot.quick_registry import QuickCommandRegistry
 from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.ports.rights import Policy
@@ -25,17 +25,20 @@ from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
-    "explain": Command(title={"en": "Explain", "pt-BR": "Explicar"}, effect="read"),
-    "daily-summary": Command(
+    "explain": QuickCommandConfig(title={"en": "Explain", "pt-BR": "Explicar"}, effect="read"),
+    "daily-summary": QuickCommandConfig(
         title={"en": "Daily summary", "pt-BR": "Resumo diário"},
         description={"en": "What happened on a day", "pt-BR": "O que aconteceu num dia"},
-        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+        inputs={
+            "day": QuickCommandInput(required=True),
+            "tone": QuickCommandInput("choice", choices=("dry", "warm")),
+        },
         effect="read",
     ),
-    "translate-all": Command(title={"en": "Translate everything"}),
-    "close-month": Command(title={"en": "Close the month"}, effect="write"),
+    "translate-all": QuickCommandConfig(title={"en": "Translate everything"}),
+    "close-month": QuickCommandConfig(title={"en": "Close the month"}, effect="write"),
 }
-AGENTS = {"reviewer": Agent("01AGENT", {"en": "Code reviewer"})}
+AGENTS = {"reviewer": AgentConfig("01AGENT", {"en": "Code reviewer"})}
 CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
 
 
@@ -73,9 +76,9 @@ async def stackspot_choices(
     async with HttpClient() as http:
         chosen = settings(url, **more)
         made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
-        quick = Registry(lambda: config.quick_commands, named)
+        quick = QuickCommandRegistry(lambda: config.quick_commands, named)
         tools = STACKSPOT.build(made, quick, StillClock())
         assert tools
         base = make_choices(model, [tools.source], policy, tools.appliers)
-        yield replace(base, quick=quick, board=Board((), quick))
+        yield replace(base, quick=quick, board=HealthBoard((), quick))
         await tools.close()

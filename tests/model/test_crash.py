@@ -13,11 +13,9 @@ from core.domain.records import Thread
 from tests.fakes import forker
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
-from tests.fakes.openai.script import Disconnect
+from tests.fakes.openai.script import LONG_ANSWER, Disconnect
 from tests.model.conftest import Make
 from tests.model.talk import Talk
-
-LONG = "A long answer in many pieces, one after the other."
 
 
 async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
@@ -45,25 +43,25 @@ async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
 async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect) -> None:
     """The server finished the response: it is retrieved, and not asked for again."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang", on_disconnect=left))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect=left))
     talk.begin("Tell me.")
     await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
-    assert completed.items == (Item(kind="message", role="assistant", text=LONG),)
+    assert completed.items == (Item(kind="message", role="assistant", text=LONG_ANSWER),)
     assert completed.usage.output > 0
     assert len(fake.request_bodies("/responses")) == 1
     assert await talk.say("thanks") == "You said: thanks"
     assert len(fake.conversations) == 1
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
-        "Tell me.", LONG, "thanks", "You said: thanks",
+        "Tell me.", LONG_ANSWER, "thanks", "You said: thanks",
     ]  # fmt: skip
 
 
 async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeOpenAI) -> None:
     """Then that round alone is asked again, in the same conversation."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"), "Again.")
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"), "Again.")
     talk.begin("Tell me.")
     await ask_and_kill(fake, talk)
     completed = await talk.round(response=talk.response)
@@ -76,7 +74,7 @@ async def test_kill_in_mid_stream_and_the_thread_record_is_lost_too(
 ) -> None:
     """The response itself says in which conversation it was."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
     await ask_and_kill(fake, talk)
     remote, talk.thread = talk.thread.remote, Thread("web:c", "T1")

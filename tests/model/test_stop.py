@@ -14,10 +14,9 @@ from core.models.conversations import Streams
 from core.models.served import Level
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
+from tests.fakes.openai.script import LONG_ANSWER
 from tests.model.conftest import Make
 from tests.model.talk import Talk
-
-LONG = "A long answer in many pieces, one after the other."
 
 
 async def stop_after(talk: Talk, kind: type[object]) -> None:
@@ -33,7 +32,7 @@ async def stop_after(talk: Talk, kind: type[object]) -> None:
 async def test_the_stream_is_read_to_its_end(make: Make, fake: FakeOpenAI) -> None:
     """A person stops the answer: the server still finishes it and keeps it."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     fake.release.set()
@@ -41,13 +40,13 @@ async def test_the_stream_is_read_to_its_end(make: Make, fake: FakeOpenAI) -> No
     assert await talk.model.erase(Remote("file", "file_1")), "the loop goes on meanwhile"
     assert await talk.say("thanks") == "You said: thanks"
     assert fake.running == 0
-    assert [text_of(item) for item in conversation.items[:2]] == ["Tell me.", LONG]
+    assert [text_of(item) for item in conversation.items[:2]] == ["Tell me.", LONG_ANSWER]
 
 
 async def test_the_next_message_does_not_wait_for_the_drain(make: Make, fake: FakeOpenAI) -> None:
     """It gets a conversation of its own, made from the transcript."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     old = talk.thread.remote
@@ -61,7 +60,7 @@ async def test_the_next_message_does_not_wait_for_the_drain(make: Make, fake: Fa
 async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: FakeOpenAI) -> None:
     """It holds an answer that nobody saw: our transcript is the truth, so a new one is made."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, piece=len(LONG), fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, piece=len(LONG_ANSWER), fail="hang"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     talk.keep(Item(kind="message", role="assistant", text="A long _Stopped._"))
@@ -74,7 +73,7 @@ async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: F
 
 async def test_a_drain_ends_after_its_time(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make(drain=0.05))
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     assert await talk.model.erase(Remote("conversation", talk.thread.remote))
@@ -86,7 +85,7 @@ async def test_an_id_that_comes_late_is_told(
 ) -> None:
     """Stopped before the server named its response: it must still be erased one day."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, held=True))
+    fake.say(Script(text=LONG_ANSWER, held=True))
     talk.begin("Tell me.")
     asking = asyncio.ensure_future(talk.round())
     await fake.wait_until(lambda: fake.running == 1)
@@ -126,7 +125,7 @@ async def test_without_a_history_there_the_stream_is_closed(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text=LONG, fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     await fake.wait_until(lambda: fake.running == 0)
@@ -135,7 +134,7 @@ async def test_without_a_history_there_the_stream_is_closed(
 
 async def test_closing_the_model_ends_every_stream(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make())
-    fake.say(Script(text=LONG, fail="hang"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
     await stop_after(talk, Delta)
     await talk.model.close()

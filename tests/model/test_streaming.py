@@ -11,12 +11,11 @@ from core.domain.records import Began, Completed, Delta
 from core.models.served import Level
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
-from tests.fakes.openai.script import Disconnect, Failure
+from tests.fakes.openai.script import LONG_ANSWER, Disconnect, Failure
 from tests.model.conftest import SILENCE_SECONDS, Make
 from tests.model.talk import Talk
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
-LONG = "A long answer in many pieces, one after the other."
 every_level = pytest.mark.parametrize("level", LEVELS)
 own_history = pytest.mark.parametrize("level", ["responses", "chat"])
 
@@ -28,13 +27,13 @@ def count_requests(fake: FakeOpenAI) -> int:
 @every_level
 async def test_pieces_come_as_they_are_said(make: Make, fake: FakeOpenAI, level: Level) -> None:
     talk = Talk(await make(level))
-    fake.say(LONG)
-    assert await talk.say("Tell me something long.") == LONG
+    fake.say(LONG_ANSWER)
+    assert await talk.say("Tell me something long.") == LONG_ANSWER
     kinds = [type(event) for event in talk.heard if not hasattr(event, "remote")]
     assert kinds[0] is Began
     assert kinds[-1] is Completed
-    assert kinds.count(Delta) == len(range(0, len(LONG), 8))
-    assert talk.text == LONG
+    assert kinds.count(Delta) == len(range(0, len(LONG_ANSWER), 8))
+    assert talk.text == LONG_ANSWER
 
 
 @every_level
@@ -43,9 +42,9 @@ async def test_an_error_in_mid_stream_is_asked_again(
     make: Make, fake: FakeOpenAI, level: Level, fail: Failure
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text="Half an ans", fail=fail, on_disconnect="nothing"), LONG)
-    assert await talk.say("Tell me.") == LONG
-    assert talk.text == LONG, "what was shown of the broken answer is void"
+    fake.say(Script(text="Half an ans", fail=fail, on_disconnect="nothing"), LONG_ANSWER)
+    assert await talk.say("Tell me.") == LONG_ANSWER
+    assert talk.text == LONG_ANSWER, "what was shown of the broken answer is void"
     assert count_requests(fake) == 2
 
 
@@ -54,7 +53,7 @@ async def test_a_server_that_always_breaks_is_down(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text=LONG, fail="error_event", times=0))
+    fake.say(Script(text=LONG_ANSWER, fail="error_event", times=0))
     with pytest.raises(ModelDown):
         await talk.say("Tell me.")
     assert count_requests(fake) == 3
@@ -67,20 +66,22 @@ async def test_a_dropped_answer_is_taken_from_the_server(
 ) -> None:
     """The response is retrieved by its id, and what the conversation lacks is told it later."""
     talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text="Bye.", match="thanks"))
-    assert await talk.say("Tell me.") == LONG
+    fake.say(
+        Script(text=LONG_ANSWER, fail=fail, on_disconnect=left), Script(text="Bye.", match="thanks")
+    )
+    assert await talk.say("Tell me.") == LONG_ANSWER
     assert count_requests(fake) == 1
     assert await talk.say("thanks") == "Bye."
     (conversation,) = fake.conversations.values()
     said = [item["content"][-1]["text"] for item in conversation.items]
-    assert said == ["Tell me.", LONG, "thanks", "Bye."]
+    assert said == ["Tell me.", LONG_ANSWER, "thanks", "Bye."]
 
 
 async def test_a_dropped_answer_that_the_server_lost_is_asked_again(
     make: Make, fake: FakeOpenAI
 ) -> None:
     talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG, fail="drop", on_disconnect="nothing"), "Again.")
+    fake.say(Script(text=LONG_ANSWER, fail="drop", on_disconnect="nothing"), "Again.")
     assert await talk.say("Tell me.") == "Again."
     (conversation,) = fake.conversations.values()
     assert len(conversation.items) == 2
@@ -91,8 +92,8 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
 ) -> None:
     """No byte came back, but the conversation's tail shows that it was done."""
     talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG, fail="lost"), "A second answer.")
-    assert await talk.say("Tell me.") == LONG
+    fake.say(Script(text=LONG_ANSWER, fail="lost"), "A second answer.")
+    assert await talk.say("Tell me.") == LONG_ANSWER
     assert count_requests(fake) == 1
 
 
@@ -103,8 +104,11 @@ async def test_a_lost_stream_is_completed_later_in_a_thread(
 ) -> None:
     talk = Talk(await make("conversations"))
     await talk.say("hello")
-    fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text=LONG, match="Tell"))
-    assert await talk.say("Tell me.") == LONG
+    fake.say(
+        Script(text=LONG_ANSWER, fail=fail, on_disconnect=left),
+        Script(text=LONG_ANSWER, match="Tell"),
+    )
+    assert await talk.say("Tell me.") == LONG_ANSWER
     assert count_requests(fake) == (2 if left == "commit" else 3)
     (conversation,) = fake.conversations.values()
     assert len(conversation.items) == 4
@@ -120,7 +124,7 @@ async def test_a_server_that_broke_over_a_create_is_looked_at(make: Make, fake: 
 
 async def test_a_create_that_was_lost_on_its_way_is_repeated(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG, fail="lost", on_disconnect="nothing"), "Now it came.")
+    fake.say(Script(text=LONG_ANSWER, fail="lost", on_disconnect="nothing"), "Now it came.")
     assert await talk.say("Tell me.") == "Now it came."
     assert count_requests(fake) == 2
 
@@ -131,9 +135,9 @@ async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
     make: Make, fake: FakeOpenAI, level: Level, fail: Failure
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text=LONG, fail=fail), "Here it is.")
+    fake.say(Script(text=LONG_ANSWER, fail=fail), "Here it is.")
     assert await talk.say("Tell me.") == "Here it is."
-    fake.say(Script(text=LONG, fail=fail, times=0))
+    fake.say(Script(text=LONG_ANSWER, fail=fail, times=0))
     with pytest.raises(ModelDown):
         await talk.say("And now?")
     assert count_requests(fake) == 4
@@ -142,7 +146,7 @@ async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
 @every_level
 async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: Level) -> None:
     talk = Talk(await make(level, drain=0.2))
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
     saying = asyncio.create_task(talk.say("Tell me."))
     await fake.wait_for_failures()
     await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
@@ -152,11 +156,11 @@ async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: 
 
 async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG, fail="hang", on_disconnect="commit"))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="commit"))
     saying = asyncio.create_task(talk.say("Tell me."))
     await fake.wait_for_failures()
     await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
-    assert await saying == LONG
+    assert await saying == LONG_ANSWER
 
 
 @every_level

@@ -28,8 +28,8 @@ HERE = Address("slack", "C1", "T1")
 ZONE = "America/Sao_Paulo"
 
 
-class Desk:
-    """`url` may be a proxy before the NocoDB that holds `base`."""
+class WriteTools:
+    """The write tools of a model, over one base. `url` may be a proxy before the NocoDB."""
 
     def __init__(
         self, url: str, token: str, base: str, http: HttpClient, rules: TableRules | None = None

@@ -15,12 +15,12 @@ from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.null_ledger import NullLedger
-from tests.nocodb.desk import ANA, HERE, Desk
+from tests.nocodb.desk import ANA, HERE, WriteTools
 
 
 @pytest.fixture
-def desk(fake: FakeNocoDB, http: HttpClient) -> Desk:
-    return Desk(fake.origin, filled.OWNER, filled.CRM, http)
+def desk(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
+    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
 def count_descriptions(fake: FakeNocoDB) -> int:
@@ -32,7 +32,7 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-async def apply_draft(desk: Desk, draft: Draft) -> Sequence[Step]:
+async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[Step]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
@@ -44,7 +44,7 @@ async def apply_draft(desk: Desk, draft: Draft) -> Sequence[Step]:
 
 @pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
 async def test_an_approved_change_reads_the_description_once_for_each_batch(
-    desk: Desk, fake: FakeNocoDB, rows: int, batches: int
+    desk: WriteTools, fake: FakeNocoDB, rows: int, batches: int
 ) -> None:
     """Four calls: the description, the rows, the write, the rows again. It made six."""
     asked = changes(*range(1, rows + 1))
@@ -59,7 +59,7 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
 
 
 async def test_a_batch_that_is_opened_again_reads_the_description_again(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1, 2))
     before = count_descriptions(fake)
@@ -75,7 +75,7 @@ async def test_a_batch_that_is_opened_again_reads_the_description_again(
 
 
 async def test_a_description_that_could_not_be_read_is_asked_for_again(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
     batch = desk.rows.open(draft)
@@ -85,7 +85,7 @@ async def test_a_description_that_could_not_be_read_is_asked_for_again(
     assert [one.standing for one in await batch.check(draft.rows)] == ["before"]
 
 
-async def test_a_table_that_changed_between_two_batches(desk: Desk, fake: FakeNocoDB) -> None:
+async def test_a_table_that_changed_between_two_batches(desk: WriteTools, fake: FakeNocoDB) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(*range(1, 21)))
     first, second = draft.rows[:10], draft.rows[10:]
     batch = desk.rows.open(draft)
@@ -102,7 +102,7 @@ async def test_a_table_that_changed_between_two_batches(desk: Desk, fake: FakeNo
 
 
 async def test_a_lost_answer_is_looked_for_on_the_same_description(
-    desk: Desk, fake: FakeNocoDB
+    desk: WriteTools, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
     batch = desk.rows.open(draft)
@@ -115,7 +115,7 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
     assert count_descriptions(fake) == before
 
 
-async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: Desk) -> None:
+async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: WriteTools) -> None:
     draft = await desk.draft("nocodb_delete", table="Customers", ids=[1])
     (row,) = draft.rows
     known = {name: value for name, value in (row.before or {}).items() if name != "Value"}

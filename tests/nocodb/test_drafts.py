@@ -13,19 +13,19 @@ from core.domain.changes import Draft
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField
-from tests.nocodb.desk import Desk
+from tests.nocodb.desk import WriteTools
 from tests.nocodb.places import Place
 
 
 @pytest.fixture
-def desk(place: Place) -> Desk:
+def desk(place: Place) -> WriteTools:
     """Nothing is written there."""
-    return Desk(place.url, place.token, place.base, place.http)
+    return WriteTools(place.url, place.token, place.base, place.http)
 
 
 @pytest.fixture
-def own_desk(own_place: Place) -> Desk:
-    return Desk(own_place.url, own_place.token, own_place.base, own_place.http)
+def own_desk(own_place: Place) -> WriteTools:
+    return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
 
 
 def sides(draft: Draft) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
@@ -36,7 +36,7 @@ def link_labels(linked: Any) -> list[str]:
     return [f"{one['id']} {one['title']}" for one in linked]
 
 
-async def test_new_values_stand_beside_the_old_with_the_rows_name(desk: Desk) -> None:
+async def test_new_values_stand_beside_the_old_with_the_rows_name(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_update", table="customers",
         changes=[{"id": 4, "fields": {"status": "Lead", "Value": "12.5"}}],
@@ -47,7 +47,7 @@ async def test_new_values_stand_beside_the_old_with_the_rows_name(desk: Desk) ->
     assert draft.target["key"] == "Id"
 
 
-async def test_moments_are_the_askers(desk: Desk) -> None:
+async def test_moments_are_the_askers(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_update", table="Customers",
         changes=[{"id": 1, "fields": {"Seen": "2026-11-20 14:30"}}],
@@ -57,7 +57,7 @@ async def test_moments_are_the_askers(desk: Desk) -> None:
     assert after == {"Seen": "2026-11-20 14:30:00-03:00"}
 
 
-async def test_rows_that_hold_it_already_are_left_out(desk: Desk) -> None:
+async def test_rows_that_hold_it_already_are_left_out(desk: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Active"}} for n in (1, 2, 3, 4)]
     said = await desk.call_tool("nocodb_update", table="Customers", changes=changes)
     assert said == "Proposed. 2 more rows hold these values already and are left out."
@@ -66,7 +66,7 @@ async def test_rows_that_hold_it_already_are_left_out(desk: Desk) -> None:
     assert refused.code == "no_change"
 
 
-async def test_filters_become_ids_now(desk: Desk) -> None:
+async def test_filters_become_ids_now(desk: WriteTools) -> None:
     lead = [{"field": "Status", "op": "eq", "value": "Lead"}]
     draft = await desk.draft("nocodb_update", table="Customers", filters=lead, set={"Value": 0})
     assert [row.id for row in draft.rows] == [str(n) for n in range(3, 31, 3)]
@@ -77,7 +77,7 @@ async def test_filters_become_ids_now(desk: Desk) -> None:
     assert refused.code == "no_rows"
 
 
-async def test_any_quote_names_one_row(own_desk: Desk) -> None:
+async def test_any_quote_names_one_row(own_desk: WriteTools) -> None:
     names = ["it's", 'say "x"', "both \" and '", "a, b) ~or (c", "100%", "null"]
     rows = [{"Name": name} for name in names]
     steps = (await own_desk.all_done(
@@ -109,7 +109,7 @@ async def test_any_quote_names_one_row(own_desk: Desk) -> None:
     ],
 )
 async def test_a_write_without_filters_or_ids_is_refused(
-    desk: Desk, tool: str, arguments: dict[str, Any]
+    desk: WriteTools, tool: str, arguments: dict[str, Any]
 ) -> None:
     assert (await desk.error_of_call(tool, table="Customers", **arguments)).code == "bad_arguments"
 
@@ -139,7 +139,7 @@ async def test_a_write_without_filters_or_ids_is_refused(
     ],
 )
 async def test_what_nocodb_would_ignore_guess_or_refuse(
-    desk: Desk, fields: dict[str, Any], code: str, hint: str
+    desk: WriteTools, fields: dict[str, Any], code: str, hint: str
 ) -> None:
     for tool, arguments in (
         ("nocodb_update", {"changes": [{"id": 3, "fields": fields}]}),
@@ -149,7 +149,7 @@ async def test_what_nocodb_would_ignore_guess_or_refuse(
         assert (refused.code, hint in refused.hint) == (code, True), refused.hint
 
 
-async def test_rows_that_are_not_there_and_rows_that_come_twice(desk: Desk) -> None:
+async def test_rows_that_are_not_there_and_rows_that_come_twice(desk: WriteTools) -> None:
     refused = await desk.error_of_call("nocodb_delete", table="Customers", ids=[1, 999, 998])
     assert str(refused) == "There is no row 999, 998 in Customers."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
@@ -157,14 +157,14 @@ async def test_rows_that_are_not_there_and_rows_that_come_twice(desk: Desk) -> N
     assert str(refused) == "These rows come twice: 3."
 
 
-async def test_a_hundred_rows_at_most(desk: Desk) -> None:
+async def test_a_hundred_rows_at_most(desk: WriteTools) -> None:
     rows = [{"Name": f"n{n}"} for n in range(101)]
     refused = await desk.error_of_call("nocodb_create", table="Customers", rows=rows)
     assert (refused.code, refused.values["count"]) == ("too_many_rows", 101)
     assert len((await desk.draft("nocodb_create", table="Customers", rows=rows[1:])).rows) == 100
 
 
-async def test_links_come_and_go_by_writes_of_their_own(desk: Desk) -> None:
+async def test_links_come_and_go_by_writes_of_their_own(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_link", table="Customers", id=1, link_field="orders", add=[7], remove=[2, 40]
     )
@@ -183,7 +183,7 @@ async def test_links_come_and_go_by_writes_of_their_own(desk: Desk) -> None:
     )).code == "bad_field"  # fmt: skip
 
 
-async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: Desk) -> None:
+async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9]
     )
@@ -197,7 +197,7 @@ async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: Desk) -> No
     assert str(refused) == "Order 01 belongs to Customer 01 (row 1) already."
 
 
-async def test_a_link_among_the_fields_is_set_whole(desk: Desk) -> None:
+async def test_a_link_among_the_fields_is_set_whole(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_update", table="Customers",
         changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}],
@@ -217,7 +217,7 @@ async def test_a_link_among_the_fields_is_set_whole(desk: Desk) -> None:
     assert str(refused) == "The link Customers holds one row at most."
 
 
-async def test_a_row_to_be_deleted_is_kept_whole(own_desk: Desk) -> None:
+async def test_a_row_to_be_deleted_is_kept_whole(own_desk: WriteTools) -> None:
     orders = list(range(3, 43))
     await own_desk.all_done(await own_desk.draft(
         "nocodb_link", table="Customers", id=1, link_field="Orders", add=orders
@@ -234,7 +234,7 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_desk: Desk) -> None:
 
 
 async def test_a_table_that_may_only_be_read(place: Place) -> None:
-    desk = Desk(
+    desk = WriteTools(
         place.url, place.token, place.base, place.http,
         rules=TableRules({"Orders": TableRule("read")}),
     )  # fmt: skip
@@ -255,7 +255,7 @@ async def test_a_withheld_column_cannot_be_guessed_at_by_proposing(
     orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
     orders.fields.append(FakeField("csecret", "Senha", "SingleLineText"))
     orders.rows[1]["Senha"] = "abc123"
-    desk = Desk(fake.origin, filled.OWNER, filled.CRM, http)
+    desk = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     change = {"set": {"Title": "x"}} if tool == "nocodb_update" else {}
     for guess in ("abc", "abd"):
         secret = {"field": "senha", "op": "contains", "value": guess}

@@ -10,7 +10,7 @@ import pytest
 from core.domain.changes import RowWrite
 from core.domain.errors import ToolError
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE
-from tests.nocodb.desk import Desk
+from tests.nocodb.desk import WriteTools
 from tests.nocodb.places import Place
 
 WHOLE = {
@@ -21,15 +21,15 @@ WHOLE = {
 
 
 @pytest.fixture
-def desk(own_place: Place) -> Desk:
-    return Desk(own_place.url, own_place.token, own_place.base, own_place.http)
+def desk(own_place: Place) -> WriteTools:
+    return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
 
 
 def change(id: int, **fields: Any) -> dict[str, Any]:
     return {"id": id, "fields": fields}
 
 
-async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(desk: Desk) -> None:
+async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(desk: WriteTools) -> None:
     created = await desk.all_done(
         await desk.draft("nocodb_create", table="Customers", rows=[WHOLE])
     )
@@ -49,7 +49,7 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(desk: De
     assert await desk.image("Customers", "31") is None
 
 
-async def test_only_cells_that_still_hold_it_are_given_back(desk: Desk) -> None:
+async def test_only_cells_that_still_hold_it_are_given_back(desk: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
     done = await desk.all_done(
         await desk.draft("nocodb_update", table="Customers", changes=changes)
@@ -67,7 +67,7 @@ async def test_only_cells_that_still_hold_it_are_given_back(desk: Desk) -> None:
     ]  # fmt: skip
 
 
-async def test_rows_that_changed_or_went_meanwhile(desk: Desk) -> None:
+async def test_rows_that_changed_or_went_meanwhile(desk: WriteTools) -> None:
     rows = [change(n, Status="Lost") for n in (1, 3, 4)]
     update = await desk.draft("nocodb_update", table="Customers", changes=rows)
     delete = await desk.draft("nocodb_delete", table="Customers", ids=[1, 3, 4])
@@ -81,7 +81,7 @@ async def test_rows_that_changed_or_went_meanwhile(desk: Desk) -> None:
     assert (await desk.standing(delete))[0] == "other", "a link is part of the row"
 
 
-async def test_what_was_created_is_taken_back_where_nobody_touched_it(desk: Desk) -> None:
+async def test_what_was_created_is_taken_back_where_nobody_touched_it(desk: WriteTools) -> None:
     rows = [{"Name": "C", "Orders": [8]}, {"Name": "D"}, {"Name": "E"}]
     draft = await desk.draft("nocodb_create", table="Customers", rows=rows)
     assert desk.rows.batch(draft) == 1, "links are calls of their own"
@@ -96,7 +96,7 @@ async def test_what_was_created_is_taken_back_where_nobody_touched_it(desk: Desk
     assert await desk.image("Customers", "33") is None
 
 
-async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: Desk) -> None:
+async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: WriteTools) -> None:
     more = list(range(3, 43))
     await desk.all_done(
         await desk.draft("nocodb_link", table="Customers", id=1, link_field="Orders", add=more)
@@ -113,7 +113,7 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: Desk)
     assert "did not come back" in undone.draft.note
 
 
-async def test_links_that_cannot_come_back_are_named(desk: Desk) -> None:
+async def test_links_that_cannot_come_back_are_named(desk: WriteTools) -> None:
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1]))
     await desk.apply_draft(await desk.draft("nocodb_delete", table="Orders", ids=[1]))
     await desk.apply_draft(
@@ -126,7 +126,7 @@ async def test_links_that_cannot_come_back_are_named(desk: Desk) -> None:
     assert await desk.links("Customers", step.write.id, "Orders") == []
 
 
-async def test_links_are_changed_and_given_back(desk: Desk) -> None:
+async def test_links_are_changed_and_given_back(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9], remove=[]
     )
@@ -139,7 +139,7 @@ async def test_links_are_changed_and_given_back(desk: Desk) -> None:
     assert await desk.links("Customers", "1", "Orders") == ["1", "2"]
 
 
-async def test_a_link_to_one_row_is_replaced_and_given_back(desk: Desk) -> None:
+async def test_a_link_to_one_row_is_replaced_and_given_back(desk: WriteTools) -> None:
     draft = await desk.draft(
         "nocodb_update", table="Orders", changes=[change(1, Customers=[7]), change(3, Customers=5)]
     )
@@ -150,7 +150,7 @@ async def test_a_link_to_one_row_is_replaced_and_given_back(desk: Desk) -> None:
     assert await desk.links("Orders", "3", "Customers") == []
 
 
-async def test_a_row_that_found_another_owner_is_not_taken_from_it(desk: Desk) -> None:
+async def test_a_row_that_found_another_owner_is_not_taken_from_it(desk: WriteTools) -> None:
     draft = await desk.draft("nocodb_link", table="Customers", id=2, link_field="Orders", add=[9])
     await desk.all_done(
         await desk.draft("nocodb_link", table="Customers", id=3, link_field="Orders", add=[9])
@@ -158,7 +158,7 @@ async def test_a_row_that_found_another_owner_is_not_taken_from_it(desk: Desk) -
     assert await desk.standing(draft) == ["other"]
 
 
-async def test_a_file_that_was_removed_is_given_back(desk: Desk) -> None:
+async def test_a_file_that_was_removed_is_given_back(desk: WriteTools) -> None:
     before = await desk.image("Customers", "1")
     cleared = await desk.all_done(
         await desk.draft("nocodb_update", table="Customers", changes=[change(1, Contract=None)])
@@ -171,7 +171,7 @@ async def test_a_file_that_was_removed_is_given_back(desk: Desk) -> None:
     assert await desk.image("Customers", "1") == before
 
 
-async def test_an_undo_can_be_undone(desk: Desk) -> None:
+async def test_an_undo_can_be_undone(desk: WriteTools) -> None:
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1]))
     undone = await desk.undone(deleted)
     again = await desk.undone(undone)
@@ -179,7 +179,9 @@ async def test_an_undo_can_be_undone(desk: Desk) -> None:
     assert await desk.image("Customers", undone.steps[0].write.id) is None
 
 
-async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(desk: Desk) -> None:
+async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
+    desk: WriteTools,
+) -> None:
     rows = [{"Name": "Same"}, {"Name": "Same"}]
     first = await desk.all_done(await desk.draft("nocodb_create", table="Customers", rows=rows))
     draft = await desk.draft("nocodb_create", table="Customers", rows=rows)
@@ -192,7 +194,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(desk
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
 
-async def test_ten_rows_in_a_call(desk: Desk) -> None:
+async def test_ten_rows_in_a_call(desk: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
     draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
     assert desk.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
@@ -204,7 +206,7 @@ async def test_ten_rows_in_a_call(desk: Desk) -> None:
     assert image["Value"] == 315
 
 
-async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: Desk) -> None:
+async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: WriteTools) -> None:
     rows = [change(n, Value=1) for n in (1, 2)]
     draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
     gone = [draft.rows[0], replace(draft.rows[1], id="999")]
@@ -215,7 +217,7 @@ async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: 
     assert image["Value"] == 10.5
 
 
-async def test_what_nocodb_ignores_without_a_word_is_seen(desk: Desk) -> None:
+async def test_what_nocodb_ignores_without_a_word_is_seen(desk: WriteTools) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=[change(1, Value=1)])
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
     (written,) = await desk.rows.open(draft).write([row])

@@ -27,7 +27,7 @@ from tests.pictures.camera import Camera
 from tests.pictures.studio import (
     BY_STATUS,
     HELLO,
-    LATE,
+    LATE_ORDERS_QUESTION,
     LEADS,
     MOMENT,
     NOTES,
@@ -153,7 +153,7 @@ async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 
 
 async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = await studio.maya.slash("ask", studio.server, prompt=LATE)
+    asked = await studio.maya.slash("ask", studio.server, prompt=LATE_ORDERS_QUESTION)
     await asked.wait_until(lambda exchange: "Source" in exchange.text)
     assert asked.original
     drawing = {

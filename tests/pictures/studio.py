@@ -20,7 +20,7 @@ import time_machine
 
 from bot.application import Application
 from bot.compose import compose
-from bot.config import Command, Config, Input
+from bot.config import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
 from bot.settings import Settings
 from core.runtime.tasks import cancelled
@@ -43,7 +43,7 @@ MOMENT = datetime(2026, 11, 19, 10, 42, 5, tzinfo=ZONE)
 """A Thursday; what is said at :05 has most of a minute before another one is shown."""
 TOKEN = "the-token-of-nocodb"
 COMMANDS = {
-    "release-notes": Command(
+    "release-notes": QuickCommandConfig(
         title={"en": "Release notes", "pt-BR": "Notas da versão", "fr": "Notes de version"},
         description={
             "en": "Reads the merged changes of a version and writes what is new in it",
@@ -51,13 +51,15 @@ COMMANDS = {
             "fr": "Lit les changements d'une version et écrit ce qu'elle apporte",
         },
         inputs={
-            "version": Input(required=True),
-            "readers": Input("choice", choices=("customers", "engineers"), required=True),
-            "remarks": Input(),
+            "version": QuickCommandInput(required=True),
+            "readers": QuickCommandInput(
+                "choice", choices=("customers", "engineers"), required=True
+            ),
+            "remarks": QuickCommandInput(),
         },
         effect="read",
     ),
-    "translate-contract": Command(title={"en": "Translate a contract"}),
+    "translate-contract": QuickCommandConfig(title={"en": "Translate a contract"}),
 }
 NOTES = """\
 **Version 4.2**, for customers
@@ -129,7 +131,7 @@ Deux clients sont encore des prospects :
 | Studio Brisa | Recife |
 | Café Miragem | Recife |"""
 TO_ACTIVE = "Studio Brisa a signé. Passe-le en actif."
-LATE = "What is overdue, and more than 1,000?"
+LATE_ORDERS_QUESTION = "What is overdue, and more than 1,000?"
 NARROW_FOUND = """\
 Four invoices over 1,000 are overdue:
 
@@ -236,7 +238,7 @@ def script() -> tuple[Script, ...]:
         _calls(TO_ACTIVE, "nocodb_update", table="Customers",
                changes=[{"id": 5, "fields": {"Status": "Active"}}]),
         _calls(PLOTTED, "run_python", code=PLOT),
-        _calls(LATE, "nocodb_query", table="Invoices", filters=overdue,
+        _calls(LATE_ORDERS_QUESTION, "nocodb_query", table="Invoices", filters=overdue,
                fields=["Customer", "Due", "Amount"]),
         Script(OVERDUE_FOUND, match="2026-0412", times=0),
         Script(NARROW_FOUND, match="Atelier Nord", times=0),

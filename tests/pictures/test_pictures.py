@@ -16,7 +16,7 @@ from tests.pictures.studio import studio
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SHOWN = re.compile(r"!\[(?P<told>[^\]]*)\]\((?P<path>[^)\s]+)\)")
-MOST = 2_500_000
+MAX_PICTURES_BYTES = 2_500_000
 """Bytes of all of them: who clones the repository gets them too."""
 
 
@@ -69,7 +69,7 @@ def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
 
 
 def test_all_pictures_together_stay_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MAX_PICTURES_BYTES
 
 
 @pytest.mark.parametrize("name", names())

@@ -29,7 +29,7 @@ from tests.real.postgres import Postgres
 from tests.real.test_whole import clean_environment
 
 APOLOGY = "I was interrupted"
-PATIENCE = 8.0
+CLICK_REPEAT_SECONDS = 8.0
 """Seconds after which somebody clicks again."""
 
 
@@ -265,7 +265,7 @@ class Cluster:
             for post in talk.posts():
                 if "Approve" in post.buttons:
                     waiting += 1
-                    if self._clicked.get(post.ts, 0.0) < now - PATIENCE:
+                    if self._clicked.get(post.ts, 0.0) < now - CLICK_REPEAT_SECONDS:
                         self._clicked[post.ts] = now
                         self.slack.click(talk.person, post, "Approve")
         return waiting

@@ -13,13 +13,12 @@ from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
-from tests.fakes.openai.script import Disconnect
+from tests.fakes.openai.script import LONG_ANSWER, Disconnect
 from tests.real.books import find_imbalances
 from tests.real.conftest import ToolContext
 
 COMMITS = 7
 """In the first turn of a thread, its acceptance among them."""
-LONG = "A long answer in many pieces, one after the other."
 READ = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 1}})
 
 
@@ -38,7 +37,7 @@ def last_item_kinds(fake: FakeOpenAI) -> list[str]:
 
 async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """The response is taken from there: one create, one answer, one conversation."""
-    fake.say(Script(text=LONG, fail="hang", after=3))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", after=3))
     one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url)
     await ctx.people.say(one)
@@ -47,15 +46,15 @@ async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeO
     await ctx.victim.kill()
 
     await ctx.victim.start("--model", fake.base_url)
-    assert (await ctx.people.answer(one)).text == LONG
-    assert ctx.recorder.visible("k1") == [LONG]
+    assert (await ctx.people.answer(one)).text == LONG_ANSWER
+    assert ctx.recorder.visible("k1") == [LONG_ANSWER]
     assert last_item_kinds(fake) == ["message"]
     thanks = make_message("thanks", "k2")
     await ctx.people.say(thanks)
     assert (await ctx.people.answer(thanks)).text == "You said: thanks"
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
-        "Tell me something long.", LONG, "thanks", "You said: thanks",
+        "Tell me something long.", LONG_ANSWER, "thanks", "You said: thanks",
     ]  # fmt: skip
 
 
@@ -64,7 +63,9 @@ async def test_in_mid_stream_and_the_server_has_less(
     ctx: ToolContext, fake: FakeOpenAI, left: Disconnect
 ) -> None:
     """The conversation lacks the turn, or the server lost the answer too."""
-    fake.say(Script(text=LONG, fail="hang", after=3, on_disconnect=left), "Again, from the start.")
+    fake.say(
+        Script(text=LONG_ANSWER, fail="hang", after=3, on_disconnect=left), "Again, from the start."
+    )
     one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url)
     await ctx.people.say(one)
@@ -75,7 +76,7 @@ async def test_in_mid_stream_and_the_server_has_less(
 
     await ctx.victim.start("--model", fake.base_url)
     answer = await ctx.people.answer(one)
-    assert answer.text == (LONG if left == "response" else "Again, from the start.")
+    assert answer.text == (LONG_ANSWER if left == "response" else "Again, from the start.")
     assert ctx.recorder.visible("k1") == [answer.text]
     thanks = make_message("thanks", "k2")
     await ctx.people.say(thanks)
@@ -111,7 +112,7 @@ async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: se
 
 async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """SIGTERM: the turn is put back with its response's id, and the next start takes it up."""
-    fake.say(Script(text=LONG, fail="hang", after=3))
+    fake.say(Script(text=LONG_ANSWER, fail="hang", after=3))
     one = make_message("Tell me something long.", "k1")
     await ctx.victim.start("--model", fake.base_url, "--grace", "0")
     await ctx.people.say(one)
@@ -120,7 +121,7 @@ async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None
     assert await ctx.victim.terminate() == 0
 
     await ctx.victim.start("--model", fake.base_url)
-    assert (await ctx.people.answer(one)).text == LONG
+    assert (await ctx.people.answer(one)).text == LONG_ANSWER
     assert last_item_kinds(fake) == ["message"]
 
 

@@ -21,12 +21,12 @@ import pytest
 
 from tests.fakes.slack import Post
 from tests.real.machine import LEASE
-from tests.real.machines import BOOKS, PATIENCE, Cluster, Machine, Storm, cluster
+from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, Storm, cluster
 from tests.real.postgres import SPEED, Postgres, missing, postgres
 from tests.real.test_whole import bearer_of
 
 KILLS = int(os.environ.get("PONTE_STORM", "5"))
-FEW = (2, 5)
+DEFAULT_BORDERS = (2, 5)
 """Borders of a turn that are killed in every run; `PONTE_STORM` has them all."""
 MOMENTS = ("before", "inside", "after")
 
@@ -70,7 +70,7 @@ async def test_a_worker_dies_at_a_border_of_a_turn(pair: Cluster, moment: str) -
     server, worker = pair.machines
     await server.start()
     talk = pair.slack_talk("border")
-    for border in range(1, 7) if "PONTE_STORM" in os.environ else FEW:
+    for border in range(1, 7) if "PONTE_STORM" in os.environ else DEFAULT_BORDERS:
         await worker.start(PONTE_DIES=f"{border}:{moment}")
         await talk.say(f"word{border}x")
         async with asyncio.timeout(30):
@@ -301,5 +301,5 @@ def test_leases_are_short_enough_for_a_takeover() -> None:
 
     assert processes.ROLE_LEASE_SECONDS + processes.BEAT_SECONDS <= 15
     assert processes.LEASE_SECONDS >= 3 * processes.BEAT_SECONDS
-    assert PATIENCE > LEASE
+    assert CLICK_REPEAT_SECONDS > LEASE
     assert signal.SIGSTOP

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from tests.nocodb.desk import Desk
+from tests.nocodb.desk import WriteTools
 from tests.real.nocodb.seed import Seeded, call
 
 PLAIN = (
@@ -35,7 +35,7 @@ SECOND: dict[str, Any] = {
 
 
 @pytest.fixture
-async def desk(real_nocodb: Seeded) -> AsyncIterator[Desk]:
+async def desk(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
     def ask(path: str, body: object) -> Any:
         return call(f"{real_nocodb.url}{path}", body, xc_token=real_nocodb.token)
 
@@ -57,10 +57,10 @@ async def desk(real_nocodb: Seeded) -> AsyncIterator[Desk]:
         rows = [{"fields": {"Name": f"n{number}"}} for number in range(1, 10)]
         ask(f"/api/v3/data/{base}/{id}/records", rows)
     async with HttpClient() as http:
-        yield Desk(real_nocodb.url, real_nocodb.token, base, http)
+        yield WriteTools(real_nocodb.url, real_nocodb.token, base, http)
 
 
-async def test_every_kind_of_field(desk: Desk) -> None:
+async def test_every_kind_of_field(desk: WriteTools) -> None:
     created = await desk.all_done(await desk.draft("nocodb_create", table="Kinds", rows=[FIRST]))
     before = await desk.image("Kinds", "1")
     assert before
@@ -83,7 +83,7 @@ async def test_every_kind_of_field(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("field", ["Friends", "Counted", "Owned", "Owned too"])
-async def test_every_kind_of_link_to_many(desk: Desk, field: str) -> None:
+async def test_every_kind_of_link_to_many(desk: WriteTools, field: str) -> None:
     wanted = [str(n) for n in range(2, 9)]
     done = await desk.all_done(
         await desk.draft("nocodb_link", table="One", id=1, link_field=field, add=wanted)
@@ -104,7 +104,7 @@ async def test_every_kind_of_link_to_many(desk: Desk, field: str) -> None:
         assert await desk.links("One", step.write.id, other) == [], "its neighbours are not meant"
 
 
-async def test_a_link_of_one_to_one(desk: Desk) -> None:
+async def test_a_link_of_one_to_one(desk: WriteTools) -> None:
     for target in (2, 3):
         done = await desk.all_done(
             await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[target])
@@ -119,7 +119,7 @@ async def test_a_link_of_one_to_one(desk: Desk) -> None:
     assert (step.state, await desk.links("One", step.write.id, "Only")) == ("done", ["2"])
 
 
-async def test_what_nocodb_says_it_did_and_did_not(desk: Desk) -> None:
+async def test_what_nocodb_says_it_did_and_did_not(desk: WriteTools) -> None:
     """0.301.3 answers 200 to the end of a link of one to one, and keeps it."""
     await desk.all_done(
         await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])

@@ -14,20 +14,20 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.messages import Answer, Card
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.models import EchoModel
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, seed_server
 from tests.real.nocodb.server import missing, nocodb
 
-QUICK = (0.1, 0.3, 1.0, 3.0, 6.0)
+RETRY_PAUSES_SECONDS = (0.1, 0.3, 1.0, 3.0, 6.0)
 
 
 @dataclass
 class Team:
     """A bot on a base of its own; `proxy` stands between the two."""
 
-    stage: Stage
+    stage: RunningBot
     proxy: FaultyProxy
     token: str
     base: Base
@@ -69,18 +69,20 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    theatre: Theatre, url: str, token: str, base: Base, bot_token: str = ""
+    theatre: BotHome, url: str, token: str, base: Base, bot_token: str = ""
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
-        source = NocoSource(proxy.origin, bot_token or token, http, base_id=base.id, pauses=QUICK)
+        source = NocoSource(
+            proxy.origin, bot_token or token, http, base_id=base.id, pauses=RETRY_PAUSES_SECONDS
+        )
         model = EchoModel()
         async with theatre.open(model, [source], appliers=[source.rows]) as stage:
             yield Team(stage, proxy, token, base, model)
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "home")
+def theatre(tmp_path: Path) -> BotHome:
+    return BotHome(tmp_path / "home")
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def base(real_nocodb: Seeded) -> Base:
 
 
 @pytest.fixture
-async def crm(theatre: Theatre, real_nocodb: Seeded, base: Base) -> AsyncIterator[Team]:
+async def crm(theatre: BotHome, real_nocodb: Seeded, base: Base) -> AsyncIterator[Team]:
     async with team(theatre, real_nocodb.url, real_nocodb.token, base) as made:
         yield made
 
@@ -161,7 +163,7 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
 
 
 async def test_a_restart_between_proposal_and_approval(
-    theatre: Theatre, real_nocodb: Seeded, base: Base
+    theatre: BotHome, real_nocodb: Seeded, base: Base
 ) -> None:
     where = (theatre, real_nocodb.url, real_nocodb.token, base)
     async with team(*where) as crm:
@@ -206,7 +208,7 @@ async def test_a_create_is_undone(crm: Team) -> None:
     assert "31" not in crm.rows("Customers")
 
 
-async def test_a_viewers_token(theatre: Theatre, real_nocodb: Seeded) -> None:
+async def test_a_viewers_token(theatre: BotHome, real_nocodb: Seeded) -> None:
     """Its tools only read; and what was proposed while it could write is refused in words."""
     crm = real_nocodb.crm
     async with team(theatre, real_nocodb.url, real_nocodb.token, crm) as one:
@@ -278,7 +280,7 @@ async def test_invalid_writes_are_refused_before_a_card(crm: Team) -> None:
 
 
 async def test_nocodb_is_restarted_while_a_change_is_applied(
-    theatre: Theatre, tmp_path: Path
+    theatre: BotHome, tmp_path: Path
 ) -> None:
     """One batch's answer is lost with it; it is looked for when NocoDB is back, and all is done."""
     if why := missing():

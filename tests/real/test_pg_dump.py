@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.backup import InDatabase
+from bot.backup import StoredInPostgres
 from bot.engine import Stores
 from core.domain.messages import Person
 from core.store.files import SqlFiles
@@ -25,13 +25,13 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     bin = programs()
     if not (bin and (bin / "pg_dump").exists()):
         pytest.skip("needs pg_dump (apt install postgresql-client)")
-    dump, restore = re.findall(r"`(pg_[^`]+)`", str(InDatabase()))
+    dump, restore = re.findall(r"`(pg_[^`]+)`", str(StoredInPostgres()))
     old, new = (real_postgres.url(real_postgres.database()) for _ in range(2))
-    stores = await Stores.shared(old, takes=False, works=False)
+    stores = await Stores.open_shared(old, takes=False, works=False)
     inbox = SqlInbox(stores.database, stores.jobs)
     for number in range(3):
         await inbox.accept(make_message(f"hello {number}", f"k{number}"))
-    kept = await SqlFiles(stores.database, stores.kept).put(
+    kept = await SqlFiles(stores.database, stores.file_bytes).put(
         "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
     )
     secret = await stores.secret("web-token", b"of the page")
@@ -43,11 +43,11 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
             subprocess.run, ["sh", "-ec", command], cwd=tmp_path, check=True,
             env={"PATH": f"{bin}:{os.environ['PATH']}", "DATABASE_URL": url},
         )  # fmt: skip
-    stores = await Stores.shared(new, takes=False, works=False)
+    stores = await Stores.open_shared(new, takes=False, works=False)
     try:
         assert await _counts(stores) == before
         assert await stores.secret("web-token", b"another") == secret
-        files = SqlFiles(stores.database, stores.kept)
+        files = SqlFiles(stores.database, stores.file_bytes)
         assert (await files.get(kept.id))[1] == b"bytes" * 9
         fresh = await SqlInbox(stores.database, stores.jobs).accept(make_message("hello 1", "k1"))
         assert not fresh.fresh, "a second delivery is known"

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.web.authentication import TRIES
-from adapters.web.requests import FILE
+from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS
+from adapters.web.http_io import MAX_FILE_BYTES
 from bot.settings import Settings
 from tests.real import nginx
 from tests.real.nginx import HOST, Nginx
@@ -109,7 +109,7 @@ def test_a_stream_comes_in_pieces(owner: httpx.Client) -> None:
 
 
 def test_what_is_too_large_is_refused_in_words(proxy: Nginx, owner: httpx.Client) -> None:
-    file = {"file": ("large.bin", b"0" * (FILE + 1))}
+    file = {"file": ("large.bin", b"0" * (MAX_FILE_BYTES + 1))}
     refused = owner.post("/chat", files=file, data={"message": "look"}, headers={"Origin": ORIGIN})
     assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_large")
     assert "20 MiB" in refused.json()["error"]["message"]  # Ponte's own words
@@ -135,8 +135,8 @@ def test_slacks_events_reach_ponte(browser: httpx.Client) -> None:
 def test_guesses_are_counted_by_who_makes_them(browser: httpx.Client) -> None:
     """Whatever address a client claims for itself: the last one is nginx's word."""
     codes = []
-    for number in range(TRIES + 1):
+    for number in range(MAX_WRONG_TOKENS_OF_ADDRESS + 1):
         claimed = {"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": f"192.0.2.{number}"}
         guess = {"token": f"not-the-token-{number}"}
         codes.append(browser.post("/login", json=guess, headers=claimed).status_code)
-    assert codes == [401] * TRIES + [429]
+    assert codes == [401] * MAX_WRONG_TOKENS_OF_ADDRESS + [429]

@@ -1,4 +1,4 @@
-"""A team's Ponte on Slack, Discord and the page, with every double: kept in JSON, and put back.
+"""A Ponte on Slack, Discord and the page, with every double: recorded as JSON, and restored.
 
 What is kept is what others hold of a running Ponte at one moment: its home folder as a power cut
 leaves it, the messages in the channels, the rows of the tables, the model's conversations.
@@ -56,7 +56,7 @@ def read(schema: int) -> Json:
 
 
 @dataclass(repr=False)  # asyncio asks for the words of a fixture's result
-class House:
+class RecordedPonte:
     """`alice` may write, `bob` too, `bea` is an admin; so are Ana, Bo and Bea on Discord."""
 
     team: Office
@@ -155,16 +155,16 @@ class House:
 
 
 @asynccontextmanager
-async def house(home: Path) -> AsyncIterator[House]:
+async def house(home: Path) -> AsyncIterator[RecordedPonte]:
     with sdk_addresses():
         async with (
             office(home) as team, FakeSlack() as slack, FakeDiscord() as discord,
             FakeStackSpot() as stackspot, httpx.AsyncClient(timeout=20) as page,
         ):  # fmt: skip
-            yield House(team, slack, discord, stackspot, page)
+            yield RecordedPonte(team, slack, discord, stackspot, page)
 
 
-def record_state(house: House, at: float) -> Json:
+def record_state(house: RecordedPonte, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
         "at": at, "home": home_of(house.team.home), "origins": house.origins,
@@ -177,7 +177,7 @@ def record_state(house: House, at: float) -> Json:
     return copied
 
 
-def put(record: Json, house: House) -> None:
+def put(record: Json, house: RecordedPonte) -> None:
     """The same again, where these doubles listen; the home is written before Ponte opens it."""
     text = json.dumps(record)
     for name, origin in house.origins.items():

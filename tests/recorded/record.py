@@ -26,8 +26,8 @@ from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
 from tests.recorded.house import (
     TOKEN,
-    House,
     Json,
+    RecordedPonte,
     home_path,
     house,
     record_model_server,
@@ -82,7 +82,7 @@ def scripts(team_scripts: Callable[..., None]) -> None:
 class Day:
     """What people do; each waits until it is seen."""
 
-    def __init__(self, here: House) -> None:
+    def __init__(self, here: RecordedPonte) -> None:
         self.here = here
         self.names: Json = {}
         """What the test presses: by name, where it stands."""
@@ -198,7 +198,7 @@ async def files(day: Day) -> None:
     day.names["page file"] = plotted["files"][0]["url"]
 
 
-def _is_shared(here: House, name: str) -> bool:
+def _is_shared(here: RecordedPonte, name: str) -> bool:
     return any(file.name == name and file.shared for file in here.slack.workspace.files.values())
 
 

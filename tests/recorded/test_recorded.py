@@ -20,7 +20,16 @@ from tests.fakes.openai import Script
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
 from tests.real.postgres import Postgres
-from tests.recorded.house import NUMBERED, House, Json, home_path, house, new_numbers, put, read
+from tests.recorded.house import (
+    NUMBERED,
+    Json,
+    RecordedPonte,
+    home_path,
+    house,
+    new_numbers,
+    put,
+    read,
+)
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
 SCHEMAS = (3, 4, 5, 6, 8)
@@ -32,7 +41,7 @@ OPEN = {"new", "running", "answered", "posting"}
 
 
 @dataclass(repr=False)
-class Found(House):
+class Found(RecordedPonte):
     """The house with its record, and what stands in it under the names of the recorder."""
 
     record: Json = field(default_factory=dict)
@@ -302,15 +311,15 @@ def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:
     assert states(tmp_path, "changes") == CHANGES
 
 
-def _turns(here: House) -> list[tuple[int, str]]:
+def _turns(here: RecordedPonte) -> list[tuple[int, str]]:
     return here.rows("SELECT seq, state FROM inbox")
 
 
-def _visible_posts(here: House) -> list[Post]:
+def _visible_posts(here: RecordedPonte) -> list[Post]:
     return here.slack.workspace.by_bot(here.place.id) + _private(here)
 
 
-def _private(here: House) -> list[Post]:
+def _private(here: RecordedPonte) -> list[Post]:
     return here.slack.ephemeral_posts(here.place.id)
 
 

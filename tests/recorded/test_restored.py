@@ -19,7 +19,7 @@ from bot.settings import Settings
 from core.domain.errors import RESTORED, Restored
 from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER
-from tests.recorded.house import NUMBERED, House, Json, house, new_numbers, put, read
+from tests.recorded.house import NUMBERED, Json, RecordedPonte, house, new_numbers, put, read
 from tests.recorded.record import HANGS
 
 SCHEMAS = (3, 6)
@@ -39,7 +39,7 @@ def record(request: pytest.FixtureRequest) -> Iterator[Json]:
 
 
 @pytest.fixture
-async def here(record: Json, tmp_path: Path) -> AsyncIterator[House]:
+async def here(record: Json, tmp_path: Path) -> AsyncIterator[RecordedPonte]:
     async with house(tmp_path / "home") as made:
         put(record, made)
         home = Home(made.team.home)
@@ -50,7 +50,7 @@ async def here(record: Json, tmp_path: Path) -> AsyncIterator[House]:
         yield made
 
 
-def _stands(here: House) -> list[str]:
+def _stands(here: RecordedPonte) -> list[str]:
     """All that the bot has said anywhere."""
     world, me = here.discord.world, here.discord.world.me.id
     slack = here.slack.workspace.posts.values()
@@ -64,7 +64,7 @@ def _stands(here: House) -> list[str]:
     )
 
 
-async def test_it_goes_on_and_says_nothing_twice(here: House, record: Json) -> None:
+async def test_it_goes_on_and_says_nothing_twice(here: RecordedPonte, record: Json) -> None:
     before = _stands(here)
     writes = len(here.team.writes())
     assert here.rows("PRAGMA user_version") == [(len(MIGRATIONS),)]

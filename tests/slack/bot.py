@@ -91,7 +91,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     chosen = setting.chosen or make_choices(setting.model)
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
-    stores = await Stores.shared(setting.postgres) if setting.postgres else None
+    stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
     engine = await Engine.open(home, chosen, stores)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
@@ -132,6 +132,6 @@ def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> C
     return ChatPorts(
         inbox=inbox(engine.records.inbox), journal=engine.records.journal,
         threads=engine.records.threads, files=engine.records.files, board=chosen.board,
-        policy=chosen.policy, removed=engine.manager.on_post_removed, refused=engine.refused,
+        policy=chosen.policy, removed=engine.manager.on_post_removed, refused=engine.audit_refusal,
         directory=engine.records.directory, peers=engine.stores.peers,
     )  # fmt: skip

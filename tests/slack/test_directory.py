@@ -28,7 +28,7 @@ OTHER = "T0OTHER"
 MINUTES, DAY = LONGEST_KEPT, MAX_STALE_SECONDS
 
 
-class Town:
+class DirectorySetup:
     """A directory over the fake Slack, and its clock."""
 
     def __init__(self, slack: FakeSlack, database: SqliteDatabase) -> None:
@@ -73,10 +73,10 @@ class Town:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
+async def town(tmp_path: Path) -> AsyncIterator[DirectorySetup]:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
     async with FakeSlack() as slack:
-        town = Town(slack, database)
+        town = DirectorySetup(slack, database)
         await town.directory.open()
         yield town
         await town.close()
@@ -92,7 +92,7 @@ async def waits(question: Awaitable[T]) -> asyncio.Future[T]:
     return asked
 
 
-async def test_a_member_a_guest_and_a_stranger(town: Town) -> None:
+async def test_a_member_a_guest_and_a_stranger(town: DirectorySetup) -> None:
     assert await town.guest(town.alice) is False
     for kind in ("multi", "single"):
         assert await town.guest(town.slack.person("Eve", guest=kind)) is True
@@ -101,7 +101,7 @@ async def test_a_member_a_guest_and_a_stranger(town: Town) -> None:
     assert await town.guest(stranger, OTHER) is False
 
 
-async def test_who_was_listed_is_not_asked_for(town: Town) -> None:
+async def test_who_was_listed_is_not_asked_for(town: DirectorySetup) -> None:
     eve, zoe = town.slack.person("Eve", guest="multi"), town.slack.person("Zoe", locale="pt-BR")
     await town.list()
     assert (await town.guest(town.alice), await town.guest(eve)) == (False, True)
@@ -110,14 +110,14 @@ async def test_who_was_listed_is_not_asked_for(town: Town) -> None:
     assert town.directory.is_complete
 
 
-async def test_many_who_ask_at_once_are_one_question(town: Town) -> None:
+async def test_many_who_ask_at_once_are_one_question(town: DirectorySetup) -> None:
     told = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
     assert set(told) == {False}
     assert town.calls == (1, 0)
 
 
 async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_needed(
-    town: Town,
+    town: DirectorySetup,
 ) -> None:
     town.slack.workspace.groups["S1"] = {town.alice.id}
     await town.list()
@@ -137,7 +137,7 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
     assert kept.belongs_to == {"S1"}
 
 
-async def test_a_right_is_confirmed_within_minutes_or_known_for_a_day(town: Town) -> None:
+async def test_a_right_is_confirmed_within_minutes_or_known_for_a_day(town: DirectorySetup) -> None:
     town.slack.workspace.groups["S1"] = {town.alice.id}
     assert await town.guest(town.alice) is False
     assert await town.groups(town.alice) == frozenset({"slack:S1"})
@@ -158,7 +158,7 @@ async def test_a_right_is_confirmed_within_minutes_or_known_for_a_day(town: Town
     assert await town.groups(town.alice, max_age=DAY) is None
 
 
-async def test_whose_account_is_deactivated_or_gone_has_left(town: Town) -> None:
+async def test_whose_account_is_deactivated_or_gone_has_left(town: DirectorySetup) -> None:
     async def has_left(user: str) -> bool | None:
         return await town.directory.has_left(Person("slack", user, TEAM))
 
@@ -177,7 +177,7 @@ async def test_whose_account_is_deactivated_or_gone_has_left(town: Town) -> None
 
 @pytest.mark.parametrize("how", ["503", "429", "service_unavailable"])
 async def test_where_slack_does_not_answer_the_question_waits(
-    town: Town, how: str, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(members, "ASK_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr("adapters.slack.client._TRIES", 0)
@@ -186,7 +186,7 @@ async def test_where_slack_does_not_answer_the_question_waits(
     assert town.calls[0] == 3
 
 
-async def test_people_and_groups_have_names_for_cards(town: Town) -> None:
+async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> None:
     town.slack.workspace.groups["S1"] = {town.alice.id}
     asked = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
     assert await town.directory.labels(asked) == {
@@ -200,7 +200,7 @@ async def test_people_and_groups_have_names_for_cards(town: Town) -> None:
     await other.close()
 
 
-async def test_who_waits_is_told_by_a_list_and_by_an_event(town: Town) -> None:
+async def test_who_waits_is_told_by_a_list_and_by_an_event(town: DirectorySetup) -> None:
     held = town.slack.api.hold("users.info")
     alice = await waits(town.guest(town.alice))
     await town.list()
@@ -215,7 +215,7 @@ async def test_who_waits_is_told_by_a_list_and_by_an_event(town: Town) -> None:
     held.release()
 
 
-async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: Town) -> None:
+async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: DirectorySetup) -> None:
     """The question waits for its pace, and everybody is listed instead."""
     crowd = [town.slack.person(f"Person {n}") for n in range(80)]
     town.slack.api.faults.add("users.info", "429", 1, retry_after=60)
@@ -226,7 +226,7 @@ async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: Town) -> None:
     assert town.calls[1] <= 3
 
 
-async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Town) -> None:
+async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: DirectorySetup) -> None:
     for n in range(450):
         town.slack.person(f"Person {n}")
     town.slack.workspace.largest_page = 200
@@ -239,7 +239,7 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Town) -> 
 
 
 async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workspace, "PAGE_SIZES", (50,))
     for n in range(120):
@@ -260,7 +260,7 @@ async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_plac
 
 
 async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed(
-    town: Town,
+    town: DirectorySetup,
 ) -> None:
     eve, zoe = town.slack.person("Eve", team=OTHER), town.slack.person("Zoe")
     await town.list()
@@ -291,7 +291,7 @@ def told_of(who: SlackPerson, **more: object) -> dict[str, object]:
 
 
 async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await town.list()
     writes = list[int]()
@@ -318,7 +318,9 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     assert town.calls == (0, 1)
 
 
-async def test_an_event_that_does_not_tell_who_is_a_guest_tells_nothing(town: Town) -> None:
+async def test_an_event_that_does_not_tell_who_is_a_guest_tells_nothing(
+    town: DirectorySetup,
+) -> None:
     """docs.slack.dev/reference/events/user_status_changed has an example of such a user."""
     eve = town.slack.person("Eve", guest="single")
     bare = {"id": eve.id, "team_id": TEAM, "name": "eve", "profile": {"display_name": "Eve"}}
@@ -330,7 +332,9 @@ async def test_an_event_that_does_not_tell_who_is_a_guest_tells_nothing(town: To
     assert await town.guest(eve) is True
 
 
-async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(town: Town) -> None:
+async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(
+    town: DirectorySetup,
+) -> None:
     eve = town.slack.person("Eve", team=OTHER)
     await town.directory.hear(told_of(eve))
     assert await town.row(eve) is None
@@ -340,7 +344,7 @@ async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(town
     assert await town.row(town.alice) is None
 
 
-async def test_the_names_of_many_leave_room_for_a_right(town: Town) -> None:
+async def test_the_names_of_many_leave_room_for_a_right(town: DirectorySetup) -> None:
     crowd = [town.slack.person(f"Person {n}") for n in range(60)]
     named = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
     assert sum(bool(profile.name) for profile in named.values()) == workspace.COURTESIES_AT_ONCE
@@ -349,7 +353,7 @@ async def test_the_names_of_many_leave_room_for_a_right(town: Town) -> None:
 
 
 async def test_memory_is_bounded_whoever_is_listed(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(members, "MAX_MEMBERS_IN_MEMORY", 100)
     await town.restart()
@@ -362,7 +366,7 @@ async def test_memory_is_bounded_whoever_is_listed(
     assert town.calls == (1, 1), "the others are found in their rows"
 
 
-async def test_without_the_scope_nobody_is_known_and_it_is_said(town: Town) -> None:
+async def test_without_the_scope_nobody_is_known_and_it_is_said(town: DirectorySetup) -> None:
     town.slack.api.without.add("users:read")
     assert await town.guest(town.alice) is None
     assert town.directory.trouble == "missing_scope"

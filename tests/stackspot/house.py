@@ -42,7 +42,7 @@ async def error_of(doing: Awaitable[Any]) -> StackSpotError:
 
 
 @dataclass
-class Stage:
+class CommandScene:
     """What a scene tells while something runs in it."""
 
     seen: Seen = field(default_factory=Seen)

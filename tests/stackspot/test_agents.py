@@ -11,7 +11,7 @@ from core.tools.stackspot.source import Conversations
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import Stage, client, error_of
+from tests.stackspot.house import CommandScene, client, error_of
 
 AGENT = "01AGENT"
 
@@ -29,7 +29,7 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.agents.add("02OTHER")
-    stage, talks = Stage(), Conversations(stackspot)
+    stage, talks = CommandScene(), Conversations(stackspot)
     here, there = stage.ctx(thread="here"), stage.ctx(thread="there")
     assert (await talks.ask(here, AGENT, "a")).startswith("(1)")
     assert (await talks.ask(here, AGENT, "b")).startswith("(2)")
@@ -43,7 +43,7 @@ async def test_a_server_that_names_conversations_itself_is_followed(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.follows = False
-    talks, ctx = Conversations(stackspot), Stage().ctx()
+    talks, ctx = Conversations(stackspot), CommandScene().ctx()
     said = [await talks.ask(ctx, AGENT, word) for word in "abc"]
     assert [text[:3] for text in said] == ["(1)", "(2)", "(3)"]
 

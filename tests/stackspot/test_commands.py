@@ -15,13 +15,13 @@ from core.tools.stackspot.source import StackSpotCommands, conversation_of, prog
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
-from tests.stackspot.house import Stage, client, error_of
+from tests.stackspot.house import CommandScene, client, error_of
 
 
 async def test_the_execution_id_is_journalled_before_the_first_poll(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
-    stage, looks = Stage(), []
+    stage, looks = CommandScene(), []
 
     async def known_as(handle: str) -> None:
         looks.append((handle, fake.count("status")))
@@ -36,7 +36,7 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.held = True
-    stage, commands = Stage(), StackSpotCommands(stackspot)
+    stage, commands = CommandScene(), StackSpotCommands(stackspot)
     running = asyncio.create_task(commands.run(stage.ctx(), "echo", "a"))
     await fake.wait_for_requests("status")
     running.cancel()
@@ -54,7 +54,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.fail("create", Trouble("hang", after=True))
-    stage = Stage()
+    stage = CommandScene()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     await fake.wait_for_requests("create")
     running.cancel()
@@ -70,7 +70,7 @@ async def test_a_stop_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr("core.tools.stackspot.source.NAMING", 0.01)
     fake.fail("create", Trouble("hang"))
-    stage = Stage()
+    stage = CommandScene()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     await fake.wait_for_requests("create")
     running.cancel()
@@ -86,12 +86,12 @@ async def test_a_name_that_could_not_be_kept_is_an_end(
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        await StackSpotCommands(stackspot).run(Stage().ctx(known_as=known_as), "echo", "a")
+        await StackSpotCommands(stackspot).run(CommandScene().ctx(known_as=known_as), "echo", "a")
     assert fake.count("status") == 0
 
 
 async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    stage = Stage()
+    stage = CommandScene()
     fake.go(Run((Look("CREATED"), Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     await StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a")
     assert stage.seen.texts == [
@@ -113,7 +113,7 @@ def test_progress_says_what_is_known(status: Status, words: str) -> None:
 
 
 async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    commands, stage = StackSpotCommands(stackspot), Stage()
+    commands, stage = StackSpotCommands(stackspot), CommandScene()
     for thread in ("here", "here", "there"):
         await commands.run(stage.ctx(thread=thread), "echo", "a")
     first, second, third = (made.conversation for made in fake.executions.values())
@@ -124,7 +124,7 @@ async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: Sta
 async def test_json_comes_out_of_its_fence_and_nothing_is_told_in_words(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
-    commands, ctx = StackSpotCommands(stackspot), Stage().ctx()
+    commands, ctx = StackSpotCommands(stackspot), CommandScene().ctx()
     fake.go(Run.of("COMPLETED", result='```json\n{"a": 1}\n```'))
     fake.go(Run.of("COMPLETED", result=" \n"))
     assert (await commands.run(ctx, "echo", "a")).text == '{"a": 1}'
@@ -136,7 +136,7 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
-    stage = Stage()
+    stage = CommandScene()
     error = await error_of(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     assert (error.unsure, stage.handles, fake.count_executions("a")) == (True, [], 1)
 

@@ -101,7 +101,7 @@ async def test_a_limit_that_does_not_say_its_time_is_not_tried_again_either(
     assert fake.count("create") == 1
 
 
-LOST = [
+LOST_ANSWERS = [
     Trouble("reset", after=True),
     Trouble("truncated", after=True),
     Trouble("html", after=True),
@@ -113,7 +113,9 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+@pytest.mark.parametrize(
+    "trouble", LOST_ANSWERS, ids=lambda trouble: f"{trouble.how}-{trouble.status}"
+)
 async def test_a_lost_answer_never_starts_it_twice(
     fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
 ) -> None:
@@ -127,7 +129,9 @@ async def test_a_lost_answer_never_starts_it_twice(
     assert (fake.count_executions("a"), fake.count("create")) == (1, 1)
 
 
-@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+@pytest.mark.parametrize(
+    "trouble", LOST_ANSWERS, ids=lambda trouble: f"{trouble.how}-{trouble.status}"
+)
 async def test_a_lost_answer_of_an_agent_is_not_asked_for_twice(
     fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
 ) -> None:

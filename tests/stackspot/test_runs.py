@@ -14,17 +14,17 @@ from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import MARGIN, StackSpotRuns, draft_of
 from tests.fakes.choices import ANA
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
-from tests.stackspot.house import Stage
+from tests.stackspot.house import CommandScene
 
 SUMMARY = QuickCommand("summary", "Summary", effect="spend", translations={"fr": ("Résumé", "")})
 
 
 def draft(given: str | dict[str, object] = "a bridge") -> Draft:
-    return draft_of(Stage().ctx(), SUMMARY, given)
+    return draft_of(CommandScene().ctx(), SUMMARY, given)
 
 
 async def test_a_draft_names_the_command_in_the_askers_language() -> None:
-    made = draft_of(replace(Stage().ctx(), locale="fr"), SUMMARY, {"day": "May"})
+    made = draft_of(replace(CommandScene().ctx(), locale="fr"), SUMMARY, {"day": "May"})
     assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
     assert made.rows[0].after == {"day": "May"}
     assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
@@ -76,7 +76,7 @@ async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
 
 
 async def test_a_run_cannot_be_undone(stackspot: StackSpot) -> None:
-    ctx = Stage().ctx()
+    ctx = CommandScene().ctx()
     proposal = Proposal("abcde2", draft(), ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     with pytest.raises(ToolError, match="cannot be taken back"):
         StackSpotRuns(stackspot).revert(Change(proposal, "done"))

@@ -19,7 +19,7 @@ from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import Stage, client
+from tests.stackspot.house import CommandScene, client
 
 LEDGER = QuickCommand("ledger", "Ledger", effect="spend")
 AGENTS = {"legal": Agent("01AGENT", "Legal", "Knows contracts")}
@@ -104,7 +104,7 @@ async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSp
 async def test_a_command_is_run_with_checked_inputs(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
-    stage = Stage()
+    stage = CommandScene()
     outcome = await command(source, stage.ctx(), "daily-summary", "Friday")
     assert (outcome.status, outcome.text) == ("ok", 'daily-summary: {"day": "Friday"}')
     assert stage.handles == list(fake.executions)
@@ -123,7 +123,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, input: object, code: str, words: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
-        await command(source, Stage().ctx(), slug, input)
+        await command(source, CommandScene().ctx(), slug, input)
     assert caught.value.code == code
     assert words in str(caught.value)
     assert fake.requests == []
@@ -132,7 +132,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
 async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
     registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
     with pytest.raises(ToolError, match="not for this place") as caught:
-        await command(StackSpotSource(stackspot, registry), Stage().ctx(), "echo")
+        await command(StackSpotSource(stackspot, registry), CommandScene().ctx(), "echo")
     assert caught.value.code == "forbidden"
 
 
@@ -141,7 +141,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, effect: str
 ) -> None:
     proposals = Proposals()
-    ctx = replace(Stage().ctx(), propose=proposals.propose)
+    ctx = replace(CommandScene().ctx(), propose=proposals.propose)
     outcome = await command(source, ctx, slug, "now")
     running, _ = await source.tools()
     assert running.effect_of(json.dumps({"slug": slug})) == effect
@@ -149,7 +149,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     assert [draft.target["slug"] for draft in proposals.drafts] == [slug]
     assert fake.requests == []
     with pytest.raises(ToolError, match="Nothing can be proposed here"):
-        await command(source, Stage().ctx(), slug, "now")
+        await command(source, CommandScene().ctx(), slug, "now")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ async def test_a_run_from_before_a_crash_goes_on(
     fake: FakeStackSpot, stackspot: StackSpot, source: StackSpotSource
 ) -> None:
     handle = await stackspot.create("echo", "a")
-    outcome = await command(source, Stage().ctx(handle), "echo", "a")
+    outcome = await command(source, CommandScene().ctx(handle), "echo", "a")
     assert (outcome.text, fake.count_executions("a")) == ("echo: a", 1)
 
 
@@ -172,11 +172,11 @@ async def test_a_lost_answer_is_not_a_plain_failure(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
-    outcome = await command(source, Stage().ctx(), "echo", "a")
+    outcome = await command(source, CommandScene().ctx(), "echo", "a")
     assert outcome.status == "unknown"
     assert json.loads(outcome.text)["error"]["code"] == "unknown"
     fake.answer("create", 422, body={"code": "X", "details": "too long"})
-    outcome = await command(source, Stage().ctx(), "echo", "b")
+    outcome = await command(source, CommandScene().ctx(), "echo", "b")
     assert outcome.status == "error"
     assert "too long" in outcome.text
 
@@ -186,7 +186,7 @@ async def test_of_a_long_result_the_person_gets_a_file(
 ) -> None:
     long = json.dumps([{"row": number} for number in range(LONG)])
     fake.go(Run.of("COMPLETED", result=f"```json\n{long}\n```"))
-    stage = Stage()
+    stage = CommandScene()
     outcome = await command(source, stage.ctx(), "echo", "a")
     assert [file.name for file in outcome.files] == ["echo.json"]
     assert json.loads(stage.files.made["echo.json"]) == json.loads(long)
@@ -195,7 +195,7 @@ async def test_of_a_long_result_the_person_gets_a_file(
 
 
 async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackSpotSource) -> None:
-    ctx = Stage().ctx()
+    ctx = CommandScene().ctx()
     for number in (1, 2):
         outcome = await call(source, ctx, "stackspot_agent", agent="legal", prompt="Hm?")
         assert outcome.text == f"({number}) You said: Hm?"
@@ -208,7 +208,7 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 ) -> None:
     source = StackSpotSource(stackspot, Running(), agents=lambda: AGENTS, any_agent=any_agent)
     with pytest.raises(ToolError) as caught:
-        await call(source, Stage().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
+        await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
     assert (caught.value.code, caught.value.hint) == (
         "unknown_agent",
         "these may be asked: legal",
@@ -218,7 +218,9 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 
 async def test_any_agent_may_be_asked_where_that_is_set(stackspot: StackSpot) -> None:
     source = StackSpotSource(stackspot, Running(), any_agent=True)
-    outcome = await call(source, Stage().ctx(), "stackspot_agent", agent="01AGENT", prompt="Hm?")
+    outcome = await call(
+        source, CommandScene().ctx(), "stackspot_agent", agent="01AGENT", prompt="Hm?"
+    )
     assert outcome.status == "ok"
 
 

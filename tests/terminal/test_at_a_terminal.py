@@ -17,7 +17,7 @@ import pytest
 
 from core.domain.messages import Answer
 from tests.fakes import forker
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 UP, LEFT = "\x1b[A", "\x1b[D"
 
@@ -57,7 +57,7 @@ class Terminal:
 
 
 @asynccontextmanager
-async def at_a_terminal(house: House, folder: Path, *more: str) -> AsyncIterator[Terminal]:
+async def at_a_terminal(house: WebPonte, folder: Path, *more: str) -> AsyncIterator[Terminal]:
     assert house.home is not None
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -81,14 +81,14 @@ async def at_a_terminal(house: House, folder: Path, *more: str) -> AsyncIterator
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = House(home=tmp_path)
+async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
+    house = WebPonte(home=tmp_path)
     await house.open()
     yield house
     await house.close()
 
 
-async def test_a_line_can_be_edited_and_brought_back(house: House, tmp_path: Path) -> None:
+async def test_a_line_can_be_edited_and_brought_back(house: WebPonte, tmp_path: Path) -> None:
     async with at_a_terminal(house, tmp_path) as terminal:
         terminal.type(f"helo{LEFT}l\r")
         await terminal.until("You said: hello")
@@ -100,7 +100,7 @@ async def test_a_line_can_be_edited_and_brought_back(house: House, tmp_path: Pat
     assert [row.message.text for row in house.rows.values()] == ["hello", "hello again", "hello"]
 
 
-async def test_commands_and_files_are_completed(house: House, tmp_path: Path) -> None:
+async def test_commands_and_files_are_completed(house: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "sales-of-may.csv").write_text("a,b\n1,2\n")
     async with at_a_terminal(house, tmp_path) as terminal:
         terminal.type("usa\t\r")
@@ -114,7 +114,7 @@ async def test_commands_and_files_are_completed(house: House, tmp_path: Path) ->
     assert [len(one) for one in files] == [0, 1, 0]
 
 
-async def test_markdown_is_drawn_when_its_block_has_ended(house: House, tmp_path: Path) -> None:
+async def test_markdown_is_drawn_when_its_block_has_ended(house: WebPonte, tmp_path: Path) -> None:
     half = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -135,7 +135,7 @@ async def test_markdown_is_drawn_when_its_block_has_ended(house: House, tmp_path
 
 
 async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
-    house: House, tmp_path: Path
+    house: WebPonte, tmp_path: Path
 ) -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 
@@ -161,7 +161,7 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
         await terminal.until("You said: second")
 
 
-async def test_it_says_for_how_long_it_works(house: House, tmp_path: Path) -> None:
+async def test_it_says_for_how_long_it_works(house: WebPonte, tmp_path: Path) -> None:
     seen = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -178,7 +178,7 @@ async def test_it_says_for_how_long_it_works(house: House, tmp_path: Path) -> No
 
 
 async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
-    house: House, tmp_path: Path
+    house: WebPonte, tmp_path: Path
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("The model's server does not answer.", "failed", code="model_down")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from adapters.terminal.chat import Downloads
+from adapters.terminal.chat import DownloadFolder
 from core.clients.http import HttpClient
 
 
@@ -24,7 +24,7 @@ class Plots:
 
 def save(folder: Path) -> str:
     """Return the path that a plot was saved under; "" where it could not be saved."""
-    downloads = Downloads(cast(HttpClient, Plots()), folder)
+    downloads = DownloadFolder(cast(HttpClient, Plots()), folder)
     file = {"name": "plot.png", "size": 6, "url": "/files/1", "type": "image/png"}
     return asyncio.run(downloads.fetch(file, {})).path
 

@@ -15,7 +15,7 @@ import pytest
 
 from adapters.terminal import chat
 from core.domain.messages import Answer, Card, File
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 
 class Tty(io.StringIO):
@@ -53,33 +53,33 @@ class Hands:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = House(home=tmp_path)
+async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
+    house = WebPonte(home=tmp_path)
     await house.open()
     yield house
     await house.close()
 
 
-async def run_piped(house: House, text: str, locale: str = "en") -> tuple[int, str]:
+async def run_piped(house: WebPonte, text: str, locale: str = "en") -> tuple[int, str]:
     assert house.home is not None
     out = io.StringIO()
     code = await chat.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
     return code, out.getvalue()
 
 
-def talking(house: House, hands: Hands, screen: Tty) -> asyncio.Task[int]:
+def talking(house: WebPonte, hands: Hands, screen: Tty) -> asyncio.Task[int]:
     assert house.home is not None
     path = house.home / "ponte.sock"
     return asyncio.create_task(chat.chat(path, "en", hands.stdin, screen))
 
 
-async def test_a_pipe_asks_line_by_line(house: House) -> None:
+async def test_a_pipe_asks_line_by_line(house: WebPonte) -> None:
     code, out = await run_piped(house, "one\n\n  two  \nlast without end")
     assert (code, out) == (0, "You said: one\nYou said: two\nYou said: last without end\n")
     assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
 
 
-async def test_a_pipe_whose_message_failed_exits_1(house: House, tmp_path: Path) -> None:
+async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Path) -> None:
     """The model is down: a script must not take its apology for an answer."""
 
     async def script(turn: Turn) -> Answer:
@@ -97,18 +97,18 @@ async def test_a_pipe_whose_message_failed_exits_1(house: House, tmp_path: Path)
     )
     assert await run_piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
     assert await run_piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
-    (tmp_path / "large.csv").write_bytes(b"x" * (chat.LARGEST + 1))
+    (tmp_path / "large.csv").write_bytes(b"x" * (chat.MAX_UPLOAD_BYTES + 1))
     code, out = await run_piped(house, f"read @{tmp_path}/large.csv\n")
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
 
 @pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
-async def test_these_words_end_the_session(house: House, word: str) -> None:
+async def test_these_words_end_the_session(house: WebPonte, word: str) -> None:
     code, out = await run_piped(house, f"one\n{word}\nnever asked\n")
     assert (code, out) == (0, "You said: one\n")
 
 
-async def test_a_file_can_be_read(house: House, tmp_path: Path) -> None:
+async def test_a_file_can_be_read(house: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
     out = io.StringIO()
     with (tmp_path / "asked.txt").open() as asked:
@@ -116,7 +116,7 @@ async def test_a_file_can_be_read(house: House, tmp_path: Path) -> None:
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
-async def test_a_person_sees_the_answer_grow(house: House) -> None:
+async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
     looked, half = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -142,7 +142,7 @@ async def test_a_person_sees_the_answer_grow(house: House) -> None:
     hands.stdin.close()
 
 
-async def test_cards_say_what_to_type(house: House) -> None:
+async def test_cards_say_what_to_type(house: WebPonte) -> None:
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
         rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Bob", "Age": 3}},),
@@ -166,7 +166,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
     ]
 
 
-async def test_an_answer_cannot_drive_the_terminal(house: House) -> None:
+async def test_an_answer_cannot_drive_the_terminal(house: WebPonte) -> None:
     async def script(turn: Turn) -> Answer:
         await turn.show("\x1b[2Jgone\x1b]0;title\x07")
         return Answer("\x1b[2Jgone\x1b]0;title\x07 \x9b31m\u202eback")
@@ -176,7 +176,7 @@ async def test_an_answer_cannot_drive_the_terminal(house: House) -> None:
     assert out == "gone back\n"
 
 
-async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: House) -> None:
+async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: WebPonte) -> None:
     stopped, again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -205,7 +205,7 @@ async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: House) -> 
     hands.stdin.close()
 
 
-async def test_ctrl_c_at_the_prompt_leaves(house: House) -> None:
+async def test_ctrl_c_at_the_prompt_leaves(house: WebPonte) -> None:
     hands, screen = Hands(), Tty()
     task = talking(house, hands, screen)
     await screen.until("You: ")
@@ -215,7 +215,7 @@ async def test_ctrl_c_at_the_prompt_leaves(house: House) -> None:
     hands.stdin.close()
 
 
-async def test_a_restart_in_mid_answer_asks_nothing_twice(house: House) -> None:
+async def test_a_restart_in_mid_answer_asks_nothing_twice(house: WebPonte) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -243,7 +243,7 @@ async def test_a_restart_in_mid_answer_asks_nothing_twice(house: House) -> None:
     assert screen.getvalue().count("Half of it") == 1
 
 
-async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> None:
+async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> None:
     code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
@@ -268,8 +268,8 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     tty = Tty()
     screen = chat.Screen(tty, "en")
     for end in range(step, len(text), step):
-        screen.grow(text[:end])
-    screen.answer({"response": text, "cards": [], "files": []})
+        screen.show_text(text[:end])
+    screen.show_answer({"response": text, "cards": [], "files": []})
     lines = screen_lines(tty.getvalue())
     assert lines[:4] == ["Some bold words.", "", "Second, plain.", ""]
     assert [line for line in lines[4:] if line] == [" • one", " • two", " code", "The end."]
@@ -277,7 +277,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])
 def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> None:
-    assert chat.drawn_markdown(text) == text
+    assert chat.render_markdown(text) == text
 
 
 def screen_lines(written: str) -> list[str]:

@@ -41,7 +41,7 @@ def record_turn(traces: Traces, turn: str) -> None:
 
 async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     headers = "authorization=Bearer%20abc,x-team=ponte"
-    traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers=headers))
+    traces = Traces.from_settings(settings(collector.url, otel_exporter_otlp_headers=headers))
     assert traces
     record_turn(traces, "turn1")
     await traces.close(5.0)
@@ -63,7 +63,7 @@ async def test_the_sdk_s_own_variables_count(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/own/path")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
     monkeypatch.chdir(tmp_path)
-    traces = Traces.opened(load())
+    traces = Traces.from_settings(load())
     assert traces
     record_turn(traces, "turn1")
     await traces.close(5.0)
@@ -77,7 +77,7 @@ async def test_what_is_sampled_out_is_not_sent(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    traces = Traces.opened(settings(collector.url))
+    traces = Traces.from_settings(settings(collector.url))
     assert traces
     record_turn(traces, "turn1")
     await traces.close(5.0)
@@ -89,7 +89,7 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
     lost = metrics.spans.labels("lost")._value
     before = lost.get()
     with capture_logs() as logs:
-        traces = Traces.opened(settings(collector.url))
+        traces = Traces.from_settings(settings(collector.url))
         assert traces
         for number in range(3):
             record_turn(traces, f"turn{number}")
@@ -106,7 +106,7 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
     """Whoever waited for its answer would wait for ever."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100000")
     with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as logs:
-        traces = Traces.opened(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        traces = Traces.from_settings(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert traces
         for number in range(1000):
             record_turn(traces, f"turn{number}")
@@ -117,7 +117,9 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
 async def test_a_redirect_is_not_followed(collector: Collector) -> None:
     """It would take the headers, which are secrets, wherever it leads."""
     collector.status = 302
-    traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers="x-key=secret"))
+    traces = Traces.from_settings(
+        settings(collector.url, otel_exporter_otlp_headers="x-key=secret")
+    )
     assert traces
     record_turn(traces, "turn1")
     await traces.close(1.0)
@@ -125,7 +127,7 @@ async def test_a_redirect_is_not_followed(collector: Collector) -> None:
 
 
 def test_none_where_none_are_asked_for_and_its_secret_is_one() -> None:
-    assert Traces.opened(Settings()) is None
+    assert Traces.from_settings(Settings()) is None
     given = settings("https://traces.example", otel_exporter_otlp_headers="x-key=hunter2")
     assert "x-key=hunter2" in given.secrets
     assert "hunter2" not in repr(given)
@@ -145,8 +147,8 @@ def test_without_the_packages_the_setting_says_what_is_missing() -> None:
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "from bot.settings import Settings\nfrom bot.tracing import Traces\n"
-        "assert Traces.opened(Settings()) is None\n"
-        "try: Traces.opened(Settings(otel_exporter_otlp_endpoint='http://localhost:4318'))\n"
+        "assert Traces.from_settings(Settings()) is None\n"
+        "try: Traces.from_settings(Settings(otel_exporter_otlp_endpoint='http://localhost:4318'))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     done = subprocess.run(

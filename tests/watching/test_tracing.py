@@ -14,7 +14,7 @@ from core.domain.errors import ModelDown
 from core.domain.messages import Usage
 from core.domain.records import Ask, Completed, Delta, ModelEvent
 from core.observability import tracing
-from tests.dialogues.stage import Theatre
+from tests.dialogues.stage import BotHome
 from tests.fakes.models import EchoModel
 
 trace = pytest.importorskip(
@@ -34,14 +34,14 @@ SECRET = "the margin of Aldeia is 41 percent"
 @pytest.fixture
 def span_exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing.record_with(Traces.over(exporter, SimpleSpanProcessor(exporter)))
+    tracing.record_with(Traces.with_exporter(exporter, SimpleSpanProcessor(exporter)))
     yield exporter
     tracing.record_with(None)
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "home")
+def theatre(tmp_path: Path) -> BotHome:
+    return BotHome(tmp_path / "home")
 
 
 class PricedModel(EchoModel):
@@ -86,7 +86,7 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_queue_model_tool_and_posting_are_told_apart(
-    theatre: Theatre, span_exporter: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(PricedModel()) as stage:
         one, receipt = await stage.send(f'call nope {{"what": "{SECRET}"}}')
@@ -125,7 +125,7 @@ async def test_queue_model_tool_and_posting_are_told_apart(
 
 
 async def test_nobody_s_words_or_names_stand_in_it(
-    theatre: Theatre, span_exporter: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel()) as stage:
         await stage.ask(SECRET)
@@ -136,7 +136,7 @@ async def test_nobody_s_words_or_names_stand_in_it(
         assert word not in told, word
 
 
-async def test_a_failure_is_its_code(theatre: Theatre, span_exporter: InMemorySpanExporter) -> None:
+async def test_a_failure_is_its_code(theatre: BotHome, span_exporter: InMemorySpanExporter) -> None:
     async with theatre.open(BrokenModel()) as stage:
         await stage.ask("hello")
     for name in ("chat echo", "invoke_agent Ponte"):
@@ -150,7 +150,7 @@ async def test_a_failure_is_its_code(theatre: Theatre, span_exporter: InMemorySp
 
 
 async def test_what_goes_on_in_another_process_is_the_same_trace(
-    theatre: Theatre, span_exporter: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
@@ -176,7 +176,7 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 
 
 async def test_turns_beside_each_other_do_not_mix(
-    theatre: Theatre, span_exporter: InMemorySpanExporter
+    theatre: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with theatre.open(EchoModel(delay=0.01)) as stage:
         said = [await stage.send("hello", channel=f"C{n}") for n in range(5)]
@@ -190,7 +190,7 @@ async def test_turns_beside_each_other_do_not_mix(
         ]  # fmt: skip
 
 
-async def test_without_a_recorder_there_is_nothing(theatre: Theatre) -> None:
+async def test_without_a_recorder_there_is_nothing(theatre: BotHome) -> None:
     async with theatre.open(EchoModel()) as stage:
         assert (await stage.ask("hello")).status == "done"
     with tracing.Span("queue") as span:

@@ -1,4 +1,4 @@
-"""A whole Ponte but for its core: the web adapter on real sockets over ports in memory."""
+"""The web adapter on real sockets, over ports in memory instead of Ponte's core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from adapters.web.adapter import Asgi, Port, WebAdapter
+from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
@@ -74,8 +74,8 @@ def unix_socket(path: Path) -> socket.socket:
 TOKEN = "the-token-of-a-house-in-tests"
 
 
-class House:
-    """`script` plays the assistant; `restart` is a new process over the same stores."""
+class WebPonte:
+    """`script` answers as the assistant; `restart` begins a new process over the same stores."""
 
     def __init__(self, script: Script = echo, home: Path | None = None, token: str = TOKEN) -> None:
         self.script = script
@@ -94,7 +94,7 @@ class House:
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
         auth = TokenAuthentication(self.host, self.token, self.url, self.people)
-        self.web = self._adapter(auth, Port("127.0.0.1", self._port))
+        self.web = self._adapter(auth, ListenAddress("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
             self.terminal = self._adapter(
@@ -151,7 +151,9 @@ class House:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _adapter(
-        self, auth: TokenAuthentication | SocketAuthentication, listener: Port | socket.socket
+        self,
+        auth: TokenAuthentication | SocketAuthentication,
+        listener: ListenAddress | socket.socket,
     ) -> WebAdapter:
         web = isinstance(auth, TokenAuthentication)
         return WebAdapter(

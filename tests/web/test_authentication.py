@@ -9,17 +9,17 @@ import httpx
 import pytest
 
 from adapters.web.authentication import (
-    SESSION,
-    TRIES,
-    TRIES_IN_ALL,
-    WINDOW,
-    Login,
+    MAX_WRONG_TOKENS,
+    MAX_WRONG_TOKENS_OF_ADDRESS,
+    SESSION_SECONDS,
+    WRONG_TOKEN_WINDOW_SECONDS,
     TokenAuthentication,
+    TokenLogin,
     Visit,
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from core.domain.errors import Refusal
-from tests.web.house import TOKEN, House
+from tests.web.house import TOKEN, WebPonte
 
 URL = "https://ponte.example"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -27,9 +27,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def public_house() -> AsyncIterator[House]:
+async def public_house() -> AsyncIterator[WebPonte]:
     """It listens beyond this machine, under a public name."""
-    house = House()
+    house = WebPonte()
     house.host, house.url = "0.0.0.0", URL
     await house.open()
     yield house
@@ -72,14 +72,14 @@ async def test_health_answers_under_any_name(client: httpx.AsyncClient, path: st
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://x"])
 async def test_another_site_cannot_ask(
-    house: House, client: httpx.AsyncClient, origin: str
+    house: WebPonte, client: httpx.AsyncClient, origin: str
 ) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
     assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
     assert not house.rows
 
 
-async def test_our_own_page_may_ask(house: House, client: httpx.AsyncClient) -> None:
+async def test_our_own_page_may_ask(house: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": house.web.address})
     assert said.status_code == 200
 
@@ -98,7 +98,9 @@ async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient
     assert (await client.get("/", headers=walking_in)).status_code == 200
 
 
-async def test_a_form_of_another_site_is_refused(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_form_of_another_site_is_refused(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
     for site in ("cross-site", "same-site"):
         walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
@@ -116,7 +118,7 @@ async def test_a_form_of_another_site_is_refused(house: House, client: httpx.Asy
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 async def test_without_the_token_nothing_is_told(
-    house: House, public_house: House, path: str, where: str
+    house: WebPonte, public_house: WebPonte, path: str, where: str
 ) -> None:
     async with (house if where == "loopback" else public_house).stranger() as client:
         said = await client.get(path)
@@ -126,7 +128,7 @@ async def test_without_the_token_nothing_is_told(
             assert said.status_code == 401
 
 
-async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: House) -> None:
+async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: WebPonte) -> None:
     async with house.stranger() as client:
         for path, body in (("/chat", {"message": "x"}), ("/cards/abcde2", {"action": "approve"})):
             assert (await client.post(path, json=body)).status_code == 401
@@ -134,7 +136,7 @@ async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: Hous
     assert not house.rows
 
 
-async def test_the_page_itself_and_health_need_no_token(public_house: House) -> None:
+async def test_the_page_itself_and_health_need_no_token(public_house: WebPonte) -> None:
     async with public_house.stranger() as client:
         for path in ("/", "/healthz", "/readyz", "/page/words.json"):
             assert (await client.get(path)).status_code == 200
@@ -145,12 +147,12 @@ async def test_the_page_itself_and_health_need_no_token(public_house: House) -> 
         assert trusted.json()["reasons"] == []
 
 
-async def test_a_script_comes_in_with_the_bearer(public_house: House) -> None:
+async def test_a_script_comes_in_with_the_bearer(public_house: WebPonte) -> None:
     async with public_house.client() as client:
         assert (await client.post("/chat", json={"message": "x"})).status_code == 200
 
 
-async def test_a_person_signs_in_and_keeps_a_session(public_house: House) -> None:
+async def test_a_person_signs_in_and_keeps_a_session(public_house: WebPonte) -> None:
     async with public_house.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
@@ -165,14 +167,14 @@ async def test_a_person_signs_in_and_keeps_a_session(public_house: House) -> Non
         assert (await client.get("/conversations/main", headers=forged)).status_code == 401
 
 
-async def test_signing_in_from_another_site_is_refused(public_house: House) -> None:
+async def test_signing_in_from_another_site_is_refused(public_house: WebPonte) -> None:
     async with public_house.stranger(Origin="https://evil.example") as client:
         said = await client.post("/login", json={"token": TOKEN})
     assert said.status_code == 403
     assert "set-cookie" not in said.headers
 
 
-async def test_who_signs_in_sends_four_kilobytes_at_most(house: House) -> None:
+async def test_who_signs_in_sends_four_kilobytes_at_most(house: WebPonte) -> None:
     async with house.stranger() as client:
         said = await client.post("/login", json={"token": "x" * 5000})
         assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
@@ -186,7 +188,7 @@ class Guesses:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.login = Login(TOKEN, clock=lambda: self.time, now=lambda: self.time)
+        self.login = TokenLogin(TOKEN, clock=lambda: self.time, now=lambda: self.time)
 
     async def offer(self, token: str, address: str) -> str:
         try:
@@ -199,47 +201,49 @@ class Guesses:
 async def test_guessed_tokens_are_limited() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
-    assert [await auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
+    assert [await auth.offer("guess", "10.0.0.1") for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS)] == [
+        "WrongToken"
+    ] * MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        await auth.login.check(TOKEN, "10.0.0.1")
+        await auth.login.check_token(TOKEN, "10.0.0.1")
     assert await auth.offer(TOKEN, "10.0.0.2") == "in"
-    auth.time = WINDOW + 1
+    auth.time = WRONG_TOKEN_WINDOW_SECONDS + 1
     assert await auth.offer(TOKEN, "10.0.0.1") == "in"
 
 
 async def test_guesses_from_many_addresses_are_counted_together() -> None:
     auth = Guesses()
     told = [
-        await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)
+        await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * MAX_WRONG_TOKENS)
     ]
-    assert (told.count("WrongToken"), told[-1]) == (TRIES_IN_ALL, "TooManyTries")
+    assert (told.count("WrongToken"), told[-1]) == (MAX_WRONG_TOKENS, "TooManyTries")
     assert await auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
 
 
 async def test_an_ipv6_network_is_one_guesser() -> None:
     auth = Guesses()
     told = [await auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
-    assert told.count("WrongToken") == TRIES
+    assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
 
 
 async def test_the_right_token_costs_nobody_a_guess() -> None:
     auth = Guesses()
-    assert {await auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
+    assert {await auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * MAX_WRONG_TOKENS)} == {"in"}
 
 
 async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     auth = Guesses()
-    kept = {"cookie": f"{auth.login.cookie}={auth.login.session()}"}
-    for n in range(2 * TRIES_IN_ALL):
+    kept = {"cookie": f"{auth.login.cookie}={auth.login.new_session()}"}
+    for n in range(2 * MAX_WRONG_TOKENS):
         await auth.offer("guess", f"10.0.0.{n % 20}")
     await auth.login.admit(kept, "10.0.0.1")
     await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
-async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> None:
-    other = House(token="another-token-that-is-long")
+async def test_two_pontes_of_one_machine_keep_a_session_each(house: WebPonte) -> None:
+    other = WebPonte(token="another-token-that-is-long")
     await other.open()
     try:
         async with httpx.AsyncClient() as browser:
@@ -256,10 +260,10 @@ async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> No
 
 async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Guesses()
-    value = auth.login.session()
+    value = auth.login.new_session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
     with pytest.raises(Unauthorized):
-        await Login("another-token-that-is-long").admit(kept, "")
+        await TokenLogin("another-token-that-is-long").admit(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
     for forged in (
         longer,
@@ -272,7 +276,7 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     ):
         with pytest.raises(Unauthorized):
             await auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
-    auth.time = SESSION + 1
+    auth.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
         await auth.login.admit(kept, "")
 
@@ -289,17 +293,17 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
             return type(refused).__name__
         return "in"
 
-    for n in range(TRIES):
+    for n in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await offer("guess", f"1.1.1.{n}, 9.9.9.9") == "WrongToken"
     assert await offer(TOKEN, "9.9.9.9") == "TooManyTries"
     assert await offer(TOKEN, "9.9.9.9, 8.8.8.8") == "in"
-    for n in range(TRIES):
+    for n in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await offer("guess", f"7.7.7.{n}", peer="6.6.6.6") == "WrongToken"
     assert await offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
 
 
 async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
-    house = House(home=tmp_path)
+    house = WebPonte(home=tmp_path)
     await house.open()
     try:
         async with house.terminal_client() as client:

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 
 from core.domain.messages import Answer, Card, File
-from tests.web.house import Event, House, Turn, events, until
+from tests.web.house import Event, Turn, WebPonte, events, until
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -26,7 +26,9 @@ async def test_a_script_asks_and_is_answered(client: httpx.AsyncClient) -> None:
     }
 
 
-async def test_the_person_is_the_owner_of_the_page(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_person_is_the_owner_of_the_page(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     await client.post(
         "/chat",
         json={"message": "hi", "conversation": "work-1", "time_zone": "Europe/Lisbon"},
@@ -39,13 +41,15 @@ async def test_the_person_is_the_owner_of_the_page(house: House, client: httpx.A
     assert message.event_key.startswith("web:")
 
 
-async def test_control_characters_do_not_come_in(house: House, client: httpx.AsyncClient) -> None:
+async def test_control_characters_do_not_come_in(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     body = r'{"message": "a\u0000b\u001b[31mc\ud800\r\nd"}'
     await client.post("/chat", content=body, headers={"Content-Type": "application/json"})
     assert house.rows[1].message.text == "abc\ufffd\nd"
 
 
-async def test_the_same_turn_as_events(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClient) -> None:
     card = Card("abc234", "proposal", "Create", "1 row", ({"before": {}, "after": {"a": 1}},))
     begun, shown = asyncio.Event(), asyncio.Event()
 
@@ -78,7 +82,7 @@ async def test_the_same_turn_as_events(house: House, client: httpx.AsyncClient) 
     assert seen[-2].data["url"] == "/files/f1"
 
 
-async def test_text_that_starts_over_says_so(house: House, client: httpx.AsyncClient) -> None:
+async def test_text_that_starts_over_says_so(house: WebPonte, client: httpx.AsyncClient) -> None:
     told, told_again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -104,7 +108,7 @@ async def test_html_is_given_to_whom_asks_for_it(client: httpx.AsyncClient) -> N
     assert said.json()["html"].startswith('<p dir="auto">You said: <strong>x</strong> &lt;b&gt;')
 
 
-async def test_an_answer_can_be_left_for_later(house: House, client: httpx.AsyncClient) -> None:
+async def test_an_answer_can_be_left_for_later(house: WebPonte, client: httpx.AsyncClient) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -121,7 +125,7 @@ async def test_an_answer_can_be_left_for_later(house: House, client: httpx.Async
 
 
 async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     codes = {"break": "model_down", "too much": "too_many"}
 
@@ -137,7 +141,7 @@ async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
     assert refused.json()["error"] == {"code": "too_many", "message": "No."}
 
 
-async def test_what_waits_its_turn_is_told_so(house: House, client: httpx.AsyncClient) -> None:
+async def test_what_waits_its_turn_is_told_so(house: WebPonte, client: httpx.AsyncClient) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:

@@ -8,14 +8,14 @@ import httpx
 import pytest
 
 from core.domain.messages import Answer, Card
-from tests.web.house import House, NoPosts, Turn, events, following, until
+from tests.web.house import NoPosts, Turn, WebPonte, events, following, until
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
 MADE = Card("abc234", "change", "Created a row", "by the owner", actions=("undo",), state="done")
 
 
-async def test_a_click_is_a_message_of_its_own(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_click_is_a_message_of_its_own(house: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Created 1 row.", cards=(MADE,))
 
@@ -30,7 +30,7 @@ async def test_a_click_is_a_message_of_its_own(house: House, client: httpx.Async
     assert message.address.conversation == "web:work"
 
 
-async def test_every_tab_sees_what_was_decided(house: House, client: httpx.AsyncClient) -> None:
+async def test_every_tab_sees_what_was_decided(house: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Created 1 row.", cards=(MADE,))
 
@@ -43,7 +43,7 @@ async def test_every_tab_sees_what_was_decided(house: House, client: httpx.Async
 
 
 async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     """In words, on another surface, by the clock: no click of this page tells of it."""
 
@@ -64,7 +64,7 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     for _ in range(2):
         await client.post("/cards/abc234", json={"action": "deny"})
@@ -78,7 +78,7 @@ async def test_two_clicks_are_two_events_but_one_key_is_one(
     ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
 )
 async def test_a_decision_that_was_refused(
-    house: House, client: httpx.AsyncClient, code: str, status: int
+    house: WebPonte, client: httpx.AsyncClient, code: str, status: int
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("No.", "failed", code=code)
@@ -99,13 +99,15 @@ async def test_a_decision_that_was_refused(
     ],
 )
 async def test_a_click_that_means_nothing(
-    house: House, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
+    house: WebPonte, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
 ) -> None:
     assert (await client.post(f"/cards/{id}", json=body)).status_code == status
     assert not house.rows
 
 
-async def test_cards_are_shown_as_they_stand_now(house: House, client: httpx.AsyncClient) -> None:
+async def test_cards_are_shown_as_they_stand_now(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Shall I?", cards=(OPEN,))
 
@@ -119,7 +121,7 @@ async def test_cards_are_shown_as_they_stand_now(house: House, client: httpx.Asy
 
 
 async def test_stop_goes_to_the_turn_s_own_conversation(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     begun, stopped = asyncio.Event(), asyncio.Event()
 
@@ -133,7 +135,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
 
     house.script = script
     said = await client.post(
-        "/chat", json={"message": "work", "conversation": "work"}, headers=LATER
+        "/chat", json={"message": "work", "conversation": "work"}, headers=RESPOND_LATER_HEADERS
     )
     turn = said.json()["turn"]
     await begun.wait()
@@ -148,7 +150,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
 
 
 async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     free = asyncio.Event()
 
@@ -157,7 +159,9 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
         return Answer(f"did {turn.message.text}")
 
     house.script = script
-    await client.post("/chat", json={"message": "one", "event_key": "1"}, headers=LATER)
+    await client.post(
+        "/chat", json={"message": "one", "event_key": "1"}, headers=RESPOND_LATER_HEADERS
+    )
     stream = {"Accept": "text/event-stream"}
     async with client.stream("POST", "/chat", json={"message": "two"}, headers=stream) as second:
         told = events(second)
@@ -169,7 +173,9 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
     assert first.json()["response"] == "did one"
 
 
-async def test_turns_of_others_cannot_be_stopped(house: House, client: httpx.AsyncClient) -> None:
+async def test_turns_of_others_cannot_be_stopped(
+    house: WebPonte, client: httpx.AsyncClient
+) -> None:
     async with house.terminal_client() as terminal:
         turn = (await terminal.post("/chat", json={"message": "x"})).json()["turn"]
     for unknown in (turn, "nothing"):

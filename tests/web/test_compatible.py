@@ -18,7 +18,7 @@ from adapters.web import compatible
 from core.domain.messages import ONCE, Answer, Card, File, Usage
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.fakes.choices import allow_list
-from tests.web.house import House, Script, Turn
+from tests.web.house import Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
@@ -29,7 +29,7 @@ CARD = Card(
 )  # fmt: skip
 
 
-def speaking(house: House, token: str = "", **more: Any) -> openai.AsyncOpenAI:
+def speaking(house: WebPonte, token: str = "", **more: Any) -> openai.AsyncOpenAI:
     """There is no TLS to loopback, whose certificates take long to read."""
     http = openai.DefaultAsyncHttpxClient(verify=False)
     return openai.AsyncOpenAI(
@@ -38,8 +38,8 @@ def speaking(house: House, token: str = "", **more: Any) -> openai.AsyncOpenAI:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     yield house
@@ -47,18 +47,18 @@ async def house() -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def ai(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
+async def ai(house: WebPonte) -> AsyncIterator[openai.AsyncOpenAI]:
     async with speaking(house) as client:
         yield client
 
 
 @pytest.fixture
-async def anas(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
+async def anas(house: WebPonte) -> AsyncIterator[openai.AsyncOpenAI]:
     async with speaking(house, house.people.add("ana")) as client:
         yield client
 
 
-async def show(house: House, turn: Turn, text: str) -> None:
+async def show(house: WebPonte, turn: Turn, text: str) -> None:
     """Show `text`, and wait until the response's stream has taken it: the next text replaces it."""
     await turn.show(text)
     channels = house.web._hub._channels
@@ -71,7 +71,7 @@ async def show(house: House, turn: Turn, text: str) -> None:
         await asyncio.sleep(0)
 
 
-def by_words(house: House) -> Script:
+def by_words(house: WebPonte) -> Script:
     """Three growing texts, then one more line at the end."""
 
     async def script(turn: Turn) -> Answer:
@@ -83,7 +83,7 @@ def by_words(house: House) -> Script:
 
 
 async def test_a_completion_comes_whole_with_what_it_took(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     house.inbox.spent[1] = Usage(input=30, cached=10, output=7, reasoning=2)
     got = await ai.chat.completions.create(model="ponte", messages=HELLO, user="someone")
@@ -101,7 +101,7 @@ async def test_a_completion_comes_whole_with_what_it_took(
 
 
 async def test_a_completion_grows_and_ends_as_openai_s_does(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     house.script = by_words(house)
     house.inbox.spent[1] = Usage(input=3, output=4)
@@ -121,7 +121,7 @@ async def test_a_completion_grows_and_ends_as_openai_s_does(
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
-async def test_a_stream_ends_with_done(house: House) -> None:
+async def test_a_stream_ends_with_done(house: WebPonte) -> None:
     async with house.client() as client:
         body = {"model": "ponte", "messages": HELLO, "stream": True}
         got = await client.post("/v1/chat/completions", json=body)
@@ -131,7 +131,7 @@ async def test_a_stream_ends_with_done(house: House) -> None:
     assert all(json.loads(frame.removeprefix("data: ")) for frame in frames[:-1])
 
 
-async def test_a_response_tells_each_step_in_order(house: House, ai: openai.AsyncOpenAI) -> None:
+async def test_a_response_tells_each_step_in_order(house: WebPonte, ai: openai.AsyncOpenAI) -> None:
     house.script = by_words(house)
     events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
     kinds = [event.type for event in events]
@@ -149,7 +149,7 @@ async def test_a_response_tells_each_step_in_order(house: House, ai: openai.Asyn
 
 
 async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     async def changes_its_mind(turn: Turn) -> Answer:
         await show(house, turn, "I will change that row.")
@@ -162,7 +162,9 @@ async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
     assert got.output_text == "I will change that row.\n\nOne change waits for you."
 
 
-async def test_a_response_goes_on_from_the_one_before(house: House, ai: openai.AsyncOpenAI) -> None:
+async def test_a_response_goes_on_from_the_one_before(
+    house: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
     first = await ai.responses.create(model="ponte", input="One", instructions="Be brief.")
     second = await ai.responses.create(input="Two", previous_response_id=first.id)
     assert (second.output_text, second.previous_response_id) == ("You said: Two", first.id)
@@ -174,7 +176,7 @@ async def test_a_response_goes_on_from_the_one_before(house: House, ai: openai.A
 
 
 async def test_what_a_request_brings_is_told_as_the_asker_s_data(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     await ai.chat.completions.create(
         model="ponte",
@@ -193,7 +195,7 @@ async def test_what_a_request_brings_is_told_as_the_asker_s_data(
 
 
 async def test_a_named_conversation_remembers_by_itself(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     """What the client keeps of it is not told again, and the page shows it."""
     named = {"X-Ponte-Conversation": "work"}
@@ -214,7 +216,7 @@ async def test_a_named_conversation_remembers_by_itself(
     assert [each["id"] for each in listed] == ["work"]
 
 
-async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(house: House) -> None:
+async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(house: WebPonte) -> None:
     async with house.client() as client:
         asked = {"model": "ponte", "messages": HELLO}
         got = await client.post("/v1/chat/completions", json=asked)
@@ -226,7 +228,7 @@ async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(house: Hous
 
 
 async def test_files_come_in_as_data_and_are_never_fetched(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     pdf = base64.b64encode(b"%PDF-1.7").decode()
     await ai.responses.create(
@@ -275,7 +277,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("param", WRONG)
 async def test_what_would_need_another_answer_is_refused(
-    house: House, ai: openai.AsyncOpenAI, param: str
+    house: WebPonte, ai: openai.AsyncOpenAI, param: str
 ) -> None:
     body = {"model": "ponte", "messages": HELLO, **WRONG[param]}
     with pytest.raises(openai.BadRequestError) as refused:
@@ -308,7 +310,7 @@ async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) ->
     ids=["none", "not the user's", "empty", "too long", "no base64", "too many files"],
 )  # fmt: skip
 async def test_messages_that_say_nothing_are_refused(
-    house: House, messages: Sequence[Any], status: int
+    house: WebPonte, messages: Sequence[Any], status: int
 ) -> None:
     async with house.client() as client:
         asked = {"model": "ponte", "messages": messages}
@@ -319,7 +321,7 @@ async def test_messages_that_say_nothing_are_refused(
     assert house.rows == {}
 
 
-async def test_models_are_ponte_and_those_that_a_rule_gives(house: House) -> None:
+async def test_models_are_ponte_and_those_that_a_rule_gives(house: WebPonte) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(house.policy, AccessPolicy)
     house.policy.rule_book = lambda: RuleBook((rule,))
@@ -351,7 +353,7 @@ FAILURES = [
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("code", "error", "kind"), FAILURES, ids=[each[0] for each in FAILURES])
 async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
-    house: House, ai: openai.AsyncOpenAI, streams: bool, code: str,
+    house: WebPonte, ai: openai.AsyncOpenAI, streams: bool, code: str,
     error: type[openai.APIStatusError], kind: str,
 ) -> None:  # fmt: skip
     async def fails(turn: Turn) -> Answer:
@@ -362,7 +364,7 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind
     assert code != "not_known_here" or told.value.status_code == 500
-    assert told.value.code == compatible.THEIRS.get(code, code)
+    assert told.value.code == compatible.OPENAI_CODES.get(code, code)
     waits = told.value.status_code in (429, 503)
     assert ("retry-after" in told.value.response.headers) is waits
     assert len(house.rows) == 1
@@ -370,7 +372,7 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
 
 @pytest.mark.parametrize("dialect", ["completions", "responses"])
 async def test_a_failure_in_the_middle_is_an_event(
-    house: House, ai: openai.AsyncOpenAI, dialect: str
+    house: WebPonte, ai: openai.AsyncOpenAI, dialect: str
 ) -> None:
     async def breaks(turn: Turn) -> Answer:
         await show(house, turn, "So far")
@@ -390,7 +392,7 @@ async def test_a_failure_in_the_middle_is_an_event(
     assert failed.response.status == "failed"
 
 
-async def test_a_stranger_is_told_so_in_their_client_s_form(house: House) -> None:
+async def test_a_stranger_is_told_so_in_their_client_s_form(house: WebPonte) -> None:
     async with speaking(house, "no-token-of-this-house-at-all") as ai:
         with pytest.raises(openai.AuthenticationError) as refused:
             await ai.chat.completions.create(model="ponte", messages=HELLO)
@@ -401,7 +403,7 @@ async def test_a_stranger_is_told_so_in_their_client_s_form(house: House) -> Non
     assert unknown.value.code == "not_found"
 
 
-async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(house: House) -> None:
+async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(house: WebPonte) -> None:
     house.inbox.refusing = True
     async with speaking(house, max_retries=0) as ai:
         with pytest.raises(openai.InternalServerError) as refused:
@@ -411,7 +413,7 @@ async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(house: House)
     assert (headers["retry-after"], headers.get("x-should-retry")) == ("2", None)
 
 
-async def test_an_idempotency_key_is_answered_once(house: House, ai: openai.AsyncOpenAI) -> None:
+async def test_an_idempotency_key_is_answered_once(house: WebPonte, ai: openai.AsyncOpenAI) -> None:
     again = {"Idempotency-Key": "order-66"}
     got = [
         await ai.chat.completions.create(model="ponte", messages=HELLO, extra_headers=again)
@@ -433,7 +435,7 @@ async def test_an_idempotency_key_is_answered_once(house: House, ai: openai.Asyn
     ids=["of its own", "named", "to be asked again"],
 )
 async def test_who_leaves_stops_only_what_nobody_comes_back_to(
-    house: House, streams: bool, headers: dict[str, str], goes_on: bool,
+    house: WebPonte, streams: bool, headers: dict[str, str], goes_on: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     began, ended, rest, gone = (asyncio.Event() for _ in range(4))
@@ -442,7 +444,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     async def set_gone() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_nothing", set_gone)
+    monkeypatch.setattr(compatible, "_do_nothing", set_gone)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how
@@ -473,7 +475,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
 
 
 async def test_cards_and_files_come_as_text_with_their_address(
-    house: House, ai: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     async def proposes(turn: Turn) -> Answer:
         made = File("f1", "report.csv", "text/csv", 10)
@@ -493,7 +495,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
 @pytest.mark.parametrize(
     "words", ["approve abc234", "deny abc234", "/undo abc234", "aprovar k2k2k2"]
 )
-async def test_nothing_is_decided_in_words(house: House, words: str) -> None:
+async def test_nothing_is_decided_in_words(house: WebPonte, words: str) -> None:
     async with house.client(**{"Accept-Language": "pt-BR"}) as client:
         asked = {"model": "ponte", "input": words}
         got = await client.post("/v1/responses", json=asked)
@@ -503,7 +505,7 @@ async def test_nothing_is_decided_in_words(house: House, words: str) -> None:
 
 
 async def test_nobody_comes_into_another_s_conversation(
-    house: House, ai: openai.AsyncOpenAI, anas: openai.AsyncOpenAI
+    house: WebPonte, ai: openai.AsyncOpenAI, anas: openai.AsyncOpenAI
 ) -> None:
     mine = await ai.responses.create(input="A secret")
     once = house.rows[1].message.address.channel

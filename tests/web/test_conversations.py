@@ -7,10 +7,10 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.conversations import titled
+from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import make_message
-from tests.web.house import House
+from tests.web.house import WebPonte
 
 
 async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
@@ -35,11 +35,11 @@ async def post_message(client: httpx.AsyncClient, text: str, conversation: str =
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    assert titled(replace(first, attachments=(file,))) == title
+    assert conversation_title(replace(first, attachments=(file,))) == title
 
 
 async def test_conversations_are_listed_newest_first(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
     await post_message(client, "about apples", "a")
@@ -80,7 +80,7 @@ async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
     assert "You said: Où est *São Paulo*?" in exported.text
 
 
-async def test_strangers_read_no_list(house: House) -> None:
+async def test_strangers_read_no_list(house: WebPonte) -> None:
     async with house.stranger() as stranger:
         for path in ("/conversations", "/conversations/main/export", "/welcome"):
             assert (await stranger.get(path)).status_code == 401
@@ -89,7 +89,7 @@ async def test_strangers_read_no_list(house: House) -> None:
 
 
 async def test_only_the_last_answered_message_is_asked_again(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     await post_message(client, "one")
     await post_message(client, "two")
@@ -108,7 +108,7 @@ async def test_only_the_last_answered_message_is_asked_again(
     assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
 
 
-async def test_words_are_in_the_language_that_is_asked_for(house: House) -> None:
+async def test_words_are_in_the_language_that_is_asked_for(house: WebPonte) -> None:
     house.script = lambda turn: _answer(turn.message.locale)
     for language, words in (
         ("pt-BR", "Não há conversa aqui"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from adapters.web import requests
+from adapters.web import http_io
 from core.domain.messages import Answer, File, Person
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 OWNER = Person("web", "owner")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-async def test_a_file_comes_with_its_message(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_file_comes_with_its_message(house: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post(
         "/chat",
         data={"message": "what is this?", "conversation": "work"},
@@ -29,7 +29,7 @@ async def test_a_file_comes_with_its_message(house: House, client: httpx.AsyncCl
     assert house.files.kept[message.attachments[0].file][2] == "web:work"
 
 
-async def test_a_file_may_come_without_words(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_file_may_come_without_words(house: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post("/chat", files={"file": ("a.txt", b"x")})
     assert said.status_code == 200
     assert len(house.rows[1].message.attachments) == 1
@@ -40,17 +40,17 @@ async def test_a_file_may_come_without_words(house: House, client: httpx.AsyncCl
     [("../../etc/passwd", "passwd"), ("a\u202egnp.exe", "agnp.exe"), ("<b>.txt", "_b_.txt")],
 )
 async def test_names_of_files_are_made_safe(
-    house: House, client: httpx.AsyncClient, name: str, kept: str
+    house: WebPonte, client: httpx.AsyncClient, name: str, kept: str
 ) -> None:
     await client.post("/chat", files={"file": (name, b"x")})
     assert house.rows[1].message.attachments[0].name == kept
 
 
-async def test_what_is_too_large_or_not_a_form(house: House, client: httpx.AsyncClient) -> None:
-    large = await client.post("/chat", files={"file": ("a", b"x" * (requests.FILE + 1))})
+async def test_what_is_too_large_or_not_a_form(house: WebPonte, client: httpx.AsyncClient) -> None:
+    large = await client.post("/chat", files={"file": ("a", b"x" * (http_io.MAX_FILE_BYTES + 1))})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     text = await client.post(
-        "/chat", data={"message": "x" * requests.TEXT}, files={"file": ("a", b"")}
+        "/chat", data={"message": "x" * http_io.MAX_TEXT_BYTES}, files={"file": ("a", b"")}
     )
     assert (text.status_code, text.json()["error"]["code"]) == (413, "too_large")
     for files in ({"other": ("a", b"x")}, {f"file{n}": ("a", b"x") for n in range(2)}):
@@ -67,7 +67,7 @@ async def test_what_is_too_large_or_not_a_form(house: House, client: httpx.Async
     assert not house.rows
 
 
-async def test_a_full_disk_refuses_the_file(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_full_disk_refuses_the_file(house: WebPonte, client: httpx.AsyncClient) -> None:
     house.files.refusing = True
     said = await client.post("/chat", files={"file": ("a", b"x")})
     assert (said.status_code, said.json()["error"]["code"]) == (503, "not_stored")
@@ -75,12 +75,12 @@ async def test_a_full_disk_refuses_the_file(house: House, client: httpx.AsyncCli
 
 
 async def store_file(
-    house: House, name: str, kind: str, data: bytes, where: str = "web:main"
+    house: WebPonte, name: str, kind: str, data: bytes, where: str = "web:main"
 ) -> File:
     return await house.files.put("e", name, kind, data, OWNER, where)
 
 
-async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_picture_is_shown(house: WebPonte, client: httpx.AsyncClient) -> None:
     file = await store_file(house, "plot.png", "image/png", PNG)
 
     async def script(turn: Turn) -> Answer:
@@ -99,7 +99,7 @@ async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> No
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
 async def test_active_file_types_are_downloads(
-    house: House, client: httpx.AsyncClient, kind: str
+    house: WebPonte, client: httpx.AsyncClient, kind: str
 ) -> None:
     file = await store_file(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
     said = await client.get(f"/files/{file.id}")
@@ -112,7 +112,7 @@ async def test_active_file_types_are_downloads(
 
 
 async def test_files_of_other_platforms_are_not_served(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     file = await store_file(house, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
     for id in (file.id, "nothing", "a" * 65, "%2e%2e"):

@@ -10,12 +10,12 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.link import parse_page_link
-from tests.web.house import Event, House, Turn, following, until
+from tests.web.house import Event, Turn, WebPonte, following, until
 
-LATER = {"Prefer": "respond-async"}
+RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
-async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) -> None:
+async def test_two_tabs_see_the_same(house: WebPonte, client: httpx.AsyncClient) -> None:
     begun = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -26,7 +26,7 @@ async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) ->
     house.script = script
     async with following(client) as one, following(client) as two:
         await until(one, "ready"), await until(two, "ready")
-        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         first, second = await until(one, "delta"), await until(two, "delta")
         begun.set()
         first += await until(one, "done")
@@ -47,7 +47,7 @@ async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> 
 
 
 async def test_a_tab_that_comes_late_sees_the_text_so_far(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     shown, free = asyncio.Event(), asyncio.Event()
 
@@ -58,7 +58,7 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
         return Answer("So far, so good.")
 
     house.script = script
-    await client.post("/chat", json={"message": "go"}, headers=LATER)
+    await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
     await shown.wait()
     async with following(client) as tab:
         seen = await until(tab, "delta")
@@ -67,7 +67,7 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
     assert [e.data["text"] for e in seen if e.name in {"message", "delta"}] == ["go", "So far"]
 
 
-async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> None:
+async def test_a_restart_in_mid_answer_shows_the_answer_once(house: WebPonte) -> None:
     async def stuck(turn: Turn) -> Answer:
         await turn.show("Half of")
         await asyncio.Event().wait()
@@ -76,7 +76,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> No
     house.script = stuck
     async with house.client() as client, following(client) as tab:
         last = (await until(tab, "ready"))[-1].id
-        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         await until(tab, "delta")
 
         async def whole(turn: Turn) -> Answer:
@@ -89,13 +89,13 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> No
             done = (await until(tab, "done"))[-1]
         assert done.data["response"] == "Half of it, and the rest."
         async with following(client, last=done.id) as tab:
-            await client.post("/chat", json={"message": "next"}, headers=LATER)
+            await client.post("/chat", json={"message": "next"}, headers=RESPOND_LATER_HEADERS)
             later = await until(tab, "done")
     assert [e.data["text"] for e in later if e.name == "message"] == ["next"]
 
 
 async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
-    house: House,
+    house: WebPonte,
 ) -> None:
     begun, free = asyncio.Event(), asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
     house.script = script
     async with house.client() as client:
         for text in ("go", "and then"):
-            await client.post("/chat", json={"message": text}, headers=LATER)
+            await client.post("/chat", json={"message": text}, headers=RESPOND_LATER_HEADERS)
         await begun.wait()
         await house.restart()
     async with house.client() as client, following(client) as tab:
@@ -138,7 +138,7 @@ async def test_a_cursor_that_is_none_starts_now(client: httpx.AsyncClient) -> No
 
 
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     free = asyncio.Event()
 
@@ -151,7 +151,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
     house.script = script
     async with following(client) as tab:
         await until(tab, "ready")
-        await client.post("/chat", json={"message": "work"}, headers=LATER)
+        await client.post("/chat", json={"message": "work"}, headers=RESPOND_LATER_HEADERS)
         await client.post("/chat", json={"message": "help"})
         helped = (await until(tab, "done"))[-1]
     assert helped.data["response"] == "You can type …"
@@ -164,7 +164,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
-async def test_a_slow_tab_holds_nobody_up(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_slow_tab_holds_nobody_up(house: WebPonte, client: httpx.AsyncClient) -> None:
     """It reads nothing while 20 MB of text go by, and then gets the end alone."""
 
     async def script(turn: Turn) -> Answer:
@@ -185,7 +185,7 @@ async def test_a_slow_tab_holds_nobody_up(house: House, client: httpx.AsyncClien
 
 
 async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
@@ -200,7 +200,7 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 
 
 async def test_new_and_forget_tell_tabs_to_read_again(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as tab:
         await until(tab, "ready")
@@ -208,7 +208,7 @@ async def test_new_and_forget_tell_tabs_to_read_again(
         assert [e.name for e in await until(tab, "reset")][-2:] == ["done", "reset"]
 
 
-async def test_a_hundred_tabs_at_once(house: House) -> None:
+async def test_a_hundred_tabs_at_once(house: WebPonte) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
         httpx.AsyncClient(
@@ -229,14 +229,16 @@ async def test_a_hundred_tabs_at_once(house: House) -> None:
 
         tabs = [group.create_task(tab()) for _ in range(100)]
         await here.wait()
-        await client.post("/chat", json={"message": "all"}, headers=LATER)
+        await client.post("/chat", json={"message": "all"}, headers=RESPOND_LATER_HEADERS)
     assert {task.result().data["response"] for task in tabs} == {"You said: all"}
 
 
 async def test_a_stream_ends_when_the_server_stops(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "GRACE", 600)  # the server would wait as long for a stream
+    monkeypatch.setattr(
+        server, "SHUTDOWN_GRACE_SECONDS", 600
+    )  # the server would wait as long for a stream
     await house.restart()
     async with house.client() as client, following(client) as tab:
         await until(tab, "ready")
@@ -245,7 +247,7 @@ async def test_a_stream_ends_when_the_server_stops(
         await house.open()
 
 
-async def test_the_conversation_so_far(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_conversation_so_far(house: WebPonte, client: httpx.AsyncClient) -> None:
     await client.post("/chat", json={"message": "**one**"})
     await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
     said = (await client.get("/conversations/main?html=1")).json()

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.authentication import TRIES, TRIES_IN_ALL, Login
+from adapters.web.authentication import MAX_WRONG_TOKENS, MAX_WRONG_TOKENS_OF_ADDRESS, TokenLogin
 from bot.home import Home
 from core.domain.errors import Refusal
 from core.integrations.settings import has_generated_form
@@ -30,7 +30,9 @@ class Doors:
     def __init__(self, token: str, *, is_generated: bool) -> None:
         self.people = MemoryPageAccounts()
         self.ana = self.people.add("ana")
-        self.login = Login(token, clock=lambda: 0.0, people=self.people, is_generated=is_generated)
+        self.login = TokenLogin(
+            token, clock=lambda: 0.0, people=self.people, is_generated=is_generated
+        )
 
     async def offer(self, token: str, address: str = HERE) -> str:
         try:
@@ -50,7 +52,7 @@ async def shut(request: pytest.FixtureRequest) -> Doors:
     """The page's token is generated, and wrong ones have used up the count."""
     doors = Doors(secrets.token_urlsafe(32), is_generated=True)
     many = request.param == "of all addresses"
-    for n in range(TRIES_IN_ALL if many else TRIES):
+    for n in range(MAX_WRONG_TOKENS if many else MAX_WRONG_TOKENS_OF_ADDRESS):
         address = f"10.0.1.{n}" if many else HERE
         assert await doors.offer(guesses()[n % 5], address) == "WrongToken"
     assert {await doors.offer(guess) for guess in guesses()} == {"TooManyTries"}
@@ -59,10 +61,10 @@ async def shut(request: pytest.FixtureRequest) -> Doors:
 
 async def test_a_generated_token_is_let_in_whatever_came_before(shut: Doors) -> None:
     token = shut.login._token.decode()
-    for _ in range(2 * TRIES):
+    for _ in range(2 * MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await shut.offer(token) == "web:owner"
         assert await shut.offer(shut.ana) == "web:ana"
-    visitor = await shut.login.check(shut.ana, HERE)
+    visitor = await shut.login.check_token(shut.ana, HERE)
     assert visitor.person.key == "web:ana", "also who signs in"
 
 
@@ -78,7 +80,7 @@ async def test_a_removed_person_s_token_is_a_wrong_one(shut: Doors) -> None:
 
 async def test_a_chosen_token_stays_limited() -> None:
     doors = Doors(CHOSEN, is_generated=False)
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         await doors.offer("guess")
     assert await doors.offer(CHOSEN) == "TooManyTries"
     assert await doors.offer(doors.ana) == "web:ana"
@@ -88,16 +90,18 @@ async def test_a_chosen_token_stays_limited() -> None:
 async def test_many_at_once_are_counted_too() -> None:
     """Also guesses of the form of a generated token, which are looked up."""
     doors = Doors(CHOSEN, is_generated=False)
-    offers = [doors.offer(secrets.token_urlsafe(32)) for _ in range(5 * TRIES)]
+    offers = [
+        doors.offer(secrets.token_urlsafe(32)) for _ in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)
+    ]
     told = await asyncio.gather(*offers, doors.offer(doors.ana))
-    assert told.count("WrongToken") == TRIES
+    assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
     assert told[-1] == "web:ana"
 
 
 async def test_without_the_database_the_owner_comes_in_all_the_same() -> None:
     token = secrets.token_urlsafe(32)
     doors = Doors(token, is_generated=True)
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         await doors.offer("guess")
     doors.people.away = True
     assert await doors.offer(token) == "web:owner"
@@ -130,7 +134,7 @@ def test_a_running_ponte_knows_which_its_own_token_is(
             ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
             status = f"{ready.split()[-1].partition('/#')[0]}/status"
             token = chosen or (machine.home / "web-token").read_text().strip()
-            for _ in range(TRIES):
+            for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
                 wrong = httpx.get(status, headers={"Authorization": "Bearer no"})
                 assert wrong.status_code == 401
             said = httpx.get(status, headers={"Authorization": f"Bearer {token}"})

@@ -11,7 +11,7 @@ import httpx
 from core.domain.errors import NotFound
 from core.domain.records import Health
 from core.integrations.integration import Act
-from tests.web.house import House
+from tests.web.house import WebPonte
 
 
 async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
@@ -21,7 +21,7 @@ async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
 
 
 async def test_not_ready_says_why_to_whom_it_trusts(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     house.board.parts = [
         Health("slack", "failing", "no frame for 95 s"),
@@ -42,7 +42,7 @@ async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
     assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_the_page_reads_what_is_connected(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_page_reads_what_is_connected(house: WebPonte, client: httpx.AsyncClient) -> None:
     house.board.parts = [Health("model", "on", "demo model")]
     said = await client.get("/status")
     assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
@@ -73,7 +73,7 @@ class Threads:
 
 
 async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> None:
-    house, threads = House(home=tmp_path), Threads()
+    house, threads = WebPonte(home=tmp_path), Threads()
     house.operator = threads
     await house.open()
     try:
@@ -100,7 +100,7 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
 
 
 async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:
-    house = House()
+    house = WebPonte()
 
     async def slack(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapters.web.openapi import OPERATIONS
 from core.domain.messages import Answer
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,7 +22,7 @@ def examples() -> list[tuple[str, str]]:
     return [(found[1], found[2]) for found in _BLOCK.finditer(chapter)]
 
 
-async def ran(house: House, *command: str) -> str:
+async def ran(house: WebPonte, *command: str) -> str:
     address = f"{house.web.address}/v1"
     known = {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": house.token, "PATH": os.environ["PATH"]}
     process = await asyncio.create_subprocess_exec(
@@ -38,7 +38,7 @@ async def test_the_examples_do_what_they_say() -> None:
         await turn.show("You ")
         return Answer(f"You said: {turn.message.text}")
 
-    house = House(speaks)
+    house = WebPonte(speaks)
     await house.open()
     try:
         (_, exported), (_, package), (_, curl) = examples()

@@ -12,29 +12,29 @@ import pytest
 
 from adapters.web import adapter
 from tests.bot.test_process import Machine
-from tests.web.house import House, following, until
+from tests.web.house import WebPonte, following, until
 from tests.web.test_page_accounts import signed_in
 
 
-def copy_of(house: House, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+def copy_of(house: WebPonte, browser: httpx.AsyncClient) -> httpx.AsyncClient:
     """Return another browser with the same cookies."""
     (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
     return house.stranger(Cookie=cookie)
 
 
 @pytest.fixture(params=["owner", "ana"])
-async def token(house: House, request: pytest.FixtureRequest) -> str:
+async def token(house: WebPonte, request: pytest.FixtureRequest) -> str:
     return house.token if request.param == "owner" else house.people.add("ana")
 
 
 @pytest.fixture
-async def browser(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
     async with signed_in(house, token) as browser:
         yield browser
 
 
 async def test_a_copied_cookie_ends_with_its_session(
-    house: House, browser: httpx.AsyncClient
+    house: WebPonte, browser: httpx.AsyncClient
 ) -> None:
     async with copy_of(house, browser) as thief:
         assert (await thief.get("/me")).status_code == 200
@@ -47,7 +47,7 @@ async def test_a_copied_cookie_ends_with_its_session(
 
 
 async def test_other_sessions_of_the_same_person_stay(
-    house: House, browser: httpx.AsyncClient, token: str
+    house: WebPonte, browser: httpx.AsyncClient, token: str
 ) -> None:
     async with signed_in(house, token) as other:
         await browser.post("/logout")
@@ -58,14 +58,14 @@ async def test_other_sessions_of_the_same_person_stay(
 
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 async def test_its_event_streams_end(
-    house: House,
+    house: WebPonte,
     browser: httpx.AsyncClient,
     token: str,
     monkeypatch: pytest.MonkeyPatch,
     told: bool,
 ) -> None:
     """Where no notice comes, as from another process, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     async with (
         signed_in(house, token) as other, following(other) as stays,
@@ -81,7 +81,7 @@ async def test_its_event_streams_end(
 
 
 async def test_a_forged_or_ended_session_ends_nothing(
-    house: House, browser: httpx.AsyncClient
+    house: WebPonte, browser: httpx.AsyncClient
 ) -> None:
     (cookie,) = browser.cookies.jar
     assert cookie.value
@@ -101,7 +101,9 @@ async def test_a_forged_or_ended_session_ends_nothing(
     assert cookie.value not in str(ended), "who reads the table can use nothing of it"
 
 
-async def test_who_cannot_be_signed_out_is_told(house: House, browser: httpx.AsyncClient) -> None:
+async def test_who_cannot_be_signed_out_is_told(
+    house: WebPonte, browser: httpx.AsyncClient
+) -> None:
     house.people.away = True
     out = await browser.post("/logout")
     assert out.status_code == 503
@@ -110,13 +112,13 @@ async def test_who_cannot_be_signed_out_is_told(house: House, browser: httpx.Asy
     assert (await browser.post("/logout")).status_code == 200
 
 
-async def test_another_site_signs_nobody_out(house: House, browser: httpx.AsyncClient) -> None:
+async def test_another_site_signs_nobody_out(house: WebPonte, browser: httpx.AsyncClient) -> None:
     said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
     assert said.status_code == 403
     assert (await browser.get("/me")).status_code == 200
 
 
-async def test_a_script_s_token_is_no_session(house: House) -> None:
+async def test_a_script_s_token_is_no_session(house: WebPonte) -> None:
     async with house.client() as script:
         assert (await script.post("/logout")).status_code == 200
         assert (await script.get("/me")).status_code == 200

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from adapters.web import openapi
-from adapters.web.adapter import Mounted
+from adapters.web.adapter import MountedHandler
+from adapters.web.http_io import Guard
 from adapters.web.openapi import OPERATIONS
-from adapters.web.requests import Guard
-from adapters.web.server import application
+from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 
@@ -43,7 +43,7 @@ class Silent:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> Any:
-    house = House(home=tmp_path)
+    house = WebPonte(home=tmp_path)
     house.operator = Silent()
 
     async def proposes(turn: Turn) -> Answer:
@@ -55,7 +55,7 @@ async def house(tmp_path: Path) -> Any:
     await house.close()
 
 
-async def openapi_document(house: House) -> Any:
+async def openapi_document(house: WebPonte) -> Any:
     async with house.client() as client:
         return (await client.get("/openapi.json")).json()
 
@@ -72,9 +72,9 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
-async def test_every_route_is_in_the_table_and_nothing_else(house: House) -> None:
+async def test_every_route_is_in_the_table_and_nothing_else(house: WebPonte) -> None:
     assert house.terminal is not None
-    guarded = application(house.terminal._site)
+    guarded = make_application(house.terminal._site)
     assert isinstance(guarded, Guard)
     assert isinstance(guarded._app, Starlette)
     served = openapi.operations(guarded._app.routes)
@@ -82,13 +82,13 @@ async def test_every_route_is_in_the_table_and_nothing_else(house: House) -> Non
     assert set(served) == set(OPERATIONS)
 
 
-async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
+async def test_the_page_s_server_tells_what_it_serves(house: WebPonte) -> None:
     async def answer_empty(
         headers: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    house.extra["/slack/events"] = Mounted(answer_empty)
+    house.extra["/slack/events"] = MountedHandler(answer_empty)
     await house.restart()
     told = await openapi_document(house)
     assert "/operator/link" not in told["paths"]
@@ -99,7 +99,7 @@ async def test_the_page_s_server_tells_what_it_serves(house: House) -> None:
     assert "/operator/threads/{conversation}" in by_socket
 
 
-async def test_it_holds_together_as_openapi_has_it(house: House) -> None:
+async def test_it_holds_together_as_openapi_has_it(house: WebPonte) -> None:
     """https://spec.openapis.org/oas/v3.1.0: what must be there, ids that are one's own, references
     that lead somewhere, a parameter for each piece of a path."""
     told = await openapi_document(house)
@@ -121,7 +121,7 @@ async def test_it_holds_together_as_openapi_has_it(house: House) -> None:
     assert len(ids) == len(set(ids))
 
 
-async def test_it_is_for_who_may_come_in(house: House) -> None:
+async def test_it_is_for_who_may_come_in(house: WebPonte) -> None:
     async with house.stranger() as client:
         assert (await client.get("/openapi.json")).status_code == 401
         for path, methods in (await openapi_document(house))["paths"].items():
@@ -133,7 +133,7 @@ async def test_it_is_for_who_may_come_in(house: House) -> None:
                 assert (told.status_code == 401) is not is_open, path
 
 
-async def test_answers_have_the_forms_that_are_promised(house: House) -> None:
+async def test_answers_have_the_forms_that_are_promised(house: WebPonte) -> None:
     async def holds(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")
         template = template.replace("/models/ponte", "/models/{model:path}")

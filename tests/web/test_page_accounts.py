@@ -13,16 +13,16 @@ import httpx
 import pytest
 
 from adapters.web import adapter
-from adapters.web.authentication import SESSION, TRIES, Login
+from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS, SESSION_SECONDS, TokenLogin
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
-from adapters.web.server import application
+from adapters.web.server import make_application
 from bot.integrations import ADMINS
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
-from tests.web.house import TOKEN, House, Turn, events, following, until
+from tests.web.house import TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
@@ -33,14 +33,14 @@ class Inhabited:
     """A house where each of `clients` has said something in a conversation called `work`, with a
     file. `theirs`: the ids of what is Ana's."""
 
-    house: House
+    house: WebPonte
     clients: Mapping[str, httpx.AsyncClient]
     theirs: Mapping[str, str]
 
 
 @pytest.fixture
 async def inhabited_house() -> AsyncIterator[Inhabited]:
-    house = House()
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     house.board.parts = [Health("model", "failing", "no answer")]
@@ -134,7 +134,7 @@ OF_SOMEBODY = {
 
 
 def test_every_route_of_the_page_is_looked_at() -> None:
-    guarded: Any = application(bare_site())
+    guarded: Any = make_application(bare_site())
     known = {
         (method, route.path) for route in guarded._app.routes for method in route.methods - {"HEAD"}
     }
@@ -142,7 +142,7 @@ def test_every_route_of_the_page_is_looked_at() -> None:
 
 
 def bare_site() -> Any:
-    house = House()
+    house = WebPonte()
 
     class Nothing:
         platform, cookie, secure = "web", "", False
@@ -311,13 +311,13 @@ async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited_house: 
 
 
 @asynccontextmanager
-async def signed_in(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
     async with house.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser
 
 
-async def test_a_person_signs_in_and_out(house: House) -> None:
+async def test_a_person_signs_in_and_out(house: WebPonte) -> None:
     token = house.people.add("ana")
     async with signed_in(house, token) as ana:
         assert (await ana.get("/me")).json()["name"] == "ana"
@@ -331,7 +331,7 @@ async def test_a_person_signs_in_and_out(house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["renewed", "removed"])
-async def test_sessions_end_with_the_token(house: House, how: str) -> None:
+async def test_sessions_end_with_the_token(house: WebPonte, how: str) -> None:
     old, other = house.people.add("ana"), house.people.add("bia")
     async with (
         signed_in(house, old) as ana,
@@ -353,10 +353,10 @@ async def test_sessions_end_with_the_token(house: House, how: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("how", ["renewed", "removed"])
 async def test_streams_end_with_the_token(
-    house: House, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     house.people.quiet = not told
     tokens = {name: house.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()
@@ -395,7 +395,7 @@ async def said_so(turn: Turn) -> Answer:
     return Answer("So.")
 
 
-async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: House) -> None:
+async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: WebPonte) -> None:
     """The stream begins between the two."""
     token = house.people.add("ana")
     find = house.people.find
@@ -416,7 +416,7 @@ class Doors:
     def __init__(self) -> None:
         self.time = 0.0
         self.people = MemoryPageAccounts()
-        self.login = Login(TOKEN, lambda: self.time, lambda: self.time, self.people)
+        self.login = TokenLogin(TOKEN, lambda: self.time, lambda: self.time, self.people)
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
         visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
@@ -428,11 +428,11 @@ class Doors:
 
 async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
-    ana = await doors.login.check(doors.people.add("ana"), "")
-    bia = await doors.login.check(doors.people.add("bia"), "")
-    kept = doors.login.session(ana)
+    ana = await doors.login.check_token(doors.people.add("ana"), "")
+    bia = await doors.login.check_token(doors.people.add("bia"), "")
+    kept = doors.login.new_session(ana)
     assert (await doors.login.admit(doors.session(kept), "")).person == ana.person
-    theirs, owners = doors.login.session(bia), doors.login.session()
+    theirs, owners = doors.login.new_session(bia), doors.login.new_session()
     head, _, seal = kept.rpartition("-")
     forged = [
         kept.replace("-ana-", "-bia-"), kept.replace("-ana-", "-owner-"),
@@ -443,10 +443,10 @@ async def test_a_session_is_its_person_s_alone() -> None:
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.admit(doors.session(value), "")
-    other = Login("another-token-that-is-long", people=doors.people)
+    other = TokenLogin("another-token-that-is-long", people=doors.people)
     with pytest.raises(Unauthorized):
         await other.admit({"cookie": f"{other.cookie}={kept}"}, "")
-    doors.time = SESSION + 1
+    doors.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
         await doors.login.admit(doors.session(kept), "")
 
@@ -454,7 +454,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         with pytest.raises(WrongToken):
             await doors.offer("guess")
     read = doors.people.read
@@ -468,7 +468,7 @@ async def test_guesses_are_counted_for_all_tokens_together() -> None:
 async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * TRIES)]
+    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * MAX_WRONG_TOKENS_OF_ADDRESS)]
     assert set(await asyncio.gather(*offers)) == {"web:ana", "web:owner"}
 
 
@@ -476,18 +476,19 @@ async def test_many_guesses_at_once_are_counted_too() -> None:
     doors = Doors()
     doors.people.add("ana")
     told = await asyncio.gather(
-        *(doors.offer(f"guess {n}") for n in range(5 * TRIES)), return_exceptions=True
+        *(doors.offer(f"guess {n}") for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)),
+        return_exceptions=True,
     )
-    assert [type(one) for one in told].count(WrongToken) == TRIES
+    assert [type(one) for one in told].count(WrongToken) == MAX_WRONG_TOKENS_OF_ADDRESS
 
 
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.login.session(await doors.login.check(token, ""))
+    kept = doors.login.new_session(await doors.login.check_token(token, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
-    await doors.login.admit(doors.session(doors.login.session()), "")
+    await doors.login.admit(doors.session(doors.login.new_session()), "")
     for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
         with pytest.raises(NotStored):
             await doors.login.admit(headers, "")
@@ -496,7 +497,7 @@ async def test_without_the_database_the_owner_comes_in() -> None:
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.session(doors.login.session(await doors.login.check(token, "")))
+    kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
     assert doors.people.accounts["web:ana"].seen == "1970-01-01"
     read = doors.people.read
     await doors.login.admit(kept, "")

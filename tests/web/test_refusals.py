@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.web import requests
-from tests.web.house import House, Turn, events
+from adapters.web import http_io
+from tests.web.house import Turn, WebPonte, events
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
@@ -39,12 +39,12 @@ JSON = {"Content-Type": "application/json"}
         (b'{"message": "\xff"}', 400, "bad_request"),
         ('{"message": ""}', 422, "empty"),
         ('{"message": " \\n\\u200b "}', 422, "empty"),
-        (json.dumps({"message": "x" * requests.TEXT}), 413, "too_large"),
-        (json.dumps({"message": "é" * (requests.TEXT // 2)}), 413, "too_large"),
+        (json.dumps({"message": "x" * http_io.MAX_TEXT_BYTES}), 413, "too_large"),
+        (json.dumps({"message": "é" * (http_io.MAX_TEXT_BYTES // 2)}), 413, "too_large"),
     ],
 )
 async def test_a_body_that_cannot_be_taken(
-    house: House, client: httpx.AsyncClient, body: Any, status: int, code: str
+    house: WebPonte, client: httpx.AsyncClient, body: Any, status: int, code: str
 ) -> None:
     said = await client.post("/chat", content=body, headers=JSON)
     assert error_of(said) == (status, code)
@@ -52,11 +52,11 @@ async def test_a_body_that_cannot_be_taken(
 
 
 async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None:
-    said = await client.post("/chat", json={"message": "x" * (requests.TEXT - 1)})
+    said = await client.post("/chat", json={"message": "x" * (http_io.MAX_TEXT_BYTES - 1)})
     assert said.status_code == 200
 
 
-async def raw(house: House, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def raw(house: WebPonte, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(house.web.address).port)
     bearer = f"Authorization: Bearer {house.token}"
     kind = "Content-Type: application/json"
@@ -65,17 +65,17 @@ async def raw(house: House, *headers: str) -> tuple[asyncio.StreamReader, asynci
     return reader, writer
 
 
-async def test_a_body_is_not_read_beyond_its_limit(house: House) -> None:
-    reader, writer = await raw(house, f"Content-Length: {requests.JSON_BODY + 1}")
+async def test_a_body_is_not_read_beyond_its_limit(house: WebPonte) -> None:
+    reader, writer = await raw(house, f"Content-Length: {http_io.MAX_JSON_BODY_BYTES + 1}")
     assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
     writer.close()
 
 
-async def test_a_body_without_a_length_is_cut_off_too(house: House) -> None:
+async def test_a_body_without_a_length_is_cut_off_too(house: WebPonte) -> None:
     reader, writer = await raw(house, "Transfer-Encoding: chunked")
     sent, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
     with suppress(ConnectionError):  # it answers and hangs up while we still write
-        while sent < 3 * requests.JSON_BODY:
+        while sent < 3 * http_io.MAX_JSON_BODY_BYTES:
             writer.write(chunk)
             await writer.drain()
             sent += 100_000
@@ -102,7 +102,7 @@ async def test_another_method_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert said.headers["allow"] == "POST"
 
 
-async def test_a_full_disk_takes_nothing(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_full_disk_takes_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
     house.inbox.refusing = True
     said = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(said) == (503, "not_stored")
@@ -113,7 +113,7 @@ async def test_a_full_disk_takes_nothing(house: House, client: httpx.AsyncClient
 
 
 async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     house.inbox.refusing = True
     said = await client.post(
@@ -122,7 +122,7 @@ async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
     assert error_of(said) == (503, "not_stored")
 
 
-async def test_a_ponte_that_stops_takes_nothing(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_ponte_that_stops_takes_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
     await house.web.stop_intake()
     said = await client.post("/chat", json={"message": "x"})
     assert error_of(said) == (503, "not_stored")
@@ -140,7 +140,7 @@ async def test_refusals_are_worded_in_the_language_of_the_browser(
 
 
 async def test_a_broken_part_is_an_error_without_details(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def raise_error(turn: str) -> None:
         raise RuntimeError("secret detail")
@@ -152,7 +152,7 @@ async def test_a_broken_part_is_an_error_without_details(
     assert said.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_forgotten_turn_is_gone(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_is_gone(house: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Any:
         await house.inbox.amend(turn.message.event_key, None)
         await house.inbox.forget("web:main")
@@ -162,7 +162,7 @@ async def test_a_forgotten_turn_is_gone(house: House, client: httpx.AsyncClient)
     assert error_of(said) == (410, "forgotten")
 
 
-async def test_a_forgotten_turn_ends_its_stream(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_ends_its_stream(house: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Any:
         await house.inbox.forget("web:main")
 

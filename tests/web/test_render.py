@@ -118,9 +118,9 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     monkeypatch.setattr("adapters.web.render.render", render_and_count)
     growing = GrowingHtml()
     for end in range(10, len(text), 10):
-        assert await growing.of(text[:end]) == to_html(text[:end])
+        assert await growing.render(text[:end]) == to_html(text[:end])
     assert rendered < 12 * len(text)
-    assert await growing.of("Anew.") == to_html("Anew.")
-    assert await growing.of("[a]\n\n[a]: https://example.com\n\nb") == to_html(
+    assert await growing.render("Anew.") == to_html("Anew.")
+    assert await growing.render("[a]\n\n[a]: https://example.com\n\nb") == to_html(
         "[a]\n\n[a]: https://example.com\n\nb"
     )

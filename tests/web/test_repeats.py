@@ -7,10 +7,10 @@ import asyncio
 import httpx
 
 from core.domain.messages import Answer
-from tests.web.house import House, Turn, events
+from tests.web.house import Turn, WebPonte, events
 
 
-async def test_a_repeat_gets_the_first_answer(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_repeat_gets_the_first_answer(house: WebPonte, client: httpx.AsyncClient) -> None:
     first = await client.post(
         "/chat", json={"message": "one", "event_key": "k", "conversation": "a"}
     )
@@ -22,13 +22,13 @@ async def test_a_repeat_gets_the_first_answer(house: House, client: httpx.AsyncC
     assert [row.message.event_key for row in house.rows.values()] == ["web:k"]
 
 
-async def test_a_repeat_may_carry_nothing(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_repeat_may_carry_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
     first = await client.post("/chat", json={"message": "one", "event_key": "k"})
     again = await client.post("/chat", json={"message": "", "event_key": "k"})
     assert again.json() == first.json()
 
 
-async def test_two_at_once_are_one_turn(house: House, client: httpx.AsyncClient) -> None:
+async def test_two_at_once_are_one_turn(house: WebPonte, client: httpx.AsyncClient) -> None:
     said = {"message": "one", "event_key": "k"}
     both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
     assert both[0].json() == both[1].json()
@@ -46,7 +46,7 @@ async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
     assert seen[-1].data == first.json()
 
 
-async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: House) -> None:
+async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: WebPonte) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -69,14 +69,14 @@ async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: House) ->
     assert (again["turn"], again["response"]) == (turn, "at last")
 
 
-async def test_a_repeated_upload_adds_no_file(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_repeated_upload_adds_no_file(house: WebPonte, client: httpx.AsyncClient) -> None:
     form = {"message": "see", "event_key": "k"}
     await client.post("/chat", data=form, files={"file": ("a.txt", b"one")})
     await client.post("/chat", data=form, files={"file": ("b.txt", b"two")})
     assert [file.name for file, _, _ in house.files.kept.values()] == ["a.txt"]
 
 
-async def test_the_terminal_has_keys_of_its_own(house: House, client: httpx.AsyncClient) -> None:
+async def test_the_terminal_has_keys_of_its_own(house: WebPonte, client: httpx.AsyncClient) -> None:
     await client.post("/chat", json={"message": "one", "event_key": "k"})
     async with house.terminal_client() as terminal:
         said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})

@@ -13,14 +13,19 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from adapters.web import compatible, requests
-from adapters.web.compatible import FIELDS, MESSAGES, CompletionRequest, InFlight
+from adapters.web import compatible, http_io
+from adapters.web.compatible import (
+    MAX_MESSAGES,
+    MAX_OBJECT_FIELDS,
+    CompletionRequest,
+    ConcurrencyLimit,
+)
 from adapters.web.errors import BadRequest, TooManyRequests
-from adapters.web.requests import DEPTH, VALUES, _parsed
+from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
 PATH = "/v1/chat/completions"
@@ -28,8 +33,8 @@ MiB = 2**20
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte()
     house.policy = allow_list()
     await house.open()
     yield house
@@ -64,11 +69,11 @@ def test_what_is_too_much_is_refused_and_nothing_is_made_of_it(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = bytearray(TOO_MUCH[what]())
-    monkeypatch.setattr(requests, "parse_json", lambda _: pytest.fail("it was read"))
+    monkeypatch.setattr(http_io, "parse_json", lambda _: pytest.fail("it was read"))
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest, match=r"too many values|nested too deeply"):
-            _parsed(CompletionRequest, body)
+            _parse_json(CompletionRequest, body)
         assert tracemalloc.get_traced_memory()[1] < MiB
     finally:
         tracemalloc.stop()
@@ -86,8 +91,8 @@ def test_counting_stops_at_the_limit() -> None:
 
     for what, body in TOO_MUCH.items():
         counted = Counted(body())
-        assert check_json(counted, VALUES, DEPTH), what
-        assert counted.looked <= 4 * VALUES + 4, what
+        assert check_json(counted, MAX_JSON_VALUES, MAX_JSON_DEPTH), what
+        assert counted.looked <= 4 * MAX_JSON_VALUES + 4, what
 
 
 @pytest.mark.parametrize(
@@ -112,27 +117,29 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     """JSON is UTF-8 (RFC 8259, section 8.1). A byte of a letter may look like a quotation mark in
     other encodings, so values behind it would not be counted."""
     for hiding in "\u0122\u2201\u2222":
-        body = bytearray(f'{{"messages":["{hiding}",{"{}," * 3 * VALUES}0]}}'.encode(encoding))
+        body = bytearray(
+            f'{{"messages":["{hiding}",{"{}," * 3 * MAX_JSON_VALUES}0]}}'.encode(encoding)
+        )
         with pytest.raises(BadRequest, match=r"too many values|is not JSON"):
-            _parsed(CompletionRequest, body)
+            _parse_json(CompletionRequest, body)
     whole = {"messages": [HELLO]}
     with pytest.raises(BadRequest, match="is not JSON"):
-        _parsed(CompletionRequest, bytearray(json.dumps(whole).encode(encoding)))
+        _parse_json(CompletionRequest, bytearray(json.dumps(whole).encode(encoding)))
     marked = b"\xef\xbb\xbf" + json.dumps(whole).encode()
-    assert _parsed(CompletionRequest, bytearray(marked)).messages
+    assert _parse_json(CompletionRequest, bytearray(marked)).messages
 
 
-async def post_and_read_error(house: House, body: bytes) -> tuple[int, str]:
+async def post_and_read_error(house: WebPonte, body: bytes) -> tuple[int, str]:
     async with house.client() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
-async def test_every_route_refuses_it(house: House, path: str) -> None:
+async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
     async with house.client() as web:
         for body, why in (
-            (request_with_field(b"{},", VALUES), "it holds too many values"),
+            (request_with_field(b"{},", MAX_JSON_VALUES), "it holds too many values"),
             (b"[" * 200, "it is nested too deeply"),
             (b"[" * 30 + b"]" * 29, "it is not JSON"),
         ):
@@ -141,28 +148,28 @@ async def test_every_route_refuses_it(house: House, path: str) -> None:
     assert not house.rows
 
 
-async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: House) -> None:
-    many = {f"x{n}": 0 for n in range(FIELDS)}
+async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: WebPonte) -> None:
+    many = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS)}
     assert (await post_and_read_error(house, asking(**many)))[0] == 400
     line = {**HELLO, **many}
     assert (
-        f"more than {FIELDS} fields"
+        f"more than {MAX_OBJECT_FIELDS} fields"
         in (await post_and_read_error(house, asking(messages=[line])))[1]
     )
-    told = (await post_and_read_error(house, asking(messages=[HELLO] * (MESSAGES + 1))))[1]
-    assert f"a list of more than {MESSAGES} entries" in told
-    parts = [{"type": "text", "text": "a"}] * (MESSAGES + 1)
+    told = (await post_and_read_error(house, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
+    assert f"a list of more than {MAX_MESSAGES} entries" in told
+    parts = [{"type": "text", "text": "a"}] * (MAX_MESSAGES + 1)
     line = {"role": "user", "content": parts}
     assert (await post_and_read_error(house, asking(messages=[line])))[0] == 400
     async with house.client() as web:
-        got = await web.post("/v1/responses", json={"input": [HELLO] * (MESSAGES + 1)})
+        got = await web.post("/v1/responses", json={"input": [HELLO] * (MAX_MESSAGES + 1)})
         assert got.status_code == 400
     assert not house.rows
-    fields = {f"x{n}": 0 for n in range(FIELDS - 1)}
+    fields = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS - 1)}
     assert (await post_and_read_error(house, asking(**fields)))[0] == 200
 
 
-async def test_honest_requests_are_as_large_as_before(house: House) -> None:
+async def test_honest_requests_are_as_large_as_before(house: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
     async with house.client() as web:
         said = "a,b;[{" * 200_000
@@ -198,7 +205,7 @@ class Held:
 
 
 @pytest.fixture
-def held_model(house: House) -> Held:
+def held_model(house: WebPonte) -> Held:
     held = Held()
     house.script = held.script
     return held
@@ -206,11 +213,11 @@ def held_model(house: House) -> Held:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_so_many_requests_of_one_person_are_under_way(
-    house: House, held_model: Held, stream: bool
+    house: WebPonte, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
     gate = routes_of(house)._requests
-    gate._of_one = 2
+    gate._limit_of_person = 2
     body = {"messages": [HELLO], "stream": stream}
     async with house.client() as web, house.person(house.people.add("ana")) as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
@@ -227,12 +234,12 @@ async def test_so_many_requests_of_one_person_are_under_way(
 
 
 async def test_so_many_bytes_are_read_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(house)
     read, gate = routes._read_completion, routes._bytes
-    gate._of_one, gate._most = 3 * MiB, 4 * MiB
+    gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def reads(request: Request) -> Any:
@@ -266,9 +273,9 @@ async def test_so_many_bytes_are_read_at_once(
         assert gate._count == {}
 
 
-async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: House) -> None:
+async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: WebPonte) -> None:
     gate = routes_of(house)._bytes
-    gate._of_one = 3 * MiB
+    gate._limit_of_person = 3 * MiB
 
     async def body() -> AsyncIterator[bytes]:
         yield asking()
@@ -280,7 +287,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: 
 
 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
-    house: House, held_model: Held
+    house: WebPonte, held_model: Held
 ) -> None:
     async with house.client() as web:
         body = asking(x="x" * 40 * MiB)
@@ -300,7 +307,7 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
 
 
 def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
-    gate = InFlight(3, 2)
+    gate = ConcurrencyLimit(3, 2)
     with gate.hold("ana"), gate.hold("ana"):
         with pytest.raises(TooManyRequests), gate.hold("ana"):
             raise AssertionError
@@ -311,12 +318,12 @@ def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
     assert gate._count == {}
 
 
-def routes_of(house: House) -> compatible.Compatible:
+def routes_of(house: WebPonte) -> compatible.CompatibleRoutes:
     """The routes of OpenAI's API that are served."""
     app: Any = house.web._server._server.config.app
     while not hasattr(app, "routes"):
         app = app._app
     (route,) = [route for route in app.routes if route.path == PATH]
     found = route.endpoint.__self__
-    assert isinstance(found, compatible.Compatible)
+    assert isinstance(found, compatible.CompatibleRoutes)
     return found

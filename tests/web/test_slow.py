@@ -13,11 +13,11 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.loop_clock import LoopClock, run_ready
-from tests.web.house import House, Turn, following, until
+from tests.web.house import Turn, WebPonte, following, until
 
 
 @pytest.fixture
-async def clock(house: House) -> LoopClock:
+async def clock(house: WebPonte) -> LoopClock:
     """Time passes where a test says so: the deadlines are those of users."""
     return LoopClock()
 
@@ -56,7 +56,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(house: House) -> AsyncIterator[Client]:
+async def connect(house: WebPonte) -> AsyncIterator[Client]:
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(house.web.address).port)
     try:
         yield Client(reader, writer)
@@ -64,14 +64,14 @@ async def connect(house: House) -> AsyncIterator[Client]:
         writer.close()
 
 
-def post(house: House, length: int) -> str:
+def post(house: WebPonte, length: int) -> str:
     lines = ["POST /chat HTTP/1.1", "Host: localhost", "Content-Type: application/json",
              f"Authorization: Bearer {house.token}", f"Content-Length: {length}"]  # fmt: skip
     return "\r\n".join([*lines, "", ""])
 
 
 async def final_answer(
-    house: House, clock: LoopClock, seconds: float, first: str, drops: str
+    house: WebPonte, clock: LoopClock, seconds: float, first: str, drops: str
 ) -> str:
     """What who sends `first` at once, and then `drops`, is told in the end; a deadline of `seconds`
     passes in 20 steps. A byte on its way to a socket that is closed resets the connection, and may
@@ -88,49 +88,53 @@ async def final_answer(
     return ""
 
 
-async def test_a_head_that_does_not_come(house: House, clock: LoopClock) -> None:
+async def test_a_head_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
     for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 1_000):
-        said = await final_answer(house, clock, server.HEAD, "", drops)
+        said = await final_answer(house, clock, server.HEAD_TIMEOUT_SECONDS, "", drops)
         assert said.startswith("HTTP/1.1 408 ")
         assert '"code":"too_slow"' in said
 
 
-async def test_a_second_head_that_does_not_come(house: House, clock: LoopClock) -> None:
+async def test_a_second_head_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
     first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     said = await final_answer(
-        house, clock, server.HEAD, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
+        house, clock, server.HEAD_TIMEOUT_SECONDS, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
     )
     assert said.startswith("HTTP/1.1 408 ")
 
 
-async def test_a_connection_that_asks_for_nothing_more(house: House, clock: LoopClock) -> None:
+async def test_a_connection_that_asks_for_nothing_more(house: WebPonte, clock: LoopClock) -> None:
     async with connect(house) as client:
         await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         told = await client.reader.readuntil(b'"alive"}')
-        clock.skip(server.IDLE)
+        clock.skip(server.IDLE_TIMEOUT_SECONDS)
         assert (told.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
 
 
-async def test_a_body_that_does_not_come(house: House, clock: LoopClock) -> None:
+async def test_a_body_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
     for body in ("", '{"message": "' + "x" * 1_000):
-        said = await final_answer(house, clock, server.BODY, post(house, 100_000), body)
+        said = await final_answer(
+            house, clock, server.BODY_TIMEOUT_SECONDS, post(house, 100_000), body
+        )
         assert said.startswith("HTTP/1.1 408 ")
     assert not house.rows
 
 
 async def test_a_body_that_comes_slowly_but_comes(
-    house: House, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
-    monkeypatch.setattr(server, "RATE", 1)
+    monkeypatch.setattr(server, "MIN_BODY_BYTES_PER_SECOND", 1)
     body = '{"message": "' + "x" * 200 + '"}'
     async with connect(house) as client:
         await client.sends(post(house, len(body)))
-        said = await client.drips(body, clock, 3 * server.BODY / len(body))
+        said = await client.drips(body, clock, 3 * server.BODY_TIMEOUT_SECONDS / len(body))
         assert said.startswith("HTTP/1.1 200 ")
 
 
-async def test_the_rest_of_a_refused_body_is_not_waited_for(house: House, clock: LoopClock) -> None:
+async def test_the_rest_of_a_refused_body_is_not_waited_for(
+    house: WebPonte, clock: LoopClock
+) -> None:
     async with connect(house) as client:
         await client.sends("POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n")
         assert (await client.drips("", clock, 1.0)).startswith("HTTP/1.1 401 ")
@@ -142,40 +146,40 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for(house: House, clock:
 
 
 async def test_who_does_not_read_the_answer_is_let_go(
-    house: House, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("x" * 30_000_000)
 
     full, gone = asyncio.Event(), asyncio.Event()
-    pause, lose = server.Connection.pause_writing, server.Connection.connection_lost
+    pause, lose = server.HttpConnection.pause_writing, server.HttpConnection.connection_lost
 
-    def pause_and_note(self: server.Connection) -> None:
+    def pause_and_note(self: server.HttpConnection) -> None:
         pause(self)
         full.set()
 
-    def lose_and_note(self: server.Connection, exc: Exception | None) -> None:
+    def lose_and_note(self: server.HttpConnection, exc: Exception | None) -> None:
         lose(self, exc)
         gone.set()
 
-    monkeypatch.setattr(server.Connection, "pause_writing", pause_and_note)
-    monkeypatch.setattr(server.Connection, "connection_lost", lose_and_note)
+    monkeypatch.setattr(server.HttpConnection, "pause_writing", pause_and_note)
+    monkeypatch.setattr(server.HttpConnection, "connection_lost", lose_and_note)
     house.script = script
     async with connect(house) as client:
         body = '{"message": "x"}'
         await client.sends(post(house, len(body)) + body)
         await full.wait()
         assert not gone.is_set()
-        clock.skip(server.READING)
+        clock.skip(server.UNREAD_TIMEOUT_SECONDS)
         await gone.wait()
 
 
 async def test_many_slow_ones_leave_room_for_honest_ones(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest of those that have not shown the token make room; who is signed in stays."""
-    monkeypatch.setattr(server, "STRANGERS", 20)
-    for name in ("HEAD", "BODY"):
+    monkeypatch.setattr(server, "MAX_UNAUTHENTICATED_CONNECTIONS", 20)
+    for name in ("HEAD_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
         monkeypatch.setattr(server, name, 60.0)
     async with house.client() as owner, following(owner) as tab, house.stranger() as stranger:
         await until(tab, "ready")

@@ -6,15 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import httpx
 
-from adapters.web.usage import DAYS, page
-from tests.web.house import House
+from adapters.web.usage_page import CHART_DAYS, render_page
+from tests.web.house import WebPonte
 
 
 async def test_a_bar_for_each_day_and_the_numbers_beside_it(
-    house: House, client: httpx.AsyncClient
+    house: WebPonte, client: httpx.AsyncClient
 ) -> None:
     today = datetime.now(UTC).date()
-    days = [today - timedelta(days=back) for back in (0, 1, DAYS + 5)]
+    days = [today - timedelta(days=back) for back in (0, 1, CHART_DAYS + 5)]
     house.usage = [
         {"name": day.isoformat(), "turns": 3, "input": 1500, "output": 20, "cost": 0.25}
         for day in days
@@ -24,20 +24,20 @@ async def test_a_bar_for_each_day_and_the_numbers_beside_it(
     assert said.headers["content-type"] == "text/html; charset=utf-8"
     policy = said.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'self';"), "no script at all"
-    assert said.text.count("<rect ") == DAYS
+    assert said.text.count("<rect ") == CHART_DAYS
     assert said.text.count("<td>1,520</td><td>$0.25</td>") == 2, "what is older is left out"
     assert "<script" not in said.text
     assert "style=" not in said.text, "the policy takes none"
 
 
-async def test_the_usage_page_needs_a_session(house: House) -> None:
+async def test_the_usage_page_needs_a_session(house: WebPonte) -> None:
     async with house.stranger() as somebody:
         assert (await somebody.get("/usage")).status_code == 401
 
 
 def test_without_prices_the_bars_are_tokens() -> None:
     today = datetime.now(UTC).date()
-    drawn = page([(today, {"turns": 1, "input": 5, "output": 5, "cost": None})])
+    drawn = render_page([(today, {"turns": 1, "input": 5, "output": 5, "cost": None})])
     assert "<td>10</td><td>–</td>" in drawn
     assert 'height="142.0"' in drawn
     assert "<figcaption>tokens (≤ 10)</figcaption>" in drawn
@@ -45,7 +45,7 @@ def test_without_prices_the_bars_are_tokens() -> None:
 
 def test_without_tokens_the_bars_are_turns() -> None:
     today = datetime.now(UTC).date()
-    drawn = page([(today, {"turns": 4, "input": 0, "output": 0, "cost": None})])
+    drawn = render_page([(today, {"turns": 4, "input": 0, "output": 0, "cost": None})])
     assert 'height="142.0"' in drawn
     assert "<figcaption>turns (≤ 4)</figcaption>" in drawn
 
@@ -53,6 +53,6 @@ def test_without_tokens_the_bars_are_turns() -> None:
 def test_amounts_that_are_estimates_are_told_under_the_table() -> None:
     today = date(2026, 11, 20)
     row = {"turns": 4, "input": 5, "output": 5, "cost": 0.5}
-    assert "estimate" not in page([(today, {**row, "estimated": 0})])
-    drawn = page([(today, {**row, "estimated": 2}), (today, {**row, "estimated": 1})])
+    assert "estimate" not in render_page([(today, {**row, "estimated": 0})])
+    drawn = render_page([(today, {**row, "estimated": 2}), (today, {**row, "estimated": 1})])
     assert "<p>The amounts of 3 calls are an estimate, the most that they can have cost" in drawn

@@ -20,7 +20,7 @@ _KEYWORDS = {
 }
 _KEYWORDS["integer"] = _KEYWORDS["number"]
 _ANYWHERE = {"type", "description", "enum", "const", "anyOf"}
-_MOST_NESTED = 10
+_MAX_NESTING = 10
 
 
 def breaches(spec: ToolSpec) -> list[str]:
@@ -38,8 +38,8 @@ def breaches(spec: ToolSpec) -> list[str]:
 
 
 def _walk(schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
-    if depth > _MOST_NESTED:
-        yield f"{at}: nested deeper than {_MOST_NESTED}"
+    if depth > _MAX_NESTING:
+        yield f"{at}: nested deeper than {_MAX_NESTING}"
     kinds = schema.get("type", [])
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
     if not kinds and not schema.keys() & {"anyOf", "enum", "const"}:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from tests.fakes.openai.errors import OpenAIErrorResponse
 from tests.fakes.openai.items import tokens
 
+LONG_ANSWER = "A long answer in many pieces, one after the other."
 LEAST_OUTPUT = 16
 """Below it OpenAI answers 400 (docstring of the openai package's Responses)."""
 Failure = Literal[

@@ -25,7 +25,7 @@ from tests.real.sandbox.scenery import Scenery, scenery
 from tests.real.sandbox.session import LIMITS, Stub
 
 BATCHES = (secrets, files, processes, network, memory, system)
-AT_ONCE = 3
+PARALLEL_ATTACKS = 3
 MUTE = "the kernel did not answer"
 OUTSIDE = "the outside afterwards"
 LEFT = "processes and folders left"
@@ -65,7 +65,7 @@ async def batch(
 
 async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_ATTACKS)
 
     async def end_session(name: str, ctx: Scenery) -> None:
         async with turns:

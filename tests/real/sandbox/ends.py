@@ -13,7 +13,7 @@ from tests.real.sandbox.attacks.endings import ANSWERED, DIED, ENDS, KILLED
 from tests.real.sandbox.scenery import Scenery
 from tests.real.sandbox.session import HANG_SECONDS, LIMITS, Stub
 
-RUNS_SECONDS = 0.1
+ENDLESS_RUN_SECONDS = 0.1
 """For so long runs an attack that never ends before it is killed."""
 
 
@@ -32,7 +32,7 @@ async def end(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
 
 async def _judge(stub: Stub, name: str) -> str:
     came = ""
-    how = await _wait_for_end(stub, RUNS_SECONDS if KILLED in ENDS[name] else HANG_SECONDS)
+    how = await _wait_for_end(stub, ENDLESS_RUN_SECONDS if KILLED in ENDS[name] else HANG_SECONDS)
     if how == ANSWERED and not stub.process.overran:
         came = await _go_on(stub)
     if stub.process.overran:

@@ -29,7 +29,7 @@ from tests.real.sandbox.session import HANG_SECONDS, LIMITS
 WALL, GRACE = 1.5, 0.5
 FOLLOWING_RUNS = 40
 """Runs that a busy machine may need until one of them ends within `WALL`."""
-AT_ONCE = 4
+PARALLEL_TALKS = 4
 FILES, BYTES = 20, 32 * MiB
 
 
@@ -72,7 +72,7 @@ def _wrong(runs: Sequence[Ran], ctx: Scenery, alive: bool) -> str:
 
 async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_TALKS)
 
     async def ran(name: str, ctx: Scenery) -> None:
         async with turns:

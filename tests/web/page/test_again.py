@@ -8,13 +8,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_what_failed_is_tried_again_in_its_place(house: House, page: Page) -> None:
+async def test_what_failed_is_tried_again_in_its_place(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.replaces:
             return Answer("Now it works.")
@@ -28,7 +28,7 @@ async def test_what_failed_is_tried_again_in_its_place(house: House, page: Page)
     assert [row.message.replaces for row in house.rows.values()] == ["", house.rows[1].message.turn]
 
 
-async def test_the_last_answer_alone_can_be_asked_again(house: House, page: Page) -> None:
+async def test_the_last_answer_alone_can_be_asked_again(house: WebPonte, page: Page) -> None:
     for text in ("one", "two"):
         await say(page, text)
         await expect(page.locator(".body").last).to_have_text(f"You said: {text}")
@@ -39,7 +39,7 @@ async def test_the_last_answer_alone_can_be_asked_again(house: House, page: Page
     assert len(house.rows) == 3
 
 
-async def test_ones_last_message_is_changed(house: House, page: Page) -> None:
+async def test_ones_last_message_is_changed(house: WebPonte, page: Page) -> None:
     await say(page, "helo")
     await expect(page.locator(".body")).to_have_text(["You said: helo"])
     await page.press("#text", "ArrowUp")
@@ -54,7 +54,7 @@ async def test_ones_last_message_is_changed(house: House, page: Page) -> None:
     await expect(page.locator("#editing")).to_be_hidden()
 
 
-async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: House, page: Page) -> None:
+async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: WebPonte, page: Page) -> None:
     code = '```python\nfor n in range(3):  # all\n    print("n", n)\n```'
     house.script = lambda turn: asyncio.sleep(0, Answer(code))
     await say(page, f"what is this?\n{code}\nthanks")
@@ -65,7 +65,7 @@ async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: House, page
     await expect(page.locator(".said .words")).to_contain_text("thanks")
 
 
-async def test_a_selection_outlives_what_is_said_after_it(house: House, page: Page) -> None:
+async def test_a_selection_outlives_what_is_said_after_it(house: WebPonte, page: Page) -> None:
     go_on = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,7 +26,7 @@ async def clipboard(page: Page) -> str:
     return str(await page.evaluate("navigator.clipboard.readText()"))
 
 
-async def test_an_answer_and_its_tables_can_be_copied(house: House, page: Page) -> None:
+async def test_an_answer_and_its_tables_can_be_copied(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer(TABLE)
 
@@ -52,7 +52,9 @@ async def test_an_answer_and_its_tables_can_be_copied(house: House, page: Page) 
     assert await clipboard(page) == TABLE
 
 
-async def test_a_draft_survives_a_reload_in_its_own_conversation(house: House, page: Page) -> None:
+async def test_a_draft_survives_a_reload_in_its_own_conversation(
+    house: WebPonte, page: Page
+) -> None:
     await page.fill("#text", "not sent\nyet")
     await page.reload()
     await expect(page.locator("#text")).to_have_value("not sent\nyet")
@@ -67,7 +69,7 @@ async def test_a_draft_survives_a_reload_in_its_own_conversation(house: House, p
     await expect(page.locator("#text")).to_have_value("")
 
 
-async def test_for_how_long_it_works_is_shown(house: House, page: Page) -> None:
+async def test_for_how_long_it_works_is_shown(house: WebPonte, page: Page) -> None:
     done = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -93,7 +95,7 @@ async def test_for_how_long_it_works_is_shown(house: House, page: Page) -> None:
     assert await progress.get_attribute("data-seconds") is None
 
 
-async def test_on_a_phone_enter_is_a_new_line(house: House, browser: Browser) -> None:
+async def test_on_a_phone_enter_is_a_new_line(house: WebPonte, browser: Browser) -> None:
     context = await browser.new_context(
         viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
     )
@@ -111,7 +113,7 @@ async def test_on_a_phone_enter_is_a_new_line(house: House, browser: Browser) ->
 
 
 async def test_what_is_typed_before_the_page_is_ready_is_not_lost(
-    house: House, browser: Browser
+    house: WebPonte, browser: Browser
 ) -> None:
     page = await browser.new_page()
     ready = asyncio.Event()

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,7 +21,7 @@ DONE = Card("abc234", "change", "Update 1 row", "Approved by the owner.",
             ({"before": BEFORE, "after": AFTER},), ("undo",), "done")  # fmt: skip
 
 
-async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: House, page: Page) -> None:
+async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "approve abc234":
             return Answer("Updated 1 row.", cards=(DONE,))
@@ -45,7 +45,9 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: House, page: 
         await expect(tab.locator(".answer:visible")).to_have_count(1)
 
 
-async def test_a_refused_decision_says_why_and_can_be_tried_again(house: House, page: Page) -> None:
+async def test_a_refused_decision_says_why_and_can_be_tried_again(
+    house: WebPonte, page: Page
+) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.clicked:
             return Answer("An admin must decide this.", "failed", code="forbidden")
@@ -58,7 +60,7 @@ async def test_a_refused_decision_says_why_and_can_be_tried_again(house: House, 
     await expect(page.get_by_role("button", name="Deny")).to_be_enabled()
 
 
-async def test_a_card_says_for_whom_it_waits(house: House, page: Page) -> None:
+async def test_a_card_says_for_whom_it_waits(house: WebPonte, page: Page) -> None:
     """Whoever may not approve it has no button for that, and is not told that it waits for them."""
 
     async def script(turn: Turn) -> Answer:
@@ -77,7 +79,7 @@ async def test_a_card_says_for_whom_it_waits(house: House, page: Page) -> None:
 
 
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
-    house: House, page: Page
+    house: WebPonte, page: Page
 ) -> None:
     paid = tuple(
         {"before": {"Id": id, "Paid": False}, "after": {"Id": id, "Paid": True}} for id in "123"

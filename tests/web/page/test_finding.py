@@ -6,13 +6,13 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_side_list_deep_links_and_new(house: House, page: Page) -> None:
+async def test_the_side_list_deep_links_and_new(house: WebPonte, page: Page) -> None:
     await say(page, "first talk")
     await expect(page.locator(".body")).to_have_text("You said: first talk")
     await page.get_by_role("button", name="New conversation").click()
@@ -28,7 +28,7 @@ async def test_the_side_list_deep_links_and_new(house: House, page: Page) -> Non
     await expect(other.locator(".at")).to_be_focused()
 
 
-async def test_forget_asks_first_and_then_is_gone(house: House, page: Page) -> None:
+async def test_forget_asks_first_and_then_is_gone(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "forget yes":
             house.rows.pop(1)
@@ -48,7 +48,7 @@ async def test_forget_asks_first_and_then_is_gone(house: House, page: Page) -> N
     assert house.rows[2].message.text == "forget yes"
 
 
-async def test_search_filters_the_messages(house: House, page: Page) -> None:
+async def test_search_filters_the_messages(house: WebPonte, page: Page) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_count(2)
@@ -60,7 +60,7 @@ async def test_search_filters_the_messages(house: House, page: Page) -> None:
 
 
 async def test_the_list_is_the_same_in_another_browser(
-    house: House, page: Page, browser: Browser
+    house: WebPonte, page: Page, browser: Browser
 ) -> None:
     await say(page, "**apples** and `pears` of [ours](https://example.com)")
     await expect(page.locator(".body")).to_have_count(1)
@@ -89,7 +89,7 @@ async def test_the_list_is_the_same_in_another_browser(
     await context.close()
 
 
-async def test_one_search_looks_into_all_of_them(house: House, page: Page) -> None:
+async def test_one_search_looks_into_all_of_them(house: WebPonte, page: Page) -> None:
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)
     await page.get_by_role("button", name="New conversation").click()

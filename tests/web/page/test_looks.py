@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import axe_source, findings, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,7 +33,7 @@ ROWS = ({"before": {"Name": "Ann"}, "after": {"Name": "Ann Lee"}},)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
+async def house() -> AsyncIterator[WebPonte]:
     async def script(turn: Turn) -> Answer:
         card = Card(
             "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
@@ -41,7 +41,7 @@ async def house() -> AsyncIterator[House]:
         failed = turn.message.text == "fail"
         return Answer(TEXT, "failed" if failed else "done", cards=() if failed else (card,))
 
-    house = House(script)
+    house = WebPonte(script)
     house.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
     await house.open()
     yield house
@@ -51,7 +51,7 @@ async def house() -> AsyncIterator[House]:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious_and_nothing_overflows(
-    house: House, browser: Browser, width: int, scheme: str
+    house: WebPonte, browser: Browser, width: int, scheme: str
 ) -> None:
     source = axe_source()
     context = await browser.new_context(
@@ -84,7 +84,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await context.close()
 
 
-async def test_the_side_list_on_a_phone(house: House, browser: Browser) -> None:
+async def test_the_side_list_on_a_phone(house: WebPonte, browser: Browser) -> None:
     page = await browser.new_page(viewport={"width": 390, "height": 800})
     await visit(page, house.link)
     await expect(page.locator("nav")).to_be_hidden()

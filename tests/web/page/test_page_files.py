@@ -6,13 +6,13 @@ import pytest
 from playwright.async_api import FilePayload, Page, expect
 
 from core.domain.messages import Answer, Card, File
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_files_by_button_drop_and_paste(house: House, page: Page) -> None:
+async def test_files_by_button_drop_and_paste(house: WebPonte, page: Page) -> None:
     await page.set_input_files(
         "#files", FilePayload(name="a.csv", mimeType="text/csv", buffer=b"1")
     )
@@ -44,7 +44,7 @@ PNG = bytes.fromhex(
 )
 
 
-async def test_plots_are_shown_and_other_files_are_links(house: House, page: Page) -> None:
+async def test_plots_are_shown_and_other_files_are_links(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
         plot = await house.files.put("e", "plot.png", "image/png", PNG, owner, where)
@@ -61,7 +61,7 @@ async def test_plots_are_shown_and_other_files_are_links(house: House, page: Pag
     assert (await download.value).suggested_filename == "x.html"
 
 
-async def test_the_code_that_ran_unfolds_as_text(house: House, page: Page) -> None:
+async def test_the_code_that_ran_unfolds_as_text(house: WebPonte, page: Page) -> None:
     code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
 
     async def script(turn: Turn) -> Answer:
@@ -91,7 +91,7 @@ HOSTILE = """<img src=x onerror="document.title='owned'"> <script>document.title
 """
 
 
-async def test_hostile_markdown_and_file_names_do_nothing(house: House, page: Page) -> None:
+async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page: Page) -> None:
     name = "<img src=x onerror=\"document.title='owned'\">.txt"
 
     async def script(turn: Turn) -> Answer:
@@ -115,7 +115,7 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: House, page: Pa
     assert all(url.startswith(house.web.address) for url in asked)
 
 
-async def test_a_picture_opens_large_over_the_page(house: House, page: Page) -> None:
+async def test_a_picture_opens_large_over_the_page(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
         return Answer("There.", files=(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.web.house import House
+from tests.web.house import WebPonte
 from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_two_people_see_different_lists(house: House, page: Page, browser: Browser) -> None:
+async def test_two_people_see_different_lists(
+    house: WebPonte, page: Page, browser: Browser
+) -> None:
     await expect(page.locator("#who")).to_have_text("Signed in as owner")
     await say(page, "of the owner")
     await expect(page.locator(".body")).to_have_text("You said: of the owner")

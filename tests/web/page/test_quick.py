@@ -9,7 +9,7 @@ from core.commands.grammar import parse_command
 from core.domain.messages import Answer, Card
 from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import axe_source, findings, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,18 +24,18 @@ REPORT = QuickCommand(
 )  # fmt: skip
 
 
-async def open_commands(house: House, page: Page, *commands: QuickCommand) -> None:
+async def open_commands(house: WebPonte, page: Page, *commands: QuickCommand) -> None:
     house.board.known = list(commands)
     await page.reload()
     await page.get_by_role("button", name="Quick commands").click()
 
 
-async def test_the_button_is_hidden_without_quick_commands(house: House, page: Page) -> None:
+async def test_the_button_is_hidden_without_quick_commands(house: WebPonte, page: Page) -> None:
     await expect(page.locator("#tries button")).to_have_count(3)
     await expect(page.locator("#quick")).to_be_hidden()
 
 
-async def test_inputs_are_fields_of_their_kind(house: House, page: Page) -> None:
+async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> None:
     await open_commands(house, page, ECHO, REPORT)
     await page.get_by_label("Which one").select_option("Report")
     await page.get_by_role("button", name="Run").click()
@@ -57,7 +57,7 @@ async def test_inputs_are_fields_of_their_kind(house: House, page: Page) -> None
 
 
 @pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
-async def test_free_text_stays_text(house: House, page: Page, text: str) -> None:
+async def test_free_text_stays_text(house: WebPonte, page: Page, text: str) -> None:
     await open_commands(house, page, ECHO)
     await page.get_by_label("Its text").fill(text)
     await page.get_by_role("button", name="Run").click()
@@ -68,7 +68,7 @@ async def test_free_text_stays_text(house: House, page: Page, text: str) -> None
     assert command.input == text
 
 
-async def test_a_file_goes_along(house: House, page: Page) -> None:
+async def test_a_file_goes_along(house: WebPonte, page: Page) -> None:
     house.board.known = [ECHO]
     await page.reload()
     file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
@@ -78,7 +78,7 @@ async def test_a_file_goes_along(house: House, page: Page) -> None:
     await expect(page.locator(".said .files")).to_contain_text("a.csv")
 
 
-async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
+async def test_escape_and_cancel_send_nothing(house: WebPonte, page: Page) -> None:
     await open_commands(house, page, SUMMARY)
     await page.keyboard.press("Escape")
     await expect(page.locator("#quick-form")).to_be_hidden()
@@ -89,7 +89,7 @@ async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
 
 
 async def test_quick_commands_are_in_the_language_of_the_browser(
-    house: House, browser: Browser
+    house: WebPonte, browser: Browser
 ) -> None:
     house.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
@@ -101,7 +101,9 @@ async def test_quick_commands_are_in_the_language_of_the_browser(
     await context.close()
 
 
-async def test_the_result_of_one_that_was_approved_is_a_message(house: House, page: Page) -> None:
+async def test_the_result_of_one_that_was_approved_is_a_message(
+    house: WebPonte, page: Page
+) -> None:
     asked = Card("abc234", "proposal", "Run Echo", "Asked by you.", (), ("approve", "deny"))
 
     async def script(turn: Turn) -> Answer:
@@ -118,7 +120,7 @@ async def test_the_result_of_one_that_was_approved_is_a_message(house: House, pa
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_and_for_axe(house: House, browser: Browser, scheme: str) -> None:
+async def test_on_a_phone_and_for_axe(house: WebPonte, browser: Browser, scheme: str) -> None:
     source = axe_source()
     house.board.known = [REPORT]
     context = await browser.new_context(

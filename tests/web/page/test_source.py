@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import re
 
-from adapters.web.conversations import FOLDER, TYPES
-from adapters.web.errors import SENTENCES, wording
+from adapters.web.errors import PAGE_SENTENCES, translate_page
+from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
 
 def test_the_page_weighs_at_most_100_kilobytes() -> None:
-    files = [path for path in FOLDER.iterdir() if path.suffix in TYPES]
-    words = sum(len(key) + len(text) + 8 for key, text in wording("en").items())
+    files = [path for path in PAGE_FOLDER.iterdir() if path.suffix in PAGE_MEDIA_TYPES]
+    words = sum(len(key) + len(text) + 8 for key, text in translate_page("en").items())
     assert sum(path.stat().st_size for path in files) + words <= 100_000
 
 
 def test_the_page_has_no_inline_script_or_style() -> None:
-    html = (FOLDER / "index.html").read_text("utf-8")
+    html = (PAGE_FOLDER / "index.html").read_text("utf-8")
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|https?://", html)
-    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
+    scripts = "".join(path.read_text("utf-8") for path in PAGE_FOLDER.glob("*.js"))
     assert "eval(" not in scripts
     assert scripts.count("innerHTML") == 1
 
 
 def test_every_word_of_the_page_is_in_the_catalogue() -> None:
-    html = (FOLDER / "index.html").read_text("utf-8")
-    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
+    html = (PAGE_FOLDER / "index.html").read_text("utf-8")
+    scripts = "".join(path.read_text("utf-8") for path in PAGE_FOLDER.glob("*.js"))
     marked = set(re.findall(r'data-say(?:-label|-hint)?="(\w+)"', html))
     said = set(re.findall(r'\bsay\("(\w+)"', scripts))
-    assert marked | said <= SENTENCES.keys()
+    assert marked | said <= PAGE_SENTENCES.keys()
     for key, text in re.findall(r'data-say="(\w+)"[^>]*>([^<]+)<', html):
-        assert text == SENTENCES[key]
+        assert text == PAGE_SENTENCES[key]
     for key, text in re.findall(r'data-say-label="(\w+)"[^>]*aria-label="([^"]+)"', html):
-        assert text == SENTENCES[key]
+        assert text == PAGE_SENTENCES[key]

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import chromium, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -46,11 +46,11 @@ async def script(turn: Turn) -> Answer:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> House:
-    return House(script)
+async def house() -> WebPonte:
+    return WebPonte(script)
 
 
-async def open_page(house: House, browser: Browser, width: int, dark: bool = False) -> Page:
+async def open_page(house: WebPonte, browser: Browser, width: int, dark: bool = False) -> Page:
     page = await browser.new_page(
         viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
     )
@@ -66,7 +66,7 @@ LINES = """cells => cells.map(cell => [
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("columns", COLUMNS)
 async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
-    house: House, browser: Browser, width: int, columns: int
+    house: WebPonte, browser: Browser, width: int, columns: int
 ) -> None:
     await house.open()
     page = await open_page(house, browser, width)
@@ -97,7 +97,7 @@ async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
     await house.close()
 
 
-async def test_a_card_with_several_rows_is_as_readable(house: House, browser: Browser) -> None:
+async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, browser: Browser) -> None:
     await house.open()
     page = await open_page(house, browser, 390)
     await say(page, "change them")
@@ -109,7 +109,7 @@ async def test_a_card_with_several_rows_is_as_readable(house: House, browser: Br
 
 async def main(folder: Path) -> None:
     """The same as pictures, for who looks: `python -m tests.web.page.test_tables FOLDER`."""
-    house = House(script)
+    house = WebPonte(script)
     await house.open()
     async with chromium() as browser:
         for width in WIDTHS:

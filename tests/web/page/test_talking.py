@@ -8,13 +8,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_text_streams_in_and_is_rendered(house: House, page: Page) -> None:
+async def test_text_streams_in_and_is_rendered(house: WebPonte, page: Page) -> None:
     half = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -36,7 +36,7 @@ async def test_text_streams_in_and_is_rendered(house: House, page: Page) -> None
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
 
 
-async def test_two_tabs_show_the_same(house: House, page: Page) -> None:
+async def test_two_tabs_show_the_same(house: WebPonte, page: Page) -> None:
     other = await page.context.new_page()
     await other.goto(f"{house.web.address}/#main")
     await expect(other.locator("#welcome")).to_be_visible()
@@ -46,7 +46,7 @@ async def test_two_tabs_show_the_same(house: House, page: Page) -> None:
         await expect(tab.locator(".body")).to_have_text(["You said: hello"])
 
 
-async def test_a_restart_in_mid_answer_shows_it_once(house: House, page: Page) -> None:
+async def test_a_restart_in_mid_answer_shows_it_once(house: WebPonte, page: Page) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -70,7 +70,7 @@ async def test_a_restart_in_mid_answer_shows_it_once(house: House, page: Page) -
 
 
 async def test_a_message_written_while_the_server_is_away_is_one_turn(
-    house: House, page: Page
+    house: WebPonte, page: Page
 ) -> None:
     await expect(page.locator("#welcome")).to_be_visible()
     await house.close()
@@ -81,7 +81,7 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
     assert len(house.rows) == 1
 
 
-async def test_a_reload_shows_everything_again(house: House, page: Page) -> None:
+async def test_a_reload_shows_everything_again(house: WebPonte, page: Page) -> None:
     await say(page, "one")
     await expect(page.locator(".body")).to_have_text("You said: one")
     await page.reload()
@@ -90,7 +90,7 @@ async def test_a_reload_shows_everything_again(house: House, page: Page) -> None
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
 
 
-async def test_the_stop_button_ends_a_turn(house: House, page: Page) -> None:
+async def test_the_stop_button_ends_a_turn(house: WebPonte, page: Page) -> None:
     stopped = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:

@@ -10,13 +10,13 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
-from tests.web.house import House, Turn
+from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_first_visit(house: House, browser: Browser) -> None:
+async def test_the_first_visit(house: WebPonte, browser: Browser) -> None:
     house.board.parts = [
         Health("model", "on", "the demo model; OPENAI_API_KEY in .env adds a real one"),
         Health("nocodb", "failing", "it does not answer"),
@@ -34,7 +34,7 @@ async def test_the_first_visit(house: House, browser: Browser) -> None:
 
 
 async def test_the_welcome_names_the_tables_and_what_will_work(
-    house: House, browser: Browser
+    house: WebPonte, browser: Browser
 ) -> None:
     house.board.parts = [Health("code", "on"), Health("nocodb", "on")]
     house.board.titles = ["Customers", "Orders"]
@@ -56,7 +56,7 @@ async def test_the_welcome_names_the_tables_and_what_will_work(
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
 
 
-async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -> None:
+async def test_everything_can_be_reached_by_keyboard(house: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Denied." if turn.message.clicked else "Shall I?", cards=(OPEN,))
 
@@ -78,7 +78,7 @@ async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -
 
 
 async def test_one_click_opens_it_and_the_token_stays_nowhere(
-    house: House, browser: Browser
+    house: WebPonte, browser: Browser
 ) -> None:
     page = await browser.new_page()
     asked: list[str] = []
@@ -99,7 +99,7 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(
     await page.close()
 
 
-async def test_a_link_pasted_into_an_open_page_signs_in(house: House, browser: Browser) -> None:
+async def test_a_link_pasted_into_an_open_page_signs_in(house: WebPonte, browser: Browser) -> None:
     """One that is old says so, and the next one opens the page as it stands."""
     page = await browser.new_page()
     await page.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
@@ -114,7 +114,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(house: House, browser: B
 
 
 async def test_without_the_link_a_person_signs_in(browser: Browser) -> None:
-    house = House(token="s3cret-and-long-enough")
+    house = WebPonte(token="s3cret-and-long-enough")
     await house.open()
     page = await browser.new_page()
     try:
@@ -134,7 +134,7 @@ async def test_without_the_link_a_person_signs_in(browser: Browser) -> None:
 
 
 async def test_a_refusal_from_before_signing_in_comes_too_late(browser: Browser) -> None:
-    house, page = House(token="s3cret-and-long-enough"), await browser.new_page()
+    house, page = WebPonte(token="s3cret-and-long-enough"), await browser.new_page()
     await house.open()
     came, go_on = asyncio.Event(), asyncio.Event()
 
@@ -162,7 +162,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(browser: Browser)
         await house.close()
 
 
-async def test_right_to_left_text_is_unharmed(house: House, page: Page) -> None:
+async def test_right_to_left_text_is_unharmed(house: WebPonte, page: Page) -> None:
     await say(page, "مرحبا بالعالم")
     await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
     house.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))

@@ -1,4 +1,4 @@
-"""Quick commands as `ponte.toml` names them: which there are, for whom and where."""
+"""The quick commands in `ponte.toml`: which exist, for whom and where."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bot.config import Command, in_language
+from bot.config import QuickCommandConfig, in_language
 from core.commands.grammar import check_slug
 from core.domain.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
@@ -15,11 +15,11 @@ from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
 from core.ports.rights import Policy
 from core.text.i18n import LOCALES
 
-Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs. Raises
+IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Returns whether one of these names is the person's, or of a group or role of theirs. Raises
 StatusUnknown."""
-Run = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
-"""Runs a quick command where it is known."""
+RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
+"""Runs a quick command in the system that has it."""
 
 _UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
 _NO_SUCH = "There is no quick command `{slug}`. These may be run here: {known}."
@@ -28,18 +28,18 @@ _NOT_HERE = "`{slug}` is not for this place. The operator says where in ponte.to
 _NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`by`)."
 
 
-class Registry:
-    """The `QuickCommands` port: those of `ponte.toml`; without `run`, none can be run.
+class QuickCommandRegistry:
+    """The `QuickCommands` port. Without `run`, no command can be run.
 
-    Without a registry, or with `any_slug`, any well-formed slug may run. What it does is not known,
-    so that a model asks a person first.
+    Without a registry in the file, or with `any_slug`, any well-formed slug may be run. Its effect
+    is unknown then, so the model asks a person first.
     """
 
     def __init__(
         self,
-        commands: Callable[[], Mapping[str, Command]],
-        is_named: Named,
-        run: Run | None = None,
+        commands: Callable[[], Mapping[str, QuickCommandConfig]],
+        is_named: IsNamed,
+        run: RunQuickCommand | None = None,
         *,
         any_slug: bool = False,
         policy: Policy | None = None,
@@ -50,27 +50,30 @@ class Registry:
         self._policy = policy
         self.connect(run, any_slug=any_slug)
 
-    def connect(self, run: Run | None, *, any_slug: bool) -> None:
-        """They are run so; with `any_slug` also those that ponte.toml does not name."""
+    def connect(self, run: RunQuickCommand | None, *, any_slug: bool) -> None:
+        """Set how commands are run. With `any_slug`, commands that ponte.toml does not name may run
+        too."""
         self._run = run
         self._any_slug = any_slug
 
     @property
     def everybodys(self) -> list[QuickCommand]:
-        """Those that no place and no person is named for: what a model may know of."""
+        """The commands that are limited to no place and no person: those that a model may know."""
         named = self._commands().items()
-        return [_record(slug, each) for slug, each in named if not each.where and not each.by]
+        return [
+            _public_record(slug, each) for slug, each in named if not each.where and not each.by
+        ]
 
     def asks_first(self, slug: str) -> bool:
-        """Whether a model's call of it runs nothing before a person approves it."""
+        """Return whether a model's call needs a person's approval before it runs."""
         command = self._commands().get(slug)
         return command is None or command.effect != "read"
 
-    async def known(self, person: Person, address: Address) -> list[QuickCommand]:
+    async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
-            _record(slug, command)
+            _public_record(slug, command)
             for slug, command in self._commands().items()
-            if _is_here(command, address)
+            if _may_run_here(command, address)
             and await self._is_known_as_theirs(command, person, address)
             and (await self._right(person, address, slug)).allowed
         ]  # fmt: skip
@@ -82,18 +85,18 @@ class Registry:
             (await self._right(person, address, slug)).check()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
-            slugs = [each.slug for each in await self.known(person, address)]
+            slugs = [each.slug for each in await self.list_commands(person, address)]
             if near := difflib.get_close_matches(slug, slugs, 1):
                 raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
             if slugs:
                 raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
             raise UnknownCommand(_NONE_HERE, slug=slug)
-        if not _is_here(command, address):
+        if not _may_run_here(command, address):
             raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
             raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
         (await self._right(person, address, slug)).check()
-        return _record(slug, command)
+        return _public_record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         if self._run is not None:
@@ -109,23 +112,27 @@ class Registry:
             return Verdict(True)
         return await self._policy.may(person, address, "command", slug)
 
-    async def _is_known_as_theirs(self, command: Command, person: Person, address: Address) -> bool:
+    async def _is_known_as_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
         try:
             return await self._is_theirs(command, person, address)
         except StatusUnknown:
             return False
 
-    async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
+    async def _is_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
         return not command.by or await self._is_named(person, address, frozenset(command.by))
 
 
-def _is_here(command: Command, address: Address) -> bool:
+def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
     surface = (address.platform, address.workspace, address.channel)
     places = {":".join(surface[:length]) for length in (1, 2, 3)}
     return not command.where or bool(places & set(command.where))
 
 
-def _record(slug: str, command: Command) -> QuickCommand:
+def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,

@@ -1,8 +1,8 @@
-"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret; and how
-a command tells that it failed.
+"""Logs on stderr: one line for each event, with the turn's id and without secrets; and error
+messages of commands.
 
-Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
-out the same way.
+All other modules log through `structlog.get_logger()`. What libraries log through `logging` gets
+the same form.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from bot.settings import Settings, load
 from core.domain.errors import PonteError, SettingsError
 
 MASK = "[secret]"
-_SHORTEST = 4
-"""A shorter secret would mask half of all words; nobody issues such."""
+_MIN_SECRET_CHARS = 4
+"""Shorter secrets are not masked, since they would mask parts of ordinary words. No service issues
+such."""
 _TOKENS = re.compile(
     r"""
     xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
@@ -38,9 +39,9 @@ _TOKENS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NOTHING = logging.CRITICAL + 10
-"""A level above all that is written."""
-_CAPPED = {
+_LEVEL_ABOVE_ALL = logging.CRITICAL + 10
+"""A level above everything that is logged."""
+_LIBRARY_LEVELS = {
     "discord": logging.INFO,
     "discord.http": logging.INFO,
     "slack_bolt": logging.INFO,
@@ -55,17 +56,23 @@ _CAPPED = {
     "asyncio": logging.INFO,
     "markdown_it": logging.INFO,
     "sqlitedict": logging.WARNING,
-    "opentelemetry": _NOTHING,
+    "opentelemetry": _LEVEL_ABOVE_ALL,
 }
-"""What these say below the given level holds message texts, tokens or whole addresses; what
-OpenTelemetry says of each batch that it cannot export, `bot.tracing` says once."""
+"""Lowest level that is logged of each library. Below it they log message texts, tokens or whole
+addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch that it cannot
+export."""
 
 
 class Redaction:
-    """Masks the given secrets, wherever they stand, and all that looks like a token."""
+    """Masks the given secrets, and everything that looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        kept = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        kept = {
+            form
+            for secret in secrets
+            for form in _written_forms(secret)
+            if len(form) >= _MIN_SECRET_CHARS
+        }
         longest_first = sorted(kept, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
@@ -73,8 +80,9 @@ class Redaction:
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 
 
-class Faults:
-    """An exception in an event: its kind and words, with its traceback where asked for."""
+class ExceptionFields:
+    """A structlog processor that adds kind, message and place of an exception, and its traceback if
+    asked for."""
 
     def __init__(self, *, traces: bool) -> None:
         self._traces = traces
@@ -82,7 +90,7 @@ class Faults:
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         found = event.pop("exc_info", None)
         event.pop("stack_info", None)
-        fault = _fault(found)
+        fault = _find_exception(found)
         if fault is not None:
             event["fault"] = f"{type(fault).__name__}: {fault}"
             event["at"] = _innermost(fault)
@@ -91,10 +99,10 @@ class Faults:
         return event
 
 
-class Line:
-    """Writes an event as one line of text or JSON, masked as a whole.
+class LogLineRenderer:
+    """A structlog processor that renders an event as one masked line of text or JSON.
 
-    Control characters come out escaped, so that nobody's text can forge a line or a colour.
+    Control characters are escaped, so that no text can forge a line or a colour.
     """
 
     def __init__(self, form: str, redaction: Redaction) -> None:
@@ -104,44 +112,46 @@ class Line:
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
-        return self._redaction.of(" ".join(_words(dict(event))))
+        return self._redaction.of(" ".join(_render_fields(dict(event))))
 
 
-def set_up(settings: Settings, *, quiet: bool = False, stream: TextIO | None = None) -> None:
-    """Write from now on as PONTE_LOG and PONTE_LOG_LEVEL say.
+def set_up_logging(
+    settings: Settings, *, quiet: bool = False, stream: TextIO | None = None
+) -> None:
+    """Log from now on by PONTE_LOG and PONTE_LOG_LEVEL.
 
-    `quiet`: nothing, for commands whose output a person reads and whose failures are told in
-    words, unless a level was set. Tracebacks are written at level debug only.
+    `quiet` logs nothing unless a level was set: for commands whose output a person reads and which
+    report failures in words. Tracebacks are logged at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
     if quiet and "ponte_log_level" not in settings.model_fields_set:
-        level = _NOTHING
+        level = _LEVEL_ABOVE_ALL
     _route_structlog(min(level, logging.CRITICAL))
     _route_logging(level, settings, stream or sys.stderr)
 
 
-def tell(error: Exception, stream: TextIO) -> int:
-    """Write what went wrong; returns 2 for wrong settings, else 1.
+def report_error(error: Exception, stream: TextIO) -> int:
+    """Write what went wrong. Return 2 for wrong settings, else 1.
 
-    A traceback is for PONTE_LOG_LEVEL=debug; that level stands once logging is set up.
+    A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
     """
     redaction = _redaction()
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         stream.write(redaction.of(_traceback(error)))
-    for line in _sentence(error).splitlines():
+    for line in _describe_error(error).splitlines():
         stream.write(redaction.of(line) + "\n")
     return 2 if isinstance(error, SettingsError) else 1
 
 
-def _forms(secret: str) -> set[str]:
-    """As it is, and as JSON and Python's repr would write it inside quotes."""
+def _written_forms(secret: str) -> set[str]:
+    """Return the secret as it is, and as JSON and Python's repr write it inside quotes."""
     return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
 
 
 def _route_structlog(level: int) -> None:
     structlog.configure(
         processors=[
-            *_shared(),
+            *_common_processors(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -154,22 +164,22 @@ def _route_logging(level: int, settings: Settings, stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_shared(),
+            foreign_pre_chain=_common_processors(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                Faults(traces=level <= logging.DEBUG),
-                Line(settings.ponte_log, Redaction(settings.secrets)),
+                ExceptionFields(traces=level <= logging.DEBUG),
+                LogLineRenderer(settings.ponte_log, Redaction(settings.secrets)),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name, least in _CAPPED.items():
+    for name, least in _LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(max(level, least))
     logging.captureWarnings(True)
-    threading.excepthook = _thread_fault
+    threading.excepthook = _log_thread_exception
 
 
-def _shared() -> list[Processor]:
+def _common_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -178,23 +188,23 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _words(event: dict[str, Any]) -> Iterator[str]:
+def _render_fields(event: dict[str, Any]) -> Iterator[str]:
     yield event.pop("timestamp", "")
     yield f"{event.pop('level', ''):<7}"
     trace = event.pop("traceback", "")
-    yield f"{event.pop('logger', '')}: {_escaped(str(event.pop('event', '')))}"
+    yield f"{event.pop('logger', '')}: {_escape(str(event.pop('event', '')))}"
     for key, value in event.items():
-        yield f"{key}={_escaped(value) if isinstance(value, str) else repr(value)}"
+        yield f"{key}={_escape(value) if isinstance(value, str) else repr(value)}"
     if trace:
         yield "\n" + trace.rstrip()
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     quoted = repr(text)[1:-1].replace("\\'", "'")
     return quoted if text.isprintable() and " " not in text else f'"{quoted}"'
 
 
-def _fault(found: object) -> BaseException | None:
+def _find_exception(found: object) -> BaseException | None:
     if isinstance(found, BaseException):
         return found
     if isinstance(found, tuple):
@@ -211,7 +221,7 @@ def _traceback(fault: BaseException) -> str:
     return "".join(traceback.format_exception(fault))
 
 
-def _thread_fault(args: threading.ExceptHookArgs) -> None:
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     fault = args.exc_value or args.exc_type()
     structlog.get_logger("thread").error("a thread ended in a fault", exc_info=fault)
 
@@ -223,7 +233,7 @@ def _redaction() -> Redaction:
         return Redaction(())
 
 
-def _sentence(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, PonteError):
         return str(error)
     what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""What was spent, a bar for each of the last thirty days: for admins, drawn without a script."""
+"""The page `/usage`: a bar for each of the last thirty days, for admins, drawn without a script."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from adapters.web.adapter import Site
-from adapters.web.requests import visitor_of
+from adapters.web.http_io import visitor_of
 from core.domain.errors import NotFound
 from core.rights.allowances import tell_estimates
 from core.text.i18n import LANGUAGE, money, number, say
 
-DAYS = 30
-WIDE, HIGH, BAR, FOOT = 720, 160, 24, 18
-"""Of the drawing, in its own units; each day has a `BAR`, and its number stands in the `FOOT`."""
+CHART_DAYS = 30
+CHART_WIDTH, CHART_HEIGHT, BAR_WIDTH, LABEL_HEIGHT = 720, 160, 24, 18
+"""Sizes of the drawing in its own units. Each day has a bar; its number is printed below it."""
 Row = Mapping[str, Any]
-POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"
+USAGE_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"
+)
 
 
 class UsageRoutes:
+    """The route of the usage page."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
@@ -35,30 +39,32 @@ class UsageRoutes:
 
     async def chart(self, request: Request) -> Response:
         """What was used in each of the last 30 days, as HTML. Raises NotAllowed, NotFound."""
-        await self._site.check_operates(visitor_of(request).person)
+        await self._site.check_is_operator(visitor_of(request).person)
         if self._site.usage is None:
             raise NotFound(what="metrics")
         today = datetime.now(ZoneInfo(self._site.time_zone)).date()
-        days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+        days = [today - timedelta(days=back) for back in range(CHART_DAYS - 1, -1, -1)]
         rows = {row["name"]: row for row in await self._site.usage(days[0].isoformat())}
-        told = page([(day, rows.get(day.isoformat(), {})) for day in days])
-        return HTMLResponse(told, headers={"Content-Security-Policy": POLICY})
+        told = render_page([(day, rows.get(day.isoformat(), {})) for day in days])
+        return HTMLResponse(told, headers={"Content-Security-Policy": USAGE_SECURITY_POLICY})
 
 
-def page(days: Sequence[tuple[date, Row]]) -> str:
-    """`days` with their rows of a report (`Budget.report`), the oldest first. The bars are of money
-    where prices are known, else of tokens, else of turns."""
+def render_page(days: Sequence[tuple[date, Row]]) -> str:
+    """Return the page. `days` are days with their rows of a report (`Budget.report`), oldest first.
+
+    The bars show money if prices are known, else tokens, else turns.
+    """
     measures: Sequence[tuple[str, Callable[[Row], float]]] = (
-        (say("US dollars"), cost), (say("tokens"), tokens), (say("turns"), turns),
+        (say("US dollars"), cost_of), (say("tokens"), tokens_of), (say("turns"), turns_of),
     )  # fmt: skip
     charts = [(word, [measure(row) for _, row in days]) for word, measure in measures]
     of, values = next((chart for chart in charts if any(chart[1])), charts[0])
-    title = escape(say("What was used in the last {days} days", days=DAYS))
+    title = escape(say("What was used in the last {days} days", days=CHART_DAYS))
     head = "".join(
         f'<th scope="col">{escape(word)}</th>'
         for word in (say("day"), say("turns"), say("tokens"), say("US dollars"))
     )
-    body = "".join(_line(day, row) for day, row in reversed(days) if row)
+    body = "".join(_table_row(day, row) for day, row in reversed(days) if row)
     most = number(round(max(values), 2))
     estimated = sum(int(row.get("estimated") or 0) for _, row in days)
     note = f"<p>{escape(tell_estimates(estimated))}</p>" if estimated else ""
@@ -69,38 +75,43 @@ def page(days: Sequence[tuple[date, Row]]) -> str:
         '<link rel="stylesheet" href="/page/ponte.css"><body class="report">'
         f'<header><h1>{title}</h1><a href="/">Ponte</a></header><main><figure>'
         f"<figcaption>{escape(of)} (≤ {most})</figcaption>"
-        f"{drawing([day for day, _ in days], values, title)}</figure>"
+        f"{draw_chart([day for day, _ in days], values, title)}</figure>"
         f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f"</div>{note}</main></body></html>"
     )
 
 
-def drawing(days: Sequence[date], values: Sequence[float], title: str) -> str:
-    """Bars over the days of the month; the table beside it says the numbers."""
+def draw_chart(days: Sequence[date], values: Sequence[float], title: str) -> str:
+    """Return an SVG drawing of bars over the days. The table next to it has the numbers."""
     most = max(values, default=0) or 1
+    base = CHART_HEIGHT - LABEL_HEIGHT
     bars = []
     for n, (day, value) in enumerate(zip(days, values, strict=True)):
-        tall = round((HIGH - FOOT) * value / most, 1)
+        height = round(base * value / most, 1)
         bars.append(
-            f'<rect x="{n * BAR + 3}" y="{HIGH - FOOT - tall}" width="{BAR - 6}" height="{tall}"/>'
-            f'<text x="{n * BAR + BAR // 2}" y="{HIGH - 4}">{day.day}</text>'
+            f'<rect x="{n * BAR_WIDTH + 3}" y="{base - height}"'
+            f' width="{BAR_WIDTH - 6}" height="{height}"/>'
+            f'<text x="{n * BAR_WIDTH + BAR_WIDTH // 2}" y="{CHART_HEIGHT - 4}">{day.day}</text>'
         )
-    return f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}">{"".join(bars)}</svg>'
+    return (
+        f'<svg viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="{title}">'
+        f"{''.join(bars)}</svg>"
+    )
 
 
-def cost(row: Row) -> float:
+def cost_of(row: Row) -> float:
     return float(row.get("cost") or 0)
 
 
-def turns(row: Row) -> int:
+def turns_of(row: Row) -> int:
     return int(row.get("turns") or 0)
 
 
-def tokens(row: Row) -> int:
+def tokens_of(row: Row) -> int:
     return int(row.get("input") or 0) + int(row.get("output") or 0)
 
 
-def _line(day: date, row: Row) -> str:
-    spent = "–" if row.get("cost") is None else money(cost(row))
-    cells = (day.isoformat(), number(turns(row)), number(tokens(row)), spent)
+def _table_row(day: date, row: Row) -> str:
+    spent = "–" if row.get("cost") is None else money(cost_of(row))
+    cells = (day.isoformat(), number(turns_of(row)), number(tokens_of(row)), spent)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

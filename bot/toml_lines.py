@@ -1,4 +1,4 @@
-"""Where things stand in a file of TOML, for who says what is wrong in it."""
+"""Finds the lines of keys in a TOML file, for error messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ KeyPath = tuple[str, ...]
 class TomlLines:
     """The line, from 1, of each table and key of a text that tomllib accepts.
 
-    A statement is the shortest run of lines that tomllib takes by itself, so quoting, several-line
-    strings and arrays need no second parser. All keys of one statement share its first line. The
-    tables of an array are counted from 0, as in `rules`, `0`, `who`.
+    A statement is the shortest run of lines that tomllib parses on its own, so that quotes,
+    multi-line strings and arrays need no second parser. All keys of one statement have its first
+    line. The tables of an array are counted from 0, as in `rules`, `0`, `who`.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -35,7 +35,7 @@ class TomlLines:
                     self._note(table + path, number)
 
     def of(self, path: Sequence[object]) -> int:
-        """The line of that key, or of the nearest one around it; 1 for none."""
+        """Return the line of that key, or of the nearest one around it; 1 if there is none."""
         keys = tuple(str(part) for part in path)
         for length in range(len(keys), 0, -1):
             if keys[:length] in self._lines:
@@ -47,8 +47,8 @@ class TomlLines:
             self._lines.setdefault(path[:length], number)
 
 
-def not_toml(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
-    """What tomllib says, with its line."""
+def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
+    """Return tomllib's message with its line."""
     found = _AT.match(str(error))
     line = int(found[2]) if found else max(1, len(text.splitlines()))
     words = found[1] if found else str(error).removesuffix(" (at end of document)")
@@ -83,7 +83,7 @@ def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
 
 
 def _deepest(values: object) -> Iterator[KeyPath]:
-    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
+    """Yield the path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
     if isinstance(values, dict) and values:
         key, inner = next(iter(values.items()))
         for path in _deepest(inner):

@@ -1,6 +1,6 @@
-"""`ponte policy check`: what somebody may do somewhere, and which rule says so.
+"""`ponte policy check`: what a person may do at a place, and which rule decides it.
 
-No service is asked: who is in which group, and whether somebody is a guest, is given.
+No service is asked: group memberships and guest status are arguments.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 from bot.app import Start
 from bot.config import Config
-from bot.integrations import rights as platform_rights
+from bot.integrations import collect_rights as platform_rights
 from core.changes.approval import ASKER, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.rights.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
 
-SOME = "?"
-"""A workspace that was not named: the same for both."""
-PLAIN = tuple(kind for kind in KINDS if kind not in REFINED)
+UNKNOWN_WORKSPACE = "?"
+"""Stands for a workspace that was not named. Person and place are in the same one."""
+PLAIN_RIGHTS = tuple(kind for kind in KINDS if kind not in REFINED)
 _NO_RIGHT = (
     "{right} is not a right. Write {known}, one of them for one table as in read:TABLE, or "
     "tool:NAME, command:SLUG, agent:NAME, model:NAME."
@@ -31,8 +31,8 @@ _FORM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One right, whether it is there, which rule says so, and how that rule reads."""
+class RightVerdict:
+    """One right, whether the person has it, which rule decides, and how that rule reads."""
 
     right: str
     allowed: bool
@@ -40,16 +40,19 @@ class Line:
     why: str
 
 
-async def check(
+async def check_rights(
     begun: Start, person: str, channel: str = "", *,
     groups: Sequence[str] = (), guest: bool = False, asked: Sequence[str] = (),
-) -> tuple[Address, Sequence[Line]]:  # fmt: skip
-    """`asked` are the rights that are looked at; none: all plain ones, and those to single things
-    that the file names. Raises BadInput."""
-    who, where = _read(person, channel, begun)
+) -> tuple[Address, Sequence[RightVerdict]]:  # fmt: skip
+    """Return the place and a verdict for each right.
+
+    `asked` are the rights to check; by default all plain rights, and the rights to single things
+    that the file names. Raise BadInput.
+    """
+    who, where = _parse_person_and_place(person, channel, begun)
     for right in asked:
         if not is_right(right):
-            raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN))
+            raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN_RIGHTS))
 
     async def membership(_: Person, max_age: float) -> frozenset[str]:
         return frozenset(groups)
@@ -65,38 +68,38 @@ async def check(
         {name: is_guest for name, own in platforms.items() if own.own_workspace},
         rule_book=lambda: config.rule_book,
     )  # fmt: skip
-    rights = dict.fromkeys(asked or (*PLAIN, *_refined(config, policy)))
-    return where, [await _line(policy, config, who, where, right) for right in rights]
+    rights = dict.fromkeys(asked or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
+    return where, [await _decide(policy, config, who, where, right) for right in rights]
 
 
-async def _line(
+async def _decide(
     policy: AccessPolicy, config: Config, who: Person, where: Address, asked: str
-) -> Line:
+) -> RightVerdict:
     right, _, name = asked.partition(":")
     of_table = bool(name) and right in ("read", "propose", "approve")
     table = config.table_rules.of(name) if of_table else TableRule()
     if table.access == "hidden" or (table.access == "read" and right != "read"):
-        return Line(asked, False, f"[tables] {name}", f"access = {table.access}")
+        return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     verdict = await policy.may(who, where, right, *([name] if name else []))
     approvers = table.approvers - {ASKER}
     if right == "approve" and approvers and not verdict.allowed and not verdict.rule:
         is_approver = await policy.is_named(who, where, approvers)
         if is_approver and await policy.is_guest(who) is False:
             why = f"approvers {', '.join(sorted(approvers))}"
-            return Line(asked, True, f"[tables] {name}", why)
-    return Line(asked, verdict.allowed, verdict.rule or "none", _why(verdict, policy))
+            return RightVerdict(asked, True, f"[tables] {name}", why)
+    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
 
 
-def _why(verdict: Verdict, policy: AccessPolicy) -> str:
+def _explain(verdict: Verdict, policy: AccessPolicy) -> str:
     book = policy.rule_book()
     for place, rule in book.channels.items():
         if rule.told == verdict.rule:
-            return f"[channels] {place}: {_reads(rule)}"
+            return f"[channels] {place}: {_describe_rule(rule)}"
     found = next((rule for rule in book.rules if rule.told == verdict.rule), None)
-    return _reads(found) if found else verdict.words("en") if not verdict.allowed else ""
+    return _describe_rule(found) if found else verdict.words("en") if not verdict.allowed else ""
 
 
-def _reads(rule: Rule) -> str:
+def _describe_rule(rule: Rule) -> str:
     parts = {
         "who": sorted(rule.who), "where": sorted(rule.where),
         "allow": rule.allow, "deny": rule.deny,
@@ -104,8 +107,8 @@ def _reads(rule: Rule) -> str:
     return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
 
 
-def _refined(config: Config, policy: AccessPolicy) -> Iterator[str]:
-    """Rights to single things: those that the file knows or a rule names."""
+def _named_rights(config: Config, policy: AccessPolicy) -> Iterator[str]:
+    """Return the rights to single things that are in the file."""
     known: dict[str, None] = {}
     for name in config.tables:
         known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
@@ -116,7 +119,7 @@ def _refined(config: Config, policy: AccessPolicy) -> Iterator[str]:
     return (each for each in known if "*" not in each)
 
 
-def _read(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
+def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
     platforms = platform_rights(begun.settings.faces)
     platform, *ids = person.split(":")
     if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
@@ -126,6 +129,6 @@ def _read(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
         raise BadInput(_FORM)
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
-    workspace = place[1] if len(place) == 3 else named or (SOME if has_home else "")
+    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
     where = Address(platform, place[-1] if place else "", workspace, shared=bool(place))
     return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

@@ -1,4 +1,4 @@
-"""What the commands do, apart from reading the command line. Each returns its exit code."""
+"""The work of each command of `ponte`. Each function returns the exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from adapters.web import with_token
+from adapters.web import add_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
@@ -29,31 +29,41 @@ _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
-USED = ("name", "turns", "calls", "input", "cached", "output", "reasoning", "cost", "estimated")
-"""The columns of a report of usage."""
-Shown = Mapping[str, Any]
+USAGE_COLUMNS = (
+    "name",
+    "turns",
+    "calls",
+    "input",
+    "cached",
+    "output",
+    "reasoning",
+    "cost",
+    "estimated",
+)
+"""The columns of a usage report."""
+Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def threads_lines(threads: Iterable[Shown]) -> Iterator[str]:
-    """One line each: when it was last used (UTC), how many messages it has, its key."""
+def format_threads(threads: Iterable[Row]) -> Iterator[str]:
+    """Yield a line for each conversation: its last use (UTC), its number of messages, its key."""
     for thread in threads:
-        used = _when(thread.get("used_at"))
+        used = _format_time(thread.get("used_at"))
         count = thread.get("messages", 0)
         yield f"{used:<16}  {count:>6}  {one_line(str(thread.get('conversation', '')))}"
 
 
-def thread_lines(thread: Shown) -> Iterator[str]:
-    """Each message: when and who in one line, its text in the next ones, indented."""
+def format_thread(thread: Row) -> Iterator[str]:
+    """Yield each message: time and author in one line, then its text, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
-        yield f"{_when(message.get('at'))}  {one_line(str(who))}"
+        yield f"{_format_time(message.get('at'))}  {one_line(str(who))}"
         for line in clean(str(message.get("text", ""))).splitlines():
             yield f"    {line}"
 
 
-def audit_lines(lines: Iterable[Shown], zone: datetime.tzinfo) -> Iterator[str]:
-    """One line each: when in `zone`, what, and all else as `name=value`."""
+def format_audit_lines(lines: Iterable[Row], zone: datetime.tzinfo) -> Iterator[str]:
+    """Yield a line for each entry: its time in `zone`, its event, and the rest as `name=value`."""
     for line in lines:
         at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(zone)
         rest = {name: value for name, value in line.items() if name not in ("at", "event")}
@@ -62,14 +72,16 @@ def audit_lines(lines: Iterable[Shown], zone: datetime.tzinfo) -> Iterator[str]:
         yield "  ".join([f"{at:%Y-%m-%d %H:%M:%S}", f"{event:<10}", *told])
 
 
-def people_lines(people: Iterable[Shown]) -> Iterator[str]:
-    """One line each: when they were added, the day that they were last there (UTC), their name."""
+def format_people(people: Iterable[Row]) -> Iterator[str]:
+    """Yield a line for each account: when it was added, the day of the last visit (UTC),
+    its name."""
     for one in people:
-        yield f"{_when(one.get('added')):<16}  {one.get('seen') or '-':<10}  {one.get('name', '')}"
+        added, seen = _format_time(one.get("added")), one.get("seen") or "-"
+        yield f"{added:<16}  {seen:<10}  {one.get('name', '')}"
 
 
 def run(*, takes: bool = True, works: bool = True) -> int:
-    """Raises what it cannot start for: SettingsError, HomeTaken, HomeUnusable."""
+    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
     begun = start()
     from bot import app
 
@@ -78,7 +90,7 @@ def run(*, takes: bool = True, works: bool = True) -> int:
 
 
 def migrate() -> int:
-    """Raises SettingsError, HomeTaken, NotStored."""
+    """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
     begun = start()
     from bot.migrate import migrate as move
 
@@ -115,13 +127,13 @@ def link() -> int:
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
         raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
-    if home.is_served() and (known := _with_holder(lambda one: one.link())):
+    if home.is_served() and (known := _ask_holder(lambda one: one.link())):
         _print_all([known])
         return 0
     token = plain(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not there yet. Start it with `ponte run`.")
-    _print_all([with_token(settings.page(settings.page()), token)])
+    _print_all([add_token(settings.page_url(settings.page_url()), token)])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
@@ -134,7 +146,7 @@ def doctor() -> int:
 
 
 def sandbox() -> int:
-    """Make the sandbox's own Python, ahead of its first use."""
+    """Install the sandbox's Python before its first use."""
     begun = start(quiet=True)
     from core.tools.code import CODE
 
@@ -156,21 +168,22 @@ def slack_manifest(*, link: bool) -> int:
 
 
 def say(message: str) -> int:
-    """One of the words that a person can type, to whoever holds the home."""
-    body = _with_holder(lambda one: one.say(message))
+    """Send a typed command to the process that holds the home, and print the answer."""
+    body = _ask_holder(lambda one: one.say(message))
     return _print_answer(body, as_json=False)
 
 
 def status(*, as_json: bool = False) -> int:
-    """1 where a part fails, so that a script can ask."""
-    parts = _with_holder(lambda one: one.status())
+    """Print the state of each part. The exit code is 1 if a part fails."""
+    parts = _ask_holder(lambda one: one.status())
     lines = [f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip() for part in parts]
     _print_all([json.dumps(parts, ensure_ascii=False)] if as_json else lines)
     return int(any(part["state"] == "failing" for part in parts))
 
 
 def undo(id: str) -> int:
-    """Raises BadInput for what is no id: it would be a message for the model."""
+    """Undo a change. Raise BadInput for a malformed id, which would otherwise be a message for the
+    model."""
     wanted = parse_command(f"undo {id}")
     if wanted is None or wanted.id != id.lower():
         raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
@@ -180,25 +193,25 @@ def undo(id: str) -> int:
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
-    typed = _typed(slug, words)
-    attached = _attached(file) if file else None
+    typed = _format_command(slug, words)
+    attached = _read_attachment(file) if file else None
 
     async def ask(one: LocalClient) -> tuple[Json, str]:
         body = await one.run(typed, attached)
         return body, await one.result(body)
 
-    body, result = _with_holder(ask)
+    body, result = _ask_holder(ask)
     if as_json:
         return _print_answer(body, as_json=True)
     done = body.get("status") == "done"
     (sys.stdout if done else sys.stderr).write(
-        (clean(_bare(result)) if done else one_line(result)) + "\n"
+        (clean(_without_fence(result)) if done else one_line(result)) + "\n"
     )
     return 0 if done else 1
 
 
 def reload() -> int:
-    done = _with_holder(lambda one: one.act("reload"))
+    done = _ask_holder(lambda one: one.act("reload"))
     told = [i18n.say("{file} is taken as it is now.", file=done.get("file", ""))]
     if later := done.get("later"):
         names = ", ".join(f"[{name}]" for name in later)
@@ -208,22 +221,24 @@ def reload() -> int:
 
 
 def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -> int:
-    """Raises BadInput for what is no day, or nothing that there are rows by."""
-    told = _with_holder(lambda one: one.act("usage", by=by, since=since))
-    rows: list[Shown] = list(told.get("rows", ()))
+    """Print a usage report. Raise BadInput for a malformed day or an unknown kind of rows."""
+    told = _ask_holder(lambda one: one.act("usage", by=by, since=since))
+    rows: list[Row] = list(told.get("rows", ()))
     if as_json:
         _print_all([json.dumps(told, ensure_ascii=False)])
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, USED, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(
+            sys.stdout, USAGE_COLUMNS, extrasaction="ignore", lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
     else:
-        _print_all(usage_lines(rows))
+        _print_all(format_usage(rows))
     return 0
 
 
-def usage_lines(rows: Sequence[Shown]) -> Iterator[str]:
-    """One line each, under a head: a turn or call count, tokens, US dollars, whose they are."""
+def format_usage(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a heading and a line for each row: turns or calls, tokens, US dollars, name."""
     yield f"{'turns':>8}  {'tokens':>12}  {'US dollars':>12}  "
     for row in rows:
         times = row.get("turns") if row.get("turns") is not None else row.get("calls")
@@ -236,11 +251,17 @@ def usage_lines(rows: Sequence[Shown]) -> Iterator[str]:
 
 
 def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
-    """Print the lines of the audit log that are `asked` for: from `since` on, up to `until` (of a
-    day, its end), of a `person` and an `event`; "" is any."""
+    """Print lines of the audit log from `since` up to `until`, of a `person` and an `event`; ""
+    means any.
+
+    If `until` is a day, all of it is included.
+    """
     begun = start(quiet=True)
     zone = ZoneInfo(begun.settings.ponte_timezone)
-    since, until = _moment(asked["since"], zone), _moment(asked["until"], zone, end=True)
+    since, until = (
+        _parse_moment(asked["since"], zone),
+        _parse_moment(asked["until"], zone, end=True),
+    )
     wanted = {**asked, "since": since, "until": until}
 
     async def read(one: LocalClient) -> None:
@@ -249,30 +270,30 @@ def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
             page = await one.act("audit", after=after, **wanted)
             lines = page.get("lines", ())
             each = (json.dumps(line, ensure_ascii=False) for line in lines)
-            _print_all(each if as_json else audit_lines(lines, zone))
+            _print_all(each if as_json else format_audit_lines(lines, zone))
             after = str(page.get("next", ""))
             more = bool(after)
 
-    _with_holder(read, begun)
+    _ask_holder(read, begun)
     return 0
 
 
 def people_add(name: str, *, as_json: bool = False) -> int:
-    return _with_link("people/add", name, as_json=as_json)
+    return _print_sign_in_link("people/add", name, as_json=as_json)
 
 
 def people_renew(name: str, *, as_json: bool = False) -> int:
-    return _with_link("people/renew", name, as_json=as_json)
+    return _print_sign_in_link("people/renew", name, as_json=as_json)
 
 
 def people_list(*, as_json: bool = False) -> int:
-    people = list(_with_holder(lambda one: one.act("people")).get("people", ()))
-    _print_all([json.dumps(people, ensure_ascii=False)] if as_json else people_lines(people))
+    people = list(_ask_holder(lambda one: one.act("people")).get("people", ()))
+    _print_all([json.dumps(people, ensure_ascii=False)] if as_json else format_people(people))
     return 0
 
 
 def people_remove(name: str) -> int:
-    person = _with_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
+    person = _ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
     words = (
         "{name} does not come in any more. What they said stays until you type "
         "`ponte threads forget --person {person}`."
@@ -281,15 +302,15 @@ def people_remove(name: str) -> int:
     return 0
 
 
-def _with_link(act: str, name: str, *, as_json: bool) -> int:
-    """What lets them in goes to stdout, once; what is to be known of it to stderr."""
+def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
+    """Print the sign-in link once to stdout, and what to know about it to stderr."""
     settings = start(quiet=True).settings
     if settings.ponte_web == "off":
         raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
-    made = _with_holder(lambda one: one.act(act, person=name))
+    made = _ask_holder(lambda one: one.act(act, person=name))
     token = str(made.get("token", ""))
-    page = str(made.get("page", "")) or (settings.page() if settings.ponte_web_port else "")
-    link = with_token(page, token) if page else ""
+    page = str(made.get("page", "")) or (settings.page_url() if settings.ponte_web_port else "")
+    link = add_token(page, token) if page else ""
     told = {"name": name, "token": token, "link": link}
     _print_all([json.dumps(told) if as_json else link or token])
     words = [
@@ -314,11 +335,11 @@ def policy_check(
     guest: bool, as_json: bool = False,
 ) -> int:  # fmt: skip
     from bot.names import misspelt_names
-    from bot.rights import check
+    from bot.policy_check import check_rights
 
     begun = start(quiet=True)
     sys.stderr.writelines(f"{line}\n" for line in misspelt_names(begun.config, begun.settings))
-    checking = check(begun, person, channel, groups=groups, guest=guest, asked=rights)
+    checking = check_rights(begun, person, channel, groups=groups, guest=guest, asked=rights)
     where, lines = asyncio.run(checking)
     if as_json:
         _print_all([json.dumps([asdict(line) for line in lines], ensure_ascii=False)])
@@ -333,28 +354,28 @@ def policy_check(
 
 
 def threads_list(*, as_json: bool = False) -> int:
-    threads = _with_holder(lambda one: one.threads())
-    _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else threads_lines(threads))
+    threads = _ask_holder(lambda one: one.threads())
+    _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else format_threads(threads))
     return 0
 
 
 def threads_show(conversation: str, *, as_json: bool = False) -> int:
-    thread = _with_holder(lambda one: one.thread(conversation))
+    thread = _ask_holder(lambda one: one.thread(conversation))
     whole = json.dumps(thread, ensure_ascii=False)
-    _print_all([whole] if as_json else thread_lines(thread))
+    _print_all([whole] if as_json else format_thread(thread))
     return 0
 
 
 def threads_forget(conversation: str, person: str) -> int:
     whom = {"person": person} if person else {"conversation": conversation}
-    done = _with_holder(lambda one: one.forget(whom))
+    done = _ask_holder(lambda one: one.forget(whom))
     _print_all(
         [f"Forgotten: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()]
     )
     return 0
 
 
-def _with_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None = None) -> T:
+def _ask_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None = None) -> T:
     async def ask(begun: Start) -> T:
         async with local_client(begun) as one:
             return await work(one)
@@ -362,15 +383,18 @@ def _with_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | Non
     return asyncio.run(ask(begun or start(quiet=True)))
 
 
-def _when(at: object) -> str:
+def _format_time(at: object) -> str:
     if not isinstance(at, int | float) or not at:
         return ""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def _moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> str:
-    """As the audit log has it, in UTC; of a day its beginning, or its `end`. Raises BadInput."""
+def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> str:
+    """Return the moment in UTC as in the audit log. A day means its beginning, or its `end`.
+
+    Raise BadInput.
+    """
     if not written:
         return ""
     try:
@@ -390,11 +414,11 @@ def _compact(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _typed(slug: str, words: Sequence[str]) -> str:
-    """The line that a person would write in a chat. Raises BadInput, UnknownCommand.
+def _format_command(slug: str, words: Sequence[str]) -> str:
+    """Return the line that a person would type in a chat. Raise BadInput, UnknownCommand.
 
-    The shell has already taken the quotes away, and each of its arguments is one thing as it was
-    given: where the first has the form KEY=VALUE, one input, whatever spaces are in its value.
+    The shell has already removed the quotes, so each argument is one value. If the first has the
+    form KEY=VALUE, each is one input, whatever spaces are in its value.
     """
     check_slug(slug)
     pairs = [_PAIR.fullmatch(word) for word in words]
@@ -408,13 +432,13 @@ def _typed(slug: str, words: Sequence[str]) -> str:
     return render_command(TypedCommand("quick-command", slug=slug, input=given))
 
 
-def _bare(result: str) -> str:
-    """What a program that reads it wants: the code or JSON without the fence around it."""
+def _without_fence(result: str) -> str:
+    """Return code or JSON without the fence around it, for programs that read it."""
     block = _BLOCK.fullmatch(result.strip())
     return block["code"] if block else result
 
 
-def _attached(file: Path) -> tuple[str, bytes]:
+def _read_attachment(file: Path) -> tuple[str, bytes]:
     try:
         return file.name, file.read_bytes()
     except OSError as error:

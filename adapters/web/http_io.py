@@ -1,5 +1,7 @@
-"""Requests and responses of every route: bodies read within their limits and made a Message, errors
-as JSON, event streams; and the guard that authenticates first.
+"""Reads requests and writes responses for every route.
+
+Bodies are read within limits and become a Message, errors become JSON, streams become event
+streams. `Guard` authenticates every request first.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from adapters.web.adapter import Site
-from adapters.web.authentication import WINDOW, Visit, Visitor
+from adapters.web.authentication import WRONG_TOKEN_WINDOW_SECONDS, Visit, Visitor
 from adapters.web.errors import (
     BadRequest,
-    Stopping,
+    ServerStopping,
     TooManyRequests,
     TooManyTries,
     Unauthorized,
     WrongMediaType,
-    body_of,
+    error_body,
     openai_error,
     status_of,
 )
@@ -44,27 +46,29 @@ from core.text.i18n import LANGUAGE, nearest
 from core.text.i18n import size as size_of
 from core.text.text import check_json, clean, file_name, parse_json
 
-TEXT = 2_000_000
-"""Bytes of one message's text must be fewer."""
-FILE = 20 * 1024 * 1024
-"""Bytes in one uploaded file."""
-FILES = 10
+MAX_TEXT_BYTES = 2_000_000
+"""The text of one message must have fewer bytes."""
+MAX_FILE_BYTES = 20 * 1024 * 1024
+"""Bytes of one uploaded file."""
+MAX_FILES = 10
 """Files with one message."""
-JSON_BODY = 6 * TEXT + 65_536
-"""Bytes: JSON may write one character as six (\\u00e9)."""
-LONG = 100_000
-"""Bytes of JSON that are read in a thread."""
-VALUES, DEPTH = 100_000, 32
-"""Values in one body, and how deep they are nested; each becomes an object in memory. Of a model's
-answers as many are taken (`core.clients.openai.PARTS`)."""
-FORM_BODY = 5 * FILE + TEXT
-COMPATIBLE = "/v1/"
-"""What is asked as OpenAI's API is begins so."""
-KNOWN = "known"
-UNLINKED = "links=none"
-"""What a client on the home's socket prefers that shows answers where nothing becomes a link."""
+MAX_JSON_BODY_BYTES = 6 * MAX_TEXT_BYTES + 65_536
+"""JSON may write one character as six bytes (\\u00e9)."""
+THREADED_JSON_BYTES = 100_000
+"""JSON of this size or more is parsed in a thread."""
+MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
+"""Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
+limit for a model's answer is as large (`core.clients.openai.PARTS`)."""
+MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
+COMPATIBLE_PREFIX = "/v1/"
+"""The prefix of the paths that follow OpenAI's API."""
+VISITOR_KEY = "known"
+"""The key in a request's state under which `Guard` stores the `Visitor`, or None for a stranger."""
+NO_LINKS_PREFERENCE = "links=none"
+"""The preference (RFC 7240) of a client on the home's socket that shows answers where addresses do
+not become links."""
 """In a request's state: who asks (`Visitor`), where they have shown it; else None."""
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -72,40 +76,47 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every response that does not set its own."""
-ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""Of a conversation or a file."""
+"""Headers of every response that does not set its own."""
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The form of a conversation's name and of a file's id."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
-UNLINKED = "links=none"
+NO_LINKS_PREFERENCE = "links=none"
 """What a client on the home's socket prefers that shows answers where nothing becomes a link."""
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
-Conversation = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ConversationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
+    """The JSON body of a request. Unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Asked(Body):
-    """What `POST /chat` takes; `time_zone` is an IANA name."""
+class ChatRequest(RequestBody):
+    """The body of `POST /chat`. `time_zone` is an IANA name."""
 
     message: str = ""
-    conversation: Conversation = "main"
+    conversation: ConversationId = "main"
     event_key: EventKey | None = None
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
     replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
-    """The turn that is asked again: the last one of its conversation."""
+    """The turn whose message is sent again, changed or not. It must be the last one of its
+    conversation."""
 
 
-class AskedAsJson(Asked):
+class JsonChatRequest(ChatRequest):
+    """The JSON body of `POST /chat`. Without files the message is required."""
+
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadedFile:
+    """A file of a request, with its bytes."""
+
     name: str
     type: str
     data: bytes
@@ -141,8 +152,8 @@ class EventStream(StreamingResponse):
 
 
 class Guard:
-    """Stands before every route: authenticates, knows the reader's language, and puts `HEADERS` on
-    what goes out."""
+    """ASGI middleware before every route. It authenticates, sets the reader's language, and adds
+    SECURITY_HEADERS to responses."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -155,16 +166,16 @@ class Guard:
         async def safely(event: Event) -> None:
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(event)
 
-        visit = visit_of(scope)
-        LANGUAGE.set(nearest(asked_locale(visit.headers) or self._site.locale))
+        visit = read_visit(scope)
+        LANGUAGE.set(nearest(requested_locale(visit.headers) or self._site.locale))
         try:
-            scope.setdefault("state", {})[KNOWN] = await self._site.auth.admit(visit)
+            scope.setdefault("state", {})[VISITOR_KEY] = await self._site.auth.admit(visit)
         except PonteError as error:
-            await refusal(error, LANGUAGE.get(), visit.path)(scope, receive, safely)
+            await error_response(error, LANGUAGE.get(), visit.path)(scope, receive, safely)
             return
         try:
             await self._app(scope, receive, safely)
@@ -173,69 +184,78 @@ class Guard:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Who asks, on every path that is not `OPEN` to strangers."""
-    visitor = request.scope["state"][KNOWN]
+    """Return who sends the request. Raise Unauthorized for a stranger on an open path."""
+    visitor = request.scope["state"][VISITOR_KEY]
     if not isinstance(visitor, Visitor):
         raise Unauthorized
     return visitor
 
 
-async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> M:
-    """Raises WrongMediaType, TooLarge, BadRequest."""
+async def read_json(request: Request, form: type[M], limit: int = MAX_JSON_BODY_BYTES) -> M:
+    """Return the validated JSON body. Raise WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
         raise WrongMediaType
     body = bytearray()
-    async for piece in _capped(request, limit).stream():
+    async for piece in _limit_body(request, limit).stream():
         body += piece
-    if len(body) < LONG:
-        return _parsed(form, body)
-    return await asyncio.to_thread(_parsed, form, body)
+    if len(body) < THREADED_JSON_BYTES:
+        return _parse_json(form, body)
+    return await asyncio.to_thread(_parse_json, form, body)
 
 
 @asynccontextmanager
-async def asked(request: Request) -> AsyncIterator[tuple[Asked, list[Upload]]]:
-    """A message as JSON, or with its files as multipart/form-data."""
+async def read_chat_request(
+    request: Request,
+) -> AsyncIterator[tuple[ChatRequest, list[UploadedFile]]]:
+    """Yield a message and its files, from a JSON body or from multipart/form-data."""
     if _media_type(request) != "multipart/form-data":
-        yield await read_json(request, AskedAsJson), []
+        yield await read_json(request, JsonChatRequest), []
         return
-    capped = _capped(request, FORM_BODY)
+    capped = _limit_body(request, MAX_FORM_BODY_BYTES)
     try:
-        form = await capped.form(max_files=FILES, max_fields=8, max_part_size=2 * TEXT)
+        form = await capped.form(
+            max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES
+        )
     except HTTPException as error:
         if "exceeded" in error.detail:
-            raise TooLarge(size=size_of(2 * TEXT), limit=size_of(TEXT)) from None
+            raise TooLarge(
+                size=size_of(2 * MAX_TEXT_BYTES), limit=size_of(MAX_TEXT_BYTES)
+            ) from None
         raise BadRequest(why="its form cannot be read") from None
     try:
         fields: dict[str, str] = {}
-        uploads: list[Upload] = []
+        uploads: list[UploadedFile] = []
         for name, value in form.multi_items():
             if isinstance(value, str):
                 fields[name] = value
             elif name == "file":
-                uploads.append(await _upload(value))
+                uploads.append(await _read_upload(value))
             else:
                 raise BadRequest(why=f"a file must be sent as 'file', not {clean(name)[:40]!r}")
-        yield _checked(Asked, fields), uploads
+        yield _validate(ChatRequest, fields), uploads
     finally:
         await form.close()
 
 
-async def message_text(text: str) -> str:
-    """Cleaned, in a thread where it is long. Raises TooLarge."""
+async def clean_message_text(text: str) -> str:
+    """Return the cleaned text. Long text is cleaned in a thread. Raise TooLarge."""
     size = len(text.encode(errors="replace"))
-    if size >= TEXT:
-        raise TooLarge(size=size_of(size), limit=size_of(TEXT))
+    if size >= MAX_TEXT_BYTES:
+        raise TooLarge(size=size_of(size), limit=size_of(MAX_TEXT_BYTES))
     return clean(text) if size < 50_000 else await asyncio.to_thread(clean, text)
 
 
-def event_key_of(person: Person, key: str) -> str:
-    """The event's key in the inbox: a client's own `key` is one for each person. An owner's may
-    hold any sign but a space, so what stands before the others' begins otherwise than theirs."""
+def make_event_key(person: Person, key: str) -> str:
+    """Return the inbox's key for a client's own `key`, which is unique for each person.
+
+    An owner's key may hold any character but a space. The keys of other people therefore begin with
+    their name.
+    """
     name = "" if person.id == OWNER else f"@{person.id}"
     return f"{person.platform}{name}:{key}"
 
 
-def message(
+def make_message(
     site: Site,
     request: Request,
     text: str,
@@ -246,53 +266,58 @@ def message(
     clicked: bool = False,
     replaces: str = "",
 ) -> Message:
-    """From who was authenticated; `event_key` is the client's own, else one is made."""
+    """Return the message of the authenticated person. Without the client's `event_key`, a random
+    one is made."""
     person = visitor_of(request).person
-    key = event_key_of(person, event_key or uuid.uuid4().hex)
-    address = site.place(person, conversation)
+    key = make_event_key(person, event_key or uuid.uuid4().hex)
+    address = site.address_of(person, conversation)
     return Message(
         event_key=key,
         text=text,
         author=person,
         address=address,
         reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
-        locale=asked_locale(request.headers) or site.locale,
+        locale=requested_locale(request.headers) or site.locale,
         time_zone=time_zone,
         sent_at=time.time(),
         clicked=clicked,
         replaces=replaces,
-        linked=not (person.platform == "terminal" and prefers(request, UNLINKED)),
+        linked=not (person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)),
     )
 
 
 def prefers(request: Request, preference: str) -> bool:
-    """Whether the client asks for that (RFC 7240)."""
+    """Return whether the client states this preference (RFC 7240)."""
     asked = request.headers.get("prefer", "").split(",")
     return preference in [each.partition(";")[0].strip().lower() for each in asked]
 
 
-async def known(site: Site, event_key: str) -> Shown | None:
-    """The turn of an event that was accepted before."""
+async def find_accepted_turn(site: Site, event_key: str) -> Shown | None:
+    """Return the turn of an event that was accepted before, or None."""
     try:
         return await site.journal.turn_of(turn_id(event_key))
     except NotFound:
         return None
 
 
-async def accept(site: Site, said: Message) -> tuple[Receipt, Message]:
-    """Stored, and shown to every tab of its conversation; with the first message of that event,
-    where it was accepted before. Raises NotStored."""
-    if not site.taking:
-        raise Stopping
+async def accept_message(site: Site, said: Message) -> tuple[Receipt, Message]:
+    """Store the message and show it to every tab of its conversation.
+
+    If the event was accepted before, return its first message. Raise NotStored.
+    """
+    if not site.is_accepting:
+        raise ServerStopping
     receipt = await site.inbox.accept(said)
     site.hub.watch(said.address.conversation, receipt.seq, said)
-    await site.hub.tell("asked", said.turn)
-    first = None if receipt.fresh else await known(site, said.event_key)
+    await site.hub.notify_peers("asked", said.turn)
+    first = None if receipt.fresh else await find_accepted_turn(site, said.event_key)
     return receipt, first.message if first else said
 
 
-async def keep(site: Site, uploads: list[Upload], said: Message) -> tuple[Attachment, ...]:
-    """Put the bytes where they stay, before the message is accepted. Raises NotStored."""
+async def store_uploads(
+    site: Site, uploads: list[UploadedFile], said: Message
+) -> tuple[Attachment, ...]:
+    """Store the bytes of files before their message is accepted. Raise NotStored."""
     kept = [
         await site.files.put(
             said.event_key, one.name, one.type, one.data, said.author, said.address.conversation
@@ -302,24 +327,24 @@ async def keep(site: Site, uploads: list[Upload], said: Message) -> tuple[Attach
     return tuple(Attachment(file.name, file.type, file.size, file.id) for file in kept)
 
 
-def asked_locale(headers: Mapping[str, str]) -> str:
-    """The first language that a browser asks for, empty where it does not."""
+def requested_locale(headers: Mapping[str, str]) -> str:
+    """Return the first language of Accept-Language, or ""."""
     first = headers.get("accept-language", "").split(",")[0].split(";")[0].strip()
     return first if _LOCALE.fullmatch(first) else ""
 
 
-def refusal(error: PonteError, locale: str, path: str = "") -> JSONResponse:
-    """`path` is what was asked: under `COMPATIBLE` an error has OpenAI's form."""
+def error_response(error: PonteError, locale: str, path: str = "") -> JSONResponse:
+    """Return an error as JSON. Under COMPATIBLE_PREFIX it has the form of OpenAI's errors."""
     status = status_of(error)
     headers = {"Retry-After": "2"} if status == 503 else {}
     if isinstance(error, TooManyTries):
-        headers["Retry-After"] = str(round(WINDOW))
+        headers["Retry-After"] = str(round(WRONG_TOKEN_WINDOW_SECONDS))
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = "1"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body: Mapping[str, Any] = body_of(error, locale)
-    if path.startswith(COMPATIBLE):
+    body: Mapping[str, Any] = error_body(error, locale)
+    if path.startswith(COMPATIBLE_PREFIX):
         param = error.values.get("param")
         words = error.words(locale)
         body = {"error": openai_error(error.code, words, status, str(param) if param else None)}
@@ -328,15 +353,19 @@ def refusal(error: PonteError, locale: str, path: str = "") -> JSONResponse:
 
 def view_options(request: Request, site: Site) -> ViewOptions:
     """Return the options of this client. `?html=1` asks for rendered text next to the plain one."""
-    return ViewOptions(request.query_params.get("html") == "1", locale_of(request, site))
+    return ViewOptions(request.query_params.get("html") == "1", reader_locale(request, site))
 
 
-def locale_of(request: Request, site: Site) -> str:
-    return nearest(asked_locale(request.headers) or site.locale)
+def reader_locale(request: Request, site: Site) -> str:
+    """Return the supported locale that is nearest to the one that the client asks for."""
+    return nearest(requested_locale(request.headers) or site.locale)
 
 
-def visit_of(scope: Scope) -> Visit:
-    """Header names in lower case. Two Host or Origin headers are as good as a foreign one."""
+def read_visit(scope: Scope) -> Visit:
+    """Return the request's headers with names in lower case.
+
+    Two Host or Origin headers are joined, so that they match none of ours.
+    """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -345,9 +374,12 @@ def visit_of(scope: Scope) -> Visit:
     return Visit(scope["path"], headers, client[0] if client else "", scope["method"])
 
 
-def _parsed(form: type[M], body: bytearray) -> M:
-    """Raises BadRequest, for too many values and for deep nesting before anything is made of it."""
-    match check_json(body, VALUES, DEPTH):
+def _parse_json(form: type[M], body: bytearray) -> M:
+    """Return the validated data. Raise BadRequest.
+
+    Too many values and too deep nesting are refused before any object is made.
+    """
+    match check_json(body, MAX_JSON_VALUES, MAX_JSON_DEPTH):
         case "many":
             raise BadRequest(why="it holds too many values")
         case "deep":
@@ -356,10 +388,10 @@ def _parsed(form: type[M], body: bytearray) -> M:
         data = parse_json(body)
     except ValueError:
         raise BadRequest(why="it is not JSON") from None
-    return _checked(form, data)
+    return _validate(form, data)
 
 
-def _checked(form: type[M], data: Any) -> M:
+def _validate(form: type[M], data: Any) -> M:
     try:
         return form.model_validate(data)
     except ValidationError as error:
@@ -369,17 +401,17 @@ def _checked(form: type[M], data: Any) -> M:
         raise BadRequest(why=why) from None
 
 
-async def _upload(sent: UploadFile) -> Upload:
+async def _read_upload(sent: UploadFile) -> UploadedFile:
     size = sent.size or 0
-    if size > FILE:
-        raise TooLarge(size=size_of(size), limit=size_of(FILE))
+    if size > MAX_FILE_BYTES:
+        raise TooLarge(size=size_of(size), limit=size_of(MAX_FILE_BYTES))
     kind = (sent.content_type or "").split(";")[0].strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return Upload(file_name(sent.filename or "file"), kind, await sent.read())
+    return UploadedFile(file_name(sent.filename or "file"), kind, await sent.read())
 
 
-def _capped(request: Request, limit: int) -> Request:
-    """The same request, which raises TooLarge instead of reading on."""
+def _limit_body(request: Request, limit: int) -> Request:
+    """Return the request with a body that raises TooLarge above `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:18]) > limit:
         raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))

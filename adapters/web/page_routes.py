@@ -1,6 +1,5 @@
-"""Conversations and their files to read, the page itself with its sign-in and words, and what only
-the operator's Unix socket serves.
-"""
+"""The routes for reading conversations and files, the page itself, and the routes of the operator's
+Unix socket."""
 
 from __future__ import annotations
 
@@ -21,20 +20,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.web.adapter import Json, Site
-from adapters.web.authentication import SESSION
-from adapters.web.errors import BadRequest, UnknownPath, wording
-from adapters.web.render import to_html
-from adapters.web.requests import (
-    ID,
-    Body,
+from adapters.web.authentication import SESSION_SECONDS
+from adapters.web.errors import BadRequest, UnknownPath, translate_page
+from adapters.web.http_io import (
+    ID_PATTERN,
     EventStream,
-    locale_of,
-    message,
+    RequestBody,
+    make_message,
     read_json,
+    read_visit,
+    reader_locale,
     view_options,
-    visit_of,
     visitor_of,
 )
+from adapters.web.render import to_html
 from adapters.web.stream import (
     ConversationEvents,
     ReadCursor,
@@ -53,30 +52,31 @@ from core.rights.policy import OWNER
 from core.text.i18n import LOCALES, moment, say
 from core.text.text import clean, cut, file_name, one_line
 
-SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""
-FOLDER = Path(__file__).parent / "page"
-"""The page's files, served by their names where `TYPES` has their suffix."""
-TYPES = {
+INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
+scripts, so they are downloads."""
+PAGE_FOLDER = Path(__file__).parent / "page"
+"""The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
+PAGE_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-POLICY = (
+PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What the page may load and talk to (Content-Security-Policy)."""
-LOGIN_BODY = 4096
-"""Bytes: whoever sends them is not known yet."""
+"""What the page may load and connect to (Content-Security-Policy)."""
+MAX_LOGIN_BODY_BYTES = 4096
+"""The sender of this body is not authenticated yet, so it is small."""
 
 
-LONGEST_TITLE = 60
-LONGEST_SEARCH = 200
-NEWEST = "Show me the newest rows of {table}."
-TABLES = 12
-"""Names of tables, and of quick commands, that the welcome tells."""
+MAX_TITLE_CHARS = 60
+MAX_SEARCH_CHARS = 200
+NEWEST_ROWS_SENTENCE = "Show me the newest rows of {table}."
+MAX_WELCOME_NAMES = 12
+"""Names of tables, and of quick commands, on the welcome screen."""
 _MARKUP = re.compile(
     r"^[ \t]*(?:```|~~~)[^\n]*|^[ \t]*(?:\#{1,6}|>|[-*+])[ \t]+"
     r"|!?\[(?P<label>[^\[\]\n]*)\]\([^()\n]*\)|(?<!\w)[*_~`]+(?=\S)|(?<=\S)[*_~`]+(?!\w)",
@@ -84,36 +84,44 @@ _MARKUP = re.compile(
 )
 
 
-class Marks(Body):
-    """What `PATCH` changes; a title of "" is the first message's again."""
+class ConversationMarks(RequestBody):
+    """The body of `PATCH /conversations/{id}`. A title of "" restores the one made from the first
+    message."""
 
     title: str | None = Field(None, max_length=1000)
     pinned: bool | None = None
 
 
-class Entry(Body):
+class LoginRequest(RequestBody):
+    """The body of `POST /login`."""
+
     token: str = Field(max_length=1000)
 
 
-class Forgetting(Body):
-    """One of the two, by key: `slack:T1:C1:1718.9`, `slack:T1:U1`."""
+class ForgetRequest(RequestBody):
+    """The body of `POST /operator/forget`: one of the two keys, as in `slack:T1:C1:1718.9` and
+    `slack:T1:U1`."""
 
     conversation: str = ""
     person: str = ""
 
 
-class Asking(Body):
+class OperatorRequest(RequestBody):
+    """The body of an operator's command."""
+
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class Conversations:
+class ConversationRoutes:
+    """The routes of conversations and their files."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
     @property
     def routes(self) -> list[Route]:
         return [
-            Route("/conversations", self.listed, methods=["GET"]),
+            Route("/conversations", self.list_all, methods=["GET"]),
             Route("/conversations/{id}", self.show, methods=["GET"]),
             Route("/conversations/{id}", self.mark, methods=["PATCH"]),
             Route("/conversations/{id}", self.forget, methods=["DELETE"]),
@@ -122,18 +130,18 @@ class Conversations:
             Route("/files/{id}", self.file, methods=["GET"]),
         ]
 
-    async def listed(self, request: Request) -> Response:
-        """Conversations in which something is said, the pinned ones and then the last used first;
-        `?search=` leaves those that say these words, each with the newest `turn` that does."""
+    async def list_all(self, request: Request) -> Response:
+        """Conversations that have a message, the pinned ones and then the last used first.
+        `?search=` returns those with these words, each with the newest `turn` that has them."""
         platform, journal = self._site.auth.platform, self._site.journal
-        own = self._site.own(visitor_of(request).person)
-        words = clean(request.query_params.get("search", "")).strip()[:LONGEST_SEARCH]
-        hits = await journal.found(platform, words, own) if words else {}
-        all = await journal.listed(platform, own)
+        own = self._site.address_person(visitor_of(request).person)
+        words = clean(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
+        hits = await journal.search(platform, words, own) if words else {}
+        all = await journal.list_conversations(platform, own)
         return JSONResponse(
             {
                 "conversations": [
-                    _listed_json(one, hits.get(one.conversation, ""))
+                    _conversation_json(one, hits.get(one.conversation, ""))
                     for one in all
                     if not words or one.conversation in hits
                 ]
@@ -142,45 +150,46 @@ class Conversations:
 
     async def mark(self, request: Request) -> Response:
         """Name or pin it."""
-        marks = await read_json(request, Marks)
-        title = None if marks.title is None else one_line(marks.title, LONGEST_TITLE)
+        marks = await read_json(request, ConversationMarks)
+        title = None if marks.title is None else one_line(marks.title, MAX_TITLE_CHARS)
         key = self._address(request).conversation
         await self._site.journal.mark(key, title, marks.pinned)
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
-        """Erase it: the word `forget`, said for the person, so that it is stored first."""
+        """Erase it. The command `forget` is sent for the person, so that it is stored before it
+        runs."""
         address = self._address(request)
-        if not await self._site.journal.shown(address.conversation):
+        if not await self._site.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
         answer = await self._forget(request, address.channel)
         return JSONResponse({"status": "forgotten", "text": answer.text})
 
     async def export(self, request: Request) -> Response:
         """All of it as a Markdown file."""
-        shown = await self._site.journal.shown(self._address(request).conversation)
+        shown = await self._site.journal.list_entries(self._address(request).conversation)
         if not shown:
             raise NotFound(what="conversation")
-        title = titled(shown[0].message)
-        locale = locale_of(request, self._site)
-        text = "\n".join([f"# {title}", *(_exported(one, locale) for one in shown)])
+        title = conversation_title(shown[0].message)
+        locale = reader_locale(request, self._site)
+        text = "\n".join([f"# {title}", *(_export_entry(one, locale) for one in shown)])
         headers = _download_headers(file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
     async def show(self, request: Request) -> Response:
-        """Messages and cards so far, oldest first; `cursor` is where `events` goes on from."""
+        """Messages and cards so far, oldest first. `events` continues from `cursor`."""
         address = self._address(request)
         key = address.conversation
-        shown = await self._site.journal.shown(key)
+        shown = await self._site.journal.list_entries(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
         html = view_options(request, self._site).html
-        rendered = await asyncio.to_thread(_rendered, shown) if html else {}
+        rendered = await asyncio.to_thread(_render_answers, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
             messages.append(message_json(one.message, one.seq, one.at, one.state))
             if one.answer is not None:
                 answer = replace_cards(one.answer, changed)
-                messages.append(_answer(one, answer, rendered.get(one.turn)))
+                messages.append(_answer_json(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: card_json(card) for id, card in changed.items()}
         return JSONResponse(
@@ -209,7 +218,7 @@ class Conversations:
     async def file(self, request: Request) -> Response:
         """A file's bytes."""
         id = str(request.path_params["id"])
-        if not ID.fullmatch(id) or not await self._theirs(request, id):
+        if not ID_PATTERN.fullmatch(id) or not await self._is_own_file(request, id):
             raise NotFound(what="file")
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -219,25 +228,29 @@ class Conversations:
         return Response(data, headers=headers | _file_headers(file))
 
     async def _forget(self, request: Request, conversation: str) -> Answer:
-        said = message(self._site, request, "forget yes", conversation, clicked=True)
+        said = make_message(self._site, request, "forget yes", conversation, clicked=True)
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
         return await self._site.inbox.answer_of(receipt.seq)
 
-    async def _theirs(self, request: Request, id: str) -> bool:
-        """What came over Slack or Discord is for the people who are there."""
+    async def _is_own_file(self, request: Request, id: str) -> bool:
+        """Return whether the file is in a conversation of the reader's. Files of Slack and Discord
+        are not."""
         conversation = await self._site.files.conversation_of(id)
         return self._site.owns(visitor_of(request).person, conversation)
 
     def _address(self, request: Request) -> Address:
-        """Where the conversation of the path is: of whoever asks. Raises NotFound."""
+        """Return the address of the conversation in the path, which is one of the reader's. Raise
+        NotFound."""
         id = str(request.path_params["id"])
-        if not ID.fullmatch(id):
+        if not ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
-        return self._site.place(visitor_of(request).person, id)
+        return self._site.address_of(visitor_of(request).person, id)
 
 
-class Pages:
+class PageRoutes:
+    """The page, its sign-in, and what it shows before the first message."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
@@ -264,14 +277,15 @@ class Pages:
     async def words(self, request: Request) -> Response:
         """The page's sentences by key, in the locale that the browser asks for."""
         asked = request.query_params.get("locale", "")
-        locale = asked if asked in LOCALES else locale_of(request, self._site)
-        return JSONResponse({"locale": locale, "words": wording(locale)})
+        locale = asked if asked in LOCALES else reader_locale(request, self._site)
+        return JSONResponse({"locale": locale, "words": translate_page(locale)})
 
     async def welcome(self, request: Request) -> Response:
-        """What can be asked here, in the reader's words; how the parts are is the operator's."""
-        locale = locale_of(request, self._site)
+        """What can be asked here, in the reader's words. The state of the parts is for the operator
+        only."""
+        locale = reader_locale(request, self._site)
         person = visitor_of(request).person
-        here = self._site.place(person, "main")
+        here = self._site.address_of(person, "main")
         may_read = await self._site.may(person, "read")
         tables = await self._site.board.tables(person, here) if may_read else ()
         commands = await self._site.board.commands(person, here)
@@ -279,23 +293,27 @@ class Pages:
         parts = await self._site.board.health() if operates else ()
         return JSONResponse(
             {
-                "tries": await self._tries(person, tables, locale),
-                "tables": list(tables[:TABLES]),
-                "commands": [one.told(locale)[0] or one.slug for one in commands[:TABLES]],
+                "tries": await self._suggestions(person, tables, locale),
+                "tables": list(tables[:MAX_WELCOME_NAMES]),
+                "commands": [
+                    one.told(locale)[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
+                ],
                 "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
                 "demo": self._site.board.demo and operates,
             }
         )
 
-    async def _tries(self, person: Person, tables: Sequence[str], locale: str) -> list[str]:
-        """Three things that will work."""
+    async def _suggestions(self, person: Person, tables: Sequence[str], locale: str) -> list[str]:
+        """Return three messages that will work here."""
         board, code = self._site.board, await self._site.may(person, "code")
         runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
         if board.demo:
             tries = [f"show {tables[0]}", "list tables"] if tables else []
             tries += ["run python print(2**100)"] if runs else []
         else:
-            tries = [say(NEWEST, locale, table=one_line(name, 60)) for name in tables[:1]]
+            tries = [
+                say(NEWEST_ROWS_SENTENCE, locale, table=one_line(name, 60)) for name in tables[:1]
+            ]
             tries += [say("Draw y = sin(x) with Python.", locale)] if runs else []
         own = {english: name for name, english in TRANSLATED.get(locale, {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
@@ -304,18 +322,18 @@ class Pages:
     async def login(self, request: Request) -> Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
         TooLarge."""
-        entry = await read_json(request, Entry, limit=LOGIN_BODY)
-        session = await self._site.auth.enter(entry.token, visit_of(request.scope))
-        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION)
+        entry = await read_json(request, LoginRequest, limit=MAX_LOGIN_BODY_BYTES)
+        session = await self._site.auth.sign_in(entry.token, read_visit(request.scope))
+        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
 
     async def logout(self, request: Request) -> Response:
-        """End the session, and have the browser forget it. Raises NotStored."""
-        await self._site.auth.leave(visit_of(request.scope))
+        """End the session and delete its cookie. Raises NotStored."""
+        await self._site.auth.sign_out(read_visit(request.scope))
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
     async def me(self, request: Request) -> Response:
-        """Who asks: `person` is their key, as ponte.toml and `ponte usage` have it. Who `operates`
-        sees how things are, and what all have used."""
+        """Who asks. `person` is their key, as in ponte.toml and `ponte usage`. Whoever `operates`
+        sees the state of all parts, and everybody's usage."""
         person = visitor_of(request).person
         owner = person.id == OWNER
         operates = owner or await self._site.may(person, "administer")
@@ -337,23 +355,31 @@ class Pages:
             data, tag = self._files[name]
         except KeyError:
             raise UnknownPath from None
-        headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+        headers = {
+            "ETag": tag,
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": PAGE_SECURITY_POLICY,
+        }
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        return Response(data, headers=headers | {"Content-Type": TYPES[Path(name).suffix]})
+        return Response(
+            data, headers=headers | {"Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix]}
+        )
 
     @cached_property
     def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Read once: name → (bytes, ETag). Some 50 kB in all."""
+        """Read the page's files once. Return name → (bytes, ETag); about 50 kB in all."""
         files = {}
-        for path in sorted(FOLDER.iterdir()):
-            if path.suffix in TYPES:
+        for path in sorted(PAGE_FOLDER.iterdir()):
+            if path.suffix in PAGE_MEDIA_TYPES:
                 data = path.read_bytes()
                 files[path.name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         return files
 
 
 class OperatorRoutes:
+    """The routes that only the home's Unix socket serves."""
+
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
 
@@ -372,53 +398,54 @@ class OperatorRoutes:
         return JSONResponse({"link": self._operator.link()})
 
     async def threads(self, request: Request) -> Response:
-        """Every conversation that is kept."""
+        """Every stored conversation."""
         return JSONResponse({"threads": [dict(one) for one in await self._operator.threads()]})
 
     async def thread(self, request: Request) -> Response:
-        """What was said in one."""
+        """The messages of one conversation."""
         return JSONResponse(dict(await self._operator.thread(request.path_params["conversation"])))
 
     async def forget(self, request: Request) -> Response:
         """Erase a conversation, or all of one person's."""
-        asked = await read_json(request, Forgetting)
+        asked = await read_json(request, ForgetRequest)
         if bool(asked.conversation) == bool(asked.person):
             raise BadRequest(why="give a conversation or a person")
         done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
         return JSONResponse(dict(done))
 
     async def act(self, request: Request) -> Response:
-        """What a command of `ponte` has done: `reload`, `usage`, `audit`, `people` and the like."""
+        """Run a command of `ponte`: `reload`, `usage`, `audit`, `people` and others."""
         act = self._operator.acts.get(request.path_params["act"])
         if act is None:
             raise UnknownPath
-        return JSONResponse(dict(await act((await read_json(request, Asking)).arguments)))
+        return JSONResponse(dict(await act((await read_json(request, OperatorRequest)).arguments)))
 
 
-def titled(first: Message) -> str:
-    """Its first words without their markup, whole; the name of its file where it has none."""
-    head = first.text[: 4 * LONGEST_TITLE]
+def conversation_title(first: Message) -> str:
+    """Return the first words of the message without Markdown, or the name of its file if it has no
+    text."""
+    head = first.text[: 4 * MAX_TITLE_CHARS]
     plain = one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
     if not plain and first.attachments:
         plain = one_line(first.attachments[0].name)
-    if len(plain) <= LONGEST_TITLE:
+    if len(plain) <= MAX_TITLE_CHARS:
         return plain
-    kept, space, _ = plain[:LONGEST_TITLE].rpartition(" ")
-    return f"{kept}…" if space else cut(plain, LONGEST_TITLE)
+    kept, space, _ = plain[:MAX_TITLE_CHARS].rpartition(" ")
+    return f"{kept}…" if space else cut(plain, MAX_TITLE_CHARS)
 
 
-def _listed_json(one: Listed, hit: str) -> Json:
+def _conversation_json(one: Listed, hit: str) -> Json:
     body: Json = {
         "id": one.first.address.channel,
-        "title": one.title or titled(one.first),
+        "title": one.title or conversation_title(one.first),
         "pinned": one.pinned,
         "at": one.used_at,
     }
     return body | {"turn": hit} if hit else body
 
 
-def _exported(one: Shown, locale: str) -> str:
-    """One exchange in Markdown: who, when (UTC), what, and the names of files."""
+def _export_entry(one: Shown, locale: str) -> str:
+    """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
     at = moment(datetime.fromtimestamp(one.at, UTC), locale)
     said = [f"## {one.message.author.name or say('You', locale)} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
@@ -441,7 +468,7 @@ def _download_headers(name: str, type: str) -> dict[str, str]:
 
 
 def _file_headers(file: File) -> dict[str, str]:
-    picture = file.type in SHOWN
+    picture = file.type in INLINE_IMAGE_TYPES
     name = file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     how = "inline" if picture else "attachment"
@@ -452,13 +479,14 @@ def _file_headers(file: File) -> dict[str, str]:
     }
 
 
-def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
-    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
+def _render_answers(shown: Sequence[Shown]) -> dict[str, str]:
+    """Return the HTML of each answer by turn. A long conversation takes seconds, so this runs in a
+    thread."""
     return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
 
 
-def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
-    """The assistant's message: as `done` tells it, with the cards as they stand now."""
+def _answer_json(one: Shown, answer: Answer, html: str | None) -> Json:
+    """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
     body = answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]
     return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body

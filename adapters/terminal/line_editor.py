@@ -1,4 +1,4 @@
-"""Lines that a person types at a terminal: editing, history and completion (prompt_toolkit)."""
+"""Reads lines that a person types: editing, history and completion (prompt_toolkit)."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.text.i18n import nearest, say
 
-REMEMBERED = 200
-"""Former messages that the arrow keys bring back; they stand nowhere else than in the home."""
+HISTORY_SIZE = 200
+"""Earlier messages that the arrow keys bring back. They come from the home and are stored nowhere
+else."""
 _FILE = re.compile(r"(?:^|\s)@(?P<path>[^\s\"]*)$")
 
 
-class Prompt:
-    """The `Lines` of a terminal. Ctrl-C and Ctrl-D end them."""
+class LineEditor:
+    """The `LineSource` of a terminal. Ctrl-C and Ctrl-D end it."""
 
-    prompts = True
+    shows_prompt = True
 
-    def __init__(self, locale: str, said: Sequence[str], slugs: Sequence[str]) -> None:
+    def __init__(self, locale: str, past: Sequence[str], slugs: Sequence[str]) -> None:
         history = InMemoryHistory()
-        for text in said[-REMEMBERED:]:
+        for text in past[-HISTORY_SIZE:]:
             history.append_string(text)
         self._message = say("You: ", locale)
         self._session: PromptSession[str] = PromptSession(
-            history=history, completer=Words(locale, slugs), complete_while_typing=False,
+            history=history, completer=CommandCompleter(locale, slugs), complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
         )  # fmt: skip
 
-    async def line(self) -> str | None:
+    async def read_line(self) -> str | None:
         try:
             return await self._session.prompt_async(self._message, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             return None
 
 
-class Words(Completer):
-    """The commands, after `quick-command` the names of those, and after @ the files here."""
+class CommandCompleter(Completer):
+    """Completes commands, the names of quick commands after `quick-command`, and file names after
+    @."""
 
     def __init__(self, locale: str, slugs: Sequence[str]) -> None:
         self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(nearest(locale), ())})
