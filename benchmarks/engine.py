@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from bot.engine import Engine
-from core.domain.messages import Answer, Message, Post, Progress, encode
+from core.domain.messages import Answer, Message, Post, Progress, encode_json
 from core.domain.records import Thread
 from core.ports.tools import ToolSource
 from core.store.thread_map import FileThreadMap
@@ -42,7 +42,7 @@ class NullReply:
     async def show(self, progress: Progress) -> None:
         return None
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         return None
 
     async def finish(self, answer: Answer) -> None:
@@ -51,7 +51,7 @@ class NullReply:
     async def refresh(self, answer: Answer) -> None:
         return None
 
-    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         return None
 
 
@@ -119,7 +119,7 @@ async def whole_turns(count: int = 2000) -> None:
         messages = [make_message("hello", f"k{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
         cpu, begun = time.process_time(), time.perf_counter()
         receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
         took, cpu = time.perf_counter() - begun, time.process_time() - cpu
     floor = await asyncio.to_thread(_bare_group, messages)
     _line("whole turns/s over 200 conversations", count / took, count / floor, "/s")
@@ -134,7 +134,7 @@ async def hundred_people() -> None:
         messages = [make_message("hello", f"k{n}", f"C{n}") for n in range(100)]
         begun = time.perf_counter()
         receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
         took = time.perf_counter() - begun
     _line(f"100 people at once ({model.most} calls in flight)", took, 1.0, "s")
 
@@ -181,7 +181,7 @@ def _bare_group(messages: list[Message]) -> float:
         begun = time.perf_counter()
         connection.execute("BEGIN")
         for one in messages:
-            connection.execute("INSERT INTO t VALUES (?, ?)", (one.event_key, encode(one)))
+            connection.execute("INSERT INTO t VALUES (?, ?)", (one.event_key, encode_json(one)))
         connection.execute("COMMIT")
         took = time.perf_counter() - begun
         connection.close()
@@ -198,7 +198,7 @@ def _bare(path: Path) -> sqlite3.Connection:
 
 def _fill(path: Path, size: int) -> None:
     connection = sqlite3.connect(path)
-    value = encode(Thread("slack:T1:C1", "0123456789abcdef", 0))
+    value = encode_json(Thread("slack:T1:C1", "0123456789abcdef", 0))
     rows = ((f"slack:T2:C{n}", value) for n in range(size))
     connection.executemany("INSERT OR REPLACE INTO threads (key, value) VALUES (?, ?)", rows)
     connection.commit()

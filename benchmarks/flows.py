@@ -59,9 +59,9 @@ LANGUAGE_CHOSEN = "language chosen"
 DECISIONS: dict[str, Callable[..., object]] = {
     "text parsed": grammar.parse_command,
     "verdicts": policy.AccessPolicy.decide,
-    "rules compared": policy.Rule.says,
+    "rules compared": policy.Rule.decide,
     "channel settings": Config._merge_channels,
-    LANGUAGE_CHOSEN: i18n.nearest,
+    LANGUAGE_CHOSEN: i18n.nearest_locale,
 }
 CSV = ("sales.csv", "text/csv", b"month,total\nJan,20\nFeb,22\n")
 PNG = b"\x89PNG\r\n\x1a\n a plot"

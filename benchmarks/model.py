@@ -19,9 +19,9 @@ import aiohttp
 import structlog
 from openai import AsyncOpenAI, omit
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item, Person
-from core.domain.records import Ask, Completed, Delta, Remote, Thread
+from core.domain.records import Remote, RoundCompleted, RoundRequest, TextDelta, Thread
 from core.models.served import Level, ServedModel
 from core.models.server import Options
 
@@ -96,7 +96,7 @@ def ours(model: ServedModel, conversations: list[str]) -> Call:
 
     async def call(number: int) -> int:
         pieces = 0
-        ask = Ask(
+        ask = RoundRequest(
             thread=Thread("web:c", f"T{number}", remote=conversations[number]),
             turn="turn",
             number=1,
@@ -107,8 +107,8 @@ def ours(model: ServedModel, conversations: list[str]) -> Call:
             asker=Person("web", "ana"),
         )
         async for event in model.ask(ask):
-            pieces += isinstance(event, Delta)
-        assert isinstance(event, Completed)
+            pieces += isinstance(event, TextDelta)
+        assert isinstance(event, RoundCompleted)
         return pieces
 
     return call
@@ -134,7 +134,9 @@ async def in_turn(call: Call) -> float:
 async def measure(level: Level, seconds: float, how: Callable[[Call], Awaitable[float]]) -> str:
     async with fake(seconds) as url, AsyncOpenAI(api_key="k", base_url=url) as client:
         conversations = [(await client.conversations.create()).id for _ in range(PARALLEL_CALLS)]
-        model = ServedModel(Client(Place("k", url)), Options(), level=level, late=nobody)
+        model = ServedModel(
+            ModelServerClient(ModelEndpoint("k", url)), Options(), level=level, late=nobody
+        )
         sides = (bare(client, level, conversations), ours(model, conversations))
         for side in sides:
             await side(0)

@@ -100,7 +100,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             nonlocal number
             number += 1
             asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.records.inbox.answer_of(
+            answer = await opened.records.inbox.wait_for_answer(
                 (await opened.records.inbox.accept(asked)).seq
             )
             assert "Source: Orders" in answer.text

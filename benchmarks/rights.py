@@ -17,7 +17,7 @@ from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, Rule, RuleBook
-from core.rights.usage import NANO, Price, Prices
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from tests.fakes.choices import make_message, make_spending
 
 TIMES = 20_000
@@ -25,8 +25,8 @@ RULES = 20
 TURNS, ROUNDS = 400, 5
 BOUND = (
     Allowance("each person", tokens=10**9),
-    Allowance("each channel", "month", money=10**6 * NANO),
-    Allowance("everybody", "month", money=10**6 * NANO),
+    Allowance("each channel", "month", money=10**6 * NANODOLLARS_PER_DOLLAR),
+    Allowance("everybody", "month", money=10**6 * NANODOLLARS_PER_DOLLAR),
 )
 PRICES = Prices({"echo": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
 
@@ -69,7 +69,7 @@ async def turns(allowances: Sequence[Allowance]) -> tuple[float, float]:
             receipt = await opened.records.inbox.accept(
                 make_message("hello", f"k{number}", f"C{number % 50}")
             )
-            await opened.records.inbox.answer_of(receipt.seq)
+            await opened.records.inbox.wait_for_answer(receipt.seq)
         return (time.perf_counter() - begun) / TURNS, (time.process_time() - cpu) / TURNS
 
 

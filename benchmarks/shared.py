@@ -113,7 +113,7 @@ async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     receipts = await asyncio.gather(
         *(opened.records.inbox.accept(one) for one in make_messages(count, name))
     )
-    await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+    await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -125,7 +125,7 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
         receipt = await opened.records.inbox.accept(
             make_message("hello", f"{name}{number}", f"S{number}")
         )
-        await opened.records.inbox.answer_of(receipt.seq)
+        await opened.records.inbox.wait_for_answer(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -144,7 +144,7 @@ async def handed_over(url: str) -> list[float]:
         ]
         for line in lines:
             for receipt in line:
-                await opened.records.inbox.answer_of(receipt.seq)
+                await opened.records.inbox.wait_for_answer(receipt.seq)
         ends = await opened.stores.database.read(
             lambda c: {
                 r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")

@@ -39,7 +39,7 @@ async def _turns() -> float:
         messages = [make_message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
         began = time.process_time()
         receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.answer_of(one.seq) for one in receipts))
+        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
         return (time.process_time() - began) / TURNS
 
 
@@ -63,10 +63,10 @@ def _spans() -> None:
     """Those of such a turn."""
     with tracing.TurnTrace(TURN):
         with tracing.model_call("echo", "ponte", 1) as span:
-            span.used(Usage())
-        with tracing.Span("post"):
+            span.note_usage(Usage())
+        with tracing.TraceSpan("post"):
             pass
-        tracing.ended("done")
+        tracing.note_turn_end("done")
 
 
 def _alone(calls: Callable[[], None], times: int = CALLS) -> float:
@@ -78,14 +78,14 @@ def _alone(calls: Callable[[], None], times: int = CALLS) -> float:
 
 def _measure_export() -> float:
     traces = _traces()
-    tracing.record_with(traces)
+    tracing.set_recorder(traces)
     try:
         began = time.process_time()
         _alone(_spans, EXPORTED_TURNS)
         traces.provider.force_flush()
         return (time.process_time() - began) / EXPORTED_TURNS
     finally:
-        tracing.record_with(None)
+        tracing.set_recorder(None)
         traces.provider.shutdown()
 
 

@@ -77,7 +77,7 @@ class Application:
         hurrying.cancel()
         await self.closing.aclose()
         if self.traces:
-            tracing.record_with(None)
+            tracing.set_recorder(None)
             is_hurried = hurry is not None and hurry.is_set()
             await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.domain.errors import PonteError
-from core.domain.messages import decode, encode
+from core.domain.messages import decode_json, encode_json
 from core.store.schema import MIGRATIONS
 from core.text.i18n import say
 
@@ -108,7 +108,7 @@ def members(folder: Path) -> Mapping[str, ArchiveMember]:
 
 def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
     """Write the folder's files and the manifest to `out`. Raise OSError."""
-    told = encode(manifest).encode()
+    told = encode_json(manifest).encode()
     with (
         gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -204,7 +204,7 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
                 file=name, version=str(read["version"])[:40], found=read["schema"],
                 known=len(MIGRATIONS),
             )  # fmt: skip
-        return decode(Manifest, json.dumps(read))
+        return decode_json(Manifest, json.dumps(read))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
 

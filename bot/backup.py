@@ -41,14 +41,14 @@ from bot.home import ASIDE_PREFIX, Home, sync_folder
 from bot.integrations import FACES
 from core.domain.errors import BadInput, HomeTaken, PonteError
 from core.integrations.integration import ChatIntegration
-from core.integrations.settings import cause
+from core.integrations.settings import describe_read_error
 from core.rights.audit import OPERATOR
 from core.runtime.private_files import create_file
 from core.store import audit, snapshot
-from core.store.restored import Closed, close_open
+from core.store.restored import ClosedCounts, close_unfinished
 from core.store.schema import MIGRATIONS
 from core.store.schema_check import find_foreign_entry
-from core.text.i18n import plural, say, size
+from core.text.i18n import format_size, plural, say
 
 STANDARD_STREAM = "-"
 """The file name that means stdout or stdin."""
@@ -172,7 +172,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             manifest = unpacked(source, name, staged, begin)
             _check_database(staged, manifest, name)
         except OSError as error:
-            raise NotWritten(file=home.path, cause=cause(error)) from None
+            raise NotWritten(file=home.path, cause=describe_read_error(error)) from None
         closed = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
             sync_folder(each)
@@ -199,10 +199,10 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
     """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
-        snapshot.check_room(home, snapshot.weight(database), say("a backup"))
+        snapshot.check_room(home, snapshot.database_bytes(database), say("a backup"))
         copy = staged / database.name
         copy.unlink(missing_ok=True)
-        snapshot.copy(database, copy)
+        snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
         gone = _link_files(home / "files", staged / "files", ids)
         known = set(_list_file_ids(database)) if gone else set()
@@ -211,13 +211,13 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
     try:
         _copy_small_files(home, staged)
     except OSError as error:
-        raise NotWritten(file=staged, cause=cause(error)) from None
-    schema = snapshot.schema(copy)
+        raise NotWritten(file=staged, cause=describe_read_error(error)) from None
+    schema = snapshot.schema_version(copy)
     if schema <= len(MIGRATIONS) and (name := find_foreign_entry(copy, MIGRATIONS[:schema])):
         raise ForeignSchema(path=database, name=name)
     return Manifest(
         FORMAT_VERSION, __version__, schema, now.isoformat(timespec="seconds"), stopped,
-        snapshot.counts(copy), members(staged), tuple(sorted(gone)),
+        snapshot.count_rows(copy), members(staged), tuple(sorted(gone)),
     )  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def _copy_small_files(home: Path, staged: Path) -> None:
     under its next name and is skipped.
     """
     seen = set()
-    for path in reversed(audit.files(home / "audit.log")):
+    for path in reversed(audit.list_audit_files(home / "audit.log")):
         with path.open("rb") as file:
             if (inode := os.fstat(file.fileno()).st_ino) not in seen:
                 seen.add(inode)
@@ -298,7 +298,7 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
                 part.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise NotWritten(file=path, cause=cause(error)) from None
+        raise NotWritten(file=path, cause=describe_read_error(error)) from None
 
 
 def _remove_leftover(part: Path) -> None:
@@ -329,7 +329,7 @@ def _open_source(stack: ExitStack, file: str) -> BinaryIO:
         return stack.enter_context(open(file, "rb"))
     except OSError as error:
         raise BadInput(
-            "The file {file} cannot be read ({cause}).", file=file, cause=cause(error)
+            "The file {file} cannot be read ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
 
 
@@ -354,8 +354,8 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         if foreign := find_foreign_entry(database, MIGRATIONS[: max(manifest.schema, 0)]):
             why = say("its database has another schema ({name})", name=repr(foreign[:80]))
             raise DamagedBackup(file=name, why=why)
-        snapshot.check(database)
-        same = (snapshot.schema(database), snapshot.counts(database)) == (
+        snapshot.check_integrity(database)
+        same = (snapshot.schema_version(database), snapshot.count_rows(database)) == (
             manifest.schema, manifest.rows,
         )  # fmt: skip
         ids = _list_file_ids(database)
@@ -369,17 +369,17 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         raise DamagedBackup(file=name, why=say("its parts do not belong together"))
 
 
-async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
+async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> ClosedCounts:
     """Open the staged home, which migrates it to the newest schema, and close what was
     under way."""
     stores = await Stores.open_in_home(staged, keeps=False)
     try:
-        closed = Closed(0, 0) if resume else await close_open(stores.database)
+        closed = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
         if not resume:
             for face in FACES:
                 if isinstance(face, ChatIntegration):
-                    await face.restored(stores.database)
-        await stores.audit.tell("restored", OPERATOR, of=manifest.at)
+                    await face.prepare_restored(stores.database)
+        await stores.audit.write_note("restored", OPERATOR, of=manifest.at)
     finally:
         await stores.close()
     return closed
@@ -414,12 +414,12 @@ def _report_backup(manifest: Manifest, file: str) -> None:
 def _describe(manifest: Manifest) -> str:
     return say(
         "The home as of {at}: schema {schema}, messages: {count}, files: {total}, in all {size}.",
-        at=manifest.at, schema=manifest.schema, size=size(manifest.size),
+        at=manifest.at, schema=manifest.schema, size=format_size(manifest.size),
         count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
     )  # fmt: skip
 
 
-def _report_restored(manifest: Manifest, closed: Closed, aside: Path | None) -> None:
+def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
     told = [_describe(manifest), say("It was checked, opened, and is in its place.")]
     if closed.turns or closed.proposals:
         told.append(

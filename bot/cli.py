@@ -422,9 +422,9 @@ def _choose_language() -> bool:
     chosen = next(filter(None, map(os.environ.get, names)), "")
     if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
         return False
-    from core.text.i18n import LANGUAGE, nearest
+    from core.text.i18n import LANGUAGE, nearest_locale
 
-    LANGUAGE.set(nearest(chosen))
+    LANGUAGE.set(nearest_locale(chosen))
     return LANGUAGE.get() != "en"
 
 

@@ -20,10 +20,10 @@ from bot.client import Json, LocalClient, local_client
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
-from core.integrations.settings import cause, plain
-from core.rights.allowances import tell_estimates
+from core.integrations.settings import describe_read_error, plain_value
+from core.rights.allowances import describe_estimates
 from core.text import i18n
-from core.text.text import clean, one_line
+from core.text.text import clean_text, to_one_line
 
 _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
@@ -50,15 +50,15 @@ def format_threads(threads: Iterable[Row]) -> Iterator[str]:
     for thread in threads:
         used = _format_time(thread.get("used_at"))
         count = thread.get("messages", 0)
-        yield f"{used:<16}  {count:>6}  {one_line(str(thread.get('conversation', '')))}"
+        yield f"{used:<16}  {count:>6}  {to_one_line(str(thread.get('conversation', '')))}"
 
 
 def format_thread(thread: Row) -> Iterator[str]:
     """Yield each message: time and author in one line, then its text, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
-        yield f"{_format_time(message.get('at'))}  {one_line(str(who))}"
-        for line in clean(str(message.get("text", ""))).splitlines():
+        yield f"{_format_time(message.get('at'))}  {to_one_line(str(who))}"
+        for line in clean_text(str(message.get("text", ""))).splitlines():
             yield f"    {line}"
 
 
@@ -67,8 +67,8 @@ def format_audit_lines(lines: Iterable[Row], zone: datetime.tzinfo) -> Iterator[
     for line in lines:
         at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(zone)
         rest = {name: value for name, value in line.items() if name not in ("at", "event")}
-        told = (f"{name}={one_line(_compact(value))}" for name, value in rest.items())
-        event = one_line(str(line.get("event", "")))
+        told = (f"{name}={to_one_line(_compact(value))}" for name, value in rest.items())
+        event = to_one_line(str(line.get("event", "")))
         yield "  ".join([f"{at:%Y-%m-%d %H:%M:%S}", f"{event:<10}", *told])
 
 
@@ -130,7 +130,7 @@ def link() -> int:
     if home.is_served() and (known := _ask_holder(lambda one: one.link())):
         _print_all([known])
         return 0
-    token = plain(settings.ponte_web_token) or home.kept_web_token()
+    token = plain_value(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not there yet. Start it with `ponte run`.")
     _print_all([add_token(settings.page_url(settings.page_url()), token)])
@@ -205,7 +205,7 @@ def quick_command(
         return _print_answer(body, as_json=True)
     done = body.get("status") == "done"
     (sys.stdout if done else sys.stderr).write(
-        (clean(_without_fence(result)) if done else one_line(result)) + "\n"
+        (clean_text(_without_fence(result)) if done else to_one_line(result)) + "\n"
     )
     return 0 if done else 1
 
@@ -245,9 +245,10 @@ def format_usage(rows: Sequence[Row]) -> Iterator[str]:
         tokens = int(row.get("input") or 0) + int(row.get("output") or 0)
         cost = row.get("cost")
         dollars = "-" if cost is None else f"{cost:.4f}"
-        yield f"{times or 0:>8}  {tokens:>12}  {dollars:>12}  {one_line(str(row.get('name', '')))}"
+        name = to_one_line(str(row.get("name", "")))
+        yield f"{times or 0:>8}  {tokens:>12}  {dollars:>12}  {name}"
     if estimated := sum(int(row.get("estimated") or 0) for row in rows):
-        yield tell_estimates(estimated)
+        yield describe_estimates(estimated)
 
 
 def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
@@ -349,7 +350,7 @@ def policy_check(
     width = max(len(line.right) for line in lines)
     for line in lines:
         told = f"{line.right:<{width}}  {'yes' if line.allowed else 'no':<3}  {line.rule}"
-        _print_all([f"{told}  {one_line(line.why, 400)}".rstrip()])
+        _print_all([f"{told}  {to_one_line(line.why, 400)}".rstrip()])
     return 0
 
 
@@ -428,7 +429,7 @@ def _format_command(slug: str, words: Sequence[str]) -> str:
         stray = words[pairs.index(None)]
         raise BadInput("I read KEY=VALUE here, but {word} is none.", word=repr(stray[:40]))
     else:
-        given = check_unique_names((pair[1], clean(pair[2])) for pair in pairs if pair)
+        given = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
     return render_command(TypedCommand("quick-command", slug=slug, input=given))
 
 
@@ -443,13 +444,13 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
         return file.name, file.read_bytes()
     except OSError as error:
         raise BadInput(
-            "The file {file} cannot be read ({cause}).", file=file, cause=cause(error)
+            "The file {file} cannot be read ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
 
 
 def _print_answer(body: Json, *, as_json: bool) -> int:
     text = str(body.get("response", ""))
-    _print_all([json.dumps(body, ensure_ascii=False)] if as_json else [clean(text)])
+    _print_all([json.dumps(body, ensure_ascii=False)] if as_json else [clean_text(text)])
     return 0 if body.get("status") == "done" else 1
 
 

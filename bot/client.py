@@ -24,7 +24,7 @@ from adapters.terminal.chat import (
 from bot.app import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError
-from core.runtime.retry import after_each, retry
+from core.runtime.retry import retry, wait_after_each
 from core.text.i18n import say
 
 Json = Mapping[str, Any]
@@ -104,7 +104,7 @@ class QuickCommandRun:
         try:
             return await retry(
                 lambda: self._follow(asked, files), HttpError,
-                after_each(RECONNECT_PAUSES_SECONDS, wait),
+                wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpError as error:
             if is_lost(error):
@@ -164,7 +164,7 @@ class LocalClient:
             return str(body.get("response", ""))
         url = f"{SOCKET_ORIGIN}{files[0]['url']}"
         try:
-            async with self._http.lines("GET", url, headers=self._headers) as lines:
+            async with self._http.stream_lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
         except HttpError as error:
             raise PonteError(

@@ -29,7 +29,7 @@ from bot.usage_report import report_usage
 from core.changes.approval import Approval
 from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
-from core.clients.openai import OPENAI, Client, Place
+from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.conversation import prompt
 from core.conversation.manager import Profile
 from core.conversation.run import CallLimits
@@ -41,20 +41,26 @@ from core.integrations.integration import (
     Alone,
     ChatIntegration,
     ChatPorts,
-    Dependencies,
-    Handler,
+    HttpHandler,
+    IntegrationDependencies,
     ModelIntegration,
-    OperatorFile,
+    OperatorConfig,
     OwnerIntegration,
     PagePorts,
     Peers,
     ToolIntegration,
 )
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.models.server import Options
 from core.observability import metrics, tracing
-from core.rights.policy import AccessPolicy, Guests, HasLeft, Membership, PlatformRights
-from core.store.inbox import Intake
+from core.rights.policy import (
+    AccessPolicy,
+    DepartureLookup,
+    GroupLookup,
+    GuestLookup,
+    PlatformRights,
+)
+from core.store.inbox import SenderLimits
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
@@ -79,8 +85,8 @@ async def compose(
     NewerDatabase, SettingsError.
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
-    tracing.record_with(traces)
-    metrics.describe(__version__, "sqlite" if settings.database_url is None else "postgres")
+    tracing.set_recorder(traces)
+    metrics.set_build_info(__version__, "sqlite" if settings.database_url is None else "postgres")
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
@@ -90,7 +96,7 @@ async def compose(
             on_secrets(secrets)
 
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
-        live = LiveConfig(config, has_official_prices=client.place.official)
+        live = LiveConfig(config, has_official_prices=client.place.is_official)
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
         deps = dependencies(settings, live, home, http, client, stores.peers)
@@ -125,14 +131,14 @@ async def compose(
         async def read_file(id: str) -> tuple[File, bytes]:
             return await engine.records.files.get(id)
 
-        async def record_remote(thread: str, remote: Remote) -> None:
-            await engine.records.journal.remote(thread, remote)
+        async def record_remote(thread: str, record_remote: Remote) -> None:
+            await engine.records.journal.record_remote(thread, record_remote)
 
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(deps, read_file, record_remote)
         closing.push_async_callback(model.close)
         board.live[model_face.name] = model.health
-        board.demo = model.level == "demo"
+        board.is_demo = model.level == "is_demo"
 
         served = Surfaces(accepts)
         closing.push_async_callback(served.close)
@@ -167,8 +173,9 @@ async def compose(
         records = engine.records
         ports = ChatPorts(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
-            files=records.files, board=board, policy=policy, removed=engine.manager.on_post_removed,
-            peers=stores.peers, refused=engine.audit_refusal, directory=records.directory,
+            files=records.files, board=board, policy=policy,
+            on_post_removed=engine.manager.on_post_removed,
+            peers=stores.peers, on_refused=engine.audit_refusal, directory=records.directory,
         )  # fmt: skip
         for face in settings.faces:
             if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
@@ -198,26 +205,28 @@ async def compose(
         )  # fmt: skip
 
 
-def model_client(settings: Settings) -> Client:
+def model_client(settings: Settings) -> ModelServerClient:
     """Return the client of the model's server. Whoever holds it must close it."""
-    key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
-    return Client(Place(key, url, settings.proxies))
+    key, url = plain_value(settings.openai_api_key), settings.openai_base_url or OPENAI_URL
+    return ModelServerClient(ModelEndpoint(key, url, settings.proxies))
 
 
 def dependencies(
     settings: Settings,
-    config: OperatorFile,
+    config: OperatorConfig,
     home: Home,
     http: HttpClient,
-    client: Client,
+    client: ModelServerClient,
     peers: Peers | None = None,
-) -> Dependencies[Any]:
+) -> IntegrationDependencies[Any]:
     """Return the objects with which every integration is built and checked."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
 
-    return Dependencies(settings, settings, config, home, http, client, pseudonym, peers or Alone())
+    return IntegrationDependencies(
+        settings, settings, config, home, http, client, pseudonym, peers or Alone()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +234,9 @@ class PlatformPeople:
     """What each platform knows of its people, by the platform's name: memberships, guests,
     departures."""
 
-    memberships: dict[str, Membership] = field(default_factory=dict)
-    guests: dict[str, Guests] = field(default_factory=dict)
-    departures: dict[str, HasLeft] = field(default_factory=dict)
+    memberships: dict[str, GroupLookup] = field(default_factory=dict)
+    guests: dict[str, GuestLookup] = field(default_factory=dict)
+    departures: dict[str, DepartureLookup] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
         self.memberships[chat.name] = chat.membership
@@ -244,7 +253,9 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
     if settings.database_url is None:
         return await Stores.open_in_home(home.path)
     try:
-        stores = await Stores.open_shared(plain(settings.database_url), takes=accepts, works=works)
+        stores = await Stores.open_shared(
+            plain_value(settings.database_url), takes=accepts, works=works
+        )
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
@@ -266,12 +277,12 @@ def _own_secrets(settings: Settings, home: Home) -> Secrets:
 
 def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spending:
     async def caps(person: Person, address: Address) -> tuple[int, int]:
-        turns = await settings.daily_caps.of(person, address, policy)
+        turns = await settings.daily_caps.cap_for(person, address, policy)
         return turns.person, turns.everybody
 
-    def intake() -> Intake:
+    def intake() -> SenderLimits:
         limits = live.current.limits
-        return Intake(limits.messages_per_minute, limits.waiting_per_person)
+        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
 
     return Spending(
         caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
@@ -354,16 +365,16 @@ def _page_ports(
     async def exposition() -> str:
         """What `/metrics` says. What cannot be read now keeps its last value."""
         parts = await board.health()
-        metrics.show_parts({p.name: p.state == "on" for p in parts if p.state != "off"})
+        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
-            metrics.show_proposals(await engine.changes.ledger.unfinished())
-        return metrics.exposition()
+            metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
+        return metrics.render_metrics()
 
     acts = {
         "reload": reloader.on_command, "usage": usage,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
-    routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
+    routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
     threads = OperatorService(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )

@@ -37,15 +37,23 @@ from core.changes.approval import (
     TableRules,
 )
 from core.commands.grammar import SLUG_PATTERN
-from core.domain.changes import MOST_ROWS
+from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.integrations.integration import ChatIntegration, OwnerIntegration
-from core.integrations.settings import cause, matching
-from core.rights.allowances import Allowance, Of, Per
-from core.rights.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
-from core.rights.usage import NANO, Price, Prices
-from core.text.i18n import LOCALES, nearest
+from core.integrations.settings import describe_read_error, must_match
+from core.rights.allowances import Allowance, CountedBy, PeriodLength
+from core.rights.policy import (
+    DECISION_RIGHTS,
+    PEOPLE_SETS,
+    RIGHT_KINDS,
+    Rule,
+    RuleBook,
+    is_right,
+    place_names,
+)
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.text.i18n import LOCALES, nearest_locale
 
 MAX_CALLS_OF_TURN = 1000
 """Largest limit of tool calls in a turn."""
@@ -105,17 +113,17 @@ def _check_person(value: str, info: ValidationInfo) -> str:
 
 def _check_who(value: str, info: ValidationInfo) -> str:
     chats, _, _ = _platform_forms(info)
-    if value in (*MEANT, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
+    if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
         return value
     try:
         return _check_person(value, info)
     except ValueError:
-        words = ", ".join(MEANT)
+        words = ", ".join(PEOPLE_SETS)
         raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
 
 
 def _check_approver(value: str, info: ValidationInfo) -> str:
-    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in MEANT):
+    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in PEOPLE_SETS):
         return value
     try:
         return _check_person(value, info)
@@ -138,7 +146,7 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
-            f"write {', '.join(KINDS[:7])}, one of them for one table as in read:Orders, or "
+            f"write {', '.join(RIGHT_KINDS[:7])}, one of them for one table as in read:Orders, or "
             "tool:NAME, command:SLUG, agent:NAME, model:NAME"
         )
     return value
@@ -146,7 +154,9 @@ def _check_right(value: str) -> str:
 
 def _check_group_name(value: str, info: ValidationInfo) -> str:
     chats, _, owners = _platform_forms(info)
-    if value in (*MEANT, ASKER, *chats, *owners) or not re.fullmatch(GROUP_NAME_PATTERN, value):
+    if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
+        GROUP_NAME_PATTERN, value
+    ):
         raise ValueError("write a name of small letters, digits and hyphens that means nothing yet")
     return value
 
@@ -175,26 +185,28 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Small letters, digits, hyphens and underscores: a name that means nothing yet."""
 Slug = Annotated[
     str,
-    matching(
+    must_match(
         SLUG_PATTERN,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
 """Up to 100 lower-case letters, digits, hyphens and underscores."""
 AgentId = Annotated[
-    str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
 """As StackSpot's portal shows it."""
 PricedName = Annotated[
     str,
-    matching(rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"),
+    must_match(
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+    ),
 ]
 """A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
-Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
+Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 """A host's name in small letters."""
-Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
@@ -204,7 +216,7 @@ Many = Annotated[StrictInt, Field(ge=0, le=MAX_AMOUNT)]
 """A whole number that is not negative."""
 Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
 """A whole number of days."""
-Rows = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
+Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 """A whole number, 0 to 100."""
 
 
@@ -375,9 +387,9 @@ class AllowanceRule:
     At least one of `money`, `tokens`, `turns` is set."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    of: Of
+    of: CountedBy
     """whose it is: counted apart for each of them, or once for all"""
-    per: Per = "day"
+    per: PeriodLength = "day"
     """when it begins anew, in PONTE_TIMEZONE"""
     who: tuple[Who, ...] = ()
     """for whom; left out: everybody"""
@@ -397,7 +409,7 @@ class AllowanceRule:
             raise ValueError('write who shares it, or of = "everybody"')
 
     def allowance(self, told: str) -> Allowance:
-        money = None if self.money is None else round(self.money * NANO)
+        money = None if self.money is None else round(self.money * NANODOLLARS_PER_DOLLAR)
         who, where = frozenset(self.who), frozenset(self.where)
         return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, told)
 
@@ -530,7 +542,7 @@ class Config:
     def channel(self, address: Address) -> ChannelConfig:
         """Return the settings of a place. Each key comes from its channel, workspace or platform,
         whichever is the narrowest that sets it."""
-        written = tuple(place for place in places(address) if place in self.channels)
+        written = tuple(place for place in place_names(address) if place in self.channels)
         if written not in self._merged_channels:
             self._merged_channels[written] = self._merge_channels(written)
         return self._merged_channels[written]
@@ -609,7 +621,7 @@ class LiveConfig:
 
 def in_language(texts: Texts, locale: str) -> str:
     """Return the text in `locale`, else in English, else the first one, else ""."""
-    return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
+    return texts.get(nearest_locale(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
 def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
@@ -625,7 +637,9 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise SettingsError("PONTE_CONFIG: there is no file {path}.", path=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "PONTE_CONFIG: {path} cannot be read ({cause}).", path=path, cause=cause(error)
+            "PONTE_CONFIG: {path} cannot be read ({cause}).",
+            path=path,
+            cause=describe_read_error(error),
         ) from None
     adapter = _file_adapter(faces)
     try:
@@ -667,7 +681,7 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
     for where, who in named:
         for name in who:
-            if ":" not in name and name not in {*MEANT, *surfaces, *config.groups}:
+            if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
                 known = ", ".join(config.groups) or "none is"
                 yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
     known_places = _list_places(config)
@@ -689,8 +703,8 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
             yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
-        decides = [right for right in rule.allow if right.partition(":")[0] in DECIDES]
-        if decides and (not rule.who or not {*MEANT, *surfaces}.isdisjoint(rule.who)):
+        decides = [right for right in rule.allow if right.partition(":")[0] in DECISION_RIGHTS]
+        if decides and (not rule.who or not {*PEOPLE_SETS, *surfaces}.isdisjoint(rule.who)):
             yield (
                 (*at, "allow"),
                 f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",

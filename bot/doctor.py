@@ -17,10 +17,10 @@ from bot.safety import list_findings
 from core.clients.http import HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import Health
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.store.budget import count_estimates
-from core.store.database import look_into
-from core.text.i18n import say, word
+from core.store.database import inspect_file
+from core.text.i18n import say, translate_word
 
 NO_ANSWER_SENTENCE = "the server does not answer ({why})"
 CHECK_FAILED_SENTENCE = "this look broke ({kind}), which is a fault of Ponte's own"
@@ -53,13 +53,17 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
             told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
         for health in told:
             failing = failing or health.state == "failing"
-            write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {word(health.words)}"))
+            write(
+                redaction.of(
+                    f"{_MARKS[health.state]:<4}  {health.name}: {translate_word(health.words)}"
+                )
+            )
 
     await tell("packages", _check_packages(start))
     await tell("settings", _check_settings(start))
     await tell("home", _check_home(start))
     if settings.database_url is not None:
-        await tell("database", _check_database(plain(settings.database_url)))
+        await tell("database", _check_database(plain_value(settings.database_url)))
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
@@ -100,10 +104,10 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _check_database(url: str) -> Sequence[Health]:
-    from core.store.postgres import check
+    from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
-    version, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    version, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     if found is None:
         words = say("Postgres {version}, empty: the first start sets it up", version=version)
         return [Health("database", "on", words)]
@@ -118,11 +122,13 @@ async def _check_usage(start: Start) -> Sequence[Health]:
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     look = partial(count_estimates, since=since)
     if start.settings.database_url is not None:
-        from core.store.postgres import check
+        from core.store.postgres import check_server
 
-        *_, found = await asyncio.to_thread(check, plain(start.settings.database_url), look)
+        *_, found = await asyncio.to_thread(
+            check_server, plain_value(start.settings.database_url), look
+        )
     else:
-        found = await asyncio.to_thread(look_into, start.home.path / "ponte.db", look)
+        found = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
     calls, estimates = found or (0, 0)
     if not estimates:
         return []

@@ -28,23 +28,35 @@ from core.conversation.services import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
 from core.domain.errors import PonteError
-from core.domain.messages import Address, Answer, Item, Message, Person, prepare
+from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
 from core.integrations.integration import Alone, ChatIntegration, Peers
-from core.ports.conversations import Fetch, LookUp, Replies, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    FetchAttachment,
+    LoadContext,
+    ReplyFactory,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
 from core.rights.usage import Prices
 from core.store import snapshot
-from core.store.audit import FileLines, SqlKeys, TableLines
-from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
+from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.store.budget import (
+    CountingBudget,
+    DailyCapLookup,
+    IsMeant,
+    means_everybody,
+    no_daily_caps,
+)
 from core.store.changes import SqlLedger
-from core.store.database import Connection, Database, SqliteDatabase
+from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
-from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
-from core.store.inbox import Intake, SqlInbox
+from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
+from core.store.inbox import SenderLimits, SqlInbox
 from core.store.kernels import import_marks
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
@@ -52,7 +64,7 @@ from core.store.personal_data import SqlPersonalData
 from core.store.remembered import import_file
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
-from core.store.threads import give_up_spares
+from core.store.threads import erase_spare_remotes
 from core.store.turns import SqlJournal
 from core.text import commonmark
 from core.tools.code.source import Runner
@@ -77,12 +89,12 @@ class Spending:
     has two budgets. `is_meant`: see `CountingBudget`.
     """
 
-    caps: Caps = uncapped
+    caps: DailyCapLookup = no_daily_caps
     allowances: Callable[[], Sequence[Allowance]] = tuple
     prices: Callable[[], Prices] = Prices
-    is_meant: IsMeant = everybody_is
+    is_meant: IsMeant = means_everybody
     canonical_person: Callable[[str], str] = str
-    intake: Callable[[], Intake] = Intake
+    intake: Callable[[], SenderLimits] = SenderLimits
     """Returns how much one person may send."""
 
 
@@ -122,7 +134,7 @@ class Stores:
 
     database: Database
     threads: ClosableThreadMap
-    file_bytes: Bytes
+    file_bytes: FileBytes
     audit: AuditLog
     jobs: Jobs | None = None
 
@@ -134,12 +146,14 @@ class Stores:
         holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
         """
         if keeps:
-            await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
+            await asyncio.to_thread(
+                snapshot.snapshot_before_migration, home / "ponte.db", len(MIGRATIONS)
+            )
         database, threads = await asyncio.gather(
             SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
             FileThreadMap.open(home / "threads.db"),
         )
-        await database.write(give_up_spares)
+        await database.write(erase_spare_remotes)
         for face in FACES:
             if isinstance(face, ChatIntegration):
                 if face.remembers:
@@ -147,8 +161,8 @@ class Stores:
                 for name in face.obsolete_files:
                     await asyncio.to_thread((home / name).unlink, missing_ok=True)
         await import_marks(database, home / "kernels")
-        lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
@@ -161,8 +175,8 @@ class Stores:
         database = await PostgresDatabase.open(url, MIGRATIONS)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
-        lines, keys = TableLines(database), SqlKeys(database)
-        await lines.renew(keys)
+        lines, keys = TableAuditLines(database), SqlPseudonyms(database)
+        await lines.convert_old_lines(keys)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
@@ -170,7 +184,7 @@ class Stores:
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
         """What marks rows of this process on a shared database: its id, and whether it is sure to
         count as alive."""
-        return (self.jobs.process, self.jobs.fresh) if self.jobs else ()
+        return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
 
     @property
     def peers(self) -> Peers:
@@ -181,7 +195,7 @@ class Stores:
         """Return the secret of this name that all processes share: the one that the first process
         brought."""
 
-        def write(connection: Connection) -> bytes:
+        def write(connection: SqlConnection) -> bytes:
             connection.execute(
                 "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (name, own),
@@ -224,13 +238,13 @@ class PlatformPorts:
     """What turns use of each platform, by the platform's name. All platforms are added before
     `start`."""
 
-    replies: dict[str, Replies] = field(default_factory=dict)
-    fetch: dict[str, Fetch] = field(default_factory=dict)
-    look_up: dict[str, LookUp] = field(default_factory=dict)
+    replies: dict[str, ReplyFactory] = field(default_factory=dict)
+    fetch: dict[str, FetchAttachment] = field(default_factory=dict)
+    look_up: dict[str, LoadContext] = field(default_factory=dict)
     messengers: dict[str, Messenger] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform."""
+        """FetchAttachment files, look up context and send cards through this platform."""
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
@@ -261,7 +275,7 @@ class Engine:
             ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
             appliers=appliers, approval=choices.approval, audit=records.audit,
             on_change=self._redraw_due.set,
-            clock=choices.clock, purse=records.budget, reached=records.outbox.reached,
+            clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels,
         )  # fmt: skip
         requests = Requests(
@@ -277,7 +291,7 @@ class Engine:
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
-            records.inbox.stopped,
+            records.inbox.is_stopped,
         )  # fmt: skip
         self.commands = CommandService(
             services, choices.board,
@@ -286,20 +300,22 @@ class Engine:
             why=Why(services),
             forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
-            remains=lambda: stores.database.remains,
+            remains=lambda: stores.database.remains_notice,
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,
             platforms.look_up,
         )  # fmt: skip
         maintenance = Maintenance(
-            stores.database.scrub, records.budget.settle_left, stores.database.tidy
+            stores.database.scrub,
+            records.budget.settle_ended_turns,
+            stores.database.remove_old_copies,
         )
         self.upkeep = Upkeep(
             services, self.commands.forget_idle, choices.retention, maintenance, records.audit,
             records.directory,
         )  # fmt: skip
-        records.inbox.admit_by(Admission(records.inbox.unstarted, choices.policy).admit)
+        records.inbox.set_admission(Admission(records.inbox.find_unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -364,13 +380,13 @@ class Engine:
 
     async def _on_forgotten(self) -> None:
         await self.upkeep.request_round()
-        await self.stores.peers.tell("forgotten", "")
+        await self.stores.peers.notify("forgotten", "")
 
 
 async def load_parsers() -> None:
     """Load what the first turn would wait for: the decoders of stored JSON and the
     Markdown parser."""
     await asyncio.gather(
-        asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+        asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),
     )

@@ -11,14 +11,14 @@ from bot.settings import Settings
 from core.conversation.commands import CommandService
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
-from core.domain.records import Health, QuickCommand, Shown
-from core.integrations.integration import Act
+from core.domain.records import Health, HistoryEntry, QuickCommand
+from core.integrations.integration import OperatorAction
 from core.ports.conversations import Journal
 from core.ports.rights import Policy
 from core.ports.tools import QuickCommands
 from core.rights.audit import OPERATOR, AuditLog
-from core.rights.policy import HELD
-from core.text.i18n import say, word
+from core.rights.policy import TURN_RIGHTS
+from core.text.i18n import say, translate_word
 
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
@@ -48,7 +48,7 @@ class HealthBoard:
         self.ledger: ListCards | None = None
         """None until the stores are open."""
         self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
-        self.demo = False
+        self.is_demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
         """Mark parts that are set up but not served by this process."""
@@ -66,11 +66,13 @@ class HealthBoard:
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         if self.titles is None:
             return ()
-        token = HELD.set(await self._policy.rights(person, address) if self._policy else None)
+        token = TURN_RIGHTS.set(
+            await self._policy.rights(person, address) if self._policy else None
+        )
         try:
             return await self.titles()
         finally:
-            HELD.reset(token)
+            TURN_RIGHTS.reset(token)
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()
@@ -78,13 +80,13 @@ class HealthBoard:
     async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
-            return replace(part, words=word(part.words))
+            return replace(part, words=translate_word(part.words))
         try:
             async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
             if patience < PART_TIMEOUT_SECONDS:
-                words = say("{words} (not answered yet)", words=word(part.words))
+                words = say("{words} (not answered yet)", words=translate_word(part.words))
                 return Health(part.name, "on", words)
             words = say("no answer within {age} s", age=round(patience))
             return Health(part.name, "failing", words)
@@ -99,7 +101,7 @@ class OperatorService:
 
     def __init__(
         self, journal: Journal, commands: CommandService, link: Callable[[], str],
-        acts: Mapping[str, Act], audit: AuditLog,
+        acts: Mapping[str, OperatorAction], audit: AuditLog,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._commands = commands
@@ -111,12 +113,12 @@ class OperatorService:
         return [
             {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
              "messages": len(await self._journal.list_entries(one.conversation))}
-            for one in await self._journal.threads()
+            for one in await self._journal.list_threads()
         ]  # fmt: skip
 
     async def thread(self, conversation: str) -> Json:
         """Return the messages of a conversation. Raise NotFound."""
-        if not any(one.conversation == conversation for one in await self._journal.threads()):
+        if not any(one.conversation == conversation for one in await self._journal.list_threads()):
             raise NotFound(what="conversation")
         exchanges = await self._journal.list_entries(conversation)
         return {
@@ -130,16 +132,18 @@ class OperatorService:
 
         Raise NotFound, and AuditRefused before anything is erased.
         """
-        found = [conversation] if conversation else await self._journal.of_person(person)
-        there = any(one.conversation in found for one in await self._journal.threads())
-        if not there and not (person and await self._audit.knows(person)):
+        found = (
+            [conversation] if conversation else await self._journal.list_conversations_of(person)
+        )
+        there = any(one.conversation in found for one in await self._journal.list_threads())
+        if not there and not (person and await self._audit.has_lines_of(person)):
             raise NotFound(what="person" if person else "conversation")
         if person:
-            await self._audit.tell("person-forgotten", OPERATOR, person=person)
+            await self._audit.write_note("person-forgotten", OPERATOR, person=person)
         else:
             shown = await self._journal.list_entries(conversation)
             where = shown[0].message.address if shown else None
-            await self._audit.tell("forgotten", OPERATOR, where)
+            await self._audit.write_note("forgotten", OPERATOR, where)
         messages = sum([await self._commands.forget(one) for one in found])
         if person:
             await self._audit.forget(person)
@@ -154,7 +158,7 @@ class OperatorService:
         return {"lines": lines, "next": after}
 
 
-def _exchange_messages(one: Shown) -> Sequence[Json]:
+def _exchange_messages(one: HistoryEntry) -> Sequence[Json]:
     said = {"role": "user", "name": one.message.author.name, "text": one.message.text}
     both = [said | {"state": one.state}]
     if one.answer:

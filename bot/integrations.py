@@ -12,7 +12,7 @@ from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL
-from core.rights.policy import OWNER, PlatformRights
+from core.rights.policy import OWNER_ID, PlatformRights
 from core.tools.code import CODE
 from core.tools.nocodb import NOCODB
 from core.tools.stackspot import STACKSPOT
@@ -45,8 +45,8 @@ def canonical_person(key: str) -> str:
     """Return the key under which a person's use is counted. The page's owner is the terminal's
     owner too."""
     platform, _, name = key.partition(":")
-    return f"{max(ADMINS)}:{OWNER}" if platform in ADMINS and name == OWNER else key
+    return f"{max(ADMINS)}:{OWNER_ID}" if platform in ADMINS and name == OWNER_ID else key
 
 
-ADMINS = frozenset(name for name, own in PLATFORM_RIGHTS.items() if own.one_name)
+ADMINS = frozenset(name for name, own in PLATFORM_RIGHTS.items() if own.has_one_owner)
 """The admins if PONTE_ADMINS is not set."""

@@ -24,12 +24,12 @@ from bot.integrations import FACES
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
 from core.integrations.integration import ChatIntegration
-from core.integrations.settings import plain
-from core.rights.audit import OPERATOR, renamed
-from core.store.audit import SqlKeys, files
-from core.store.database import Connection, Database, Row
+from core.integrations.settings import plain_value
+from core.rights.audit import OPERATOR, convert_old_lines
+from core.store.audit import SqlPseudonyms, list_audit_files
+from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
-from core.store.tables import COPIED, Table
+from core.store.tables import COPIED, TableDeclaration
 
 ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
@@ -57,7 +57,7 @@ async def migrate(settings: Settings, home: Home) -> int:
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} keeps nothing to bring.", path=home.path)
-        async with _open_both(home.path, plain(settings.database_url)) as (ours, theirs):
+        async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 kept = await theirs.secret(name, own)
                 if kept != own:
@@ -72,7 +72,7 @@ async def migrate(settings: Settings, home: Home) -> int:
             await _copy_audit_log(home.path, theirs.database)
             for table in COPIED:
                 await _compare_counts(ours.database, theirs.database, table)
-            await theirs.audit.tell("migrated", OPERATOR)
+            await theirs.audit.write_note("migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
 
@@ -115,7 +115,7 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
         await ours.close()
 
 
-async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
+async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for piece in _split_rows(rows):
@@ -132,7 +132,7 @@ async def _copy_table(ours: Database, theirs: Database, table: Table) -> None:
     sys.stdout.write(f"  {table.name}: {len(rows)}\n")
 
 
-def _insert_rows(table: str, rows: Sequence[Row], connection: Connection) -> None:
+def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) -> None:
     names = list(rows[0])
     values = ", ".join(f":{name}" for name in names)
     connection.executemany(
@@ -175,9 +175,9 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
 async def _copy_audit_log(home: Path, theirs: Database) -> None:
     """Copy the audit log, oldest line first, unless the database has one."""
     found = await asyncio.to_thread(_read_audit_log, home)
-    lines = await renamed(found, SqlKeys(theirs))
+    lines = await convert_old_lines(found, SqlPseudonyms(theirs))
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
             connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
 
@@ -186,12 +186,12 @@ async def _copy_audit_log(home: Path, theirs: Database) -> None:
 
 
 def _read_audit_log(home: Path) -> list[str]:
-    texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
+    texts = (path.read_text(errors="replace") for path in list_audit_files(home / "audit.log"))
     return [line for text in texts for line in text.split("\n") if line]
 
 
-async def _compare_counts(ours: Database, theirs: Database, table: Table) -> None:
-    def count(connection: Connection) -> int:
+async def _compare_counts(ours: Database, theirs: Database, table: TableDeclaration) -> None:
+    def count(connection: SqlConnection) -> int:
         select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
         return int(connection.execute(select).fetchone()["n"])
 

@@ -15,7 +15,7 @@ from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
 from core.rights.policy import matches_pattern
 from core.text.i18n import say
-from core.text.text import normalised
+from core.text.text import fold_case
 
 _NEAREST = "; did you mean {name}?"
 _SENTENCES = {
@@ -38,7 +38,7 @@ class _WrittenName:
     def exists(self, known: Collection[str]) -> bool:
         if not self.is_pattern:
             return self.name in known
-        return any(matches_pattern(normalised(self.name), normalised(name)) for name in known)
+        return any(matches_pattern(fold_case(self.name), fold_case(name)) for name in known)
 
     def describe(self, known: Collection[str]) -> str:
         words = say(_SENTENCES[self.kind], where=self.where, name=self.name)

@@ -12,12 +12,12 @@ import structlog
 from adapters.web import WEB
 from core.domain.errors import BadInput, PonteError
 from core.domain.messages import Address, Person
-from core.domain.records import Account
-from core.integrations.integration import Act, Peers
+from core.domain.records import PageAccount
+from core.integrations.integration import OperatorAction, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
-from core.rights.policy import OWNER
-from core.store.page_accounts import SqlPageAccounts, hashed, new_token
+from core.rights.policy import OWNER_ID
+from core.store.page_accounts import SqlPageAccounts, hash_token, new_token
 
 log = structlog.get_logger("people")
 ACCOUNTS_CHANGED_TOPIC = "people"
@@ -56,10 +56,10 @@ class PageAccountService:
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
-    async def all(self) -> Sequence[Account]:
-        return await self._store.all()
+    async def list_all(self) -> Sequence[PageAccount]:
+        return await self._store.list_all()
 
-    async def find(self, person: str) -> Account | None:
+    async def find(self, person: str) -> PageAccount | None:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
@@ -67,13 +67,13 @@ class PageAccountService:
 
         An account of the same name that was added later belongs to somebody else.
         """
-        if person.id == OWNER:
+        if person.id == OWNER_ID:
             return False
         account = await self._store.find(person.key)
-        return account is None or account.added > since
+        return account is None or account.added_at > since
 
-    async def saw(self, person: str, day: str) -> None:
-        await self._store.saw(person, day)
+    async def record_visit(self, person: str, day: str) -> None:
+        await self._store.record_visit(person, day)
 
     async def end_session(self, session: str, until: float) -> None:
         await self._store.end_session(session, until)
@@ -94,30 +94,30 @@ class PageAccountService:
     def on_change(self, heard: Callable[[], None]) -> None:
         self._listeners.append(heard)
 
-    def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
+    def acts(self, page: Callable[[], str]) -> Mapping[str, OperatorAction]:
         """Return the operator's actions. `page` returns the page's address, "" if there is none."""
 
         async def list_people(arguments: Json) -> Json:
-            return {"people": [_account_json(account) for account in await self.all()]}
+            return {"people": [_account_json(account) for account in await self.list_all()]}
 
         async def add(arguments: Json) -> Json:
             person, token = _named_person(arguments), new_token()
-            await self._store.add(person.key, hashed(token))
-            await self._audit.tell("person-added", OPERATOR, person=person.key)
-            kept = len(await self._journal.of_person(person.key))
+            await self._store.add(person.key, hash_token(token))
+            await self._audit.write_note("person-added", OPERATOR, person=person.key)
+            kept = len(await self._journal.list_conversations_of(person.key))
             return {"token": token, "page": page(), "conversations": kept}
 
         async def renew(arguments: Json) -> Json:
             person, token = _named_person(arguments), new_token()
-            await self._store.renew(person.key, hashed(token))
+            await self._store.renew(person.key, hash_token(token))
             await self._notify_all()
-            await self._audit.tell("person-renewed", OPERATOR, person=person.key)
+            await self._audit.write_note("person-renewed", OPERATOR, person=person.key)
             return {"token": token, "page": page()}
 
         async def remove(arguments: Json) -> Json:
             person = _named_person(arguments)
             await self.remove(person.key)
-            await self._audit.tell("person-removed", OPERATOR, person=person.key)
+            await self._audit.write_note("person-removed", OPERATOR, person=person.key)
             return {"person": person.key}
 
         return {
@@ -128,7 +128,7 @@ class PageAccountService:
     async def _notify_all(self) -> None:
         await self._notify_listeners()
         with suppress(PonteError):  # the others look by themselves, a little later
-            await self._peers.tell(ACCOUNTS_CHANGED_TOPIC, "")
+            await self._peers.notify(ACCOUNTS_CHANGED_TOPIC, "")
 
     async def _notify_listeners(self, _: str = "") -> None:
         for heard in self._listeners:
@@ -138,13 +138,13 @@ class PageAccountService:
 def _named_person(arguments: Json) -> Person:
     """Return the person that the arguments name. Raise WrongName, OwnersName."""
     name = str(arguments.get("person", ""))
-    if name == OWNER:
+    if name == OWNER_ID:
         raise OwnersName
     if not re.fullmatch(WEB.ids, name):
         raise WrongName(name=repr(name[:40]))
     return Person(WEB.name, name)
 
 
-def _account_json(account: Account) -> Json:
+def _account_json(account: PageAccount) -> Json:
     name = account.person.partition(":")[2]
-    return {"name": name, "added": account.added, "seen": account.seen}
+    return {"name": name, "added": account.added_at, "seen": account.last_visit}

@@ -19,10 +19,10 @@ from bot import __version__
 from bot.app import start
 from bot.client import LocalClient, local_client
 from core.domain.errors import PonteError
-from core.integrations.settings import cause
+from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file, make_folder, open_folder
 from core.text.i18n import plural, say
-from core.text.text import file_name, one_line
+from core.text.text import safe_file_name, to_one_line
 
 Json = Mapping[str, Any]
 FORGET_TIMEOUT_SECONDS = 900.0
@@ -62,7 +62,7 @@ def format_people(people: Sequence[Json]) -> Iterator[str]:
         yield (
             f"{_format_day(one['first']):<10}  {_format_day(one['last']):<10}  {one['messages']:>8}"
             f"  {one['files']:>5}  {one['changes']:>7}  {one['decisions']:>7}"
-            f"  {one_line(str(one['person']))}  {one_line(str(one['name']))}".rstrip()
+            f"  {to_one_line(str(one['person']))}  {to_one_line(str(one['name']))}".rstrip()
         )
 
 
@@ -102,7 +102,7 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
     known = act("person/counts", key)
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
     if confirm is not None:
-        _print(one_line(f"{person} {names}".strip()))
+        _print(to_one_line(f"{person} {names}".strip()))
         for line in format_counts(known["counts"]):
             _print(line)
         confirm(say("Erase all of this for good?"))
@@ -141,7 +141,7 @@ def describe_remains(done: Json) -> Iterator[str]:
             "Others spoke in these conversations, too. What they said and were answered stays, and "
             "may name them; `ponte threads forget` erases a whole one:"
         )
-        yield from (f"    {one_line(str(conversation))}" for conversation in shared)
+        yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
     yield say(
         "Posts stay on the platforms, rows in your tables, and all of it in backups made before."
     )
@@ -204,7 +204,7 @@ async def _write_files(one: LocalClient, person: str, folder: Path, top: int) ->
     count = 0
     with _refuse_existing(folder / "files"), make_folder("files", top) as inner:
         async for row in _fetch_rows(one, person, "files"):
-            id, name = str(row["id"]), file_name(str(row["name"]))
+            id, name = str(row["id"]), safe_file_name(str(row["name"]))
             try:
                 out = create_file(f"{id[:8]}-{name}", inner)
             except FileExistsError:  # another one begins with the same eight digits
@@ -241,7 +241,7 @@ def _explain_folder_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NoFolder(folder=folder, cause=cause(error)) from None
+        raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
 
 
 def _ask_holder(work: Callable[[LocalClient], Any]) -> Any:

@@ -19,10 +19,10 @@ import structlog
 from bot.page_accounts import PageAccountService
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
-from core.integrations.integration import Act
+from core.integrations.integration import OperatorAction
 from core.rights.audit import OPERATOR
 from core.store.personal_data import Erasure, KnownPerson
-from core.store.remembered import FORGOTTEN, of_ids
+from core.store.remembered import FORGOTTEN_ID, select_ids
 from core.store.tables import EXPORTED
 from core.text.i18n import say
 
@@ -58,7 +58,7 @@ class PersonalDataService:
         self._accounts = people
         self._chats = chats
 
-    def acts(self) -> Mapping[str, Act]:
+    def acts(self) -> Mapping[str, OperatorAction]:
         return {
             "person": self._list_people, "person/counts": self._count_rows,
             "person/rows": self._read_rows, "person/file": self._read_file,
@@ -104,7 +104,7 @@ class PersonalDataService:
         who = await self._find_person(arguments)
         counts = await self._data.count_rows(who)
         shared = (await self._data.find_conversations(who)).shared
-        await self._engine.records.audit.tell("person-forgotten", OPERATOR, person=who.key)
+        await self._engine.records.audit.write_note("person-forgotten", OPERATOR, person=who.key)
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
@@ -122,7 +122,7 @@ class PersonalDataService:
             await self._engine.records.audit.forget(who.key)
             await self._engine.scrub()
         journal, remains = self._engine.records.journal, self._engine.commands.remains()
-        waiting = [*await journal.to_erase(), *await journal.unerasable()]
+        waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         return {
             "person": who.key, "counts": counts, "shared": shared, "left": left,
             "waiting": len(waiting), "remains": say(remains) if remains else "",
@@ -156,18 +156,18 @@ class PersonalDataService:
             await engine.commands.code.forget(thread)
         for conversation in places.shared:
             if record := await engine.records.threads.get(conversation):
-                people = (FORGOTTEN if one == who.key else one for one in record.participants)
+                people = (FORGOTTEN_ID if one == who.key else one for one in record.participants)
                 bare = replace(record, remote="", container="", remote_upto=0)
                 await engine.records.threads.put(replace(bare, participants=tuple(people)))
         for record in await engine.records.threads.items():
-            if record.id in places.told:
+            if record.id in places.decided_threads:
                 await engine.records.threads.put(replace(record, remote="", remote_upto=0))
 
     async def _until_quiet(self, conversations: Sequence[str]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 for conversation in conversations:
-                    while await self._engine.records.inbox.running(conversation) is not None:  # noqa: ASYNC110
+                    while await self._engine.records.inbox.running_turn(conversation) is not None:  # noqa: ASYNC110
                         await asyncio.sleep(TURN_POLL_SECONDS)
 
     async def _redraw_cards(self, erased: Erasure) -> None:
@@ -177,7 +177,7 @@ class PersonalDataService:
             with suppress(NotFound):
                 change = await changes.ledger.get(id)
                 card = await changes.card(change)
-                await self._engine.records.journal.stands(change.proposal.seq, [card])
+                await self._engine.records.journal.replace_cards(change.proposal.seq, [card])
         changes.on_change()
 
     async def _forget_at_platforms(self, who: KnownPerson) -> None:
@@ -189,11 +189,11 @@ class PersonalDataService:
                 await chat.forget(who.ids)
         if platform not in {chat.name for chat in self._chats}:
             for name in await self._data.read_remembered(who):
-                await self._engine.stores.peers.tell("remembered", name)
+                await self._engine.stores.peers.notify("remembered", name)
 
     async def _read_remembered(self, who: KnownPerson) -> Json:
         rows = await self._data.read_remembered(who)
-        found = {name: of_ids(data, who.ids) for name, data in rows.items()}
+        found = {name: select_ids(data, who.ids) for name, data in rows.items()}
         return {name: data for name, data in found.items() if data}
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:

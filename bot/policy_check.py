@@ -15,11 +15,11 @@ from core.changes.approval import ASKER, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.rights.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
+from core.rights.policy import NAMED_RIGHTS, RIGHT_KINDS, AccessPolicy, Rule, is_right
 
 UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""
-PLAIN_RIGHTS = tuple(kind for kind in KINDS if kind not in REFINED)
+PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
     "{right} is not a right. Write {known}, one of them for one table as in read:TABLE, or "
     "tool:NAME, command:SLUG, agent:NAME, model:NAME."
@@ -93,9 +93,9 @@ async def _decide(
 def _explain(verdict: Verdict, policy: AccessPolicy) -> str:
     book = policy.rule_book()
     for place, rule in book.channels.items():
-        if rule.told == verdict.rule:
+        if rule.source == verdict.rule:
             return f"[channels] {place}: {_describe_rule(rule)}"
-    found = next((rule for rule in book.rules if rule.told == verdict.rule), None)
+    found = next((rule for rule in book.rules if rule.source == verdict.rule), None)
     return _describe_rule(found) if found else verdict.words("en") if not verdict.allowed else ""
 
 

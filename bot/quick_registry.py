@@ -82,7 +82,7 @@ class QuickCommandRegistry:
         check_slug(slug)  # also one that a model made up, before any card about it
         command = self._commands().get(slug)
         if command is None and (self._any_slug or not self._commands()):
-            (await self._right(person, address, slug)).check()
+            (await self._right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
             slugs = [each.slug for each in await self.list_commands(person, address)]
@@ -95,7 +95,7 @@ class QuickCommandRegistry:
             raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
             raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
-        (await self._right(person, address, slug)).check()
+        (await self._right(person, address, slug)).raise_if_denied()
         return _public_record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:

@@ -56,7 +56,7 @@ class Reloader:
         """Handle `ponte reload`. Other processes read their own files."""
         later, file = self.reload(), self._settings.ponte_config.name
         self._audit.note("reload", OPERATOR, file=file)
-        await self._peers.tell("reload", "")
+        await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
         return {"file": file, "later": later, "misspelt": misspelt}
 

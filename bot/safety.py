@@ -14,7 +14,7 @@ from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.names import misspelt_names
 from bot.settings import Settings
-from core.integrations.integration import Finding, turns_chosen
+from core.integrations.integration import SafetyFinding, has_daily_turns
 from core.text.i18n import plural, say
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
@@ -28,7 +28,7 @@ UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
 NO_ADMINS = "admins: nobody, so nobody may approve deletes"
 
 
-def list_findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
+def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
     """Return the findings by topic, each with its fix."""
     found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
     for face in settings.faces:
@@ -42,51 +42,51 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Findin
     return sorted(found, key=lambda one: _TOPICS.index(one.topic))
 
 
-def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Finding]:
+def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
-    yield Finding("rights", who)
+    yield SafetyFinding("rights", who)
     if places := sorted(n for n in settings.ponte_admins if is_place(n, settings.faces)):
         words = "PONTE_ADMINS: {names} are workspaces or channels, which makes nobody an admin"
-        yield Finding("rights", say(words, names=", ".join(places)), "note")
+        yield SafetyFinding("rights", say(words, names=", ".join(places)), "note")
     if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
         words = plural(
             "{count} rule of ponte.toml decides first: `ponte policy check` shows who may what",
             "{count} rules of ponte.toml decide first: `ponte policy check` shows who may what",
             rules,
         )
-        yield Finding("rights", words)
+        yield SafetyFinding("rights", words)
     limits, chosen = config.limits, settings.ponte_daily_turns
     words = "a turn makes at most {costly} tool calls that cost and {total} in all"
-    yield Finding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
+    yield SafetyFinding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
     if any(each.money is not None for each in config.allowances):
         words = plural("{count} allowance", "{count} allowances", len(config.allowances))
-        yield Finding("caps", words)
+        yield SafetyFinding("caps", words)
     elif settings.openai_api_key:
         words = "nothing limits the money that is spent: [[allowances]] in ponte.toml does"
-        yield Finding("caps", say(words), "note")
-    if chosen is not None and turns_chosen(settings):
+        yield SafetyFinding("caps", say(words), "note")
+    if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("any number") for cap in (chosen.person, chosen.everybody))
         words = "turns a day: {each} for each person, {all} in all"
-        yield Finding("caps", say(words, each=each, all=all))
+        yield SafetyFinding("caps", say(words, each=each, all=all))
 
 
-def _check_open_rules(config: Config) -> Iterator[Finding]:
+def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
     """Report rights of people whom the operator does not know one by one."""
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
             words = "{who} may {rights} ({rule})"
-            told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.told)
-            yield Finding("rights", told, "note")
+            told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.source)
+            yield SafetyFinding("rights", told, "note")
 
 
-def _misspelt_names(settings: Settings, config: Config) -> Iterator[Finding]:
+def _misspelt_names(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
     for words in misspelt_names(config, settings):
-        yield Finding("rights", words, "unsafe")
+        yield SafetyFinding("rights", words, "unsafe")
 
 
-def _check_undecided_places(config: Config) -> Iterator[Finding]:
+def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
     """Report places where changes can be proposed but nobody can decide on them."""
     for place, rule in config.rule_book.channels.items():
         allowed = {right.partition(":")[0] for right in rule.allow}
@@ -95,66 +95,66 @@ def _check_undecided_places(config: Config) -> Iterator[Finding]:
                 "{place}: changes can be proposed there, but not decided on: `allow` has no "
                 "approve ({rule})"
             )
-            yield Finding("rights", say(words, place=place, rule=rule.told), "note")
+            yield SafetyFinding("rights", say(words, place=place, rule=rule.source), "note")
 
 
-def _check_automatic_changes(config: Config) -> Iterator[Finding]:
+def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
     if rows := config.changes.auto_create_rows:
         words = "creates of up to {rows} rows need nobody's approval (auto_create_rows)"
-        yield Finding("rights", say(words, rows=rows), "note")
+        yield SafetyFinding("rights", say(words, rows=rows), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "one new row at a time needs nobody's approval in {tables}"
-        yield Finding("rights", say(words, tables=", ".join(open_tables)), "note")
+        yield SafetyFinding("rights", say(words, tables=", ".join(open_tables)), "note")
 
 
-def _check_home(home: Home) -> Iterator[Finding]:
+def _check_home(home: Home) -> Iterator[SafetyFinding]:
     try:
         found = home.path.stat()
     except FileNotFoundError:
-        yield Finding("home", say("{path} will be made for this user alone", path=home.path))
+        yield SafetyFinding("home", say("{path} will be made for this user alone", path=home.path))
         return
     except OSError as error:
         words = say("{path} cannot be looked at ({why})", path=home.path, why=error.strerror)
-        yield Finding("home", words, "note")
+        yield SafetyFinding("home", words, "note")
         return
     if found.st_uid != os.geteuid():
         words = (
             "{path} belongs to another user (uid {uid}): run Ponte as that user, or set PONTE_HOME "
             "to a folder of your own"
         )
-        yield Finding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
+        yield SafetyFinding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
         return
     opened = [home.path] if found.st_mode & 0o077 else []
     opened += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
     for path in opened:
         mode = "700" if path == home.path else "600"
         words = say("{path} is open to other users: chmod {mode} {path}", path=path, mode=mode)
-        yield Finding("home", words, "unsafe")
+        yield SafetyFinding("home", words, "unsafe")
     if not opened:
-        yield Finding("home", say("{path} is closed to other users", path=home.path))
+        yield SafetyFinding("home", say("{path} is closed to other users", path=home.path))
 
 
-def _check_files(settings: Settings) -> Iterator[Finding]:
+def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     """Report settings files that others can write or read. Whoever can write them controls
     Ponte."""
     env = settings.env_file
     for words in settings.notes:
-        yield Finding("settings", words, "note")
+        yield SafetyFinding("settings", words, "note")
     if env.path is not None and env.why:
         words = say("{path} is not read: {why}", path=env.path, why=env.why)
-        yield Finding("settings", words, "note")
+        yield SafetyFinding("settings", words, "note")
     read = [env.path] if env.path is not None and not env.why else []
     for path in (*read, settings.ponte_config):
         mode = _mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
             words = say("{path} can be written by others: chmod o-w {path}", path=path)
-            yield Finding("settings", words, "unsafe")
+            yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
             words = "{path} holds secrets and can be read by others: chmod 600 {path}"
-            yield Finding("settings", say(words, path=path), "unsafe")
+            yield SafetyFinding("settings", say(words, path=path), "unsafe")
         elif _mode(path):
-            yield Finding("settings", say("{path} is not open to others", path=path))
+            yield SafetyFinding("settings", say("{path} is not open to others", path=path))
 
 
 def _mode(path: Path) -> int:

@@ -40,9 +40,16 @@ from bot.integrations import ADMINS, FACES, Faces
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
 from core.integrations.integration import ChatIntegration, OwnerIntegration
-from core.integrations.settings import ProxyUrl, SettingsPart, Url, cause, plain, setting
+from core.integrations.settings import (
+    ProxyUrl,
+    SettingsPart,
+    Url,
+    describe_read_error,
+    plain_value,
+    setting,
+)
 from core.models import ModelSettings
-from core.rights.policy import EVERYBODY, DailyCaps, DailyTurns
+from core.rights.policy import EVERYBODY_NAME, DailyCaps, DailyTurns
 from core.text.i18n import say
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
@@ -161,7 +168,7 @@ class _SharedSettings(SettingsPart):
         write = [f"{face.name}:ID" for face in chats]
         bare = [face.name for face in owners]
         if info.field_name == "ponte_allow":
-            bare = [EVERYBODY]
+            bare = [EVERYBODY_NAME]
         write += bare
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
@@ -218,7 +225,7 @@ class Settings(
     @property
     def proxies(self) -> Proxies:
         """The proxies for every client. No client reads the environment itself."""
-        return Proxies(plain(self.https_proxy), plain(self.http_proxy), self.no_proxy)
+        return Proxies(plain_value(self.https_proxy), plain_value(self.http_proxy), self.no_proxy)
 
     @property
     def traces_url(self) -> str | None:
@@ -264,7 +271,7 @@ def load(faces: Faces = FACES) -> Settings:
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, found) for found in error.errors())
     except (OSError, UnicodeDecodeError) as error:
-        lines = f"The file .env cannot be read ({cause(error)})."
+        lines = f"The file .env cannot be read ({describe_read_error(error)})."
     else:
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
@@ -331,7 +338,11 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     raw = {name.lower(): value for name, value in given.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
         value, given_ = getattr(settings, name), raw[name].strip()
-        if isinstance(value, str | SecretStr) and given_[:1] != "@" and plain(value) != given_:
+        if (
+            isinstance(value, str | SecretStr)
+            and given_[:1] != "@"
+            and plain_value(value) != given_
+        ):
             words = "{name} was put right, and is read as {value}"
             if isinstance(value, SecretStr):
                 words = "{name} was put right, and is read without what was too much"
@@ -354,7 +365,7 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
-        url = plain(getattr(settings, address))
+        url = plain_value(getattr(settings, address))
         leads = [address] if address in filed else []
         if "http_proxy" in filed and url.startswith("http://"):
             leads.append("http_proxy")  # it reads what is not encrypted

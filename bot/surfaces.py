@@ -10,7 +10,7 @@ from bot.home import Home
 from bot.settings import Settings
 from core.chat.platform import ChatPlatform, Platform
 from core.integrations.integration import OwnerIntegration
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Surfaces:
 
     async def start(self) -> None:
         """Start all platforms. Raise PonteError if one cannot be served."""
-        await together(*(self._start(platform) for platform in self.all))
+        await run_together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
         always = [own for face, own in self.owned if face.always]

@@ -19,9 +19,9 @@ import structlog
 from bot import __version__
 from bot.settings import Settings
 from core.domain.errors import SettingsError
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.observability import metrics
-from core.observability.tracing import Fact, Recording, root_of, trace_of
+from core.observability.tracing import Recording, SpanValue, root_span_id_of, trace_id_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -122,7 +122,7 @@ class _Recording:
         self.span = span
         self._api = api
 
-    def note(self, name: str, value: Fact) -> None:
+    def note(self, name: str, value: SpanValue) -> None:
         self.span.set_attribute(name, value)
 
     def fail(self, code: str) -> None:
@@ -147,10 +147,10 @@ def _turn_id_generator() -> Any:
         turn = ""
 
         def generate_trace_id(self) -> int:
-            return trace_of(self.turn)
+            return trace_id_of(self.turn)
 
         def generate_span_id(self) -> int:
-            return root_of(self.turn) if self.turn else random.getrandbits(64) or 1
+            return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
 
         def is_trace_id_random(self) -> bool:
             return True  # a digest is, as far as samplers need it
@@ -186,7 +186,7 @@ def _logging_exporter(settings: Settings) -> SpanExporter:
             self.failing = failed
             return result
 
-    headers = plain(settings.otel_exporter_otlp_headers)
+    headers = plain_value(settings.otel_exporter_otlp_headers)
     session = requests.Session()
     session.trust_env = False
     session.max_redirects = 0  # it would be sent on with its headers

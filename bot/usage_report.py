@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any, cast, get_args
 
 from core.domain.errors import BadInput
-from core.ports.rights import By
+from core.ports.rights import ReportRow
 from core.store.budget import CountingBudget
 
 
@@ -17,13 +17,13 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
     Raises BadInput.
     """
     by, since = str(arguments.get("by", "")), str(arguments.get("since", ""))
-    if by not in get_args(By):
-        known = ", ".join(get_args(By))
+    if by not in get_args(ReportRow):
+        known = ", ".join(get_args(ReportRow))
         raise BadInput("There are no rows by {by}; there are by {known}.", by=by, known=known)
     try:
         today = datetime.now(budget.zone).date()
         first = date.fromisoformat(since) if since else today.replace(day=1)
     except ValueError:
         raise BadInput("{since} is no day; write it as 2026-11-01.", since=since) from None
-    rows = await budget.report(cast("By", by), first.isoformat())
+    rows = await budget.report(cast("ReportRow", by), first.isoformat())
     return {"by": by, "since": first.isoformat(), "rows": rows}

@@ -34,6 +34,7 @@ CI = os.environ.get("CI") == "true"
 for name in ("COLUMNS", "LINES"):  # a shell's, or readline's in pytest-xdist's first process
     os.environ.pop(name, None)
 NEEDS = re.compile(r"needs (.+?) \((.+)\)$")
+gc.disable()  # until all is imported and collected: nearly all of that stays
 strict.install()
 quick.watch_processes()
 # Rich draws every local variable of a traceback, which takes minutes where one is deeply nested.
@@ -140,7 +141,7 @@ def _quick_sqlite() -> Iterator[None]:
 @pytest.fixture
 def durable_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite waits for the disk, as it does for users."""
-    monkeypatch.setattr("core.store.database.SYNCHRONOUS", "FULL")
+    monkeypatch.setattr("core.store.database.SYNCHRONOUS_MODE", "FULL")
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +161,7 @@ def pytest_collection_finish() -> None:
     """Keep what collecting made out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,7 @@ def quick_sqlite() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteDatabase, "_open", open_copy)
-        patch.setattr(database, "SYNCHRONOUS", "OFF")
+        patch.setattr(database, "SYNCHRONOUS_MODE", "OFF")
         yield
 
 

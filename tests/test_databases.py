@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from core.store.database import Connection, SqliteDatabase
+from core.store.database import SqlConnection, SqliteDatabase
 from core.store.schema import MIGRATIONS
 
 
@@ -31,7 +31,7 @@ async def test_a_copy_is_what_the_migrations_make(tmp_path: Path) -> None:
 async def test_no_test_waits_for_the_disk(tmp_path: Path) -> None:
     """But for those that use `durable_sqlite`: tests/core/test_database.py."""
 
-    def synchronous(connection: Connection) -> object:
+    def synchronous(connection: SqlConnection) -> object:
         return connection.execute("PRAGMA synchronous").fetchone()[0]
 
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)

@@ -19,7 +19,7 @@ from adapters.web.http_io import MAX_FORM_BODY_BYTES
 from adapters.web.stream import KEEP_ALIVE_SECONDS
 from bot.cli import cli
 from bot.settings import Settings
-from core.observability.metrics import exposition
+from core.observability.metrics import render_metrics
 from core.store import postgres, procrastinate_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -159,13 +159,13 @@ def test_caddy_takes_its_example(tmp_path: Path) -> None:
 
 
 def test_what_is_to_be_watched_is_told() -> None:
-    shown = exposition()
+    shown = render_metrics()
     named = re.findall(r"^\| `(ponte_\w+)", SCALING, re.MULTILINE)
     assert len(named) >= 4
     assert [name for name in named if f"# TYPE {name}" not in shown] == []
 
 
 def test_the_connections_are_counted() -> None:
-    most = postgres.POOL + procrastinate_adapter.WORKER_CONNECTIONS + BEATS
+    most = postgres.MAX_POOL_CONNECTIONS + procrastinate_adapter.WORKER_CONNECTIONS + BEATS
     assert f"Connections: {most} for each worker" in SCALING
-    assert f"Version {postgres.OLDEST_SERVER} to" in SCALING
+    assert f"Version {postgres.MIN_SERVER_VERSION} to" in SCALING

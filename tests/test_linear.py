@@ -29,8 +29,14 @@ from core.clients.http import HttpAnswer, withhold_secrets
 from core.commands import grammar, quick_commands
 from core.domain.errors import PonteError
 from core.text import markdown, text
-from core.text.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.text.text import redacted
+from core.text.markdown import (
+    MAX_BRACKETS,
+    MAX_LINES,
+    MAX_MARKDOWN_CHARACTERS,
+    escape_markdown,
+    is_too_complex,
+)
+from core.text.text import redact
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import explain
 from core.tools.stackspot.client import json_of
@@ -82,22 +88,22 @@ See https://example.org/x and mail a@example.com.
 """
 Work = Callable[[str], Any]
 FUNCTIONS: dict[str, Work] = {
-    "clean": text.clean,
-    "clip": lambda said: text.clip(said, 500),
-    "one_line": text.one_line,
-    "file_name": text.file_name,
-    "split": lambda said: text.split(said, 500),
-    "fenced": text.fenced,
-    "fences": lambda said: text.after_all(said, None, 16),
-    "spans": lambda said: list(text.spans(said)),
-    "folded": text.normalised,
-    "markless": markless,
-    "addresses": markdown.addresses,
-    "tamed links": lambda said: TRUST.sanitised(said),
-    "csv": lambda said: text.csv_bytes([[said, said]]),
+    "clean": text.clean_text,
+    "clip": lambda said: text.truncate_with_note(said, 500),
+    "one_line": text.to_one_line,
+    "file_name": text.safe_file_name,
+    "split": lambda said: text.split_text(said, 500),
+    "fenced": text.make_code_block,
+    "fences": lambda said: text.fence_after_text(said, None, 16),
+    "spans": lambda said: list(text.find_code_spans(said)),
+    "folded": text.fold_case,
+    "markless": escape_markdown,
+    "addresses": markdown.find_addresses,
+    "tamed links": lambda said: TRUST.sanitize(said),
+    "csv": lambda said: text.encode_csv([[said, said]]),
     "typed command": grammar.parse_command,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
-    "withheld": lambda said: redacted({said: [said]}),
+    "withheld": lambda said: redact({said: [said]}),
     "system's error": withhold_secrets,
     "bridge's error": lambda said: explain(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
@@ -154,7 +160,7 @@ def measure(work: Work, said: str) -> float:
 @functools.cache
 def measure_rich_text(length: int, attempt: int) -> float:
     rich = repeat(RICH, length)
-    return min(measure(TRUST.sanitised, rich) for _ in range(3))
+    return min(measure(TRUST.sanitize, rich) for _ in range(3))
 
 
 def find_excess(work: Work, unit: str, length: int) -> str:
@@ -190,7 +196,7 @@ def test_cost_grows_with_the_length_alone(name: str) -> None:
 def test_cost_grows_with_the_length_of_what_is_too_long_to_be_read_as_markdown(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(markdown, "LONGEST", LONG_TEXT_CHARACTERS // TIMES_LONGER)
+    monkeypatch.setattr(markdown, "MAX_MARKDOWN_CHARACTERS", LONG_TEXT_CHARACTERS // TIMES_LONGER)
     assert find_all_excess(FUNCTIONS[name], LONG_TEXT_CHARACTERS) == []
 
 
@@ -202,14 +208,14 @@ def test_all_brackets_and_lines_that_are_read_as_markdown_cost_little(name: str)
         brackets, lines = unit.count("[") + unit.count("]"), unit.count("\n")
         if brackets or lines:
             times = min(
-                LONGEST // len(unit),
-                MOST_BRACKETS // brackets if brackets else LONGEST,
-                (MOST_LINES - 1) // lines if lines else LONGEST,
+                MAX_MARKDOWN_CHARACTERS // len(unit),
+                MAX_BRACKETS // brackets if brackets else MAX_MARKDOWN_CHARACTERS,
+                (MAX_LINES - 1) // lines if lines else MAX_MARKDOWN_CHARACTERS,
             )
             said = unit * times
-            assert not is_plain(said)
+            assert not is_too_complex(said)
             costs = (
-                measure(FUNCTIONS[name], said) / measure_rich_text(LONGEST, attempt)
+                measure(FUNCTIONS[name], said) / measure_rich_text(MAX_MARKDOWN_CHARACTERS, attempt)
                 for attempt in range(MEASUREMENTS)
             )
             if all(cost > MAX_COST_IN_RICH_TEXTS for cost in costs):
@@ -218,11 +224,11 @@ def test_all_brackets_and_lines_that_are_read_as_markdown_cost_little(name: str)
 
 
 def test_longer_text_and_too_many_brackets_are_shown_plain() -> None:
-    assert not is_plain("a" * LONGEST)
-    assert is_plain("a" * (LONGEST + 1))
-    assert not is_plain("[]" * (MOST_BRACKETS // 2))
-    assert is_plain("[]" * (MOST_BRACKETS // 2) + "[")
-    assert is_plain("-\n" * MOST_LINES)
-    long = "**a** " * LONGEST
+    assert not is_too_complex("a" * MAX_MARKDOWN_CHARACTERS)
+    assert is_too_complex("a" * (MAX_MARKDOWN_CHARACTERS + 1))
+    assert not is_too_complex("[]" * (MAX_BRACKETS // 2))
+    assert is_too_complex("[]" * (MAX_BRACKETS // 2) + "[")
+    assert is_too_complex("-\n" * MAX_LINES)
+    long = "**a** " * MAX_MARKDOWN_CHARACTERS
     assert to_html(long) == f'<pre tabindex="0" dir="auto">{long}</pre>'
     assert discord.render(long).text == long

@@ -55,8 +55,8 @@ async def test_what_is_allowed_where_nothing_is_set(who: str) -> None:
     policy = allow_list(allow)
     found = [(await policy.may(person, place, action)).allowed for action in COLUMNS]
     assert told == ["yes" if may else "no" for may in found]
-    turns = await DailyCaps().of(person, place, policy)
-    assert (turns == PLATFORM_RIGHTS["discord"].unnamed) == ("50 each, 1,000 in all" in cap)
+    turns = await DailyCaps().cap_for(person, place, policy)
+    assert (turns == PLATFORM_RIGHTS["discord"].stranger_cap) == ("50 each, 1,000 in all" in cap)
 
 
 def test_every_row_of_that_table_was_looked_at() -> None:

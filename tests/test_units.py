@@ -14,7 +14,7 @@ import typer.main
 
 from bot.cli import cli
 from bot.settings import Settings
-from core.store.inbox import LAST_WORDS
+from core.store.inbox import CANCELLED_TURN_SECONDS
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
@@ -99,7 +99,7 @@ def test_what_they_run_is_there() -> None:
 
 def test_a_stop_has_the_time_that_ponte_takes() -> None:
     grace = Settings.model_fields["ponte_grace"].default
-    assert int(SERVICE["TimeoutStopSec"]) >= grace + LAST_WORDS + 10
+    assert int(SERVICE["TimeoutStopSec"]) >= grace + CANCELLED_TURN_SECONDS + 10
     assert SERVICE["KillMode"] == "mixed", "what Ponte started it ends itself"
     assert SERVICE["RestartPreventExitStatus"] == "2", "wrong settings stay wrong"
 

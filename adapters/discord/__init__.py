@@ -17,21 +17,21 @@ from pydantic import ConfigDict, SecretStr, StrictBool
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
-    MEND,
+    DAILY_TURNS_ADVICE,
     ChatIntegration,
     ChatPorts,
-    Dependencies,
-    Finding,
     HomeFolder,
-    Shared,
-    answering_everything,
-    named,
-    turns_chosen,
+    IntegrationDependencies,
+    SafetyFinding,
+    SharedSettings,
+    describe_allowed,
+    has_daily_turns,
+    list_answer_all_places,
 )
-from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
-from core.rights.policy import EVERYBODY, DailyTurns, PlatformRights
+from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
+from core.rights.policy import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
-from core.store.remembered import rewrite
+from core.store.remembered import rewrite_remembered
 from core.text.i18n import say
 
 API_URL = "https://discord.com/api/v10"
@@ -77,24 +77,26 @@ class Discord(ChatIntegration[DiscordSettings]):
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(
-        frozenset({"chat"}), open_workspace=True, unnamed=STRANGERS, links_names=False
+        frozenset({"chat"}), open_workspace=True, stranger_cap=STRANGERS, links_names=False
     )
 
-    def summary(self, own: DiscordSettings, shared: Shared) -> Health:
+    def summary(self, own: DiscordSettings, shared: SharedSettings) -> Health:
         if own.discord_token:
             return Health("discord", "on", "connects to the gateway")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
-    async def restored(self, database: Database) -> None:
+    async def prepare_restored(self, database: Database) -> None:
         client: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.client")
-        await rewrite(database, REMEMBERED, client.catch_up)
+        await rewrite_remembered(database, REMEMBERED, client.catch_up)
 
-    async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
+    async def build(
+        self, deps: IntegrationDependencies[DiscordSettings], ports: ChatPorts
+    ) -> ChatPlatform:
         own = deps.own
         name = "adapters.discord.adapter"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
         adapter: ChatPlatform = discord.DiscordAdapter(
-            plain(own.discord_token),
+            plain_value(own.discord_token),
             ports,
             api_url=own.discord_api_url,
             gateway_url=own.discord_gateway_url,
@@ -103,50 +105,52 @@ class Discord(ChatIntegration[DiscordSettings]):
             message_content=own.discord_message_content == "on",
             locale=deps.shared.ponte_locale,
             ways=deps.config.channel,
-            everything=lambda: answering_everything(deps.config, "discord"),
+            everything=lambda: list_answer_all_places(deps.config, "discord"),
         )
         return adapter
 
-    async def check(self, deps: Dependencies[DiscordSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         found: Sequence[Health] = await setup.check(
-            plain(own.discord_token), own.discord_api_url, own.discord_gateway_url,
+            plain_value(own.discord_token), own.discord_api_url, own.discord_gateway_url,
             own.discord_message_content == "on", deps.shared.proxies,
-            answering_everything(deps.config, "discord"),
+            list_answer_all_places(deps.config, "discord"),
         )  # fmt: skip
         return found
 
-    def safety(self, own: DiscordSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(
+        self, own: DiscordSettings, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
         if not own.discord_token:
             return
-        if EVERYBODY in shared.ponte_allow:
+        if EVERYBODY_NAME in shared.ponte_allow:
             words = (
                 "discord: everybody, strangers too, may do everything: name servers or roles "
                 "instead of * in PONTE_ALLOW"
             )
-            yield Finding("rights", say(words), "note")
+            yield SafetyFinding("rights", say(words), "note")
         else:
-            people = named(shared.ponte_allow, "discord")
+            people = describe_allowed(shared.ponte_allow, "discord")
             words = "discord: everybody may chat"
             if people:
                 words = "discord: everybody may chat; everything: {people}"
-            yield Finding("rights", say(words, people=people))
-        if turns_chosen(shared):
+            yield SafetyFinding("rights", say(words, people=people))
+        if has_daily_turns(shared):
             return
         if shared.ponte_daily_turns is not None:
             words = "on Discord strangers have no cap on turns a day"
-            yield Finding("caps", f"{say(words)}; {say(MEND)}", "unsafe")
-        elif EVERYBODY in shared.ponte_allow:
+            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
+        elif EVERYBODY_NAME in shared.ponte_allow:
             words = (
                 "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns a "
                 "day"
             )
-            yield Finding("caps", f"{say(words)}; {say(MEND)}", "unsafe")
+            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         else:
             most = f"{STRANGERS.person}/{STRANGERS.everybody}"
             words = "on Discord whoever is not named has {most} turns a day"
-            yield Finding("caps", say(words, most=most))
+            yield SafetyFinding("caps", say(words, most=most))
 
 
 DISCORD = Discord()

@@ -51,8 +51,8 @@ from core.clients.http import Proxies
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.integrations.integration import Alone, ChatPorts
-from core.ports.conversations import Posts, Reply
-from core.text.i18n import nearest, say
+from core.ports.conversations import PostJournal, Reply
+from core.text.i18n import nearest_locale, say
 
 log = structlog.get_logger("discord")
 
@@ -110,10 +110,10 @@ class DiscordAdapter:
         self._intake = Intake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
-            sign=deps.sign, marks=deps.marks, removed=ports.removed, policy=ports.policy,
+            sign=deps.sign, marks=deps.marks, removed=ports.on_post_removed, policy=ports.policy,
         )  # fmt: skip
         self._interactions = Interactions(
-            ports.inbox, ports.policy, ports.board, ports.refused, queues.tasks
+            ports.inbox, ports.policy, ports.board, ports.on_refused, queues.tasks
         )
         self._handlers = DiscordHandlers(
             self._interactions,
@@ -128,14 +128,14 @@ class DiscordAdapter:
 
     # The port `Platform`.
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         return PostedReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
         """Built from what was stored alone, in any process."""
         token = Token.read(to)
         known = self.state.language(to.asker.id, None, self._locale)
-        locale = nearest(token.locale if token else known)
+        locale = nearest_locale(token.locale if token else known)
         if token is None and to.source.startswith(SINCE):
             since = to.source.removeprefix(SINCE)
             return ChannelSurface(replace(to, source=since), self._deps, None, locale)

@@ -29,13 +29,13 @@ from core.chat.participants import Participants
 from core.clients.error_table import ErrorTable, on
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Address, Person, ReplyTo
-from core.domain.records import Member, MemberPlace
+from core.domain.records import MemberKey, PlatformMember
 from core.integrations.integration import Alone, Peers
-from core.ports.rights import Directory
-from core.rights.policy import LONGEST_KEPT
-from core.runtime.retry import after_each, retry
-from core.runtime.tasks import Tasks
-from core.store.remembered import without
+from core.ports.rights import MemberStore
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
+from core.runtime.retry import retry, wait_after_each
+from core.runtime.tasks import BackgroundTasks
+from core.store.remembered import remove_ids
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
@@ -195,7 +195,7 @@ async def attempt(
         except discord.HTTPException as refused:
             raise DISCORD_ERRORS.explain(refused) from refused
 
-    return await retry(once, IN_DOUBT, after_each(CALL_PAUSES_SECONDS if repeat else ()))
+    return await retry(once, IN_DOUBT, wait_after_each(CALL_PAUSES_SECONDS if repeat else ()))
 
 
 def code_of(error: Exception) -> int:
@@ -325,7 +325,7 @@ class ChannelQueues:
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
-        self.tasks = Tasks("discord")
+        self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
         """Do `work` after all that was put into this channel's lane before."""
@@ -379,7 +379,7 @@ class State:
 
     def __init__(self, peers: Peers | None = None) -> None:
         self._peers = peers or Alone()
-        self._row = self._peers.remembered(REMEMBERED, self._data)
+        self._row = self._peers.remembered_state(REMEMBERED, self._data)
         self.leads = isinstance(self._peers, Alone)
         self._telling: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._added)
@@ -403,7 +403,7 @@ class State:
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Of a thread stays how many people there are."""
-        self._take(without(json.loads(json.dumps(self._data())), ids))
+        self._take(remove_ids(json.loads(json.dumps(self._data())), ids))
         await self.flush()
 
     def _take(self, data: Mapping[str, Any]) -> None:
@@ -481,14 +481,14 @@ class State:
         return True
 
     def changed(self) -> None:
-        self._row.changed()
+        self._row.mark_changed()
         if not self.leads and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell())
 
     async def flush(self) -> None:
         await self._row.flush()
         if not self.leads:
-            await self._peers.tell("remembered", REMEMBERED)
+            await self._peers.notify("remembered", REMEMBERED)
 
     async def _tell(self) -> None:
         await asyncio.sleep(SOON)
@@ -681,7 +681,7 @@ class Roles:
     """
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], rows: Directory | None = None, *,
+        self, client: Callable[[], Awaitable[discord.Client]], rows: MemberStore | None = None, *,
         shared: bool = False, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._client = client
@@ -726,7 +726,7 @@ class Roles:
         guild, user = int(address.workspace), int(person.id)
         client = await self._client()
         try:
-            if guild not in await self._guilds(client, LONGEST_KEPT):
+            if guild not in await self._guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
             await attempt(lambda: client.http.get_member(guild, user), repeat=False)
         except (ServersNotTold, PonteError, *IN_DOUBT) as error:
@@ -738,7 +738,7 @@ class Roles:
     async def wait_for_place(self) -> None:
         """The SDK keeps Discord's pace."""
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         guild, user = place
         async with self._places:
             client = await self._client()
@@ -768,8 +768,8 @@ class Roles:
         return self._asked[1][:MOST_SERVERS]
 
 
-def _member(guild: str, user: str, roles: Iterable[str]) -> Member:
-    return Member(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))
+def _member(guild: str, user: str, roles: Iterable[str]) -> PlatformMember:
+    return PlatformMember(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))
 
 
 async def _quietly(work: Work) -> None:

@@ -18,7 +18,7 @@ from discord import app_commands
 
 from adapters.discord.client import IN_DOUBT, Interaction, State
 from adapters.discord.interactions import DiscordHandlers
-from core.text.i18n import LOCALES, nearest, say
+from core.text.i18n import LOCALES, nearest_locale, say
 
 log = structlog.get_logger("discord")
 
@@ -63,7 +63,7 @@ class Translations(app_commands.Translator):
         # Discord knows pt-BR and fr; en is what the commands say themselves.
         if locale.value not in LOCALES or string.message.islower():
             return None
-        translated = say(string.message, nearest(locale.value))
+        translated = say(string.message, nearest_locale(locale.value))
         return translated if translated != string.message else None
 
 

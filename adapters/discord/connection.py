@@ -28,7 +28,7 @@ DISCORD_START_SECONDS = 10.0
 """Seconds that `start` waits for Discord before it goes on trying in the background."""
 DISCORD_SILENCE_SECONDS = 90.0
 """Seconds without a frame of any kind after which the session counts as broken."""
-DISCORD_CONNECT_BACKOFF = Backoff(1.0, longest=60.0)
+DISCORD_CONNECT_BACKOFF = Backoff(1.0, max_seconds=60.0)
 """Pauses between attempts to connect."""
 
 LOGIN_REFUSED = (
@@ -149,7 +149,7 @@ class GatewayConnection:
         """Connect again after each failure, until closed or until Discord refuses for good."""
 
         def wait(error: Exception, failed: int) -> float:
-            seconds = DISCORD_CONNECT_BACKOFF.after(failed)
+            seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
             log.warning("not connected", why=repr(error), again_in=seconds)
             return seconds

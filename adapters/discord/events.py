@@ -286,7 +286,7 @@ def from_interaction(
     address = locations.aliased(location, asker or interaction.user.id)
     return Message(
         event_key=key,
-        text=text.clean(said),
+        text=text.clean_text(said),
         author=author,
         address=address,
         reply_to=ReplyTo(
@@ -316,7 +316,7 @@ def text_of(message: discord.Message, me: int) -> str:
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
     content = _EMOJI.sub(r"\1", content)
     stickers = [f"[{sticker.name}]" for sticker in message.stickers]
-    return text.clean("\n".join([content.strip(), *stickers]).strip())
+    return text.clean_text("\n".join([content.strip(), *stickers]).strip())
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
@@ -344,13 +344,15 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
 def quote_of(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote:
     """What somebody said, forwarded or asked, also in an app's embeds and components."""
     told = [text_of(message, me), _forwarded(message), *map(_embedded, message.embeds)]
-    told += [text.clean(words) for words in (*_displayed(message.components), _polled(message))]
+    told += [
+        text.clean_text(words) for words in (*_displayed(message.components), _polled(message))
+    ]
     words = "\n".join(filter(None, told))
     names = ", ".join(file_name(file) for file in attached(message))
     files = f"[with the files {names}]" if names and words else ""
     return Quote(
-        text.clean(message.author.display_name),
-        "\n".join(filter(None, [text.clip(words, most), files])),
+        text.clean_text(message.author.display_name),
+        "\n".join(filter(None, [text.truncate_with_note(words, most), files])),
     )
 
 
@@ -479,10 +481,10 @@ class Intake:
             log.error("not stored", channel=message.channel.id)
             await self._notices.say(message, error.words(), "not-stored")
             return
-        if not receipt.fresh:
+        if not receipt.is_new:
             return
         place = f"{message.channel.id}:{message.id}"
-        if receipt.waiting:
+        if receipt.turns_ahead:
             self._marks.put(receipt.turn, place)
         else:
             self._queues.tasks.start(
@@ -752,7 +754,7 @@ class Notices:
 def _forwarded(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
     told += [_embedded(e) for s in message.message_snapshots for e in s.embeds]
-    return text.clean("\n".join(filter(None, told)))
+    return text.clean_text("\n".join(filter(None, told)))
 
 
 def _embedded(embed: discord.Embed) -> str:
@@ -760,7 +762,7 @@ def _embedded(embed: discord.Embed) -> str:
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
-    return text.clean("\n".join(filter(None, [embed.title, embed.description, *fields])))
+    return text.clean_text("\n".join(filter(None, [embed.title, embed.description, *fields])))
 
 
 def _displayed(components: Iterable[Any]) -> Iterator[str]:

@@ -16,8 +16,8 @@ from core.domain.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Attachment, File
 from core.ports.conversations import Files
 from core.text import text
+from core.text.i18n import format_size as size_of
 from core.text.i18n import say
-from core.text.i18n import size as size_of
 
 DEADLINE = 120.0
 """Seconds that one file may take."""
@@ -180,9 +180,9 @@ def given_file(file: discord.Attachment) -> Attachment:
 def file_name(file: discord.Attachment) -> str:
     """Discord turns `filename` into ASCII; `title` is what the person called it."""
     if not file.title:
-        return text.file_name(file.filename)
+        return text.safe_file_name(file.filename)
     _, dot, extension = file.filename.rpartition(".")
-    return text.file_name(file.title + dot + extension)
+    return text.safe_file_name(file.title + dot + extension)
 
 
 def attached(message: discord.Message) -> list[discord.Attachment]:

@@ -48,8 +48,8 @@ from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
-from core.runtime.tasks import Tasks
-from core.text.i18n import nearest
+from core.runtime.tasks import BackgroundTasks
+from core.text.i18n import nearest_locale
 
 log = structlog.get_logger("discord")
 
@@ -71,7 +71,7 @@ class InteractionParts:
     roles: Roles
     acks: Acks
     downloads: Downloads
-    tasks: Tasks
+    tasks: BackgroundTasks
 
 
 class DiscordInteraction:
@@ -133,7 +133,7 @@ class DiscordInteraction:
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Defer the answer. After a late acknowledgement the answer goes to the channel."""
-        if not receipt.fresh:
+        if not receipt.is_new:
             return False
         is_acknowledged = True
         try:
@@ -237,7 +237,7 @@ class DiscordHandlers:
         typed, locale = typed.lower(), locale_of(interaction)
         user = DiscordInteraction(self._parts, interaction)
         known = await self._board.commands(user.person, user.address)
-        titles = [(command.slug, command.told(locale)[0]) for command in known]
+        titles = [(command.slug, command.title_and_description(locale)[0]) for command in known]
         return [
             (f"{slug} – {title}" if title else slug, slug)
             for slug, title in titles
@@ -324,7 +324,7 @@ class DiscordHandlers:
 
 def locale_of(interaction: Interaction) -> str:
     """Return the language of the person's client, or the nearest one that we have."""
-    return nearest(str(interaction.locale))
+    return nearest_locale(str(interaction.locale))
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:

@@ -20,8 +20,15 @@ from core.chat.cards import LABELS
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
 from core.text.i18n import plural, say
-from core.text.markdown import is_plain, unlinked
-from core.text.text import Fence, after, csv_bytes, is_number, spans, split
+from core.text.markdown import defang_for_discord, is_too_complex
+from core.text.text import (
+    Fence,
+    encode_csv,
+    fence_after_line,
+    find_code_spans,
+    is_number,
+    split_text,
+)
 
 LIMIT = 2000
 """Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for
@@ -137,7 +144,7 @@ class Table:
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
-        return csv_bytes([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
+        return encode_csv([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ class Pages:
 def render(markdown: str, locale: str = "en") -> Rendered:
     """`markdown` as Discord shows it; tables that are too long become files. Text that is too
     long to be read as Markdown stays as it is written."""
-    if is_plain(markdown):
+    if is_too_complex(markdown):
         return Rendered(_unfurled(markdown))
     lines = markdown.split("\n")
     out: list[str] = []
@@ -172,7 +179,7 @@ def render(markdown: str, locale: str = "en") -> Rendered:
     at = 0
     while at < len(lines):
         line = lines[at]
-        opened = after(line, fence, _LONGEST_MARK)
+        opened = fence_after_line(line, fence, _LONGEST_MARK)
         if fence is None and opened is None and at + 1 < len(lines):
             end = _table_end(lines, at)
             if end:
@@ -193,12 +200,12 @@ def inert(text: str) -> str:
 def pages(markdown: str, locale: str, most: int = MOST_PARTS) -> Pages:
     """At least one part, empty where there is no text; what does not fit comes as a file."""
     rendered = render(markdown, locale)
-    parts = split(rendered.text, LIMIT)
+    parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
         return Pages(parts or ("",), rendered.sheets)
     note = say("*The whole answer is in {name}.*", locale, name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
-    last = split(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
+    last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     shown = (*parts[: most - 1], f"{last}\n\n{note}")
     return Pages(shown, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
 
@@ -310,7 +317,7 @@ def about_form(text: str, message: int, files: Sequence[str], locale: str) -> di
 
 def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
     """A field for each input where the command has a few by name, else one for all."""
-    title = (known.told(locale)[0] if known else "") or slug
+    title = (known.title_and_description(locale)[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MOST_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")
@@ -406,7 +413,7 @@ def _plain_line(line: str) -> str:
         line = f"**{line[heading.end() :].rstrip().rstrip('#').rstrip()}**"
     pieces: list[str] = []
     at = 0
-    for start, end in spans(line):
+    for start, end in find_code_spans(line):
         pieces += [_prose(line[at:start]), line[start:end]]
         at = end
     return "".join([*pieces, _prose(line[at:])])
@@ -488,14 +495,14 @@ def _change(row: Mapping[str, Any]) -> str:
 
 
 def _told(words: str) -> str:
-    return inert(unlinked(words))
+    return inert(defang_for_discord(words))
 
 
 def _safe(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
     if len(text) > LONGEST_VALUE:
         text = text[: LONGEST_VALUE - 1] + "…"
-    return inert(discord.utils.escape_markdown(unlinked(text.replace("\n", " ")))) or "∅"
+    return inert(discord.utils.escape_markdown(defang_for_discord(text.replace("\n", " ")))) or "∅"
 
 
 def _modal(title: str, id: str) -> discord.ui.Modal:

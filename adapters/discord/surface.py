@@ -42,9 +42,9 @@ from core.chat.presence import SOON, WaitingMarks
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
-from core.runtime.tasks import Tasks
+from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import say
-from core.text.text import aside
+from core.text.text import run_off_loop
 
 log = structlog.get_logger("discord")
 
@@ -133,7 +133,7 @@ class Renderer:
         return form
 
     async def _make(self, answer: Answer) -> Rendering:
-        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
+        made = await run_off_loop(lambda text: pages(text, self._locale, self._most), answer.text)
         return Rendering(
             embeds=render.embeds(answer.cards, self._locale),
             view=render.view(answer.cards, self._locale) if answer.cards else None,
@@ -177,7 +177,7 @@ class ChannelSurface:
         client = await self._deps.client()
         await client.get_partial_messageable(self._deps.threads.standing(self._to)).typing()
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         await self._deps.sign.end(self._to.turn)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
@@ -190,7 +190,7 @@ class ChannelSurface:
             await self.edit(found, part, answer)
             return found
         if answer is not None:
-            await self.rest()
+            await self.wait_for_updates()
         form = await self._renderer.form(part, answer)
         try:
             message = await self._sent(channel, key, form, answer)
@@ -232,7 +232,7 @@ class ChannelSurface:
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
-            await self.rest()
+            await self.wait_for_updates()
         form = await self._renderer.form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
@@ -389,8 +389,8 @@ class ResponseSurface:
         if not self._token.private and await self._over():
             await self._channel.type()
 
-    async def rest(self) -> None:
-        await self._channel.rest()
+    async def wait_for_updates(self) -> None:
+        await self._channel.wait_for_updates()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if not await self._over():
@@ -518,8 +518,8 @@ class ClickSurface:
         """Once it is acked, the client shows nothing of a click."""
         await self._channel.busy(doing)
 
-    async def rest(self) -> None:
-        await self._channel.rest()
+    async def wait_for_updates(self) -> None:
+        await self._channel.wait_for_updates()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if answer is None or answer.aloud:
@@ -647,7 +647,7 @@ def content(part: str, answer: Answer | None, locale: str) -> str:
 
 
 def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], state: State, tasks: Tasks
+    client: Callable[[], Awaitable[discord.Client]], state: State, tasks: BackgroundTasks
 ) -> WaitingMarks:
     """Hourglasses; a server may forbid them."""
 

@@ -13,30 +13,37 @@ from pydantic import AfterValidator, ConfigDict, SecretStr
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
-    MEND,
+    DAILY_TURNS_ADVICE,
     ChatIntegration,
     ChatPorts,
-    Dependencies,
-    Finding,
     HomeFolder,
-    Shared,
-    answering_everything,
-    named,
-    turns_chosen,
+    IntegrationDependencies,
+    SafetyFinding,
+    SharedSettings,
+    describe_allowed,
+    has_daily_turns,
+    list_answer_all_places,
 )
-from core.integrations.settings import TOKEN_LENGTH, SettingsPart, Url, matching, plain, setting
-from core.rights.policy import EVERYBODY, PlatformRights
+from core.integrations.settings import (
+    MIN_TOKEN_CHARACTERS,
+    SettingsPart,
+    Url,
+    must_match,
+    plain_value,
+    setting,
+)
+from core.rights.policy import EVERYBODY_NAME, PlatformRights
 from core.text.i18n import say
 
 
 def _bot_token(value: SecretStr) -> SecretStr:
-    if plain(value).startswith("xapp-"):
+    if plain_value(value).startswith("xapp-"):
         raise ValueError("that is an app token; the bot token begins with xoxb-")
     return value
 
 
 def _app_token(value: SecretStr) -> SecretStr:
-    if plain(value).startswith("xoxb-"):
+    if plain_value(value).startswith("xoxb-"):
         raise ValueError("that is a bot token; the app token begins with xapp-")
     return value
 
@@ -63,7 +70,7 @@ class SlackSettings(SettingsPart):
         return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
 
 
-BotId = Annotated[str, matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
+BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
 """As in `B0123456789`."""
 
 
@@ -110,7 +117,7 @@ class Slack(ChatIntegration[SlackSettings]):
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
 
-    def summary(self, own: SlackSettings, shared: Shared) -> Health:
+    def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
         if own.slack == "http" and shared.ponte_web == "off":
             return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
         if own.slack != "off":
@@ -121,18 +128,20 @@ class Slack(ChatIntegration[SlackSettings]):
             return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
-    def is_used(self, own: SlackSettings, shared: Shared) -> bool:
+    def is_used(self, own: SlackSettings, shared: SharedSettings) -> bool:
         """Also where no event can come in: what was asked before is still answered."""
         return own.slack != "off"
 
-    async def build(self, deps: Dependencies[SlackSettings], ports: ChatPorts) -> ChatPlatform:
+    async def build(
+        self, deps: IntegrationDependencies[SlackSettings], ports: ChatPorts
+    ) -> ChatPlatform:
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
             slack.Credentials(
-                plain(own.slack_bot_token),
-                plain(own.slack_app_token),
-                plain(own.slack_signing_secret),
+                plain_value(own.slack_bot_token),
+                plain_value(own.slack_app_token),
+                plain_value(own.slack_signing_secret),
             ),
             ports,
             api_url=own.slack_api_url,
@@ -140,37 +149,39 @@ class Slack(ChatIntegration[SlackSettings]):
             options=slack.Options(
                 way=config.channel,
                 bots=frozenset(config.section("slack").bots),
-                everything=lambda: answering_everything(config, "slack"),
+                everything=lambda: list_answer_all_places(config, "slack"),
             ),
             home=deps.home.path,
         )  # fmt: skip
         return adapter
 
-    async def check(self, deps: Dependencies[SlackSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         found: Sequence[Health] = await setup.check(
-            plain(own.slack_bot_token), plain(own.slack_app_token),
-            plain(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
-            answering_everything(deps.config, "slack"), deps.home.path,
+            plain_value(own.slack_bot_token), plain_value(own.slack_app_token),
+            plain_value(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
+            list_answer_all_places(deps.config, "slack"), deps.home.path,
         )  # fmt: skip
         return found
 
-    def safety(self, own: SlackSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
-        secret = plain(own.slack_signing_secret)
-        if own.slack == "http" and len(secret) < TOKEN_LENGTH:
+    def safety(
+        self, own: SlackSettings, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
+        secret = plain_value(own.slack_signing_secret)
+        if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
             words = "SLACK_SIGNING_SECRET is shorter than Slack's are (32 characters): copy it anew"
-            yield Finding("token", say(words), "unsafe")
+            yield SafetyFinding("token", say(words), "unsafe")
         if own.slack == "off":
             return
-        people = named(shared.ponte_allow, "slack")
-        everybody = EVERYBODY in shared.ponte_allow
+        people = describe_allowed(shared.ponte_allow, "slack")
+        everybody = EVERYBODY_NAME in shared.ponte_allow
         members, visitors = RIGHTS["everybody" if everybody else "named" if people else "nobody"]
-        yield Finding("rights", say(members, people=people))
-        yield Finding("rights", say(visitors, people=people), "note" if everybody else "ok")
-        if not turns_chosen(shared):
+        yield SafetyFinding("rights", say(members, people=people))
+        yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
+        if not has_daily_turns(shared):
             words = "Slack's members have no cap on turns a day"
-            yield Finding("caps", f"{say(words)}; {say(MEND)}", "note")
+            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note")
 
 
 SLACK = Slack()

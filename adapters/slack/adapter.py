@@ -53,8 +53,8 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.integrations.integration import ChatPorts
-from core.ports.conversations import Posts
-from core.text.i18n import nearest, say
+from core.ports.conversations import PostJournal
+from core.text.i18n import nearest_locale, say
 
 log = structlog.get_logger("slack")
 SLACK_SILENCE_SECONDS = 90.0
@@ -106,12 +106,12 @@ class SlackAdapter:
         self._context_of = Context(workspace, taking_part, ports.journal, options)
         self._intake = Intake(
             workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
-            ports.removed, ports.policy,
+            ports.on_post_removed, ports.policy,
         )  # fmt: skip
         workspace.stopped = self._intake.stop
         self._handlers = SlackHandlers(
             Interactions(
-                ports.inbox, ports.policy, ports.board, ports.refused, workspace.tasks
+                ports.inbox, ports.policy, ports.board, ports.on_refused, workspace.tasks
             ),
             workspace, direct_threads, options,
         )  # fmt: skip
@@ -133,8 +133,8 @@ class SlackAdapter:
         """Whether events may come in."""
         return self._open
 
-    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
-        surface = ChatSurface(self._workspace, self._ports.files, to, posts.resumed)
+    def reply(self, to: ReplyTo, posts: PostJournal) -> PostedReply:
+        surface = ChatSurface(self._workspace, self._ports.files, to, posts.is_resumed)
         return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
 
     async def start(self, *, listens: bool = True) -> None:
@@ -316,7 +316,7 @@ class SlackAdapter:
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         shown = await render.home_view(
-            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
+            self._ports.board, self._ports.policy, person, where, nearest_locale(profile.locale)
         )
         try:
             await self._workspace.api.call("views.publish", user_id=user, view=shown)

@@ -25,7 +25,7 @@ from core.clients.http import Proxies
 from core.domain.errors import NotStored, PlatformBusy, SettingsError
 from core.integrations.integration import Pace
 from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import Bounded, Tasks
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -270,8 +270,8 @@ class RateLimiter:
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
         }
-        self._channels: Bounded[str, RateLimit] = Bounded(_MOST_CHANNELS)
-        self._posted_at: Bounded[str, float] = Bounded(_MOST_CHANNELS)
+        self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
+        self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
         """When this process posted last in each channel, or may post again after Slack refused."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
@@ -609,7 +609,7 @@ class Pending:
     chat.postEphemeral).
     """
 
-    def __init__(self, api: SlackApi, tasks: Tasks) -> None:
+    def __init__(self, api: SlackApi, tasks: BackgroundTasks) -> None:
         self._api = api
         self._tasks = tasks
         self._waiting: dict[str, asyncio.Event] = {}

@@ -31,7 +31,7 @@ from core.domain.errors import NotStored, PlatformBusy
 from core.runtime.retry import Backoff, retry
 
 log = structlog.get_logger("slack")
-SLACK_CONNECT_BACKOFF = Backoff(1.0, longest=30.0)
+SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
 """Pauses between attempts to reach Slack at the start."""
 PING_SECONDS = 3.0
 """Seconds between two pings. A connection that broke without a word is replaced after about three
@@ -201,7 +201,7 @@ async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     refusal."""
 
     def wait(error: Exception, failed: int) -> float:
-        seconds = SLACK_CONNECT_BACKOFF.after(failed)
+        seconds = SLACK_CONNECT_BACKOFF.seconds_after(failed)
         tell = log.warning if failed == 1 else log.debug  # after that, `status` shows it
         tell("slack does not answer", why=str(error), wait=seconds)
         return seconds

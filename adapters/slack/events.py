@@ -31,12 +31,12 @@ from core.chat.participants import Participants, Ways, as_everywhere
 from core.chat.presence import mark_while_unknown
 from core.domain.errors import NotFound, NotStored, PlatformBusy, SettingsError
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.domain.records import Member
+from core.domain.records import PlatformMember
 from core.ports.conversations import Inbox, Journal, ThreadMap
 from core.ports.rights import Policy
-from core.runtime.tasks import Bounded, together
+from core.runtime.tasks import BoundedDict, run_together
 from core.text import text
-from core.text.i18n import nearest, say
+from core.text.i18n import nearest_locale, say
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is gone, or older than a free workspace shows."""
@@ -327,7 +327,7 @@ class Intake:
         self._participants = taking_part
         self._direct_threads = direct_threads
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._stored: Bounded[str, bool] = Bounded()
+        self._stored: BoundedDict[str, bool] = BoundedDict()
 
     async def take(self, body: Payload) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
@@ -396,15 +396,15 @@ class Intake:
         receipt = await self._inbox.accept(message)
         self._stored[said.event_key] = True
         self._direct_threads.took(said)
-        if not receipt.fresh and more:
+        if not receipt.is_new and more:
             # app_mention may have come first, and it need not tell of files.
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
-        self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
-        if not receipt.fresh:
+        self._workspace.titles[receipt.turn] = text.to_one_line(message.text, _TITLE)
+        if not receipt.is_new:
             return
         marks, place = self._workspace.marks, f"{said.channel}:{said.ts}"
-        if receipt.waiting:
+        if receipt.turns_ahead:
             marks.put(receipt.turn, place)
         elif not self._workspace.directory.is_known(said.user):
             self._workspace.tasks.start(
@@ -462,7 +462,7 @@ class Intake:
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
         works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
-        if not works or not await self._inbox.running(where.conversation):
+        if not works or not await self._inbox.running_turn(where.conversation):
             self._workspace.tasks.start(self._quietly(
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip
@@ -477,7 +477,7 @@ class Intake:
         metadata = {"event_type": NOTICE, "event_payload": {"kind": "company"}}
         await self._quietly(
             "chat.postMessage", channel=channel, thread_ts=thread,
-            text=say(ALONE, nearest(directory.locale(user))),
+            text=say(ALONE, nearest_locale(directory.locale(user))),
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
 
@@ -514,8 +514,8 @@ class ThreadParticipants:
         self._workspace = workspace
         self._threads = threads
         self._join = join
-        self._known: Bounded[str, Participants] = Bounded()
-        self._others: Bounded[str, bool] = Bounded()
+        self._known: BoundedDict[str, Participants] = BoundedDict()
+        self._others: BoundedDict[str, bool] = BoundedDict()
         """Threads that nobody talked with us in: whether they began with a word to others."""
 
     async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
@@ -650,7 +650,7 @@ class Context:
         """The `LookUp` port."""
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self._workspace.identify()
-        found, _ = await together(
+        found, _ = await run_together(
             self._pointed_at(message) if pointed else _nothing(),
             self._workspace.directory.profiles(self._people(message)),
         )
@@ -700,7 +700,7 @@ class Context:
         for post in self._since(posts, where.shared):
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
-                await self._journal.turn_of(turn_id(key))
+                await self._journal.history_entry(turn_id(key))
                 heard.add(str(post["ts"]))
         return frozenset(heard)
 
@@ -712,9 +712,9 @@ class Context:
         return posts[ours[-1] + 1 :] if ours else posts
 
     def _told(
-        self, message: Message, found: Pointed, people: Mapping[str, Member]
+        self, message: Message, found: Pointed, people: Mapping[str, PlatformMember]
     ) -> tuple[Message, Sequence[str]]:
-        author = people.get(message.author.id) or Member(message.author.id)
+        author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
@@ -725,9 +725,9 @@ class Context:
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
             quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
-        notes = [say(sentence, nearest(locale)) for sentence in missing]
+        notes = [say(sentence, nearest_locale(locale)) for sentence in missing]
         if len(files) > participants.FILES:
-            notes.append(say(_MORE_FILES, nearest(locale), count=participants.FILES))
+            notes.append(say(_MORE_FILES, nearest_locale(locale), count=participants.FILES))
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
@@ -776,7 +776,7 @@ class DirectThreads:
     def __init__(self, workspace: Workspace, journal: Journal) -> None:
         self._workspace = workspace
         self._journal = journal
-        self._known: Bounded[str, bool] = Bounded()
+        self._known: BoundedDict[str, bool] = BoundedDict()
 
     def took(self, said: ParsedMessage) -> None:
         """A top-level message was accepted: its thread will hold our answer."""
@@ -789,7 +789,7 @@ class DirectThreads:
         root = event_key(said.team, said.channel, said.thread)
         if root not in self._known:
             try:
-                await self._journal.turn_of(turn_id(root))
+                await self._journal.history_entry(turn_id(root))
                 self._known[root] = True
             except NotFound:
                 self._known[root] = False

@@ -37,7 +37,7 @@ from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
-from core.text.i18n import nearest, say
+from core.text.i18n import nearest_locale, say
 
 log = structlog.get_logger("slack")
 
@@ -114,7 +114,7 @@ class SlackInteraction:
 
     @property
     def locale(self) -> str:
-        return nearest(self._workspace.directory.locale(self._place.user))
+        return nearest_locale(self._workspace.directory.locale(self._place.user))
 
     async def learn_about_person(self) -> None:
         """Ask for the person's language, so that a form or a refusal is written in it."""
@@ -139,12 +139,12 @@ class SlackInteraction:
         )  # fmt: skip
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        if receipt.fresh and self._has_notice and not self._place.thread:
+        if receipt.is_new and self._has_notice and not self._place.thread:
             given = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=given)
             self._workspace.pending.begin(receipt.turn, self._place.url, words)
         await self._ack()
-        return receipt.fresh
+        return receipt.is_new
 
     async def notify(self, words: str) -> None:
         await self._notify(words)

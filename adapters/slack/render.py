@@ -15,9 +15,17 @@ from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
 from core.ports.rights import Policy
-from core.text.i18n import LANGUAGE, nearest, say
-from core.text.markdown import before_open_addresses, broken
-from core.text.text import HEAVIEST, SMALLEST, after_all, longest_info, spans, split, whole
+from core.text.i18n import LANGUAGE, nearest_locale, say
+from core.text.markdown import defang, length_before_open_address
+from core.text.text import (
+    MAX_CHARACTER_SIZE,
+    MIN_PART_CHARACTERS,
+    fence_after_text,
+    find_character_boundary,
+    find_code_spans,
+    max_info_length,
+    split_text,
+)
 
 if TYPE_CHECKING:
     pass
@@ -167,7 +175,7 @@ def settled(text: str) -> int:
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
     if _in_fence(text, line):  # before the block ends, nothing says that it is code
-        return before_open_addresses(text[:end])
+        return length_before_open_address(text[:end])
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
@@ -176,14 +184,14 @@ def plain(text: str) -> str:
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
     written = set(text.split())  # what only the missing marks made one word is no address
-    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else defang(found[0]), words)
     short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
     return escaped(short) or "…"
 
 
 def without_links_in_code(text: str) -> str:
     """For where marks of code are taken off, or may be cut: addresses in it are broken."""
-    return "".join(broken(text[start:end]) if code else text[start:end]
+    return "".join(defang(text[start:end]) if code else text[start:end]
                    for start, end, code in _pieces(text))  # fmt: skip
 
 
@@ -219,14 +227,14 @@ def parts(text: str, links: Links, most: int = PART) -> tuple[str, ...]:
     """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
     taken out of Markdown can make it longer."""
     fitting: list[str] = []
-    for part in split(text, most, size):
+    for part in split_text(text, most, size):
         limit = most
         pieces: tuple[str, ...] = (part,)
-        while limit > SMALLEST * HEAVIEST and any(
+        while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
             size(markdown(piece, links)) > most for piece in pieces
         ):
-            limit = max(limit // 2, SMALLEST * HEAVIEST)
-            pieces = split(part, limit, size)
+            limit = max(limit // 2, MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE)
+            pieces = split_text(part, limit, size)
         fitting += pieces
     return tuple(fitting)
 
@@ -250,7 +258,7 @@ def shorter(body: Json) -> Json:
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    pieces = split(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
+    pieces = split_text(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
     return {"text": cut(plain(part), SHORT), "blocks": [_section(escaped(p)) for p in pieces]}
 
 
@@ -258,8 +266,8 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     """A part that Slack finds too long in every dress: in halves, in quarters, and so on, with the
     bytes that each piece has at most. `most`: what it was last found to take."""
     limit = min(size(part) // 2, most)
-    while limit >= SMALLEST * HEAVIEST:
-        yield limit, split(without_links_in_code(part), limit, size)
+    while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
+        yield limit, split_text(without_links_in_code(part), limit, size)
         limit //= 2
 
 
@@ -306,7 +314,7 @@ def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Js
 
 def card_text(card: Card) -> str:
     """The card in words, for push and screen readers."""
-    return plain(broken(f"{card.title}\n{card.text}"))
+    return plain(defang(f"{card.title}\n{card.text}"))
 
 
 def stop_button(locale: str = "en") -> Json:
@@ -324,7 +332,7 @@ async def home_view(
 ) -> Json:
     """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
     changed of late. `where` is the person's direct message with us."""
-    LANGUAGE.set(nearest(locale))
+    LANGUAGE.set(nearest_locale(locale))
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
@@ -356,7 +364,7 @@ def ask(memory: Json, locale: str) -> Json:
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
     """A quick command by name; chosen from a list where the registry knows any."""
     name = say("Quick command", locale)
-    pairs = [(c.told(locale)[0] or c.slug, c.slug) for c in commands]
+    pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
     slug = _select(SLUG, name, pairs) if _choosable(pairs) else _input(SLUG, name)
     given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
     return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
@@ -365,7 +373,7 @@ def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str
 def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
     """The inputs that one quick command takes."""
     blocks: list[Json] = []
-    title, description = command.told(locale)
+    title, description = command.title_and_description(locale)
     if description or wrong:
         blocks.append({"type": "section", "text": _plain(wrong or description, SECTION)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
@@ -419,7 +427,7 @@ def fit(text: str, limit: int) -> str:
             fits = middle
         else:
             over = middle
-    return text[: whole(text, fits)] + "…"
+    return text[: find_character_boundary(text, fits)] + "…"
 
 
 def cut(escaped: str, limit: int) -> str:
@@ -429,14 +437,14 @@ def cut(escaped: str, limit: int) -> str:
     if len(data) <= limit:
         return escaped
     kept = data[: limit - len("…".encode())].decode(errors="ignore")
-    kept = escaped[: whole(escaped, len(kept))]
+    kept = escaped[: find_character_boundary(escaped, len(kept))]
     entity = kept.rfind("&")
     if entity >= 0 and ";" not in kept[entity:]:
         kept = kept[:entity]
     return kept + "…"
 
 
-_INFO = longest_info(PART, lambda text: size(text))
+_INFO = max_info_length(PART, lambda text: size(text))
 """Characters of a code block's info string that are said again where the block goes on."""
 
 
@@ -464,12 +472,12 @@ class Rotation:
         for head in self._heads:
             if not rest.startswith(head):
                 break
-            fence = after_all(opening + head, None, _INFO)
+            fence = fence_after_text(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
             parts += self._split(opening + head.rstrip() + closing)
             self._ends.update(parts[-1:])
             rest = rest[len(head) :]
-            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
+            opening = f"{fence.continuation(_INFO).opening}\n" if fence else ""
         return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
     def ends(self, part: str) -> bool:
@@ -482,7 +490,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
     at = 0
     for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
         begun = at
-        for start, end in spans(text[begun : block[0]]):
+        for start, end in find_code_spans(text[begun : block[0]]):
             yield at, begun + start, False
             yield begun + start, (at := begun + end), True
         yield at, block[0], False
@@ -539,7 +547,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 
 def _card_words(card: Card, locale: str) -> str:
-    title, body = escaped(broken(card.title[:_TITLE])), escaped(broken(card.text[:_TEXT]))
+    title, body = escaped(defang(card.title[:_TITLE])), escaped(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
@@ -570,7 +578,7 @@ def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
     return ", ".join(
-        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:_CELLS]
+        f"{escaped(defang(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:_CELLS]
     )
 
 

@@ -57,8 +57,8 @@ from core.domain import errors
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
-from core.runtime.retry import after_each, retry
-from core.text.i18n import nearest, say
+from core.runtime.retry import retry, wait_after_each
+from core.text.i18n import nearest_locale, say
 
 log = structlog.get_logger("slack")
 
@@ -411,7 +411,7 @@ class ChatSurface:
             self._presence.soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         await self._presence.end()
         await self._presence.tidy()
 
@@ -912,12 +912,12 @@ class Presence:
 
         with suppress(InDoubt, PlatformBusy):
             pauses = [_SIGN_PAUSE] * (_SIGN_TIMES - 1)
-            await retry(release, (InDoubt, PlatformBusy), after_each(pauses))
+            await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
         for _ in range(_SIGN_TIMES):
             locale = self._workspace.directory.locale(self._to.asker.id)
-            await self._status(self._doing or say(_THINKING, nearest(locale)))
+            await self._status(self._doing or say(_THINKING, nearest_locale(locale)))
             await asyncio.sleep(AGAIN)
 
     async def _status(self, words: str) -> None:

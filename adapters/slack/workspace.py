@@ -36,11 +36,11 @@ from core.chat.directory import MemberDirectory, NoMember, NoRows
 from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person, ReplyTo
-from core.domain.records import Member, MemberPlace
+from core.domain.records import MemberKey, PlatformMember
 from core.integrations.integration import Alone, Peers
-from core.ports.rights import Directory as Rows
-from core.rights.policy import LONGEST_KEPT, MAX_STALE_SECONDS
-from core.runtime.tasks import Bounded, Tasks
+from core.ports.rights import MemberStore as Rows
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("slack")
 
@@ -98,9 +98,9 @@ class Directory:
         self._clock = clock
         shared = not isinstance(self._peers, Alone)
         self._members = MemberDirectory("slack", self._rows, self, shared=shared, clock=clock)
-        self._tasks = Tasks("slack")
-        self._refused: Bounded[str, float] = Bounded(_MOST_REFUSED)
-        self._nobody: Bounded[str, bool] = Bounded(_MOST_REFUSED)
+        self._tasks = BackgroundTasks("slack")
+        self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
+        self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and those that Slack knows nobody by."""
         self._groups: dict[str, frozenset[str]] = {}
         self._group_names: dict[str, str] = {}
@@ -141,9 +141,9 @@ class Directory:
         self._members.forget(ids)
         self._groups = {group: users - ids for group, users in self._groups.items()}
 
-    def known(self, user: str) -> Member:
+    def known(self, user: str) -> PlatformMember:
         """Return what is known of a person without asking."""
-        return self._members.known(user) or Member(user)
+        return self._members.known(user) or PlatformMember(user)
 
     def is_known(self, user: str) -> bool:
         """Return whether what is in memory of a person is enough to talk with them."""
@@ -155,7 +155,7 @@ class Directory:
 
     async def profiles(
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
-    ) -> dict[str, Member]:
+    ) -> dict[str, PlatformMember]:
         """Return what Slack says of people, within `seconds`, else what is known. Names leave most
         of the pace of users.info to rights."""
         wanted = set(users)
@@ -192,7 +192,7 @@ class Directory:
     async def has_left(self, person: Person) -> bool | None:
         """Return whether their account is deactivated or gone; None where Slack does not tell.
         Waits as long as Slack takes."""
-        if await self._members.resolve(person.id, LONGEST_KEPT) is not None:
+        if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
             return False
         return True if person.id in self._nobody else None
 
@@ -267,7 +267,7 @@ class Directory:
             self._ask_for_a_list()
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         _, user = place
         try:
             told = await self._api.call(
@@ -290,7 +290,7 @@ class Directory:
         self._nobody.pop(user, None)
         return self._member(told.get("user", {}))
 
-    def _member(self, user: Mapping[str, Any]) -> Member:
+    def _member(self, user: Mapping[str, Any]) -> PlatformMember:
         """In a Grid organisation a person may be of several workspaces
         (`enterprise_user.teams`)."""
         told = user.get("profile", {})
@@ -300,7 +300,7 @@ class Directory:
         teams = set() if user.get("is_stranger") else teams
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
-        return Member(
+        return PlatformMember(
             id, person=Person("slack", id, home).key, name=str(name)[:100],
             locale=user.get("locale") or "", zone=user.get("tz") or "",
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
@@ -311,7 +311,7 @@ class Directory:
         if self._lists:
             self._list_now.set()
         else:
-            self._tasks.start(self._peers.tell(_LIST_SOON, ""))
+            self._tasks.start(self._peers.notify(_LIST_SOON, ""))
 
     async def _on_list_soon(self, _: str) -> None:
         self._list_now.set()
@@ -371,7 +371,7 @@ class Directory:
     async def _take_page(self, users: Sequence[Json]) -> int:
         """Take our own people; others are asked for when they write."""
 
-        def read() -> tuple[list[Member], list[str]]:
+        def read() -> tuple[list[PlatformMember], list[str]]:
             members = [self._member(user) for user in users if not user.get("deleted")]
             gone = [str(user.get("id", "")) for user in users if user.get("deleted")]
             return [one for one in members if self.team in one.belongs_to], gone
@@ -426,7 +426,7 @@ class Directory:
             for user in users:
                 of.setdefault(user, set()).add(group)
         members = [
-            Member(
+            PlatformMember(
                 user, GROUPS, Person("slack", user, self.team).key, belongs_to=frozenset(groups),
                 confirmed_at=self._groups_at,
             )
@@ -448,7 +448,7 @@ class Workspace:
     directory: Directory
     links: Links = field(default_factory=Links)
     flags: FeatureFlags = field(default_factory=FeatureFlags)
-    tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
+    tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("slack"))
     team: str = ""
     user: str = ""
     scopes: frozenset[str] = frozenset()
@@ -456,9 +456,9 @@ class Workspace:
     started: float = field(default_factory=time.time)
     part: int = PART
     """Bytes of an answer's text in one post; less, once Slack was found to take less."""
-    working: Bounded[str, str] = field(default_factory=Bounded)
+    working: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """The turn that a thread's session was last set to "processing" for."""
-    titles: Bounded[str, str] = field(default_factory=Bounded)
+    titles: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """What a session is called that a turn begins: the first words of its message."""
     stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
     """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
@@ -469,7 +469,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.pending = Pending(self.api, self.tasks)
-        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, Bounded())
+        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, BoundedDict())
 
     async def mark(self, place: str) -> None:
         """The message at CHANNEL:TS waits its turn."""

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from core.chat.platform import Platform
 from core.integrations.integration import (
     ChatPorts,
-    Dependencies,
-    Finding,
     HomeFolder,
+    IntegrationDependencies,
     OwnerIntegration,
     PagePorts,
-    Shared,
+    SafetyFinding,
+    SharedSettings,
 )
 from core.integrations.settings import SettingsPart
-from core.rights.policy import EVERYTHING, PlatformRights
+from core.rights.policy import BASIC_RIGHTS, PlatformRights
 from core.text.i18n import say
 
 
@@ -24,14 +24,16 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
 
     name = "terminal"
     settings = SettingsPart
-    rights = PlatformRights(EVERYTHING, one_name=True, operator=True, links_code=True)
+    rights = PlatformRights(
+        BASIC_RIGHTS, has_one_owner=True, owner_is_operator=True, links_code=True
+    )
     always = True
 
-    def summary(self, own: SettingsPart, shared: Shared) -> None:
+    def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
         return None
 
     async def build(
-        self, deps: Dependencies[SettingsPart], ports: ChatPorts, page: PagePorts
+        self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         from adapters.web.adapter import WebAdapter
         from adapters.web.authentication import SocketAuthentication
@@ -43,9 +45,11 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
             time_zone=deps.shared.ponte_timezone, peers=ports.peers,
         )  # fmt: skip
 
-    def safety(self, own: SettingsPart, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(
+        self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
         words = "terminal: who can open the home's socket may do everything, as its owner"
-        yield Finding("rights", say(words))
+        yield SafetyFinding("rights", say(words))
 
 
 TERMINAL = TerminalIntegration()

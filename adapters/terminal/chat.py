@@ -30,11 +30,11 @@ from core.changes.cards import describe_differences
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
-from core.runtime.retry import after_each, retry
+from core.runtime.retry import retry, wait_after_each
 from core.text.commonmark import parser
-from core.text.i18n import moment, say, size
-from core.text.markdown import ended, is_plain, unclickable
-from core.text.text import after, clean, file_name
+from core.text.i18n import format_moment, format_size, say
+from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
+from core.text.text import clean_text, fence_after_line, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
 """How long the request that stops a turn may take before the terminal gives up."""
@@ -188,13 +188,15 @@ class DownloadFolder:
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
         """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""
-        name, size = file_name(str(file["name"])), int(file["size"])
+        name, size = safe_file_name(str(file["name"])), int(file["size"])
         try:
             data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers=headers)
         except HttpError:
             return DownloadedFile(name, size)
         if file["type"] == CODE_FILE_TYPE:
-            return DownloadedFile(name, size, code=clean(data.decode(errors="replace")).rstrip())
+            return DownloadedFile(
+                name, size, code=clean_text(data.decode(errors="replace")).rstrip()
+            )
         try:
             return DownloadedFile(name, size, str(await asyncio.to_thread(self._save, name, data)))
         except OSError:
@@ -239,13 +241,13 @@ class Screen:
     def write_line(self, text: str) -> None:
         """Write a line of its own, from us or from outside."""
         self._erase_progress()
-        self._write(f"{clean(text)}\n")
+        self._write(f"{clean_text(text)}\n")
 
     def show_progress(self, words: str) -> None:
         """Write the progress over the line before it, until text of the answer is there."""
         if not self.live or self._shown:
             return
-        words = clean(words).replace("\n", " ")
+        words = clean_text(words).replace("\n", " ")
         width = shutil.get_terminal_size().columns - 1
         self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
         self._progress = bool(words)
@@ -256,14 +258,14 @@ class Screen:
         Each block of Markdown is rendered once it has ended; the text after the last ended block is
         written unchanged.
         """
-        text = clean(text)
+        text = clean_text(text)
         if not self.live or self._shown.startswith(text):
             return
         self._erase_progress()
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._shown, self._rendered = "", 0
-        if end := ended(text[self._rendered :]):
+        if end := ended_blocks_length(text[self._rendered :]):
             self._render_block(text[: self._rendered + end])
         tail, written = text[self._rendered :], self._shown[self._rendered :]
         if not tail.startswith(written):
@@ -299,7 +301,7 @@ class Screen:
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files."""
-        text = clean(str(body["response"]))
+        text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)
             self._erase_progress()
@@ -335,7 +337,7 @@ class Screen:
                 self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
-            when = moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
+            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
             self.write_line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
@@ -344,7 +346,7 @@ class Screen:
     def _without_links(self, text: str) -> str:
         """Return text of a card that a terminal does not turn into a link. For a pipe it stays
         unchanged."""
-        return unclickable(text) if self.live else text
+        return defang_for_terminal(text) if self.live else text
 
     def _erase_progress(self) -> None:
         if self._progress:
@@ -359,7 +361,7 @@ class Screen:
 def render_markdown(text: str) -> str:
     """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses are written in
     full."""
-    if is_plain(text) or _DEEP.search(text):
+    if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.console import Console
     from rich.markdown import Markdown
@@ -392,7 +394,9 @@ def read_attachments(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
 def _read_upload(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_UPLOAD_BYTES:
-            raise TooLarge(size=size(path.stat().st_size), limit=size(MAX_UPLOAD_BYTES))
+            raise TooLarge(
+                size=format_size(path.stat().st_size), limit=format_size(MAX_UPLOAD_BYTES)
+            )
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
@@ -433,7 +437,7 @@ async def turn_stream(
     """
     accepts = {**headers, "Accept": "text/event-stream"}
     sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
-    async with http.lines(
+    async with http.stream_lines(
         "POST", f"{SOCKET_ORIGIN}/chat", headers=accepts, silence=STREAM_TIMEOUT_SECONDS, **sent
     ) as lines:
         name = ""
@@ -526,7 +530,7 @@ class TerminalChat:
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))
-            text = clean(line or "").strip()
+            text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
                 if line is None and self._screen.live:
                     self._screen.write_line("")
@@ -578,7 +582,7 @@ class TerminalChat:
         try:
             await retry(
                 lambda: self._show_turn(body, uploads), HttpError,
-                after_each(RECONNECT_PAUSES_SECONDS, wait),
+                wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:
             self._fail(_error_words(refused))
@@ -648,10 +652,10 @@ async def _read_message(source: LineSource) -> str | None:
         return text
     lines, fence = text.split("\n"), None
     for line in lines:
-        fence = after(line, fence, len(line))
+        fence = fence_after_line(line, fence, len(line))
     while fence is not None and (more := await source.read_line()) is not None:
         lines.append(more)
-        fence = after(more, fence, len(more))
+        fence = fence_after_line(more, fence, len(more))
     return "\n".join(lines)
 
 

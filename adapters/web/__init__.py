@@ -16,12 +16,12 @@ from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
     ChatPorts,
-    Dependencies,
-    Finding,
     HomeFolder,
+    IntegrationDependencies,
     OwnerIntegration,
     PagePorts,
-    Shared,
+    SafetyFinding,
+    SharedSettings,
 )
 from core.integrations.settings import (
     Origin,
@@ -29,11 +29,11 @@ from core.integrations.settings import (
     Switch,
     has_generated_form,
     is_loopback,
-    plain,
+    plain_value,
     setting,
     token_fault,
 )
-from core.rights.policy import EVERYTHING, PlatformRights
+from core.rights.policy import BASIC_RIGHTS, PlatformRights
 from core.text.i18n import say
 
 _MIN_DIFFERENT_CHARACTERS = 8
@@ -59,7 +59,7 @@ class WebSettings(SettingsPart):
     @classmethod
     def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
-        if value is not None and (wrong := token_fault(plain(value))):
+        if value is not None and (wrong := token_fault(plain_value(value))):
             raise ValueError(wrong)
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
@@ -100,21 +100,21 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ids = "[a-z0-9][a-z0-9._-]{0,31}"
     # The token stands behind the # of the page's link.
     sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
-    rights = PlatformRights(EVERYTHING, one_name=True)
+    rights = PlatformRights(BASIC_RIGHTS, has_one_owner=True)
 
-    def summary(self, own: WebSettings, shared: Shared) -> Health:
+    def summary(self, own: WebSettings, shared: SharedSettings) -> Health:
         if own.ponte_web == "off":
             return Health("web", "off", "PONTE_WEB is off")
         return Health("web", "on", own.page_url())
 
     async def build(
-        self, deps: Dependencies[WebSettings], ports: ChatPorts, page: PagePorts
+        self, deps: IntegrationDependencies[WebSettings], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
         from adapters.web.authentication import TokenAuthentication
 
         own = deps.own
-        chosen = plain(own.ponte_web_token)
+        chosen = plain_value(own.ponte_web_token)
         token = chosen or deps.home.web_token()
         return WebAdapter(
             auth=TokenAuthentication(
@@ -132,13 +132,13 @@ class WebIntegration(OwnerIntegration[WebSettings]):
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)
-        return page, add_token(page, plain(own.ponte_web_token) or home.kept_web_token())
+        return page, add_token(page, plain_value(own.ponte_web_token) or home.kept_web_token())
 
     def secrets(self, own: WebSettings, home: HomeFolder) -> Mapping[str, str]:
         made = own.ponte_web == "on" and own.ponte_web_token is None
         return {"ponte_web_token": home.web_token()} if made else {}
 
-    async def check(self, deps: Dependencies[WebSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
         """Return whether the port is free. Raise OSError if the address is not one of this
         machine."""
         own = deps.own
@@ -162,7 +162,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 words = say("{address} is in use, by the Ponte that runs", address=own.page_url())
         return [Health("web", "on", words)]
 
-    def safety(self, own: WebSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(
+        self, own: WebSettings, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
         if own.ponte_web == "off":
             return
         yield self._token_finding(own, home)
@@ -171,23 +173,25 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             "web: who has the page's token may do everything, as its owner; whom "
             "`ponte people add` lets in, all but decide for others"
         )
-        yield Finding("rights", say(words))
+        yield SafetyFinding("rights", say(words))
 
-    def _token_finding(self, own: WebSettings, home: HomeFolder) -> Finding:
+    def _token_finding(self, own: WebSettings, home: HomeFolder) -> SafetyFinding:
         """Return the finding about the token, which gives everybody who has it the owner's
         rights."""
         try:
-            token = plain(own.ponte_web_token) or home.kept_web_token()
+            token = plain_value(own.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
-            return Finding("token", error.words(), "unsafe")
+            return SafetyFinding("token", error.words(), "unsafe")
         if not token:
-            return Finding("token", say("the page's token is made when Ponte first starts"))
+            return SafetyFinding("token", say("the page's token is made when Ponte first starts"))
         if len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
             words = "the page's token repeats itself: write a random one (openssl rand -hex 16)"
-            return Finding("token", say(words), "unsafe")
-        return Finding("token", say("the page's token has {count} characters", count=len(token)))
+            return SafetyFinding("token", say(words), "unsafe")
+        return SafetyFinding(
+            "token", say("the page's token has {count} characters", count=len(token))
+        )
 
-    def _reach_finding(self, own: WebSettings) -> Finding:
+    def _reach_finding(self, own: WebSettings) -> SafetyFinding:
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         known = not public.hostname or is_loopback(public.hostname)
@@ -198,10 +202,10 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     "the page is reached over TLS, as {url}; let nobody but the proxy reach port "
                     "{port}"
                 )
-            return Finding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
+            return SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         if here and known:
             words = "the page listens on this machine alone, and asks for its token"
-            return Finding("page", say(words))
+            return SafetyFinding("page", say(words))
         what = say("PONTE_WEB_URL is not https")
         if not here:
             words = "PONTE_WEB_HOST={host} listens beyond this machine"
@@ -210,7 +214,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             "{what}, so the token and all that is said can be read on the way: put a proxy with "
             "TLS in front and set PONTE_WEB_URL=https://…, or listen on 127.0.0.1"
         )
-        return Finding("page", say(words, what=what), "unsafe")
+        return SafetyFinding("page", say(words, what=what), "unsafe")
 
 
 WEB = WebIntegration()

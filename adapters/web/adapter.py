@@ -31,11 +31,11 @@ from core.domain.messages import (
     ReplyTo,
     Usage,
 )
-from core.domain.records import Action, Health, Listed, Shown
-from core.integrations.integration import Alone, Handler, Operator, Peers, Used
-from core.ports.conversations import Files, Inbox, Posts, Reply, StatusBoard
+from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
+from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
+from core.ports.conversations import Files, Inbox, PostJournal, Reply, StatusBoard
 from core.ports.rights import PageAccounts, Policy
-from core.rights.policy import OWNER
+from core.rights.policy import OWNER_ID
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -49,7 +49,7 @@ MOUNTED_BODY_LIMIT_BYTES = 1_000_000
 class MountedHandler:
     """An ASGI application for one POST route whose handler authenticates its callers itself."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: HttpHandler) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
@@ -92,7 +92,7 @@ class WebAdapter:
         board: StatusBoard,
         readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
         metrics: Callable[[], Awaitable[str]] | None = None,
-        usage: Used | None = None,
+        usage: UsageReport | None = None,
         operator: Operator | None = None,
         extra: Mapping[str, Asgi] | None = None,
         locale: str = "en",
@@ -105,7 +105,7 @@ class WebAdapter:
         self._listener = listener
         self._extra = extra or {}
         self._server: Any = None
-        self._hub = Hub(inbox.answer_of, peers or Alone(), journal, auth.is_still_allowed)
+        self._hub = Hub(inbox.wait_for_answer, peers or Alone(), journal, auth.is_still_allowed)
         if people is not None:
             people.on_change(self._hub.recheck_visitors)
         self._site = Site(
@@ -118,7 +118,7 @@ class WebAdapter:
     def name(self) -> str:
         return self._site.auth.platform
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         return WebReply(self._hub, to)
 
     async def start(self) -> None:
@@ -384,7 +384,7 @@ class Hub:
 
     async def notify_peers(self, word: str, turn: str) -> None:
         with suppress(PonteError):
-            await self._peers.tell(word, turn)
+            await self._peers.notify(word, turn)
 
     async def share_progress(self, turn: str, progress: Progress) -> None:
         """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
@@ -400,12 +400,12 @@ class Hub:
                 if now - at < SHARED_PROGRESS_MAX_AGE_SECONDS
             } | {turn: now}
             with suppress(PonteError):
-                await self._peers.show(turn, progress)
+                await self._peers.save_progress(turn, progress)
 
     async def _on_peer_progress(self, turn: str) -> None:
         for conversation, channel in list(self._channels.items()):
             if channel.followers and turn in channel.turns and turn not in self._shared_at:
-                progress = await self._peers.shown(turn)
+                progress = await self._peers.read_progress(turn)
                 if progress and turn in channel.turns and not channel.turns[turn].is_ended:
                     self.show_progress(conversation, turn, progress)
 
@@ -417,9 +417,9 @@ class Hub:
         if self._streams and (found := await self._find_turn(turn)) and found.answer:
             self.redraw_cards(found.message.address.conversation, turn, found.answer.cards)
 
-    async def _find_turn(self, turn: str) -> Shown | None:
+    async def _find_turn(self, turn: str) -> HistoryEntry | None:
         try:
-            return await self._journal.turn_of(turn) if self._journal else None
+            return await self._journal.history_entry(turn) if self._journal else None
         except PonteError:
             return None
 
@@ -505,7 +505,7 @@ class WebReply:
         self._hub.show_progress(self._conversation, self._turn, progress)
         await self._hub.share_progress(self._turn, progress)
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         return None
 
     async def finish(self, answer: Answer) -> None:
@@ -515,24 +515,28 @@ class WebReply:
         self._hub.redraw_cards(self._conversation, self._turn, answer.cards)
         await self._hub.notify_peers("cards", self._turn)
 
-    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         self._hub.finish_turn(self._conversation, self._turn, answer)
 
 
 class Transcripts(Protocol):
     """The part of the journal that the web adapter reads."""
 
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]: ...
 
-    async def turn_of(self, turn: str) -> Shown: ...
+    async def history_entry(self, turn: str) -> HistoryEntry: ...
 
     async def usage_of(self, seq: int) -> Usage: ...
 
-    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]: ...
+    async def list_conversations(
+        self, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]: ...
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
 
-    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None: ...
+    async def set_listing(
+        self, conversation: str, title: str | None, pinned: bool | None
+    ) -> None: ...
 
 
 @dataclass(slots=True)
@@ -556,7 +560,7 @@ class Site:
     is_accepting: bool = True
     policy: Policy | None = None
     """The access policy. Without one, every visitor may do everything."""
-    usage: Used | None = None
+    usage: UsageReport | None = None
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
@@ -566,9 +570,9 @@ class Site:
 
     async def check_is_operator(self, person: Person) -> None:
         """Raise NotAllowed unless the person is the owner or an admin."""
-        if self.policy is not None and person.id != OWNER:
+        if self.policy is not None and person.id != OWNER_ID:
             address = self.address_of(person, "main")
-            (await self.policy.may(person, address, "administer")).check()
+            (await self.policy.may(person, address, "administer")).raise_if_denied()
 
     def address_of(self, person: Person, conversation: str) -> Address:
         """Return the address of the person's conversation of this name. Each person has their own
@@ -577,7 +581,7 @@ class Site:
 
     def address_person(self, person: Person) -> str:
         """Return the `Address.person` of the person's conversations: "" for the owner."""
-        return "" if person.id == OWNER else person.id
+        return "" if person.id == OWNER_ID else person.id
 
     def conversation_key(self, person: Person, conversation: str) -> str:
         """Return the key of the person's conversation of this name."""

@@ -25,11 +25,11 @@ from urllib.parse import urlsplit
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized, WrongToken
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
-from core.domain.records import Account
+from core.domain.records import PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import PageAccounts
-from core.rights.policy import OWNER
-from core.store.page_accounts import hashed
+from core.rights.policy import OWNER_ID
+from core.store.page_accounts import hash_token
 
 SESSION_SECONDS = 30 * 86_400
 """How long a session lasts."""
@@ -75,7 +75,7 @@ class BrowserSession:
 
     visitor: Visitor
     until: float
-    accounts: Sequence[Account]
+    accounts: Sequence[PageAccount]
 
     @property
     def id(self) -> str:
@@ -164,7 +164,7 @@ class TokenLogin:
         self._clock = clock
         self._now = now
         self._people = people
-        self._owner = Visitor(Person(platform, OWNER))
+        self._owner = Visitor(Person(platform, OWNER_ID))
         self._tries: deque[tuple[float, str]] = deque()
 
     async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
@@ -186,10 +186,10 @@ class TokenLogin:
         the owner's and accounts cannot be read.
         """
         source, unread = _guess_source(address), None
-        accounts: Sequence[Account] = ()
+        accounts: Sequence[PageAccount] = ()
         if has_generated_form(offered):
             try:
-                accounts = await self._people.all() if self._people else ()
+                accounts = await self._people.list_all() if self._people else ()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             if found := self._find_generated(offered, accounts):
@@ -202,13 +202,13 @@ class TokenLogin:
             raise unread or WrongToken()
         return self._owner
 
-    def _find_generated(self, offered: str, accounts: Sequence[Account]) -> Visitor | None:
+    def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
         found = None
         if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
             found = self._owner
-        digest = hashed(offered)
+        digest = hash_token(offered)
         for account in accounts:
-            if hmac.compare_digest(digest, account.token):
+            if hmac.compare_digest(digest, account.token_hash):
                 found = self._visitor(account)
         return found
 
@@ -216,7 +216,7 @@ class TokenLogin:
         if await self._is_ended(visitor):
             return False
         account = await self._find_account(visitor.person.id) if visitor.token else None
-        return not visitor.token or bool(account and account.token == visitor.token)
+        return not visitor.token or bool(account and account.token_hash == visitor.token)
 
     def new_session(self, visitor: Visitor | None = None) -> str:
         """Return the cookie value of a new session. It expires by itself and with a new token."""
@@ -250,7 +250,7 @@ class TokenLogin:
         said, _, seal = (kept.value if kept else "").rpartition("-")
         if not said:
             return None
-        visitor, accounts = self._owner, list[Account]()
+        visitor, accounts = self._owner, list[PageAccount]()
         if name := said.split("-", 2)[2:]:
             account = await self._find_account(name[0])
             if account is None:
@@ -261,7 +261,7 @@ class TokenLogin:
         until = int(said.partition("-")[0], 16)
         if until <= self._now():
             return None
-        return BrowserSession(replace(visitor, session=hashed(said)), until, accounts)
+        return BrowserSession(replace(visitor, session=hash_token(said)), until, accounts)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
         """Return whether the visitor signed out.
@@ -278,14 +278,14 @@ class TokenLogin:
                 raise
             return False
 
-    async def _find_account(self, name: str) -> Account | None:
+    async def _find_account(self, name: str) -> PageAccount | None:
         if self._people is None:
             return None
         return await self._people.find(Person(self._owner.person.platform, name).key)
 
-    def _visitor(self, account: Account) -> Visitor:
+    def _visitor(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
-        return Visitor(Person(platform, name, name=name), account.token)
+        return Visitor(Person(platform, name, name=name), account.token_hash)
 
     def _sealing_key(self, visitor: Visitor) -> bytes:
         """Return the key that seals this visitor's sessions.
@@ -297,13 +297,13 @@ class TokenLogin:
             return self._key
         return hmac.digest(self._key, visitor.token.encode(), "sha256")
 
-    async def _record_visit(self, visitor: Visitor, accounts: Sequence[Account]) -> None:
+    async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
         """Store the day of the visit, once a day."""
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
         for account in accounts:
-            if account.person == visitor.person.key and account.seen < today and self._people:
+            if account.person == visitor.person.key and account.last_visit < today and self._people:
                 with suppress(NotStored):
-                    await self._people.saw(account.person, today)
+                    await self._people.record_visit(account.person, today)
 
     def _check_tries(self, source: str) -> None:
         """Raise TooManyTries after too many wrong tokens."""
@@ -324,7 +324,7 @@ class SocketAuthentication:
     secure = False
     origin = ""
     cookie = ""
-    _visitor = Visitor(Person("terminal", OWNER))
+    _visitor = Visitor(Person("terminal", OWNER_ID))
 
     async def admit(self, visit: Visit) -> Visitor:
         return self._visitor

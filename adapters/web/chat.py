@@ -36,7 +36,7 @@ from adapters.web.render import render
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
-from core.domain.records import FINAL_STATES, QuickCommand, Receipt, Shown
+from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
 from core.text.i18n import say
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
@@ -80,10 +80,10 @@ class ChatRoutes:
         if streams:
             return self._stream(request, receipt, said)
         # What was one too many is in no list of the conversation: only this answer can say so.
-        if "respond-async" in request.headers.get("prefer", "") and not receipt.refused:
+        if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
-        answer = await self._site.inbox.answer_of(receipt.seq)
+        answer = await self._site.inbox.wait_for_answer(receipt.seq)
         return await self._whole_answer(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
@@ -132,7 +132,7 @@ class ChatRoutes:
         carries."""
         key = http_io.make_event_key(visitor_of(request).person, asked.event_key or "")
         if asked.event_key and (first := await http_io.find_accepted_turn(self._site, key)):
-            return Receipt(first.seq, first.turn, False, refused=first.refused), first.message
+            return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(asked.message)
         said = http_io.make_message(
             self._site, request, text, asked.conversation, asked.event_key,
@@ -168,7 +168,7 @@ class ChatRoutes:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
             options = view_options(request, self._site)
-            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.waiting)
+            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.turns_ahead)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
@@ -188,12 +188,12 @@ class ChatRoutes:
             self._site, request, words, conversation, event_key, clicked=True
         )
         receipt, _ = await http_io.accept_message(self._site, said)
-        return await self._site.inbox.answer_of(receipt.seq)
+        return await self._site.inbox.wait_for_answer(receipt.seq)
 
-    async def _find_own_turn(self, request: Request) -> Shown:
+    async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or
         platform, and Forgotten."""
-        shown = await self._site.journal.turn_of(str(request.path_params["turn"]))
+        shown = await self._site.journal.history_entry(str(request.path_params["turn"]))
         conversation = shown.message.address.conversation
         if not self._site.owns(visitor_of(request).person, conversation):
             raise NotFound(what="turn")
@@ -203,7 +203,7 @@ class ChatRoutes:
 
 
 def _command_json(command: QuickCommand, locale: str) -> Json:
-    title, description = command.told(locale)
+    title, description = command.title_and_description(locale)
     return {
         "slug": command.slug,
         "title": title or command.slug,

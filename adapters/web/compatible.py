@@ -61,13 +61,13 @@ from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_event
 from core.changes.cards import describe_differences
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
-from core.domain.messages import ONCE, Answer, Card, Message, Person, Progress, Quote
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, Message, Person, Progress, Quote
 from core.domain.records import Receipt
 from core.rights.policy import DEFAULT_RULE
+from core.text.i18n import format_size as size_of
 from core.text.i18n import say
-from core.text.i18n import size as size_of
-from core.text.markdown import unlinked
-from core.text.text import clean, file_name, one_line
+from core.text.markdown import defang_for_discord
+from core.text.text import clean_text, safe_file_name, to_one_line
 
 DEFAULT_MODEL_NAME = "ponte"
 """The name under which clients ask for the model that the operator chose."""
@@ -389,14 +389,14 @@ class CompatibleRoutes:
         event_key = http_io.make_event_key(person, key)
         first = await http_io.find_accepted_turn(site, event_key) if given else None
         if first is not None:
-            receipt, said = Receipt(first.seq, first.turn, fresh=False), first.message
+            receipt, said = Receipt(first.seq, first.turn, is_new=False), first.message
         else:
             channel = await self._choose_conversation(request, asked, event_key)
             said = http_io.make_message(site, request, "", channel, key)
             receipt, said = await http_io.accept_message(
                 site, await self._build_message(request, asked, said)
             )
-        once = said.address.channel.startswith(ONCE)
+        once = said.address.channel.startswith(ONE_REQUEST_PREFIX)
         left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _do_nothing
         page = self._turn_url(request, said)
         return AcceptedTurn(
@@ -423,17 +423,19 @@ class CompatibleRoutes:
             if not asking or asking[-1] != shown.turn:
                 raise NotLastResponse
             return channel
-        if named.startswith(ONCE) and not await site.journal.list_entries(
+        if named.startswith(ONE_REQUEST_PREFIX) and not await site.journal.list_entries(
             site.conversation_key(person, named)
         ):
             raise NotFound(what="conversation")
-        return named or ONCE + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+        return named or ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
 
     async def _find_answered_message(self, person: Person, response: str) -> Message:
         """Return the message that a response answered. Raise NotFound, also for another
         person's."""
         try:
-            shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE_ID_PREFIX))
+            shown = await self._site.journal.history_entry(
+                response.removeprefix(RESPONSE_ID_PREFIX)
+            )
         except NotFound:
             raise NotFound(what="response") from None
         address = shown.message.address
@@ -451,7 +453,7 @@ class CompatibleRoutes:
         heard, site = list(asked.messages), self._site
         if not heard or heard[-1].role != "user":
             raise LastMessageNotUsers
-        once = said.address.channel.startswith(ONCE) and not asked.previous
+        once = said.address.channel.startswith(ONE_REQUEST_PREFIX) and not asked.previous
         if not once or request.headers.get("x-ponte-conversation"):
             heard = await self._unknown_messages(heard, said.address.conversation)
         if sum(len(one.text) for one in heard) >= MAX_TEXT_BYTES:
@@ -498,7 +500,7 @@ class CompatibleRoutes:
     async def _answer_whole(
         self, request: Request, taken: AcceptedTurn, dialect: ApiDialect, held: ExitStack
     ) -> Response:
-        answer = asyncio.ensure_future(self._site.inbox.answer_of(taken.receipt.seq))
+        answer = asyncio.ensure_future(self._site.inbox.wait_for_answer(taken.receipt.seq))
         gone = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -565,7 +567,7 @@ class CompatibleRoutes:
         """Return our name, and the models that a rule of the operator gives this person by name."""
         policy, place = self._site.policy, self._site.address_of(person, "main")
         found = [DEFAULT_MODEL_NAME]
-        for name in policy.named("model") if policy else ():
+        for name in policy.list_names("model") if policy else ():
             verdict = await policy.may(person, place, "model", name) if policy else None
             if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
                 found.append(name)
@@ -574,13 +576,13 @@ class CompatibleRoutes:
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""
         if name != DEFAULT_MODEL_NAME and name not in await self._model_names(person):
-            raise NoSuchModel(model=clean(name)[:60], param="model")
+            raise NoSuchModel(model=clean_text(name)[:60], param="model")
 
 
 def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
     """Return the answer as text, with its cards as text and the addresses of its files."""
     origin = taken.page.partition("/#")[0]
-    lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
+    lines = [f"{to_one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
     cards = [card_text(card, taken.page, taken.message.locale) for card in answer.cards]
     return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
 
@@ -588,8 +590,10 @@ def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
 def card_text(card: Card, page: str, locale: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
     rows = [f"- {each}" for row in card.rows for each in describe_differences(row)]
-    head = f"**{one_line(card.title)}** ({say(card.state, locale)})"
-    body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))
+    head = f"**{to_one_line(card.title)}** ({say(card.state, locale)})"
+    body = defang_for_discord(
+        "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
+    )
     if not (card.actions and page):
         return body.rstrip()
     return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
@@ -598,9 +602,9 @@ def card_text(card: Card, page: str, locale: str) -> str:
 def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:
     """Return the message in the form of both APIs. Raise UnsupportedParameter, BadRequest."""
     if isinstance(line, InputItem) and line.type != "message":
-        raise UnsupportedParameter(param=f"{where}: {clean(line.type)[:40]}")
+        raise UnsupportedParameter(param=f"{where}: {clean_text(line.type)[:40]}")
     if line.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
-        raise UnsupportedParameter(param=f"{where}.role: {clean(line.role)[:40]}")
+        raise UnsupportedParameter(param=f"{where}.role: {clean_text(line.role)[:40]}")
     if (line.model_extra or {}).get("tool_calls"):
         raise UnsupportedParameter(param=f"{where}.tool_calls")
     if line.content is None or isinstance(line.content, str):
@@ -631,7 +635,9 @@ def _read_part(
         case {"type": "input_file", "file_url": str()}:
             raise RemoteFile(param=where)
         case _:
-            raise UnsupportedParameter(param=f"{where}: {clean(str(part.get('type', '')))[:40]}")
+            raise UnsupportedParameter(
+                param=f"{where}: {clean_text(str(part.get('type', '')))[:40]}"
+            )
 
 
 def _decode_file(url: str, name: str, where: str) -> UploadedFile:
@@ -650,13 +656,13 @@ def _decode_file(url: str, name: str, where: str) -> UploadedFile:
     kind = (found[1] if found else mimetypes.guess_type(name)[0] or "").lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
     return UploadedFile(
-        file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
+        safe_file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
     )
 
 
 def _quote(heard: PromptMessage) -> Quote:
     """Return the message as a quote that names its files, which are sent along with the message."""
-    named = [f"[{file_name(name or 'file')}]" for _, name, _ in heard.files]
+    named = [f"[{safe_file_name(name or 'file')}]" for _, name, _ in heard.files]
     return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
 
 

@@ -40,11 +40,11 @@ from adapters.web.errors import (
 from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import Attachment, Message, Person, ReplyTo, turn_id
-from core.domain.records import Receipt, Shown
-from core.rights.policy import OWNER
-from core.text.i18n import LANGUAGE, nearest
-from core.text.i18n import size as size_of
-from core.text.text import check_json, clean, file_name, parse_json
+from core.domain.records import HistoryEntry, Receipt
+from core.rights.policy import OWNER_ID
+from core.text.i18n import LANGUAGE, nearest_locale
+from core.text.i18n import format_size as size_of
+from core.text.text import check_json, clean_text, parse_json, safe_file_name
 
 MAX_TEXT_BYTES = 2_000_000
 """The text of one message must have fewer bytes."""
@@ -171,7 +171,7 @@ class Guard:
             await send(event)
 
         visit = read_visit(scope)
-        LANGUAGE.set(nearest(requested_locale(visit.headers) or self._site.locale))
+        LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._site.locale))
         try:
             scope.setdefault("state", {})[VISITOR_KEY] = await self._site.auth.admit(visit)
         except PonteError as error:
@@ -231,7 +231,9 @@ async def read_chat_request(
             elif name == "file":
                 uploads.append(await _read_upload(value))
             else:
-                raise BadRequest(why=f"a file must be sent as 'file', not {clean(name)[:40]!r}")
+                raise BadRequest(
+                    why=f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
+                )
         yield _validate(ChatRequest, fields), uploads
     finally:
         await form.close()
@@ -242,7 +244,7 @@ async def clean_message_text(text: str) -> str:
     size = len(text.encode(errors="replace"))
     if size >= MAX_TEXT_BYTES:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_TEXT_BYTES))
-    return clean(text) if size < 50_000 else await asyncio.to_thread(clean, text)
+    return clean_text(text) if size < 50_000 else await asyncio.to_thread(clean_text, text)
 
 
 def make_event_key(person: Person, key: str) -> str:
@@ -251,7 +253,7 @@ def make_event_key(person: Person, key: str) -> str:
     An owner's key may hold any character but a space. The keys of other people therefore begin with
     their name.
     """
-    name = "" if person.id == OWNER else f"@{person.id}"
+    name = "" if person.id == OWNER_ID else f"@{person.id}"
     return f"{person.platform}{name}:{key}"
 
 
@@ -292,10 +294,10 @@ def prefers(request: Request, preference: str) -> bool:
     return preference in [each.partition(";")[0].strip().lower() for each in asked]
 
 
-async def find_accepted_turn(site: Site, event_key: str) -> Shown | None:
+async def find_accepted_turn(site: Site, event_key: str) -> HistoryEntry | None:
     """Return the turn of an event that was accepted before, or None."""
     try:
-        return await site.journal.turn_of(turn_id(event_key))
+        return await site.journal.history_entry(turn_id(event_key))
     except NotFound:
         return None
 
@@ -310,7 +312,7 @@ async def accept_message(site: Site, said: Message) -> tuple[Receipt, Message]:
     receipt = await site.inbox.accept(said)
     site.hub.watch(said.address.conversation, receipt.seq, said)
     await site.hub.notify_peers("asked", said.turn)
-    first = None if receipt.fresh else await find_accepted_turn(site, said.event_key)
+    first = None if receipt.is_new else await find_accepted_turn(site, said.event_key)
     return receipt, first.message if first else said
 
 
@@ -358,7 +360,7 @@ def view_options(request: Request, site: Site) -> ViewOptions:
 
 def reader_locale(request: Request, site: Site) -> str:
     """Return the supported locale that is nearest to the one that the client asks for."""
-    return nearest(requested_locale(request.headers) or site.locale)
+    return nearest_locale(requested_locale(request.headers) or site.locale)
 
 
 def read_visit(scope: Scope) -> Visit:
@@ -397,7 +399,7 @@ def _validate(form: type[M], data: Any) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:60]
-        why = f"{clean(where)}: {first['msg']}" if where else first["msg"]
+        why = f"{clean_text(where)}: {first['msg']}" if where else first["msg"]
         raise BadRequest(why=why) from None
 
 
@@ -407,7 +409,7 @@ async def _read_upload(sent: UploadFile) -> UploadedFile:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_FILE_BYTES))
     kind = (sent.content_type or "").split(";")[0].strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return UploadedFile(file_name(sent.filename or "file"), kind, await sent.read())
+    return UploadedFile(safe_file_name(sent.filename or "file"), kind, await sent.read())
 
 
 def _limit_body(request: Request, limit: int) -> Request:

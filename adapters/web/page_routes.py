@@ -46,11 +46,11 @@ from adapters.web.stream import (
 from core.commands.grammar import TRANSLATED
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
-from core.domain.records import Listed, Shown
+from core.domain.records import ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
-from core.rights.policy import OWNER
-from core.text.i18n import LOCALES, moment, say
-from core.text.text import clean, cut, file_name, one_line
+from core.rights.policy import OWNER_ID
+from core.text.i18n import LOCALES, format_moment, say
+from core.text.text import clean_text, safe_file_name, to_one_line, truncate
 
 INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
@@ -135,7 +135,7 @@ class ConversationRoutes:
         `?search=` returns those with these words, each with the newest `turn` that has them."""
         platform, journal = self._site.auth.platform, self._site.journal
         own = self._site.address_person(visitor_of(request).person)
-        words = clean(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
+        words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
         all = await journal.list_conversations(platform, own)
         return JSONResponse(
@@ -151,9 +151,9 @@ class ConversationRoutes:
     async def mark(self, request: Request) -> Response:
         """Name or pin it."""
         marks = await read_json(request, ConversationMarks)
-        title = None if marks.title is None else one_line(marks.title, MAX_TITLE_CHARS)
+        title = None if marks.title is None else to_one_line(marks.title, MAX_TITLE_CHARS)
         key = self._address(request).conversation
-        await self._site.journal.mark(key, title, marks.pinned)
+        await self._site.journal.set_listing(key, title, marks.pinned)
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
@@ -173,7 +173,7 @@ class ConversationRoutes:
         title = conversation_title(shown[0].message)
         locale = reader_locale(request, self._site)
         text = "\n".join([f"# {title}", *(_export_entry(one, locale) for one in shown)])
-        headers = _download_headers(file_name(f"{title}.md"), "text/markdown")
+        headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
     async def show(self, request: Request) -> Response:
@@ -231,7 +231,7 @@ class ConversationRoutes:
         said = make_message(self._site, request, "forget yes", conversation, clicked=True)
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
-        return await self._site.inbox.answer_of(receipt.seq)
+        return await self._site.inbox.wait_for_answer(receipt.seq)
 
     async def _is_own_file(self, request: Request, id: str) -> bool:
         """Return whether the file is in a conversation of the reader's. Files of Slack and Discord
@@ -296,10 +296,11 @@ class PageRoutes:
                 "tries": await self._suggestions(person, tables, locale),
                 "tables": list(tables[:MAX_WELCOME_NAMES]),
                 "commands": [
-                    one.told(locale)[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
+                    one.title_and_description(locale)[0] or one.slug
+                    for one in commands[:MAX_WELCOME_NAMES]
                 ],
                 "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
-                "demo": self._site.board.demo and operates,
+                "demo": self._site.board.is_demo and operates,
             }
         )
 
@@ -307,12 +308,13 @@ class PageRoutes:
         """Return three messages that will work here."""
         board, code = self._site.board, await self._site.may(person, "code")
         runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
-        if board.demo:
+        if board.is_demo:
             tries = [f"show {tables[0]}", "list tables"] if tables else []
             tries += ["run python print(2**100)"] if runs else []
         else:
             tries = [
-                say(NEWEST_ROWS_SENTENCE, locale, table=one_line(name, 60)) for name in tables[:1]
+                say(NEWEST_ROWS_SENTENCE, locale, table=to_one_line(name, 60))
+                for name in tables[:1]
             ]
             tries += [say("Draw y = sin(x) with Python.", locale)] if runs else []
         own = {english: name for name, english in TRANSLATED.get(locale, {}).items()}
@@ -335,7 +337,7 @@ class PageRoutes:
         """Who asks. `person` is their key, as in ponte.toml and `ponte usage`. Whoever `operates`
         sees the state of all parts, and everybody's usage."""
         person = visitor_of(request).person
-        owner = person.id == OWNER
+        owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
         return JSONResponse(
             {"person": person.key, "name": person.id, "owner": owner, "operates": operates}
@@ -425,16 +427,16 @@ def conversation_title(first: Message) -> str:
     """Return the first words of the message without Markdown, or the name of its file if it has no
     text."""
     head = first.text[: 4 * MAX_TITLE_CHARS]
-    plain = one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
+    plain = to_one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
     if not plain and first.attachments:
-        plain = one_line(first.attachments[0].name)
+        plain = to_one_line(first.attachments[0].name)
     if len(plain) <= MAX_TITLE_CHARS:
         return plain
     kept, space, _ = plain[:MAX_TITLE_CHARS].rpartition(" ")
-    return f"{kept}…" if space else cut(plain, MAX_TITLE_CHARS)
+    return f"{kept}…" if space else truncate(plain, MAX_TITLE_CHARS)
 
 
-def _conversation_json(one: Listed, hit: str) -> Json:
+def _conversation_json(one: ConversationSummary, hit: str) -> Json:
     body: Json = {
         "id": one.first.address.channel,
         "title": one.title or conversation_title(one.first),
@@ -444,9 +446,9 @@ def _conversation_json(one: Listed, hit: str) -> Json:
     return body | {"turn": hit} if hit else body
 
 
-def _export_entry(one: Shown, locale: str) -> str:
+def _export_entry(one: HistoryEntry, locale: str) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
-    at = moment(datetime.fromtimestamp(one.at, UTC), locale)
+    at = format_moment(datetime.fromtimestamp(one.at, UTC), locale)
     said = [f"## {one.message.author.name or say('You', locale)} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
@@ -469,7 +471,7 @@ def _download_headers(name: str, type: str) -> dict[str, str]:
 
 def _file_headers(file: File) -> dict[str, str]:
     picture = file.type in INLINE_IMAGE_TYPES
-    name = file_name(file.name)
+    name = safe_file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     how = "inline" if picture else "attachment"
     return {
@@ -479,13 +481,13 @@ def _file_headers(file: File) -> dict[str, str]:
     }
 
 
-def _render_answers(shown: Sequence[Shown]) -> dict[str, str]:
+def _render_answers(shown: Sequence[HistoryEntry]) -> dict[str, str]:
     """Return the HTML of each answer by turn. A long conversation takes seconds, so this runs in a
     thread."""
     return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
 
 
-def _answer_json(one: Shown, answer: Answer, html: str | None) -> Json:
+def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
     body = answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]

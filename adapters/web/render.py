@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from core.text.markdown import ended, is_plain
+from core.text.markdown import ended_blocks_length, is_too_complex
 
 MAX_CHARS_WITHOUT_THREAD = 1_000
 """Longer text is rendered in a thread; this much takes about 4 ms."""
@@ -66,12 +66,12 @@ class GrowingHtml:
         A link definition may change any block above it, so text with one is rendered from its
         beginning.
         """
-        if "]:" in text or is_plain(text):
+        if "]:" in text or is_too_complex(text):
             return await render(text)
         if not text.startswith(self._source):
             self._source = self._done = ""
         tail = text[len(self._source) :]
-        if end := ended(tail):
+        if end := ended_blocks_length(tail):
             self._done += await render(tail[:end])
             self._source, tail = text[: len(self._source) + end], tail[end:]
         return self._done + await render(tail)
@@ -80,7 +80,7 @@ class GrowingHtml:
 @functools.lru_cache(maxsize=256)
 def to_html(text: str) -> str:
     """Return `text` as clean HTML."""
-    if is_plain(text):
+    if is_too_complex(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _markdown().render(text),

@@ -20,7 +20,7 @@ from adapters.web.render import GrowingHtml, render
 from core.commands import grammar
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Progress
-from core.domain.records import FINAL_STATES, Shown
+from core.domain.records import FINAL_STATES, HistoryEntry
 from core.text.i18n import say
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -140,7 +140,7 @@ class TurnEvents:
         live = next(changed, None)
         self.outcome = (live.answer or live.error) if live else None
         if missed and self.outcome is None:
-            self.outcome = (await self._site.journal.turn_of(self._turn)).answer
+            self.outcome = (await self._site.journal.history_entry(self._turn)).answer
         if self.outcome is not None:
             async for event in self._writer.write_outcome(self.outcome):
                 yield event
@@ -241,7 +241,7 @@ class ReadCursor:
         return cls(base, frozenset(beyond))
 
     @classmethod
-    def after(cls, entries: Sequence[Shown]) -> ReadCursor:
+    def after(cls, entries: Sequence[HistoryEntry]) -> ReadCursor:
         """Return the cursor of a tab that has read all of `entries`."""
         cursor = cls()
         for entry in entries:
@@ -321,7 +321,7 @@ class ConversationEvents:
                 self._site.hub.watch(self._key, entry.seq, entry.message)
         self._skips_ended = False
 
-    async def _write_ended_turn(self, entry: Shown) -> AsyncIterator[bytes]:
+    async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
         if entry.turn not in self._writers:
             message = message_json(entry.message, entry.seq, entry.at, entry.state)
             yield format_event("message", message)
@@ -338,7 +338,7 @@ class ConversationEvents:
             return
         if live.message is None:  # another process accepted it; the journal has its message
             try:
-                entry = await self._site.journal.turn_of(live.turn)
+                entry = await self._site.journal.history_entry(live.turn)
             except NotFound:
                 return
             live.seq, live.message = entry.seq, entry.message
@@ -365,7 +365,7 @@ class ConversationEvents:
         return PageWriter(turn, self._conversation, self._options)
 
 
-def _is_over(entry: Shown) -> bool:
+def _is_over(entry: HistoryEntry) -> bool:
     return entry.answer is not None or entry.state in FINAL_STATES
 
 

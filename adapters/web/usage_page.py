@@ -15,8 +15,8 @@ from starlette.routing import Route
 from adapters.web.adapter import Site
 from adapters.web.http_io import visitor_of
 from core.domain.errors import NotFound
-from core.rights.allowances import tell_estimates
-from core.text.i18n import LANGUAGE, money, number, say
+from core.rights.allowances import describe_estimates
+from core.text.i18n import LANGUAGE, format_money, format_number, say
 
 CHART_DAYS = 30
 CHART_WIDTH, CHART_HEIGHT, BAR_WIDTH, LABEL_HEIGHT = 720, 160, 24, 18
@@ -65,9 +65,9 @@ def render_page(days: Sequence[tuple[date, Row]]) -> str:
         for word in (say("day"), say("turns"), say("tokens"), say("US dollars"))
     )
     body = "".join(_table_row(day, row) for day, row in reversed(days) if row)
-    most = number(round(max(values), 2))
+    most = format_number(round(max(values), 2))
     estimated = sum(int(row.get("estimated") or 0) for _, row in days)
-    note = f"<p>{escape(tell_estimates(estimated))}</p>" if estimated else ""
+    note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
     return (
         f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -112,6 +112,6 @@ def tokens_of(row: Row) -> int:
 
 
 def _table_row(day: date, row: Row) -> str:
-    spent = "–" if row.get("cost") is None else money(cost_of(row))
-    cells = (day.isoformat(), number(turns_of(row)), number(tokens_of(row)), spent)
+    spent = "–" if row.get("cost") is None else format_money(cost_of(row))
+    cells = (day.isoformat(), format_number(turns_of(row)), format_number(tokens_of(row)), spent)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -22,13 +22,13 @@ import structlog
 from core.changes import cards
 from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
 from core.domain.changes import (
-    PENDING,
-    POLICY,
-    WRITTEN,
+    PENDING_STATES,
+    POLICY_PERSON,
+    WRITTEN_STATES,
     Change,
     ChangeState,
-    Seen,
-    Step,
+    ChangeStep,
+    RowCheck,
     StepState,
     WriteKind,
 )  # fmt: skip
@@ -52,7 +52,7 @@ class _Run:
 
     change: Change
     applier: Applier
-    steps: dict[int, Step]
+    steps: dict[int, ChangeStep]
     repeated: set[int] = field(default_factory=set)
     """Steps that were written again after their answer was lost."""
     doing: Doing | None = None
@@ -61,7 +61,7 @@ class _Run:
     finished: Change | None = None
     """The change at its end, once that is recorded."""
 
-    def next_batch(self) -> list[Step]:
+    def next_batch(self) -> list[ChangeStep]:
         """What was being written comes first, and by itself."""
         writing = [step for step in self.steps.values() if step.state == "writing"]
         waiting = [step for step in self.steps.values() if step.state == "waiting"]
@@ -117,7 +117,7 @@ class ChangeRunner:
             return await self._give_up(change)
         run = _Run(change, applier, {step.number: step for step in change.steps})
         run.repeated.update(run.steps)
-        if writing := change.having("writing"):
+        if writing := change.steps_in("writing"):
             batch = applier.open(change.draft)
             await self._run_to_record(self._read_back(run, batch, writing, sure=False), run)
         return run.finished or await self._finish(run.change, run.steps, ())
@@ -138,7 +138,7 @@ class ChangeRunner:
                 task.uncancel()
             await flight
 
-    async def _apply_batch(self, run: _Run, steps: list[Step]) -> None:
+    async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
@@ -154,7 +154,9 @@ class ChangeRunner:
             elif ready := await self._check_and_begin(run, batch, steps):
                 await self._write(run, batch, ready)
 
-    async def _check_and_begin(self, run: _Run, batch: Batch, steps: list[Step]) -> list[Step]:
+    async def _check_and_begin(
+        self, run: _Run, batch: Batch, steps: list[ChangeStep]
+    ) -> list[ChangeStep]:
         """Those that still stand as they were proposed on, journalled as being written."""
         try:
             seen = await self._read(run, batch, steps)
@@ -164,14 +166,14 @@ class ChangeRunner:
             return []
         steps = [
             replace(step, write=one.write, state="writing")
-            if one.standing == "before"
-            else replace(step, state="changed", now=one.now)
+            if one.state == "before"
+            else replace(step, state="changed", now=one.current)
             for step, one in zip(steps, seen, strict=True)
         ]
         await self._record(run, steps)
         return [step for step in steps if step.state == "writing"]
 
-    async def _write(self, run: _Run, batch: Batch, steps: list[Step]) -> None:
+    async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -190,7 +192,7 @@ class ChangeRunner:
             await self._read_back(run, batch, written, sure=True)
 
     async def _read_back(
-        self, run: _Run, batch: Batch, steps: Sequence[Step], *, sure: bool
+        self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
     ) -> None:
         """Read what was written, or may have been."""
         try:
@@ -206,7 +208,7 @@ class ChangeRunner:
             judged = [self._allow_second_write(run, step) for step in judged]
         await self._record(run, judged)
 
-    def _allow_second_write(self, run: _Run, step: Step) -> Step:
+    def _allow_second_write(self, run: _Run, step: ChangeStep) -> ChangeStep:
         """A write that has not happened, as far as one can see, may be made again: once, and not
         a create or a run, because the first one may yet come late."""
         kind = run.change.draft.kind
@@ -216,7 +218,9 @@ class ChangeRunner:
         run.repeated.add(step.number)
         return replace(step, state="waiting" if again else "unknown")
 
-    async def _read(self, run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
+    async def _read(
+        self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
+    ) -> Sequence[RowCheck]:
         """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
         if run.change.draft.kind != "run":
             return await _check_rows(run, batch, steps)
@@ -236,44 +240,46 @@ class ChangeRunner:
                 task.cancel()
             await asyncio.gather(reading, *ends, return_exceptions=True)
 
-    async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
+    async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         """Record steps; the last ones together with the end of the change, in one transaction."""
         known = run.steps | {step.number: step for step in steps}
-        if any(step.state in PENDING for step in known.values()):
+        if any(step.state in PENDING_STATES for step in known.values()):
             await self._ledger.record(run.change.id, run.change.claim, steps)
         else:
             run.finished = await self._finish(run.change, known, steps)
         run.steps = known
 
     async def _finish(
-        self, change: Change, known: Mapping[int, Step], steps: Sequence[Step]
+        self, change: Change, known: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
         """Record `steps` and the end of the change, whose steps are `known`."""
         state = _state_of(known.values())
         ended = replace(change, state=state, steps=tuple(known.values()))
         # Where a rule allowed it, the tool's own outcome tells the model.
-        note = "" if change.decider == POLICY else cards.build_model_note(ended)
+        note = "" if change.decider == POLICY_PERSON else cards.build_model_note(ended)
         return await self._ledger.finish(change.id, change.claim, state, note, self._clock(), steps)
 
     async def _give_up(self, change: Change) -> Change:
         steps = [
             replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
             for step in change.steps
-            if step.state in PENDING
+            if step.state in PENDING_STATES
         ]
         known = {step.number: step for step in (*change.steps, *steps)}
         return await self._finish(change, known, steps)
 
 
-def _state_of(steps: Collection[Step]) -> ChangeState:
+def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
     """Return the state in which a change ends whose steps have these states."""
     if all(step.state == "done" for step in steps):
         return "done"
-    touched = any(step.state in WRITTEN or step.state in ("unknown", "writing") for step in steps)
+    touched = any(
+        step.state in WRITTEN_STATES or step.state in ("unknown", "writing") for step in steps
+    )
     return "partial" if touched else "failed"
 
 
-async def _check_rows(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
+async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
     """Raises ToolError, whatever went wrong."""
     rows = [step.write for step in steps]
     try:
@@ -290,18 +296,18 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequenc
         raise ToolError(_BROKE) from None
 
 
-def _judge_step(step: Step, seen: Seen, sure: bool) -> Step:
+def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
     """`sure`: the system said that it was written."""
-    step = replace(step, write=seen.write, now=seen.now, words=seen.words)
-    if seen.standing == "after":
+    step = replace(step, write=seen.write, now=seen.current, words=seen.explanation)
+    if seen.state == "after":
         return replace(step, state="done")
-    if seen.standing == "failed":
+    if seen.state == "failed":
         return replace(step, state="failed")
     made = step.write.before is None  # a row that is there was written, whatever it lacks
-    if (sure or made) and seen.now is not None:
+    if (sure or made) and seen.current is not None:
         if step.write.after is None:
             return replace(step, state="failed", words=_STILL_THERE)
-        return replace(step, state="differs", words=", ".join(seen.differs))
-    if seen.standing == "before" and not sure:
+        return replace(step, state="differs", words=", ".join(seen.differing_fields))
+    if seen.state == "before" and not sure:
         return step
     return replace(step, state="unknown")

@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.domain.changes import Change, Consent, Decision, Draft, Proposal
+from core.domain.changes import Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import Address, Person
 from core.ports.rights import Policy
 from core.rights.policy import (  # fmt: skip
-    HELD,
     NO_RIGHTS,
-    OWNER,
+    OWNER_ID,
+    TURN_RIGHTS,
     PlatformRights,
     RuleBook,
-    held,
-    places,
+    place_names,
+    turn_may,
 )
-from core.text.text import normalised
+from core.text.text import fold_case
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""
@@ -97,8 +97,8 @@ class TableRules:
 
     def of(self, *names: str) -> TableRule:
         """The rule of the table that goes by one of these names."""
-        rules = {normalised(name): rule for name, rule in self.tables.items()}
-        found = (rules.get(normalised(name)) for name in names)
+        rules = {fold_case(name): rule for name, rule in self.tables.items()}
+        found = (rules.get(fold_case(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
@@ -115,18 +115,20 @@ class TableRules:
 
     def is_visible(self, *names: str) -> bool:
         """Whether the turn that runs may know of that table."""
-        return not self.is_hidden(*names) and held("read", *names)
+        return not self.is_hidden(*names) and turn_may("read", *names)
 
     def is_closed(self, *names: str) -> bool:
         """Whether the turn that runs may read it at most, though it may change others."""
-        return self.is_read_only(*names) or (held("propose") and not held("propose", *names))
+        return self.is_read_only(*names) or (
+            turn_may("propose") and not turn_may("propose", *names)
+        )
 
     @property
     def hides_some(self) -> bool:
         """Whether there may be tables that the turn that runs must not know of."""
-        rights = HELD.get()
+        rights = TURN_RIGHTS.get()
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
-        return hidden or (rights is not None and rights.depends("read"))
+        return hidden or (rights is not None and rights.depends_on_name("read"))
 
     @property
     def names_tables(self) -> bool:
@@ -135,9 +137,9 @@ class TableRules:
 
     def find_unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
-        there = {normalised(name) for name in known}
+        there = {fold_case(name) for name in known}
         every = dict.fromkeys((*self.tables, *self.named))
-        return [name for name in every if normalised(name) not in there]
+        return [name for name in every if fold_case(name) not in there]
 
 
 async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:
@@ -167,7 +169,7 @@ class Approval:
 
     def sees_all(self, person: Person) -> bool:
         """Whether they may see what was changed from anywhere."""
-        operator = self.platforms.get(person.platform, NO_RIGHTS).operator
+        operator = self.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self._is_owner(person)
 
     async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
@@ -229,9 +231,9 @@ class Approval:
         names = self.approvers(proposal).names - {ASKER}
         right, *things = right_to_approve(change.draft)
         for rule in self.rule_book().rules:
-            if rule.where and rule.where.isdisjoint(places(proposal.address)):
+            if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
-            names |= rule.who if rule.says(right, things) == "allow" else frozenset()
+            names |= rule.who if rule.decide(right, things) == "allow" else frozenset()
         return names
 
     def to_be_asked(self, change: Change) -> frozenset[str]:
@@ -252,11 +254,13 @@ class Approval:
         guest = await self.policy.is_guest(person)
         address = change.proposal.address
         verdict = await self.policy.may(person, address, *right_to_approve(change.draft))
-        if guest is None or verdict.unknown:
+        if guest is None or verdict.is_unknown:
             raise PlatformBusy(_SOON)
         return not guest and not person.robot and (verdict.allowed or not verdict.rule)
 
-    async def may_see(self, decision: Decision, change: Change, reached: bool = False) -> bool:
+    async def may_see(
+        self, decision: DecisionRequest, change: Change, reached: bool = False
+    ) -> bool:
         """Whether its card is for them: it stands in their conversation (`reached`: in a direct
         message with them), they asked for it, or they are an admin or one of those whom the
         operator named for it. To everybody else it is unknown; its id is no secret. Raises
@@ -267,7 +271,7 @@ class Approval:
             return True
         # A button is clicked where the card stands, also by who has a conversation of their own
         # in that channel; its platform vouches for the place.
-        if decision.clicked and address.same_channel(there) and address.thread == there.thread:
+        if decision.clicked and address.is_same_channel(there) and address.thread == there.thread:
             return True
         if reached:
             return True
@@ -279,7 +283,7 @@ class Approval:
             return True
         if await self._is_named(person, address, change):
             return True
-        if any(verdict.unknown for verdict in verdicts):
+        if any(verdict.is_unknown for verdict in verdicts):
             raise StatusUnknown
         return False
 
@@ -320,7 +324,7 @@ class Approval:
         asked = change.proposal
         for needed in rights_to_propose(change.draft):
             verdict = await self.policy.may(asked.asker, asked.address, *needed)
-            if verdict.unknown:
+            if verdict.is_unknown:
                 raise StatusUnknown
             if not verdict.allowed:
                 raise NotAllowed(_NOT_ANY_MORE, id=change.id, right=":".join(needed[:2]))
@@ -336,7 +340,7 @@ class Approval:
         admin = await self.policy.may(person, address, "administer")
         if admin.allowed:
             return
-        if admin.unknown:
+        if admin.is_unknown:
             raise StatusUnknown
         if not reached and not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
@@ -347,13 +351,13 @@ class Approval:
         if verdict.allowed:
             return
         if verdict.rule:  # the operator's, which also keeps them from their own
-            verdict.check()
+            verdict.raise_if_denied()
         if named.names or named.count > 1:
             if not is_named:
                 raise NotAllowed(_NOT_NAMED, id=change.id)
             return
         for needed in rights_to_propose(change.draft):
-            (await self.policy.may(person, address, *needed)).check()
+            (await self.policy.may(person, address, *needed)).raise_if_denied()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
         if self.needs_admin(change):
@@ -399,11 +403,11 @@ class Approval:
         """Whether the asker cannot approve it themselves."""
         if self.approvers(change.proposal).names or self._is_owner(change.proposal.asker):
             return False
-        return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
+        return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
 
     def _is_owner(self, person: Person) -> bool:
-        held = self.platforms.get(person.platform, NO_RIGHTS).one_name
-        return held and person.id == OWNER
+        held = self.platforms.get(person.platform, NO_RIGHTS).has_one_owner
+        return held and person.id == OWNER_ID
 
     def _changeable(self, draft: Draft) -> bool:
         return self.rules().of_draft(draft).access in ("ask", "auto")

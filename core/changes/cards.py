@@ -6,12 +6,28 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.domain.changes import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
+from core.domain.changes import (
+    POLICY_PERSON,
+    UNDO_LIFETIME_SECONDS,
+    WRITTEN_STATES,
+    Change,
+    ChangeStep,
+    Row,
+    TargetView,
+    WriteKind,
+)
 from core.domain.messages import Card, CardAction
-from core.domain.records import FROM_PONTE
+from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say
-from core.text.markdown import markless
-from core.text.text import clean, clip, cut, fenced, one_line, redacted
+from core.text.markdown import escape_markdown
+from core.text.text import (
+    clean_text,
+    make_code_block,
+    redact,
+    to_one_line,
+    truncate,
+    truncate_with_note,
+)
 
 MAX_CARD_ROWS = 5
 """Rows shown on a card; all of them stand in the ledger."""
@@ -98,7 +114,7 @@ def _format_value(value: object) -> str:
 
 def clip_line(words: str, longest: int = 120) -> str:
     """Somebody's words on one line."""
-    return one_line(words, longest)
+    return to_one_line(words, longest)
 
 
 def run_result(change: Change) -> str:
@@ -148,7 +164,7 @@ def describe_outcome(change: Change, locale: str, count: int = 1) -> str:
 
 def describe_proposals(cards: Sequence[Card], locale: str) -> str:
     """The text above cards that were just proposed; it stays true when they are decided."""
-    lines = [f"- `{card.id}` {markless(card.title)}" for card in cards]
+    lines = [f"- `{card.id}` {escape_markdown(card.title)}" for card in cards]
     head = say(
         "This waits for a person; nothing is changed before somebody approves it "
         "(`approve ID` or `deny ID`, within 24 hours):",
@@ -165,10 +181,10 @@ def build_model_note(change: Change) -> str:
     what = (
         f"{change.draft.kind} {len(_rows_of(change))} row(s) in {clip_line(change.draft.title)!r}"
     )
-    ids = _ids(change.written) if change.draft.kind == "create" else ""
+    ids = _ids(change.written_steps) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {describe_outcome(change, 'en')}"]
     lines += [f"Row ids: {ids}."] if ids else []
-    return FROM_PONTE.format(words=" ".join(lines))
+    return NOTE_TEMPLATE.format(words=" ".join(lines))
 
 
 def format_time_left(seconds: float, locale: str | None = None) -> str:
@@ -180,23 +196,23 @@ def format_time_left(seconds: float, locale: str | None = None) -> str:
 
 
 def describe_lapse(locale: str) -> str:
-    return say(_LAPSED, locale, days=round(UNDO_LIFETIME / 86_400))
+    return say(_LAPSED, locale, days=round(UNDO_LIFETIME_SECONDS / 86_400))
 
 
 def is_undoable(change: Change) -> bool:
     ended = change.state in ("done", "partial") and change.draft.kind != "run"
     erased = change.forgotten or change.lapsed
-    return ended and bool(change.written) and not change.undone_by and not erased
+    return ended and bool(change.written_steps) and not change.undone_by and not erased
 
 
 def count_written_rows(change: Change) -> int:
     """How many rows were written, all that was meant for them."""
-    return sum(all(step.state in WRITTEN for step in steps) for steps in _rows_of(change))
+    return sum(all(step.state in WRITTEN_STATES for step in steps) for steps in _rows_of(change))
 
 
-def _rows_of(change: Change) -> Sequence[Sequence[Step]]:
+def _rows_of(change: Change) -> Sequence[Sequence[ChangeStep]]:
     """The steps of each row, in their order: several steps may write one row."""
-    rows: dict[str, list[Step]] = {}
+    rows: dict[str, list[ChangeStep]] = {}
     for step in change.steps:
         key = step.write.id if change.draft.kind != "create" else ""
         rows.setdefault(key or f"step {step.number}", []).append(step)
@@ -212,10 +228,10 @@ def _build_rows(change: Change) -> tuple[dict[str, Any], ...]:
     return tuple(_row(steps, view) for steps in _rows_of(change)[:MAX_CARD_ROWS])
 
 
-def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
-    id, links = steps[0].write.id, view.links
+def _row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
+    id, links = steps[0].write.id, view.link_fields
     named = {view.key: id} if id else {}
-    before, after = (_merge_side(steps, side, view.concealed) for side in ("before", "after"))
+    before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     if before is not None and after is not None:
         changed = {
             name: _describe_link_changes(before, after, name)
@@ -229,7 +245,7 @@ def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
     }
 
 
-def _merge_side(steps: Sequence[Step], side: str, concealed: frozenset[str]) -> Cells | None:
+def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
     """One side of all steps of a row; lists of links are put together."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
@@ -246,7 +262,7 @@ def _describe_link_changes(before: Cells, after: Cells, name: str) -> str:
     """`+` what is linked, `-` what is unlinked."""
     old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
     lines = [f"+ {words}" for id, words in new.items() if id not in old]
-    return cut(
+    return truncate(
         ", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), MAX_CELL_CHARACTERS
     )
 
@@ -257,7 +273,7 @@ def _id(linked: Any) -> str:
 
 def _cells(row: Mapping[str, Any]) -> Cells:
     """A row as a card has room for it: no secrets, empty fields last, long texts clipped."""
-    filled = sorted(redacted(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
     return {clip_line(name, 80): _cell(value) for name, value in filled[:MAX_CARD_FIELDS]}
 
 
@@ -265,16 +281,16 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return cut(", ".join(str(_cell(each)) for each in value), MAX_CELL_CHARACTERS)
+        return truncate(", ".join(str(_cell(each)) for each in value), MAX_CELL_CHARACTERS)
     if isinstance(value, dict):
         named = (value[key] for key in _NAMES if value.get(key) is not None)
         return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return cut(clean(str(value)), MAX_CELL_CHARACTERS)
+    return truncate(clean_text(str(value)), MAX_CELL_CHARACTERS)
 
 
 def _run_outcome(change: Change, locale: str) -> str:
     """How the run stands, or what came of it, without its result."""
-    words = one_line(change.steps[0].words)
+    words = to_one_line(change.steps[0].words)
     return say(_RUN_OUTCOMES[change.state], locale, words=words).strip()
 
 
@@ -282,9 +298,10 @@ def _run_note(change: Change, told: str) -> str:
     """For the model's next turn: `told` is the outcome in words, the result stands fenced."""
     said = _RUN_NOTE.format(id=change.id, title=clip_line(change.draft.title), outcome=told)
     given = run_result(change)
-    return (
-        f"{said}\n{_RESULT}\n{fenced(clip(clean(given), MAX_NOTED_CHARACTERS))}" if given else said
-    )
+    if not given:
+        return said
+    shown = truncate_with_note(clean_text(given), MAX_NOTED_CHARACTERS)
+    return f"{said}\n{_RESULT}\n{make_code_block(shown)}"
 
 
 def _sentences(
@@ -301,7 +318,7 @@ def _sentences(
     said += _note(change, locale)
     if deciders:
         said.append(say("Who can decide: {names}.", locale, names=deciders))
-    elif change.proposal.named:
+    elif change.proposal.has_named_approvers:
         said.append(say("Somebody whom the operator named for it must approve it.", locale))
     elif needs_admin:
         said.append(say("An admin of this bot must approve it.", locale))
@@ -336,16 +353,16 @@ def _outcome(change: Change, locale: str) -> list[str]:
         return [say(_CLOSED[change.state], locale, **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     values["name"] = _approvers(change)
-    said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values)]
+    said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, locale, **values)]
     if change.draft.kind == "run":
         return [*said, _run_outcome(change, locale)]
     said.append(say(_DONE[change.state], locale, **values))
     if change.state == "applying":
         return said
-    if change.draft.kind == "create" and (ids := _ids(change.written)):
+    if change.draft.kind == "create" and (ids := _ids(change.written_steps)):
         said.append(say("New rows: {ids}.", locale, ids=ids))
     said += _faults(change, locale)
-    if change.proposal.undoes and change.written:
+    if change.proposal.undoes and change.written_steps:
         said += _note(change, locale)
     if change.undone_by and change.state != "undone":
         said.append(say("See {undo}, which was to take it back.", locale, **values))
@@ -354,15 +371,15 @@ def _outcome(change: Change, locale: str) -> list[str]:
 
 def _note(change: Change, locale: str) -> list[str]:
     """What the tool wants known; `{names}` in it are the fields that NocoDB fills in itself."""
-    names = ", ".join(clip_line(name, 80) for name in change.draft.view.anew)
+    names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, locale, names=names)] if change.draft.note else []
 
 
 def _explain_no_undo(change: Change, locale: str) -> list[str]:
     """Why it cannot be undone, where that would be asked."""
-    if change.forgotten and change.written:
+    if change.forgotten and change.written_steps:
         return [say(ERASED, locale)]
-    if change.lapsed and change.written and not change.undone_by:
+    if change.lapsed and change.written_steps and not change.undone_by:
         return [describe_lapse(locale)]
     return []
 
@@ -394,7 +411,7 @@ def _decider(change: Change) -> str:
     return clip_line(change.decider.name or change.decider.id) if change.decider else "?"
 
 
-def _ids(steps: Sequence[Step]) -> str:
+def _ids(steps: Sequence[ChangeStep]) -> str:
     ids = list(dict.fromkeys(clip_line(step.write.id, 40) for step in steps if step.write.id))
     more = f" … (+{len(ids) - MAX_LISTED_IDS})" if len(ids) > MAX_LISTED_IDS else ""
     return ", ".join(ids[:MAX_LISTED_IDS]) + more

@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from core.domain.changes import (
+    ApprovalNotice,
     Change,
     ChangeState,
+    ChangeStep,
     Consent,
     Draft,
-    Outgoing,
+    NoticeStage,
     Proposal,
+    RowCheck,
     RowWrite,
-    Seen,
-    Stage,
-    Step,
 )
 from core.domain.messages import Card, Person
-from core.domain.records import ALL_OVER, Area, Outcome, ToolContext
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Outcome, ToolContext
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows a person a few words of progress, in their language."""
@@ -30,7 +30,7 @@ class Batch(Protocol):
     What a batch needs to know of its system besides the rows, it reads once: the table's
     description, for example."""
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Return how each row stands now, in their order. Looks for created rows that have no id
         yet.
 
@@ -72,7 +72,9 @@ class Applier(Protocol):
 class WatchedBatch(Batch, Protocol):
     """A batch whose runs report their progress."""
 
-    async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
+    async def watch(
+        self, rows: Sequence[RowWrite], doing: Doing, locale: str
+    ) -> Sequence[RowCheck]:
         """Do what `check` does for a run, and call `doing` with each new state."""
 
 
@@ -101,10 +103,10 @@ class Ledger(Protocol):
     async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
         """Remove the approvals of people by their keys: they do not count any more."""
 
-    async def waiting_for_people(self) -> Sequence[Change]:
+    async def list_waiting_for_people(self) -> Sequence[Change]:
         """The open ones, oldest first."""
 
-    async def unfinished(self) -> Mapping[str, int]:
+    async def count_unfinished(self) -> Mapping[str, int]:
         """How many are open, and how many are being applied."""
 
     async def close(
@@ -118,65 +120,67 @@ class Ledger(Protocol):
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
         """Begin to take back `proposal.undoes`; where that was begun before, gives that one."""
 
-    async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
+    async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """These steps as they stand. Raises Superseded for an event without the claim, TakenOver
         where another process has that event."""
 
     async def finish(
         self, id: str, seq: int, state: ChangeState, note: str, now: float,
-        steps: Sequence[Step] = (),
+        steps: Sequence[ChangeStep] = (),
     ) -> Change:  # fmt: skip
         """Record these last steps and that the change has ended. `note` waits for the model's next
         turn in the thread. With steps, raises what `record` raises."""
 
-    async def waiting(self, conversation: str) -> Sequence[int]:
+    async def list_waiting_runs(self, conversation: str) -> Sequence[int]:
         """The events that wait for the end of a run which was proposed there, the latest first."""
 
-    async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+    async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         """The newest first; of all conversations for ""."""
 
-    async def undrawn(self) -> Sequence[Change]:
+    async def list_undrawn(self) -> Sequence[Change]:
         """Those whose card does not stand as they do, oldest first."""
 
-    async def drawn(self, change: Change) -> None:
+    async def record_drawn(self, change: Change) -> None:
         """This version of its card stands, or nobody can see it any more."""
 
-    async def overdue(self, now: float) -> Sequence[Change]:
+    async def list_overdue(self, now: float) -> Sequence[Change]:
         """Open ones that have expired."""
 
-    async def abandoned(self) -> Sequence[Change]:
+    async def list_abandoned(self) -> Sequence[Change]:
         """Those that an event took up which has ended without an end for them."""
 
-    async def lapse(self, before: float) -> int:
+    async def erase_old_rows(self, before: float) -> int:
         """Erase the row images of what ended before; returns of how many."""
 
-    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Drop what was closed there before; returns how many."""
 
 
 class Outbox(Protocol):
     """What is said of proposals unasked, each once. Each method is one transaction."""
 
-    async def untold(self, stage: Stage, created_before: float) -> Sequence[str]:
+    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
         """The ids of those whose next stage this is, and that were made before, oldest first: open
         ones, or those that have expired."""
 
-    async def tell(self, change: str, stage: Stage, outgoing: Sequence[Outgoing]) -> None:
+    async def record_notices(
+        self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
+    ) -> None:
         """They are to be told so, by these; once for each stage."""
 
-    async def unposted(self) -> Sequence[Outgoing]:
+    async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Those that are not posted yet, oldest first."""
 
-    async def copies(self, change: str) -> Sequence[Outgoing]:
+    async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
         """The copies of its card that stand."""
 
-    async def reached(self, change: str, person: str) -> bool:
+    async def has_reached(self, change: str, person: str) -> bool:
         """Whether its card was brought to whoever has this key, as far as is known."""
 
-    async def outdated(self) -> Sequence[Outgoing]:
+    async def list_outdated(self) -> Sequence[ApprovalNotice]:
         """The copies that do not show their change as it stands."""
 
-    async def put(self, outgoing: Outgoing) -> None:
+    async def put(self, outgoing: ApprovalNotice) -> None:
         """It is so now."""
 
 

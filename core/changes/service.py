@@ -20,27 +20,27 @@ from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.ports import Applier, Doing, Ledger
 from core.domain.changes import (
-    LIFETIME,
-    MOST_ROWS,
-    NO_PROPOSAL,
-    POLICY,
-    PONTE,
-    UNDO_LIFETIME,
+    MAX_PROPOSAL_ROWS,
+    NO_PROPOSAL_SENTENCE,
+    POLICY_PERSON,
+    PONTE_PERSON,
+    PROPOSAL_LIFETIME_SECONDS,
+    UNDO_LIFETIME_SECONDS,
     Change,
     ChangeState,
     Consent,
-    Decision,
+    DecisionRequest,
     Draft,
     Proposal,
-    fresh_id,
+    new_change_id,
 )
 from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.domain.messages import Address, Answer, Card, CardAction, Person
-from core.domain.records import Outcome, ToolContext, tell_model
+from core.domain.records import Outcome, ToolContext, add_model_instruction
 from core.observability import metrics
 from core.ports.rights import Audit
-from core.rights.policy import NO_RIGHTS, OWNER
-from core.rights.usage import Paid
+from core.rights.policy import NO_RIGHTS, OWNER_ID
+from core.rights.usage import PaidRun
 from core.text.i18n import say
 
 log = structlog.get_logger("changes")
@@ -53,7 +53,7 @@ _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
 )
-_DONE_BEFORE = tell_model(
+_DONE_BEFORE = add_model_instruction(
     "This very change was done already, as {id}, when it was asked before: nothing new is "
     "proposed.",
     "tell the person so; only they can say that it is wanted twice",
@@ -88,11 +88,11 @@ async def _no_labels(names: Collection[str]) -> Mapping[str, str]:
 class RunPayments(Protocol):
     """See `core.store.budget`."""
 
-    async def pay_approved(
-        self, person: Person, address: Address, seq: int, call_id: str, paid: Paid
+    async def reserve_approved_run(
+        self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None: ...
 
-    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None: ...
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +118,29 @@ class ChangeService:
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
         """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
-        if not 1 <= draft.touched <= MOST_ROWS:
+        if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
-            raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
+            raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
-        if ctx.again and (done := await self._find_done_before(ctx, draft)):
+        if ctx.is_repeat and (done := await self._find_done_before(ctx, draft)):
             return Outcome("ok", _DONE_BEFORE.format(id=done.id))
         proposal = Proposal(
-            id=fresh_id(), draft=draft, asker=ctx.asker, address=ctx.address, seq=ctx.seq,
-            call_id=ctx.call_id, thread=ctx.thread.id, generation=ctx.thread.generation,
-            locale=ctx.locale, created=self.clock(), expires=self.clock() + LIFETIME,
+            id=new_change_id(),
+            draft=draft,
+            asker=ctx.asker,
+            address=ctx.address,
+            seq=ctx.seq,
+            call_id=ctx.call_id,
+            thread=ctx.thread.id,
+            generation=ctx.thread.generation,
+            locale=ctx.locale,
+            created=self.clock(),
+            expires=self.clock() + PROPOSAL_LIFETIME_SECONDS,
             tool=ctx.tool,
-        )  # fmt: skip
+        )
         by_policy = self.approval.is_decided_by_policy(proposal)
         named = self.approval.names_approvers(proposal)
-        proposal = replace(proposal, named=named, silent=by_policy)
+        proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
         change = await self.ledger.propose(proposal, asks_nobody=asks_nobody)
         if change.proposal.created == proposal.created:
@@ -144,12 +152,12 @@ class ChangeService:
 
     async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
         """The change of this thread that did the very same."""
-        found = await self.ledger.of_conversation(ctx.address.conversation, MAX_LISTED_CHANGES)
+        found = await self.ledger.list_of_conversation(ctx.address.conversation, MAX_LISTED_CHANGES)
         return next(
             (
                 change for change in found
                 if change.proposal.thread == ctx.thread.id and change.kind == "change"
-                and change.state != "undone" and change.written
+                and change.state != "undone" and change.written_steps
                 and _intended_write(change.draft) == _intended_write(draft)
             ),
             None,
@@ -240,22 +248,22 @@ class ChangeService:
     def _label(self, name: str, labels: Mapping[str, str], locale: str) -> str | None:
         """What people call that person, group or set; None where nobody says."""
         platform, _, id = name.partition(":")
-        if not self.approval.platforms.get(platform, NO_RIGHTS).one_name:
+        if not self.approval.platforms.get(platform, NO_RIGHTS).has_one_owner:
             return labels.get(name) if id else name
-        return say(_THE_OWNER, locale) if id in ("", OWNER) else id
+        return say(_THE_OWNER, locale) if id in ("", OWNER_ID) else id
 
     def describe_proposals(self, shown: Sequence[Card], locale: str) -> str:
         return cards.describe_proposals(shown, locale)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """The newest first, of one conversation or ("") of all, each in its asker's language."""
-        found = await self.ledger.of_conversation(conversation, MAX_LISTED_CHANGES)
+        found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in found]
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """What they may approve at this moment, and have not yet; the oldest first."""
         found = []
-        for waiting in await self.ledger.waiting_for_people():
+        for waiting in await self.ledger.list_waiting_for_people():
             change = await self._without_void(waiting)
             given = {consent.person.key for consent in change.consents}
             if change.proposal.expires <= self.clock() or person.key in given:
@@ -266,16 +274,16 @@ class ChangeService:
                 found.append(change)
         return found
 
-    async def decide(self, action: CardAction, decision: Decision) -> Answer:
+    async def decide(self, action: CardAction, decision: DecisionRequest) -> Answer:
         """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
         AuditRefused, ToolError, Draining, NotStored."""
         change = await self.ledger.get(decision.id)
         ours = change.claim == decision.seq  # taken up again: it was theirs to decide
         reached = await self.reached(change.id, decision.person.key)
         if not ours and not await self.approval.may_see(decision, change, reached):
-            raise NotFound(NO_PROPOSAL, id=decision.id)  # as the ledger says of none
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)  # as the ledger says of none
         is_others = change.state == "applying" and change.claim != decision.seq
-        if is_others and change.id in [one.id for one in await self.ledger.abandoned()]:
+        if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self._end_abandoned(change)
         if change.state == "open" and change.proposal.expires <= self.clock():
             change = await self._close(change, "expired", None)
@@ -301,12 +309,12 @@ class ChangeService:
 
     async def end_overdue(self) -> None:
         """End what nobody decided in time, and what was taken up by an event that broke down."""
-        for change in await self.ledger.overdue(self.clock()):
+        for change in await self.ledger.list_overdue(self.clock()):
             await self._close(change, "expired", None)
-        for change in await self.ledger.abandoned():
+        for change in await self.ledger.list_abandoned():
             await self._end_abandoned(change)
 
-    async def _approve(self, change: Change, decision: Decision, reached: bool) -> Answer:
+    async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         if _is_untouched(change, decision.seq):
             await self._check_again(change, decision, reached)
         if change.state == "open":
@@ -333,11 +341,11 @@ class ChangeService:
         unaudited = ""
         if change.state == "applying" and change.claim == decision.seq:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
-            change, unaudited = await self._apply(change, rule, decision.doing)
+            change, unaudited = await self._apply(change, rule, decision.show_progress)
             await self._settle_payment(change, decision.seq)
         return await self._answer_with_outcome(change, decision, unaudited)
 
-    async def _consent(self, change: Change, decision: Decision) -> Change:
+    async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
         """Keep their approval. Raises AuditRefused, and then nothing was approved."""
         consent = Consent(decision.person, decision.address, self.clock())
         if decision.person.key not in [one.person.key for one in change.consents]:
@@ -348,7 +356,7 @@ class ChangeService:
         self.on_change()
         return change
 
-    async def _count_consents(self, change: Change, decision: Decision) -> Sequence[Consent]:
+    async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
         """The approvals that count at this moment, one for each person, with that of whoever
         decides now."""
         own = self.approval.canonical_person(decision.person.key)
@@ -385,7 +393,7 @@ class ChangeService:
         if others:
             await self.ledger.withdraw_consents(change.id, others)
 
-    async def _check_again(self, change: Change, decision: Decision, reached: bool) -> None:
+    async def _check_again(self, change: Change, decision: DecisionRequest, reached: bool) -> None:
         """The process died after it was approved and before anything was written: rights may have
         changed since. Raises NotAllowed or StatusUnknown, and then the change is open again."""
         try:
@@ -406,7 +414,7 @@ class ChangeService:
         """Who asked for a run pays for it, before it is begun. Raises OverBudget."""
         if self.purse and change.draft.kind == "run":
             proposal = change.proposal
-            await self.purse.pay_approved(
+            await self.purse.reserve_approved_run(
                 proposal.asker, proposal.address, seq, change.id, _priced_run(change)
             )
 
@@ -415,19 +423,19 @@ class ChangeService:
             begun = change.claim == seq and any(step.write.id for step in change.steps)
             await self.purse.settle_run(seq, change.id, _priced_run(change), begun)
 
-    async def _deny(self, change: Change, decision: Decision, reached: bool) -> Answer:
+    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         if change.state == "open":
             await self.approval.check_denial(decision.person, decision.address, change, reached)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change = await self._close(change, "denied", decision.person, rule)
         return await self._answer_with_outcome(change, decision)
 
-    async def _undo(self, change: Change, decision: Decision, reached: bool) -> Answer:
+    async def _undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         if change.state == "applying":
             return await self._answer_with_outcome(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.is_undoable(change):
-            if change.decided + UNDO_LIFETIME <= self.clock():
+            if change.decided_at + UNDO_LIFETIME_SECONDS <= self.clock():
                 return await self._build_answer(
                     [cards.describe_lapse(decision.locale)], [change], decision
                 )
@@ -446,7 +454,7 @@ class ChangeService:
         ]
         return await self._build_answer([*words, unaudited], [undo, change], decision)
 
-    async def _begin_undo(self, change: Change, decision: Decision, reached: bool) -> Change:
+    async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
         await self.approval.check(decision.person, decision.address, change, reached)
         applier = self.appliers.get(change.draft.applier)
         if applier is None:
@@ -456,29 +464,39 @@ class ChangeService:
         await self.audit.write("undo", change, rule, decision.person)
         now = self.clock()
         proposal = replace(
-            change.proposal, id=fresh_id(), draft=draft, asker=decision.person, seq=decision.seq,
-            call_id="undo", locale=decision.locale, created=now, expires=now, undoes=change.id,
-        )  # fmt: skip
+            change.proposal,
+            id=new_change_id(),
+            draft=draft,
+            asker=decision.person,
+            seq=decision.seq,
+            call_id="undo",
+            locale=decision.locale,
+            created=now,
+            expires=now,
+            undoes=change.id,
+        )
         return await self.ledger.undo(proposal, decision.person, now)
 
-    async def _not_undone(self, change: Change, undo: Change | None, decision: Decision) -> Answer:
+    async def _not_undone(
+        self, change: Change, undo: Change | None, decision: DecisionRequest
+    ) -> Answer:
         locale = decision.locale
         if undo is not None:
             words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
                      cards.describe_outcome(undo, locale)]  # fmt: skip
             return await self._build_answer(words, [undo, change], decision)
-        if change.written and change.forgotten:
+        if change.written_steps and change.forgotten:
             return await self._build_answer([say(cards.ERASED, locale)], [change], decision)
-        if change.written and change.lapsed:
+        if change.written_steps and change.lapsed:
             return await self._build_answer([cards.describe_lapse(locale)], [change], decision)
-        ran = change.draft.kind == "run" and bool(change.written)
+        ran = change.draft.kind == "run" and bool(change.written_steps)
         sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
         words = [say(sentence, locale), cards.describe_outcome(change, locale)]
         return await self._build_answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
         """The operator's written policy decides: the same ledger, no click."""
-        change = await self.ledger.claim(change.id, seq, POLICY, self.clock())
+        change = await self.ledger.claim(change.id, seq, POLICY_PERSON, self.clock())
         if change.state == "applying" and change.claim == seq:
             rule = self.approval.rule_of_policy(change.draft)
             change, _ = await self._apply(change, rule)
@@ -517,9 +535,9 @@ class ChangeService:
 
     async def withdraw_of(self, person: str) -> None:
         """Who goes by that key comes no more: what they proposed waits for nobody."""
-        for change in await self.ledger.waiting_for_people():
+        for change in await self.ledger.list_waiting_for_people():
             if change.proposal.asker.key == person:
-                await self._close(change, "denied", PONTE)
+                await self._close(change, "denied", PONTE_PERSON)
 
     async def _close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
@@ -531,7 +549,7 @@ class ChangeService:
 
     async def _record_event(self, event: str, change: Change, rule: str = "") -> str:
         """Log, count and audit what happened; words where the audit log refused it."""
-        log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.touched,
+        log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.row_count,
                  written=cards.count_written_rows(change))  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
@@ -543,7 +561,7 @@ class ChangeService:
         return ""
 
     async def _answer_with_outcome(
-        self, change: Change, decision: Decision, unaudited: str = ""
+        self, change: Change, decision: DecisionRequest, unaudited: str = ""
     ) -> Answer:
         locale = decision.locale
         if change.state == "applying":
@@ -556,13 +574,13 @@ class ChangeService:
         return await self._build_answer([*words, unaudited], [change], decision)
 
     async def _build_answer(
-        self, words: Sequence[str], shown: Sequence[Change], decision: Decision
+        self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
         """A click's answer carries the cards; words typed where the card stands need none, and
         where others read who may not see it, only who decided is told, without its values."""
         here, places = decision.address, [change.proposal.address for change in shown]
         text = " ".join(word for word in words if word)
-        if here.shared and any(not here.same_channel(there) for there in places):
+        if here.shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, private=True)
         away = any(there.conversation != here.conversation for there in places)
         drawn = [
@@ -577,8 +595,8 @@ def _is_untouched(change: Change, seq: int) -> bool:
     return change.state == "applying" and change.claim == seq and waits
 
 
-def _priced_run(change: Change) -> Paid:
-    return Paid("quick_commands", change.draft.view.slug)
+def _priced_run(change: Change) -> PaidRun:
+    return PaidRun("quick_commands", change.draft.view.slug)
 
 
 def _intended_write(draft: Draft) -> object:

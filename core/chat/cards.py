@@ -17,7 +17,7 @@ from core.domain.changes import Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import Answer, CardAction
 from core.domain.records import FINAL_STATES, Turn
-from core.ports.conversations import Journal, Replies
+from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
 
 log = structlog.get_logger("redraw")
@@ -43,7 +43,7 @@ class Redraw:
         due: asyncio.Event,
         changes: ChangeService,
         journal: Journal,
-        replies: Mapping[str, Replies],
+        replies: Mapping[str, ReplyFactory],
         requests: Requests | None = None,
     ) -> None:
         self._due = due
@@ -73,7 +73,7 @@ class Redraw:
         """How many cards could not be drawn now. Raises NotStored."""
         await self._changes.end_overdue()
         left = 0
-        for change in await self._ledger.undrawn():
+        for change in await self._ledger.list_undrawn():
             left += not await self._draw(change)
         return left + (await self._requests.once() if self._requests else 0)
 
@@ -81,18 +81,18 @@ class Redraw:
         if change.proposal.address.platform not in self._replies:
             return True  # for a process that can post there
         card = await self._changes.card(change)
-        turn = await self._journal.stands(change.proposal.seq, [card])
+        turn = await self._journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # drawn when it ends
         if turn is None or turn.answer is None or turn.state not in _STANDS:
-            await self._ledger.drawn(change)
+            await self._ledger.record_drawn(change)
             return True
         if any(shown.id == change.id for shown in turn.answer.cards):
             try:
                 await self._refresh(turn, turn.answer)
             except Exception as error:
                 return await self._failed(change, error)
-        await self._ledger.drawn(change)
+        await self._ledger.record_drawn(change)
         return True
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
@@ -114,5 +114,5 @@ class Redraw:
         log.warning("card not drawn", change=change.id, why=repr(error))
         if self._tries[change.id] < TRIES:
             return False
-        await self._ledger.drawn(change)
+        await self._ledger.record_drawn(change)
         return True

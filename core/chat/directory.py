@@ -17,9 +17,9 @@ from typing import Protocol
 import structlog
 
 from core.domain.errors import NotStored, PlatformBusy
-from core.domain.records import Member, MemberPlace
-from core.ports.rights import Directory
-from core.runtime.tasks import Bounded, Tasks
+from core.domain.records import MemberKey, PlatformMember
+from core.ports.rights import MemberStore
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("directory")
 MAX_MEMBERS_IN_MEMORY = 10_000
@@ -41,20 +41,20 @@ class Lookup(Protocol):
     async def wait_for_place(self) -> None:
         """Wait until one more question may leave."""
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         """Ask for one person. Raises NoMember; any other exception means: not now."""
 
 
 class NoRows:
     """The port `Directory` without a store: nothing outlives the process."""
 
-    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
         return ()
 
-    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
         return ()
 
-    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
+    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
         return frozenset()
 
     async def remove(self, platform: str, ids: Collection[str]) -> None: ...
@@ -67,7 +67,7 @@ class NoRows:
 
 @dataclass(slots=True)
 class _Known:
-    member: Member
+    member: PlatformMember
     written_at: float
 
 
@@ -88,7 +88,7 @@ class MemberDirectory:
     """
 
     def __init__(
-        self, platform: str, rows: Directory, lookup: Lookup, *, shared: bool = False,
+        self, platform: str, rows: MemberStore, lookup: Lookup, *, shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._platform = platform
@@ -96,28 +96,28 @@ class MemberDirectory:
         self._lookup = lookup
         self._shared = shared
         self._clock = clock
-        self._known: Bounded[MemberPlace, _Known] = Bounded(MAX_MEMBERS_IN_MEMORY)
-        self._waits: dict[MemberPlace, _Wait] = {}
-        self._wanted: dict[MemberPlace, None] = {}
+        self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
+        self._waits: dict[MemberKey, _Wait] = {}
+        self._wanted: dict[MemberKey, None] = {}
         """Whom to ask for, in order."""
-        self._asked: set[MemberPlace] = set()
+        self._asked: set[MemberKey] = set()
         """Of whom an answer is under way."""
         self._asking: asyncio.Task[object] | None = None
         self._reading: asyncio.Task[object] | None = None
         self.told = 0
         """How many were waited for, and then told of."""
-        self._tasks = Tasks("directory")
+        self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:
         """Read the rows of these scopes that were confirmed last into memory."""
         for scope in scopes:
             for member in await self.newest(scope):
-                self._known[member.place] = _Known(member, member.confirmed_at)
+                self._known[member.key] = _Known(member, member.confirmed_at)
 
-    async def newest(self, scope: str) -> Sequence[Member]:
+    async def newest(self, scope: str) -> Sequence[PlatformMember]:
         """Return the members whose rows were confirmed last, the oldest of them first."""
         try:
-            return await self._rows.newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
+            return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
             log.warning("directory not read", why=str(error))
             return ()
@@ -130,12 +130,12 @@ class MemberDirectory:
         """How many people are waited for."""
         return len(self._waits)
 
-    def known(self, id: str, scope: str = "") -> Member | None:
+    def known(self, id: str, scope: str = "") -> PlatformMember | None:
         """Return what is in memory, however old."""
         known = self._known.get((scope, id))
         return known.member if known else None
 
-    async def find(self, id: str, max_age: float, scope: str = "") -> Member | None:
+    async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
         """Return what was confirmed within `max_age` seconds, in memory or in a row."""
         place = (scope, id)
         known = self._known.get(place)
@@ -146,7 +146,7 @@ class MemberDirectory:
         known = self._known.get(place)
         return known.member if known and self._is_fresh(known.member, max_age) else None
 
-    async def resolve(self, id: str, max_age: float, scope: str = "") -> Member | None:
+    async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
         """Return what the platform confirmed within `max_age` seconds. Wait for it as long as it
         takes; None where the platform refuses to tell."""
         place = (scope, id)
@@ -167,7 +167,7 @@ class MemberDirectory:
             self._reading = self._tasks.start(self._follow_rows())
 
     async def take(
-        self, members: Sequence[Member], *, unasked: bool = False,
+        self, members: Sequence[PlatformMember], *, unasked: bool = False,
         write_again: float = WRITE_AGAIN_SECONDS,
     ) -> None:  # fmt: skip
         """Take what the platform told just now. `unasked`: it tells of everybody, so that nothing
@@ -187,14 +187,14 @@ class MemberDirectory:
                 log.warning("directory not written", why=str(error))
                 is_written = False
         if unasked:
-            kept = (m for m in fresh if m.id not in erased and self._has_room_for(m.place))
+            kept = (m for m in fresh if m.id not in erased and self._has_room_for(m.key))
             self._remember_all(kept, changed)
         if not is_written:
             for member in changed:
-                if known := self._known.get(member.place):
+                if known := self._known.get(member.key):
                     known.written_at = 0.0
 
-    async def write(self, members: Sequence[Member]) -> None:
+    async def write(self, members: Sequence[PlatformMember]) -> None:
         """Write rows alone: the caller has them in memory."""
         try:
             await self._rows.put(self._platform, members)
@@ -217,51 +217,53 @@ class MemberDirectory:
         for place in [place for place in self._known if place[1] in ids]:
             del self._known[place]
 
-    def _is_fresh(self, member: Member, max_age: float) -> bool:
+    def _is_fresh(self, member: PlatformMember, max_age: float) -> bool:
         return self._clock() - member.confirmed_at <= max_age
 
-    def _is_to_be_written(self, member: Member, now: float, write_again: float) -> bool:
-        known = self._known.get(member.place)
+    def _is_to_be_written(self, member: PlatformMember, now: float, write_again: float) -> bool:
+        known = self._known.get(member.key)
         if known is None or now - known.written_at > write_again:
             return True
         return replace(known.member, confirmed_at=member.confirmed_at) != member
 
-    def _has_room_for(self, place: MemberPlace) -> bool:
+    def _has_room_for(self, place: MemberKey) -> bool:
         """A list of everybody must not push those out of memory who talk with us."""
         if place in self._known or place in self._waits:
             return True
         return len(self._known) < MAX_MEMBERS_IN_MEMORY
 
-    def _remember_all(self, members: Iterable[Member], written: Collection[Member]) -> None:
+    def _remember_all(
+        self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
+    ) -> None:
         """Remember them; those in `written` have a row that says the same, or will have it soon."""
-        places = {member.place for member in written}
+        places = {member.key for member in written}
         for member in members:
-            known = self._known.get(member.place)
-            if known is None or member.place in places:
+            known = self._known.get(member.key)
+            if known is None or member.key in places:
                 self._remember(_Known(member, member.confirmed_at))
             else:
                 self._remember(_Known(member, known.written_at))
 
     def _remember(self, known: _Known) -> None:
-        place = known.member.place
+        place = known.member.key
         self._known[place] = known
         self._wanted.pop(place, None)
         if wait := self._waits.pop(place, None):
             self.told += 1
             wait.told.set()
 
-    async def _read(self, places: Iterable[MemberPlace]) -> None:
+    async def _read(self, places: Iterable[MemberKey]) -> None:
         try:
             members = await self._rows.find(self._platform, frozenset(places))
         except NotStored as error:
             log.warning("directory not read", why=str(error))
             return
         for member in members:
-            known = self._known.get(member.place)
+            known = self._known.get(member.key)
             if known is None or known.member.confirmed_at < member.confirmed_at:
                 self._remember(_Known(member, member.confirmed_at))
 
-    async def _wait_for_news(self, place: MemberPlace) -> bool:
+    async def _wait_for_news(self, place: MemberKey) -> bool:
         """Return whether there is any; False where the platform refuses to tell."""
         self.want(place[1], place[0])
         wait = self._waits[place]
@@ -282,7 +284,7 @@ class MemberDirectory:
                 self._asked.add(place)
                 self._tasks.start(self._ask(place))
 
-    async def _ask(self, place: MemberPlace) -> None:
+    async def _ask(self, place: MemberKey) -> None:
         try:
             member = await self._lookup.ask(place)
         except NoMember:
@@ -298,7 +300,7 @@ class MemberDirectory:
             self._asked.discard(place)
             await self.take([member])
 
-    async def _ask_again(self, place: MemberPlace, seconds: float) -> None:
+    async def _ask_again(self, place: MemberKey, seconds: float) -> None:
         """In so many seconds, if anybody waits for that person then, and no list has told."""
         if wait := self._waits.get(place):
             with suppress(TimeoutError):

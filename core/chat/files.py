@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from core.domain.errors import PonteError, TooLarge
-from core.domain.file_text import CHARACTERS, is_cut
+from core.domain.file_text import MAX_FILE_TEXT_CHARACTERS, exceeds_text_limit
 from core.domain.messages import Attachment, File, Message
 from core.ports.conversations import Files
 from core.text import text
+from core.text.i18n import format_size as size_of
 from core.text.i18n import say
-from core.text.i18n import size as size_of
 
 LARGEST = 20 * 1024 * 1024
 """Bytes of one file that is taken: a request to a model holds no more (`core.models.input`)."""
@@ -90,7 +90,7 @@ def too_large(attachment: Attachment) -> TooLarge | None:
     """The refusal of a file, which names the limit; None for one that is taken."""
     if attachment.size <= LARGEST or attachment.file:
         return None
-    name = text.file_name(attachment.name)
+    name = text.safe_file_name(attachment.name)
     return TooLarge(TOO_LARGE, name=name, size=size_of(attachment.size), limit=size_of(LARGEST))
 
 
@@ -108,5 +108,5 @@ async def unread(
     told = [large.words(locale) for large in refused]
     if left:
         told.append(say(MISSING, locale, names=", ".join(f"`{name}`" for name in left)))
-    cut = [file.name for file in files if await is_cut(file, read)]
-    return told + [say(CUT, locale, name=name, count=CHARACTERS) for name in cut]
+    cut = [file.name for file in files if await exceeds_text_limit(file, read)]
+    return told + [say(CUT, locale, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]

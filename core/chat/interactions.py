@@ -18,7 +18,7 @@ from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Action, QuickCommand, Receipt, Verdict
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.rights import Policy
-from core.runtime.tasks import Tasks
+from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import say
 
 RESTARTING = "I am about to restart. Please try again in a minute."
@@ -92,7 +92,7 @@ class Interactions:
 
     def __init__(
         self, inbox: Inbox, policy: Policy, board: StatusBoard, note_refusal: NoteRefusal,
-        tasks: Tasks,
+        tasks: BackgroundTasks,
     ) -> None:  # fmt: skip
         self._inbox = inbox
         self._policy = policy
@@ -168,7 +168,7 @@ class Interactions:
                 verdict = await self._policy.may(person, address, action)
         except TimeoutError:
             return while_unknown
-        if verdict.unknown:
+        if verdict.is_unknown:
             return while_unknown
         if verdict.allowed:
             return ""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from core.domain.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
-from core.ports.conversations import Posts, Reply
+from core.ports.conversations import PostJournal, Reply
 
 
 class Platform(Protocol):
@@ -16,7 +16,7 @@ class Platform(Protocol):
     @property
     def name(self) -> str: ...
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply: ...
 
     async def start(self) -> None:
         """Connect; returns when events may come in. Raises SettingsError for a refused token."""
@@ -104,7 +104,7 @@ class Surface(Protocol):
         """A native sign that work goes on (status, typing) until `rest`; best effort. Comes as
         soon as a turn begins, and with each thing that it is `doing`."""
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         """Nothing of the turn goes on in this process: take the signs away."""
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:

@@ -19,14 +19,14 @@ from core.chat.platform import Surface
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, Post, Progress
 from core.observability import metrics
-from core.ports.conversations import Posts
+from core.ports.conversations import PostJournal
 from core.runtime.retry import Backoff, retry
 from core.text import text
 
 log = structlog.get_logger("posting")
 FILES = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
-POST_BACKOFF = Backoff(0.5, longest=60.0)
+POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
 """Pauses between attempts to post an answer, where the platform asks for none."""
 PATIENCE = 3600.0
 """Seconds after which an answer that cannot be posted is left, and told with the next message."""
@@ -45,7 +45,7 @@ class PostedReply:
     answers grow at once for the platform's limits. `whole` is told when nothing grows any more."""
 
     def __init__(
-        self, surface: Surface, posts: Posts, turn: str,
+        self, surface: Surface, posts: PostJournal, turn: str,
         pause: Callable[[], Awaitable[float]] = _no_pause,
         whole: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
@@ -122,7 +122,7 @@ class PostedReply:
             post, lambda: self._surface.edit(post.id, part, answer), gone_is_fine=True
         )
 
-    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         if self._making:
             await asyncio.wait(self._making.values(), timeout=UNDER_WAY)
         known = {post.number: post.id for post in posts}
@@ -138,9 +138,9 @@ class PostedReply:
                 with suppress(PostRemoved):
                     await self._surface.edit(id, part, answer if number == last else None)
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         await self._show_no_more()
-        await self._surface.rest()
+        await self._surface.wait_for_updates()
 
     async def _show_no_more(self) -> None:
         """Let a post that is under way come to its record."""
@@ -165,19 +165,19 @@ class PostedReply:
 
     async def _show(self, progress: Progress) -> None:
         if not progress.text:
-            self._posts.check()
+            self._posts.check_ownership()
             await self._surface.busy(progress.doing)
             return
         trust = progress.trust
 
         def split(said: str) -> Sequence[str]:
             whole = self._surface.split
-            return trust.parts(said, whole)[1] if trust else whole(said)
+            return trust.split_sanitized(said, whole)[1] if trust else whole(said)
 
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := await self._pause()) > 0:
             raise PlatformBusy(seconds)
-        for number, part in enumerate(await text.aside(split, progress.text), 1):
+        for number, part in enumerate(await text.run_off_loop(split, progress.text), 1):
             await self._put(number, part, None)
         self._next = time.monotonic() + self._surface.interval
 
@@ -210,7 +210,7 @@ class PostedReply:
         elif not post.id:
             found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
-        self._posts.check()
+        self._posts.check_ownership()
         known, self._shown[number] = self._shown.get(number), part
         if not post.id:
             metrics.posts.labels("post").inc()
@@ -230,7 +230,7 @@ class PostedReply:
         elif found := await self._made_here(FILES) or await self._surface.find(FILES, post.key):
             await self._record(post, found)
             return
-        self._posts.check()
+        self._posts.check_ownership()
         made = await self._make(FILES, self._surface.upload(post.key, answer.files))
         await self._record(post, made)
 
@@ -255,12 +255,12 @@ class PostedReply:
         id = post.id or await self._surface.find(post.number, post.key)
         if id:
             await self._watched(post, lambda: self._surface.delete(id), gone_is_fine=True)
-        await self._posts.removed(post.number)
+        await self._posts.record_removed(post.number)
         (await self._load()).pop(post.number)
 
     async def _intend(self, number: int) -> Post:
         post = Post(number, self._key(number))
-        await self._posts.posting(number, post.key)
+        await self._posts.record_posting(number, post.key)
         (await self._load())[number] = post
         return post
 
@@ -268,7 +268,7 @@ class PostedReply:
         return f"{self._turn}:{number}"
 
     async def _record(self, post: Post, id: str, last: bool = False) -> Post:
-        await self._posts.posted(post.number, id, last)
+        await self._posts.record_posted(post.number, id, last)
         done = Post(post.number, post.key, id, "posted")
         (await self._load())[post.number] = done
         return done
@@ -277,17 +277,17 @@ class PostedReply:
         self, post: Post, call: Callable[[], Awaitable[None]], gone_is_fine: bool = False
     ) -> None:
         """Run a call on a post of ours; that a person removed it is recorded."""
-        self._posts.check()
+        self._posts.check_ownership()
         try:
             await call()
         except PostRemoved:
-            await self._posts.removed(post.number)
+            await self._posts.record_removed(post.number)
             if not gone_is_fine:
                 raise
 
     async def _load(self) -> dict[int, Post]:
         if self._known is None:
-            self._known = {post.number: post for post in await self._posts.known()}
+            self._known = {post.number: post for post in await self._posts.list_posts()}
         return self._known
 
 

@@ -12,7 +12,7 @@ from core.domain.messages import Message
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox
 from core.ports.rights import Policy
-from core.runtime.tasks import Tasks
+from core.runtime.tasks import BackgroundTasks
 
 UNKNOWN_MARK_SECONDS = 1.0
 """How long the author of a message may be unknown before it is marked as waiting."""
@@ -28,7 +28,7 @@ class WaitingMarks:
     that another process takes off what this one put on; `changed` is told when it is another."""
 
     def __init__(
-        self, tasks: Tasks, put_on: Mark, take_off: Mark, worn: MutableMapping[str, str],
+        self, tasks: BackgroundTasks, put_on: Mark, take_off: Mark, worn: MutableMapping[str, str],
         changed: Callable[[], None] = lambda: None, patience: float = 0.0,
     ) -> None:  # fmt: skip
         """`patience`: seconds in which a turn may begin unmarked; most do."""
@@ -76,5 +76,5 @@ async def mark_while_unknown(
     if not known:
         marks.put(receipt.turn, place)
         with suppress(Forgotten, NotStored):
-            await inbox.answer_of(receipt.seq)
+            await inbox.wait_for_answer(receipt.seq)
         marks.clear(receipt.turn)

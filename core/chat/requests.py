@@ -19,12 +19,12 @@ from core.changes import cards
 from core.changes.ports import Outbox
 from core.changes.service import ChangeService
 from core.chat.platform import Messenger
-from core.domain.changes import Change, Outgoing
+from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
-from core.ports.conversations import Journal, Replies, Reply
-from core.text.i18n import nearest, say
-from core.text.markdown import markless
+from core.ports.conversations import Journal, Reply, ReplyFactory
+from core.text.i18n import nearest_locale, say
+from core.text.markdown import escape_markdown
 
 log = structlog.get_logger("requests")
 MOST_PEOPLE = 20
@@ -52,20 +52,23 @@ _EXPIRED = (
 class OutgoingPosts:
     """The `Posts` port: the outbox's record of one post."""
 
-    resumed = False
+    is_resumed = False
 
-    def __init__(self, outbox: Outbox, outgoing: Outgoing, check: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, outgoing: ApprovalNotice, check: Callable[[], None]) -> None:
         self.outgoing = outgoing
         self.version = 0
         """Of the change, as it is about to be shown."""
         self._outbox = outbox
         self._check = check
 
-    def check(self) -> None:
+    def check_ownership(self) -> None:
         self._check()
 
-    async def known(self) -> Sequence[Post]:
-        one, key = self.outgoing, f"{self.outgoing.to.turn if self.outgoing.to else ''}:1"
+    async def list_posts(self) -> Sequence[Post]:
+        one, key = (
+            self.outgoing,
+            f"{self.outgoing.reply_to.turn if self.outgoing.reply_to else ''}:1",
+        )
         match one.state:
             case "posting":
                 return [Post(1, key)]
@@ -76,14 +79,14 @@ class OutgoingPosts:
             case _:
                 return []
 
-    async def posting(self, number: int, key: str) -> None:
+    async def record_posting(self, number: int, key: str) -> None:
         await self.put(state="posting")
 
-    async def posted(self, number: int, post: str, last: bool = False) -> None:
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
         await self.put(state="posted", post=post, text=text, drawn=self.version)
 
-    async def removed(self, number: int) -> None:
+    async def record_removed(self, number: int) -> None:
         await self.put(state="removed", text="")
 
     async def put(self, **values: Any) -> None:
@@ -99,7 +102,7 @@ class Requests:
         outbox: Outbox,
         changes: ChangeService,
         journal: Journal,
-        replies: Mapping[str, Replies],
+        replies: Mapping[str, ReplyFactory],
         messengers: Mapping[str, Messenger],
     ) -> None:
         self._outbox = outbox
@@ -113,13 +116,13 @@ class Requests:
 
     async def once(self) -> int:
         """Say all that is due; how much of it could not be said now. Raises NotStored."""
-        left = await self._each(self._ask, await self._outbox.untold("asked", _FOREVER))
+        left = await self._each(self._ask, await self._outbox.list_due("asked", _FOREVER))
         if after := self._changes.approval.rules().remind_after:
             before = self._changes.clock() - after
-            left += await self._each(self._remind, await self._outbox.untold("reminded", before))
-        left += await self._each(self._expired, await self._outbox.untold("expired", _FOREVER))
-        left += await self._each(self._post, await self._outbox.unposted())
-        left += await self._each(self._redraw, await self._outbox.outdated())
+            left += await self._each(self._remind, await self._outbox.list_due("reminded", before))
+        left += await self._each(self._expired, await self._outbox.list_due("expired", _FOREVER))
+        left += await self._each(self._post, await self._outbox.list_unposted())
+        left += await self._each(self._redraw, await self._outbox.list_outdated())
         return left
 
     async def _each(
@@ -140,8 +143,8 @@ class Requests:
         change = await self._changes.ledger.get(id)
         if self._messengers and change.proposal.address.platform in self._replies:
             people = await self._people(change)
-            copies = [Outgoing(id, "copy", person) for person in people]
-            await self._outbox.tell(id, "asked", copies)
+            copies = [ApprovalNotice(id, "copy", person) for person in people]
+            await self._outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:
         """Who may decide on it and does not see it where it was asked."""
@@ -166,12 +169,14 @@ class Requests:
     async def _remind(self, id: str) -> None:
         change = await self._changes.ledger.get(id)
         given = [consent.person.key for consent in change.consents]
-        copies = [copy for copy in await self._outbox.copies(id) if copy.person.key not in given]
+        copies = [
+            copy for copy in await self._outbox.list_copies(id) if copy.person.key not in given
+        ]
         if not copies and change.proposal.address.platform not in self._messengers:
             return
         people = [copy.person for copy in copies] or [change.proposal.asker]
-        await self._outbox.tell(
-            id, "reminded", [Outgoing(id, "reminder", person) for person in people]
+        await self._outbox.record_notices(
+            id, "reminded", [ApprovalNotice(id, "reminder", person) for person in people]
         )
 
     async def _expired(self, id: str) -> None:
@@ -179,22 +184,22 @@ class Requests:
         change = await self._changes.ledger.get(id)
         platform = change.proposal.address.platform
         if platform in self._messengers:
-            line = Outgoing(id, "expired", change.proposal.asker)
-            await self._outbox.tell(id, "expired", [line])
+            line = ApprovalNotice(id, "expired", change.proposal.asker)
+            await self._outbox.record_notices(id, "expired", [line])
         elif platform in self._replies:
-            await self._outbox.tell(id, "expired", [])
+            await self._outbox.record_notices(id, "expired", [])
 
-    async def _post(self, one: Outgoing) -> None:
+    async def _post(self, one: ApprovalNotice) -> None:
         change = await self._changes.ledger.get(one.change)
         copy = one.kind == "copy"
         platform = one.person.platform if copy else change.proposal.address.platform
         if platform not in self._messengers:
             return  # for a process that can post there
-        posts, reply = self._begun.pop(one.name, (None, None))
+        posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
-            posts = OutgoingPosts(self._outbox, one, self._journal.check)
+            posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
             if one.state == "new" and one.kind != "expired" and change.state != "open":
-                await posts.removed(1)
+                await posts.record_removed(1)
                 return
             try:
                 if not await self._aimed(posts, change):
@@ -202,18 +207,18 @@ class Requests:
             except Undeliverable as refused:
                 await self._refused(posts, refused)
                 return
-            to = posts.outgoing.to
+            to = posts.outgoing.reply_to
             if to is None:
                 return
             reply = self._replies[platform](to, posts)
         posts.version = change.version
         told = posts.outgoing
         shown: tuple[Card, ...] = ()
-        if copy and told.to is not None:
-            address = told.to.address
+        if copy and told.reply_to is not None:
+            address = told.reply_to.address
             card = await self._changes.card(change, told.locale, told.person, address, True)
             shown = (card,)
-        self._begun[one.name] = posts, reply
+        self._begun[one.key] = posts, reply
         try:
             async with asyncio.timeout(PATIENCE):
                 await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
@@ -221,7 +226,7 @@ class Requests:
             await self._refused(posts, refused)
         except PostRemoved:
             log.info("removed by its reader", change=one.change, kind=one.kind)
-        del self._begun[one.name]
+        del self._begun[one.key]
 
     async def _refused(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
         one = posts.outgoing
@@ -231,39 +236,39 @@ class Requests:
     async def _aimed(self, posts: OutgoingPosts, change: Change) -> bool:
         """Whether it is known where it is posted, and in which words; kept before it is."""
         one = posts.outgoing
-        if one.to is not None:
+        if one.reply_to is not None:
             return True
         found = await self._where(one, change)
         if found is None:
-            await posts.removed(1)
+            await posts.record_removed(1)
             return False
         to, locale = found
-        locale = nearest(locale) if locale else change.proposal.locale
+        locale = nearest_locale(locale) if locale else change.proposal.locale
         text = await self._text(one, change, locale)
-        to = replace(to, turn=turn_id(":".join(one.name)))
+        to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(to=to, locale=locale, text=text)
         return True
 
-    async def _where(self, one: Outgoing, change: Change) -> tuple[ReplyTo, str] | None:
+    async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
         """With the locale of who reads it there; None where it was asked is forgotten."""
         if one.kind == "copy":
             return await self._messengers[one.person.platform].direct(one.person)
         asked = change.proposal
         if one.kind == "reminder":
-            copies = await self._outbox.copies(one.change)
+            copies = await self._outbox.list_copies(one.change)
             copy = next((each for each in copies if each.person.key == one.person.key), None)
-            if copy is not None and copy.to is not None:
+            if copy is not None and copy.reply_to is not None:
                 messenger = self._messengers[one.person.platform]
-                return messenger.after(copy.to, copy.post), copy.locale
+                return messenger.after(copy.reply_to, copy.post), copy.locale
             if one.person.key != asked.asker.key:
                 return None  # the copy was removed meanwhile
-        turn = await self._journal.stands(asked.seq)
+        turn = await self._journal.replace_cards(asked.seq)
         if turn is None:
             return None
         return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
 
-    async def _text(self, one: Outgoing, change: Change, locale: str) -> str:
-        title = markless(cards.build_title(change, locale))
+    async def _text(self, one: ApprovalNotice, change: Change, locale: str) -> str:
+        title = escape_markdown(cards.build_title(change, locale))
         if one.kind == "expired":
             return say(_EXPIRED, locale, id=change.id, title=title)
         if one.kind == "reminder":
@@ -274,19 +279,20 @@ class Requests:
         place = await messenger.title(asked.address) if messenger else ""
         where = say(_ELSEWHERE if asked.address.shared else _DIRECT, locale)
         return say(
-            _COPY, locale, id=change.id, name=markless(cards.clip_line(asked.asker.name or "?")),
-            place=markless(cards.clip_line(place)) or where,
+            _COPY, locale, id=change.id,
+            name=escape_markdown(cards.clip_line(asked.asker.name or "?")),
+            place=escape_markdown(cards.clip_line(place)) or where,
         )  # fmt: skip
 
-    async def _redraw(self, one: Outgoing) -> None:
+    async def _redraw(self, one: ApprovalNotice) -> None:
         """A copy, as its change stands now."""
-        if one.person.platform not in self._messengers or one.to is None:
+        if one.person.platform not in self._messengers or one.reply_to is None:
             return
         change = await self._changes.ledger.get(one.change)
-        posts = OutgoingPosts(self._outbox, one, self._journal.check)
-        card = await self._changes.card(change, one.locale, one.person, one.to.address, True)
-        reply = self._replies[one.person.platform](one.to, posts)
-        name = (one.name, change.version)
+        posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
+        card = await self._changes.card(change, one.locale, one.person, one.reply_to.address, True)
+        reply = self._replies[one.person.platform](one.reply_to, posts)
+        name = (one.key, change.version)
         try:
             async with asyncio.timeout(PATIENCE):
                 await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))

@@ -23,30 +23,30 @@ class TurnPosts:
         self.held: Post | None = None
 
     @property
-    def resumed(self) -> bool:
+    def is_resumed(self) -> bool:
         return self._turn.attempt > 1
 
-    def check(self) -> None:
-        self._journal.check()
+    def check_ownership(self) -> None:
+        self._journal.check_ownership()
 
-    async def known(self) -> Sequence[Post]:
+    async def list_posts(self) -> Sequence[Post]:
         return self._turn.posts
 
-    async def posting(self, number: int, key: str) -> None:
+    async def record_posting(self, number: int, key: str) -> None:
         if key != self.key:
-            await self._journal.posting(self._turn, number, key)
+            await self._journal.record_posting(self._turn, number, key)
 
-    async def posted(self, number: int, post: str, last: bool = False) -> None:
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         if last:
             self.held = Post(number, "", post, "posted")
         else:
-            await self._journal.posted(self._turn, number, post)
+            await self._journal.record_posted(self._turn, number, post)
 
     async def keep(self) -> None:
         """Keep what is held now: the turn does not end."""
         if self.held:
-            await self._journal.posted(self._turn, self.held.number, self.held.id)
+            await self._journal.record_posted(self._turn, self.held.number, self.held.id)
             self.held = None
 
-    async def removed(self, number: int) -> None:
-        await self._journal.removed(self._turn, number)
+    async def record_removed(self, number: int) -> None:
+        await self._journal.record_removed(self._turn, number)

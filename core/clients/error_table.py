@@ -10,8 +10,8 @@ ERRORS = ErrorTable(
 )
 
 The first row that matches counts, so that a special case stands above the general one. The last row
-has no condition. A failure is an `HttpError`, a `core.clients.openai.Fault`, or an error of a
-platform's SDK with a `status`.
+has no condition. A failure is an `HttpError`, a `ModelServerFault` of `core/clients/openai.py`,
+or an error of a platform's SDK that has a `status`.
 """
 
 from __future__ import annotations

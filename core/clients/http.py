@@ -31,9 +31,9 @@ from urllib.parse import urlsplit
 from core.domain.errors import ToolError, WriteUnsure
 from core.text.text import make_storable, parse_json
 
-MAX_RETRY_AFTER_SECONDS = 1e9
+MAX_PARSED_RETRY_AFTER_SECONDS = 1e9
 """A longer Retry-After counts as this."""
-_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_SECONDS_PATTERN = re.compile(r"\d+(\.\d+)?", re.ASCII)
 CONNECT_TIMEOUT_SECONDS = 5.0
 """The time to connect within."""
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
@@ -49,15 +49,15 @@ _UNSENT = (
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a Retry-After (RFC 9110, section 10.2.3: a number or a date), None
     without one.
 
     `headers` have lower-case names. A moment that has passed is 0.
     """
     told = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(told):
-        return min(float(told), MAX_RETRY_AFTER_SECONDS)
+    if _SECONDS_PATTERN.fullmatch(told):
+        return min(float(told), MAX_PARSED_RETRY_AFTER_SECONDS)
     try:
         moment = email.utils.parsedate_to_datetime(told)
     except ValueError:
@@ -92,7 +92,7 @@ class Proxies:
         direct = self._direct()
         if "*" in direct:
             return {}
-        routes = {_pattern(host): "" for host in direct}
+        routes = {_route_pattern(host): "" for host in direct}
         for scheme, proxy in (("http://", self.http), ("https://", self.https)):
             if proxy:
                 routes[scheme] = proxy if "://" in proxy else f"http://{proxy}"
@@ -252,7 +252,7 @@ class HttpClient:
             raise HttpTimeout("deadline") from None
 
     @contextlib.asynccontextmanager
-    async def lines(
+    async def stream_lines(
         self,
         method: str,
         url: str,
@@ -334,7 +334,7 @@ def _matches_host(entry: str, host: str, port: int) -> bool:
     return host == entry or host.endswith("." + entry)
 
 
-def _pattern(host: str) -> str:
+def _route_pattern(host: str) -> str:
     """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
     name = host.lstrip(".").strip("[]")
     if name.count(":") > 1:
@@ -422,7 +422,7 @@ class RemoteError(ToolError):
         self.unsure = unsure
         self.passing = passing
 
-    def of_write(self) -> ToolError:
+    def as_write_error(self) -> ToolError:
         """Return the error that an `Applier` raises: WriteUnsure where the write may have
         happened."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self

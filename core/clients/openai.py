@@ -24,7 +24,12 @@ from urllib.parse import urlsplit
 import structlog
 
 from core.clients import http
-from core.clients.http import MAX_RETRY_AFTER_SECONDS, Proxies, retry_after
+from core.clients.http import (
+    MAX_ERROR_BODY_BYTES,
+    MAX_PARSED_RETRY_AFTER_SECONDS,
+    Proxies,
+    parse_retry_after,
+)
 from core.domain.errors import NoKey
 from core.runtime.retry import Backoff, retry
 from core.text.text import in_whole_characters, make_storable
@@ -35,24 +40,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger("openai")
 Json = dict[str, Any]
 T = TypeVar("T")
-OPENAI = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
 MAX_ATTEMPTS = 3
 """How often a call is made that may be repeated."""
 REQUEST_TIMEOUT_SECONDS = 30.0
 """For one such call; also the longest Retry-After that is waited for."""
-REQUEST_BACKOFF = Backoff(0.5, longest=8.0)
+REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts, where the server asks for none."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
 """By then such a call, or a file, must be complete, however slowly it arrives."""
-MiB = 2**20
-MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BODY_BYTES = (
-    4 * MiB,
-    64 * MiB,
-    16 * MiB,
-    64 * 1024,
+MEBIBYTE = 2**20
+MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (
+    4 * MEBIBYTE,
+    64 * MEBIBYTE,
+    16 * MEBIBYTE,
 )
-"""Bytes that are taken: of one event, a whole stream of them (some 400 bytes for each token), an
-answer at once (a conversation's tail may hold pictures), and the body of an error, cut there."""
+"""Largest sizes that are read: one event, a whole stream of events (about 400 bytes for each
+token), and an answer that comes at once (the tail of a conversation may hold pictures)."""
 MAX_PARTS = 100_000
 """Commas and brackets in one event or answer: each may become an object in memory."""
 MAX_ID_CHARACTERS = 512
@@ -67,11 +71,11 @@ _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNOREC
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ModelEndpoint:
     """Where the model's server is. `key` is a secret; "" is allowed where a server wants none."""
 
     key: str = field(default="", repr=False)
-    base_url: str = OPENAI
+    base_url: str = OPENAI_URL
     proxies: Proxies = field(default_factory=Proxies)
 
     @property
@@ -79,13 +83,13 @@ class Place:
         return urlsplit(self.base_url).hostname or ""
 
     @property
-    def official(self) -> bool:
+    def is_official(self) -> bool:
         """OpenAI itself, which alone knows all of its own fields."""
         return self.host == "openai.com" or self.host.endswith(".openai.com")
 
 
-class Fault(Exception):
-    """What a server, or the way to it, answered instead of what was asked.
+class ModelServerFault(Exception):
+    """A failed request to the model's server.
 
     `unsent`: the request never left. `lost`: it may have been done, its answer is gone.
     `refused`: an HTTP status. `broken`: an error inside a stream. `silent`: nothing came in time.
@@ -113,7 +117,7 @@ class Fault(Exception):
         super().__init__(f"{kind} {status or ''} {self.code or self.type} {request}".strip())
 
     @property
-    def quota(self) -> bool:
+    def is_quota_exhausted(self) -> bool:
         """The account has no credit: asking again cannot help."""
         words = (self.code, self.type)
         return self.status == 402 or (
@@ -121,7 +125,7 @@ class Fault(Exception):
         )
 
     @property
-    def no_model(self) -> bool:
+    def is_unknown_model(self) -> bool:
         """There is no such model, or not for this key."""
         words = self.message.lower()
         return self.code == "model_not_found" or (
@@ -132,51 +136,51 @@ class Fault(Exception):
         )
 
     @property
-    def rate_limited(self) -> bool:
+    def is_rate_limited(self) -> bool:
         """The server has too many requests now."""
         return self.status == 429 or self.code == "rate_limit_exceeded"
 
     @property
-    def container_gone(self) -> bool:
+    def is_container_gone(self) -> bool:
         """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
         return (
             self.status in (0, 400, 404, 410) and _CONTAINER_GONE.search(self.message) is not None
         )
 
     @property
-    def policy(self) -> bool:
+    def is_policy_refusal(self) -> bool:
         """What was asked is against the server's usage policies, or this person is refused."""
         return _POLICY.search(self.code) is not None
 
     @property
-    def undone(self) -> bool:
+    def is_undone(self) -> bool:
         """The server did nothing of it, and so it costs nothing."""
         return self.kind == "unsent" or (self.kind == "refused" and self.status < 500)
 
     @property
-    def passing(self) -> bool:
+    def may_pass(self) -> bool:
         """The same request may succeed a little later, and this one was not done."""
-        if self.quota:
+        if self.is_quota_exhausted:
             return False
         if self.kind == "refused":
             return self.status in (408, 409, 429) or self.status >= 500
         return self.kind == "unsent" or self.code in ("server_error", "rate_limit_exceeded")
 
 
-class Client:
-    """One for the process. `sleep` is how it waits between tries."""
+class ModelServerClient:
+    """The process's client of the model's server. `sleep` waits between attempts."""
 
     def __init__(
-        self, place: Place, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self.place = place
         self.sleep = sleep
         self._sdk: openai.AsyncOpenAI | None = None
         self._loading = asyncio.Lock()
 
-    async def sdk(self) -> openai.AsyncOpenAI:
+    async def load_sdk(self) -> openai.AsyncOpenAI:
         """The SDK's own client, for what has no method here. Raises NoKey."""
-        if not self.place.key and self.place.official:
+        if not self.place.key and self.place.is_official:
             raise NoKey
         async with self._loading:
             if self._sdk is None:
@@ -185,18 +189,20 @@ class Client:
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
-        return await self.call_with_retries(lambda: self._once("get", path, query=query), lost=True)
+        return await self.call_with_retries(
+            lambda: self._request("get", path, query=query), lost=True
+        )
 
     async def delete(self, path: str) -> Json:
-        return await self.call_with_retries(lambda: self._once("delete", path), lost=True)
+        return await self.call_with_retries(lambda: self._request("delete", path), lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
         """Once only: who posts decides what a lost answer means. Raises Fault."""
-        return await self._once("post", path, body=body)
+        return await self._request("post", path, body=body)
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         """The server's events, one JSON object each, as they come. Raises Fault."""
-        sdk = await self.sdk()
+        sdk = await self.load_sdk()
         module = importlib.import_module("openai")
         with _translate_errors():
             async with await sdk.post(
@@ -208,7 +214,7 @@ class Client:
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Put a file into a code container, under /mnt/data. Raises Fault."""
-        sdk = await self.sdk()
+        sdk = await self.load_sdk()
         with _translate_errors():
             async with asyncio.timeout(FILE_DEADLINE_SECONDS):
                 made = await sdk.containers.files.create(
@@ -218,7 +224,7 @@ class Client:
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
         """A container's file; None where it has more than `most` bytes. Raises Fault."""
-        sdk = await self.sdk()
+        sdk = await self.load_sdk()
         content = sdk.containers.files.content.with_streaming_response
         found = bytearray()
         with _translate_errors():
@@ -242,8 +248,8 @@ class Client:
         """Call `act`, again after a fault that may pass, and with `lost` also after a lost
         answer."""
 
-        def wait(fault: Fault, failed: int) -> float | None:
-            may_pass = fault.passing or (lost and fault.kind == "lost")
+        def wait(fault: ModelServerFault, failed: int) -> float | None:
+            may_pass = fault.may_pass or (lost and fault.kind == "lost")
             if (
                 failed == MAX_ATTEMPTS
                 or not may_pass
@@ -252,9 +258,9 @@ class Client:
                 return None
             return seconds_before_retry(failed, fault)
 
-        return await retry(act, Fault, wait, sleep=self.sleep)
+        return await retry(act, ModelServerFault, wait, sleep=self.sleep)
 
-    async def _once(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -262,7 +268,7 @@ class Client:
         body: Json | None = None,
         query: Mapping[str, object] | None = None,
     ) -> Json:
-        sdk = await self.sdk()
+        sdk = await self.load_sdk()
         options: Json = {"timeout": REQUEST_TIMEOUT_SECONDS, "params": dict(query or {})}
         sent = {} if body is None else {"body": body}
         with _translate_errors():
@@ -271,24 +277,24 @@ class Client:
             return make_storable(answer) if isinstance(answer, dict) else {}
 
 
-def id_of(held: Json, field: str = "id") -> str:
+def read_id(held: Json, field: str = "id") -> str:
     """Return the id that an object of the server's has; "" for none. Raises Fault where it is too
     long to be kept: ids stand in indexes."""
     id = in_whole_characters(str(held.get(field) or ""))
     if len(id) > MAX_ID_CHARACTERS:
-        raise Fault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
+        raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
     return id
 
 
-def seconds_before_retry(failed: int, fault: Fault) -> float:
+def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
     """Return the seconds before the next attempt: what the server asks for, else a growing pause
     with some jitter."""
     if fault.wait is not None:
         return fault.wait
-    return REQUEST_BACKOFF.after(failed) * random.SystemRandom().uniform(1.0, 1.25)
+    return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
-def _make_sdk_client(place: Place) -> openai.AsyncOpenAI:
+def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
     module = importlib.import_module("openai")
     # With every request it looks at httpx too, where that is imported, also when only half of it
     # is yet: AttributeError (openai 2, openai/_httpx2.py).
@@ -323,11 +329,11 @@ def _translate_errors() -> Iterator[None]:
         importlib.import_module("aiohttp").ClientError,
         TimeoutError,
     ):
-        raise Fault("lost") from None
+        raise ModelServerFault("lost") from None
     except RecursionError:
-        raise Fault("excess", message="an answer that is not nested so deeply") from None
+        raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
-        raise Fault("broken", message="not JSON") from None
+        raise ModelServerFault("broken", message="not JSON") from None
 
 
 async def _log_response(response: Any) -> None:
@@ -343,7 +349,7 @@ async def _log_response(response: Any) -> None:
 async def _limit_body(response: Any) -> None:
     """Have the body read through caps; one that is packed although we asked for none is refused."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Fault("excess", message="an answer that is not compressed")
+        raise ModelServerFault("excess", message="an answer that is not compressed")
     response.stream = _limited_stream(response)
 
 
@@ -352,18 +358,18 @@ def _stream_class() -> Any:
     """The library's kind of stream, imported where a first answer comes."""
     library = importlib.import_module("httpx2")
 
-    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, inner: Any, capped: Callable[[], AsyncIterator[bytes]]) -> None:
+    class LimitedStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, inner: Any, read_limited: Callable[[], AsyncIterator[bytes]]) -> None:
             self._inner = inner
-            self._capped = capped
+            self._read_limited = read_limited
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._capped()
+            return self._read_limited()
 
         async def aclose(self) -> None:
             await self._inner.aclose()
 
-    return Body
+    return LimitedStream
 
 
 def _limited_stream(response: Any) -> Any:
@@ -373,7 +379,7 @@ def _limited_stream(response: Any) -> Any:
     file = response.request.url.path.endswith("/content")  # `download` counts for itself
     most = MAX_EVENT_BYTES if events else MAX_ANSWER_BYTES
 
-    async def capped() -> AsyncIterator[bytes]:
+    async def read_limited() -> AsyncIterator[bytes]:
         total = size = parts = 0
         end = b""
         async for chunk in inner:
@@ -389,12 +395,14 @@ def _limited_stream(response: Any) -> Any:
             )
             end = (end + chunk)[-3:]
             if not file and (size > most or parts > MAX_PARTS):
-                raise Fault("excess", message=f"{most // MiB} MiB in one piece")
+                raise ModelServerFault("excess", message=f"{most // MEBIBYTE} MiB in one piece")
             if events and total > MAX_STREAM_BYTES:
-                raise Fault("excess", message=f"{MAX_STREAM_BYTES // MiB} MiB in one answer")
+                raise ModelServerFault(
+                    "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
+                )
             yield chunk
 
-    return _stream_class()(inner, capped)
+    return _stream_class()(inner, read_limited)
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:
@@ -410,13 +418,13 @@ def _count_parts(chunk: bytes) -> int:
     return chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
 
 
-def _fault_of(error: openai.APIError) -> Fault:
+def _fault_of(error: openai.APIError) -> ModelServerFault:
     """Status errors carry their response; the others are told apart by what caused them."""
     module = importlib.import_module("openai")
     body = error.body if isinstance(error.body, dict) else {}
     if isinstance(error, module.APIStatusError):
         headers = error.response.headers
-        fault = Fault(
+        fault = ModelServerFault(
             "refused",
             status=error.status_code,
             body=body,
@@ -428,11 +436,11 @@ def _fault_of(error: openai.APIError) -> Fault:
             "model server refused", status=fault.status, code=fault.code, request=fault.request
         )
         return fault
-    if isinstance(error.__cause__, Fault):
+    if isinstance(error.__cause__, ModelServerFault):
         return error.__cause__
     if isinstance(error, module.APIConnectionError):
-        return Fault("unsent" if _is_unsent(error.__cause__) else "lost")
-    return Fault("broken", body=body, message=error.message)
+        return ModelServerFault("unsent" if _is_unsent(error.__cause__) else "lost")
+    return ModelServerFault("broken", body=body, message=error.message)
 
 
 def _is_unsent(cause: BaseException | None) -> bool:
@@ -447,6 +455,8 @@ def _is_unsent(cause: BaseException | None) -> bool:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """OpenAI tells it in milliseconds too, in a header of its own."""
     try:
-        return min(max(0.0, float(headers["retry-after-ms"]) / 1000), MAX_RETRY_AFTER_SECONDS)
+        return min(
+            max(0.0, float(headers["retry-after-ms"]) / 1000), MAX_PARSED_RETRY_AFTER_SECONDS
+        )
     except (KeyError, ValueError):
-        return retry_after(headers)
+        return parse_retry_after(headers)

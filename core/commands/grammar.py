@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from core.commands.quick_commands import Inputs, parse_input, render_input
 from core.domain.errors import BadInput, UnknownCommand
-from core.rights.policy import KINDS
-from core.text.i18n import LANGUAGE, nearest
-from core.text.text import after, clean, fenced
+from core.rights.policy import RIGHT_KINDS
+from core.text.i18n import LANGUAGE, nearest_locale
+from core.text.text import clean_text, fence_after_line, make_code_block
 
 DECISION_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
@@ -57,7 +57,8 @@ _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 """Every id holds a digit, so that "approve please" stays a sentence."""
 _WHY = re.compile(
-    rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(KINDS[:7])}|({'|'.join(KINDS)}):\S.*", re.DOTALL
+    rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
+    re.DOTALL,
 )
 """What "why" is asked of; all else is a question for the model."""
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
@@ -95,13 +96,13 @@ def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
     """
     text = text.strip()
     if text.startswith(("```", "~~~")):
-        return _parse_code_block(clean(text))
+        return _parse_code_block(clean_text(text))
     text = _translate_name(text, locale)
-    head = _HEAD.match(clean(text[:_LONGEST_DECISION]))
+    head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
     if name not in COMMAND_NAMES:
         return None
-    rest = clean(text).strip()[head.end() if head else 0 :].strip()
+    rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
     return _parse_quick_command(rest) if name == "quick-command" else _parse_plain(name, rest)
 
 
@@ -126,7 +127,7 @@ def check_slug(slug: str) -> None:
 def render_command(command: TypedCommand) -> str:
     """Return the text that `parse_command` reads as `command`."""
     if command.name == RUN_PYTHON:
-        return fenced(command.code, "python")
+        return make_code_block(command.code, "python")
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
     words.append(render_input(command.input) if command.input != "" else "")
     return " ".join(word for word in words if word)
@@ -134,16 +135,16 @@ def render_command(command: TypedCommand) -> str:
 
 def _translate_name(text: str, locale: str | None) -> str:
     """`text` with a translated name in English, where it begins with one."""
-    names = TRANSLATED.get(nearest(LANGUAGE.get() if locale is None else locale))
+    names = TRANSLATED.get(nearest_locale(LANGUAGE.get() if locale is None else locale))
     if names is None:
         return text
-    start = clean(text[:_LONGEST_DECISION]).strip()
+    start = clean_text(text[:_LONGEST_DECISION]).strip()
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in names:
         return names[whole]
     head = _WORD.match(start)
     name = names.get(_fold(head[0])) if head else None
-    return name + clean(text).strip()[len(head[0]) :] if head and name else text
+    return name + clean_text(text).strip()[len(head[0]) :] if head and name else text
 
 
 def _fold(text: str) -> str:
@@ -175,11 +176,13 @@ def _parse_quick_command(rest: str) -> TypedCommand:
 
 def _parse_code_block(text: str) -> TypedCommand | None:
     opening, *lines = text.split("\n")
-    fence = after(opening, None, len(opening))
+    fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
         return None
     *code, closing = lines
-    if after(closing, fence, 0) or any(after(line, fence, 0) is None for line in code):
+    if fence_after_line(closing, fence, 0) or any(
+        fence_after_line(line, fence, 0) is None for line in code
+    ):
         return None
     source = "\n".join(code)
     return TypedCommand(RUN_PYTHON, code=source) if source.strip() else None

@@ -21,8 +21,8 @@ from core.chat.files import too_large
 from core.domain.errors import BadInput, TooLarge
 from core.domain.messages import File, Message
 from core.domain.records import QuickCommand
-from core.text.i18n import number, say
-from core.text.text import aside, clean, fenced, split
+from core.text.i18n import format_number, say
+from core.text.text import clean_text, make_code_block, run_off_loop, split_text
 
 MAX_INPUT_FILE_BYTES = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
@@ -97,7 +97,7 @@ Keep = Callable[[str, str, bytes], Awaitable[File]]
 
 def parse_input(text: str) -> Inputs:
     """Free text as it is, else the inputs by name. Raises BadInput with what to mend."""
-    text = clean(text).strip()
+    text = clean_text(text).strip()
     if text.startswith("{"):
         return _parse_object(text)
     if _WHOLE.fullmatch(text):
@@ -120,7 +120,7 @@ def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Raises BadInput where a name comes twice."""
     read: dict[str, Any] = {}
     for name, value in pairs:
-        _add(read, clean(name), value)
+        _add(read, clean_text(name), value)
     return read
 
 
@@ -191,21 +191,21 @@ class QuickCommandResults:
         self, result: str, name: str, locale: str, keep: Keep | None
     ) -> Readable:
         """`name` is what the file is called where one is made. Raises what `keep` raises."""
-        readable, kind = await aside(self._readable, result)
+        readable, kind = await run_off_loop(self._readable, result)
         if not readable:
             return Readable(say(_EMPTY, locale))
         if keep is None or len(readable) <= MAX_RESULT_CHARACTERS:
             return Readable(readable)
-        data = _pretty_json(result) if kind == "json" else clean(result)
+        data = _pretty_json(result) if kind == "json" else clean_text(result)
         file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
         head = say(_LONG, locale, count=len(data), name=file.name)
-        return Readable(f"{head}\n\n{split(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
+        return Readable(f"{head}\n\n{split_text(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
         if pretty := _pretty_json(result):
-            return fenced(pretty, "json"), "json"
-        return clean(result).strip(), "md"
+            return make_code_block(pretty, "json"), "json"
+        return clean_text(result).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
-        return clean(value)
+        return clean_text(value)
     if isinstance(value, list):
         return [_clean_json(each, depth + 1) for each in value]
     if isinstance(value, dict):
@@ -314,8 +314,8 @@ def _number(value: Any) -> int | float | None:
 def _decode_file(file: File, data: bytes) -> str:
     """Raises TooLarge, and BadInput for what is no text."""
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
-        size = number(max(file.size, len(data)))
-        raise TooLarge(_LARGE, name=file.name, size=size, limit=number(MAX_INPUT_FILE_BYTES))
+        size = format_number(max(file.size, len(data)))
+        raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -323,7 +323,7 @@ def _decode_file(file: File, data: bytes) -> str:
         raise BadInput(_BINARY, name=file.name) from None
     if "\0" in text:
         raise BadInput(_BINARY, name=file.name)
-    return clean(text)
+    return clean_text(text)
 
 
 def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
@@ -343,6 +343,6 @@ def _pretty_json(result: str) -> str:
     if not result.lstrip().startswith(("{", "[")):
         return ""
     try:
-        return clean(json.dumps(json.loads(result), ensure_ascii=False, indent=2))
+        return clean_text(json.dumps(json.loads(result), ensure_ascii=False, indent=2))
     except (ValueError, RecursionError):
         return ""

@@ -45,7 +45,7 @@ class Admission:
         waited = time.time() - max(stored_at, self._since)
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
-        needed = await text.aside(lambda said: _needs_confirmation(said, message.locale),
+        needed = await text.run_off_loop(lambda said: _needs_confirmation(said, message.locale),
                                   message.text)  # fmt: skip
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False

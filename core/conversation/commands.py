@@ -19,20 +19,28 @@ from core.commands.quick_commands import QuickCommandResults, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.services import TurnServices
 from core.conversation.why import Why
-from core.domain.changes import Decision
+from core.domain.changes import DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, CardAction, Progress, Usage
-from core.domain.records import Action, Call, Forgot, Outcome, Spent, ToolContext, Turn
+from core.domain.records import (
+    Action,
+    ForgetResult,
+    Outcome,
+    ToolCall,
+    ToolContext,
+    Turn,
+    UsageTotal,
+)
 from core.observability import metrics, tracing
 from core.ports.conversations import StatusBoard
 from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
-from core.rights.allowances import standing, tell_estimates
-from core.rights.policy import places
-from core.rights.usage import Paid
+from core.rights.allowances import describe_estimates, describe_remaining
+from core.rights.policy import place_names
+from core.rights.usage import PaidRun
 from core.text import text
-from core.text.i18n import LANGUAGE, money, plural, say
-from core.text.markdown import markless
+from core.text.i18n import LANGUAGE, format_money, plural, say
+from core.text.markdown import escape_markdown
 from core.tools.code.source import DOING, NAME, Run, Runner, for_person
 from core.tools.tool import compact_json
 
@@ -92,7 +100,9 @@ class CodeCommand:
         """Raises NotAllowed, NotFound, OverBudget, ToolError."""
         rule = await _check_right(self.services.policy, turn, "code")
         call = (
-            turn.calls[0] if turn.calls else Call(NAME, NAME, compact_json({"code": code}), "code")
+            turn.calls[0]
+            if turn.calls
+            else ToolCall(NAME, NAME, compact_json({"code": code}), "code")
         )
         outcome = call.outcome
         if outcome is None:
@@ -102,20 +112,20 @@ class CodeCommand:
             if self.runner is None or not await self.runner.backend.offered():
                 raise NotFound(_NO_SANDBOX)
             await self.services.budget.reserve(turn)
-            await self.services.journal.call_started(turn, call)
+            await self.services.journal.record_call_start(turn, call)
             if costs := getattr(self.runner.backend, "costs", None):
-                await self.services.budget.pay_run(turn, call.call_id, costs(call.arguments))
+                await self.services.budget.reserve_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.tool_contexts.make_command_context(turn, call, show)
-            await ctx.doing(say(DOING))
+            await ctx.show_progress(say(DOING))
             note = partial(_audit_run, self.services.audit, turn, NAME, rule)
             run = await _run_and_audit(NAME, note, self.runner.run(ctx, code), _outcome_word)
-            told = await text.aside(
+            told = await text.run_off_loop(
                 lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed and run.code else run.files
             outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
-            await self.services.journal.call_ended(turn, call.call_id, outcome)
+            await self.services.journal.record_call_end(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
 
     async def forget(self, thread: str) -> None:
@@ -143,7 +153,7 @@ class QuickCommandHandler:
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
         rule = await _check_right(self.services.policy, turn, *needed)
         note = partial(_audit_run, self.services.audit, turn, f"command:{found.slug}", rule)
-        call = Call(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
+        call = ToolCall(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -158,10 +168,10 @@ class QuickCommandHandler:
             )
             inputs = check_inputs(found, whole)
         await self.services.budget.reserve(turn)
-        await self.services.journal.call_started(turn, call)
-        paid = Paid("quick_commands", found.slug)
-        await self.services.budget.pay_run(turn, call.call_id, paid)
-        await ctx.doing(say(_RUNNING))
+        await self.services.journal.record_call_start(turn, call)
+        paid = PaidRun("quick_commands", found.slug)
+        await self.services.budget.reserve_run(turn, call.call_id, paid)
+        await ctx.show_progress(say(_RUNNING))
         begun = asyncio.Event()
         if ctx.handle:
             begun.set()
@@ -172,7 +182,7 @@ class QuickCommandHandler:
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not ctx.stopped() or task is None:
+            if not ctx.is_stopped() or task is None:
                 raise
             task.uncancel()
             left = _LEFT if begun.is_set() else _PERHAPS
@@ -189,7 +199,7 @@ class QuickCommandHandler:
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """`answer` and under it what a command gave; a long result is a file called `name`."""
-        keep = TurnFiles(turn, turn.thread, self.tool_contexts).keep
+        keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
         shown = await self.results.render_result(result, name, LANGUAGE.get(), keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
         return replace(answer, text=text, files=(*answer.files, *shown.files))
@@ -261,37 +271,37 @@ class CommandService:
     async def _describe_usage(self, turn: Turn) -> str:
         """Their own, and what is left of each allowance that applies; all of it for an admin."""
         message, budget = turn.message, self.services.budget
-        own = await budget.usage(message.author.key)
+        own = await budget.usage_today(message.author.key)
         lines = [say("Used today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
         if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
-            all_ = await budget.usage()
+            all_ = await budget.usage_today()
             lines.append("- " + say("everybody: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
         left = [
-            "- " + standing(count, unit, zone, budget.zone)
-            for count in await budget.standing(message.author, message.address)
+            "- " + describe_remaining(count, unit, zone, budget.zone)
+            for count in await budget.list_counts(message.author, message.address)
             for unit, _ in count.scope.allowance.limits()
         ]
         lines += ["", say("What is left:"), *left] if left else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
         if all_.estimates:
-            lines += ["", tell_estimates(all_.estimates)]
+            lines += ["", describe_estimates(all_.estimates)]
         return "\n".join(lines)
 
     async def _describe_channel_usage(self, turn: Turn) -> str:
         """Today's there, by person; for admins."""
         await _check_right(self.services.policy, turn, "administer")
-        place = places(turn.message.address)[-1]
-        spent = await self.services.budget.usage(place=place)
+        place = place_names(turn.message.address)[-1]
+        spent = await self.services.budget.usage_today(place=place)
         lines = [say("Used today in this channel: {what}", what=_describe_spending(spent))]
         for row in await self.services.budget.report("person", place=place):
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
-            what = _describe_spending(Spent(row["turns"], tokens))
+            what = _describe_spending(UsageTotal(row["turns"], tokens))
             lines.append(f"- `{row['name']}`: {what}")
         if spent.estimates:
-            lines += ["", tell_estimates(spent.estimates)]
+            lines += ["", describe_estimates(spent.estimates)]
         return "\n".join(lines)
 
     async def _start_new_thread(self, turn: Turn) -> str:
@@ -329,7 +339,7 @@ class CommandService:
         forgot = await self.services.journal.forget_idle(conversation, since)
         return await self._clean_up(conversation, forgot) if forgot else 0
 
-    async def _clean_up(self, conversation: str, forgot: Forgot) -> int:
+    async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
         for seq in forgot.running:
             await self.services.inbox.cancel(seq)
         for file in forgot.files:
@@ -342,10 +352,10 @@ class CommandService:
 
     async def _stop_turn(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
-        seq = await self.services.inbox.running(conversation)
+        seq = await self.services.inbox.running_turn(conversation)
         if seq is None:
-            waiting = await self.services.changes.ledger.waiting(conversation)
-            seq = next((each for each in waiting if not self.services.inbox.stopped(each)), None)
+            waiting = await self.services.changes.ledger.list_waiting_runs(conversation)
+            seq = next((each for each in waiting if not self.services.inbox.is_stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
         await self._check_owner(turn, await self.services.journal.author(seq))
@@ -366,12 +376,14 @@ class CommandService:
         person, here = turn.message.author, turn.message.address
         found = await self.services.changes.waiting_for(person, here)
         now = self.services.changes.clock()
-        told = [one for one in found if not here.shared or one.proposal.address.same_channel(here)]
+        told = [
+            one for one in found if not here.shared or one.proposal.address.is_same_channel(here)
+        ]
         lines = [
             say(
                 "`{id}` {title}: asked for by {name}, expires in {left}.",
-                id=change.id, title=markless(cards.build_title(change, LANGUAGE.get())),
-                name=markless(cards.clip_line(change.proposal.asker.name or "?")),
+                id=change.id, title=escape_markdown(cards.build_title(change, LANGUAGE.get())),
+                name=escape_markdown(cards.clip_line(change.proposal.asker.name or "?")),
                 left=cards.format_time_left(change.proposal.expires - now),
             )
             for change in told[:MAX_LISTED_CHANGES]
@@ -390,7 +402,7 @@ class CommandService:
             await show(Progress(doing=words))
 
         message = turn.message
-        decision = Decision(
+        decision = DecisionRequest(
             command.id, turn.seq, message.author, message.address, LANGUAGE.get(),
             message.clicked, doing,
         )  # fmt: skip
@@ -421,10 +433,10 @@ def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
     """The same context; `begun` is set once the other system has named the run."""
 
     async def known_as(handle: str) -> None:
-        await ctx.known_as(handle)
+        await ctx.record_handle(handle)
         begun.set()
 
-    return replace(ctx, known_as=known_as)
+    return replace(ctx, record_handle=known_as)
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
@@ -433,7 +445,7 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
     message = turn.message
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
-        verdict.check()
+        verdict.raise_if_denied()
     return verdicts[0].rule
 
 
@@ -467,8 +479,8 @@ def _outcome_word(run: Run) -> str:
     return "error" if run.ran.error or run.ran.fault else "ok"
 
 
-def _describe_spending(spent: Spent) -> str:
+def _describe_spending(spent: UsageTotal) -> str:
     words = [plural("{count} turn", "{count} turns", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
-    return ", ".join(words if cost is None else [*words, money(cost)])
+    return ", ".join(words if cost is None else [*words, format_money(cost)])

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.messages import Attachment, File, Message, Progress
-from core.domain.records import Call, Remote, Thread, ToolContext, Turn
-from core.ports.conversations import Fetch, Files, Journal, ThreadMap
-from core.runtime.tasks import together
+from core.domain.records import Remote, Thread, ToolCall, ToolContext, Turn
+from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
+from core.runtime.tasks import run_together
 from core.text import text
 from core.text.i18n import LANGUAGE
 
@@ -30,7 +30,7 @@ class ToolContexts:
     journal: Journal
     files: Files
     threads: ThreadMap
-    fetch: Mapping[str, Fetch]
+    fetch: Mapping[str, FetchAttachment]
     zone: str = "UTC"
     stopped: Callable[[int], bool] = lambda seq: False
     """`Inbox.stopped`."""
@@ -39,7 +39,7 @@ class ToolContexts:
         self,
         turn: Turn,
         thread: Thread,
-        call: Call,
+        call: ToolCall,
         locale: str,
         doing: Callable[[str], Awaitable[None]],
     ) -> ToolContext:
@@ -47,21 +47,32 @@ class ToolContexts:
         message = turn.message
 
         async def known_as(handle: str) -> None:
-            await self.journal.call_known(turn, call.call_id, handle)
+            await self.journal.record_call_handle(turn, call.call_id, handle)
 
         async def kept(remote: Remote) -> None:
-            await self.journal.remote(thread.id, remote)
+            await self.journal.record_remote(thread.id, remote)
 
         return ToolContext(
-            asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
-            call_id=call.call_id, thread=thread, locale=locale, doing=doing, tool=call.name,
-            zone=zone_of(message, self.zone), said=message.text,
+            asker=message.author,
+            address=message.address,
+            turn=turn.id,
+            seq=turn.seq,
+            call_id=call.call_id,
+            thread=thread,
+            locale=locale,
+            show_progress=doing,
+            tool=call.name,
+            zone=zone_of(message, self.zone),
+            message_text=message.text,
             files=TurnFiles(turn, thread.id, self),
-            handle=call.handle, known_as=known_as, kept=kept, again=bool(message.replaces),
-            stopped=lambda: self.stopped(turn.seq),
-        )  # fmt: skip
+            handle=call.handle,
+            record_handle=known_as,
+            record_remote=kept,
+            is_repeat=bool(message.replaces),
+            is_stopped=lambda: self.stopped(turn.seq),
+        )
 
-    async def make_command_context(self, turn: Turn, call: Call, show: Show) -> ToolContext:
+    async def make_command_context(self, turn: Turn, call: ToolCall, show: Show) -> ToolContext:
         """The context of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
@@ -71,11 +82,11 @@ class ToolContexts:
         ctx = self.make_context(turn, thread, call, LANGUAGE.get(), doing)
 
         async def kept(remote: Remote) -> None:
-            await self.journal.remote(thread.id, remote)
+            await self.journal.record_remote(thread.id, remote)
             if remote.kind == "container":
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return replace(ctx, kept=kept)
+        return replace(ctx, record_remote=kept)
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """The thread map's record; a lost or older one is made anew. `new`: there is none yet."""
@@ -89,18 +100,18 @@ class ToolContexts:
         """The message's files, fetched now where that was not done yet; and what is missing."""
         if not message.attachments:
             return (), ()
-        kept = {(f.name, f.size): f for f in await self.files.of_event(message.event_key)}
-        had = await together(
+        kept = {(f.name, f.size): f for f in await self.files.list_of_event(message.event_key)}
+        had = await run_together(
             *(self._fetch_attachment(message, one, kept) for one in message.attachments)
         )
         found = [file for file in had if file is not None]
         pairs = zip(message.attachments, had, strict=True)
-        return found, [text.file_name(one.name) for one, file in pairs if file is None]
+        return found, [text.safe_file_name(one.name) for one, file in pairs if file is None]
 
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
     ) -> File | None:
-        name = text.file_name(attachment.name)
+        name = text.safe_file_name(attachment.name)
         if attachment.file:
             return File(attachment.file, name, attachment.type, attachment.size)
         known = kept.get((name, attachment.size))
@@ -132,16 +143,16 @@ class TurnFiles:
             # In shared places a message may have brought the files of others before it.
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
-                found.extend(await files.of_event(shown.message.event_key))
+                found.extend(await files.list_of_event(shown.message.event_key))
         attached, _ = await self.tool_contexts.fetch_attachments(message)
-        found.extend([*await files.of_event(message.event_key), *attached])
+        found.extend([*await files.list_of_event(message.event_key), *attached])
         return tuple({file.id: file for file in found}.values())
 
     async def read(self, file: File) -> bytes:
         _, data = await self.tool_contexts.files.get(file.id)
         return data
 
-    async def keep(self, name: str, type: str, data: bytes) -> File:
+    async def save(self, name: str, type: str, data: bytes) -> File:
         message = self.turn.message
         return await self.tool_contexts.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation

@@ -23,7 +23,7 @@ from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, Tu
 from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
 from core.domain.errors import (
-    RESTORED,
+    RESTORED_REASON,
     Draining,
     Empty,
     Interrupted,
@@ -42,15 +42,22 @@ from core.domain.errors import (
     Unstorable,
 )
 from core.domain.messages import Address, Answer, File, Message, Progress
-from core.domain.records import CRASHED, FINAL_STATES, Spoken, State, Turn
+from core.domain.records import CRASHED_REASON, FINAL_STATES, RoundOutput, Turn, TurnState
 from core.observability import metrics, tracing
-from core.ports.conversations import LookUp, Replies
-from core.rights.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
-from core.rights.policy import HELD
-from core.runtime.tasks import Bounded, Tasks, together
+from core.ports.conversations import LoadContext, ReplyFactory
+from core.rights.allowances import (
+    ADMIN_NOTICE,
+    PERSON_NOTICE,
+    AllowanceCount,
+    Grant,
+    OverAllowance,
+    describe_nearly_used,
+)
+from core.rights.policy import TURN_RIGHTS
+from core.runtime.tasks import BackgroundTasks, BoundedDict, run_together
 from core.text import text
 from core.text.i18n import LANGUAGE, say
-from core.text.markdown import Trust, addresses
+from core.text.markdown import Trust, find_addresses
 from core.text.text import make_storable
 
 log = structlog.get_logger("conversation")
@@ -126,9 +133,9 @@ class ConversationManager:
         services: TurnServices,
         commands: CommandService,
         tool_contexts: ToolContexts,
-        replies: Mapping[str, Replies],
+        replies: Mapping[str, ReplyFactory],
         profile: Profile,
-        look_up: Mapping[str, LookUp] = MappingProxyType({}),
+        look_up: Mapping[str, LoadContext] = MappingProxyType({}),
     ) -> None:
         self._services = services
         self._inbox = services.inbox
@@ -138,8 +145,8 @@ class ConversationManager:
         self._replies = replies
         self._look_up = look_up
         self._profile = profile
-        self.background_tasks = Tasks("conversation")
-        self._failures: Bounded[int, int] = Bounded(1000)
+        self.background_tasks = BackgroundTasks("conversation")
+        self._failures: BoundedDict[int, int] = BoundedDict(1000)
         """How often the answer of a turn could not be prepared, by the turn's `seq`."""
 
     async def handle(self, seq: int) -> None:
@@ -148,7 +155,7 @@ class ConversationManager:
         if turn is None:
             return
         platform = turn.message.address.platform
-        if turn.fresh:
+        if turn.is_untouched:
             waited = time.time() - turn.accepted_at
             metrics.queue_seconds.labels(platform).observe(max(0.0, waited))
         with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):
@@ -163,46 +170,46 @@ class ConversationManager:
                     answer = turn.answer or await self._answer(run)
                     self._inbox.leave_place(seq)
                 except PostRemoved:
-                    await self._journal.ended(run.turn, "removed")
+                    await self._journal.end_turn(run.turn, "removed")
                     self._count_end(run, "removed")
                 else:
                     await self._deliver(run, answer)
             except Unstorable:  # not even an apology: it is over, so that nothing is paid twice
                 log.exception("turn given up")
-                await self._journal.ended(run.turn, "failed", Unstorable.code)
+                await self._journal.end_turn(run.turn, "failed", Unstorable.code)
                 self._count_end(run, "failed", Unstorable.code)
             except TakenOver:
                 log.info("taken over")
                 self.background_tasks.start(self._give_way(run))
             except asyncio.CancelledError:
-                if self._inbox.lost(seq):
+                if self._inbox.is_taken_over(seq):
                     self.background_tasks.start(self._give_way(run))
                 raise
             except Superseded:
                 log.info("superseded")
                 await self._withdraw_posts(run)
-                tracing.ended("forgotten")
+                tracing.note_turn_end("forgotten")
             finally:
-                await reply.rest()
+                await reply.wait_for_updates()
 
     async def on_post_removed(self, post: str) -> None:
         """A person deleted our post: it stays away, and the turn that wrote it stops."""
         if (seq := await self._journal.seq_of_post(post)) is not None:
-            await self._journal.post_removed(post)
+            await self._journal.record_post_removal(post)
             await self._inbox.cancel(seq)
 
     async def _answer(self, run: TurnRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology."""
         try:
             answer = await self._find_answer(run)
-            if undelivered := run.turn.undelivered:
-                is_back = undelivered == RESTORED
+            if undelivered := run.turn.undelivered_reason:
+                is_back = undelivered == RESTORED_REASON
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words(LANGUAGE.get())}_\n\n{answer.text}")
             answer = await self._prepare_answer(run, answer)
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
-            answer, _ = await together(
+            answer, _ = await run_together(
                 self._store_answer(run.turn, answer, last, key), self._store_thread(run)
             )
         except BaseException:
@@ -213,19 +220,19 @@ class ConversationManager:
         return answer
 
     async def _store_answer(
-        self, turn: Turn, answer: Answer, last: Spoken | None, key: str
+        self, turn: Turn, answer: Answer, last: RoundOutput | None, key: str
     ) -> Answer:
         """Record the answer, and return it. An apology takes the place of what the database does
         not take; what the model's last words cost is recorded all the same."""
         try:
-            await until_stored(lambda: self._journal.answered(turn, answer, last, key))
+            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key))
         except Exception as error:
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
             log.exception("answer not stored")
             apology = _plain_apology(Unstorable())
             cost = replace(last, items=()) if last else None
-            await until_stored(lambda: self._journal.answered(turn, apology, cost, key))
+            await until_stored(lambda: self._journal.record_answer(turn, apology, cost, key))
             return apology
         return answer
 
@@ -247,7 +254,7 @@ class ConversationManager:
     async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer in its parts. Its links lead only where they may once something from
         outside is in the thread, or where a command brought it. Links that code wrote stay."""
-        cleaned = await text.aside(text.clean, answer.text)
+        cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, rounds = run.reply.split, run.rounds
         if rounds:
             outside, trust = rounds.provenance
@@ -255,8 +262,10 @@ class ConversationManager:
         else:
             outside, trust, _ = await self._trust(run.turn)
         if not outside and run.is_for_model:
-            return replace(answer, text=cleaned, parts=await text.aside(split, cleaned))
-        said, parts = await text.aside(lambda said: trust.parts(said, split), cleaned)
+            return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
+        said, parts = await text.run_off_loop(
+            lambda said: trust.split_sanitized(said, split), cleaned
+        )
         return replace(answer, text=said, parts=parts)
 
     async def _trust(self, turn: Turn) -> tuple[bool, Trust, int]:
@@ -265,8 +274,8 @@ class ConversationManager:
         said something there."""
         message, profile = turn.message, self._profile
         known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
-        told = "\n".join([*known.written, message.text])
-        written = await text.aside(addresses, told) | profile.own_addresses()
+        told = "\n".join([*known.asker_texts, message.text])
+        written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
         platform = message.address.platform
         trust = Trust(
             frozenset(profile.link_hosts()), written,
@@ -274,29 +283,29 @@ class ConversationManager:
             bare=platform not in profile.links_schemes,
             linked=message.linked,
         )  # fmt: skip
-        return known.outside, trust, known.since
+        return known.has_outside_text, trust, known.previous_seq
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or the words for whatever stands in its way."""
         turn = run.turn
         try:
-            if self._inbox.stopped(turn.seq):  # before it could be heard here
+            if self._inbox.is_stopped(turn.seq):  # before it could be heard here
                 raise asyncio.CancelledError
             (message, missing), rights = await self._without_place(
                 turn.seq,
-                together(
+                run_together(
                     self._look_up_context(run),
                     self._services.policy.rights(turn.message.author, turn.message.address),
                 ),
             )
             await run.set_message(message)
             run.rights = rights
-            HELD.set(rights)
-            if turn.refused == CRASHED:
+            TURN_RIGHTS.set(rights)
+            if turn.refusal == CRASHED_REASON:
                 raise Interrupted(times=turn.limit)
-            if turn.refused:
-                raise TOO_MANY[turn.refused](limit=turn.limit)
-            rights.may("chat").check()
+            if turn.refusal:
+                raise TOO_MANY[turn.refusal](limit=turn.limit)
+            rights.may("chat").raise_if_denied()
             return _with_notes(await self._answer_message(run), missing)
         except asyncio.CancelledError:
             await self._store_last_round(run)
@@ -357,10 +366,10 @@ class ConversationManager:
         """What the model said last was paid for: the turn is taken up again without asking."""
         if run.rounds and (last := run.rounds.last):
             with suppress(Superseded, NotStored, Unstorable):
-                await self._journal.items(run.turn, last)
+                await self._journal.record_round(run.turn, last)
 
     async def _put_back_unless_stopped(self, turn: Turn) -> None:
-        if not self._inbox.stopped(turn.seq):
+        if not self._inbox.is_stopped(turn.seq):
             await self._journal.put_back(turn)
             raise asyncio.CancelledError
         if task := asyncio.current_task():
@@ -395,7 +404,7 @@ class ConversationManager:
         chosen = message.model or settings.model
         model = chosen or services.model.name
         if run.rights and model:
-            run.rights.may("model", model).check()
+            run.rights.may("model", model).raise_if_denied()
         preface = prompt.build_preface(message, time.time(), self._profile.zone, LANGUAGE.get())
         instructions = "\n\n".join(
             filter(None, [self._profile.instructions, settings.instructions])
@@ -404,12 +413,12 @@ class ConversationManager:
         pays = services.budget.bounds_calls and services.model.level != "demo"
         most_told = count_briefing_tokens(instructions, preface, tools) if pays else 0
         first: Grant | None = None
-        counts: Sequence[Count] = ()
+        counts: Sequence[AllowanceCount] = ()
         unread_notes: Sequence[str] = ()
         if run.turn.items or message.attachments:  # files are not fetched for nothing
             await services.budget.reserve(run.turn)
         if not run.turn.items:  # the first attempt
-            heard = replace(message, text=await text.aside(text.clean, message.text))
+            heard = replace(message, text=await text.run_off_loop(text.clean_text, message.text))
             files, missing = await self._tool_contexts.fetch_attachments(message)
 
             async def read(file: File) -> bytes:
@@ -417,9 +426,9 @@ class ConversationManager:
 
             unread_notes = await unread(message, files, missing, read, LANGUAGE.get())
             call = services.budget.model_call(1, model, most_told) if pays else None
-            reserve = await services.budget.reserving(run.turn, call)
+            reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
-            items = await self._journal.heard(run.turn, said, reserve)
+            items = await self._journal.record_user_message(run.turn, said, reserve)
             run.turn = replace(run.turn, items=tuple(items))
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn)
@@ -448,17 +457,19 @@ class ConversationManager:
         zone, told = budget.zone_of(message), list[str]()
         for count, unit in find_nearly_used(counts.values()):
             everybody = count.scope.allowance.of == "everybody"
-            if not count.told & TOLD and await budget.claim_notice(count, TOLD):
+            if not count.notices & PERSON_NOTICE and await budget.claim_notice(
+                count, PERSON_NOTICE
+            ):
                 if everybody:
-                    log.warning("allowance nearly used", allowance=count.scope.allowance.told)
+                    log.warning("allowance nearly used", allowance=count.scope.allowance.source)
                     metrics.nearly_used.inc()
                 else:
-                    told.append(nearly(count, unit, zone, budget.zone))
-            if not everybody or count.told & TOLD_ADMIN:
+                    told.append(describe_nearly_used(count, unit, zone, budget.zone))
+            if not everybody or count.notices & ADMIN_NOTICE:
                 continue
             is_admin = run.rights is not None and run.rights.may("administer").allowed
-            if is_admin and await budget.claim_notice(count, TOLD_ADMIN):
-                told.append(nearly(count, unit, zone, budget.zone))
+            if is_admin and await budget.claim_notice(count, ADMIN_NOTICE):
+                told.append(describe_nearly_used(count, unit, zone, budget.zone))
         return told
 
     async def _store_thread(self, run: TurnRun) -> None:
@@ -477,10 +488,10 @@ class ConversationManager:
                 log.warning("thread not remembered", why=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
-        state: State = answer.status
+        state: TurnState = answer.status
         reason = ""
         platform = run.message.address.platform
-        with tracing.Span("post") as span, metrics.posting_seconds.labels(platform).time():
+        with tracing.TraceSpan("post") as span, metrics.posting_seconds.labels(platform).time():
             try:
                 await self._finish(run, answer)
             except PostRemoved:
@@ -489,24 +500,26 @@ class ConversationManager:
                 state, reason = "undeliverable", str(error.values.get("reason", error))
                 log.warning("undeliverable", why=reason)
                 span.fail(error.code)
-        await self._journal.ended(run.turn, state, reason, run.posts.held)
+        await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
             self._services.changes.on_change()  # what was decided meanwhile can be shown now
 
-    def _count_end(self, run: TurnRun, state: State, code: str = "") -> None:
+    def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)
-        tracing.ended(state, code)
+        tracing.note_turn_end(state, code)
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""
         while True:
             try:
                 await run.reply.finish(answer)
-                await run.reply.rest()  # its signs go while another would still take the turn up
+                await (
+                    run.reply.wait_for_updates()
+                )  # its signs go while another would still take the turn up
                 return
             except asyncio.CancelledError:
                 await run.posts.keep()
@@ -514,15 +527,15 @@ class ConversationManager:
 
     async def _give_way(self, run: TurnRun) -> None:
         """Another process answers: when it has, what came too late from here is set right."""
-        await run.reply.rest()
+        await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):
-                stands = await self._journal.stands(run.turn.seq)
+                stands = await self._journal.replace_cards(run.turn.seq)
                 if stands is None or stands.state in FINAL_STATES:
                     break
             await asyncio.sleep(TAKEOVER_POLL_SECONDS)
         answer = stands.answer if stands and stands.answer else Answer("")
-        await run.reply.set_right(answer, stands.posts if stands else ())
+        await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: TurnRun) -> None:
         """The conversation was forgotten while this ran: what stands there of it goes too."""

@@ -11,8 +11,8 @@ from core.domain.records import Turn
 from core.observability import metrics
 from core.ports.rights import Budget
 from core.ports.tools import Tool
-from core.rights.allowances import Allowance, Count, Grant, Spend, Unit
-from core.rights.usage import NANO
+from core.rights.allowances import Allowance, AllowanceCount, Grant, Spend, Unit
+from core.rights.usage import NANODOLLARS_PER_DOLLAR
 
 _TOKENS_AROUND_EACH = 100  # what stands around each in a request
 
@@ -35,14 +35,14 @@ class TurnPayment:
         self._grant = first
         self._unused = first is not None
         self._later = False
-        self._counts: dict[str, Count] = {}
+        self._counts: dict[str, AllowanceCount] = {}
         self._open = 0
         self._count_open(int(self._unused))
 
     @property
     def is_lowered(self) -> bool:
         """Whether the last answer had to be shorter, for want of what was left."""
-        return self._grant is not None and self._grant.lowered
+        return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, asked: bool = False) -> None:
         """Before the first request of a round; one that was `asked` before a crash may have its
@@ -65,14 +65,14 @@ class TurnPayment:
         self._unused = self._later = False
         return self._grant.output if self._grant else None
 
-    def on_refused(self) -> None:
+    def on_refused_request(self) -> None:
         self._unused = self._grant is not None
 
     async def give_back(self) -> None:
         """What no request came to use."""
         if self._grant and self._unused:
             self._unused = False
-            await self._budget.give_back(self._turn, self._grant.part)
+            await self._budget.release(self._turn, self._grant.part)
             self._count_open(-1)
 
     def record_usage(self, usage: Usage) -> None:
@@ -80,7 +80,9 @@ class TurnPayment:
         self._told += usage.reasoning
         if self._grant is None:
             return
-        real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
+        real = Spend(
+            0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR)
+        )
         if usage.estimated:
             real = replace(self._grant.bound, money=max(self._grant.bound.money, real.money))
         for count in self._grant.counts:
@@ -93,13 +95,15 @@ class TurnPayment:
         """Nothing more is asked for now."""
         self._count_open(-self._open)
 
-    def counts(self) -> tuple[Count, ...]:
+    def counts(self) -> tuple[AllowanceCount, ...]:
         """Of each allowance as far as this turn knows."""
         return tuple(self._counts.values())
 
     async def _reserve(self, body: int) -> None:
         call = self._budget.model_call(self._number, self._model, self._told)
-        self._grant = await self._budget.pay(self._turn, replace(call, body=body))
+        self._grant = await self._budget.reserve_model_call(
+            self._turn, replace(call, request_bytes=body)
+        )
         self._unused = self._grant is not None
         self._count_open(int(self._unused))
 
@@ -116,11 +120,11 @@ def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]
     return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in told)
 
 
-def find_nearly_used(counts: Iterable[Count]) -> list[tuple[Count, Unit]]:
+def find_nearly_used(counts: Iterable[AllowanceCount]) -> list[tuple[AllowanceCount, Unit]]:
     """Return the counts of which most is used, each with the limit that says so."""
-    found: list[tuple[Count, Unit]] = []
+    found: list[tuple[AllowanceCount, Unit]] = []
     for count in counts:
         allowance: Allowance = count.scope.allowance
-        if unit := allowance.near(count.spent):
+        if unit := allowance.nearly_used_unit(count.spent):
             found.append((count, unit))
     return found

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.domain.messages import CONTEXT, File, Item, Message
+from core.domain.messages import CONTEXT_NAME, File, Item, Message
 from core.domain.quotes import render_quote
-from core.text.text import one_line
+from core.text.text import to_one_line
 
 INSTRUCTIONS = """\
 You are Ponte, an assistant inside a team's chat. Ponte is Portuguese for bridge: you connect \
@@ -61,7 +61,7 @@ def build_items(
     for head, quotes in ((SENT_ALONG_HEADING, message.brought), (QUOTED_HEADING, message.context)):
         if quotes:
             lines = "\n".join([head, *map(render_quote, quotes)])
-            items.append(Item(kind="message", role="user", text=lines, name=CONTEXT))
+            items.append(Item(kind="message", role="user", text=lines, name=CONTEXT_NAME))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     if items and not text and not files:  # only what is quoted is meant
@@ -71,7 +71,7 @@ def build_items(
             kind="message",
             role="user",
             text=text,
-            name=one_line(message.author.name),
+            name=to_one_line(message.author.name),
             files=tuple(files),
         )
     )

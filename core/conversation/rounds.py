@@ -36,25 +36,25 @@ from core.domain.errors import (
 )
 from core.domain.messages import Answer, Card, File, Item, Progress
 from core.domain.records import (
-    INTERRUPTED,
-    NEEDS,
-    Ask,
-    Began,
-    Call,
-    Completed,
-    Delta,
+    INTERRUPTED_TEXT,
+    RIGHT_OF_EFFECT,
     Effect,
-    Kept,
     Outcome,
     Remote,
-    Spoken,
+    RemoteStored,
+    ResponseStarted,
+    RoundCompleted,
+    RoundOutput,
+    RoundRequest,
+    TextDelta,
+    ToolCall,
     ToolContext,
-    tell_model,
+    add_model_instruction,
 )
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
-from core.rights.usage import Paid
-from core.runtime.tasks import together
+from core.rights.usage import PaidRun
+from core.runtime.tasks import run_together
 from core.text import markdown, text
 from core.text.i18n import LANGUAGE, say
 from core.tools.tool import cap_text, outcome_of_error, price_of_call
@@ -65,7 +65,7 @@ MAX_ROUNDS = 12
 CUT_NOTE = "The answer ends here because it became too long. Ask me to go on."
 CUT_BY_ALLOWANCE_NOTE = "The answer ends here because no more of the allowance is left."
 ENDED_BY_ALLOWANCE_NOTE = "I stopped here. {why}"
-_OVER_BUDGET = tell_model(
+_OVER_BUDGET = add_model_instruction(
     "error: not run. {why}", "answer now with what you have, and tell the person"
 )
 MAX_PARALLEL_TOOL_CALLS = 8
@@ -74,12 +74,14 @@ REPEATABLE_EFFECTS: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call.
 So may any other call that only proposes."""
 COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
-RESULT_UNKNOWN = tell_model(f"error: {INTERRUPTED}", "do not repeat it, tell the person")
-_RESULT_LOST = tell_model(
+RESULT_UNKNOWN = add_model_instruction(
+    f"error: {INTERRUPTED_TEXT}", "do not repeat it, tell the person"
+)
+_RESULT_LOST = add_model_instruction(
     "error: this ran, but its result could not be stored and is lost",
     "do not repeat it, tell the person",
 )
-_CALLS_USED_UP = tell_model(
+_CALLS_USED_UP = add_model_instruction(
     "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
@@ -101,7 +103,7 @@ class ToolCalls:
         run: TurnRun,
         briefing: ModelBriefing,
         services: TurnServices,
-        make_context: Callable[[Call], ToolContext],
+        make_context: Callable[[ToolCall], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
         self._run = run
@@ -144,18 +146,18 @@ class ToolCalls:
         """All calls of one round, side by side; their outcomes in the calls' order."""
         for item in calls:
             self._count_call(item)
-        return await together(*(self._run_until_recorded(call) for call in calls))
+        return await run_together(*(self._run_until_recorded(call) for call in calls))
 
-    def start(self, item: Item) -> Call:
+    def start(self, item: Item) -> ToolCall:
         """Return the call of an item, which the caller records as started."""
         self._started.add(item.call_id)
         return self._build_call(item)
 
-    def _build_call(self, item: Item) -> Call:
+    def _build_call(self, item: Item) -> ToolCall:
         tool, known = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = known.handle if known else ""
-        return Call(item.call_id, item.name, item.arguments, effect, handle=handle)
+        return ToolCall(item.call_id, item.name, item.arguments, effect, handle=handle)
 
     async def _run_until_recorded(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on
@@ -186,21 +188,21 @@ class ToolCalls:
             call = self._build_call(item)
             async with self._parallel_calls:
                 if item.call_id not in self._started:
-                    await self._journal.call_started(turn, call)
+                    await self._journal.record_call_start(turn, call)
                 outcome = await self._measure(tool, call)
         try:
-            await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
+            await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         except Unstorable:
             log.exception("outcome not stored", tool=item.name)
             outcome = Outcome("unknown", _RESULT_LOST, usage=outcome.usage, paid=outcome.paid)
-            await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
+            await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         self.outcomes[item.call_id] = outcome
         name = item.name if tool else "unknown"
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call", tool=name, status=outcome.status)
         return outcome
 
-    async def _measure(self, tool: Tool | None, call: Call) -> Outcome:
+    async def _measure(self, tool: Tool | None, call: ToolCall) -> Outcome:
         name = call.name if tool else "unknown"
         with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
             outcome = await self._check_and_run(tool, call)
@@ -216,7 +218,7 @@ class ToolCalls:
         if tool and tool.effect_of(asked) in COSTLY_EFFECTS and not tool.only_proposes(asked):
             self._costly_numbers.setdefault(item.call_id, len(self._costly_numbers) + 1)
 
-    async def _check_and_run(self, tool: Tool | None, call: Call) -> Outcome:
+    async def _check_and_run(self, tool: Tool | None, call: ToolCall) -> Outcome:
         limits = self._limits
         if self._costly_numbers.get(call.call_id, 0) > limits.costly:
             metrics.limits.labels("costly_calls").inc()
@@ -228,11 +230,16 @@ class ToolCalls:
                 "error", _CALLS_USED_UP.format(count=limits.total, costly="", what="them")
             )
         if tool is None:
-            return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
+            return Outcome(
+                "error", f"error: there is no tool {text.truncate_with_note(call.name, 64)!r} here"
+            )
         rule, message = "", self._run.message
-        for asked in (NEEDS[call.effect],), ("tool", call.name):  # asked again: rights may change
+        for asked in (
+            (RIGHT_OF_EFFECT[call.effect],),
+            ("tool", call.name),
+        ):  # asked again: rights may change
             verdict = await self._services.policy.may(message.author, message.address, *asked)
-            if verdict.unknown:
+            if verdict.is_unknown:
                 return Outcome("error", f"error: {verdict.words('en')}")
             if not verdict.allowed:
                 self._audit("refused", right=verdict.right, rule=verdict.rule)
@@ -252,11 +259,11 @@ class ToolCalls:
             if ended != "proposed":
                 self._audit("run", tool=call.name, outcome=ended, rule=rule)
 
-    async def _reserve_cost(self, call: Call, paid: Paid) -> Outcome | None:
+    async def _reserve_cost(self, call: ToolCall, paid: PaidRun) -> Outcome | None:
         """What has a price by the run is reserved before it is begun, as everything is; how the
         model reads that it does not fit."""
         try:
-            await self._services.budget.pay_run(self._run.turn, call.call_id, paid)
+            await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
         except OverBudget as error:
             metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
@@ -264,27 +271,27 @@ class ToolCalls:
             return Outcome("error", _OVER_BUDGET.format(why=error.words("en")))
         return None
 
-    def _with_cost(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
+    def _with_cost(self, call: ToolCall, outcome: Outcome, paid: PaidRun) -> Outcome:
         """With its price, where it was begun. A container's run says what it cost, unless it came
         to no end."""
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
             outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         if begun and paid.kind != "container":
-            cost = self._services.budget.price(paid)
+            cost = self._services.budget.run_price(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
-        return replace(outcome, paid=paid.told)
+        return replace(outcome, paid=paid.report_name)
 
-    async def _attempt(self, tool: Tool, call: Call) -> Outcome:
-        if tool.doing:
-            await self._show_progress(say(tool.doing))
+    async def _attempt(self, tool: Tool, call: ToolCall) -> Outcome:
+        if tool.progress_text:
+            await self._show_progress(say(tool.progress_text))
         try:
-            async with asyncio.timeout(tool.patience):
+            async with asyncio.timeout(tool.timeout_seconds):
                 return cap_text(await tool.run(self._context_for(call), call.arguments))
         except TimeoutError:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             self._codes[call.call_id] = "timeout"
-            return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
+            return Outcome(status, f"error: no answer within {tool.timeout_seconds:.0f} s")
         except ToolError as error:
             log.info("tool refused", tool=call.name, code=error.code)
             self._codes[call.call_id] = error.code
@@ -303,16 +310,16 @@ class ToolCalls:
         message = self._run.message
         self._services.audit.note(event, message.author, message.address, **facts)
 
-    def _context_for(self, call: Call) -> ToolContext:
+    def _context_for(self, call: ToolCall) -> ToolContext:
         ctx = self._make_context(call)
 
         async def known_as(handle: str) -> None:
-            await ctx.known_as(handle)
+            await ctx.record_handle(handle)
             self._running_elsewhere.add(call.call_id)
             if self._is_stopping:
                 raise asyncio.CancelledError
 
-        return replace(ctx, known_as=known_as)
+        return replace(ctx, record_handle=known_as)
 
 
 class Rounds:
@@ -341,9 +348,9 @@ class Rounds:
         """Why it ended before its end, where no more of an allowance was left."""
         self._files: list[File] = []
         self.thread = briefing.thread
-        self.last: Spoken | None = None
+        self.last: RoundOutput | None = None
         """The round that called no tool: it is kept with the answer."""
-        self._growing, self._cleaning = markdown.Growing(), text.GrowingText()
+        self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
         self.visible_text = ""
 
     async def answer(self) -> Answer:
@@ -366,7 +373,7 @@ class Rounds:
                 return await self._build_answer()
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
-            self._journal.check()
+            self._journal.check_ownership()
             try:
                 await self._ask_model(number)
             except OverBudget as error:
@@ -474,7 +481,7 @@ class Rounds:
                 metrics.model_seconds.labels(name).time(),
             ):
                 completed = await self._stream_round(number, question, span)
-                span.used(completed.usage)
+                span.note_usage(completed.usage)
         except ModelError as error:
             metrics.model_rounds.labels(error.code).inc()
             if paying:
@@ -483,14 +490,16 @@ class Rounds:
         if paying:
             paying.record_usage(completed.usage)
         self.thread = completed.thread or self.thread
-        self._cut = completed.cut
+        self._cut = completed.is_truncated
         items = completed.items
-        said = Spoken(number, tuple(items), completed.usage, name)
+        said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
         if calls:
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
             try:
-                await until_stored(lambda: self._journal.items(self._run.turn, said, started))
+                await until_stored(
+                    lambda: self._journal.record_round(self._run.turn, said, started)
+                )
             except Unstorable:
                 self.last = replace(said, items=())  # it was paid for all the same
                 raise
@@ -503,7 +512,9 @@ class Rounds:
                 self._append_text(item.text)
         self.visible_text = self._text
 
-    async def _stream_round(self, number: int, question: Ask, span: tracing.Span) -> Completed:
+    async def _stream_round(
+        self, number: int, question: RoundRequest, span: tracing.TraceSpan
+    ) -> RoundCompleted:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
@@ -517,7 +528,7 @@ class Rounds:
                 beside.pop(0)
 
         async def began(response: str) -> None:
-            await journal.round_began(turn, number, response)
+            await journal.record_response(turn, number, response)
 
         def begin(write: Coroutine[Any, Any, None]) -> None:
             beside.append(asyncio.create_task(write))
@@ -526,10 +537,10 @@ class Rounds:
             async with aclosing(self._model.ask(question)) as events:
                 async for event in events:
                     match event:
-                        case Began(response):
+                        case ResponseStarted(response):
                             self.visible_text = self._text
                             begin(until_stored(partial(began, response)))
-                        case Delta(piece):
+                        case TextDelta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at
                                 metrics.first_token_seconds.labels(self._model_name).observe(waited)
@@ -537,13 +548,13 @@ class Rounds:
                             await written()
                             self.visible_text += piece
                             await self._show_progress()
-                        case Kept(remote, thread, listed):
-                            begin(journal.remote(self.thread.id, remote))
+                        case RemoteStored(remote, thread, listed):
+                            begin(journal.record_remote(self.thread.id, remote))
                             self.thread = thread or self.thread
                             if not listed:
                                 await written()
                             begin(self._store_thread())
-                        case Completed():
+                        case RoundCompleted():
                             await written()
                             return event
             raise ModelDown
@@ -557,10 +568,10 @@ class Rounds:
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
-    def _build_request(self, number: int) -> Ask:
+    def _build_request(self, number: int) -> RoundRequest:
         run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
         began = {round_.number: round_.response for round_ in run.turn.rounds}
-        return Ask(
+        return RoundRequest(
             thread=self.thread,
             turn=run.turn.id,
             number=number,
@@ -573,10 +584,10 @@ class Rounds:
             response=began.get(number, ""),
             locale=LANGUAGE.get(),
             seq=run.turn.seq,
-            since=briefing.since,
+            previous_seq=briefing.since,
             model=briefing.model,
             effort=briefing.effort,
-            paying=briefing.paying,
+            payment=briefing.paying,
         )
 
     def _first_unsent_index(self) -> int:
@@ -598,10 +609,10 @@ class Rounds:
         trust = self._trust
 
         def readable(said: str) -> str:
-            cleaned = self._cleaning.cleaned(said)
-            return self._growing.shown(cleaned, trust) if trust else cleaned
+            cleaned = self._cleaning.clean(said)
+            return self._growing.render(cleaned, trust) if trust else cleaned
 
-        shown = await text.aside(readable, self.visible_text)
+        shown = await text.run_off_loop(readable, self.visible_text)
         await self._run.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
@@ -612,16 +623,16 @@ class Rounds:
             )
             self._files.extend(outcome.files)
 
-    def _tool_context(self, call: Call) -> ToolContext:
+    def _tool_context(self, call: ToolCall) -> ToolContext:
         turn = self._run.turn
         ctx = self._tool_contexts.make_context(
             turn, self.thread, call, LANGUAGE.get(), self._show_progress
         )
-        ctx = replace(ctx, kept=self._record_remote)
+        ctx = replace(ctx, record_remote=self._record_remote)
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 
     async def _record_remote(self, remote: Remote) -> None:
-        await self._journal.remote(self.thread.id, remote)
+        await self._journal.record_remote(self.thread.id, remote)
         if remote.kind == "container":
             self.thread = replace(self.thread, container=remote.id)
             await self._store_thread()

@@ -11,13 +11,13 @@ from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
-from core.domain.records import Spoken, Thread, Turn
+from core.domain.records import RoundOutput, Thread, Turn
 from core.ports.conversations import Reply
 from core.ports.tools import Tool
-from core.rights.allowances import Count
-from core.rights.policy import Holds
+from core.rights.allowances import AllowanceCount
+from core.rights.policy import PlaceRights
 from core.text import text
-from core.text.i18n import LANGUAGE, nearest
+from core.text.i18n import LANGUAGE, nearest_locale
 from core.text.markdown import Trust
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ModelRounds(Protocol):
         """The text that a person sees."""
 
     @property
-    def last(self) -> Spoken | None:
+    def last(self) -> RoundOutput | None:
         """The round that called no tool; it is stored together with the answer."""
 
     @property
@@ -93,7 +93,7 @@ class TurnRun:
     command: TypedCommand | None = None
     command_error: PonteError | None = None
     """Why the message is a command that cannot be read."""
-    rights: Holds | None = None
+    rights: PlaceRights | None = None
     rounds: ModelRounds | None = None
     """None until the model is asked."""
     _parsed_in: str = field(default="", init=False)
@@ -117,7 +117,7 @@ class TurnRun:
         read the command in that language."""
         self.turn = replace(self.turn, message=message)
         language = (
-            nearest(message.locale)
+            nearest_locale(message.locale)
             if message.locale
             else self.settings.language or self.default_language
         )
@@ -127,7 +127,7 @@ class TurnRun:
         self._parsed_in = language
         self.command = self.command_error = None
         try:
-            self.command = await text.aside(grammar.parse_command, self.message.text)
+            self.command = await text.run_off_loop(grammar.parse_command, self.message.text)
         except PonteError as error:
             self.command_error = error
 
@@ -152,4 +152,4 @@ class ModelBriefing:
     has_outside_text: bool = False
     limits: CallLimits = field(default_factory=CallLimits)
     paying: TurnPayment | None = None
-    counts: Sequence[Count] = ()
+    counts: Sequence[AllowanceCount] = ()

@@ -12,7 +12,7 @@ from core.runtime.retry import Backoff, retry
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
-STORE_BACKOFF = Backoff(0.2, longest=30.0)
+STORE_BACKOFF = Backoff(0.2, max_seconds=30.0)
 """Pauses between attempts to write while the store is unavailable."""
 
 
@@ -22,6 +22,6 @@ async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
 
     def wait(error: NotStored, failed: int) -> float:
         log.warning("write tried again", why=str(error), failed=failed)
-        return STORE_BACKOFF.after(failed)
+        return STORE_BACKOFF.seconds_after(failed)
 
     return await retry(write, NotStored, wait)

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from core.conversation.services import TurnServices
-from core.domain.changes import UNDO_LIFETIME
+from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import PonteError
-from core.domain.messages import ONCE, Address
-from core.domain.records import Area
-from core.ports.rights import Directory
+from core.domain.messages import ONE_REQUEST_PREFIX, Address
+from core.domain.records import ConversationArea
+from core.ports.rights import MemberStore
 from core.rights.audit import AuditLog
-from core.rights.policy import places
+from core.rights.policy import place_names
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0
@@ -43,20 +43,20 @@ class Retention:
     audit: int = 0
 
     def of(self, address: Address) -> int:
-        if address.channel.startswith(ONCE):
+        if address.channel.startswith(ONE_REQUEST_PREFIX):
             return ONCE_DAYS
         own = self.places()
-        return next((own[p] for p in reversed(places(address)) if p in own), self.everywhere)
+        return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
 
-    def areas(self) -> Iterator[tuple[Area, int]]:
+    def areas(self) -> Iterator[tuple[ConversationArea, int]]:
         """What is forgotten after so many days."""
-        yield Area(once=True), ONCE_DAYS
+        yield ConversationArea(is_one_request=True), ONCE_DAYS
         own = self.places()
         for place, days in {"": self.everywhere, **own}.items():
             if days:
                 wide = place and f"{place}:"
                 inner = (each for each in own if each != place and f"{each}:".startswith(wide))
-                yield Area(place, tuple(inner)), days
+                yield ConversationArea(place, tuple(inner)), days
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Upkeep:
         retention: Retention,
         maintenance: Maintenance | None = None,
         audit: AuditLog | None = None,
-        directory: Directory | None = None,
+        directory: MemberStore | None = None,
     ) -> None:
         self._services = services
         self._forget_idle = forget_idle
@@ -128,7 +128,7 @@ class Upkeep:
         services = self._services
         for area, days in self._retention.areas():
             since = time.time() - days * DAY_SECONDS
-            for conversation in await services.journal.forgettable(since, area):
+            for conversation in await services.journal.list_idle_conversations(since, area):
                 if messages := await self._forget_idle(conversation, since):
                     log.info("forgotten, idle for long", messages=messages)
             await services.inbox.purge(since, area)
@@ -140,7 +140,7 @@ class Upkeep:
 
     async def _drop_undo_images(self) -> None:
         """What can no longer be undone needs no images of rows."""
-        await self._services.changes.ledger.lapse(time.time() - UNDO_LIFETIME)
+        await self._services.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
         await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
@@ -159,12 +159,12 @@ class Upkeep:
 
     async def erase(self) -> None:
         """What servers still hold of what was forgotten."""
-        for remote in await self._services.journal.to_erase():
+        for remote in await self._services.journal.list_remotes_to_erase():
             try:
                 done = await self._services.model.erase(remote)
             except Exception as error:
                 log.info("not erased yet", kind=remote.kind, why=repr(error))
                 done = False
-            await self._services.journal.erased(remote, done)
-        for remote in await self._services.journal.unerasable():
+            await self._services.journal.record_erasure(remote, done)
+        for remote in await self._services.journal.list_unerasable_remotes():
             log.warning("the server still holds it", kind=remote.kind, id=remote.id)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from core.changes.approval import Approval, right_to_approve, rights_to_propose
 from core.conversation.services import TurnServices
-from core.domain.changes import Change, Decision
+from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
-from core.domain.records import NEEDS, Turn
-from core.rights.policy import explained, is_right
+from core.domain.records import RIGHT_OF_EFFECT, Turn
+from core.rights.policy import explain, is_right
 from core.text.i18n import LANGUAGE, say
 
 _NOTHING = (
@@ -35,16 +35,16 @@ class Why:
         if is_right(asked):
             right, _, name = asked.partition(":")
             names = (name,) if name else ()
-            return explained(await self.services.policy.may(person, address, right, *names))
+            return explain(await self.services.policy.may(person, address, right, *names))
         try:
             tool = await self.services.toolbox.find(asked)
         except ToolError:
             return await self._of_change(turn, asked)
         verdicts = [
-            await self.services.policy.may(person, address, NEEDS[tool.effect]),
+            await self.services.policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
             await self.services.policy.may(person, address, "tool", asked),
         ]
-        return "\n".join(f"- {explained(verdict)}" for verdict in verdicts)
+        return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
 
     async def _of_change(self, turn: Turn, id: str) -> str:
         message = turn.message
@@ -52,7 +52,7 @@ class Why:
             change = await self.services.changes.ledger.get(id)
         except NotFound:
             raise NotFound(_NOTHING) from None
-        decision = Decision(id, turn.seq, message.author, message.address, LANGUAGE.get())
+        decision = DecisionRequest(id, turn.seq, message.author, message.address, LANGUAGE.get())
         reached = await self.services.changes.reached(change.id, message.author.key)
         if not await self.services.changes.approval.may_see(decision, change, reached):
             raise NotFound(_NOTHING)
@@ -60,7 +60,7 @@ class Why:
         lines = [say(_ASKED)]
         for needed in rights_to_propose(change.draft):
             verdict = await self.services.policy.may(asked.asker, asked.address, *needed)
-            lines.append(f"- {explained(verdict)}")
+            lines.append(f"- {explain(verdict)}")
         lines.append(say(_who_decides(self.services.changes.approval, change)))
         if (count := self.services.changes.approval.approvers(asked).count) > 1:
             lines.append(say(_DIFFERENT, count=count))
@@ -70,7 +70,7 @@ class Why:
             verdict = await self.services.policy.may(
                 change.decider, asked.address, *right_to_approve(change.draft)
             )
-            lines += [say(_DECIDED), f"- {explained(verdict)}"]
+            lines += [say(_DECIDED), f"- {explain(verdict)}"]
         return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Writes that wait for a person, and writes that were done: plain frozen data.
+"""Frozen data of proposed, approved and applied writes.
 
 A write tool makes a `Draft`. The ledger keeps it as a `Proposal`, a `Change` once somebody has
 decided; both go by one id. Each row of it is a `Step`, journalled before and after it is written.
@@ -29,22 +29,22 @@ StepState = Literal["waiting", "writing", "done", "differs", "changed", "failed"
 """`differs`: written, but the row now reads otherwise. `changed`: left alone, because the row is
 no longer as it was proposed on. `failed`: refused. `unknown`: it may have been written."""
 
-WRITTEN: tuple[StepState, ...] = ("done", "differs")
-PENDING: tuple[StepState, ...] = ("waiting", "writing")
-LIFETIME = 86_400.0
+WRITTEN_STATES: tuple[StepState, ...] = ("done", "differs")
+PENDING_STATES: tuple[StepState, ...] = ("waiting", "writing")
+PROPOSAL_LIFETIME_SECONDS = 86_400.0
 """Seconds until a proposal expires: 24 hours."""
-UNDO_LIFETIME = 7 * 86_400.0
+UNDO_LIFETIME_SECONDS = 7 * 86_400.0
 """Seconds for which what was done can be taken back; then its row images are erased."""
-MOST_ROWS = 100
+MAX_PROPOSAL_ROWS = 100
 """Rows in one proposal."""
-PONTE = Person("ponte", "", name="Ponte")
+PONTE_PERSON = Person("ponte", "", name="Ponte")
 """The decider where who asked is gone."""
-POLICY = Person("policy", "", name="policy")
+POLICY_PERSON = Person("policy", "", name="policy")
 """The decider where the operator's written policy decides by itself."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
-NO_PROPOSAL = "There is no proposal {id} here."
+NO_PROPOSAL_SENTENCE = "There is no proposal {id} here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class RowWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What Ponte itself reads of a draft's target; an applier puts it there under these names.
+class TargetView:
+    """The parts of a draft's target that Ponte reads; an applier stores them under fixed keys.
 
     `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
     with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
@@ -73,27 +73,29 @@ class View:
 
     table_id: str = ""
     key: str = "id"
-    links: frozenset[str] = frozenset()
-    concealed: frozenset[str] = frozenset()
-    anew: tuple[str, ...] = ()
+    link_fields: frozenset[str] = frozenset()
+    hidden_fields: frozenset[str] = frozenset()
+    system_fields: tuple[str, ...] = ()
     effect: str = "write"
     slug: str = ""
 
     @classmethod
-    def of(cls, target: Mapping[str, Any]) -> View:
-        """Of one as it is stored."""
+    def from_target(cls, target: Mapping[str, Any]) -> TargetView:
+        """Read them from a stored target. The keys `links`, `concealed` and `anew` are stored
+        data, so
+        they keep their names."""
         return cls(
             table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
-            links=frozenset(target.get("links", ())),
-            concealed=frozenset(target.get("concealed", ())),
-            anew=tuple(map(str, target.get("anew", ()))),
+            link_fields=frozenset(target.get("links", ())),
+            hidden_fields=frozenset(target.get("concealed", ())),
+            system_fields=tuple(map(str, target.get("anew", ()))),
             effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a write tool would do: rows of one table, in one way.
+    """The rows of one table that a write tool proposes to create, update, delete or run.
 
     `target` is the applier's own way to find the table, of which others read its `view`; `title`
     its name for people, `note` the English source of what a person should know before they
@@ -109,17 +111,17 @@ class Draft:
     by: str = ""
 
     @property
-    def view(self) -> View:
-        return View.of(self.target)
+    def view(self) -> TargetView:
+        return TargetView.from_target(self.target)
 
     @property
-    def touched(self) -> int:
-        """Rows of the table that it is about: several writes may be of one row."""
+    def row_count(self) -> int:
+        """Return how many table rows it affects; several writes may concern the same row."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RowCheck:
     """How a row stands when it is read: as before the write, as after it, or otherwise.
 
     `now` is the row as it is, None where there is none; `write` has its id and mark filled in;
@@ -127,16 +129,17 @@ class Seen:
     and said later that it came to nothing; `words` say why it is that, or why it is not known.
     """
 
-    standing: Literal["before", "after", "other", "failed"]
+    state: Literal["before", "after", "other", "failed"]
     write: RowWrite
-    now: Row | None = None
-    differs: tuple[str, ...] = ()
-    words: str = ""
+    current: Row | None = None
+    differing_fields: tuple[str, ...] = ()
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One row's way through the write; `now` as it was read back, `words` of a fault in English."""
+class ChangeStep:
+    """The progress of one row's write. `now` is the row as read back, `words` explain a failure in
+    English."""
 
     number: int
     write: RowWrite
@@ -165,11 +168,11 @@ class Proposal:
     created: float
     expires: float
     undoes: str = ""
-    named: bool = False
+    has_named_approvers: bool = False
     """The operator named who approves it."""
     tool: str = ""
     """What brought it, as models call it."""
-    silent: bool = False
+    is_decided_by_policy: bool = False
     """Nobody is asked to decide on it: the operator's policy does."""
 
 
@@ -184,7 +187,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A proposal and what became of it.
+    """A proposal with its decision and the result of each row.
 
     `claim` is the `seq` of the event that decided: only it may take the write up again.
     `forgotten`, `lapsed`: its row images are erased, by `forget` or because of its age, so that it
@@ -193,9 +196,9 @@ class Change:
 
     proposal: Proposal
     state: ChangeState = "open"
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ChangeStep, ...] = ()
     decider: Person | None = None
-    decided: float = 0.0
+    decided_at: float = 0.0
     claim: int = 0
     undone_by: str = ""
     forgotten: bool = False
@@ -220,20 +223,20 @@ class Change:
         return "change" if decided else "proposal"
 
     @property
-    def written(self) -> tuple[Step, ...]:
-        return self.having(*WRITTEN)
+    def written_steps(self) -> tuple[ChangeStep, ...]:
+        return self.steps_in(*WRITTEN_STATES)
 
-    def having(self, *states: StepState) -> tuple[Step, ...]:
+    def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
         return tuple(step for step in self.steps if step.state in states)
 
 
-Stage = Literal["asked", "reminded", "expired"]
+NoticeStage = Literal["asked", "reminded", "expired"]
 """What people are told of a proposal unasked, in this order."""
-OutgoingKind = Literal["copy", "reminder", "expired"]
+NoticeKind = Literal["copy", "reminder", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class ApprovalNotice:
     """One post that nobody asked for: a proposal's card in a direct message with one of its
     approvers (`copy`), a `reminder`, or that it has `expired`. There is one for each change, kind
     and person.
@@ -243,23 +246,23 @@ class Outgoing:
     """
 
     change: str
-    kind: OutgoingKind
+    kind: NoticeKind
     person: Person
-    to: ReplyTo | None = None
+    reply_to: ReplyTo | None = None
     locale: str = ""
     text: str = ""
     post: str = ""
     state: Literal["new", "posting", "posted", "removed", "refused"] = "new"
-    drawn: int = 0
+    drawn_version: int = 0
 
     @property
-    def name(self) -> tuple[str, OutgoingKind, str]:
+    def key(self) -> tuple[str, NoticeKind, str]:
         return self.change, self.kind, self.person.key
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person asks for: who, where, and the `seq` of their message or click.
+class DecisionRequest:
+    """A person's request to approve, deny or undo, with the `seq` of their message or click.
 
     `doing` shows them how far it is.
     """
@@ -270,11 +273,11 @@ class Decision:
     address: Address
     locale: str
     clicked: bool = False
-    doing: Callable[[str], Awaitable[None]] | None = None
+    show_progress: Callable[[str], Awaitable[None]] | None = None
 
 
-def fresh_id() -> str:
-    """Six characters that a person can type (`[a-z2-7]{6}`); the ledger holds them unique.
+def new_change_id() -> str:
+    """Return a random id of six characters (`[a-z2-7]{6}`); the ledger keeps ids unique.
 
     One of them at least is a digit, so that no id is a word (`core.commands.grammar`).
     """

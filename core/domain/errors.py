@@ -39,11 +39,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.text.i18n import say, word
+from core.text.i18n import say, translate_word
 
-RESTORED = "restored"
+RESTORED_REASON = "restored"
 """Why a turn that was under way in a backup ended without being posted."""
-_WORDED = frozenset({"cause", "what", "why"})
+_TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
 """Values that may be words of the catalogue themselves."""
 
 
@@ -61,7 +61,10 @@ class PonteError(Exception):
 
     def words(self, locale: str | None = None) -> str:
         """In `locale`, else in the language of whoever asked."""
-        told = {name: word(str(self.values[name]), locale) for name in _WORDED & self.values.keys()}
+        told = {
+            name: translate_word(str(self.values[name]), locale)
+            for name in _TRANSLATED_VALUES & self.values.keys()
+        }
         return say(self.sentence, locale, **{**self.values, **told})
 
     def __str__(self) -> str:
@@ -250,7 +253,7 @@ class PostRemoved(Undeliverable):
 class Restored(Undeliverable):
     """Said with the next message: unasked it might come beside an answer that was given."""
 
-    code = RESTORED
+    code = RESTORED_REASON
     sentence = (
         "I was set back to a backup in which your last message here had no answer yet. If you "
         "find none above, please ask again."

@@ -19,12 +19,12 @@ from core.text.markdown import Trust
 from core.text.text import is_deeper, make_storable
 
 T = TypeVar("T")
-CONTEXT, NOTE = "context", "note"
+CONTEXT_NAME, NOTE_NAME = "context", "note"
 """Under these names a transcript holds what its asker did not say: others' words around a message,
 and what Ponte tells of changes."""
-ONCE = "once--"
+ONE_REQUEST_PREFIX = "once--"
 """A channel whose name begins so is one request's: in no list, and forgotten after a day."""
-DEPTH = 100
+MAX_STORED_JSON_DEPTH = 100
 """How deep stored JSON is nested, at most: pydantic reads 200 levels, and would write some more."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
@@ -76,7 +76,7 @@ class Address:
         """The key of the channel, whatever the thread or person."""
         return _join(self.platform, self.workspace, self.channel)
 
-    def same_channel(self, other: Address) -> bool:
+    def is_same_channel(self, other: Address) -> bool:
         """Whether the same people read it, whatever the thread."""
         same = (self.platform, self.workspace, self.channel) == (
             other.platform, other.workspace, other.channel
@@ -270,10 +270,10 @@ def turn_id(event_key: str) -> str:
     return base64.b32encode(digest).decode().lower()
 
 
-def encode(value: object) -> str:
+def encode_json(value: object) -> str:
     """Return the JSON text of a dataclass, always one that UTF-8 can hold and `decode` can read.
     Raises Unstorable for what is no JSON, or nested too deeply."""
-    adapter = _adapter(type(value))
+    adapter = _adapter_of(type(value))
     try:
         encoded = adapter.dump_json(value, exclude_defaults=True)
     except PydanticSerializationError:  # half of a surrogate pair: rare, and costs a copy
@@ -281,24 +281,26 @@ def encode(value: object) -> str:
             encoded = adapter.dump_json(make_storable(value), exclude_defaults=True)
         except (PydanticSerializationError, RecursionError):
             raise Unstorable from None
-    if encoded.count(b"[") + encoded.count(b"{") > DEPTH and is_deeper(encoded, DEPTH):
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_STORED_JSON_DEPTH and is_deeper(
+        encoded, MAX_STORED_JSON_DEPTH
+    ):
         raise Unstorable
     return encoded.decode()
 
 
-def decode(kind: type[T], text: str | bytes) -> T:
+def decode_json(kind: type[T], text: str | bytes) -> T:
     """The value that `encode` wrote; raises pydantic.ValidationError on anything else."""
-    value: T = _adapter(kind).validate_json(text)
+    value: T = _adapter_of(kind).validate_json(text)
     return value
 
 
-def prepare(*kinds: type) -> None:
+def prepare_codecs(*kinds: type) -> None:
     """Build what `encode` and `decode` need for these, tens of milliseconds, ahead of use."""
     for kind in kinds:
-        _adapter(kind)
+        _adapter_of(kind)
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter_of(kind: Any) -> TypeAdapter[Any]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]

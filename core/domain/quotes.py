@@ -6,17 +6,19 @@ import re
 from collections.abc import Collection
 
 from core.domain.messages import Quote
-from core.text.text import clean
+from core.text.text import clean_text
 
 _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
 
 
 def render_quote(quote: Quote) -> str:
     """Marked in each of its lines, so that none of them passes for the asker's words."""
-    return "\n".join(f"> {line}" for line in f"{quote.name!r}: {clean(quote.text)}".splitlines())
+    return "\n".join(
+        f"> {line}" for line in f"{quote.name!r}: {clean_text(quote.text)}".splitlines()
+    )
 
 
-def without_quotes(context: str, names: Collection[str]) -> str:
+def remove_quotes_of(context: str, names: Collection[str]) -> str:
     """The text of a context item without what is quoted of people of these names."""
     kept, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)

@@ -1,4 +1,4 @@
-"""What passes between the ports: plain frozen data.
+"""Frozen data that the ports pass to each other.
 
 Times are seconds since the epoch, sizes bytes, unless a name says otherwise.
 """
@@ -16,28 +16,30 @@ from core.domain.messages import Address, Answer, File, Item, Message, Person, P
 from core.text.i18n import say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
-CRASHED = "crashed"
+CRASHED_REASON = "crashed"
 """Why a turn is given up: its process died again and again while it ran alone."""
 
-State = Literal[
+TurnState = Literal[
     "new", "running", "answered", "posting",
     "done", "stopped", "failed", "undeliverable", "removed", "withdrawn",
 ]  # fmt: skip
 
-Amended = Literal["unstarted", "started", "unknown"]
+AmendResult = Literal["unstarted", "started", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `accept` answers. `fresh` is False for a key that was seen before."""
+    """The result of `Inbox.accept`. `is_new` is False if this event key was stored before."""
 
     seq: int
     turn: str
-    fresh: bool
-    waiting: int = 0
-    """Turns of the same conversation that stand before this one."""
-    refused: str = ""
-    """Why it was one too many for its sender, as in `fast:20`: it is answered with that at once."""
+    is_new: bool
+    turns_ahead: int = 0
+    """How many turns of the same conversation come first."""
+    refusal: str = ""
+    """Which limit of its sender the message exceeds, as in `fast:20`; "" for none. Such a message
+    is
+    answered at once with a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """What the model said in one round, whole; `model` is its name."""
+class RoundOutput:
+    """The complete output of the model in one round; `model` is its name."""
 
     number: int
     items: tuple[Item, ...]
@@ -60,7 +62,7 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A tool call of a turn; `outcome` is None while it is not known to have ended.
 
     `handle` is what the system that runs it calls it there, once that is known.
@@ -85,19 +87,19 @@ class Turn:
     attempt: int
     generation: int
     thread: str
-    state: State
+    state: TurnState
     message: Message
     rounds: tuple[Round, ...] = ()
     items: tuple[Item, ...] = ()
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     posts: tuple[Post, ...] = ()
     answer: Answer | None = None
     accepted_at: float = 0.0
-    refused: str = ""
+    refusal: str = ""
     """Why it is not taken up: "fast" or "waiting", and the `limit` that says so; or CRASHED, and in
     `limit` how often."""
     limit: int = 0
-    undelivered: str = ""
+    undelivered_reason: str = ""
     """Why an earlier answer there could not be posted, until an answer has told it."""
 
     @property
@@ -105,14 +107,14 @@ class Turn:
         return self.message.turn
 
     @property
-    def fresh(self) -> bool:
-        """Whether nothing of it was done yet, by any process."""
+    def is_untouched(self) -> bool:
+        """Return whether no process has done anything for this turn yet."""
         return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A transcript line: `seq` is its turn's, `person` the key of who said it ("" for ours)."""
+class TranscriptEntry:
+    """One item of a transcript. `seq` is its turn; `person` is the author's key, "" for Ponte."""
 
     seq: int
     item: Item
@@ -142,38 +144,44 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the words of a thread are from. `outside`: some are a tool's, a file's, a quote's, or
-    of another person than the one who asks now. `written` is what that one wrote. `since` is the
-    last turn before this one with anything in the transcript, 0 where none has."""
+    """The origin of the texts in a thread.
 
-    outside: bool
-    written: tuple[str, ...] = ()
-    since: int = 0
+    `has_outside_text`: some come from a tool, a file, a quote, or another person than the asker.
+    `asker_texts` are the asker's own. `previous_seq` is the last earlier turn that has items in the
+    transcript, 0 if there is none.
+    """
+
+    has_outside_text: bool
+    asker_texts: tuple[str, ...] = ()
+    previous_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Something that a server keeps for a thread: an OpenAI conversation, response, container."""
+    """An object that the model's server stores for a thread, by its id there."""
 
     kind: Literal["conversation", "response", "container", "file"]
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Who comes in by a token of their own: `person` by key, `token` its SHA-256 in hexadecimal,
-    `added` in seconds since the epoch, `seen` the last day that they came (UTC; "" for never)."""
+class PageAccount:
+    """A person who signs in to the page with a token of their own.
+
+    `person` is their key, `token_hash` the token's SHA-256 in hexadecimal, `added_at` in seconds
+    since the epoch, `last_visit` the last day on which they signed in (UTC; "" for never).
+    """
 
     person: str
-    token: str
-    added: float
-    seen: str = ""
+    token_hash: str
+    added_at: float
+    last_visit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A conversation in its people's list. `first` is what began its current thread; `title` what
-    a person named it, "" for none; `used_at` in seconds since the epoch."""
+class ConversationSummary:
+    """One entry of a list of conversations. `first` is the first message of its current thread;
+    `title` is the name that a person gave it, "" for none; `used_at` in seconds since the epoch."""
 
     conversation: str
     first: Message
@@ -183,8 +191,8 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgot:
-    """What `forget` did. `running` are the turns that must be cancelled now."""
+class ForgetResult:
+    """The result of forgetting a conversation. The turns in `running` must be cancelled now."""
 
     generation: int
     messages: int
@@ -196,7 +204,7 @@ class Forgot:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """What the model is told of a tool. `parameters` is a JSON schema of an object."""
+    """The description of a tool for the model. `parameters` is the JSON schema of an object."""
 
     name: str
     description: str
@@ -204,19 +212,22 @@ class ToolSpec:
     strict: bool = True
 
 
-class Paying(Protocol):
-    """What is reserved for the requests of a round before each of them is sent."""
+class RequestPayment(Protocol):
+    """Reserves the cost of each request of a round before the request is sent."""
 
     async def __call__(self, tokens: int) -> int | None:
-        """Awaited right before a request that costs; `tokens` is what it has at most. Gives the
-        tokens that the answer may have, None for any number. Raises OverBudget."""
+        """Reserve a request with at most `tokens` input tokens, right before it is sent.
 
-    def on_refused(self) -> None:
-        """The server did nothing of the last one: what was reserved is for the next."""
+        Return how many tokens the answer may have, None for any number. Raise OverBudget.
+        """
+
+    def on_refused_request(self) -> None:
+        """Keep the reservation for the next request: the server rejected the last one
+        unprocessed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RoundRequest:
     """One round's question. `input` is what the thread has not heard yet.
 
     `history` gives the transcript before `input`, for servers that keep none and for repairs.
@@ -240,31 +251,32 @@ class Ask:
     response: str = ""
     locale: str = "en"
     seq: int = 0
-    since: int = 0
+    previous_seq: int = 0
     model: str = ""
     effort: str = ""
-    paying: Paying | None = None
+    payment: RequestPayment | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """The server named its response; journalled at once so that a crash can find it.
+class ResponseStarted:
+    """The server gave its response an id. It is journalled at once, so that it is found after a
+    crash.
 
-    A second one in the same round says that the first was lost: its text so far is void.
+    A second one in the same round means that the first response was lost: discard its text.
     """
 
     response: str
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of the answer's text."""
+class TextDelta:
+    """The next piece of the answer's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RemoteStored:
     """The server now keeps something for this thread (`Remote`), to be journalled at once.
 
     `thread` is the record as it stands after this, when the remote is its current one; `listed`:
@@ -273,22 +285,22 @@ class Kept:
 
     remote: Remote
     thread: Thread | None = None
-    listed: bool = False
+    is_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
-    """The round is over: `items` are complete; calls in them may now run."""
+class RoundCompleted:
+    """The end of a round. `items` are complete, and their tool calls may now run."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
     """The thread record as it stands after this round, where the model changed it."""
-    cut: bool = False
-    """The words end where the model had to stop: its answer is longer than it may be."""
+    is_truncated: bool = False
+    """The answer was cut off because it reached its token limit."""
 
 
-ModelEvent = Began | Delta | Kept | Completed
+ModelEvent = ResponseStarted | TextDelta | RemoteStored | RoundCompleted
 
 Effect = Literal["read", "write", "spend", "code"]
 
@@ -314,23 +326,24 @@ class Outcome:
 
 
 class ContextFiles(Protocol):
-    """The files of a conversation, as its tools may use them."""
+    """Gives tools access to the files of a conversation."""
 
     async def list_files(self) -> Sequence[File]:
-        """What was attached or made in this thread, oldest first; this message's own last."""
+        """Return the files attached or made in this thread, oldest first, those of this message
+        last."""
 
     async def read(self, file: File) -> bytes:
         """Raises NotFound."""
 
-    async def keep(self, name: str, type: str, data: bytes) -> File:
-        """One that the tool made, to be put into its outcome. Raises NotStored."""
+    async def save(self, name: str, type: str, data: bytes) -> File:
+        """Store a file that the tool made and return it for the outcome. Raise NotStored."""
 
 
-async def _unheard(_: object) -> None:
+async def _ignore(_: object) -> None:
     return None
 
 
-async def _no_proposals(_: Draft) -> Outcome:
+async def _reject_proposal(_: Draft) -> Outcome:
     raise ToolError(
         "Nothing can be proposed here.",
         code="not_offered",
@@ -340,7 +353,7 @@ async def _no_proposals(_: Draft) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """For whom and where a tool runs. `doing` shows the person a few words of progress.
+    """The context of a tool call: the asker, the place, and what the tool may use.
 
     `zone` is the asker's IANA time zone. `handle` is what `known_as` was told before a crash: the
     tool goes on with that and begins nothing anew.
@@ -353,57 +366,57 @@ class ToolContext:
     call_id: str
     thread: Thread
     locale: str
-    doing: Callable[[str], Awaitable[None]]
-    propose: Callable[[Draft], Awaitable[Outcome]] = _no_proposals
+    show_progress: Callable[[str], Awaitable[None]]
+    propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """How a write tool brings what it would do. Raises ToolError."""
     zone: str = "UTC"
-    said: str = ""
+    message_text: str = ""
     """The text of the person's message."""
     files: ContextFiles | None = None
     handle: str = ""
-    known_as: Callable[[str], Awaitable[None]] = _unheard
+    record_handle: Callable[[str], Awaitable[None]] = _ignore
     """Told what another system calls this run, before it is waited for; durable on return."""
-    kept: Callable[[Remote], Awaitable[None]] = _unheard
+    record_remote: Callable[[Remote], Awaitable[None]] = _ignore
     """Told what a server now keeps for the thread, to be erased with it."""
-    again: bool = False
+    is_repeat: bool = False
     """Whether the person asks what they asked before."""
-    stopped: Callable[[], bool] = lambda: False
+    is_stopped: Callable[[], bool] = lambda: False
     """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
     tool: str = ""
     """Its name, as the model calls it."""
 
 
-INTERRUPTED = "interrupted, it is unknown whether this happened"
+INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"
 """How the outcome of a call begins whose end nobody knows."""
-_TO_MODEL = re.compile(r"\s*\(to you: [^()]*\)\Z")
-FROM_PONTE = "[A note from Ponte itself, not from a person. {words}]"
+_MODEL_INSTRUCTION_PATTERN = re.compile(r"\s*\(to you: [^()]*\)\Z")
+NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"
 """What a model is told of changes. A change that a rule allowed ends its call in such a note."""
-_FROM_PONTE = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
+_NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
 
 
-def tell_model(words: str, order: str) -> str:
-    """The text of an outcome with what the model is to do about it; no person reads the second."""
+def add_model_instruction(words: str, order: str) -> str:
+    """Return the text of an outcome followed by an instruction that only the model reads."""
     return f"{words} (to you: {order})"
 
 
-def tell_person(text: str) -> str:
+def text_for_person(text: str) -> str:
     """Return the text of an outcome without what only a model is to read."""
-    note = _FROM_PONTE.match(text)
-    return _TO_MODEL.sub("", note[1] if note else text)
+    note = _NOTE_PATTERN.match(text)
+    return _MODEL_INSTRUCTION_PATTERN.sub("", note[1] if note else text)
 
 
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
 """What a person may do, as ponte.toml calls it."""
 
-NEEDS: Mapping[Effect, Action] = {
+RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
     "read": "read", "write": "propose", "spend": "spend", "code": "code"
 }  # fmt: skip
 """The right that a call with this effect needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """What a platform says of one of its people.
+class PlatformMember:
+    """A person as their platform describes them.
 
     `scope` is "" for the person as such, else where it holds (a server, the platform's groups).
     `belongs_to`: ids of the workspaces, groups or roles that are theirs in that scope.
@@ -423,11 +436,11 @@ class Member:
     confirmed_at: float = 0.0
 
     @property
-    def place(self) -> MemberPlace:
+    def key(self) -> MemberKey:
         return self.scope, self.id
 
 
-MemberPlace = tuple[str, str]
+MemberKey = tuple[str, str]
 """A member's scope and id, by which a platform's members are told apart."""
 
 
@@ -441,24 +454,25 @@ class Verdict:
     reason: str = ""
     rule: str = ""
     right: str = ""
-    unknown: bool = False
+    is_unknown: bool = False
 
     def words(self, locale: str | None = None) -> str:
-        """What the person reads."""
+        """Return the reason in the person's language."""
         return say(self.reason, locale, right=self.right)
 
-    def check(self) -> None:
-        """Raises NotAllowed, StatusUnknown."""
-        if self.unknown:
+    def raise_if_denied(self) -> None:
+        """Raise NotAllowed if the right is denied, StatusUnknown if that is not known yet."""
+        if self.is_unknown:
             raise StatusUnknown
         if not self.allowed:
             raise NotAllowed(self.reason, right=self.right, rule=self.rule)
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What was used in a day: turns and money. `estimates`: calls whose amounts are the most that
-    they can have been, because nobody counted them."""
+class UsageTotal:
+    """Turns, tokens and money of one day. `estimates` counts the calls whose amounts are upper
+    bounds,
+    because the server did not report them."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -481,8 +495,8 @@ class QuickCommand:
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     effect: Literal["read", "spend", "write"] = "spend"
 
-    def told(self, locale: str) -> tuple[str, str]:
-        """Title and description for a person; `locale` is one of ours."""
+    def title_and_description(self, locale: str) -> tuple[str, str]:
+        """Return title and description in `locale`, one of `core.text.i18n.LOCALES`."""
         return self.translations.get(locale, (self.title, self.description))
 
 
@@ -496,27 +510,27 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One exchange as a person reads it again: what was said, and the answer if there is one."""
+class HistoryEntry:
+    """One entry of a conversation's history: a message, and its answer if there is one."""
 
     seq: int
     turn: str
-    state: State
+    state: TurnState
     message: Message
     answer: Answer | None = None
     at: float = 0.0
-    refused: str = ""
+    refusal: str = ""
     """As in `Receipt`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
+class ConversationArea:
     """The conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "": all), threads and
     all, without those of the places `but` within it; `once`: those of one request alone."""
 
     place: str = ""
-    but: tuple[str, ...] = ()
-    once: bool = False
+    excluded: tuple[str, ...] = ()
+    is_one_request: bool = False
 
 
-ALL_OVER = Area()
+ALL_CONVERSATIONS = ConversationArea()

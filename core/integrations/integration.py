@@ -27,14 +27,14 @@ from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.platform import ChatPlatform, Platform
 from core.clients.http import HttpClient, Proxies
-from core.clients.openai import Client
+from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
-from core.ports.rights import Directory, PageAccounts, Policy
+from core.ports.rights import MemberStore, PageAccounts, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.policy import OWNER, DailyTurns, PlatformRights
+from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
-PATIENCE = 10.0
+CHECK_TIMEOUT_SECONDS = 10.0
 """Seconds that a service may take to answer `ponte doctor`."""
-MEND = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
-Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
+HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 """Header names in lower case and the body, to status, headers and body."""
-Read = Callable[[str], Awaitable[tuple[File, bytes]]]
+ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
 """A file that is kept, by its id, and its bytes."""
-Late = Callable[[str, Remote], Awaitable[None]]
+RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
 """A thread's id, and what a server came to hold for it after its turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SafetyFinding:
     """What is said of safety. `unsafe` is what docs/security.md calls so; a `note` is a choice that
     an operator should know of."""
 
@@ -64,7 +64,7 @@ class Finding:
     level: Literal["ok", "note", "unsafe"] = "ok"
 
 
-class Shared(Protocol):
+class SharedSettings(Protocol):
     """The settings that several integrations read."""
 
     @property
@@ -93,7 +93,7 @@ class Shared(Protocol):
     def proxies(self) -> Proxies: ...
 
 
-class OperatorFile(Protocol):
+class OperatorConfig(Protocol):
     """What `ponte.toml` says."""
 
     @property
@@ -132,15 +132,15 @@ class HomeFolder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Dependencies(Generic[S]):
+class IntegrationDependencies(Generic[S]):
     """What an integration is built and checked with. `own` are its settings."""
 
     own: S
-    shared: Shared
-    config: OperatorFile
+    shared: SharedSettings
+    config: OperatorConfig
     home: HomeFolder
     http: HttpClient
-    client: Client
+    client: ModelServerClient
     """The model's server."""
     pseudonym: Callable[[str], str]
     """The name under which servers know a person."""
@@ -158,21 +158,21 @@ class Integration(Generic[S]):
     sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
     section: type[Any] | None = None
 
-    def summary(self, own: S, shared: Shared) -> Health | None:
+    def summary(self, own: S, shared: SharedSettings) -> Health | None:
         """On or off, and why, in a line; None for what is always there. Asks no service."""
         raise NotImplementedError
 
-    async def check(self, deps: Dependencies[S]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[S]) -> Sequence[Health]:
         """For `ponte doctor`, where it is on: tried against the live service. Raises PonteError,
         HttpError, OSError for what is not well."""
         found = self.summary(deps.own, deps.shared)
         return [found] if found else []
 
-    def safety(self, own: S, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
         """Who can reach what by it, each with its mend. Asks no service, changes nothing."""
         yield from ()
 
-    def is_used(self, own: S, shared: Shared) -> bool:
+    def is_used(self, own: S, shared: SharedSettings) -> bool:
         """Whether it is built."""
         found = self.summary(own, shared)
         return found is None or found.state == "on"
@@ -190,10 +190,10 @@ class KernelPlaces(Protocol):
     async def is_here(self, thread: str) -> bool:
         """Whether the kernel that this process has is still the thread's own."""
 
-    async def began(self, thread: str) -> bool:
+    async def record_start(self, thread: str) -> bool:
         """It has a new one, here; whether it ever had one before."""
 
-    async def ended(self, thread: str) -> None: ...
+    async def record_end(self, thread: str) -> None: ...
 
     async def forget(self, thread: str) -> None: ...
 
@@ -218,24 +218,24 @@ class Peers(Protocol):
     def pace(self) -> Pace | None:
         """None: a process alone keeps its own pace."""
 
-    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         """Return what a platform's side remembers under that name; `data` returns it as JSON."""
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `work` while no other process does; it is cancelled where another one may."""
 
-    async def tell(self, word: str, id: str) -> None:
+    async def notify(self, word: str, id: str) -> None:
         """Tell the others."""
 
-    def on(self, word: str, heard: Callable[[str], Awaitable[None]]) -> None:
+    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
         """Have `heard` told the id of each such telling."""
 
-    async def show(self, turn: str, progress: Progress) -> None:
+    async def save_progress(self, turn: str, progress: Progress) -> None:
         """Keep how far a turn is, and tell of it as "progress"."""
 
-    async def shown(self, turn: str) -> Progress | None: ...
+    async def read_progress(self, turn: str) -> Progress | None: ...
 
-    def kernels(self) -> KernelPlaces:
+    def kernel_places(self) -> KernelPlaces:
         """Return where the kernels of threads are."""
 
 
@@ -248,12 +248,12 @@ class Alone:
         """`database`: where things are remembered over restarts; None: nowhere."""
         self._database = database
 
-    def kernels(self) -> KernelPlaces:
+    def kernel_places(self) -> KernelPlaces:
         from core.store.kernels import KernelRows
 
         return KernelRows(self._database)
 
-    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         from core.store.remembered import RememberedState
 
         return RememberedState(self._database, name, data)
@@ -261,23 +261,23 @@ class Alone:
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await work()
 
-    async def tell(self, word: str, id: str) -> None:
+    async def notify(self, word: str, id: str) -> None:
         return None
 
-    def on(self, word: str, heard: Callable[[str], Awaitable[None]]) -> None:
+    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
         return None
 
-    async def show(self, turn: str, progress: Progress) -> None:
+    async def save_progress(self, turn: str, progress: Progress) -> None:
         return None
 
-    async def shown(self, turn: str) -> Progress | None:
+    async def read_progress(self, turn: str) -> Progress | None:
         return None
 
 
-Refused = Callable[[Person, Address, Verdict], None]
+OnRefused = Callable[[Person, Address, Verdict], None]
 
 
-def _unnoted(person: Person, address: Address, verdict: Verdict) -> None:
+def _ignore_refusal(person: Person, address: Address, verdict: Verdict) -> None:
     return None
 
 
@@ -292,10 +292,10 @@ class ChatPorts:
     files: Files
     board: StatusBoard
     policy: Policy
-    removed: Callable[[str], Awaitable[None]]
+    on_post_removed: Callable[[str], Awaitable[None]]
     peers: Peers = field(default_factory=Alone)
-    refused: Refused = _unnoted
-    directory: Directory | None = None
+    on_refused: OnRefused = _ignore_refusal
+    directory: MemberStore | None = None
     """Where people are kept over restarts."""
 
 
@@ -309,7 +309,7 @@ class ChatIntegration(Integration[S]):
     place_ids: str = ""
     lists_people: ClassVar[bool] = False
 
-    async def build(self, deps: Dependencies[S], ports: ChatPorts) -> ChatPlatform:
+    async def build(self, deps: IntegrationDependencies[S], ports: ChatPorts) -> ChatPlatform:
         """Not started yet."""
         raise NotImplementedError
 
@@ -319,16 +319,16 @@ class ChatIntegration(Integration[S]):
     obsolete_files: ClassVar[Sequence[str]] = ()
     """Files of the home that earlier versions wrote, and nothing reads any more."""
 
-    async def restored(self, database: Database) -> None:
+    async def prepare_restored(self, database: Database) -> None:
         """Prepare what is remembered there for going on from a backup: messages that were sent
         since then, while nobody listened, are not to be answered as if they were new."""
 
 
-Act = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+OperatorAction = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """What an operator's command has done: JSON in, JSON out. Raises PonteError."""
 
 
-Used = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
+UsageReport = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
 """What was used by day since that one (ISO), as `Budget.report` has it."""
 
 
@@ -336,7 +336,7 @@ class Operator(Protocol):
     """What only the home's Unix socket may ask; all JSON."""
 
     @property
-    def acts(self) -> Mapping[str, Act]:
+    def acts(self) -> Mapping[str, OperatorAction]:
         """By the path under /operator/."""
 
     async def threads(self) -> Sequence[Mapping[str, Any]]: ...
@@ -350,12 +350,12 @@ class PagePorts:
     """What an owner's surface shows beside the chat. `routes`: other platforms' own, by path;
     `people`: who has a name there."""
 
-    routes: Mapping[str, Handler]
+    routes: Mapping[str, HttpHandler]
     readiness: Callable[[], Awaitable[Sequence[Health]]]
     metrics: Callable[[], Awaitable[str]]
     operator: Operator
     people: PageAccounts | None = None
-    usage: Used | None = None
+    usage: UsageReport | None = None
 
 
 class OwnerIntegration(Integration[S]):
@@ -366,9 +366,11 @@ class OwnerIntegration(Integration[S]):
     """
 
     always = False
-    ids: str = OWNER
+    ids: str = OWNER_ID
 
-    async def build(self, deps: Dependencies[S], ports: ChatPorts, page: PagePorts) -> Platform:
+    async def build(
+        self, deps: IntegrationDependencies[S], ports: ChatPorts, page: PagePorts
+    ) -> Platform:
         """Not started yet."""
         raise NotImplementedError
 
@@ -396,24 +398,24 @@ class QuickRegistry(QuickCommands, Protocol):
         """They are run so; `any_slug`: also those that ponte.toml does not name."""
 
 
-def nothing() -> None:
+def start_nothing() -> None:
     """Nothing to start."""
 
 
-async def nothing_to_close() -> None:
+async def close_nothing() -> None:
     """The source itself closes all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ToolBundle:
     """What a system brings. `runner` runs the code blocks that people type."""
 
     source: ToolSource
     appliers: Sequence[Applier] = ()
     runner: Any = None
-    start: Callable[[], None] = nothing
+    start: Callable[[], None] = start_nothing
     """Begin to prove what must be proved before it is offered."""
-    close: Callable[[], Awaitable[None]] = field(default=nothing_to_close)
+    close: Callable[[], Awaitable[None]] = field(default=close_nothing)
 
 
 RuleNames = Mapping[str, Collection[str] | None]
@@ -423,31 +425,31 @@ RuleNames = Mapping[str, Collection[str] | None]
 class ToolIntegration(Integration[S]):
     """A system that brings tools."""
 
-    def build(self, deps: Dependencies[S], quick: QuickRegistry) -> Tools | None:
+    def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle | None:
         """None where it is off. Connects to nothing yet."""
         raise NotImplementedError
 
-    def rule_names(self, own: S, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
         """What rules of ponte.toml can name of it. Asks no service."""
         return {}
 
 
 class ModelIntegration(Integration[S]):
     def build(
-        self, deps: Dependencies[S], read: Read, late: Late
+        self, deps: IntegrationDependencies[S], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
         """With what begins to look at its server. `read` gets a file's bytes; `late` is told what
         must one day be erased."""
         raise NotImplementedError
 
 
-def turns_chosen(shared: Shared) -> bool:
+def has_daily_turns(shared: SharedSettings) -> bool:
     """Whether PONTE_DAILY_TURNS caps anything."""
     chosen = shared.ponte_daily_turns
     return chosen is not None and bool(chosen.person or chosen.everybody)
 
 
-def answering_everything(config: OperatorFile, platform: str) -> Sequence[str]:
+def list_answer_all_places(config: OperatorConfig, platform: str) -> Sequence[str]:
     """The platform's places in which every message is for Ponte, as ponte.toml names them."""
     return [
         place
@@ -456,6 +458,6 @@ def answering_everything(config: OperatorFile, platform: str) -> Sequence[str]:
     ]
 
 
-def named(allow: frozenset[str], platform: str) -> str:
+def describe_allowed(allow: frozenset[str], platform: str) -> str:
     """Those of `allow` that are of this platform, in words; "" for nobody."""
     return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-TOKEN_LENGTH = 20
+MIN_TOKEN_CHARACTERS = 20
 """Characters that a token which a person sets has at least."""
 
 
@@ -34,10 +34,10 @@ class SettingsPart(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_typed(cls, value: object) -> object:
-        return as_typed(value) if isinstance(value, str) else value
+        return strip_typography(value) if isinstance(value, str) else value
 
 
-def as_typed(value: str) -> str:
+def strip_typography(value: str) -> str:
     """Without what a word processor or a browser put around it: typographic quotes, spaces that
     nobody sees."""
     value = value.strip(_UNSEEN)
@@ -52,12 +52,12 @@ def setting(default: object, meaning: str, write: str = "a text", **limits: Any)
     return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
 
 
-def plain(value: str | SecretStr | None) -> str:
+def plain_value(value: str | SecretStr | None) -> str:
     """The text of a setting, also of a secret one; "" where it is not set."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
 
-def cause(error: OSError | UnicodeDecodeError) -> str:
+def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
     """Why a file could not be read, in the system's few words."""
     return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
 
@@ -72,10 +72,10 @@ def is_loopback(host: str) -> bool:
 
 def token_fault(token: str) -> str:
     """What to write instead of this token for the page; "" where it serves."""
-    if re.fullmatch(rf"[!-~]{{{TOKEN_LENGTH},500}}", token):
+    if re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},500}}", token):
         return ""
     return (
-        f"write at least {TOKEN_LENGTH} random letters and digits, "
+        f"write at least {MIN_TOKEN_CHARACTERS} random letters and digits, "
         "as `openssl rand -hex 16` gives them"
     )
 
@@ -93,7 +93,7 @@ def has_generated_form(token: str) -> bool:
     )
 
 
-def matching(pattern: str, write: str) -> AfterValidator:
+def must_match(pattern: str, write: str) -> AfterValidator:
     """Text of this form; else the error says what to `write`."""
 
     def check(value: str) -> str:
@@ -104,7 +104,7 @@ def matching(pattern: str, write: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def url_parts(text: str, *schemes: str) -> SplitResult:
+def parse_url(text: str, *schemes: str) -> SplitResult:
     """Raises ValueError for what is no URL of these schemes."""
     try:
         parts = urlsplit(text)
@@ -116,7 +116,7 @@ def url_parts(text: str, *schemes: str) -> SplitResult:
     return parts
 
 
-def with_scheme(value: str) -> str:
+def add_scheme(value: str) -> str:
     """On this machine only http:// can have been meant. Raises ValueError with both elsewhere."""
     if _BARE_LOOPBACK.fullmatch(value):
         return f"http://{value}"
@@ -125,50 +125,52 @@ def with_scheme(value: str) -> str:
     return value
 
 
-def _http(value: str) -> str:
-    value = with_scheme(value)
-    url_parts(value, "https", "http")
+def _check_http_url(value: str) -> str:
+    value = add_scheme(value)
+    parse_url(value, "https", "http")
     return value
 
 
-def _v1(value: str) -> str:
+def _add_v1_path(value: str) -> str:
     """Servers with OpenAI's API have it under /v1 where their address names no path."""
     return f"{value.rstrip('/')}/v1" if not urlsplit(value).path.strip("/") else value
 
 
-def _socket(value: str) -> str:
-    url_parts(value, "wss", "ws")
+def _check_socket_url(value: str) -> str:
+    parse_url(value, "wss", "ws")
     return value
 
 
-def _proxy(value: SecretStr) -> SecretStr:
-    url_parts(plain(value), "http", "https")
+def _check_proxy_url(value: SecretStr) -> SecretStr:
+    parse_url(plain_value(value), "http", "https")
     return value
 
 
-def _origin(value: str) -> str:
-    parts = url_parts(value, "https", "http")
+def _check_origin(value: str) -> str:
+    parts = parse_url(value, "https", "http")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise ValueError("write an origin without a path, as in https://ponte.example.com")
     return value.rstrip("/")
 
 
-def _text_or_file(value: str) -> str:
+def _read_text_or_file(value: str) -> str:
     if not value.startswith("@"):
         return value
     try:
         text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the file {value[1:]!r} cannot be read ({cause(error)})") from None
+        raise ValueError(
+            f"the file {value[1:]!r} cannot be read ({describe_read_error(error)})"
+        ) from None
     if not text:
         raise ValueError(f"the file {value[1:]!r} is empty")
     return text
 
 
 Switch = Literal["on", "off"]
-Url = Annotated[str, AfterValidator(_http)]
-BaseUrl = Annotated[str, AfterValidator(_http), AfterValidator(_v1)]
-ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
-SocketUrl = Annotated[str, AfterValidator(_socket)]
-Origin = Annotated[str, AfterValidator(_origin)]
-Instructions = Annotated[str, AfterValidator(_text_or_file)]
+Url = Annotated[str, AfterValidator(_check_http_url)]
+BaseUrl = Annotated[str, AfterValidator(_check_http_url), AfterValidator(_add_v1_path)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
+SocketUrl = Annotated[str, AfterValidator(_check_socket_url)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
+Instructions = Annotated[str, AfterValidator(_read_text_or_file)]

@@ -11,15 +11,15 @@ from core.clients.http import HttpAnswer
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    PATIENCE,
-    Dependencies,
-    Late,
+    CHECK_TIMEOUT_SECONDS,
+    IntegrationDependencies,
     ModelIntegration,
-    Read,
-    Shared,
-    nothing,
+    ReadFile,
+    RecordLateRemote,
+    SharedSettings,
+    start_nothing,
 )
-from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain, setting
+from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain_value, setting
 from core.ports.tools import Model
 from core.text.i18n import say
 
@@ -56,7 +56,7 @@ class ModelSettings(SettingsPart):
     def demo(self) -> bool:
         """Whether the demo answers: it was asked for, or neither a key nor a server is set."""
         api = self.ponte_model_api
-        unset = not plain(self.openai_api_key) and not self.openai_base_url
+        unset = not plain_value(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
 
 
@@ -65,7 +65,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
     settings = ModelSettings
     sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
-    def summary(self, own: ModelSettings, shared: Shared) -> Health:
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
         if own.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
         if not (own.openai_api_key or own.openai_base_url):
@@ -73,13 +73,13 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         return Health("model", "on", own.ponte_model)
 
     def build(
-        self, deps: Dependencies[ModelSettings], read: Read, late: Late
+        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
         own = deps.own
         if own.demo:
             from core.models.demo import DemoModel
 
-            return DemoModel(), nothing
+            return DemoModel(), start_nothing
         from core.models.served import ServedModel
         from core.models.server import Options
 
@@ -95,14 +95,16 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         model = ServedModel(deps.client, options, level=level, read=read, late=late)
         return model, model.start
 
-    async def check(self, deps: Dependencies[ModelSettings]) -> Sequence[Health]:
-        own, key = deps.own, plain(deps.own.openai_api_key)
+    async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
+        own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
             return [self.summary(own, deps.shared)]
         base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            listed = await deps.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
+            listed = await deps.http.get_json(
+                f"{base}/models", headers=headers, timeout=CHECK_TIMEOUT_SECONDS
+            )
         except HttpAnswer as error:
             raise PonteError(ANSWERED.get(error.status, ILL), s=error.status) from None
         data = listed.get("data") if isinstance(listed, Mapping) else None

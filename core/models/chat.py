@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 
-from core.clients.openai import Fault, Json, id_of
+from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Delta, ModelEvent, ToolSpec
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta, ToolSpec
 from core.models.responses import OwnHistory, company
 from core.models.server import Cut, Said, Server, Weight
-from core.rights.usage import usage_of
+from core.rights.usage import parse_usage
 from core.text.text import PieceJoiner
 
 CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
@@ -40,26 +40,26 @@ class ChatReading:
             self._usage = chunk["usage"]
         events: list[ModelEvent] = []
         if not self.response and chunk.get("id"):
-            self.response = id_of(chunk)
-            events.append(Began(self.response))
+            self.response = read_id(chunk)
+            events.append(ResponseStarted(self.response))
         if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
             self._weight.add(len(piece))
             self._text += piece
             if shown := self._pieces.add(piece):
-                events.append(Delta(shown))
+                events.append(TextDelta(shown))
         return events
 
     def finished(self) -> Said:
         """What was said. Raises Fault when the stream ended before it was."""
         if not self._finish:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         cut = CUTS.get(self._finish, "")
         items = []
         if self._text:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
             items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        return Said(tuple(items), usage_of({"usage": self._usage}), cut, self._model)
+        return Said(tuple(items), parse_usage({"usage": self._usage}), cut, self._model)
 
     def _choice(self, choice: Json) -> str:
         delta = choice.get("delta") or {}
@@ -92,10 +92,10 @@ class Chat:
         self.most = "max_completion_tokens" if server.official else "max_tokens"
         self._history = OwnHistory(server, self)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return self._history.ask(ask)
 
-    async def body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.items(items, preface=ask.preface, company=company(ask))
         body: Json = {
@@ -114,7 +114,7 @@ class Chat:
     def reading(self) -> ChatReading:
         return ChatReading()
 
-    def _effort(self, ask: Ask, model: str) -> str:
+    def _effort(self, ask: RoundRequest, model: str) -> str:
         """gpt-6-luna takes function tools over this API only without reasoning (its model page)."""
         if ask.tools and model.startswith("gpt-6"):
             return "none"
@@ -150,7 +150,7 @@ def messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 def _call_item(call: Json) -> Item:
     return Item(
         kind="call",
-        call_id=id_of(call) or f"call_{call['name']}",
+        call_id=read_id(call) or f"call_{call['name']}",
         name=call["name"],
         arguments=call["arguments"] or "{}",
     )

@@ -16,10 +16,17 @@ from typing import Literal
 
 import structlog
 
-from core.clients.openai import Fault, Json
+from core.clients.openai import Json, ModelServerFault
 from core.domain.errors import PonteError
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Completed, Kept, ModelEvent, Remote
+from core.domain.records import (
+    ModelEvent,
+    Remote,
+    RemoteStored,
+    ResponseStarted,
+    RoundCompleted,
+    RoundRequest,
+)
 from core.models.input import answered, cut, lost, paired, size, starts, weight, words
 from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company, question
 from core.models.server import (
@@ -39,7 +46,7 @@ from core.runtime.retry import Backoff
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
 """Pauses while a conversation is locked: 1, 2, 4, 8 s."""
-RESPONSE_BACKOFF = Backoff(0.5, longest=5.0)
+RESPONSE_BACKOFF = Backoff(0.5, max_seconds=5.0)
 """Pauses between requests for a response that is still being made."""
 LATER = 0.05
 """Seconds after an answer began until conversations are made ahead: most of its work is done."""
@@ -103,7 +110,7 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
     while True:
         try:
             found = await server.client.get(f"/responses/{id}")
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status in (400, 404, 405, 501):
                 return None
             raise
@@ -304,7 +311,7 @@ class Spares:
                 id = str((await self._server.client.post("/conversations", {}))["id"])
                 await self._server.late("", Remote("conversation", id))
                 self._made.append(id)
-        except (Fault, PonteError) as error:  # whoever needs one makes it then
+        except (ModelServerFault, PonteError) as error:  # whoever needs one makes it then
             log.info("no spare conversation", why=str(error))
 
 
@@ -315,7 +322,7 @@ class Exchange:
     (nobody knows: read its tail) or `anew` (make one from the transcript); then it is `ready`.
     """
 
-    def __init__(self, server: Server, streams: Streams, spares: Spares, ask: Ask) -> None:
+    def __init__(self, server: Server, streams: Streams, spares: Spares, ask: RoundRequest) -> None:
         self._server = server
         self._spares = spares
         self._streams = streams
@@ -334,12 +341,12 @@ class Exchange:
         thread, ask = self._ask.thread, self._ask
         if not thread.remote or self._streams.draining(thread.remote):
             return "anew"
-        unsure = ask.response or thread.remote_upto < ask.since
+        unsure = ask.response or thread.remote_upto < ask.previous_seq
         return "looking" if unsure or self._streams.untidy(thread.remote) else "trusting"
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Raises a ModelError."""
-        paying = self._ask.paying
+        paying = self._ask.payment
         body: Json = {}
         if self._ask.response:
             await self._find(self._ask.response, self._server.options.drain)
@@ -360,9 +367,9 @@ class Exchange:
                         async for event in events:
                             yield event
                     self._found, self._response = reading.finished(), reading.response
-            except Fault as fault:
-                if paying and body and fault.undone:
-                    paying.on_refused()
+            except ModelServerFault as fault:
+                if paying and body and fault.is_undone:
+                    paying.on_refused_request()
                 await self._mend(fault, body, reading)
         yield self._completed(self._found, body)
 
@@ -376,13 +383,13 @@ class Exchange:
         self._next = "ready" if plan and (plan.send or plan.answered) else "anew"
         log.info("conversation looked at", then=self._next, missing=len(self._items))
 
-    async def _make(self) -> Kept:
+    async def _make(self) -> RemoteStored:
         """A new one, empty, so that an id which gets lost on its way to us holds nothing."""
         spare = self._spares.take()
         made = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info("conversation made", was=bool(self._thread.remote), ahead=bool(spare))
         self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN)
-        return Kept(Remote("conversation", made), self._thread, listed=bool(spare))
+        return RemoteStored(Remote("conversation", made), self._thread, is_listed=bool(spare))
 
     async def _fill(self) -> None:
         """All but the turn at hand goes in beforehand; that turn is what is asked."""
@@ -411,7 +418,7 @@ class Exchange:
             async for event in stream:
                 for told in reading.take(event):
                     yield told
-                    if isinstance(told, Began):
+                    if isinstance(told, ResponseStarted):
                         self._spares.refill()
                 if reading.over:
                     return
@@ -430,12 +437,12 @@ class Exchange:
             remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN)
             self._found, self._clean = read_response(found), False
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.info("response not found", fault=str(fault))
             return False
         return True
 
-    async def _mend(self, fault: Fault, body: Json, reading: Reading) -> None:
+    async def _mend(self, fault: ModelServerFault, body: Json, reading: Reading) -> None:
         """Returns when the round may go on from `_next`; raises a ModelError otherwise."""
         self._tries["all"] += 1
         patience = 0.0 if fault.kind == "silent" else self._server.options.drain
@@ -446,7 +453,7 @@ class Exchange:
         if hopeless or not await self._mended(fault, body):
             raise await self._server.explain(fault) from None
 
-    async def _mended(self, fault: Fault, body: Json) -> bool:
+    async def _mended(self, fault: ModelServerFault, body: Json) -> bool:
         remote = self._thread.remote
         if is_locked(fault):
             await self._wait_for_lock()
@@ -465,7 +472,7 @@ class Exchange:
             return await self._again(fault, sent=bool(body))
         return True
 
-    async def _again(self, fault: Fault, sent: bool) -> bool:
+    async def _again(self, fault: ModelServerFault, sent: bool) -> bool:
         """The server may have done what it did not answer for: look before asking once more."""
         lost = fault.kind in ("lost", "broken") and not fault.code
         self._tries["lost"] += lost
@@ -491,14 +498,14 @@ class Exchange:
     async def _wait_for_lock(self) -> None:
         """Wait for as long as the operator's limit allows; then take another conversation."""
         self._tries["locked"] += 1
-        wait = LOCK_BACKOFF.after(self._tries["locked"])
+        wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
         if 2 * wait - 1 > self._server.options.lock:
             self._next = "anew"
         else:
             await self._server.client.sleep(wait)
 
-    def _completed(self, found: Said, body: Json) -> Completed:
-        upto = self._ask.since if found.calls else self._ask.seq
+    def _completed(self, found: Said, body: Json) -> RoundCompleted:
+        upto = self._ask.previous_seq if found.calls else self._ask.seq
         if self._clean and not found.cut:
             self._streams.tidied(self._thread.remote)
         else:
@@ -519,7 +526,7 @@ class Conversations:
         self._streams = Streams(server.options.silence, server.options.drain)
         self._spares = Spares(server)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return Exchange(self._server, self._streams, self._spares, ask).events()
 
     async def given_up(self, conversation: str) -> None:

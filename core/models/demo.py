@@ -13,19 +13,19 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.domain.messages import CONTEXT, NOTE, Item
+from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.records import (
-    INTERRUPTED,
-    Ask,
-    Completed,
-    Delta,
+    INTERRUPTED_TEXT,
     Health,
     ModelEvent,
     Remote,
-    tell_person,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
+    text_for_person,
 )
 from core.text.i18n import plural, say
-from core.text.text import clean, clip, fenced, one_line
+from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
 
 Filter = Mapping[str, str | None]
 """As `nocodb_query` takes them: {"field", "op", "value"}."""
@@ -263,13 +263,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def block(value: object, info: str = "") -> str:
     """Text as it is, anything else as JSON, in a code block."""
     if isinstance(value, str):
-        return fenced(clip(clean(value).strip("\n"), _BLOCK), info)
-    return fenced(clip(json.dumps(value, ensure_ascii=False, indent=2), _BLOCK), info or "json")
+        return make_code_block(truncate_with_note(clean_text(value).strip("\n"), _BLOCK), info)
+    return make_code_block(
+        truncate_with_note(json.dumps(value, ensure_ascii=False, indent=2), _BLOCK), info or "json"
+    )
 
 
 def inline(text: str, longest: int = 200) -> str:
     """Somebody's words on one line, without markup."""
-    return _MARKUP.sub(r"\\\1", one_line(text, longest))
+    return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
 
 
 def understood(words: str) -> Asked:
@@ -303,7 +305,7 @@ def exchanges(items: Sequence[Item]) -> list[Exchange]:
     calls: dict[str, Item] = {}
     for item in items:
         if item.role == "user":
-            if item.name not in (CONTEXT, NOTE):
+            if item.name not in (CONTEXT_NAME, NOTE_NAME):
                 thread.append(Exchange(item.name, item.text))
         elif not thread:
             continue
@@ -381,7 +383,7 @@ def counted(exchange: Exchange, locale: str) -> str:
 
 def failure(read: Read, locale: str) -> str:
     """What went wrong, for a person."""
-    if read.error.startswith(INTERRUPTED):
+    if read.error.startswith(INTERRUPTED_TEXT):
         return say(_INTERRUPTED, locale)
     return say(_FAILED, locale, problem=inline(read.error, 500))
 
@@ -396,7 +398,7 @@ def rows_or_block(name: str, read: Read, locale: str) -> str:
 class DemoParser:
     """One decision: what to say, or which tools to call first."""
 
-    def __init__(self, ask: Ask, earlier: Sequence[Exchange], now: Exchange) -> None:
+    def __init__(self, ask: RoundRequest, earlier: Sequence[Exchange], now: Exchange) -> None:
         self._earlier = earlier
         self._now = now
         self._asker = ask.asker
@@ -511,16 +513,16 @@ class DemoModel:
     name = "demo"
     level = "demo"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         *earlier, now = exchanges([*await ask.history(), *ask.input]) or [Exchange("", "")]
         decision = DemoParser(ask, earlier, now).decide()
         if isinstance(decision, list):
-            yield Completed(tuple(_calls(ask, decision)))
+            yield RoundCompleted(tuple(_calls(ask, decision)))
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
-            yield Delta(piece)
+            yield TextDelta(piece)
             await asyncio.sleep(0)
-        yield Completed((Item(kind="message", role="assistant", text=decision),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
         return Health("model", "on", say("the demo model; OPENAI_API_KEY in .env adds a real one"))
@@ -582,10 +584,10 @@ def _used(call: Item, output: str) -> Used:
 def _read(output: str) -> Read:
     """The bridge wraps what it has in {"result": …}, or {"detail": text} when it failed."""
     if output.startswith("error:"):
-        return Read(error=tell_person(output).removeprefix("error:").strip())
+        return Read(error=text_for_person(output).removeprefix("error:").strip())
     value = _json(output)
     if value == output:
-        return Read(tell_person(output))
+        return Read(text_for_person(output))
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
@@ -713,7 +715,7 @@ def _table_title(row: Mapping[str, Any]) -> str:
     return str(row.get("title") or row.get("table_name") or row.get("id") or "")
 
 
-def _calls(ask: Ask, uses: Sequence[Use]) -> list[Item]:
+def _calls(ask: RoundRequest, uses: Sequence[Use]) -> list[Item]:
     """Their ids are the same when the same round is asked again."""
     properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
     items = []

@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from core.clients.openai import Fault, Json, id_of
+from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import Ask, Began, Delta, ModelEvent
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta
 from core.models.input import answered, cut, paired, size, starts, weight
 from core.models.server import (
     Said,
@@ -54,7 +54,7 @@ class Dialect(Protocol):
     def most(self) -> str:
         """The field that says how many tokens an answer may have."""
 
-    async def body(self, ask: Ask, items: Sequence[Item]) -> Json: ...
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json: ...
 
     def reading(self) -> Stream: ...
 
@@ -93,13 +93,13 @@ class Reading:
         elif kind == "response.output_item.added":
             return self._paragraph(event.get("item") or {})
         elif kind == "error":
-            raise Fault("broken", body=event)
+            raise ModelServerFault("broken", body=event)
         return ()
 
     def finished(self) -> Said:
         """What was said. Raises Fault when it failed, or ended without saying that it ended."""
         if self._final is None:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         # Some servers leave the output out of the last event.
         output = self._final.get("output") or self._items
         Weight().add(0, len(output))
@@ -108,8 +108,8 @@ class Reading:
     def _begin(self, response: Any) -> Sequence[ModelEvent]:
         if self.response or not isinstance(response, dict) or not response.get("id"):
             return ()
-        self.response = id_of(response)
-        return (Began(self.response),)
+        self.response = read_id(response)
+        return (ResponseStarted(self.response),)
 
     def _paragraph(self, item: Json) -> Sequence[ModelEvent]:
         """A second message of one response begins a paragraph."""
@@ -117,7 +117,7 @@ class Reading:
 
     def _grow(self, words: str) -> Sequence[ModelEvent]:
         shown = self._pieces.add(words)
-        return (Delta(shown),) if shown else ()
+        return (TextDelta(shown),) if shown else ()
 
 
 class OwnHistory:
@@ -127,7 +127,7 @@ class OwnHistory:
         self._server = server
         self._dialect = dialect
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """A lost answer costs nothing but money here, so the question is put once more."""
         server, tries = self._server, Counter[str]()
         transcript = paired([*await ask.history(), *ask.input])
@@ -135,7 +135,7 @@ class OwnHistory:
         while True:
             items = cut(transcript, limit)
             body = server.fitting(await self._dialect.body(ask, items))
-            if ask.paying and (most := await ask.paying(weight(body))) is not None:
+            if ask.payment and (most := await ask.payment(weight(body))) is not None:
                 body[self._dialect.most] = most
             reading = self._dialect.reading()
             try:
@@ -144,9 +144,9 @@ class OwnHistory:
                         yield event
                 said = reading.finished()
                 break
-            except Fault as fault:
-                if ask.paying and fault.undone:
-                    ask.paying.on_refused()
+            except ModelServerFault as fault:
+                if ask.payment and fault.is_undone:
+                    ask.payment.on_refused_request()
                 if is_too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
                 elif is_against_policy(fault) and len(answered(transcript)) < len(transcript):
@@ -166,7 +166,7 @@ class OwnHistory:
                 if reading.over:
                     return
 
-    async def _mend(self, fault: Fault, body: Json, tries: Counter[str]) -> None:
+    async def _mend(self, fault: ModelServerFault, body: Json, tries: Counter[str]) -> None:
         """Returns when the question may be put again; raises a ModelError otherwise."""
         if self._server.learn(fault, body) or await self._server.rest(fault, tries):
             return
@@ -186,10 +186,10 @@ class Responses:
         self._server = server
         self._history = OwnHistory(server, self)
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         return self._history.ask(ask)
 
-    async def body(self, ask: Ask, items: Sequence[Item]) -> Json:
+    async def body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         input = self._server.input
         told = await input.items(input.compacted(items), preface=ask.preface, company=company(ask))
         body = question(self._server, ask, told)
@@ -202,12 +202,12 @@ class Responses:
         return Reading()
 
 
-def company(ask: Ask) -> bool:
+def company(ask: RoundRequest) -> bool:
     """Whether somebody else than the asker speaks in this thread."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
-def question(server: Server, ask: Ask, input: Sequence[Json]) -> Json:
+def question(server: Server, ask: RoundRequest, input: Sequence[Json]) -> Json:
     """The body of a `POST /responses`, without where its history is.
 
     Fields that only OpenAI knows go only there: others refuse them, or pretend.

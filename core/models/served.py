@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 import structlog
 
-from core.clients.openai import Client, Fault
+from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Ask, Health, ModelEvent, Remote
+from core.domain.records import Health, ModelEvent, Remote, RoundRequest
 from core.models.chat import Chat
 from core.models.conversations import Conversations
 from core.models.input import Read
@@ -44,10 +44,10 @@ PROBING = "{model} at {host}: not known yet, being asked"
 
 
 class LevelModel(Protocol):
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
 
 
-async def probe(client: Client, model: str) -> Level:
+async def probe(client: ModelServerClient, model: str) -> Level:
     """Which level a server has, found out without paying for a token.
 
     Support is never inferred from a 200 of `/responses`: llama.cpp and others take `conversation`
@@ -59,7 +59,7 @@ async def probe(client: Client, model: str) -> Level:
     return "responses" if await _answers_responses(client, model) else "chat"
 
 
-async def erase(client: Client, remote: Remote) -> bool:
+async def erase(client: ModelServerClient, remote: Remote) -> bool:
     """Erase on the server what a thread left there. False: it may still be there, try again.
 
     What is not there any more counts as erased, and so does what a server has no path for: it
@@ -70,7 +70,7 @@ async def erase(client: Client, remote: Remote) -> bool:
             await _erase_conversation(client, remote.id)
         else:
             await _erase(client, f"/{PATHS[remote.kind]}/{remote.id}")
-    except (Fault, PonteError):
+    except (ModelServerFault, PonteError):
         return False
     return True
 
@@ -83,7 +83,7 @@ class ServedModel:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         options: Options,
         *,
         level: Level | None = None,
@@ -120,7 +120,7 @@ class ServedModel:
             self._asked_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe())
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         level = await self._known_level()
         while True:
             try:
@@ -179,7 +179,7 @@ class ServedModel:
                 self._level = await probe(self._client, self._options.model)
                 log.info("model level", api=self._level, host=self._client.place.host)
             self._trouble = await self._unlisted()
-        except Fault as fault:
+        except ModelServerFault as fault:
             self._trouble = await self._server.explain(fault)
         except PonteError as error:
             self._trouble = error
@@ -191,11 +191,11 @@ class ServedModel:
         """
         try:
             models = await self._server.models()
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status not in MISSING:
                 raise
             return None
-        if not self._client.place.official or not models or self.name in models:
+        if not self._client.place.is_official or not models or self.name in models:
             return None
         return unknown_model(self.name, models)
 
@@ -215,10 +215,10 @@ class ServedModel:
             self._asked_at = time.monotonic()
 
 
-async def _keeps_conversations(client: Client) -> bool:
+async def _keeps_conversations(client: ModelServerClient) -> bool:
     try:
         made = await client.post("/conversations", {})
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.status in (*MISSING, 400, 422):
             return False
         raise
@@ -227,34 +227,34 @@ async def _keeps_conversations(client: Client) -> bool:
         return False
     try:
         await client.delete(f"/conversations/{id}")
-    except Fault as fault:
+    except ModelServerFault as fault:
         # It is empty, so it may stay.
         log.info("probe not deleted", conversation=id, fault=str(fault))
     return True
 
 
-async def _answers_responses(client: Client, model: str) -> bool:
+async def _answers_responses(client: ModelServerClient, model: str) -> bool:
     """A question without `input` is refused by a server that knows the path, at no cost.
 
     Some refuse it with 500, as they break over it (aimock 1.43).
     """
     try:
         await client.post("/responses", {"model": model})
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.status in MISSING:
             return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.quota:
+        if fault.status not in (400, 422, 500) or fault.is_quota_exhausted:
             raise
     return True
 
 
-async def _erase_conversation(client: Client, id: str) -> None:
+async def _erase_conversation(client: ModelServerClient, id: str) -> None:
     """Its items first: deleting a conversation leaves them (docstring of the openai package)."""
     items = f"/conversations/{id}/items"
     while True:
         try:
             page = await client.get(items, {"limit": PAGE})
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status not in MISSING:
                 raise
             return
@@ -265,9 +265,9 @@ async def _erase_conversation(client: Client, id: str) -> None:
     await _erase(client, f"/conversations/{id}")
 
 
-async def _erase(client: Client, path: str) -> None:
+async def _erase(client: ModelServerClient, path: str) -> None:
     try:
         await client.delete(path)
-    except Fault as fault:
-        if fault.status not in MISSING and not fault.container_gone:
+    except ModelServerFault as fault:
+        if fault.status not in MISSING and not fault.is_container_gone:
             raise

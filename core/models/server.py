@@ -24,10 +24,10 @@ import structlog
 from core.clients.error_table import ErrorTable, on
 from core.clients.openai import (
     REQUEST_TIMEOUT_SECONDS,
-    Client,
-    Fault,
     Json,
-    id_of,
+    ModelServerClient,
+    ModelServerFault,
+    read_id,
     seconds_before_retry,
 )
 from core.domain.errors import (
@@ -43,9 +43,9 @@ from core.domain.errors import (
     WrongKey,
 )
 from core.domain.messages import Item, Usage
-from core.domain.records import Ask, Completed, Remote, Thread, ToolSpec
+from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.input import Input, Read, weight
-from core.rights.usage import Prices, usage_of
+from core.rights.usage import Prices, parse_usage
 from core.text.text import make_storable
 
 log = structlog.get_logger("model")
@@ -143,9 +143,9 @@ class Weight:
         self.characters += characters
         self.calls += calls
         if self.characters > MAX_ANSWER_CHARACTERS:
-            raise Fault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
+            raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
         if self.calls > MAX_CALLS:
-            raise Fault("excess", message=f"{MAX_CALLS} calls")
+            raise ModelServerFault("excess", message=f"{MAX_CALLS} calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +165,16 @@ class Said:
         return any(item.kind == "call" for item in self.items)
 
 
-def lacks_endpoint(fault: Fault) -> bool:
+def lacks_endpoint(fault: ModelServerFault) -> bool:
     """Return whether the server does not have this path at all."""
     return (
         fault.status in (404, 405, 501)
-        and not fault.no_model
+        and not fault.is_unknown_model
         and "conversation" not in (fault.param + fault.message).lower()
     )
 
 
-def is_too_long(fault: Fault) -> bool:
+def is_too_long(fault: ModelServerFault) -> bool:
     return (
         fault.status == 413
         or fault.code in ("context_length_exceeded", "string_above_max_length")
@@ -185,34 +185,34 @@ def is_too_long(fault: Fault) -> bool:
     )
 
 
-def is_locked(fault: Fault) -> bool:
+def is_locked(fault: ModelServerFault) -> bool:
     """Issue 379 of paulgmiller/careme has the text: another process operates on it."""
     return fault.code == "conversation_locked"
 
 
-def is_conversation_gone(fault: Fault, conversation: str) -> bool:
+def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
     """The conversation was deleted, or never was: no source tells the text, so any will do."""
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
 
 
-def has_unpaired_call(fault: Fault) -> bool:
+def has_unpaired_call(fault: ModelServerFault) -> bool:
     """Return whether a call lacks its output, or an output its call (openai-python issue 3561)."""
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
-def is_against_policy(fault: Fault) -> bool:
+def is_against_policy(fault: ModelServerFault) -> bool:
     """Return whether the request is against the server's usage policies."""
-    return fault.policy and not is_person_blocked(fault)
+    return fault.is_policy_refusal and not is_person_blocked(fault)
 
 
-def is_person_blocked(fault: Fault) -> bool:
+def is_person_blocked(fault: ModelServerFault) -> bool:
     """Return whether the server refuses this person's safety identifier."""
     words = f"{fault.code} {fault.message}".lower()
     return fault.status in (400, 403) and "identifier" in words and "block" in words
 
 
-def refuses_pictures(fault: Fault) -> bool:
+def refuses_pictures(fault: ModelServerFault) -> bool:
     """Return whether the server cannot take a picture or a document."""
     return fault.status in (400, 415, 422, 500) and (
         re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
@@ -220,12 +220,12 @@ def refuses_pictures(fault: Fault) -> bool:
     )
 
 
-def is_broken_picture(fault: Fault) -> bool:
+def is_broken_picture(fault: ModelServerFault) -> bool:
     """Return whether one file is broken, so that others may be taken (ResponseError.code)."""
     return "image" in fault.code or "file" in fault.code
 
 
-def find_refused_field(fault: Fault, sent: Sequence[str]) -> str:
+def find_refused_field(fault: ModelServerFault, sent: Sequence[str]) -> str:
     """Return the optional field that the server does not take, or ""."""
     if fault.status not in (400, 422):
         return ""
@@ -242,12 +242,12 @@ ERRORS = ErrorTable(
     on("silent").raises(ModelSilent),
     on("excess").raises(ModelError, EXCESS, values=lambda fault: {"limit": fault.message}),
     on(range(300, 400)).raises(ModelError, MOVED, values=lambda fault: {"status": fault.status}),
-    on(when=lambda fault: fault.quota).raises(NoQuota),
+    on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
     on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=is_person_blocked).raises(PersonRefused),
-    on(when=lambda fault: fault.no_model).raises(UnknownModel),
+    on(when=lambda fault: fault.is_unknown_model).raises(UnknownModel),
     on(401, 403).raises(WrongKey),
-    on(when=lambda fault: fault.rate_limited).raises(
+    on(when=lambda fault: fault.is_rate_limited).raises(
         RateLimited, values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_BUSY_SECONDS)}
     ),
     on(when=is_too_long).raises(TooLong),
@@ -262,7 +262,7 @@ ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
+def explain(fault: ModelServerFault, options: Options, models: Sequence[str] = ()) -> ModelError:
     """Return the error that a person reads. `models` are those that the server lists."""
     error = ERRORS.explain(fault, model=options.model, seconds=round(options.silence))
     return unknown_model(options.model, models) if isinstance(error, UnknownModel) else error
@@ -279,13 +279,13 @@ def read_response(response: Mapping[str, Any]) -> Said:
     """Raises Fault for a response that failed or was cancelled."""
     status = response.get("status")
     if status in ("failed", "cancelled"):
-        raise Fault("broken", body=response.get("error") or {"code": str(status)})
+        raise ModelServerFault("broken", body=response.get("error") or {"code": str(status)})
     reason = (response.get("incomplete_details") or {}).get("reason")
     cut: Cut = ""
     if status == "incomplete":
         cut = "filter" if reason == "content_filter" else "length"
     items = items_of(response.get("output") or (), whole=not cut)
-    return Said(items, usage_of(response), cut, str(response.get("model") or ""))
+    return Said(items, parse_usage(response), cut, str(response.get("model") or ""))
 
 
 def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
@@ -297,11 +297,13 @@ def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
 class Server:
     """What every level shares: the client, the options, and what this server was found to take."""
 
-    def __init__(self, client: Client, options: Options, read: Read | None, late: Late) -> None:
+    def __init__(
+        self, client: ModelServerClient, options: Options, read: Read | None, late: Late
+    ) -> None:
         self.client = client
         self.options = options
         self.late = late
-        self.official = client.place.official
+        self.official = client.place.is_official
         self.input = Input(read, client.place.host, self.official)
         self.window = options.window
         self._unfit: set[str] = set()
@@ -311,7 +313,7 @@ class Server:
         """`body` without the fields that this server refused before."""
         return {k: v for k, v in body.items() if k not in self._unfit}
 
-    def names(self, ask: Ask) -> Json:
+    def names(self, ask: RoundRequest) -> Json:
         """Who asks, as OpenAI may know it: a pseudonym of the person, one of the thread."""
         if not self.official:
             return {}
@@ -324,7 +326,7 @@ class Server:
     def strict(self, tool: ToolSpec) -> bool:
         return tool.strict and tool.name not in self._loose
 
-    def learn(self, fault: Fault, body: Json) -> bool:
+    def learn(self, fault: ModelServerFault, body: Json) -> bool:
         """Whether the same question, asked a little differently now, may be taken."""
         if is_person_blocked(fault) or is_too_long(fault):
             return False
@@ -343,11 +345,11 @@ class Server:
             return self.input.refuse(body)
         return self.input.blind()
 
-    async def rest(self, fault: Fault, tries: Counter[str]) -> bool:
+    async def rest(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
         """Wait before another attempt, and return whether there may be one."""
         tries["passing"] += 1
         if (
-            not fault.passing
+            not fault.may_pass
             or tries["passing"] >= MAX_ROUND_ATTEMPTS
             or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
         ):
@@ -355,12 +357,12 @@ class Server:
         await self.client.sleep(seconds_before_retry(tries["passing"], fault))
         return True
 
-    async def explain(self, fault: Fault) -> ModelError:
+    async def explain(self, fault: ModelServerFault) -> ModelError:
         """Return the error for a person. For an unknown model, it names the most similar one."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
-        if fault.no_model:
-            with suppress(Fault):
+        if fault.is_unknown_model:
+            with suppress(ModelServerFault):
                 models = await self.models()
         return explain(fault, self.options, models)
 
@@ -370,8 +372,8 @@ class Server:
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
 
     def completed(
-        self, ask: Ask, body: Json, response: str, said: Said, thread: Thread | None = None
-    ) -> Completed:
+        self, ask: RoundRequest, body: Json, response: str, said: Said, thread: Thread | None = None
+    ) -> RoundCompleted:
         """The end of a round that was asked for with `body`. Raises a ModelError where nothing was
         said that may be shown."""
         log.info("model answered", response=response, input=said.usage.input,
@@ -389,7 +391,7 @@ class Server:
             usage = replace(usage, input=weight(body), output=spoken)
         models = (ask.model or self.options.model, said.model)
         usage = replace(usage, cost=self._prices.highest_cost(models, usage))
-        return Completed(items, usage, thread, cut=said.cut == "length")
+        return RoundCompleted(items, usage, thread, is_truncated=said.cut == "length")
 
     @property
     def _prices(self) -> Prices:
@@ -397,7 +399,7 @@ class Server:
         prices = self.options.prices()
         return prices if self.official else Prices(prices.models, official=False)
 
-    def _loosen(self, fault: Fault, body: Json) -> bool:
+    def _loosen(self, fault: ModelServerFault, body: Json) -> bool:
         """A strict schema was refused: that tool goes out as an ordinary one from now on."""
         for tool in body.get("tools", ()):
             function = tool.get("function", tool)
@@ -418,8 +420,10 @@ async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[
                 event = await anext(source)
         except TimeoutError:
             if left <= silence:
-                raise Fault("excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes") from None
-            raise Fault("silent") from None
+                raise ModelServerFault(
+                    "excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes"
+                ) from None
+            raise ModelServerFault("silent") from None
         except StopAsyncIteration:
             return
         yield event
@@ -438,7 +442,7 @@ def _item(item: Json) -> Item | None:
     if kind == "function_call":
         return Item(
             kind="call",
-            call_id=id_of(item, "call_id") or id_of(item),
+            call_id=read_id(item, "call_id") or read_id(item),
             name=str(item.get("name", "")),
             arguments=str(item.get("arguments") or "{}"),
         )

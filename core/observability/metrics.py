@@ -192,7 +192,12 @@ spans = Counter(
     registry=registry,
 )  # fmt: skip
 spans.labels("lost")
-OF_ALL = ("ponte_processes", "ponte_proposals", "ponte_queue_age_seconds", "ponte_queued_messages")
+SHARED_METRICS = (
+    "ponte_processes",
+    "ponte_proposals",
+    "ponte_queue_age_seconds",
+    "ponte_queued_messages",
+)
 """Of these, every process on one Postgres tells the same: what stands in the database."""
 
 
@@ -203,26 +208,26 @@ def count_turn(platform: str, status: str, seconds: float) -> None:
     turn_seconds.labels(platform).observe(max(0.0, seconds))
 
 
-def describe(version: str, store: str) -> None:
+def set_build_info(version: str, store: str) -> None:
     """What this process is; `store`: "sqlite" or "postgres"."""
     python = ".".join(map(str, sys.version_info[:3]))
     build.info({"version": version, "python": python, "store": store})
 
 
-def show_parts(working: Mapping[str, bool]) -> None:
+def set_part_states(working: Mapping[str, bool]) -> None:
     """How each part that is set up is now; another is not shown."""
     parts.clear()
     for name, works in working.items():
         parts.labels(name).set(works)
 
 
-def show_proposals(counts: Mapping[str, int]) -> None:
+def set_proposal_counts(counts: Mapping[str, int]) -> None:
     """How many there are in each state that is not final."""
     for state, count in counts.items():
         proposals.labels(state).set(count)
 
 
-def show_queue(age: Callable[[], float]) -> None:
+def set_queue_age(age: Callable[[], float]) -> None:
     """`age` is asked whenever somebody reads: seconds that the longest waiting message waits."""
     oldest.set_function(age)
 
@@ -243,6 +248,6 @@ def count_usage(usage: Usage) -> None:
     model_cost.inc(usage.cost or 0.0)
 
 
-def exposition() -> str:
+def render_metrics() -> str:
     """All of it, in Prometheus' text format (version 0.0.4)."""
     return generate_latest(registry).decode()

@@ -21,17 +21,17 @@ from core.domain.errors import PonteError
 from core.domain.messages import Usage
 from core.domain.records import Turn
 
-Fact = str | int | float | bool
-AGENT = "Ponte"
-OPERATION = "gen_ai.operation.name"
-PROVIDER = "gen_ai.provider.name"
-CONVERSATION = "gen_ai.conversation.id"
+SpanValue = str | int | float | bool
+AGENT_NAME = "Ponte"
+OPERATION_ATTRIBUTE = "gen_ai.operation.name"
+PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
+CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 
 
 class Recording(Protocol):
     """A span under way, at whoever exports it. One that is not ended is not exported."""
 
-    def note(self, name: str, value: Fact) -> None: ...
+    def note(self, name: str, value: SpanValue) -> None: ...
     def fail(self, code: str) -> None: ...
     def end(self) -> None: ...
 
@@ -48,12 +48,12 @@ class Recorder(Protocol):
         """A piece of it; `leaves`: another system is asked."""
 
 
-def trace_of(turn: str) -> int:
+def trace_id_of(turn: str) -> int:
     """The trace's id: 128 bits."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
-def root_of(turn: str) -> int:
+def root_span_id_of(turn: str) -> int:
     """The id of its root: 64 bits."""
     return int.from_bytes(_digest(turn)[16:24], "big")
 
@@ -62,14 +62,14 @@ def _digest(turn: str) -> bytes:
     return hashlib.sha256(f"trace of {turn}".encode()).digest()
 
 
-class Span:
+class TraceSpan:
     """A piece of the turn that runs here, while the block runs. What leaves the block is its
     failure, by its code. Without a recorder it is nothing."""
 
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
 
     def __init__(
-        self, name: str, facts: dict[str, Fact] | None = None, *, began: float = 0.0,
+        self, name: str, facts: dict[str, SpanValue] | None = None, *, began: float = 0.0,
         leaves: bool = False,
     ) -> None:  # fmt: skip
         self._name = name
@@ -78,7 +78,7 @@ class Span:
         self._leaves = leaves
         self._recording: Recording | None = None
 
-    def __enter__(self) -> Span:
+    def __enter__(self) -> TraceSpan:
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
             self._recording = trace.recorder.child(
@@ -87,7 +87,7 @@ class Span:
             for name, value in (self._facts or {}).items():
                 self._recording.note(name, value)
             if trace.thread:
-                self._recording.note(CONVERSATION, trace.thread)
+                self._recording.note(CONVERSATION_ATTRIBUTE, trace.thread)
         return self
 
     def __exit__(
@@ -96,10 +96,10 @@ class Span:
     ) -> None:  # fmt: skip
         if self._recording is not None:
             if error is not None:
-                self._recording.fail(_code(error))
+                self._recording.fail(_code_of(error))
             self._recording.end()
 
-    def note(self, name: str, value: Fact) -> None:
+    def note(self, name: str, value: SpanValue) -> None:
         if self._recording is not None:
             self._recording.note(name, value)
 
@@ -107,7 +107,7 @@ class Span:
         if self._recording is not None:
             self._recording.fail(code)
 
-    def used(self, usage: Usage) -> None:
+    def note_usage(self, usage: Usage) -> None:
         """Tokens, and US dollars where they are known."""
         if self._recording is None:
             return
@@ -122,21 +122,23 @@ class Span:
             self._recording.note("ponte.cost.dollars", usage.cost)
 
 
-def model_call(model: str, provider: str, number: int) -> Span:
+def model_call(model: str, provider: str, number: int) -> TraceSpan:
     """One call of the model, in the turn's round of that number."""
-    facts: dict[str, Fact] = {
-        OPERATION: "chat", PROVIDER: provider, "gen_ai.request.model": model,
+    facts: dict[str, SpanValue] = {
+        OPERATION_ATTRIBUTE: "chat", PROVIDER_ATTRIBUTE: provider, "gen_ai.request.model": model,
         "gen_ai.request.stream": True, "ponte.round": number,
     }  # fmt: skip
-    return Span(f"chat {model}", facts, leaves=provider != AGENT.lower())
+    return TraceSpan(f"chat {model}", facts, leaves=provider != AGENT_NAME.lower())
 
 
-def tool_call(name: str) -> Span:
+def tool_call(name: str) -> TraceSpan:
     """One call of a tool that we offer, by a model or a person."""
-    facts: dict[str, Fact] = {
-        OPERATION: "execute_tool", "gen_ai.tool.name": name, "gen_ai.tool.type": "function",
-    }  # fmt: skip
-    return Span(f"execute_tool {name}", facts)
+    facts: dict[str, SpanValue] = {
+        OPERATION_ATTRIBUTE: "execute_tool",
+        "gen_ai.tool.name": name,
+        "gen_ai.tool.type": "function",
+    }
+    return TraceSpan(f"execute_tool {name}", facts)
 
 
 class _Trace:
@@ -155,7 +157,7 @@ _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
 _recorder: Recorder | None = None
 
 
-def record_with(recorder: Recorder | None) -> None:
+def set_recorder(recorder: Recorder | None) -> None:
     """Turns that begin from now on are recorded; None: no more."""
     global _recorder
     _recorder = recorder
@@ -175,17 +177,18 @@ class TurnTrace:
             _TRACE.set(None)
             return
         turn = self._turn
-        root = _recorder.root(turn.id, f"invoke_agent {AGENT}", turn.accepted_at)
+        root = _recorder.root(turn.id, f"invoke_agent {AGENT_NAME}", turn.accepted_at)
         for name, value in (
-            (OPERATION, "invoke_agent"), (PROVIDER, AGENT.lower()), ("gen_ai.agent.name", AGENT),
-            (CONVERSATION, turn.thread), ("ponte.turn.id", turn.id),
+            (OPERATION_ATTRIBUTE, "invoke_agent"), (PROVIDER_ATTRIBUTE, AGENT_NAME.lower()),
+            ("gen_ai.agent.name", AGENT_NAME),
+            (CONVERSATION_ATTRIBUTE, turn.thread), ("ponte.turn.id", turn.id),
             ("ponte.turn.attempt", turn.attempt),
             ("ponte.platform", turn.message.address.platform),
         ):  # fmt: skip
             root.note(name, value)
         _TRACE.set(_Trace(_recorder, root, turn.thread))
-        if turn.fresh:  # how long it lay after a crash, the gap in its trace tells
-            with Span("queue", began=turn.accepted_at):
+        if turn.is_untouched:  # how long it lay after a crash, the gap in its trace tells
+            with TraceSpan("queue", began=turn.accepted_at):
                 pass
 
     def __exit__(
@@ -198,7 +201,7 @@ class TurnTrace:
             trace.root.end()
 
 
-def ended(status: str, code: str = "") -> None:
+def note_turn_end(status: str, code: str = "") -> None:
     """The turn is over: done, stopped, failed, …; `code` says why it failed."""
     if (trace := _TRACE.get()) is not None:
         trace.ended = True
@@ -207,7 +210,7 @@ def ended(status: str, code: str = "") -> None:
             trace.root.fail(code)
 
 
-def _code(error: BaseException) -> str:
+def _code_of(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "cancelled"
     return error.code if isinstance(error, PonteError) else type(error).__name__

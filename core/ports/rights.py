@@ -18,27 +18,27 @@ from core.domain.messages import (
     Person,
 )
 from core.domain.records import (
-    Account,
-    Member,
-    MemberPlace,
-    Spent,
+    MemberKey,
+    PageAccount,
+    PlatformMember,
     Turn,
+    UsageTotal,
     Verdict,
 )
-from core.rights.allowances import Count, Grant, ModelCall
-from core.rights.policy import Holds
-from core.rights.usage import Paid
+from core.rights.allowances import AllowanceCount, Grant, ModelCall
+from core.rights.policy import PlaceRights
+from core.rights.usage import PaidRun
 
 
 class PageAccounts(Protocol):
     """Who has a name on a surface of the owner's beside them, and may come in as that."""
 
-    async def all(self) -> Sequence[Account]: ...
+    async def list_all(self) -> Sequence[PageAccount]: ...
 
-    async def find(self, person: str) -> Account | None:
+    async def find(self, person: str) -> PageAccount | None:
         """By the person's key."""
 
-    async def saw(self, person: str, day: str) -> None:
+    async def record_visit(self, person: str, day: str) -> None:
         """They were there on that day."""
 
     async def end_session(self, session: str, until: float) -> None:
@@ -47,21 +47,21 @@ class PageAccounts(Protocol):
     async def is_session_ended(self, session: str) -> bool:
         """Whether it was ended. Raises NotStored."""
 
-    def on_change(self, heard: Callable[[], None]) -> None:
+    def on_change(self, callback: Callable[[], None]) -> None:
         """Have `heard` called when somebody may no longer come in as before, at any process: their
         token was changed, or a session was ended."""
 
 
-class Directory(Protocol):
+class MemberStore(Protocol):
     """What platforms say of their people, over restarts: a row for each person and scope."""
 
-    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
         """Return the members that were confirmed last, the oldest of them first."""
 
-    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
         """Return the members at these places, without those of whom there is no row."""
 
-    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
+    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
         """Keep them, but for people who were forgotten. Return the ids of those people."""
 
     async def remove(self, platform: str, ids: Collection[str]) -> None:
@@ -77,7 +77,7 @@ class Directory(Protocol):
 class Policy(Protocol):
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
 
-    async def rights(self, person: Person, address: Address) -> Holds: ...
+    async def rights(self, person: Person, address: Address) -> PlaceRights: ...
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
@@ -86,7 +86,7 @@ class Policy(Protocol):
         refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
         before is not enough, but for a few minutes."""
 
-    def named(self, right: str) -> Sequence[str]:
+    def list_names(self, right: str) -> Sequence[str]:
         """What rules give by its name of that right, as in `model:NAME`; no pattern."""
 
     async def is_guest(self, person: Person) -> bool | None:
@@ -97,7 +97,7 @@ class Policy(Protocol):
         platform does not tell."""
 
 
-By = Literal["person", "channel", "model", "tool", "day"]
+ReportRow = Literal["person", "channel", "model", "tool", "day"]
 """What a report of usage has rows of."""
 
 
@@ -107,7 +107,7 @@ class Reservation(Protocol):
     @property
     def grant(self) -> Grant | None: ...
     @property
-    def counts(self) -> Sequence[Count]:
+    def counts(self) -> Sequence[AllowanceCount]:
         """Of each allowance with this turn in it; none where it was counted before."""
 
     def __call__(self, connection: Any, /) -> None: ...
@@ -123,39 +123,41 @@ class Budget(Protocol):
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
 
-    async def reserving(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
+    async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
         """The same as a step of the transaction in which the journal keeps what was heard, with
         the first call of the model."""
 
-    def model_call(self, number: int, model: str, told: int) -> ModelCall:
+    def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         """That round's, with what the model costs; `told`: see `ModelCall`."""
 
-    async def pay(self, turn: Turn, call: ModelCall) -> Grant | None:
+    async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """Reserve one more call of the model. None where no allowance bounds it. Raises
         OverBudget where not even a short answer fits."""
 
-    async def pay_run(self, turn: Turn, call_id: str, paid: Paid) -> None:
+    async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
         """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
 
-    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """What a run cost that no call of a model stands for: its price, where it was begun."""
 
-    def price(self, paid: Paid) -> float | None:
+    def run_price(self, paid: PaidRun) -> float | None:
         """US dollars for one run; None where it is not known."""
 
-    async def give_back(self, turn: Turn, part: str) -> None:
+    async def release(self, turn: Turn, part: str) -> None:
         """What was reserved for something of which surely nothing was done."""
 
-    async def claim_notice(self, count: Count, bit: int) -> bool:
+    async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
         """Whether this is to be told now: once for each period, whoever asks."""
 
-    async def usage(self, person: str | None = None, place: str = "") -> Spent:
+    async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
         """Today's, of one person key or of all; `place`: there alone."""
 
-    async def standing(self, person: Person, address: Address) -> Sequence[Count]:
+    async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """What is used or held now of each allowance that applies to them there."""
 
-    async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
+    async def report(
+        self, by: ReportRow, since: str = "", place: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
         """Rows of `name`, `turns`, `calls`, tokens and `cost` since that day (ISO; "": today)."""
 
     @property
@@ -165,7 +167,7 @@ class Budget(Protocol):
     def zone_of(self, message: Message) -> tzinfo:
         """The asker's, where their platform tells it."""
 
-    async def settle_left(self) -> int:
+    async def settle_ended_turns(self) -> int:
         """End what is held for turns that are over: it counts as its bound. How many."""
 
 

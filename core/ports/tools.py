@@ -16,13 +16,13 @@ from core.domain.messages import (
 )
 from core.domain.records import (
     Action,
-    Ask,
     Effect,
     Health,
     ModelEvent,
     Outcome,
     QuickCommand,
     Remote,
+    RoundRequest,
     ToolContext,
     ToolSpec,
 )
@@ -38,7 +38,7 @@ class Model(Protocol):
     def level(self) -> str:
         """`conversations`, `responses`, `chat` or `demo`."""
 
-    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
 
     async def health(self) -> Health: ...
 
@@ -62,15 +62,15 @@ class Tool(Protocol):
     def only_proposes(self, arguments: str) -> bool:
         """Whether this call does nothing before a person approves it: it may be run again."""
 
-    def within(self, allowed: Collection[Action]) -> Tool | None:
+    def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         """As it is offered to who may do these things; None for not at all."""
 
     @property
-    def doing(self) -> str:
+    def progress_text(self) -> str:
         """English source of what a person sees while it runs: "is looking at the tables…"."""
 
     @property
-    def patience(self) -> float:
+    def timeout_seconds(self) -> float:
         """Seconds that one call may take."""
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:

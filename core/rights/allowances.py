@@ -1,6 +1,6 @@
 """What an operator allows to be spent: by whom, where, in which period; and what a refusal says.
 
-Money is counted in billionths of a US dollar (`core.rights.usage.NANO`).
+Money is counted in billionths of a US dollar (`core.rights.usage.NANODOLLARS_PER_DOLLAR`).
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
 from core.domain.errors import OverBudget
-from core.rights.usage import NANO, PICTURE_MOST, Price
-from core.text.i18n import LANGUAGE, moment, money, plural, say
+from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
+from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
 
-Of = Literal["each person", "each channel", "each workspace", "together", "everybody"]
-Per = Literal["day", "month"]
+CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
+PeriodLength = Literal["day", "month"]
 Unit = Literal["turns", "tokens", "money"]
 UNITS: tuple[Unit, ...] = ("turns", "tokens", "money")
-LEAST_OUTPUT = 1_000
+MIN_OUTPUT_TOKENS = 1_000
 """Tokens that an answer is worth beginning for; with less left it is not asked for."""
-MOST_OUTPUT = 16_000
+MAX_OUTPUT_TOKENS = 16_000
 """Tokens of one answer, its reasoning too, where an allowance counts money or tokens."""
-NEAR = 0.8
+NEARLY_USED_SHARE = 0.8
 """The share of an allowance from which a person is told, once in a period."""
-DOCUMENT_MOST = 1_000_000
+MAX_DOCUMENT_TOKENS = 1_000_000
 """Tokens that are held for a PDF: no model takes more at once."""
-TEXT_MOST = 400_000
+MAX_TEXT_FILE_BYTES = 400_000
 """Bytes of a text file that a model is given (`core.models.input`)."""
-_AROUND, _BESIDE = 500, 50
+_MESSAGE_OVERHEAD_TOKENS, _ITEM_OVERHEAD_TOKENS = 500, 50
 """Of a person's message (date, name, language are told with it), and of anything else."""
-FEW = 5
-CAP = "PONTE_DAILY_TURNS"
+MIN_TURNS_FOR_NOTICE = 5
+DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
 
 LEFT = {
     "each person": "Your allowance is {limit}; what is left of it, {left}, is not enough. ",
@@ -102,14 +102,14 @@ class Allowance:
     """One of ponte.toml's. `told` says where it stands; `who` and `where` empty: everybody,
     everywhere; None is no limit. `name` is its own where it is none of the file's."""
 
-    of: Of
-    per: Per = "day"
+    of: CountedBy
+    per: PeriodLength = "day"
     money: int | None = None
     tokens: int | None = None
     turns: int | None = None
     who: frozenset[str] = frozenset()
     where: frozenset[str] = frozenset()
-    told: str = "ponte.toml"
+    source: str = "ponte.toml"
     name: str = ""
 
     @property
@@ -124,33 +124,33 @@ class Allowance:
         """Whether a model's call must be bounded for it."""
         return self.money is not None or self.tokens is not None
 
-    def stricter(self, other: Allowance) -> Allowance:
+    def merge_stricter(self, other: Allowance) -> Allowance:
         """Of two that count the same thing, the lower limits."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
-        told = other.told if lower == dict(other.limits()) else self.told
-        return replace(self, told=told, **lower)
+        told = other.source if lower == dict(other.limits()) else self.source
+        return replace(self, source=told, **lower)
 
     def limits(self) -> Iterator[tuple[Unit, int]]:
         for unit in UNITS:
             if (limit := getattr(self, unit)) is not None:
                 yield unit, limit
 
-    def over(self, spent: Spend) -> Unit | None:
+    def exceeded_unit(self, spent: Spend) -> Unit | None:
         """The first limit that so much is beyond."""
         return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
 
-    def near(self, spent: Spend) -> Unit | None:
+    def nearly_used_unit(self, spent: Spend) -> Unit | None:
         """The first limit of which so much is at least `NEAR`; of a few turns none."""
         for unit, limit in self.limits():
-            few = unit == "turns" and limit < FEW
-            if getattr(spent, unit) >= limit * NEAR and not few:
+            few = unit == "turns" and limit < MIN_TURNS_FOR_NOTICE
+            if getattr(spent, unit) >= limit * NEARLY_USED_SHARE and not few:
                 return unit
         return None
 
-    def in_words(self, unit: Unit, locale: str | None = None) -> str:
+    def describe_limit(self, unit: Unit, locale: str | None = None) -> str:
         """The limit, as in `$5.00 a day`."""
         sentence = A_DAY if self.per == "day" else A_MONTH
-        return say(sentence, locale, what=amount(unit, getattr(self, unit), locale))
+        return say(sentence, locale, what=format_amount(unit, getattr(self, unit), locale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +163,9 @@ class Scope:
     allowance: Allowance
     person: str = ""
     place: str = ""
-    past: bool = True
+    counts_past_usage: bool = True
 
-    def period(self, day: str) -> str:
+    def period_of(self, day: str) -> str:
         """Of an ISO date: the day, or its month."""
         return day if self.allowance.per == "day" else day[:7]
 
@@ -177,40 +177,40 @@ class ModelCall:
 
     number: int
     model: str
-    told: int = 0
-    body: int = 0
+    prompt_bytes: int = 0
+    request_bytes: int = 0
     price: Price | None = None
     window: int | None = None
 
-    def input(self, thread: int) -> int:
+    def max_input_tokens(self, thread: int) -> int:
         """Tokens that it hears at most: one for each byte, and what the model takes at most."""
-        most = max(self.told + thread, self.body)
+        most = max(self.prompt_bytes + thread, self.request_bytes)
         return min(most, self.window) if self.window else most
 
-    def bound(self, input: int, output: int) -> Spend:
-        return Spend(0, input + output, self.price.most(input, output) if self.price else 0)
+    def max_spend(self, input: int, output: int) -> Spend:
+        return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
-    def fitting(self, allowance: Allowance, spent: Spend, input: int) -> int:
+    def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
         """Output tokens that are left of an allowance of which `spent` is gone already."""
-        left = MOST_OUTPUT
+        left = MAX_OUTPUT_TOKENS
         if allowance.tokens is not None:
             left = min(left, allowance.tokens - spent.tokens - input)
         if allowance.money is not None and self.price:
-            left = min(left, self.price.output_for(allowance.money - spent.money, input))
+            left = min(left, self.price.affordable_output(allowance.money - spent.money, input))
         return left
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class AllowanceCount:
     """What stands in an allowance's row; `told` bits: `TOLD`, `TOLD_ADMIN`."""
 
     scope: Scope
     period: str
     spent: Spend
-    told: int = 0
+    notices: int = 0
 
 
-TOLD, TOLD_ADMIN = 1, 2
+PERSON_NOTICE, ADMIN_NOTICE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,8 @@ class Grant:
     input: int
     output: int
     bound: Spend
-    lowered: bool = False
-    counts: tuple[Count, ...] = ()
+    is_lowered: bool = False
+    counts: tuple[AllowanceCount, ...] = ()
 
 
 class OverAllowance(OverBudget):
@@ -231,72 +231,78 @@ class OverAllowance(OverBudget):
     which periods begin."""
 
     def __init__(
-        self, count: Count, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
+        self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
         allowance = count.scope.allowance
         super().__init__(limit=getattr(allowance, unit))
         self.allowance = allowance
         self.unit = unit
-        self.limit = "daily_turns" if allowance.told == CAP else f"allowance_{unit}"
+        self.limit = (
+            "daily_turns" if allowance.source == DAILY_TURNS_SETTING else f"allowance_{unit}"
+        )
         self.left = left
-        self.resets = ends(count.period, operators).astimezone(zone)
+        self.resets = period_end(count.period, operators).astimezone(zone)
 
     def words(self, locale: str | None = None) -> str:
         allowance = self.allowance
-        anew = say(ANEW, locale, when=moment(self.resets, locale), where=allowance.told)
-        if allowance.told == CAP:
+        anew = say(ANEW, locale, when=format_moment(self.resets, locale), where=allowance.source)
+        if allowance.source == DAILY_TURNS_SETTING:
             capped = OverBudget.sentence if allowance.of == "each person" else ALL_CAPPED
             return say(capped, locale, limit=allowance.turns) + anew
-        left = amount(self.unit, max(0, self.left), locale)
-        limit = allowance.in_words(self.unit, locale)
+        left = format_amount(self.unit, max(0, self.left), locale)
+        limit = allowance.describe_limit(self.unit, locale)
         return say(LEFT[allowance.of], locale, limit=limit, left=left) + anew
 
 
-def amount(unit: Unit, count: int, locale: str | None = None) -> str:
+def format_amount(unit: Unit, count: int, locale: str | None = None) -> str:
     """As in `$0.25`, `1,200 tokens`, `3 turns`."""
     if unit == "money":
-        return money(math.floor(count / NANO * 10_000) / 10_000, locale)
+        return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000, locale)
     if unit == "tokens":
         return plural("{count} token", "{count} tokens", count, locale)
     return plural("{count} turn", "{count} turns", count, locale)
 
 
-def nearly(count: Count, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
+def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
     """That most of it is used, for the person."""
     allowance = count.scope.allowance
-    when = ends(count.period, operators).astimezone(zone)
-    used = amount(unit, getattr(count.spent, unit))
-    limit = allowance.in_words(unit)
-    return say(NEARLY[allowance.of], used=used, limit=limit, when=moment(when, LANGUAGE.get()))
+    when = period_end(count.period, operators).astimezone(zone)
+    used = format_amount(unit, getattr(count.spent, unit))
+    limit = allowance.describe_limit(unit)
+    return say(
+        NEARLY[allowance.of], used=used, limit=limit, when=format_moment(when, LANGUAGE.get())
+    )
 
 
-def standing(count: Count, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
+def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
     """What is left of one limit, for the person."""
     allowance = count.scope.allowance
-    when = moment(ends(count.period, operators).astimezone(zone), LANGUAGE.get())
+    when = format_moment(period_end(count.period, operators).astimezone(zone), LANGUAGE.get())
     left = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
-    limit = allowance.in_words(unit)
-    return say(STANDING[allowance.of], limit=limit, left=amount(unit, left), when=when)
+    limit = allowance.describe_limit(unit)
+    return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, left), when=when)
 
 
-def weight(item: str) -> int:
+def max_item_tokens(item: str) -> int:
     """Tokens that an item of a transcript (as JSON) is at most: one for each byte, with what is
     told around it, and its files. A picture is as dear as one can be; of a document's pages nobody
     knows how many there are; of a text's only the beginning is sent."""
-    most = len(item.encode()) + (_AROUND if '"role":"user"' in item else _BESIDE)
+    most = len(item.encode()) + (
+        _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
+    )
     files = json.loads(item).get("files", ()) if '"files"' in item else ()
     for file in files:
         kind = str(file.get("type", ""))
         if kind.startswith("image/"):
-            most += PICTURE_MOST
+            most += MAX_PICTURE_TOKENS
         elif kind.startswith("application/pdf"):
-            most += DOCUMENT_MOST
+            most += MAX_DOCUMENT_TOKENS
         else:
-            most += min(int(file.get("size", 0)), TEXT_MOST) + _AROUND
+            most += min(int(file.get("size", 0)), MAX_TEXT_FILE_BYTES) + _MESSAGE_OVERHEAD_TOKENS
     return most
 
 
-def tell_estimates(count: int) -> str:
+def describe_estimates(count: int) -> str:
     """Say that the amounts of so many calls are estimates."""
     return plural(
         "The amounts of {count} call are an estimate, the most that it can have cost: the model's "
@@ -307,7 +313,7 @@ def tell_estimates(count: int) -> str:
     )
 
 
-def ends(period: str, zone: tzinfo) -> datetime:
+def period_end(period: str, zone: tzinfo) -> datetime:
     """When a day (`2026-11-21`) or a month (`2026-11`) is over there."""
     if len(period) == len("2026-11"):
         first = date.fromisoformat(f"{period}-01")

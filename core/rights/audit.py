@@ -19,35 +19,35 @@ from typing import Any, Protocol
 
 import structlog
 
-from core.domain.changes import WRITTEN, Change, View
+from core.domain.changes import WRITTEN_STATES, Change, TargetView
 from core.domain.errors import AuditRefused, NotStored
 from core.domain.messages import Address, Person
-from core.runtime.tasks import Tasks
+from core.runtime.tasks import BackgroundTasks
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
 """Who sits at the machine and types `ponte …`."""
-PATIENCE = 10.0
+AUDIT_CLOSE_SECONDS = 10.0
 """Seconds that lines which are under way are waited for at the end."""
-_LONGEST = 200
+_MAX_FACT_CHARACTERS = 200
 """Characters of one fact."""
 _ROW_ID = re.compile(r"\d{1,20}|[0-9a-fA-F-]{24,36}|[0-9A-Z]{26}")
-KEY = "-"
+HIDDEN_ROW_ID = "-"
 """Stands for a row's id that is no number, UUID or ULID: people made it up, an e-mail address, say,
 and it is the value of a cell."""
-_PEOPLE = ("asker", "decider", "by", "person")
+_PERSON_FACTS = ("asker", "decider", "by", "person")
 """Facts that are people."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class AuditPage:
     """Some lines, oldest first; `next` is where those after them begin, "" at the end."""
 
     lines: Sequence[str]
     next: str = ""
 
 
-class Lines(Protocol):
+class AuditLines(Protocol):
     """Where the lines are kept."""
 
     @property
@@ -57,7 +57,7 @@ class Lines(Protocol):
     async def append(self, line: str) -> None:
         """Durable on return. Raises OSError, NotStored."""
 
-    async def page(self, after: str, wanted: Callable[[str], bool]) -> Page:
+    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
         """Some of the lines after that place ("" is the beginning)."""
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
@@ -66,13 +66,13 @@ class Lines(Protocol):
     async def close(self) -> None: ...
 
 
-class Keys(Protocol):
+class Pseudonyms(Protocol):
     """Who goes by which pseudonym. All raise NotStored."""
 
-    async def of(self, people: Collection[str]) -> Mapping[str, str]:
+    async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Their pseudonyms by their keys; who has none gets one."""
 
-    async def people(self) -> Mapping[str, str]:
+    async def list_people(self) -> Mapping[str, str]:
         """Everybody's key by their pseudonym."""
 
     async def destroy(self, person: str) -> None:
@@ -83,23 +83,34 @@ class AuditLog:
     """The `Audit` port. Lines are written one after the other, in the order of the calls."""
 
     def __init__(
-        self, lines: Lines, keys: Keys, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        lines: AuditLines,
+        keys: Pseudonyms,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lines = lines
         self._keys = keys
         self._now = now
-        self._one_by_one = asyncio.Lock()
-        self._beside = Tasks("audit")
+        self._lock = asyncio.Lock()
+        self._background = BackgroundTasks("audit")
 
     async def write(
         self, event: str, change: Change, rule: str = "", by: Person | None = None
     ) -> None:
-        line = self._begun(event)
+        line = self._start_line(event)
         proposal = change.proposal
-        line |= {"id": change.id, "undoes": proposal.undoes, "state": change.state,
-                 "asker": proposal.asker.key, "decider": _key(change.decider), "by": _key(by),
-                 "rule": rule, "place": place(proposal.address), **_done(change)}  # fmt: skip
-        await self._durable(line)
+        line |= {
+            "id": change.id,
+            "undoes": proposal.undoes,
+            "state": change.state,
+            "asker": proposal.asker.key,
+            "decider": _key_of(change.decider),
+            "by": _key_of(by),
+            "rule": rule,
+            "place": place_of(proposal.address),
+            **_change_facts(change),
+        }
+        await self._write_durably(line)
 
     def note(
         self,
@@ -110,23 +121,25 @@ class AuditLog:
         person: str = "",
         **facts: str,
     ) -> None:
-        self._beside.start(self._noted(self._told(event, asker, address, person, facts)))
+        self._background.start(
+            self._append_or_log(self._note_line(event, asker, address, person, facts))
+        )
 
-    async def tell(
+    async def write_note(
         self, event: str, asker: Person, address: Address | None = None, *, person: str = "",
         **facts: str,
     ) -> None:  # fmt: skip
         """The same as `note`, durable on return. Raises AuditRefused."""
-        await self._durable(self._told(event, asker, address, person, facts))
+        await self._write_durably(self._note_line(event, asker, address, person, facts))
 
-    async def knows(self, person: str) -> bool:
+    async def has_lines_of(self, person: str) -> bool:
         """Whether lines are that person's, by their key. Raises NotStored."""
-        return person in (await self._keys.people()).values()
+        return person in (await self._keys.list_people()).values()
 
     async def forget(self, person: str) -> None:
         """Destroy what says whose that person's lines are; nobody can tell any more. Raises
         NotStored."""
-        await asyncio.create_task(self._written())
+        await asyncio.create_task(self._wait_for_pending())
         await self._keys.destroy(person)
 
     async def read(
@@ -139,13 +152,13 @@ class AuditLog:
         `since` and `until` (not itself) are moments as the lines have them; `person` is a key, a
         pseudonym, or `platform:ID`.
         """
-        await asyncio.create_task(self._written())
-        known = await self._keys.people()
-        theirs = [f'"{name}"' for name, key in known.items() if _is(key, person)]
+        await asyncio.create_task(self._wait_for_pending())
+        known = await self._keys.list_people()
+        theirs = [f'"{name}"' for name, key in known.items() if _is_same_person(key, person)]
         theirs.append(json.dumps(person))
         said = f'"event": {json.dumps(event)}'
 
-        def wanted(line: str) -> bool:
+        def is_wanted(line: str) -> bool:
             at = line[8:37]  # {"at": "2026-11-20T08:30:00.000+00:00"
             return (
                 since <= at
@@ -154,8 +167,8 @@ class AuditLog:
                 and (not person or any(name in line for name in theirs))
             )
 
-        page = await self._lines.page(after, wanted)
-        read = (_shown(_parsed(line), known) for line in page.lines)
+        page = await self._lines.page(after, is_wanted)
+        read = (_replace_people(_parse_line(line), known) for line in page.lines)
         return [line for line in read if line], page.next
 
     async def purge(self, before: datetime) -> int:
@@ -163,9 +176,9 @@ class AuditLog:
         first = before.astimezone(UTC).isoformat(timespec="milliseconds")
 
         def is_old(line: str) -> bool:
-            return str(_parsed(line).get("at", "")) < first  # one that is torn, too
+            return str(_parse_line(line).get("at", "")) < first  # one that is torn, too
 
-        async with self._one_by_one:
+        async with self._lock:
             try:
                 return await self._lines.purge(is_old)
             except OSError as error:
@@ -173,75 +186,85 @@ class AuditLog:
 
     async def close(self) -> None:
         """What was noted is written first."""
-        await self._beside.close(PATIENCE)
+        await self._background.close(AUDIT_CLOSE_SECONDS)
         await self._lines.close()
 
-    def _begun(self, event: str) -> dict[str, object]:
+    def _start_line(self, event: str) -> dict[str, object]:
         return {"at": self._now().isoformat(timespec="milliseconds"), "event": event}
 
-    def _told(
+    def _note_line(
         self, event: str, asker: Person, address: Address | None, person: str,
         facts: Mapping[str, str],
     ) -> Mapping[str, object]:  # fmt: skip
-        line = self._begun(event) | {"asker": asker.key, "person": person}
-        line |= {name: value[:_LONGEST] for name, value in facts.items()}
-        return line | {"place": place(address) if address else ""}
+        line = self._start_line(event) | {"asker": asker.key, "person": person}
+        line |= {name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()}
+        return line | {"place": place_of(address) if address else ""}
 
-    async def _durable(self, line: Mapping[str, object]) -> None:
+    async def _write_durably(self, line: Mapping[str, object]) -> None:
         try:
-            await asyncio.create_task(self._kept(line))  # after those that were noted before
+            await asyncio.create_task(self._append(line))  # after those that were noted before
         except (OSError, NotStored) as error:
-            raise AuditRefused(path=self._lines.name, cause=_cause(error)) from None
+            raise AuditRefused(path=self._lines.name, cause=_cause_of(error)) from None
 
-    async def _kept(self, line: Mapping[str, object]) -> None:
+    async def _append(self, line: Mapping[str, object]) -> None:
         """Raises OSError, NotStored."""
-        async with self._one_by_one:
-            people = {str(line[name]) for name in _PEOPLE if ":" in str(line.get(name, ""))}
-            known = await self._keys.of(people) if people else {}
-            await self._lines.append(json.dumps(_shown(line, known)))
+        async with self._lock:
+            people = {str(line[name]) for name in _PERSON_FACTS if ":" in str(line.get(name, ""))}
+            known = await self._keys.assign(people) if people else {}
+            await self._lines.append(json.dumps(_replace_people(line, known)))
 
-    async def _written(self) -> None:
+    async def _wait_for_pending(self) -> None:
         """Once all that was told until now is."""
-        async with self._one_by_one:
+        async with self._lock:
             pass
 
-    async def _noted(self, line: Mapping[str, object]) -> None:
+    async def _append_or_log(self, line: Mapping[str, object]) -> None:
         try:
-            await self._kept(line)
+            await self._append(line)
         except (OSError, NotStored) as error:
-            log.error("audit log refused", event_lost=line["event"], why=_cause(error))
+            log.error("audit log refused", event_lost=line["event"], why=_cause_of(error))
 
 
-def is_old(line: str) -> bool:
+def is_old_format(line: str) -> bool:
     """Whether it is of a Ponte that named people by their own keys."""
     return '"conversation": "' in line
 
 
-async def renamed(lines: Sequence[str], keys: Keys) -> list[str]:
+async def convert_old_lines(lines: Sequence[str], keys: Pseudonyms) -> list[str]:
     """The same lines; old ones as they are written now. Raises NotStored."""
-    read = {line: _parsed(line) for line in lines if is_old(line)}
+    read = {line: _parse_line(line) for line in lines if is_old_format(line)}
     named = ((one.get("asker", ""), one.get("decider", "")) for one in read.values())
     people = {person for both in named for person in both if ":" in person}
-    known = await keys.of(people) if people else {}
-    return [json.dumps(_renewed(read[line], known)) if line in read else line for line in lines]
+    known = await keys.assign(people) if people else {}
+    return [
+        json.dumps(_convert_line(read[line], known)) if line in read else line for line in lines
+    ]
 
 
-def _renewed(old: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
+def _convert_line(old: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
     """Who read a conversation that an old line names is not known any more: its platform stays."""
-    view = View.of(old.get("target", {}))
+    view = TargetView.from_target(old.get("target", {}))
     line = {
-        "at": old.get("at", ""), "event": old.get("event", ""), "id": old.get("id", ""),
-        "undoes": old.get("undoes", ""), "state": old.get("state", ""),
-        "asker": old.get("asker", ""), "decider": old.get("decider", ""),
+        "at": old.get("at", ""),
+        "event": old.get("event", ""),
+        "id": old.get("id", ""),
+        "undoes": old.get("undoes", ""),
+        "state": old.get("state", ""),
+        "asker": old.get("asker", ""),
+        "decider": old.get("decider", ""),
         "place": str(old.get("conversation", "")).partition(":")[0],
-        "system": old.get("system", ""), "kind": old.get("kind", ""), "table": view.table_id,
-        "command": view.slug, "rows": old.get("rows", 0), "written": _ids(old.get("written", [])),
+        "system": old.get("system", ""),
+        "kind": old.get("kind", ""),
+        "table": view.table_id,
+        "command": view.slug,
+        "rows": old.get("rows", 0),
+        "written": _safe_row_ids(old.get("written", [])),
         "unknown": old.get("unknown", []),
-    }  # fmt: skip
-    return _shown(line, known)
+    }
+    return _replace_people(line, known)
 
 
-def place(address: Address) -> str:
+def place_of(address: Address) -> str:
     """Where it was, as others know the place. Whom a direct conversation is with stays out: its
     platform tells that by the channel's id."""
     parts = [address.platform, address.workspace]
@@ -249,31 +272,36 @@ def place(address: Address) -> str:
     return ":".join(filter(None, parts))
 
 
-def _done(change: Change) -> Mapping[str, object]:
+def _change_facts(change: Change) -> Mapping[str, object]:
     draft, view = change.draft, change.draft.view
     return {
-        "system": draft.applier, "kind": draft.kind, "table": view.table_id,
-        "command": view.slug, "rows": len(change.steps),
-        "written": _ids(step.write.id for step in change.steps if step.state in WRITTEN),
+        "system": draft.applier,
+        "kind": draft.kind,
+        "table": view.table_id,
+        "command": view.slug,
+        "rows": len(change.steps),
+        "written": _safe_row_ids(
+            step.write.id for step in change.steps if step.state in WRITTEN_STATES
+        ),
         "unknown": [step.number for step in change.steps if step.state == "unknown"],
-    }  # fmt: skip
+    }
 
 
-def _ids(written: Iterable[str]) -> list[str]:
-    return [id if _ROW_ID.fullmatch(id) else KEY for id in written]
+def _safe_row_ids(written: Iterable[str]) -> list[str]:
+    return [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in written]
 
 
-def _key(person: Person | None) -> str:
+def _key_of(person: Person | None) -> str:
     return person.key if person else ""
 
 
-def _is(key: str, person: str) -> bool:
+def _is_same_person(key: str, person: str) -> bool:
     """Whether `person` means them; the workspace may be left out."""
     parts = key.split(":")
     return person in (key, f"{parts[0]}:{parts[-1]}")
 
 
-def _parsed(line: str) -> Mapping[str, Any]:
+def _parse_line(line: str) -> Mapping[str, Any]:
     try:
         read: Mapping[str, Any] = json.loads(line)
     except ValueError:
@@ -281,14 +309,14 @@ def _parsed(line: str) -> Mapping[str, Any]:
     return read
 
 
-def _shown(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
+def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
     """What is in it, people by the names that are `known` for them."""
     return {
-        name: known.get(str(value), value) if name in _PEOPLE else value
+        name: known.get(str(value), value) if name in _PERSON_FACTS else value
         for name, value in line.items()
         if value not in ("", 0, [])
     }
 
 
-def _cause(error: Exception) -> str:
+def _cause_of(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

@@ -14,8 +14,9 @@ that is no refusal: the verdict says so (`Verdict.unknown`), and the person is a
 
 A guest is no member: a platform's defaults are not for them, nor what the name of a platform or a
 workspace gives; what their own name, that of a group or of the channel, or `everybody` gives is.
-What the name of a platform or workspace denies or limits holds for its guests, too (`Reading`).
-Guests have none of `DECIDES`, whatever a rule says.
+What the name of a platform or workspace denies or limits holds for its guests too (see
+`PlaceReading`).
+Guests have none of `DECISION_RIGHTS`, whatever a rule says.
 """
 
 from __future__ import annotations
@@ -31,113 +32,117 @@ from typing import Literal, Protocol
 from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action, Verdict
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.text.i18n import say
-from core.text.text import normalised
+from core.text.text import fold_case
 
-Membership = Callable[[Person, float], Awaitable[frozenset[str] | None]]
+GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
 """A platform's groups and roles of a person, as it told them within so many seconds; None: it
 refuses to tell. Waits for the platform, however long that takes; raises nothing."""
 
-Guests = Callable[[Person, float], Awaitable[bool | None]]
+GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
 """Whether a person is a guest where they write, as their platform told within so many seconds;
 None: it refuses to tell. Waits for the platform, however long that takes; raises nothing."""
 
-HasLeft = Callable[[Person, Address, float], Awaitable[bool | None]]
+DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
 """Whether a person who did something there at that time (Unix seconds) has been removed since: from
 the workspace, the server or the page. None: their platform does not tell. Raises nothing."""
 
 
-class Holds(Protocol):
+class PlaceRights(Protocol):
     """What one person may do in one place, once all that it depends on was asked."""
 
     def may(self, right: str, *names: str) -> Verdict:
         """`names`: of the thing that it is about; of a table its title and its id."""
 
-    def depends(self, right: str) -> bool:
+    def depends_on_name(self, right: str) -> bool:
         """Whether it may be given for one thing and not for another."""
 
 
-EVERYBODY = "*"
+EVERYBODY_NAME = "*"
 """Also written `everybody`."""
-OWNER = "owner"
+OWNER_ID = "owner"
 """The person who holds a platform that is `one_name`."""
-EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
+BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
 """What can be done without being an admin or an approver."""
-DECIDES = ("approve", "administer")
+DECISION_RIGHTS = ("approve", "administer")
 """Rights that only people and groups can be given: no channel, workspace or surface."""
-REFINED = ("tool", "command", "agent", "model")
+NAMED_RIGHTS = ("tool", "command", "agent", "model")
 """Rights to one thing by its name, beside the plain one: all are allowed that no rule denies."""
-MEANT = ("everybody", "members", "guests", "outsiders", "admins")
+PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 """Whom a rule can name beside people, groups and places. `outsiders` belong to another workspace
 than the channel."""
-KINDS = ("chat", "read", "propose", "spend", "code", *DECIDES, *REFINED)
-Reading = Literal["people", "members", "all"]
+RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
+PlaceReading = Literal["people", "members", "all"]
 """How the name of a place is read: it means nobody where a right is for people and groups alone,
 its members where something is given, all its people where something is denied or limited."""
-_SCOPED = ("read", "propose", "approve", *REFINED)
+_NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
 """Those that a name may follow, as in `read:Customers`."""
 
-_KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
-_KEPT_EMPTY = 30.0
-LONGEST_KEPT = 240.0
+_GROUP_CACHE_SECONDS = (
+    60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
+)
+_EMPTY_GROUP_CACHE_SECONDS = 30.0
+MAX_CONFIRMED_AGE_SECONDS = 240.0
 """Seconds that a platform may itself keep who is in a group, or a guest: with ours five minutes."""
 MAX_STALE_SECONDS = 86_340.0
-"""How old what a platform said may be for `STALE_IS_ENOUGH`: with our own minute a day."""
-STALE_IS_ENOUGH = frozenset({"chat", "read", "model", "tool"})
+"""How old what a platform said may be for `RIGHTS_ON_STALE_DATA`: with our own minute a day."""
+RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 """Rights that go on while the platform does not answer. A named tool's effect is a right beside it.
 The model's own cost is no spending in this sense."""
-_DEADLINE = 5.0
-_CONFIRM_SECONDS = 0.3
+_LOOKUP_TIMEOUT_SECONDS = 5.0
+_CONFIRM_TIMEOUT_SECONDS = 0.3
 """How long a turn's start waits for a platform to confirm what it said before; `prepare` waits
 longer, before the turn."""
-_MOST_PEOPLE = 10_000
+_MAX_CACHED_PEOPLE = 10_000
 MAX_NAME_CHARACTERS = 1_000
 """Of a table, tool, command, agent or model that a right is asked for. NocoDB's titles have at most
 255; people and models can ask for any text."""
 
-_ASK = "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
-REASONS: Mapping[str, str] = {
-    "chat": "I only answer members of this workspace here. " + _ASK,
-    "read": "You may talk with me here, but not read tables. " + _ASK,
-    "propose": "You may not change data here. " + _ASK,
-    "spend": "You may talk with me here, but not run quick commands. " + _ASK,
-    "code": "You may talk with me here, but not run code. " + _ASK,
+_ALLOW_HINT = (
+    "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
+)
+DEFAULT_REASONS: Mapping[str, str] = {
+    "chat": "I only answer members of this workspace here. " + _ALLOW_HINT,
+    "read": "You may talk with me here, but not read tables. " + _ALLOW_HINT,
+    "propose": "You may not change data here. " + _ALLOW_HINT,
+    "spend": "You may talk with me here, but not run quick commands. " + _ALLOW_HINT,
+    "code": "You may talk with me here, but not run code. " + _ALLOW_HINT,
     "approve": "Only an admin of this bot, or whom the operator named for it, may decide that.",
     "administer": (
         "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS."
     ),
 }
 """Why, where no rule of the operator's says anything."""
-_MISSING = (
+_MISSING_RIGHT = (
     "The right that is missing is `{right}`; the operator gives it in `ponte.toml`. "
     "`why {right}` tells which rule decided."
 )
-RULED: Mapping[str, str] = {
+RULE_REASONS: Mapping[str, str] = {
     "chat": "The operator's rules do not let me talk with you here. They stand in `ponte.toml`.",
-    "read": "You may not read that here. " + _MISSING,
-    "propose": "You may not change that here. " + _MISSING,
-    "spend": "You may not run quick commands here. " + _MISSING,
-    "code": "You may not run code here. " + _MISSING,
-    "approve": "You may not decide that here. " + _MISSING,
-    "administer": "You may not do that here. " + _MISSING,
-    "tool": "You may not use that tool here. " + _MISSING,
-    "command": "You may not run that quick command here. " + _MISSING,
-    "agent": "You may not ask that agent here. " + _MISSING,
-    "model": "You may not use the model of this place. " + _MISSING,
+    "read": "You may not read that here. " + _MISSING_RIGHT,
+    "propose": "You may not change that here. " + _MISSING_RIGHT,
+    "spend": "You may not run quick commands here. " + _MISSING_RIGHT,
+    "code": "You may not run code here. " + _MISSING_RIGHT,
+    "approve": "You may not decide that here. " + _MISSING_RIGHT,
+    "administer": "You may not do that here. " + _MISSING_RIGHT,
+    "tool": "You may not use that tool here. " + _MISSING_RIGHT,
+    "command": "You may not run that quick command here. " + _MISSING_RIGHT,
+    "agent": "You may not ask that agent here. " + _MISSING_RIGHT,
+    "model": "You may not use the model of this place. " + _MISSING_RIGHT,
 }
 """Why, where a rule of the operator's decides."""
-GUEST = "I answer members here, and you are a guest. " + _ASK
-GUEST_DECIDES = "Guests do not decide on changes, and are no admins: that is for members."
-UNKNOWN = StatusUnknown.sentence
+GUEST_REASON = "I answer members here, and you are a guest. " + _ALLOW_HINT
+GUEST_DECISION_REASON = "Guests do not decide on changes, and are no admins: that is for members."
+UNKNOWN_STATUS_REASON = StatusUnknown.sentence
 NAME_TOO_LONG = "That name is too long: a name has at most 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
-_YES: Mapping[str, str] = {
+_ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
     ALLOW_RULE: "`{right}`: yes, PONTE_ALLOW names the person, a group of theirs or the place.",
     DEFAULT_RULE: "`{right}`: yes, that is the default here.",
 }
-_NO = "`{right}`: no. {reason}"
+_DENIED_SENTENCE = "`{right}`: no. {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +167,12 @@ class PlatformRights:
     `links_names`: names of hosts and e-mail addresses without a scheme do.
     """
 
-    default: frozenset[Action] = frozenset()
-    one_name: bool = False
-    operator: bool = False
+    default_rights: frozenset[Action] = frozenset()
+    has_one_owner: bool = False
+    owner_is_operator: bool = False
     own_workspace: bool = False
     open_workspace: bool = False
-    unnamed: DailyTurns = DailyTurns()
+    stranger_cap: DailyTurns = DailyTurns()
     links_code: bool = False
     links_names: bool = True
 
@@ -185,38 +190,38 @@ class Rule:
     """`told` says where it stands. `who` and `where` empty: everybody, everywhere. `allow` and
     `deny` are rights, as in `read` or `read:Customers`; a `*` in a name stands for any text."""
 
-    told: str
+    source: str
     who: frozenset[str] = frozenset()
     where: frozenset[str] = frozenset()
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
-    def says(self, right: str, names: Sequence[str]) -> Ruling:
+    def decide(self, right: str, names: Sequence[str]) -> Ruling:
         """Return whether this rule allows or denies the right for one of these names. Without
         names, a rule that allows it for any name allows it."""
-        denied = self._denied.get(right)
+        denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
             return "deny"
-        allowed = self._allowed.get(right)
+        allowed = self._allow_patterns.get(right)
         if allowed and (not names or allowed.covers(names)):
             return "allow"
         return "silent"
 
-    def leaves(self, right: str, names: Sequence[str]) -> bool:
+    def leaves_right(self, right: str, names: Sequence[str]) -> bool:
         """Whether a place with this rule leaves the right to whoever has it. With `allow` it leaves
         only that; rights to one thing by its name are also left where none of their kind is in it.
         """
-        ruling = self.says(right, names)
+        ruling = self.decide(right, names)
         if ruling != "silent":
             return ruling == "allow"
-        return right not in self._allowed if right in REFINED else not self.allow
+        return right not in self._allow_patterns if right in NAMED_RIGHTS else not self.allow
 
     @cached_property
-    def _allowed(self) -> Mapping[str, _NamePatterns]:
+    def _allow_patterns(self) -> Mapping[str, _NamePatterns]:
         return _patterns_by_right(self.allow)
 
     @cached_property
-    def _denied(self) -> Mapping[str, _NamePatterns]:
+    def _deny_patterns(self) -> Mapping[str, _NamePatterns]:
         return _patterns_by_right(self.deny)
 
 
@@ -231,7 +236,7 @@ class _NamePatterns:
         """Whether one of these names is meant; without names: whether everything is."""
         if self.is_whole:
             return True
-        wanted = [normalised(name) for name in names]
+        wanted = [fold_case(name) for name in names]
         return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
 
 
@@ -246,7 +251,7 @@ class RuleBook:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _PersonFacts:
     """What the platform said of a person; None where it was not asked or does not tell."""
 
     groups: frozenset[str] | None = None
@@ -284,14 +289,14 @@ class Rights:
     policy: AccessPolicy
     person: Person
     address: Address
-    known: _Known
+    known: _PersonFacts
     confirmed: Rights | None = None
     """By what the platform confirmed within minutes, where that is less than what is `known`: they
-    decide all rights but those of `STALE_IS_ENOUGH`."""
+    decide all rights but those of `RIGHTS_ON_STALE_DATA`."""
     _book: RuleBook | None = field(default=None, init=False)
     _rules: tuple[Rule, ...] = field(default=(), init=False)
     """The rules that hold here, in their order."""
-    _fits: dict[tuple[frozenset[str], Reading], bool | None] = field(
+    _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
         default_factory=dict, init=False
     )
     """Whether a rule's names mean the person; None: that is not known."""
@@ -302,12 +307,12 @@ class Rights:
     def may(self, right: str, *names: str) -> Verdict:
         """Return whether they may, and which rule says so. `names`: of a table, its title and its
         id."""
-        if self.confirmed is not None and right not in STALE_IS_ENOUGH:
+        if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
             return self.confirmed.may(right, *names)
         decision = self.decide(right, *names)
         verdict = decision.verdict
         if False in decision.others or (decision.others and not verdict.allowed):
-            return replace(verdict, allowed=False, reason=UNKNOWN, unknown=True)
+            return replace(verdict, allowed=False, reason=UNKNOWN_STATUS_REASON, is_unknown=True)
         return verdict
 
     def decide(self, right: str, *names: str) -> _Decision:
@@ -318,9 +323,9 @@ class Rights:
             decision = self._decisions[right, names] = self.policy.decide(self, right, names)
         return decision
 
-    def depends(self, right: str) -> bool:
+    def depends_on_name(self, right: str) -> bool:
         """Whether it may be one for this thing and another for that."""
-        return self.policy.depends(right)
+        return self.policy.depends_on_name(right)
 
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules that hold at the address, in their order. What was decided by older
@@ -333,7 +338,7 @@ class Rights:
             self._decisions.clear()
         return self._rules
 
-    def fits(self, names: frozenset[str], reading: Reading) -> bool | None:
+    def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
         """Return whether one of the names means the person; None: that is not known."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(
@@ -342,13 +347,13 @@ class Rights:
         return self._fits[names, reading]
 
 
-HELD: ContextVar[Holds | None] = ContextVar("held", default=None)
+TURN_RIGHTS: ContextVar[PlaceRights | None] = ContextVar("held", default=None)
 """The rights of the turn that runs: which tables there are at all depends on them."""
 
 
-def held(right: str, *names: str) -> bool:
+def turn_may(right: str, *names: str) -> bool:
     """Whether the turn that runs has that right; outside of one whatever is asked for is there."""
-    rights = HELD.get()
+    rights = TURN_RIGHTS.get()
     return rights is None or rights.may(right, *names).allowed
 
 
@@ -360,47 +365,49 @@ class AccessPolicy:
     platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
-    memberships: Mapping[str, Membership] = field(default_factory=dict)
-    guests: Mapping[str, Guests] = field(default_factory=dict)
+    memberships: Mapping[str, GroupLookup] = field(default_factory=dict)
+    guests: Mapping[str, GuestLookup] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     rule_book: Callable[[], RuleBook] = RuleBook
-    departures: Mapping[str, HasLeft] = field(default_factory=dict)
+    departures: Mapping[str, DepartureLookup] = field(default_factory=dict)
     """By platform; a platform that is not there removes nobody."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
-    _last: tuple[Rule, ...] = field(default=(), init=False)
+    _default_rules: tuple[Rule, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        owners = {name for name, own in self.platforms.items() if own.one_name}
-        self.admins = frozenset(f"{n}:{OWNER}" if n in owners else n for n in self.admins if n)
-        everything = tuple(sorted(EVERYTHING))
-        last = [Rule(ADMINS_RULE, frozenset({"admins"}), allow=(*everything, *DECIDES))]
+        owners = {name for name, own in self.platforms.items() if own.has_one_owner}
+        self.admins = frozenset(f"{n}:{OWNER_ID}" if n in owners else n for n in self.admins if n)
+        everything = tuple(sorted(BASIC_RIGHTS))
+        last = [Rule(ADMINS_RULE, frozenset({"admins"}), allow=(*everything, *DECISION_RIGHTS))]
         if named := self.allow - {""}:
             last.append(Rule(ALLOW_RULE, named, allow=everything))
         for platform, own in self.platforms.items():
             who = frozenset({"members" if own.own_workspace else platform})
-            allow = tuple(sorted(own.default))
+            allow = tuple(sorted(own.default_rights))
             last.append(Rule(DEFAULT_RULE, who, frozenset({platform}), allow=allow))
-        self._last = tuple(last)
+        self._default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """Whether; and if not, why not and who can change it."""
-        known = self.local(person, address, right, *names)
+        known = self.decide_locally(person, address, right, *names)
         if known:
             return known
-        max_age = MAX_STALE_SECONDS if right in STALE_IS_ENOUGH else LONGEST_KEPT
-        return (await self._asked(person, address, max_age=max_age)).may(right, *names)
+        max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
+        return (await self._look_up_rights(person, address, max_age=max_age)).may(right, *names)
 
     async def rights(self, person: Person, address: Address) -> Rights:
         """What they may use there. The platform is asked only where something depends on it."""
-        rights = Rights(self, person, address, self._unasked(person))
-        if self._suffices(rights):
+        rights = Rights(self, person, address, self._cached_facts(person))
+        if self._decides_everything(rights):
             return rights
-        confirmed, _ = await self._ask(person, LONGEST_KEPT, _CONFIRM_SECONDS)
+        confirmed, _ = await self._look_up(
+            person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
+        )
         if confirmed.is_whole:
             return Rights(self, person, address, confirmed)
-        known, _ = await self._ask(person, MAX_STALE_SECONDS, _DEADLINE)
+        known, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
         return Rights(self, person, address, known, Rights(self, person, address, confirmed))
 
     async def prepare(
@@ -409,24 +416,26 @@ class AccessPolicy:
         """Wait up to `seconds` until the platform has told what their rights there depend on, or
         refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
         before is not enough, but for a few minutes."""
-        if self._suffices(Rights(self, person, address, self._unasked(person))):
+        if self._decides_everything(Rights(self, person, address, self._cached_facts(person))):
             return True
-        max_age = LONGEST_KEPT if confirmed else MAX_STALE_SECONDS
-        _, answered = await self._ask(person, max_age, seconds)
+        max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
+        _, answered = await self._look_up(person, max_age, seconds)
         return answered
 
-    def local(self, person: Person, address: Address, right: str, *names: str) -> Verdict | None:
+    def decide_locally(
+        self, person: Person, address: Address, right: str, *names: str
+    ) -> Verdict | None:
         """The same without asking the platform; None where only it can tell."""
-        decision = Rights(self, person, address, self._unasked(person)).decide(right, *names)
+        decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
         return decision.verdict if decision.is_certain else None
 
-    def depends(self, right: str) -> bool:
+    def depends_on_name(self, right: str) -> bool:
         """Whether a rule names things of that right, as in `read:Customers`."""
         rules = (*self.rule_book().rules, *self.rule_book().channels.values())
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
         return any(each.startswith(f"{right}:") for each in said)
 
-    def named(self, right: str) -> Sequence[str]:
+    def list_names(self, right: str) -> Sequence[str]:
         """What rules give by its name of that right, as in `model:NAME`; no pattern."""
         given = (each.partition(":") for rule in self.rule_book().rules for each in rule.allow)
         names = (name for kind, _, name in given if kind == right and name and "*" not in name)
@@ -435,9 +444,13 @@ class AccessPolicy:
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether these names mean them: the person, a group, role or set of theirs. No place does,
         and a platform alone only its owner. Raises StatusUnknown."""
-        known = self._unasked(person, names)
+        known = self._cached_facts(person, names)
         if self.is_one(names, person, address, known, "people") is None:
-            known = (await self._asked(person, address, names, max_age=LONGEST_KEPT)).known
+            known = (
+                await self._look_up_rights(
+                    person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
+                )
+            ).known
         is_one = self.is_one(names, person, address, known, "people")
         if is_one is None:
             raise StatusUnknown
@@ -445,22 +458,26 @@ class AccessPolicy:
 
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether a limit for these names holds for them there: also where nobody can tell."""
-        rights = await self._asked(person, address, names)
+        rights = await self._look_up_rights(person, address, names)
         return self.is_one(names, person, address, rights.known, "all") is not False
 
-    async def names(self, person: Person, address: Address) -> bool:
+    async def is_named_anywhere(self, person: Person, address: Address) -> bool:
         """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
         they are no strangers."""
-        rights = await self._asked(person, address)
+        rights = await self._look_up_rights(person, address)
         ruled = (rule.who for rule in self.rule_book().rules if rule.allow)
-        names = frozenset({"admins"}).union(self.allow, frozenset().union(*ruled) - set(MEANT))
+        names = frozenset({"admins"}).union(
+            self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
+        )
         return self.is_one(names, person, address, rights.known) is True
 
     async def is_guest(self, person: Person) -> bool | None:
         """Whether they are only a guest where they write; None where the platform does not tell."""
         if person.platform not in self.guests:
             return False
-        return (await self._guest_of(person, LONGEST_KEPT, _DEADLINE))[0]
+        return (
+            await self._look_up_guest(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        )[0]
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Whether a person who did something there `since` then has been removed; None where the
@@ -469,7 +486,7 @@ class AccessPolicy:
         if ask is None:
             return False
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(_LOOKUP_TIMEOUT_SECONDS):
                 return await ask(person, address, since)
         except TimeoutError:
             return None
@@ -477,9 +494,15 @@ class AccessPolicy:
     def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
         """Decide by what is known of the person, with what rules before it may say of them."""
         decision = self._decide_by_rules(rights, right, names)
-        if right in DECIDES and decision.verdict.allowed and rights.known.guest is not False:
+        if (
+            right in DECISION_RIGHTS
+            and decision.verdict.allowed
+            and rights.known.guest is not False
+        ):
             if rights.known.guest:
-                return _Decision(Verdict(False, GUEST_DECIDES, right=decision.verdict.right))
+                return _Decision(
+                    Verdict(False, GUEST_DECISION_REASON, right=decision.verdict.right)
+                )
             return replace(decision, others=decision.others | {False})
         return decision
 
@@ -488,33 +511,35 @@ class AccessPolicy:
             return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
         asked = f"{right}:{names[0]}" if names else right
         channels = self.rule_book().channels
-        for place in places(rights.address) if channels else ():
-            if (rule := channels.get(place)) and not rule.leaves(right, names):
-                return _Decision(Verdict(False, RULED[right], rule.told, asked))
+        for place in place_names(rights.address) if channels else ():
+            if (rule := channels.get(place)) and not rule.leaves_right(right, names):
+                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, asked))
         others: frozenset[bool] = frozenset()
         for rule in rights.rules():
-            ruling = rule.says(right, names)
+            ruling = rule.decide(right, names)
             if ruling == "silent":
                 continue
             allows = ruling == "allow"
-            reading: Reading = "all" if not allows else "people" if right in DECIDES else "members"
+            reading: PlaceReading = (
+                "all" if not allows else "people" if right in DECISION_RIGHTS else "members"
+            )
             fits = rights.fits(rule.who, reading)
             if fits:
-                reason = "" if allows else RULED[right]
-                return _Decision(Verdict(allows, reason, rule.told, asked), others)
+                reason = "" if allows else RULE_REASONS[right]
+                return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
                 others |= {allows}
-        if right in REFINED:
+        if right in NAMED_RIGHTS:
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
-        reason = REASONS[right]
+        reason = DEFAULT_REASONS[right]
         if rights.known.guest:
             member = replace(rights, known=replace(rights.known, guest=False))
-            reason = GUEST if member.may(right, *names).allowed else reason
+            reason = GUEST_REASON if member.may(right, *names).allowed else reason
         return _Decision(Verdict(False, reason, right=asked), others)
 
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
         """Return the rules that hold at the address, in their order."""
-        rules = (*self.rule_book().rules, *self._last)
+        rules = (*self.rule_book().rules, *self._default_rules)
         return tuple(rule for rule in rules if _is_there(rule.where, address))
 
     def is_one(
@@ -522,22 +547,27 @@ class AccessPolicy:
         names: frozenset[str],
         person: Person,
         address: Address,
-        known: _Known,
-        reading: Reading = "members",
+        known: _PersonFacts,
+        reading: PlaceReading = "members",
     ) -> bool | None:
         """Whether one of the names means them; None: that is not known."""
         if not names:
             return reading != "people"
         found: bool | None = False
         for name in names:
-            fits = self._is(name, person, address, known, reading)
+            fits = self._matches(name, person, address, known, reading)
             if fits:
                 return True
             found = None if fits is None else found
         return found
 
-    def _is(
-        self, name: str, person: Person, address: Address, known: _Known, reading: Reading
+    def _matches(
+        self,
+        name: str,
+        person: Person,
+        address: Address,
+        known: _PersonFacts,
+        reading: PlaceReading,
     ) -> bool | None:
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
@@ -545,18 +575,18 @@ class AccessPolicy:
             return self.is_one(self.admins, person, address, known, "people")
         if (members := self.rule_book().groups.get(name)) is not None:
             return self.is_one(members, person, address, known, reading)
-        if name in MEANT or name == EVERYBODY:
-            return reading != "people" and self._is_word(name, person, address, known)
+        if name in PEOPLE_SETS or name == EVERYBODY_NAME:
+            return reading != "people" and self._matches_set(name, person, address, known)
         if platform != person.platform:
             return False
         if not id:
             if reading == "people":
-                return own.one_name and person.id == OWNER
+                return own.has_one_owner and person.id == OWNER_ID
             return reading == "all" or self._is_home_member(person, address, known)
         if id == person.id:
             return True
         if reading != "people":
-            if id == address.channel and not own.one_name:
+            if id == address.channel and not own.has_one_owner:
                 return True
             if own.open_workspace and id == address.workspace:
                 return True
@@ -564,7 +594,9 @@ class AccessPolicy:
                 return reading == "all" or known.is_member
         return None if known.groups is None else name in known.groups
 
-    def _is_word(self, name: str, person: Person, address: Address, known: _Known) -> bool | None:
+    def _matches_set(
+        self, name: str, person: Person, address: Address, known: _PersonFacts
+    ) -> bool | None:
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "outsiders":
             return not self._is_home(person, address)
@@ -582,51 +614,51 @@ class AccessPolicy:
             return True
         return bool(person.workspace) and person.workspace == address.workspace
 
-    def _is_home_member(self, person: Person, address: Address, known: _Known) -> bool | None:
+    def _is_home_member(self, person: Person, address: Address, known: _PersonFacts) -> bool | None:
         return known.is_member if self._is_home(person, address) else False
 
-    def _suffices(self, rights: Rights) -> bool:
+    def _decides_everything(self, rights: Rights) -> bool:
         """Whether what is known decides on all that a turn uses."""
         person, address, known = rights.person, rights.address, rights.known
         if known.is_whole:
             return True
         if any(self.is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
             return False
-        return all(rights.decide(right).is_certain for right in (*EVERYTHING, "administer"))
+        return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
 
-    def _unasked(self, person: Person, names: frozenset[str] = frozenset()) -> _Known:
+    def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
         """What is known without asking; `names` are those that it is asked for."""
         groups: frozenset[str] | None = frozenset()
         if self._groups_matter(person.platform, names):
             expires, kept = self._groups.get(person.key, (0.0, None))
             groups = kept if self.clock() < expires else None
-        return _Known(groups, None if person.platform in self.guests else False)
+        return _PersonFacts(groups, None if person.platform in self.guests else False)
 
-    async def _asked(
+    async def _look_up_rights(
         self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
         max_age: float = MAX_STALE_SECONDS,
     ) -> Rights:  # fmt: skip
-        known = self._unasked(person, names)
+        known = self._cached_facts(person, names)
         if not known.is_whole:
-            known, _ = await self._ask(person, max_age, _DEADLINE, names)
+            known, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
         return Rights(self, person, address, known)
 
-    async def _ask(
+    async def _look_up(
         self, person: Person, max_age: float, seconds: float,
         names: frozenset[str] = frozenset(),
-    ) -> tuple[_Known, bool]:  # fmt: skip
+    ) -> tuple[_PersonFacts, bool]:  # fmt: skip
         """What the platform said within `max_age` seconds, waited for so long; and whether it
         answered, be it that it does not tell."""
         if not self._groups_matter(person.platform, names):
-            guest, told = await self._guest_of(person, max_age, seconds)
-            return _Known(frozenset(), guest), told
-        (groups, told), (guest, told_too) = await together(
-            self._groups_of(person, names, max_age, seconds),
-            self._guest_of(person, max_age, seconds),
+            guest, told = await self._look_up_guest(person, max_age, seconds)
+            return _PersonFacts(frozenset(), guest), told
+        (groups, told), (guest, told_too) = await run_together(
+            self._look_up_groups(person, names, max_age, seconds),
+            self._look_up_guest(person, max_age, seconds),
         )
-        return _Known(groups, guest), told and told_too
+        return _PersonFacts(groups, guest), told and told_too
 
-    async def _guest_of(
+    async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[bool | None, bool]:
         if person.platform not in self.guests:
@@ -645,7 +677,7 @@ class AccessPolicy:
         named += [rule.who for rule in self.rule_book().rules]
         return any(name.startswith(f"{platform}:") for names in named for name in names)
 
-    async def _groups_of(
+    async def _look_up_groups(
         self, person: Person, names: frozenset[str], max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
         if not self._groups_matter(person.platform, names):
@@ -663,10 +695,13 @@ class AccessPolicy:
             return None, True
         prefix = f"{person.platform}:"
         groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
-        if max_age <= LONGEST_KEPT:
-            if len(self._groups) >= _MOST_PEOPLE:
+        if max_age <= MAX_CONFIRMED_AGE_SECONDS:
+            if len(self._groups) >= _MAX_CACHED_PEOPLE:
                 self._groups.clear()
-            self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
+            self._groups[person.key] = (
+                now + (_GROUP_CACHE_SECONDS if groups else _EMPTY_GROUP_CACHE_SECONDS),
+                groups,
+            )
         return groups, True
 
 
@@ -676,21 +711,21 @@ class DailyCaps:
 
     chosen: DailyTurns | None = None
 
-    async def of(self, person: Person, address: Address, named: AccessPolicy) -> DailyTurns:
+    async def cap_for(self, person: Person, address: Address, named: AccessPolicy) -> DailyTurns:
         """What `person` may use there: naming one person frees that one alone."""
         if self.chosen is not None:
             return self.chosen
-        cap = named.platforms.get(person.platform, NO_RIGHTS).unnamed
-        capped = cap != DailyTurns() and not await named.names(person, address)
+        cap = named.platforms.get(person.platform, NO_RIGHTS).stranger_cap
+        capped = cap != DailyTurns() and not await named.is_named_anywhere(person, address)
         return cap if capped else DailyTurns()
 
 
-def explained(verdict: Verdict, locale: str | None = None) -> str:
+def explain(verdict: Verdict, locale: str | None = None) -> str:
     """Which rule decided, for whom it was asked."""
     if verdict.allowed:
-        words = _YES.get(verdict.rule, "`{right}`: yes, by the rule at `{rule}`.")
+        words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: yes, by the rule at `{rule}`.")
     else:
-        words = "`{right}`: no, by the rule at `{rule}`." if verdict.rule else _NO
+        words = "`{right}`: no, by the rule at `{rule}`." if verdict.rule else _DENIED_SENTENCE
     reason = "" if verdict.allowed else verdict.words(locale)
     return say(words, locale, right=verdict.right, rule=verdict.rule, reason=reason)
 
@@ -698,12 +733,12 @@ def explained(verdict: Verdict, locale: str | None = None) -> str:
 def is_right(text: str) -> bool:
     """Whether a rule may say this: a right, with a name where it can have one or must."""
     kind, colon, name = text.partition(":")
-    if kind not in KINDS or (colon and not name.strip()):
+    if kind not in RIGHT_KINDS or (colon and not name.strip()):
         return False
-    return kind in _SCOPED if colon else kind not in REFINED
+    return kind in _NAMEABLE_RIGHTS if colon else kind not in NAMED_RIGHTS
 
 
-def places(address: Address) -> tuple[str, ...]:
+def place_names(address: Address) -> tuple[str, ...]:
     """The names of where it is, the widest first. A thread is in its channel."""
     platform, workspace, channel = address.platform, address.workspace, address.channel
     home = f"{platform}:{workspace}"
@@ -714,7 +749,7 @@ def _is_there(where: frozenset[str], address: Address) -> bool:
     if not where:
         return True
     kind = "shared" if address.shared else "direct"
-    return kind in where or not where.isdisjoint(places(address))
+    return kind in where or not where.isdisjoint(place_names(address))
 
 
 def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
@@ -724,7 +759,7 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
         right, _, name = each.partition(":")
         names.setdefault(right, []).append(name)
     return {
-        right: _NamePatterns("" in of_right, tuple(map(normalised, filter(None, of_right))))
+        right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
         for right, of_right in names.items()
     }
 

@@ -32,27 +32,29 @@ class Backoff:
     It can be the `wait` of `retry`, which then never gives up. Iterating gives the pauses.
     """
 
-    first: float
-    longest: float = math.inf
+    first_seconds: float
+    max_seconds: float = math.inf
     factor: float = 2.0
 
-    def after(self, failed: int) -> float:
+    def seconds_after(self, failed: int) -> float:
         """Return the seconds to wait after so many failed attempts."""
-        return min(self.first * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.longest)
+        return min(
+            self.first_seconds * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.max_seconds
+        )
 
     def __call__(self, error: Exception, failed: int) -> float:
-        return self.after(failed)
+        return self.seconds_after(failed)
 
     def __iter__(self) -> Iterator[float]:
-        return map(self.after, itertools.count(1))
+        return map(self.seconds_after, itertools.count(1))
 
 
 async def retry(
-    ask: Callable[[], Awaitable[A]],
+    call: Callable[[], Awaitable[A]],
     errors: type[E] | tuple[type[E], ...],
     wait: Wait[E],
     *,
-    altogether: float = math.inf,
+    max_wait_seconds: float = math.inf,
     sleep: Sleep = asyncio.sleep,
 ) -> A:
     """Return what `ask` returns. Repeat it after `errors` for as long as `wait` says, and while all
@@ -60,18 +62,18 @@ async def retry(
     failed, waited = 0, 0.0
     while True:
         try:
-            return await ask()
+            return await call()
         except errors as error:
             failed += 1
             seconds = wait(error, failed)
-            if seconds is None or waited + seconds > altogether:
+            if seconds is None or waited + seconds > max_wait_seconds:
                 raise
         waited += seconds
         await sleep(seconds)
 
 
 def retry_blocking(
-    ask: Callable[[], A],
+    call: Callable[[], A],
     errors: type[E] | tuple[type[E], ...],
     wait: Wait[E],
     *,
@@ -81,7 +83,7 @@ def retry_blocking(
     failed = 0
     while True:
         try:
-            return ask()
+            return call()
         except errors as error:
             failed += 1
             seconds = wait(error, failed)
@@ -90,7 +92,7 @@ def retry_blocking(
         sleep(seconds)
 
 
-def after_each(
+def wait_after_each(
     pauses: Sequence[float], wait: Callable[[E, float], float | None] = lambda _, pause: pause
 ) -> Wait[E]:
     """Return a `wait` for one more attempt after each of `pauses`. `wait` may change a pause, or

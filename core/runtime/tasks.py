@@ -20,14 +20,14 @@ V = TypeVar("V")
 
 
 @overload
-async def together(first: Awaitable[A], second: Awaitable[B], /) -> tuple[A, B]: ...
+async def run_together(first: Awaitable[A], second: Awaitable[B], /) -> tuple[A, B]: ...
 
 
 @overload
-async def together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
+async def run_together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
 
 
-async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
+async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
     """Their answers, in order. Where one fails the others are ended, and then its error raised."""
     tasks = [asyncio.ensure_future(each) for each in asked]
     try:
@@ -38,21 +38,21 @@ async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-LOST = 3.0
+RECANCEL_SECONDS = 3.0
 """Seconds after which a task that goes on is cancelled once more."""
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel them until they have ended: before Python 3.12 `asyncio.wait_for`, which drivers stand
     on, loses a cancellation that comes in the same moment as its result (python/cpython#86296)."""
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=LOST)
+        _, left = await asyncio.wait(left, timeout=RECANCEL_SECONDS)
 
 
-class Tasks:
+class BackgroundTasks:
     """What runs beside all else: every task is held here, and ended here. One that breaks is told
     to the log of that name."""
 
@@ -68,17 +68,17 @@ class Tasks:
             return None
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
         return task
 
-    async def close(self, patience: float = 0.0) -> None:
+    async def close(self, grace_seconds: float = 0.0) -> None:
         """What is under way may end within `patience` seconds; the rest is cancelled."""
         self._closed = True
-        if self._running and patience:
-            await asyncio.wait(self._running, timeout=patience)
-        await cancelled(self._running)
+        if self._running and grace_seconds:
+            await asyncio.wait(self._running, timeout=grace_seconds)
+        await cancel_all(self._running)
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
+    def _on_done(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("task broke", why=repr(error), exc_info=error)
@@ -98,7 +98,7 @@ class Pacer:
         self._sleep = sleep
         self._due = 0.0
 
-    async def take(self) -> None:
+    async def wait(self) -> None:
         """Wait for the next free place."""
         if not self._interval:
             return
@@ -109,7 +109,7 @@ class Pacer:
             await self._sleep(due - now)
 
 
-class Bounded(OrderedDict[K, V]):
+class BoundedDict(OrderedDict[K, V]):
     """Whatever was written longest ago goes when there are more than `most`."""
 
     def __init__(self, most: int = 10_000) -> None:

@@ -14,59 +14,65 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from core.rights.audit import Keys, Page, is_old, renamed
-from core.store.database import Connection, Database, Row, lock
+from core.rights.audit import AuditPage, Pseudonyms, convert_old_lines, is_old_format
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
-LARGEST = 10_000_000
+MAX_AUDIT_FILE_BYTES = 10_000_000
 """Bytes of one file before it is rotated."""
-KEPT = 9
+MAX_ROTATED_FILES = 9
 """Rotated files beside the current one: `audit.log.1` is the newest of them."""
-GIVEN = 500
+MAX_PAGE_LINES = 500
 """Lines in a page, at most."""
-LOOKED_AT = 5000
+MAX_SCANNED_LINES = 5000
 """Lines that are looked at for one page: whoever writes waits no longer."""
 
 
-class FileLines:
+class FileAuditLines:
     """`audit.log` and those before it. One thread writes and reads them, not the event loop."""
 
-    def __init__(self, path: Path, *, largest: int = LARGEST, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = MAX_AUDIT_FILE_BYTES,
+        max_rotated: int = MAX_ROTATED_FILES,
+    ) -> None:
         self._path = path
-        self._largest = largest
-        self._kept = kept
-        self._owner = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._max_bytes = max_bytes
+        self._max_rotated = max_rotated
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
 
     @property
     def name(self) -> str:
         return str(self._path)
 
     async def append(self, line: str) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._owner, self._append, line)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._append, line)
 
-    async def page(self, after: str, wanted: Callable[[str], bool]) -> Page:
+    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
         """`after`: a file's inode, which rotation leaves to it, and a place in bytes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._owner, self._page, after, wanted)
+        return await loop.run_in_executor(self._thread, self._page, after, is_wanted)
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
         """A file that has old lines is written anew, whole or not at all."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._owner, self._purge, is_old)
+        return await loop.run_in_executor(self._thread, self._purge, is_old)
 
-    async def renew(self, keys: Keys) -> None:
+    async def convert_old_lines(self, keys: Pseudonyms) -> None:
         """Bring old lines up to date, before any is appended. Raises NotStored."""
-        for path in await asyncio.to_thread(files, self._path):
-            if old := await asyncio.to_thread(_old, path):
-                lines = await renamed(old, keys)
-                await asyncio.to_thread(_replace, path, lines)
+        for path in await asyncio.to_thread(list_audit_files, self._path):
+            if old := await asyncio.to_thread(_read_old_lines, path):
+                lines = await convert_old_lines(old, keys)
+                await asyncio.to_thread(_replace_file, path, lines)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._owner.shutdown)
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _append(self, line: str) -> None:
         data = f"{line}\n".encode(errors="replace")
         size = self._path.stat().st_size if self._path.is_file() else 0
-        if size and size + len(data) > self._largest:
+        if size and size + len(data) > self._max_bytes:
             self._rotate()
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -75,14 +81,17 @@ class FileLines:
             os.close(file)
 
     def _rotate(self) -> None:
-        names = [self._path, *(_numbered(self._path, n) for n in range(1, self._kept + 1))]
+        names = [
+            self._path,
+            *(_rotated_path(self._path, n) for n in range(1, self._max_rotated + 1)),
+        ]
         for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
             if newer.exists():
                 newer.replace(older)
 
     def _purge(self, is_old: Callable[[str], bool]) -> int:
         gone = 0
-        for path in files(self._path):
+        for path in list_audit_files(self._path):
             with path.open(encoding="utf-8", errors="replace") as file:
                 lines = [line.rstrip("\n") for line in file]
             kept = list(itertools.dropwhile(is_old, lines))
@@ -91,21 +100,23 @@ class FileLines:
                 path.unlink()
                 continue
             if len(kept) < len(lines):
-                _replace(path, kept)
+                _replace_file(path, kept)
             break  # later ones are newer
         return gone
 
-    def _page(self, after: str, wanted: Callable[[str], bool]) -> Page:
+    def _page(self, after: str, wanted: Callable[[str], bool]) -> AuditPage:
         found = list[str]()
-        for count, (line, place) in enumerate(_lines_after(files(self._path), after), 1):
+        for count, (line, place) in enumerate(
+            _read_lines_after(list_audit_files(self._path), after), 1
+        ):
             if wanted(line):
                 found.append(line)
-            if len(found) == GIVEN or count == LOOKED_AT:
-                return Page(found, place)
-        return Page(found)
+            if len(found) == MAX_PAGE_LINES or count == MAX_SCANNED_LINES:
+                return AuditPage(found, place)
+        return AuditPage(found)
 
 
-class TableLines:
+class TableAuditLines:
     name = "the table audit"
 
     def __init__(self, database: Database) -> None:
@@ -115,26 +126,32 @@ class TableLines:
         statement = "INSERT INTO audit (line) VALUES (?)"
         await self._database.write(lambda c: c.execute(statement, (line,)).close())
 
-    async def page(self, after: str, wanted: Callable[[str], bool]) -> Page:
+    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
         """`after`: a row's id."""
 
-        def read(connection: Connection) -> Page:
+        def read(connection: SqlConnection) -> AuditPage:
             rows = connection.execute(
                 "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
-                (int(after or 0), LOOKED_AT),
+                (int(after or 0), MAX_SCANNED_LINES),
             ).fetchall()
-            found = [row for row in rows if wanted(row["line"])]
-            more = len(rows) == LOOKED_AT or len(found) > GIVEN
-            last = found[GIVEN - 1] if len(found) > GIVEN else rows[-1] if rows else None
-            lines = [row["line"] for row in found[:GIVEN]]
-            return Page(lines, str(last["id"]) if more and last else "")
+            found = [row for row in rows if is_wanted(row["line"])]
+            more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
+            last = (
+                found[MAX_PAGE_LINES - 1]
+                if len(found) > MAX_PAGE_LINES
+                else rows[-1]
+                if rows
+                else None
+            )
+            lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
+            return AuditPage(lines, str(last["id"]) if more and last else "")
 
         return await self._database.read(read)
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             rows = connection.execute(
-                "SELECT id, line FROM audit ORDER BY id LIMIT ?", (LOOKED_AT,)
+                "SELECT id, line FROM audit ORDER BY id LIMIT ?", (MAX_SCANNED_LINES,)
             ).fetchall()
             old = [row["id"] for row in itertools.takewhile(lambda r: is_old(r["line"]), rows)]
             if old:
@@ -146,41 +163,41 @@ class TableLines:
             gone += some
         return gone
 
-    async def renew(self, keys: Keys) -> None:
+    async def convert_old_lines(self, keys: Pseudonyms) -> None:
         """Bring old lines up to date, the newest first: where the oldest is new, all are but what
         an older Ponte beside this one has written since. Raises NotStored."""
         first = "SELECT line FROM audit ORDER BY id LIMIT 1"
         row = await self._database.read(lambda c: c.execute(first).fetchone())
         before, more = 1 << 62, row is not None
         while more:
-            rows = await self._database.read(partial(_before, before))
+            rows = await self._database.read(partial(_read_rows_before, before))
             if not rows:
                 return
-            if more := any(is_old(one["line"]) for one in rows):
-                lines = await renamed([one["line"] for one in rows], keys)
+            if more := any(is_old_format(one["line"]) for one in rows):
+                lines = await convert_old_lines([one["line"] for one in rows], keys)
                 values = [(line, one["id"]) for line, one in zip(lines, rows, strict=True)]
-                await self._database.write(partial(_rewrite, values))
-            before, more = rows[-1]["id"], more or is_old(row["line"])
+                await self._database.write(partial(_rewrite_rows, values))
+            before, more = rows[-1]["id"], more or is_old_format(row["line"])
 
     async def close(self) -> None:
         """The database is its owner's."""
 
 
-class SqlKeys:
+class SqlPseudonyms:
     """The `Keys` of the log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, people: Collection[str]) -> Mapping[str, str]:
+    async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         wanted = sorted(people)
-        found = await self._database.read(lambda c: _found(c, wanted))
+        found = await self._database.read(lambda c: _find_pseudonyms(c, wanted))
         if all(person in found for person in wanted):
             return found
-        return await self._database.write(lambda c: _made(c, wanted))
+        return await self._database.write(lambda c: _make_pseudonyms(c, wanted))
 
-    async def people(self) -> Mapping[str, str]:
-        def read(connection: Connection) -> Mapping[str, str]:
+    async def list_people(self) -> Mapping[str, str]:
+        def read(connection: SqlConnection) -> Mapping[str, str]:
             rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
             return {row["pseudonym"]: row["person"] for row in rows}
 
@@ -191,21 +208,21 @@ class SqlKeys:
         await self._database.write(lambda c: c.execute(statement, (person,)).close())
 
 
-def files(path: Path) -> list[Path]:
+def list_audit_files(path: Path) -> list[Path]:
     """Those that there are, the oldest first."""
     older = [one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
     older.sort(key=lambda one: -int(one.suffix[1:]))
     return [each for each in (*older, path) if each.is_file()]
 
 
-def _old(path: Path) -> list[str]:
+def _read_old_lines(path: Path) -> list[str]:
     """The lines of a file that an older Ponte wrote; all of a file are by one."""
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()
-        return [line.rstrip("\n") for line in (first, *file)] if is_old(first) else []
+        return [line.rstrip("\n") for line in (first, *file)] if is_old_format(first) else []
 
 
-def _replace(path: Path, lines: Sequence[str]) -> None:
+def _replace_file(path: Path, lines: Sequence[str]) -> None:
     beside = path.with_name("audit.new")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -214,17 +231,17 @@ def _replace(path: Path, lines: Sequence[str]) -> None:
     beside.replace(path)
 
 
-def _before(id: int, connection: Connection) -> Sequence[Row]:
+def _read_rows_before(id: int, connection: SqlConnection) -> Sequence[SqlRow]:
     return connection.execute(
-        "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (id, LOOKED_AT)
+        "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (id, MAX_SCANNED_LINES)
     ).fetchall()
 
 
-def _rewrite(lines: Sequence[tuple[str, int]], connection: Connection) -> None:
+def _rewrite_rows(lines: Sequence[tuple[str, int]], connection: SqlConnection) -> None:
     connection.executemany("UPDATE audit SET line = ? WHERE id = ?", lines)
 
 
-def _lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:
+def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:
     """Each line with the place after it."""
     inode, _, offset = after.partition(":")
     inodes = [str(path.stat().st_ino) for path in paths]
@@ -236,7 +253,7 @@ def _lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:
                 yield line.decode(errors="replace").rstrip("\n"), f"{number}:{file.tell()}"
 
 
-def _found(connection: Connection, people: Collection[str]) -> dict[str, str]:
+def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
     found = {}
     for person in people:
         row = connection.execute(
@@ -248,10 +265,10 @@ def _found(connection: Connection, people: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _made(connection: Connection, people: Collection[str]) -> dict[str, str]:
+def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
     for person in people:
-        lock(connection, f"audit:{person}")
-    found = _found(connection, people)
+        lock_key(connection, f"audit:{person}")
+    found = _find_pseudonyms(connection, people)
     for person in people:
         if person not in found:
             found[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
@@ -273,5 +290,5 @@ def _write_whole(file: int, data: bytes) -> None:
         raise
 
 
-def _numbered(path: Path, number: int) -> Path:
+def _rotated_path(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")

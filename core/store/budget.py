@@ -17,54 +17,54 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.messages import Address, Message, Person, Usage
-from core.domain.records import Spent, Turn
-from core.ports.rights import By
+from core.domain.records import Turn, UsageTotal
+from core.ports.rights import ReportRow
 from core.rights.allowances import (
-    CAP,
-    LEAST_OUTPUT,
-    MOST_OUTPUT,
+    DAILY_TURNS_SETTING,
+    MAX_OUTPUT_TOKENS,
+    MIN_OUTPUT_TOKENS,
     Allowance,
-    Count,
+    AllowanceCount,
     Grant,
     ModelCall,
     OverAllowance,
     Scope,
     Spend,
     Unit,
-    weight,
+    max_item_tokens,
 )
-from core.rights.policy import places
-from core.rights.usage import NANO, Paid, Prices, window_of
-from core.store.database import Connection, Database
-from core.store.database import Row as SqlRow
+from core.rights.policy import place_names
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
+from core.store.database import Database, SqlConnection
+from core.store.database import SqlRow as SqlRow
 
-Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
 """Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
 IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether these names of ponte.toml mean who writes there."""
 
 
-async def uncapped(person: Person, address: Address) -> tuple[int, int]:
+async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
     return 0, 0
 
 
-async def everybody_is(person: Person, address: Address, names: frozenset[str]) -> bool:
+async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
     return True
 
 
-class Reserving:
+class SqlReservation:
     """A step of the transaction in which what was said is kept; `grant` is what the last run of it
     reserved for the first call of the model, None where nothing bounds it."""
 
     def __init__(
-        self, work: Callable[[Connection], tuple[tuple[Count, ...], Grant | None]]
+        self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
     ) -> None:
         self._work = work
         self.grant: Grant | None = None
-        self.counts: tuple[Count, ...] = ()
+        self.counts: tuple[AllowanceCount, ...] = ()
         """Of each allowance with this turn in it; none where it was counted before."""
 
-    def __call__(self, connection: Connection) -> None:
+    def __call__(self, connection: SqlConnection) -> None:
         self.counts, self.grant = self._work(connection)
 
 
@@ -74,19 +74,19 @@ class CountingBudget:
     def __init__(
         self,
         database: Database,
-        caps: Caps,
+        caps: DailyCapLookup,
         zone: tzinfo,
-        one: Callable[[str], str] = str,
+        money_key: Callable[[str], str] = str,
         *,
         allowances: Callable[[], Sequence[Allowance]] = tuple,
         prices: Callable[[], Prices] = Prices,
-        is_meant: IsMeant = everybody_is,
+        is_meant: IsMeant = means_everybody,
     ) -> None:
         """`one`: a person's key → the key that all of theirs are counted under. Periods begin at
         midnight in `zone`."""
         self._database = database
         self._caps = caps
-        self._one = one
+        self._money_key = money_key
         self._is_meant = is_meant
         self._zone = zone
         self.allowances = allowances
@@ -100,48 +100,52 @@ class CountingBudget:
     def bounds_calls(self) -> bool:
         return any(rule.bounds_calls for rule in self.allowances())
 
-    def price(self, paid: Paid) -> float | None:
-        return self._prices().run(paid)
+    def run_price(self, paid: PaidRun) -> float | None:
+        return self._prices().run_cost(paid)
 
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, once however often it resumes. Raises OverBudget."""
-        await self._database.write(await self.reserving(turn))
+        await self._database.write(await self.make_reservation(turn))
 
-    async def reserving(self, turn: Turn, call: ModelCall | None = None) -> Reserving:
+    async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """The same as a part of another transaction, with the turn's first call of the model."""
         scopes = await self.scopes(turn.message.author, turn.message.address)
-        zone, person, day = self.zone_of(turn.message), self._person(turn), self._today()
+        zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
 
-        def work(connection: Connection) -> tuple[tuple[Count, ...], Grant | None]:
+        def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             counts = self._count_turn(connection, turn, person, day, scopes, zone)
-            held = self._hold(connection, turn, person, scopes, call, zone) if call else None
+            held = (
+                self._reserve_call(connection, turn, person, scopes, call, zone) if call else None
+            )
             return tuple(counts), held
 
-        return Reserving(work)
+        return SqlReservation(work)
 
-    async def pay(self, turn: Turn, call: ModelCall) -> Grant | None:
+    async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """Reserve one more call of the model. None where no allowance bounds it. Raises
         OverBudget where not even a short answer fits."""
-        scopes = _bounding(await self.scopes(turn.message.author, turn.message.address))
+        scopes = _bounding_scopes(await self.scopes(turn.message.author, turn.message.address))
         if not scopes:
             return None
-        zone, person = self.zone_of(turn.message), self._person(turn)
-        return await self._database.write(lambda c: self._hold(c, turn, person, scopes, call, zone))
+        zone, person = self.zone_of(turn.message), self._payer(turn)
+        return await self._database.write(
+            lambda c: self._reserve_call(c, turn, person, scopes, call, zone)
+        )
 
-    async def pay_run(self, turn: Turn, call_id: str, paid: Paid) -> None:
+    async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
         """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
-        await self._pay_run(message.author, message.address, turn.seq, call_id, paid, zone)
+        await self._reserve_run(message.author, message.address, turn.seq, call_id, paid, zone)
 
-    async def pay_approved(
-        self, person: Person, address: Address, seq: int, call_id: str, paid: Paid
+    async def reserve_approved_run(
+        self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
         """The same for what somebody approved, in the event `seq`: it is `person` who asked for it
         and pays."""
-        one, day, place = self._one(person.key), self._today(), places(address)[-1]
+        one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
 
-        def begin(connection: Connection) -> None:
+        def begin(connection: SqlConnection) -> None:
             connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place, counted)"
                 " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
@@ -149,71 +153,75 @@ class CountingBudget:
             )
 
         await self._database.write(begin)
-        await self._pay_run(person, address, seq, call_id, paid, self._zone)
+        await self._reserve_run(person, address, seq, call_id, paid, self._zone)
 
-    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """What a run cost that no call of a model stands for: its price, where it was begun."""
-        price = self._prices().run(paid) if begun else None
+        price = self._prices().run_cost(paid) if begun else None
 
-        def settle(connection: Connection) -> None:
+        def settle(connection: SqlConnection) -> None:
             if not begun:
-                for hold in _holds(connection, seq):
+                for hold in _read_holds(connection, seq):
                     if hold["part"] == f"call:{call_id}":
-                        _drop(connection, hold, Spend())
+                        _release_hold(connection, hold, Spend())
             elif price is not None:
-                settle_call(connection, seq, call_id, paid.told, Usage(cost=price))
+                settle_call(connection, seq, call_id, paid.report_name, Usage(cost=price))
 
         if price is not None or not begun:
             await self._database.write(settle)
 
-    async def _pay_run(
-        self, asker: Person, address: Address, seq: int, call_id: str, paid: Paid, zone: tzinfo
+    async def _reserve_run(
+        self, asker: Person, address: Address, seq: int, call_id: str, paid: PaidRun, zone: tzinfo
     ) -> None:
-        scopes = _bounding(await self.scopes(asker, address))
+        scopes = _bounding_scopes(await self.scopes(asker, address))
         if not scopes:
             return
-        person = self._one(asker.key)
-        price, tokens = self._prices().of(paid.model), paid.input + paid.output
-        money = price.most(paid.input, paid.output) if price and tokens else 0
-        bound = Spend(0, tokens, money + round((self._prices().run(paid) or 0.0) * NANO))
+        person = self._money_key(asker.key)
+        price, tokens = self._prices().find(paid.model), paid.input + paid.output
+        money = price.max_cost(paid.input, paid.output) if price and tokens else 0
+        bound = Spend(
+            0,
+            tokens,
+            money + round((self._prices().run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
+        )
 
-        def hold(connection: Connection) -> None:
+        def hold(connection: SqlConnection) -> None:
             part = f"call:{call_id}"
-            if _known(connection, seq, part):
+            if _is_recorded(connection, seq, part):
                 return
-            counts = _charge(connection, scopes, _day(connection, seq), bound)
-            self._check(counts, bound, zone)
-            _keep(connection, seq, part, person, "tool", paid.told, counts, bound)
+            counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
+            self._check_limits(counts, bound, zone)
+            _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
 
         await self._database.write(hold)
 
-    async def give_back(self, turn: Turn, part: str) -> None:
+    async def release(self, turn: Turn, part: str) -> None:
         """What was reserved for a call that the server refused before it did anything."""
 
-        def release(connection: Connection) -> None:
-            for hold in _holds(connection, turn.seq):
+        def release(connection: SqlConnection) -> None:
+            for hold in _read_holds(connection, turn.seq):
                 if hold["part"] == part:
-                    _drop(connection, hold, Spend())
+                    _release_hold(connection, hold, Spend())
 
         await self._database.write(release)
 
-    async def settle_left(self) -> int:
+    async def settle_ended_turns(self) -> int:
         """What is held for turns that are over, or gone: nobody knows any more what it was, so it
         counts as its bound. How many there were."""
 
-        def settle(connection: Connection) -> int:
+        def settle(connection: SqlConnection) -> int:
             left = connection.execute(
                 "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
                 " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
             ).fetchall()
-            return sum(close(connection, row["seq"]) for row in left)
+            return sum(settle_holds(connection, row["seq"]) for row in left)
 
         return await self._database.write(settle)
 
-    async def claim_notice(self, count: Count, bit: int) -> bool:
+    async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
         """Whether this is to be told now: once for each period, whoever asks."""
 
-        def claim(connection: Connection) -> bool:
+        def claim(connection: SqlConnection) -> bool:
             return bool(
                 connection.execute(
                     "UPDATE counters SET told = told + ? WHERE scope = ? AND period = ?"
@@ -224,34 +232,38 @@ class CountingBudget:
 
         return await self._database.write(claim)
 
-    async def usage(self, person: str | None = None, place: str = "") -> Spent:
+    async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
         """Today's, of one person key or of all; `place`: there alone."""
-        day, one = self._today(), None if person is None else self._one(person)
-        return await self._database.read(lambda c: _spent(c, day, one, place))
+        day, one = self._today(), None if person is None else self._money_key(person)
+        return await self._database.read(lambda c: _usage_total(c, day, one, place))
 
-    async def standing(self, person: Person, address: Address) -> Sequence[Count]:
+    async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """What is used or held now of each allowance that applies to them there."""
         scopes, day = await self.scopes(person, address), self._today()
 
-        def read(connection: Connection) -> list[Count]:
-            return [_standing(connection, scope, scope.period(day)) for scope in scopes]
+        def read(connection: SqlConnection) -> list[AllowanceCount]:
+            return [_read_count(connection, scope, scope.period_of(day)) for scope in scopes]
 
         return await self._database.read(read)
 
-    async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
+    async def report(
+        self, by: ReportRow, since: str = "", place: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
         """Rows of `name`, `turns` (None by model and tool), `calls`, `input`, `cached`, `output`,
         `reasoning`, `cost` in US dollars (None: no price is known), `estimated` (calls whose
         amounts are estimates) since that day (ISO; "" for today), the dearest first, or by day.
         `place`: there alone."""
         first = since or self._today()
-        return await self._database.read(lambda c: _report(c, by, first, place))
+        return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
     async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
         """What counts for them there, ordered by key."""
-        one, place = self._one(person.key), places(address)
+        one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
-        capped = Allowance("each person", turns=own or None, told=CAP, name="cap")
-        together = Allowance("everybody", turns=all_ or None, told=CAP, name="cap")
+        capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
+        together = Allowance(
+            "everybody", turns=all_ or None, source=DAILY_TURNS_SETTING, name="cap"
+        )
         found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
         for rule in self.allowances():
             if rule.where and rule.where.isdisjoint(place):
@@ -268,9 +280,9 @@ class CountingBudget:
                 case _:
                     scope = Scope(rule.key, rule)
             if rule.who and rule.of != "each person":
-                scope = replace(scope, past=False)
+                scope = replace(scope, counts_past_usage=False)
             if same := found.get(scope.key):
-                scope = replace(scope, allowance=rule.stricter(same.allowance))
+                scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             found[scope.key] = scope
         return tuple(found[key] for key in sorted(found))
 
@@ -281,84 +293,95 @@ class CountingBudget:
         except (ZoneInfoNotFoundError, ValueError):
             return self._zone
 
-    def model_call(self, number: int, model: str, told: int) -> ModelCall:
+    def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         return ModelCall(
-            number, model, told, price=self._prices().of(model), window=window_of(model)
+            number,
+            model,
+            prompt_bytes,
+            price=self._prices().find(model),
+            window=context_window(model),
         )
 
-    def _person(self, turn: Turn) -> str:
-        return self._one(turn.message.author.key)
+    def _payer(self, turn: Turn) -> str:
+        return self._money_key(turn.message.author.key)
 
     def _today(self) -> str:
         return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
 
     def _count_turn(
-        self, connection: Connection, turn: Turn, person: str, day: str,
+        self, connection: SqlConnection, turn: Turn, person: str, day: str,
         scopes: Sequence[Scope], zone: tzinfo,
-    ) -> Sequence[Count]:  # fmt: skip
+    ) -> Sequence[AllowanceCount]:  # fmt: skip
         if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
             return ()
-        counts = _charge(connection, scopes, day, Spend(1))
-        self._check(counts, Spend(1), zone)
+        counts = _add_to_counters(connection, scopes, day, Spend(1))
+        self._check_limits(counts, Spend(1), zone)
         address = turn.message.address
         connection.execute(
             "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)",
-            (turn.seq, day, person, address.conversation, places(address)[-1]),
+            (turn.seq, day, person, address.conversation, place_names(address)[-1]),
         )
         return counts
 
-    def _hold(
-        self, connection: Connection, turn: Turn, person: str, scopes: Sequence[Scope],
+    def _reserve_call(
+        self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
         call: ModelCall, zone: tzinfo,
     ) -> Grant | None:  # fmt: skip
-        scopes = _bounding(scopes)
+        scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
-        input, output = call.input(_heard(connection, turn.thread)), MOST_OUTPUT
-        bound, day = call.bound(input, output), _day(connection, turn.seq)
-        counts = _charge(connection, scopes, day, bound)
-        if any(count.scope.allowance.over(count.spent) for count in counts):
+        input, output = (
+            call.max_input_tokens(_thread_tokens(connection, turn.thread)),
+            MAX_OUTPUT_TOKENS,
+        )
+        bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
+        counts = _add_to_counters(connection, scopes, day, bound)
+        if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
             before = [(count, count.spent - bound) for count in counts]
-            output = min(call.fitting(c.scope.allowance, spent, input) for c, spent in before)
-            lower = call.bound(input, max(output, LEAST_OUTPUT))
-            counts = _charge(connection, scopes, day, lower - bound)
+            output = min(
+                call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
+            )
+            lower = call.max_spend(input, max(output, MIN_OUTPUT_TOKENS))
+            counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
-            self._check(counts, bound, zone)
-        part = f"r{call.number}.{_tries(connection, turn.seq, call.number) + 1}"
-        _keep(connection, turn.seq, part, person, "model", call.model, counts, bound)
-        return Grant(part, input, output, bound, output < MOST_OUTPUT, tuple(counts))
+            self._check_limits(counts, bound, zone)
+        part = f"r{call.number}.{_count_attempts(connection, turn.seq, call.number) + 1}"
+        _insert_hold(connection, turn.seq, part, person, "model", call.model, counts, bound)
+        return Grant(part, input, output, bound, output < MAX_OUTPUT_TOKENS, tuple(counts))
 
-    def _check(self, counts: Iterable[Count], bound: Spend, zone: tzinfo) -> None:
+    def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
         """Raises OverAllowance where one is over now that `bound` is in it."""
         for count in counts:
             allowance = count.scope.allowance
-            unit: Unit | None = allowance.over(count.spent)
+            unit: Unit | None = allowance.exceeded_unit(count.spent)
             if unit is not None:
                 before: int = getattr(count.spent, unit) - getattr(bound, unit)
                 left = getattr(allowance, unit) - before
                 raise OverAllowance(count, unit, left, zone, self._zone)
 
 
-def settle_round(connection: Connection, seq: int, number: int, usage: Usage, model: str) -> None:
+def settle_round(
+    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str
+) -> None:
     """What a round really used takes the place of what was held for its last call; calls of it
     that were lost before count as their bounds."""
-    held = [hold for hold in _holds(connection, seq) if hold["part"].startswith(f"r{number}.")]
+    held = [hold for hold in _read_holds(connection, seq) if hold["part"].startswith(f"r{number}.")]
     held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
     for lost in held[:-1]:
-        _lose(connection, lost)
+        _settle_as_estimate(connection, lost)
     part = held[-1]["part"] if held else f"r{number}.0"
     _settle(connection, seq, part, held[-1] if held else None, "model", model, usage)
 
 
-def settle_call(connection: Connection, seq: int, call_id: str, name: str, usage: Usage) -> None:
+def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
     """What a tool call really cost."""
     part = f"call:{call_id}"
-    hold = next((hold for hold in _holds(connection, seq) if hold["part"] == part), None)
+    hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
     if hold is not None or usage != Usage():
         _settle(connection, seq, part, hold, "tool", name, usage)
 
 
-def count_estimates(connection: Connection, since: str) -> tuple[int, int]:
+def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
     """Return how many calls were paid for since that day (ISO), and of how many the amounts are
     estimates."""
     row = connection.execute(
@@ -369,31 +392,31 @@ def count_estimates(connection: Connection, since: str) -> tuple[int, int]:
     return int(row["calls"]), int(row["estimates"] or 0)
 
 
-def close(connection: Connection, seq: int) -> int:
+def settle_holds(connection: SqlConnection, seq: int) -> int:
     """The turn is over: what is still held counts as its bound. How many there were."""
-    held = _holds(connection, seq)
+    held = _read_holds(connection, seq)
     for hold in held:
-        _lose(connection, hold)
+        _settle_as_estimate(connection, hold)
     return len(held)
 
 
-def _bounding(scopes: Sequence[Scope]) -> list[Scope]:
+def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
     return [scope for scope in scopes if scope.allowance.bounds_calls]
 
 
-def _day(connection: Connection, seq: int) -> str:
+def _day_of(connection: SqlConnection, seq: int) -> str:
     """On which the turn is counted, and all that it uses."""
     row = connection.execute("SELECT day FROM usage WHERE seq = ?", (seq,)).fetchone()
     return str(row["day"])
 
 
-def _heard(connection: Connection, thread: str) -> int:
+def _thread_tokens(connection: SqlConnection, thread: str) -> int:
     """Tokens of what stands in the thread, at most."""
     rows = connection.execute("SELECT item FROM items WHERE thread = ? AND replaced = 0", (thread,))
-    return sum(weight(row["item"]) for row in rows)
+    return sum(max_item_tokens(row["item"]) for row in rows)
 
 
-def _known(connection: Connection, seq: int, part: str) -> bool:
+def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
     found = connection.execute(
         "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
         " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
@@ -402,7 +425,7 @@ def _known(connection: Connection, seq: int, part: str) -> bool:
     return found.fetchone() is not None
 
 
-def _tries(connection: Connection, seq: int, number: int) -> int:
+def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
     """How often that round was paid for before, in this process or another one."""
     rows = connection.execute(
         "SELECT part FROM holds WHERE seq = :seq UNION ALL"
@@ -413,26 +436,30 @@ def _tries(connection: Connection, seq: int, number: int) -> int:
     return max((int(tried) for name, _, tried in parts if name == f"r{number}"), default=0)
 
 
-def _charge(connection: Connection, scopes: Sequence[Scope], day: str, spend: Spend) -> list[Count]:
+def _add_to_counters(
+    connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend
+) -> list[AllowanceCount]:
     """All of these with so much more; ordered by key, as `scopes` gives them."""
     counts = []
     for scope in scopes:
-        period = scope.period(day)
-        row = _add(connection, scope.key, period, spend)
+        period = scope.period_of(day)
+        row = _add_to_counter(connection, scope.key, period, spend)
         if row is None:
-            past = _past(connection, scope, period)
+            past = _past_spend(connection, scope, period)
             connection.execute(
                 "INSERT INTO counters (scope, period, person, turns, tokens, money)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
                 (scope.key, period, scope.person, past.turns, past.tokens, past.money),
             )
-            row = _add(connection, scope.key, period, spend)
+            row = _add_to_counter(connection, scope.key, period, spend)
         if row is not None:
-            counts.append(_count(scope, period, row))
+            counts.append(_count_of(scope, period, row))
     return counts
 
 
-def _add(connection: Connection, scope: str, period: str, spend: Spend) -> SqlRow | None:
+def _add_to_counter(
+    connection: SqlConnection, scope: str, period: str, spend: Spend
+) -> SqlRow | None:
     row: SqlRow | None = connection.execute(
         "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
         " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, told",
@@ -441,24 +468,24 @@ def _add(connection: Connection, scope: str, period: str, spend: Spend) -> SqlRo
     return row
 
 
-def _count(scope: Scope, period: str, row: SqlRow) -> Count:
+def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:
     spent = Spend(int(row["turns"]), int(row["tokens"]), int(row["money"]))
-    return Count(scope, period, spent, int(row["told"]))
+    return AllowanceCount(scope, period, spent, int(row["told"]))
 
 
-def _standing(connection: Connection, scope: Scope, period: str) -> Count:
+def _read_count(connection: SqlConnection, scope: Scope, period: str) -> AllowanceCount:
     row = connection.execute(
         "SELECT turns, tokens, money, told FROM counters WHERE scope = ? AND period = ?",
         (scope.key, period),
     ).fetchone()
     if row is not None:
-        return _count(scope, period, row)
-    return Count(scope, period, _past(connection, scope, period))
+        return _count_of(scope, period, row)
+    return AllowanceCount(scope, period, _past_spend(connection, scope, period))
 
 
-def _past(connection: Connection, scope: Scope, period: str) -> Spend:
+def _past_spend(connection: SqlConnection, scope: Scope, period: str) -> Spend:
     """What was spent in that period before it was counted: of an allowance that is new."""
-    if not scope.past:
+    if not scope.counts_past_usage:
         return Spend()
     month = len(period) == len("2026-11")
     rows = connection.execute(
@@ -475,14 +502,14 @@ def _past(connection: Connection, scope: Scope, period: str) -> Spend:
         where = scope.allowance.where
         if (where and where.isdisjoint(names)) or (scope.place and scope.place not in names):
             continue
-        money = round(float(row["cost"] or 0) * NANO)
+        money = round(float(row["cost"] or 0) * NANODOLLARS_PER_DOLLAR)
         past += Spend(int(row["turns"]), int(row["tokens"]), money)
     return past
 
 
-def _keep(
-    connection: Connection, seq: int, part: str, person: str, kind: str, name: str,
-    counts: Iterable[Count], bound: Spend,
+def _insert_hold(
+    connection: SqlConnection, seq: int, part: str, person: str, kind: str, name: str,
+    counts: Iterable[AllowanceCount], bound: Spend,
 ) -> None:  # fmt: skip
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
@@ -492,37 +519,37 @@ def _keep(
     )
 
 
-def _holds(connection: Connection, seq: int) -> list[SqlRow]:
+def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
     return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
 
 
-def _drop(connection: Connection, hold: SqlRow, real: Spend) -> None:
+def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     """What was really spent takes the hold's place."""
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
         for scope, period in json.loads(hold["scopes"]):
-            _add(connection, scope, period, more)
+            _add_to_counter(connection, scope, period, more)
 
 
-def _lose(connection: Connection, hold: SqlRow) -> None:
+def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
     """It may have been done, and nobody knows what it was."""
     kind, name, unknown = hold["kind"], hold["name"], Usage(estimated=True)
     _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
 
 
 def _settle(
-    connection: Connection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
+    connection: SqlConnection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
     usage: Usage,
 ) -> None:  # fmt: skip
     """Record what a call used in the place of its reservation, and the reservation itself where
     the amounts are an estimate."""
     if hold is not None and usage.estimated:
-        cost = max(hold["money"] / NANO, usage.cost or 0.0)
+        cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
         usage = Usage(input=int(hold["tokens"]), cost=cost or None, estimated=True)
-    real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
+    real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
     if hold is not None:
-        _drop(connection, hold, real)
+        _release_hold(connection, hold, real)
     recorded = connection.execute(
         "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
         " cost, lost) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage WHERE seq = ?"
@@ -539,7 +566,9 @@ def _settle(
         )  # fmt: skip
 
 
-def _spent(connection: Connection, day: str, person: str | None, place: str = "") -> Spent:
+def _usage_total(
+    connection: SqlConnection, day: str, person: str | None, place: str = ""
+) -> UsageTotal:
     there = (
         "day = :day AND (:person = '' OR usage.person = :person)"
         " AND (:place = '' OR place = :place)"
@@ -558,7 +587,7 @@ def _spent(connection: Connection, day: str, person: str | None, place: str = ""
         input=int(row["input"] or 0), cached=int(row["cached"] or 0),
         output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
     )  # fmt: skip
-    return Spent(int(row["turns"] or 0), usage, int(lost["n"]))
+    return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
 
 
 _SUMS = (
@@ -567,7 +596,9 @@ _SUMS = (
 )
 
 
-def _report(connection: Connection, by: By, since: str, place: str) -> list[Mapping[str, Any]]:
+def _usage_report(
+    connection: SqlConnection, by: ReportRow, since: str, place: str
+) -> list[Mapping[str, Any]]:
     if by in ("model", "tool"):
         sql = (
             "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608

@@ -1,5 +1,5 @@
-"""Proposals and changes in `ponte.db`: a row each, with a step for each row that they write. One
-transaction a method."""
+"""Proposals and changes in the database: one row each, and one step for each table row that they
+write. Each method is one transaction."""
 
 from __future__ import annotations
 
@@ -9,62 +9,64 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from core.domain.changes import (
-    NO_PROPOSAL,
+    NO_PROPOSAL_SENTENCE,
     Change,
     ChangeState,
+    ChangeStep,
     Consent,
     Draft,
     Proposal,
     Row,
     RowWrite,
-    Step,
-    fresh_id,
+    new_change_id,
 )
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import NOTE, Address, Item, Person, decode, encode
-from core.domain.records import ALL_OVER, Area
+from core.domain.messages import NOTE_NAME, Address, Item, Person, decode_json, encode_json
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.store import outbox
-from core.store.database import Connection, Database, lock, within
-from core.store.database import Row as SqlRow
+from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import SqlRow as SqlRow
 from core.store.tables import purged_with
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
-_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
+_UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decided": None,
               "ended": None, "undone_by": None}  # fmt: skip
 
 
-def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
-    """What the model has not been told yet, oldest first; told once."""
+def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
+    """Delete and return the notes that the model of this thread has not read yet, oldest first."""
     rows = connection.execute(
         "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
     ).fetchall()
     texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
-    return [Item(kind="message", role="user", text=text, name=NOTE) for text in texts]
+    return [Item(kind="message", role="user", text=text, name=NOTE_NAME) for text in texts]
 
 
-def forget(connection: Connection, conversation: str) -> None:
-    """Withdraw what is open and erase every row image; what is being applied keeps its own until
-    its end."""
+def forget_changes(connection: SqlConnection, conversation: str) -> None:
+    """Withdraw the conversation's open proposals and erase the row images of its changes.
+
+    A change that is being applied keeps its row images until it has finished.
+    """
     rows = connection.execute(
         "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
     for row in rows:
         if row["state"] == "open":
-            _move(connection, row["id"], "withdrawn", ended=time.time())
-        outbox.forget(connection, row["id"])
+            _set_state(connection, row["id"], "withdrawn", ended=time.time())
+        outbox.forget_notices(connection, row["id"])
         connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
         if row["state"] != "applying":
-            _blank(connection, row["id"])
+            _erase_contents(connection, row["id"])
     connection.execute(
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )
 
 
-def stays(connection: Connection, seq: int) -> bool:
-    """Whether the turn has something that cannot be taken back by asking again: a decision, or a
-    call that cost."""
+def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
+    """Return whether the turn has a decided change or a call that cost money: then it stays in the
+    transcript when its message is asked again."""
     return bool(
         connection.execute(
             "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
@@ -75,80 +77,85 @@ def stays(connection: Connection, seq: int) -> bool:
     )
 
 
-def withdraw(connection: Connection, seq: int) -> None:
-    """What that turn proposed, and nobody has decided."""
+def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
+    """Withdraw the proposals of that turn which nobody has decided."""
     rows = connection.execute(
         "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
     ).fetchall()
     for row in rows:
-        _move(connection, row["id"], "withdrawn", ended=time.time())
+        _set_state(connection, row["id"], "withdrawn", ended=time.time())
 
 
 class SqlLedger:
     """The `Ledger` port."""
 
     def __init__(
-        self, database: Database, owner: str = "", fresh: Callable[[], bool] = lambda: True
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """As the journal's, where other processes write in it too."""
         self._database = database
         self._owner = owner
-        self._fresh = fresh
+        self._is_alive = is_alive
 
     async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
-        def write(connection: Connection) -> Change:
-            lock(connection, proposal.address.conversation)
+        def write(connection: SqlConnection) -> Change:
+            lock_key(connection, proposal.address.conversation)
             known = connection.execute(
                 "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
                 (proposal.seq, proposal.call_id),
             ).fetchone()
             if known is not None:
-                return _change(connection, known)
+                return _change_of(connection, known)
             row = connection.execute(
                 "SELECT generation FROM conversations WHERE conversation = ?",
                 (proposal.address.conversation,),
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
-            told = "never" if proposal.silent else "asked" if asks_nobody else ""
+            told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
             return _insert(connection, Change(proposal), told)
 
         return await self._database.write(write)
 
     async def get(self, id: str) -> Change:
-        return await self._database.read(lambda c: _get(c, id))
+        return await self._database.read(lambda c: _get_change(c, id))
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
-        def write(connection: Connection) -> Change:
-            change = _locked(connection, id)
+        def write(connection: SqlConnection) -> Change:
+            change = _get_locked(connection, id)
             if change.state == "open" and change.proposal.expires <= now:
-                _move(connection, id, "expired", ended=now)
+                _set_state(connection, id, "expired", ended=now)
             elif change.state == "open":
-                _move(connection, id, "applying", claim=seq, **_decision(decider, now))
-            return _get(connection, id)
+                _set_state(connection, id, "applying", claim=seq, **_decision_columns(decider, now))
+            return _get_change(connection, id)
 
         return await self._database.write(write)
 
     async def consent(self, id: str, consent: Consent) -> Change:
-        def write(connection: Connection) -> Change:
-            change = _locked(connection, id)
+        def write(connection: SqlConnection) -> Change:
+            change = _get_locked(connection, id)
             late = change.proposal.expires <= consent.at
             if change.state == "open" and not late:
                 connection.execute(
                     "INSERT INTO consents (change, person, approver, address, at)"
                     " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
                     " approver = excluded.approver, address = excluded.address, at = excluded.at",
-                    (id, consent.person.key, encode(consent.person), encode(consent.address),
-                     consent.at),
-                )  # fmt: skip
-                _move(connection, id, "open")
-            return _get(connection, id)
+                    (
+                        id,
+                        consent.person.key,
+                        encode_json(consent.person),
+                        encode_json(consent.address),
+                        consent.at,
+                    ),
+                )
+                _set_state(connection, id, "open")
+            return _get_change(connection, id)
 
         return await self._database.write(write)
 
     async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
-        def write(connection: Connection) -> None:
-            _locked(connection, id)
+        def write(connection: SqlConnection) -> None:
+            _get_locked(connection, id)
             for person in people:
                 connection.execute(
                     "DELETE FROM consents WHERE change = ? AND person = ?", (id, person)
@@ -156,13 +163,15 @@ class SqlLedger:
 
         await self._database.write(write)
 
-    async def waiting_for_people(self) -> Sequence[Change]:
+    async def list_waiting_for_people(self) -> Sequence[Change]:
+        # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
+        # partial index only if the query contains its condition (sqlite.org/partialindex.html).
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created"
         )
 
-    async def unfinished(self) -> Mapping[str, int]:
+    async def count_unfinished(self) -> Mapping[str, int]:
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
@@ -174,73 +183,75 @@ class SqlLedger:
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
     ) -> Change:
-        def write(connection: Connection) -> Change:
-            change = _locked(connection, id)
+        def write(connection: SqlConnection) -> Change:
+            change = _get_locked(connection, id)
             if change.state == "open":
-                by = _decision(decider, now) if decider else {}
-                _move(connection, id, state, ended=now, **by)
+                by = _decision_columns(decider, now) if decider else {}
+                _set_state(connection, id, state, ended=now, **by)
                 _add_note(connection, change, note)
-            return _get(connection, id)
+            return _get_change(connection, id)
 
         return await self._database.write(write)
 
     async def release(self, id: str, seq: int) -> None:
-        def write(connection: Connection) -> None:
-            self._claimed(connection, id, seq)
-            _move(connection, id, "open", claim=0, **_decision(None, 0.0))
+        def write(connection: SqlConnection) -> None:
+            self._get_claimed(connection, id, seq)
+            _set_state(connection, id, "open", claim=0, **_decision_columns(None, 0.0))
 
         await self._database.write(write)
 
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
-        def write(connection: Connection) -> Change:
-            original = _locked(connection, proposal.undoes)
+        def write(connection: SqlConnection) -> Change:
+            original = _get_locked(connection, proposal.undoes)
             if original.undone_by:
-                return _get(connection, original.undone_by)
+                return _get_change(connection, original.undone_by)
             begun = _insert(
                 connection,
-                Change(proposal, "applying", decider=decider, decided=now, claim=proposal.seq),
+                Change(proposal, "applying", decider=decider, decided_at=now, claim=proposal.seq),
             )
-            _move(connection, original.id, original.state, undone_by=begun.id)
+            _set_state(connection, original.id, original.state, undone_by=begun.id)
             return begun
 
         return await self._database.write(write)
 
-    async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
-        def write(connection: Connection) -> None:
-            _put_steps(connection, self._claimed(connection, id, seq), steps)
+    async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
+        def write(connection: SqlConnection) -> None:
+            _put_steps(connection, self._get_claimed(connection, id, seq), steps)
 
         await self._database.write(write)
-        if not self._fresh():  # what was about to be written is another one's by now
+        if not self._is_alive():  # what was about to be written is another one's by now
             raise TakenOver
 
     async def finish(
         self, id: str, seq: int, state: ChangeState, note: str, now: float,
-        steps: Sequence[Step] = (),
+        steps: Sequence[ChangeStep] = (),
     ) -> Change:  # fmt: skip
-        def write(connection: Connection) -> Change:
-            change = self._claimed(connection, id, seq) if steps else _locked(connection, id)
+        def write(connection: SqlConnection) -> Change:
+            change = (
+                self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+            )
             _put_steps(connection, change, steps)
             if change.state == "applying" and change.claim == seq:
-                self._claimed(connection, id, seq)
-                _move(connection, id, state, ended=now)
+                self._get_claimed(connection, id, seq)
+                _set_state(connection, id, state, ended=now)
                 _add_note(connection, change, note)
                 if change.proposal.undoes:
-                    original = _get(connection, change.proposal.undoes)
+                    original = _get_change(connection, change.proposal.undoes)
                     if state == "failed":
-                        _move(connection, original.id, original.state, undone_by="")
+                        _set_state(connection, original.id, original.state, undone_by="")
                     else:
                         stands = "undone" if state == "done" else original.state
-                        _move(connection, original.id, stands)
+                        _set_state(connection, original.id, stands)
                 if change.forgotten:
-                    _blank(connection, id)
-            return _get(connection, id)
+                    _erase_contents(connection, id)
+            return _get_change(connection, id)
 
         return await self._database.write(write)
 
-    def _claimed(self, connection: Connection, id: str, seq: int) -> Change:
+    def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
         """Raises Superseded where another event has it, or none; TakenOver where another process
         has that event."""
-        change = _locked(connection, id)
+        change = _get_locked(connection, id)
         if change.state != "applying" or change.claim != seq:
             raise Superseded
         elsewhere = connection.execute(
@@ -252,8 +263,8 @@ class SqlLedger:
             raise TakenOver
         return change
 
-    async def waiting(self, conversation: str) -> Sequence[int]:
-        def read(connection: Connection) -> Sequence[int]:
+    async def list_waiting_runs(self, conversation: str) -> Sequence[int]:
+        def read(connection: SqlConnection) -> Sequence[int]:
             rows = connection.execute(
                 "SELECT claim FROM changes WHERE conversation = ? AND kind = 'run'"
                 " AND state IN ('open', 'applying') AND state = 'applying' AND claim IN (SELECT seq"
@@ -265,18 +276,18 @@ class SqlLedger:
 
         return await self._database.read(read)
 
-    async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+    async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         return await self._select(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
             " ORDER BY created DESC, seq DESC, call_id DESC LIMIT :limit",
             conversation=conversation, limit=limit,
         )  # fmt: skip
 
-    async def undrawn(self) -> Sequence[Change]:
+    async def list_undrawn(self) -> Sequence[Change]:
         found = await self._select("SELECT * FROM changes WHERE drawn < version")
         return sorted(found, key=lambda change: change.proposal.created)
 
-    async def drawn(self, change: Change) -> None:
+    async def record_drawn(self, change: Change) -> None:
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn = ? WHERE id = ? AND drawn < ?",
@@ -284,22 +295,22 @@ class SqlLedger:
             ).close()
         )
 
-    async def overdue(self, now: float) -> Sequence[Change]:
+    async def list_overdue(self, now: float) -> Sequence[Change]:
         return await self._select(
             "SELECT * FROM changes WHERE state = 'open' AND expires <= :now", now=now
         )
 
-    async def abandoned(self) -> Sequence[Change]:
+    async def list_abandoned(self) -> Sequence[Change]:
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
             " claim NOT IN (SELECT seq FROM inbox"
             " WHERE state IN ('new', 'running', 'answered', 'posting'))"
         )
 
-    async def lapse(self, before: float) -> int:
+    async def erase_old_rows(self, before: float) -> int:
         """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
 
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             ids = connection.execute(
                 "UPDATE changes SET forgotten = ?, version = version + CASE WHEN undone_by = ''"
                 " AND state IN ('done', 'partial') THEN 1 ELSE 0 END"
@@ -307,16 +318,16 @@ class SqlLedger:
                 (_LAPSED, before),
             ).fetchall()
             for row in ids:
-                _blank_rows(connection, row["id"])
+                _erase_rows(connection, row["id"])
             return len(ids)
 
         return await self._database.write(write)
 
-    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
-        there, values = within(area)
+    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+        there, values = area_condition(area)
         old = f"ended > 0 AND ended < ? AND {there}"
 
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             for table in purged_with("changes"):
                 connection.execute(
                     f"DELETE FROM {table} WHERE change IN"  # noqa: S608
@@ -329,33 +340,37 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def _select(self, statement: str, **values: str | float) -> Sequence[Change]:
-        def read(connection: Connection) -> Sequence[Change]:
+        def read(connection: SqlConnection) -> Sequence[Change]:
             rows = connection.execute(statement, values).fetchall()
-            return [_change(connection, row) for row in rows]
+            return [_change_of(connection, row) for row in rows]
 
         return await self._database.read(read)
 
 
-def _get(connection: Connection, id: str) -> Change:
+def _get_change(connection: SqlConnection, id: str) -> Change:
     row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
-        raise NotFound(NO_PROPOSAL, id=id)
-    return _change(connection, row)
+        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+    return _change_of(connection, row)
 
 
-def _locked(connection: Connection, id: str) -> Change:
-    """The change, of which nobody else changes anything until this transaction ends."""
-    change = _get(connection, id)
-    if lock(connection, change.proposal.address.conversation):
-        change = _get(connection, id)
+def _get_locked(connection: SqlConnection, id: str) -> Change:
+    """Return the change, and lock its conversation until the transaction ends.
+
+    The conversation is only known from the row. So if another transaction may have written
+    between the read and the lock, the row is read again.
+    """
+    change = _get_change(connection, id)
+    if lock_key(connection, change.proposal.address.conversation):
+        change = _get_change(connection, id)
     return change
 
 
-def _insert(connection: Connection, change: Change, told: str = "") -> Change:
+def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change:
     """Return it as it then stands, under another id where its own is taken. `told`: the last stage
     of which people need not be told any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
-        change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
+        change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
@@ -365,23 +380,37 @@ def _insert(connection: Connection, change: Change, told: str = "") -> Change:
         " :kind, :target, :title, :note, :undoes, :state, :created, :expires, :claim, :decider,"
         " :decided_by, :decided, :named, :tool, :told)",
         {
-            "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
-            "person": proposal.asker.key, "asker": encode(proposal.asker),
-            "conversation": proposal.address.conversation, "address": encode(proposal.address),
-            "thread": proposal.thread, "generation": proposal.generation,
-            "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
-            "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
-            "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
-            "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
-            "tool": proposal.tool, "told": told,
-            **_decision(change.decider, change.decided),
+            "id": proposal.id,
+            "seq": proposal.seq,
+            "call_id": proposal.call_id,
+            "person": proposal.asker.key,
+            "asker": encode_json(proposal.asker),
+            "conversation": proposal.address.conversation,
+            "address": encode_json(proposal.address),
+            "thread": proposal.thread,
+            "generation": proposal.generation,
+            "locale": proposal.locale,
+            "applier": draft.applier,
+            "kind": draft.kind,
+            "target": json.dumps(dict(draft.target)),
+            "title": draft.title,
+            "note": draft.note,
+            "undoes": proposal.undoes,
+            "state": change.state,
+            "created": proposal.created,
+            "expires": proposal.expires,
+            "claim": change.claim,
+            "has_named_approvers": proposal.has_named_approvers,
+            "tool": proposal.tool,
+            "told": told,
+            **_decision_columns(change.decider, change.decided_at),
         },
-    )  # fmt: skip
-    _put_steps(connection, change, [Step(n, row) for n, row in enumerate(draft.rows, 1)])
-    return _get(connection, change.id)
+    )
+    _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
+    return _get_change(connection, change.id)
 
 
-def _put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
+def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
     now = time.time()
     connection.executemany(
         "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
@@ -389,30 +418,40 @@ def _put_steps(connection: Connection, change: Change, steps: Iterable[Step]) ->
         " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
         " words = excluded.words, at = excluded.at",
         [
-            (change.id, step.number, change.proposal.asker.key, step.write.id,
-             _json(step.write.before), _json(step.write.after), step.write.mark, step.state,
-             _json(step.now), step.words, now)
+            (
+                change.id,
+                step.number,
+                change.proposal.asker.key,
+                step.write.id,
+                _row_to_json(step.write.before),
+                _row_to_json(step.write.after),
+                step.write.mark,
+                step.state,
+                _row_to_json(step.now),
+                step.words,
+                now,
+            )
             for step in steps
         ],
-    )  # fmt: skip
+    )
 
 
-def _move(
-    connection: Connection, id: str, state: ChangeState, **columns: str | int | float
+def _set_state(
+    connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """Into `state`, with these columns; people should see it."""
+    """Set the state and these columns, and raise the version so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
         " decided_by = coalesce(:decided_by, decided_by), decided = coalesce(:decided, decided),"
         " ended = coalesce(:ended, ended), undone_by = coalesce(:undone_by, undone_by)"
         " WHERE id = :id",
-        _UNCHANGED | {"id": id, "state": state, **columns},
+        _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
     )
 
 
-def _add_note(connection: Connection, change: Change, note: str) -> None:
-    """For the model, where there is one and the thread was not forgotten."""
+def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
+    """Store a note for the model, unless it is empty or the thread was forgotten."""
     if not note:
         return
     connection.execute(
@@ -422,30 +461,30 @@ def _add_note(connection: Connection, change: Change, note: str) -> None:
     )
 
 
-def _blank(connection: Connection, id: str) -> None:
-    """Nothing of the rows stays but their ids, nothing of the people but their keys."""
-    _blank_rows(connection, id)
+def _erase_contents(connection: SqlConnection, id: str) -> None:
+    """Erase row contents except their ids, and people's names except their keys."""
+    _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(
         "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
-        (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
+        (_without_name(row["asker"]), _without_name(row["decided_by"]), id),
     )
     for given in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
         connection.execute(
             "UPDATE consents SET approver = ? WHERE change = ? AND person = ?",
-            (_nameless(given["approver"]), id, given["person"]),
+            (_without_name(given["approver"]), id, given["person"]),
         )
 
 
-def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
+def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
     return {
         "decider": decider.key if decider else "",
-        "decided_by": encode(decider) if decider else "",
+        "decided_by": encode_json(decider) if decider else "",
         "decided": at,
     }
 
 
-def _blank_rows(connection: Connection, id: str) -> None:
+def _erase_rows(connection: SqlConnection, id: str) -> None:
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
         " WHERE change = ?",
@@ -453,50 +492,66 @@ def _blank_rows(connection: Connection, id: str) -> None:
     )
 
 
-def _change(connection: Connection, row: SqlRow) -> Change:
+def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
     found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
     steps = tuple(
-        Step(
+        ChangeStep(
             number=one["number"],
-            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
-            state=one["state"], now=_row(one["now"]), words=one["words"],
+            write=RowWrite(
+                one["row"], _row_from_json(one["before"]), _row_from_json(one["after"]), one["mark"]
+            ),
+            state=one["state"],
+            now=_row_from_json(one["now"]),
+            words=one["words"],
         )
         for one in found
-    )  # fmt: skip
+    )
     draft = Draft(
         applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
         title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
     )  # fmt: skip
     proposal = Proposal(
-        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
-        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
-        thread=row["thread"], generation=row["generation"], locale=row["locale"],
-        created=row["created"], expires=row["expires"], undoes=row["undoes"],
-        named=bool(row["named"]), tool=row["tool"], silent=row["told"] == "never",
-    )  # fmt: skip
+        id=row["id"],
+        draft=draft,
+        asker=decode_json(Person, row["asker"]),
+        address=decode_json(Address, row["address"]),
+        seq=row["seq"],
+        call_id=row["call_id"],
+        thread=row["thread"],
+        generation=row["generation"],
+        locale=row["locale"],
+        created=row["created"],
+        expires=row["expires"],
+        undoes=row["undoes"],
+        has_named_approvers=bool(row["named"]),
+        tool=row["tool"],
+        is_decided_by_policy=row["told"] == "never",
+    )
     given = connection.execute(
         "SELECT * FROM consents WHERE change = ? ORDER BY at, person", (row["id"],)
     )
     consents = tuple(
-        Consent(decode(Person, one["approver"]), decode(Address, one["address"]), one["at"])
+        Consent(
+            decode_json(Person, one["approver"]), decode_json(Address, one["address"]), one["at"]
+        )
         for one in given
     )
     return Change(
         proposal=proposal, state=row["state"], steps=steps,
-        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
+        decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
+        decided_at=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
         forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
         version=row["version"], consents=consents,
     )  # fmt: skip
 
 
-def _json(row: Row | None) -> str | None:
+def _row_to_json(row: Row | None) -> str | None:
     return None if row is None else json.dumps(dict(row), ensure_ascii=False)
 
 
-def _row(text: str | None) -> Row | None:
+def _row_from_json(text: str | None) -> Row | None:
     return None if text is None else dict(json.loads(text))
 
 
-def _nameless(person: str) -> str:
-    return encode(replace(decode(Person, person), name="")) if person else ""
+def _without_name(person: str) -> str:
+    return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -21,24 +21,24 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from core.domain.errors import NotStored, PonteError, Unstorable
-from core.domain.messages import ONCE
-from core.domain.records import Area
+from core.domain.messages import ONE_REQUEST_PREFIX
+from core.domain.records import ConversationArea
 from core.store import snapshot
-from core.store.schema import Migration, steps_from
+from core.store.schema import Migration, migration_steps
 from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
-Row = Mapping[str, Any]
+SqlRow = Mapping[str, Any]
 """By the names of its columns. (`sqlite3.Row` has no base class, so a type checker is told.)"""
-GROUP = 256
+MAX_WRITES_PER_COMMIT = 256
 """Writes in one commit, at most."""
-SYNCHRONOUS = "FULL"
+SYNCHRONOUS_MODE = "FULL"
 """SQLite's setting for when it waits for the disk (sqlite.org/pragma.html#pragma_synchronous).
 FULL: a commit survives a power cut. Only the tests, which survive none, set another one."""
-BUSY_MS = 5000
+BUSY_TIMEOUT_MS = 5000
 """Milliseconds to wait while another process, a backup, say, holds the file."""
-OWN_FAULTS = frozenset(
+STATEMENT_FAULT_CODES = frozenset(
     {
         sqlite3.SQLITE_ERROR,
         sqlite3.SQLITE_TOOBIG,
@@ -52,16 +52,16 @@ OWN_FAULTS = frozenset(
 others are the disk's, the file's or the machine's, and none of a group can count on its commit."""
 
 
-def within(area: Area) -> tuple[str, Sequence[str | int]]:
+def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
     """That `conversation` is in there, as a condition and its values: its key begins with the
     names of where it is (`Address.conversation`)."""
     one = "substr(conversation || ':', 1, ?) = ?"
-    clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.but]
-    places = [f"{place}:" for place in filter(None, (area.place, *area.but))]
+    clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
+    places = [f"{place}:" for place in filter(None, (area.place, *area.excluded))]
     values: list[str | int] = [v for p in places for v in (len(p), p)]
-    if area.once:
+    if area.is_one_request:
         clauses.append("replace(conversation, ?, '') <> conversation")
-        values.append(f":{ONCE}")
+        values.append(f":{ONE_REQUEST_PREFIX}")
     return " AND ".join(clauses) or "1 = 1", values
 
 
@@ -73,7 +73,7 @@ class NewerDatabase(PonteError):
     )
 
 
-class Cursor(Protocol):
+class SqlCursor(Protocol):
     @property
     def rowcount(self) -> int: ...
     def fetchone(self) -> Any: ...
@@ -82,11 +82,11 @@ class Cursor(Protocol):
     def close(self) -> None: ...
 
 
-class Connection(Protocol):
+class SqlConnection(Protocol):
     """What a transaction is written with: SQL that every engine understands, `?` and `:name` for
     values; rows are read by the names of their columns."""
 
-    def execute(self, sql: str, parameters: Any = ..., /) -> Cursor: ...
+    def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor: ...
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
 
 
@@ -95,7 +95,7 @@ class Database(Protocol):
     so it touches nothing of the process."""
 
     async def write(
-        self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
+        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
     ) -> T:
         """Run `work` in a transaction off the event loop; durable on return.
 
@@ -104,14 +104,14 @@ class Database(Protocol):
         take the values, and whatever `work` raises.
         """
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T]) -> T:
         """Run `work`; it sees every write that was awaited before, and one state of all.
 
         Raises NotStored when nothing can be read, and whatever `work` raises.
         """
 
     @property
-    def remains(self) -> str:
+    def remains_notice(self) -> str:
         """Where what was deleted may still stand, for who had it deleted; "" for nowhere."""
 
     async def scrub(self, *, whole: bool = False) -> None:
@@ -119,14 +119,14 @@ class Database(Protocol):
         `whole`: also what a page still holds that was moved within it, which takes as long as
         writing all anew, and the copies from before an upgrade. Raises NotStored."""
 
-    async def tidy(self) -> None:
+    async def remove_old_copies(self) -> None:
         """Copies that have been kept for long enough go; asked now and then."""
 
     async def close(self) -> None:
         """Let what waits be committed; nothing more is taken."""
 
 
-def lock(connection: Connection, conversation: str) -> bool:
+def lock_key(connection: SqlConnection, conversation: str) -> bool:
     """Nobody else changes that conversation until this transaction ends.
 
     Whether others write at all beside it: then what was read before is to be read again. (SQLite
@@ -155,7 +155,7 @@ class SqliteStatements:
 
 @dataclass
 class _Write(Generic[T]):
-    work: Callable[[Connection], T]
+    work: Callable[[SqlConnection], T]
     future: asyncio.Future[T]
     then: Callable[[T], None] | None
     alone: bool = False
@@ -187,7 +187,7 @@ class SqliteDatabase:
         self._read_connection: sqlite3.Connection | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
+        self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
     @classmethod
     async def open(cls, path: Path, migrations: Sequence[Migration]) -> SqliteDatabase:
@@ -198,33 +198,33 @@ class SqliteDatabase:
         return database
 
     @property
-    def remains(self) -> str:
-        return snapshot.REMAINS if snapshot.snapshots(self.path.parent) else ""
+    def remains_notice(self) -> str:
+        return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def scrub(self, *, whole: bool = False) -> None:
         """`secure_delete` has overwritten it; older pages stand in the write-ahead log until that
         is cut off, and cells that a page gave to its neighbour in the gap that they left."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: SqlConnection) -> None:
             if whole:
                 connection.execute("VACUUM").close()
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise sqlite3.OperationalError("another process reads it")
 
-        await self._put(_Write(work, self._loop.create_future(), None, alone=True))
+        await self._enqueue(_Write(work, self._loop.create_future(), None, alone=True))
         if whole:
-            await asyncio.to_thread(snapshot.clear, self.path.parent)
+            await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
-    async def tidy(self) -> None:
-        await asyncio.to_thread(snapshot.sweep, self.path.parent)
+    async def remove_old_copies(self) -> None:
+        await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
-        self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
+        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
     ) -> T:
         """On the writer thread; `then` comes in the order of commits."""
-        return await self._put(_Write(work, self._loop.create_future(), then))
+        return await self._enqueue(_Write(work, self._loop.create_future(), then))
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T]) -> T:
         """On the reader thread."""
         if self._closed:
             raise NotStored
@@ -240,7 +240,7 @@ class SqliteDatabase:
         await self._loop.run_in_executor(self._reader, self._close_reader)
         self._reader.shutdown()
 
-    async def _put(self, job: _Write[T]) -> T:
+    async def _enqueue(self, job: _Write[T]) -> T:
         if self._closed:
             raise NotStored
         self._writes.put(job)
@@ -250,7 +250,7 @@ class SqliteDatabase:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.create_function("ponte_lock", 1, lambda _: 0)
-        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         return connection
 
     def _open(self) -> None:
@@ -269,15 +269,15 @@ class SqliteDatabase:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")
         connection.execute("PRAGMA foreign_keys=ON")
         # What is erased is overwritten; only some builds of SQLite do so by themselves.
         connection.execute("PRAGMA secure_delete=ON")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
-        _amend(connection, self._migrations[:found])
-        for step in steps_from(found, self._migrations):
+        _add_late_parts(connection, self._migrations[:found])
+        for step in migration_steps(found, self._migrations):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
                 f" PRAGMA user_version={step.version}; COMMIT;"
@@ -285,22 +285,22 @@ class SqliteDatabase:
         # What a killed process erased stands in its log until then.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
-    def _serve(self) -> None:
-        while (batch := self._next()) is not None:
+    def _run_writer(self) -> None:
+        while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)
             for job in batch:
                 if job.alone:
-                    self._maintain(job)
-            self._loop.call_soon_threadsafe(_settle, batch)
+                    self._run_outside_transaction(job)
+            self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
-    def _next(self) -> list[_Write[Any]] | None:
+    def _next_batch(self) -> list[_Write[Any]] | None:
         first = self._writes.get()
         if first is None:
             return None
         batch = [first]
-        while len(batch) < GROUP and not self._writes.empty():
+        while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
                 self._writes.put(None)
@@ -313,7 +313,7 @@ class SqliteDatabase:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
-                self._attempt(connection, job)
+                self._run_in_savepoint(connection, job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             log.error("commit refused", why=str(error), writes=len(batch))
@@ -324,18 +324,18 @@ class SqliteDatabase:
             for job in batch:
                 job.error = job.error or NotStored()
 
-    def _maintain(self, job: _Write[Any]) -> None:
+    def _run_outside_transaction(self, job: _Write[Any]) -> None:
         try:
             job.result.append(job.work(SqliteStatements(self._connection)))
         except sqlite3.Error as error:
             job.error = self._unusable(error)
 
-    def _attempt(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
+    def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         connection.execute("SAVEPOINT job")
         try:
             job.result.append(job.work(SqliteStatements(connection)))
         except BaseException as error:  # goes to whoever awaits the job
-            if isinstance(error, sqlite3.Error) and not _own_fault(error):
+            if isinstance(error, sqlite3.Error) and not _is_statement_fault(error):
                 raise  # the disk's: the whole group fails
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
@@ -344,7 +344,7 @@ class SqliteDatabase:
         else:
             connection.execute("RELEASE job")
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, work: Callable[[SqlConnection], T]) -> T:
         try:
             if self._read_connection is None:
                 self._read_connection = self._connect()
@@ -360,7 +360,7 @@ class SqliteDatabase:
             self._read_connection.close()
 
 
-def look_into(path: Path, look: Callable[[Connection], T]) -> T | None:
+def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
     """Return what `look` finds in a database that another process may have open; nothing is made or
     changed. None where there is no such file. Blocking. Raises NotStored."""
     if not path.exists():
@@ -373,7 +373,7 @@ def look_into(path: Path, look: Callable[[Connection], T]) -> T | None:
         raise NotStored("{path} cannot be used: {why}.", path=path, why=error) from error
 
 
-def _amend(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
+def _add_late_parts(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
     """A file that has these migrations gets what came late to them."""
     has = {
         name
@@ -389,23 +389,23 @@ def _amend(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
                 connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
 
 
-def _settle(batch: list[_Write[Any]]) -> None:
+def _settle_all(batch: list[_Write[Any]]) -> None:
     for job in batch:
         job.settle()
 
 
-def _own_fault(error: sqlite3.Error) -> bool:
+def _is_statement_fault(error: sqlite3.Error) -> bool:
     """Whether the statement is to blame."""
-    return _code(error) in OWN_FAULTS
+    return _primary_code(error) in STATEMENT_FAULT_CODES
 
 
 def _is_unstorable(error: BaseException) -> bool:
     """Whether the values of a statement are to blame: a number beyond 64 bits, a text too long."""
     if isinstance(error, sqlite3.Error):
-        return _code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
+        return _primary_code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
     return isinstance(error, OverflowError)
 
 
-def _code(error: sqlite3.Error) -> int:
+def _primary_code(error: sqlite3.Error) -> int:
     """The primary result code; the module's own errors carry none."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

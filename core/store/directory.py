@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from core.domain.records import Member, MemberPlace
-from core.store.database import Connection, Database, Row, lock
+from core.domain.records import MemberKey, PlatformMember
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
-_LOCK = "directory"
-_AT_ONCE = 500
+_LOCK_KEY = "directory"
+_IDS_PER_STATEMENT = 500
 """Ids in one statement: SQLite took 999 values until 3.32 (https://sqlite.org/limits.html)."""
 _COLUMNS = "scope, id, person, name, locale, zone, guest, robot, belongs_to, confirmed_at"
-_PUT = (
+_UPSERT = (
     f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (platform, scope, id) DO UPDATE SET person = excluded.person,"
     " name = excluded.name, locale = excluded.locale, zone = excluded.zone,"
@@ -32,10 +32,10 @@ class SqlDirectory:
         self._database = database
         self._pseudonym = pseudonym
 
-    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
         """Return the members that were confirmed last, the oldest of them first."""
 
-        def read(connection: Connection) -> Sequence[Member]:
+        def read(connection: SqlConnection) -> Sequence[PlatformMember]:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
                 " ORDER BY confirmed_at DESC LIMIT ?",
@@ -45,33 +45,33 @@ class SqlDirectory:
 
         return await self._database.read(read)
 
-    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
         """Return the members at these places, without those of whom there is no row."""
         ids = sorted({id for _, id in places})
 
-        def read(connection: Connection) -> Sequence[Member]:
-            found = list[Member]()
-            for begin in range(0, len(ids), _AT_ONCE):
-                some = ids[begin : begin + _AT_ONCE]
+        def read(connection: SqlConnection) -> Sequence[PlatformMember]:
+            found = list[PlatformMember]()
+            for begin in range(0, len(ids), _IDS_PER_STATEMENT):
+                some = ids[begin : begin + _IDS_PER_STATEMENT]
                 marks = ", ".join("?" * len(some))
                 rows = connection.execute(
                     f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND id IN ({marks})",  # noqa: S608
                     (platform, *some),
                 )
                 found += map(_member, rows)
-            return [member for member in found if member.place in places]
+            return [member for member in found if member.key in places]
 
         return await self._database.read(read)
 
-    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
+    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
         """Keep them, but for people who were forgotten. Return the ids of those people."""
 
-        def write(connection: Connection) -> frozenset[str]:
-            lock(connection, _LOCK)
-            erased = self._erased(connection, platform, {member.id for member in members})
+        def write(connection: SqlConnection) -> frozenset[str]:
+            lock_key(connection, _LOCK_KEY)
+            erased = self._find_erased(connection, platform, {member.id for member in members})
             rows = [_row(platform, each) for each in members if each.id not in erased]
             if rows:
-                connection.executemany(_PUT, rows)
+                connection.executemany(_UPSERT, rows)
             return erased
 
         return await self._database.write(write)
@@ -83,12 +83,12 @@ class SqlDirectory:
     async def forget(self, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, and let no later `put` bring them back."""
 
-        def write(connection: Connection) -> None:
-            lock(connection, _LOCK)
+        def write(connection: SqlConnection) -> None:
+            lock_key(connection, _LOCK_KEY)
             for id in ids:
                 connection.execute(
                     "INSERT INTO erased_people (pseudonym) VALUES (?) ON CONFLICT DO NOTHING",
-                    (self._name(platform, id),),
+                    (self._pseudonym_of(platform, id),),
                 ).close()
             _delete(connection, platform, ids)
 
@@ -99,34 +99,34 @@ class SqlDirectory:
         sql = "DELETE FROM directory WHERE confirmed_at < ?"
         return await self._database.write(lambda c: c.execute(sql, (before,)).rowcount)
 
-    def _erased(
-        self, connection: Connection, platform: str, ids: Collection[str]
+    def _find_erased(
+        self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
         rows = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
         if not rows:
             return frozenset()
         known = {row["pseudonym"] for row in rows}
-        return frozenset(id for id in ids if self._name(platform, id) in known)
+        return frozenset(id for id in ids if self._pseudonym_of(platform, id) in known)
 
-    def _name(self, platform: str, id: str) -> str:
+    def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")
 
 
-def _delete(connection: Connection, platform: str, ids: Collection[str]) -> None:
+def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
     connection.executemany(
         "DELETE FROM directory WHERE platform = ? AND id = ?", [(platform, id) for id in ids]
     )
 
 
-def _row(platform: str, member: Member) -> tuple[str | int | float, ...]:
+def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
     return (
         platform, member.scope, member.id, member.person, member.name, member.locale, member.zone,
         member.is_guest, member.is_robot, " ".join(sorted(member.belongs_to)), member.confirmed_at,
     )  # fmt: skip
 
 
-def _member(row: Row) -> Member:
-    return Member(
+def _member(row: SqlRow) -> PlatformMember:
+    return PlatformMember(
         id=row["id"], scope=row["scope"], person=row["person"], name=row["name"],
         locale=row["locale"], zone=row["zone"], is_guest=bool(row["guest"]),
         is_robot=bool(row["robot"]), belongs_to=frozenset(row["belongs_to"].split()),

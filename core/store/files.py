@@ -15,18 +15,18 @@ import structlog
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.database import Connection, Database, Row
+from core.store.database import Database, SqlConnection, SqlRow
 from core.text import text
 
 log = structlog.get_logger("files")
-PIECE = 1 << 20
+PIECE_BYTES = 1 << 20
 """Bytes of a file in one row."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Bytes(Protocol):
+class FileBytes(Protocol):
     """Where the bytes of files are kept, by the files' ids."""
 
     async def put(self, file: str, data: bytes) -> None:
@@ -44,7 +44,7 @@ class Bytes(Protocol):
 class SqlFiles:
     """The `Files` port: what they are in a row each, the bytes beside them."""
 
-    def __init__(self, database: Database, kept: Bytes) -> None:
+    def __init__(self, database: Database, kept: FileBytes) -> None:
         self._database = database
         self._bytes = kept
 
@@ -55,28 +55,30 @@ class SqlFiles:
         file = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
         await self._bytes.put(file, data)
 
-        def insert(connection: Connection) -> File:
+        def insert(connection: SqlConnection) -> File:
             connection.execute(
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (file, event_key, digest, text.file_name(name), type, len(data), owner.key,
+                (file, event_key, digest, text.safe_file_name(name), type, len(data), owner.key,
                  conversation, time.time()),
             )  # fmt: skip
-            return _file(connection.execute("SELECT * FROM files WHERE id = ?", (file,)).fetchone())
+            return _file_of(
+                connection.execute("SELECT * FROM files WHERE id = ?", (file,)).fetchone()
+            )
 
         return await self._database.write(insert)
 
     async def get(self, file: str) -> tuple[File, bytes]:
         row = await self._row(file)
-        return _file(row), await self._bytes.get(file)
+        return _file_of(row), await self._bytes.get(file)
 
     async def conversation_of(self, file: str) -> str:
         return str((await self._row(file))["conversation"])
 
-    async def of_event(self, event_key: str) -> Sequence[File]:
+    async def list_of_event(self, event_key: str) -> Sequence[File]:
         statement = "SELECT * FROM files WHERE event_key = ?"
         return await self._database.read(
-            lambda c: [_file(row) for row in c.execute(statement, (event_key,))]
+            lambda c: [_file_of(row) for row in c.execute(statement, (event_key,))]
         )
 
     async def delete(self, file: str) -> None:
@@ -92,7 +94,7 @@ class SqlFiles:
     async def sweep(self, before: float) -> int:
         """Rows whose event was never accepted, and bytes without a row."""
 
-        def orphans(connection: Connection) -> list[Row]:
+        def orphans(connection: SqlConnection) -> list[SqlRow]:
             return connection.execute(
                 "DELETE FROM files WHERE created < ?"
                 " AND event_key NOT IN (SELECT event_key FROM inbox) RETURNING id",
@@ -102,16 +104,16 @@ class SqlFiles:
         gone = [row["id"] for row in await self._database.write(orphans)]
         for file in gone:
             await self.discard(file)
-        return len(gone) + await self._bytes.sweep(before, self._known)
+        return len(gone) + await self._bytes.sweep(before, self._known_ids)
 
-    async def _known(self) -> set[str]:
+    async def _known_ids(self) -> set[str]:
         return await self._database.read(
             lambda c: {row["id"] for row in c.execute("SELECT id FROM files")}
         )
 
-    async def _row(self, file: str) -> Row:
-        def select(connection: Connection) -> Row | None:
-            row: Row | None = connection.execute(
+    async def _row(self, file: str) -> SqlRow:
+        def select(connection: SqlConnection) -> SqlRow | None:
+            row: SqlRow | None = connection.execute(
                 "SELECT * FROM files WHERE id = ?", (file,)
             ).fetchone()
             return row
@@ -129,7 +131,7 @@ class FolderBytes:
         self._folder = folder
 
     async def put(self, file: str, data: bytes) -> None:
-        await _on_disk(_write, self._path(file), data)
+        await _run_on_disk(_write_file, self._path(file), data)
 
     async def get(self, file: str) -> bytes:
         try:
@@ -138,10 +140,10 @@ class FolderBytes:
             raise NotFound(what="file") from error
 
     async def discard(self, file: str) -> None:
-        await _on_disk(self._path(file).unlink, missing_ok=True)
+        await _run_on_disk(self._path(file).unlink, missing_ok=True)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        return await _on_disk(_sweep, self._folder, before, await known())
+        return await _run_on_disk(_remove_orphans, self._folder, before, await known())
 
     def _path(self, file: str) -> Path:
         if not file.isalnum():
@@ -156,21 +158,21 @@ class PieceBytes:
         self._database = database
 
     async def put(self, file: str, data: bytes) -> None:
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
             connection.executemany(
                 "INSERT INTO pieces (file, number, at, data) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 [
-                    (file, number, time.time(), data[begin : begin + PIECE])
-                    for number, begin in enumerate(range(0, max(1, len(data)), PIECE))
+                    (file, number, time.time(), data[begin : begin + PIECE_BYTES])
+                    for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))
                 ],
             )
 
         await self._database.write(write)
 
     async def get(self, file: str) -> bytes:
-        def read(connection: Connection) -> list[bytes]:
+        def read(connection: SqlConnection) -> list[bytes]:
             rows = connection.execute(
                 "SELECT data FROM pieces WHERE file = ? ORDER BY number", (file,)
             )
@@ -188,7 +190,7 @@ class PieceBytes:
         )
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             rows = connection.execute(
                 "DELETE FROM pieces WHERE at < ? AND NOT EXISTS"
                 " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
@@ -199,11 +201,11 @@ class PieceBytes:
         return await self._database.write(write)
 
 
-def _file(row: Row) -> File:
+def _file_of(row: SqlRow) -> File:
     return File(row["id"], row["name"], row["type"], row["size"])
 
 
-async def _on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
     """Run it in a thread. Raises NotStored when the disk refuses."""
     try:
         return await asyncio.to_thread(work, *args, **options)
@@ -211,7 +213,7 @@ async def _on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> 
         raise NotStored from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_file(path: Path, data: bytes) -> None:
     """Whole or not at all, also across a power loss."""
     if path.exists():
         path.touch()  # a sweep takes it for new, until its row is there
@@ -227,10 +229,10 @@ def _write(path: Path, data: bytes) -> None:
     finally:
         partial.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
-        _sync(folder)
+        _sync_folder(folder)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """A new name in a folder is durable only when the folder is (fsync(2))."""
     entry = os.open(folder, os.O_RDONLY)
     try:
@@ -239,7 +241,7 @@ def _sync(folder: Path) -> None:
         os.close(entry)
 
 
-def _sweep(folder: Path, before: float, known: set[str]) -> int:
+def _remove_orphans(folder: Path, before: float, known: set[str]) -> int:
     gone = 0
     for path in folder.glob("*/*"):
         with suppress(FileNotFoundError):  # somebody forgot it meanwhile

@@ -21,13 +21,13 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.domain.messages import Message, Progress, decode, encode
+from core.domain.messages import Message, Progress, decode_json, encode_json
 from core.domain.records import Health
-from core.ports.conversations import Handler
-from core.runtime.tasks import LOST, Tasks, cancelled
+from core.ports.conversations import TurnHandler
+from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
-from core.store.database import Connection, Row
-from core.store.inbox import Handling
+from core.store.database import SqlConnection, SqlRow
+from core.store.inbox import TurnExecutor
 from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.pace import SharedPace
@@ -37,29 +37,33 @@ from core.store.processes import OwnProcess, read_cluster
 from core.store.procrastinate_adapter import QueueWorkers
 from core.store.remembered import RememberedState, SharedRememberedState
 from core.store.stalled_turns import (
-    ALONE,
-    OPEN,
-    REFUSED,
+    ALONE_PRIORITY,
+    REFUSED_PRIORITY,
+    delete_leftovers,
     find_stalled,
     hand_over,
     postpone,
     return_stranded,
     take_over,
-    tidy,
 )
+from core.store.tables import OPEN_STATE_LIST
 from core.text.i18n import say
 
 log = structlog.get_logger("jobs")
-TURNS, DECISIONS = 100, 20
+MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
 """Places in a process."""
-ADMIT_SECONDS = 0.3
+ADMISSION_WAIT_SECONDS = 0.3
 """How long a worker's place is held for somebody whom the platform has yet to tell of."""
 RECHECK_SECONDS = 5.0
 """After which what a lost notification would have told is looked up."""
-DECISION = "!"
+DECISION_QUEUE_SUFFIX = "!"
 """Ends the name of a queue of decisions."""
-TO_STOP = f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN}"  # noqa: S608
-TAKEN = f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN})"  # noqa: S608
+TURNS_TO_STOP_SQL = (
+    f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN_STATE_LIST}"  # noqa: S608
+)
+TAKEN_TURN_SQL = (
+    f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN_STATE_LIST})"  # noqa: S608
+)
 """Whether another process has the turn, or has ended it."""
 
 
@@ -67,7 +71,7 @@ class PutBack(Exception):
     """A drain came before the turn's end: another process takes it up."""
 
 
-class Jobs(Handling):
+class Jobs(TurnExecutor):
     """The `Dispatch` of one process among many; `process` is its own id.
 
     `takes`: events come in here; `works`: turns run here.
@@ -84,21 +88,21 @@ class Jobs(Handling):
         works: bool = True,
         process: str = "",
     ) -> None:
-        super().__init__(database, TURNS)
+        super().__init__(database, MAX_WORKER_TURNS)
         self.process = process or secrets.token_hex(8)
         self.pace = SharedPace(database)
         self.own = OwnProcess(database, self.process, takes=takes, works=works)
         self.notifications = Notifications(url, database)
         self.notifications.on("ended", self._on_ended)
         self.notifications.on("stop", self._on_stop)
-        self.workers = QueueWorkers(url, self._run_job, self._until_room)
+        self.workers = QueueWorkers(url, self._run_job, self._wait_for_room)
         self._works = works
-        self._decision_places = Places(DECISIONS)
+        self._decision_places = Places(MAX_WORKER_DECISIONS)
         self._has_kernels = False
-        self._side_tasks = Tasks("jobs")
+        self._side_tasks = BackgroundTasks("jobs")
         self._worker_tasks: list[asyncio.Task[None]] = []
 
-    def fresh(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether no other process can have taken this one for dead."""
         return self.own.is_alive()
 
@@ -106,7 +110,7 @@ class Jobs(Handling):
         """Call `handler` with the rest of every notification that begins with `word`."""
         self.notifications.on(word, handler)
 
-    async def tell(self, word: str, id: str) -> None:
+    async def notify(self, word: str, id: str) -> None:
         """Notify every process, this one too. What must not be missed also stands in a table."""
         await self.notifications.send(word, id)
 
@@ -134,32 +138,32 @@ class Jobs(Handling):
             return Health("database", "failing", f"Postgres; {words}; {status.words}")
         return Health("database", "on", f"Postgres; {status.words}")
 
-    def remembered(self, name: str, data: Callable[[], object]) -> RememberedState:
+    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         return SharedRememberedState(self._database, name, data)
 
-    def kernels(self) -> SharedKernelRows:
+    def kernel_places(self) -> SharedKernelRows:
         """From now on a turn runs where its conversation's kernel is."""
         self._has_kernels = True
-        return SharedKernelRows(self._database, self.process, self.tell)
+        return SharedKernelRows(self._database, self.process, self.notify)
 
-    async def show(self, turn: str, progress: Progress) -> None:
-        def write(connection: Connection) -> None:
+    async def save_progress(self, turn: str, progress: Progress) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute(
                 "INSERT INTO progress (turn, progress, at)"
                 " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
                 " DO UPDATE SET progress = excluded.progress, at = excluded.at",
-                (turn, encode(progress)),
+                (turn, encode_json(progress)),
             )
             notify(connection, "progress", turn)
 
         await self._database.write(write)
 
-    async def shown(self, turn: str) -> Progress | None:
-        def read(connection: Connection) -> Progress | None:
+    async def read_progress(self, turn: str) -> Progress | None:
+        def read(connection: SqlConnection) -> Progress | None:
             row = connection.execute(
                 "SELECT progress FROM progress WHERE turn = ?", (turn,)
             ).fetchone()
-            return decode(Progress, row["progress"]) if row else None
+            return decode_json(Progress, row["progress"]) if row else None
 
         return await self._database.read(read)
 
@@ -172,12 +176,14 @@ class Jobs(Handling):
             async with asyncio.timeout(processes.LEASE_SECONDS):
                 await self.notifications.connected.wait()
 
-    def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int:
+    def on_stored(
+        self, connection: SqlConnection, seq: int, message: Message, decision: bool
+    ) -> int:
         if decision:
             refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
             connection.execute(
                 f"SELECT ponte_defer(seq, NULL, {refused}) FROM inbox WHERE seq = ?",  # noqa: S608
-                (REFUSED, seq),
+                (REFUSED_PRIORITY, seq),
             ).close()
             return 0
         row = connection.execute("SELECT ponte_line_up(?) AS before", (seq,)).fetchone()
@@ -194,13 +200,13 @@ class Jobs(Handling):
         await super().take_place(seq)
         await self._decision_places.come_back(seq)
 
-    def stop(self, connection: Connection, row: Row) -> bool:
+    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
         connection.execute("UPDATE inbox SET stop = 1 WHERE seq = ?", (row["seq"],))
         notify(connection, "stop", row["seq"])
         return True
 
-    async def running(self, conversation: str) -> int | None:
-        def read(connection: Connection) -> int | None:
+    async def running_turn(self, conversation: str) -> int | None:
+        def read(connection: SqlConnection) -> int | None:
             row = connection.execute(
                 "SELECT seq FROM inbox WHERE conversation = ? AND decision = 0"
                 " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
@@ -210,12 +216,12 @@ class Jobs(Handling):
 
         return await self._database.read(read)
 
-    async def run(self, handler: Handler, platforms: Collection[str]) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
         self._handler = handler
         await self.workers.open()
         self._side_tasks.start(self._keep_sweeping())
         if self._works:
-            for suffix in ("", DECISION):
+            for suffix in ("", DECISION_QUEUE_SUFFIX):
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:
                     queues.append(f"@{self.process}")
@@ -230,12 +236,12 @@ class Jobs(Handling):
             task.cancel()
         await super().drain(grace)
         if self._worker_tasks:
-            await asyncio.wait(self._worker_tasks, timeout=LOST)
-        await cancelled(self._worker_tasks)
+            await asyncio.wait(self._worker_tasks, timeout=RECANCEL_SECONDS)
+        await cancel_all(self._worker_tasks)
         await self._side_tasks.close()
         await self.workers.close()
 
-        def leave(connection: Connection) -> None:
+        def leave(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
             return_stranded(connection)
 
@@ -250,34 +256,36 @@ class Jobs(Handling):
         if seq in self._current:
             return  # it was taken for dead here, and is not
         places = self._places_of(queue)
-        if priority != ALONE:
+        if priority != ALONE_PRIORITY:
             places.begin(seq)
         try:
             if self._has_kernels and await self._hand_over(seq, priority):
                 return
             if not await self._is_admitted(seq, priority):
                 return
-            if not await (self.take_alone(seq) if priority == ALONE else self.take(seq)):
+            if not await (
+                self.run_turn_alone(seq) if priority == ALONE_PRIORITY else self.run_turn(seq)
+            ):
                 raise PutBack
         finally:
             places.end(seq)
 
     def _places_of(self, queue: str) -> Places:
-        return self._decision_places if queue.endswith(DECISION) else self.places
+        return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places
 
-    async def _until_room(self, queues: Iterable[str] | None) -> bool:
+    async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
         """Wait until a job of these queues may begin here; False when a drain came first."""
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
-            waits = [asyncio.ensure_future(places.until_free()),
+            waits = [asyncio.ensure_future(places.wait_until_free()),
                      asyncio.ensure_future(self._draining.wait())]  # fmt: skip
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await cancelled(waits)
+                await cancel_all(waits)
         return not self._draining.is_set()
 
-    async def _until_admitted(self, seq: int) -> None:
+    async def _wait_until_admitted(self, seq: int) -> None:
         """It was admitted before it was taken up."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
@@ -285,7 +293,7 @@ class Jobs(Handling):
         if self.admit is None:
             return True
         try:
-            if await self.admit(seq, ADMIT_SECONDS):
+            if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
             return not await self._database.write(
                 lambda connection: postpone(connection, seq, priority, time.time())
@@ -319,18 +327,21 @@ class Jobs(Handling):
         began = time.monotonic()
         doubtful = [] if self.own.is_alive() else list(self._current)
 
-        def write(connection: Connection) -> tuple[list[int], list[int]]:
+        def write(connection: SqlConnection) -> tuple[list[int], list[int]]:
             self.own.write_sign_of_life(connection)
             self.workers.write_sign_of_life(connection)
-            rows = connection.execute(TO_STOP, (self.process,))
-            taken = [connection.execute(TAKEN, (seq, self.process)).fetchone() for seq in doubtful]
+            rows = connection.execute(TURNS_TO_STOP_SQL, (self.process,))
+            taken = [
+                connection.execute(TAKEN_TURN_SQL, (seq, self.process)).fetchone()
+                for seq in doubtful
+            ]
             lost = [seq for seq, other in zip(doubtful, taken, strict=True) if other]
             return [row["seq"] for row in rows], lost
 
         stopped, lost = await self._database.write(write)
         for seq in lost:
             log.warning("lost to another process", seq=seq)
-            self.lose(seq)
+            self.stop_taken_over(seq)
         for seq in stopped:
             self.cancel(seq)
         self.own.seen_at = began
@@ -349,14 +360,14 @@ class Jobs(Handling):
         for seq in await self._database.read(find_stalled):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("taken over", seq=seq)
-        await self._database.write(tidy)
+        await self._database.write(delete_leftovers)
         self.workers.idle = await self._database.write(
             lambda connection: self.workers.drop_idle(connection, self._current)
         )
 
     def _wake_all(self) -> None:
         """Look at every turn whose end somebody waits for: its notification may be lost."""
-        for seq in list(self._ended):
+        for seq in list(self._end_events):
             self.wake(seq)
 
     async def _on_ended(self, id: str) -> None:
@@ -365,7 +376,9 @@ class Jobs(Handling):
     async def _on_stop(self, id: str) -> None:
         """Stop the turn if its row says so."""
         asked = await self._database.read(
-            lambda c: c.execute(f"{TO_STOP} AND seq = ?", (self.process, int(id))).fetchone()
+            lambda c: c.execute(
+                f"{TURNS_TO_STOP_SQL} AND seq = ?", (self.process, int(id))
+            ).fetchone()
         )
         if asked:
             self.cancel(int(id))

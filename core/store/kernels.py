@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from core.domain.errors import NotStored
-from core.store.database import Connection, Database
+from core.store.database import Database, SqlConnection
 
 log = structlog.get_logger("files")  # the name that operators know it by
 MARK = re.compile("[0-9a-f]{32}")
@@ -37,11 +37,11 @@ class KernelRows:
     async def is_here(self, thread: str) -> bool:
         return True
 
-    async def began(self, thread: str) -> bool:
+    async def record_start(self, thread: str) -> bool:
         """Record that the thread has a new kernel, in this process. Return whether it ever had one
         before."""
 
-        def write(connection: Connection) -> bool:
+        def write(connection: SqlConnection) -> bool:
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
             connection.execute(
                 "INSERT INTO kernels (thread, process) VALUES (?, ?)"
@@ -54,7 +54,7 @@ class KernelRows:
             return self._database is not None and await self._database.write(write)
         return False
 
-    async def ended(self, thread: str) -> None:
+    async def record_end(self, thread: str) -> None:
         return None
 
     async def forget(self, thread: str) -> None:
@@ -82,7 +82,7 @@ class SharedKernelRows(KernelRows):
         self._tell = tell
 
     async def is_here(self, thread: str) -> bool:
-        def read(connection: Connection) -> bool:
+        def read(connection: SqlConnection) -> bool:
             row = connection.execute(
                 "SELECT process FROM kernels WHERE thread = ?", (thread,)
             ).fetchone()
@@ -93,7 +93,7 @@ class SharedKernelRows(KernelRows):
         except NotStored:
             return True
 
-    async def ended(self, thread: str) -> None:
+    async def record_end(self, thread: str) -> None:
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
             thread, self._process,
@@ -119,7 +119,7 @@ async def import_marks(database: Database, folder: Path) -> None:
     threads = await database.read(_threads_by_hash)
     marked = [threads[mark] for mark in marks if mark in threads]
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         for thread in marked:
             connection.execute(
                 "INSERT INTO kernels (thread, process) VALUES (?, '') ON CONFLICT DO NOTHING",
@@ -135,7 +135,7 @@ async def import_marks(database: Database, folder: Path) -> None:
         log.info("moved into the database", file=folder.name)
 
 
-def _threads_by_hash(connection: Connection) -> Mapping[str, str]:
+def _threads_by_hash(connection: SqlConnection) -> Mapping[str, str]:
     rows = connection.execute("SELECT id FROM threads").fetchall()
     return {_mark_of(row["id"]): row["id"] for row in rows}
 
@@ -144,7 +144,7 @@ def _mark_of(thread: str) -> str:
     return hashlib.sha256(thread.encode()).hexdigest()[:32]
 
 
-def _known_threads(connection: Connection) -> set[str]:
+def _known_threads(connection: SqlConnection) -> set[str]:
     return {row["thread"] for row in connection.execute("SELECT thread FROM kernels").fetchall()}
 
 

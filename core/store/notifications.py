@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import cancelled
-from core.store.database import Connection
-from core.store.postgres import OPTIONS, PostgresDatabase
+from core.runtime.tasks import cancel_all
+from core.store.database import SqlConnection
+from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 
 if TYPE_CHECKING:
     import psycopg
 
 log = structlog.get_logger("jobs")
-CHANNEL = "ponte"
+NOTIFY_CHANNEL = "ponte"
 RECONNECT_SECONDS = 1.0
 """The pause before the first attempt to connect again."""
-RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, longest=30.0)
+RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, max_seconds=30.0)
 HANDLER_TIMEOUT_SECONDS = 10.0
 """How long one handler may take before the next notification is read."""
-Handler = Callable[[str], Awaitable[None]]
+NotificationHandler = Callable[[str], Awaitable[None]]
 
 
 class Notifications:
@@ -39,12 +39,12 @@ class Notifications:
     def __init__(self, url: str, database: PostgresDatabase) -> None:
         self._url = url
         self._database = database
-        self._handlers: dict[str, list[Handler]] = {}
+        self._handlers: dict[str, list[NotificationHandler]] = {}
         self.connected = asyncio.Event()
         self.disconnected_at = time.monotonic()
         """When the connection was lost, by the monotonic clock, while `connected` is not set."""
 
-    def on(self, word: str, handler: Handler) -> None:
+    def on(self, word: str, handler: NotificationHandler) -> None:
         """Call `handler` with the rest of every notification that begins with `word`."""
         self._handlers.setdefault(word, []).append(handler)
 
@@ -76,9 +76,11 @@ class Notifications:
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         import psycopg
 
-        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **OPTIONS)
+        connection = await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, **CONNECTION_OPTIONS
+        )
         try:
-            await connection.execute(f"LISTEN {CHANNEL}")
+            await connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
         except BaseException:
             await connection.close()
             raise
@@ -92,7 +94,7 @@ class Notifications:
                 for handler in self._handlers.get(word, ()):
                     await self._call(handler, word, id)
 
-    async def _call(self, handler: Handler, word: str, id: str) -> None:
+    async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
         """Call one handler and log its failure: the rows that it reads are read again later.
 
         It runs in a task of its own, so that a cancellation inside it does not end the listener.
@@ -102,18 +104,18 @@ class Notifications:
             await asyncio.wait({task}, timeout=HANDLER_TIMEOUT_SECONDS)
         finally:
             if not task.done():
-                await cancelled([task])
+                await cancel_all([task])
         if task.cancelled() or task.exception():
             why = "cancelled" if task.cancelled() else repr(task.exception())
             log.warning("notice not handled", word=word[:20], why=why)
 
 
-def notify(connection: Connection, word: str, id: str) -> None:
+def notify(connection: SqlConnection, word: str, id: str) -> None:
     """Notify every process when the transaction of `connection` commits."""
-    connection.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{word} {id}")).close()
+    connection.execute("SELECT pg_notify(?, ?)", (NOTIFY_CHANNEL, f"{word} {id}")).close()
 
 
 def reconnect_pause(error: Exception, failed: int) -> float:
     """Return the seconds before the next attempt to listen."""
     log.warning("no notices", why=repr(error), attempts=failed)
-    return RECONNECT_BACKOFF.after(failed)
+    return RECONNECT_BACKOFF.seconds_after(failed)

@@ -1,4 +1,4 @@
-"""What is said of proposals unasked: cards for their approvers, reminders, that one has expired."""
+"""Stored notices about proposals: cards for their approvers, reminders, and notices of expiry."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.domain.changes import Outgoing, Stage
-from core.domain.messages import Person, ReplyTo, decode, encode
-from core.store.database import Connection, Database, Row, lock
+from core.domain.changes import ApprovalNotice, NoticeStage
+from core.domain.messages import Person, ReplyTo, decode_json, encode_json
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
-_DUE: dict[Stage, str] = {
+_DUE_CONDITIONS: dict[NoticeStage, str] = {
     "asked": "state IN ('open', 'applying') AND state = 'open' AND told = ''",
     "reminded": "state IN ('open', 'applying') AND state = 'open' AND told = 'asked'",
     "expired": "state = 'expired' AND told <> 'expired' AND told <> 'never'",
 }
-"""By stage, which changes it is next for."""
+"""By stage: the SQL condition for the changes whose next notice this is.
+
+`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
+index only if the query contains its condition (sqlite.org/partialindex.html)."""
 
 
 class SqlOutbox:
@@ -25,10 +28,10 @@ class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def untold(self, stage: Stage, created_before: float) -> Sequence[str]:
-        def read(connection: Connection) -> Sequence[str]:
+    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
+        def read(connection: SqlConnection) -> Sequence[str]:
             rows = connection.execute(
-                f"SELECT id FROM changes WHERE {_DUE[stage]} AND created < ?"  # noqa: S608 - ours
+                f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created < ?"  # noqa: S608 - ours
                 " ORDER BY created",
                 (created_before,),
             )
@@ -36,29 +39,31 @@ class SqlOutbox:
 
         return await self._database.read(read)
 
-    async def tell(self, change: str, stage: Stage, outgoing: Sequence[Outgoing]) -> None:
-        def write(connection: Connection) -> None:
+    async def record_notices(
+        self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
+    ) -> None:
+        def write(connection: SqlConnection) -> None:
             there = "SELECT conversation FROM changes WHERE id = ?"
             row = connection.execute(there, (change,)).fetchone()
             if row is None:
                 return
-            lock(connection, row["conversation"])
-            due = f"UPDATE changes SET told = ? WHERE id = ? AND {_DUE[stage]}"  # noqa: S608 - ours
+            lock_key(connection, row["conversation"])
+            due = f"UPDATE changes SET told = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
             if connection.execute(due, (stage, change)).rowcount:
                 for one in outgoing:
-                    _put(connection, one)
+                    _put_notice(connection, one)
 
         await self._database.write(write)
 
-    async def unposted(self) -> Sequence[Outgoing]:
+    async def list_unposted(self) -> Sequence[ApprovalNotice]:
         return await self._select("state IN ('new', 'posting') ORDER BY at")
 
-    async def copies(self, change: str) -> Sequence[Outgoing]:
+    async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
         return await self._select(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
-    async def reached(self, change: str, person: str) -> bool:
+    async def has_reached(self, change: str, person: str) -> bool:
         found = await self._select(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
@@ -66,52 +71,52 @@ class SqlOutbox:
         )  # fmt: skip
         return bool(found)
 
-    async def outdated(self) -> Sequence[Outgoing]:
+    async def list_outdated(self) -> Sequence[ApprovalNotice]:
         return await self._select(
             "kind = 'copy' AND state = 'posted'"
             " AND drawn < (SELECT version FROM changes WHERE id = change) ORDER BY at"
         )
 
-    async def put(self, outgoing: Outgoing) -> None:
-        """One whose change was forgotten meanwhile keeps no words."""
+    async def put(self, outgoing: ApprovalNotice) -> None:
+        """Store the notice; without its text and names if its change was forgotten meanwhile."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             row = connection.execute(
                 "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
             ).fetchone()
             if row is None:
                 return
-            lock(connection, row["conversation"])
+            lock_key(connection, row["conversation"])
             state = connection.execute(
                 "SELECT forgotten FROM changes WHERE id = ?", (outgoing.change,)
             ).fetchone()
             gone = bool(state["forgotten"])
-            _put(connection, nameless(outgoing) if gone else outgoing)
+            _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
         await self._database.write(write)
 
-    async def _select(self, where: str, **values: str) -> Sequence[Outgoing]:
-        def read(connection: Connection) -> Sequence[Outgoing]:
+    async def _select(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
+        def read(connection: SqlConnection) -> Sequence[ApprovalNotice]:
             statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-            return [_outgoing(row) for row in connection.execute(statement, values)]
+            return [_notice_of(row) for row in connection.execute(statement, values)]
 
         return await self._database.read(read)
 
 
-def forget(connection: Connection, change: str) -> None:
+def forget_notices(connection: SqlConnection, change: str) -> None:
     """What is not begun yet is not posted; of the others no word and no name stays here."""
     connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
     for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
-        _put(connection, nameless(_outgoing(row)))
+        _put_notice(connection, without_names(_notice_of(row)))
 
 
-def nameless(one: Outgoing) -> Outgoing:
+def without_names(one: ApprovalNotice) -> ApprovalNotice:
     person = replace(one.person, name="")
-    to = replace(one.to, asker=replace(one.to.asker, name="")) if one.to else None
-    return replace(one, person=person, to=to, text="")
+    to = replace(one.reply_to, asker=replace(one.reply_to.asker, name="")) if one.reply_to else None
+    return replace(one, person=person, reply_to=to, text="")
 
 
-def _put(connection: Connection, one: Outgoing) -> None:
+def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
     connection.execute(
         "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
         " drawn, at) VALUES (:change, :kind, :person, :recipient, :reply_to, :locale, :text, :post,"
@@ -120,18 +125,25 @@ def _put(connection: Connection, one: Outgoing) -> None:
         " text = excluded.text, post = excluded.post, state = excluded.state,"
         " drawn = excluded.drawn",
         {
-            "change": one.change, "kind": one.kind, "person": one.person.key,
-            "recipient": encode(one.person), "reply_to": encode(one.to) if one.to else "",
-            "locale": one.locale, "text": one.text, "post": one.post, "state": one.state,
-            "drawn": one.drawn, "at": time.time(),
+            "change": one.change,
+            "kind": one.kind,
+            "person": one.person.key,
+            "recipient": encode_json(one.person),
+            "reply_to": encode_json(one.reply_to) if one.reply_to else "",
+            "locale": one.locale,
+            "text": one.text,
+            "post": one.post,
+            "state": one.state,
+            "drawn": one.drawn_version,
+            "at": time.time(),
         },
-    )  # fmt: skip
+    )
 
 
-def _outgoing(row: Row) -> Outgoing:
+def _notice_of(row: SqlRow) -> ApprovalNotice:
     values: dict[str, Any] = {name: row[name] for name in ("change", "kind", "locale", "text")}
-    return Outgoing(
-        **values, person=decode(Person, row["recipient"]),
-        to=decode(ReplyTo, row["reply_to"]) if row["reply_to"] else None,
-        post=row["post"], state=row["state"], drawn=row["drawn"],
+    return ApprovalNotice(
+        **values, person=decode_json(Person, row["recipient"]),
+        reply_to=decode_json(ReplyTo, row["reply_to"]) if row["reply_to"] else None,
+        post=row["post"], state=row["state"], drawn_version=row["drawn"],
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from core.store.database import Connection, Database
+from core.store.database import Database, SqlConnection
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class SharedPace:
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        def write(connection: Connection) -> T:
+        def write(connection: SqlConnection) -> T:
             due, now = dict[str, float](), 0.0
             for name in sorted(names):  # in one order, so that no two processes wait for each other
                 row = connection.execute(

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 
 from core.domain.errors import BadInput, NotFound
-from core.domain.records import FINAL_STATES, Account
-from core.store.database import Connection, Database
+from core.domain.records import FINAL_STATES, PageAccount
+from core.store.database import Database, SqlConnection, SqlRow
 
 _TOKEN_BYTES = 32
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
@@ -28,7 +28,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
-def hashed(token: str) -> str:
+def hash_token(token: str) -> str:
     """Return the token's SHA-256 in hexadecimal, as it is stored."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
@@ -43,30 +43,30 @@ class SqlPageAccounts:
         """Add an account. `token` is hashed. Raises NameTaken."""
         values = (person, token, time.time())
 
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             return connection.execute(
                 "INSERT INTO people (person, token, added) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 values,
             ).rowcount
 
         if not await self._database.write(write):
-            raise NameTaken(name=_name(person))
+            raise NameTaken(name=_name_of(person))
 
     async def renew(self, person: str, token: str) -> None:
         """Replace the token of an account. Raises NotFound."""
 
-        def write(connection: Connection) -> int:
+        def write(connection: SqlConnection) -> int:
             return connection.execute(
                 "UPDATE people SET token = ? WHERE person = ?", (token, person)
             ).rowcount
 
         if not await self._database.write(write):
-            raise NotFound(what=_name(person))
+            raise NotFound(what=_name_of(person))
 
     async def remove(self, person: str) -> Sequence[int]:
         """Delete an account. Return its person's unfinished turns by `seq`. Raises NotFound."""
 
-        def write(connection: Connection) -> Sequence[int] | None:
+        def write(connection: SqlConnection) -> Sequence[int] | None:
             gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
             left = connection.execute(
                 "SELECT seq FROM inbox WHERE person = ? AND decision = 0"  # noqa: S608
@@ -77,28 +77,28 @@ class SqlPageAccounts:
 
         left = await self._database.write(write)
         if left is None:
-            raise NotFound(what=_name(person))
+            raise NotFound(what=_name_of(person))
         return left
 
-    async def all(self) -> Sequence[Account]:
+    async def list_all(self) -> Sequence[PageAccount]:
         """Return all accounts by name."""
 
-        def read(connection: Connection) -> Sequence[Account]:
+        def read(connection: SqlConnection) -> Sequence[PageAccount]:
             rows = connection.execute("SELECT person, token, added, seen FROM people")
-            return [Account(**dict(row)) for row in rows]
+            return [_account_of(row) for row in rows]
 
         return sorted(await self._database.read(read), key=lambda one: one.person)
 
-    async def find(self, person: str) -> Account | None:
-        def read(connection: Connection) -> Account | None:
+    async def find(self, person: str) -> PageAccount | None:
+        def read(connection: SqlConnection) -> PageAccount | None:
             row = connection.execute(
                 "SELECT person, token, added, seen FROM people WHERE person = ?", (person,)
             ).fetchone()
-            return Account(**dict(row)) if row else None
+            return _account_of(row) if row else None
 
         return await self._database.read(read)
 
-    async def saw(self, person: str, day: str) -> None:
+    async def record_visit(self, person: str, day: str) -> None:
         """Record that they signed in on that day (UTC, as in 2026-11-21)."""
         statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
@@ -109,7 +109,7 @@ class SqlPageAccounts:
         Raises NotStored.
         """
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM ended_sessions WHERE until < ?", (time.time(),)).close()
             connection.execute(
                 "INSERT INTO ended_sessions (session, until) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -126,5 +126,9 @@ class SqlPageAccounts:
         )
 
 
-def _name(person: str) -> str:
+def _account_of(row: SqlRow) -> PageAccount:
+    return PageAccount(row["person"], row["token"], row["added"], row["seen"])
+
+
+def _name_of(person: str) -> str:
     return person.rpartition(":")[2]

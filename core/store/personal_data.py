@@ -12,18 +12,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.domain.errors import BadInput, NotFound, PonteError
-from core.domain.messages import CONTEXT, NOTE, Answer, Item, Message, Person, decode, encode
-from core.domain.quotes import without_quotes
+from core.domain.messages import (
+    CONTEXT_NAME,
+    NOTE_NAME,
+    Answer,
+    Item,
+    Message,
+    Person,
+    decode_json,
+    encode_json,
+)
+from core.domain.quotes import remove_quotes_of
 from core.domain.records import FINAL_STATES
 from core.store import budget
-from core.store.database import Connection, Database, Row, lock
-from core.store.remembered import FORGOTTEN, without
-from core.store.tables import EXPORTED, TABLES, Column, Link, Table, Whose
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.remembered import FORGOTTEN_ID, remove_ids
+from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
 
-NOBODY = Person(FORGOTTEN, "", name="–")
+FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """The person who replaces people who were forgotten where a row stays: money, and decisions on
 others' changes."""
-ROWS_AT_ONCE = 200
+EXPORT_PAGE_ROWS = 200
 """Most rows of an export in one response."""
 _SECRETS = frozenset({"token", "reference"})
 """Fields of stored messages that hold a platform's short-lived token."""
@@ -49,7 +58,7 @@ class KnownPerson:
     platform's ids of the person and of their direct channels."""
 
     key: str
-    one: str
+    money_key: str
     names: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
 
@@ -59,7 +68,7 @@ class KnownPerson:
 
     @property
     def values(self) -> Mapping[str, str]:
-        return {"person": self.key, "one": self.one}
+        return {"person": self.key, "one": self.money_key}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class PersonConversations:
     alone: Sequence[str] = ()
     shared: Sequence[str] = ()
     threads: Sequence[str] = ()
-    told: Sequence[str] = ()
+    decided_threads: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class UnknownPerson(NotFound):
     sentence = "Nobody is known here as {person}. `ponte person list` shows who is."
 
 
-class Ambiguous(BadInput):
+class AmbiguousPerson(BadInput):
     sentence = "{person} may be any of these: {what}. Write the whole key."
 
 
@@ -103,10 +112,10 @@ class SqlPersonalData:
     `shared`: the database is Postgres, with the tables that only Postgres has."""
 
     def __init__(
-        self, database: Database, one: Callable[[str], str] = str, *, shared: bool = False
+        self, database: Database, money_key: Callable[[str], str] = str, *, shared: bool = False
     ) -> None:
         self._database = database
-        self._money_key = one
+        self._money_key = money_key
         self._shared = shared
 
     async def list_people(self) -> Sequence[Mapping[str, Any]]:
@@ -119,7 +128,7 @@ class SqlPersonalData:
         """Return the person written as `slack:T1:U1`, `slack:T1/U1`, or `slack:U1` if that is one
         person. Raises UnknownPerson, Ambiguous."""
 
-        def read(connection: Connection) -> KnownPerson:
+        def read(connection: SqlConnection) -> KnownPerson:
             wanted = written.strip().replace("/", ":")
             known = _find_keys(connection)
             if wanted not in known:
@@ -127,7 +136,7 @@ class SqlPersonalData:
                 if not found:
                     raise UnknownPerson(person=repr(written[:80]))
                 if len(found) > 1:
-                    raise Ambiguous(person=repr(written[:80]), what=", ".join(found[:10]))
+                    raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
                 (wanted,) = found
             return _read_person(connection, wanted, self._money_key(wanted))
 
@@ -143,7 +152,7 @@ class SqlPersonalData:
     async def count_rows(self, who: KnownPerson) -> Mapping[str, int]:
         """Return how many rows each section of an export has, without empty sections."""
 
-        def read(connection: Connection) -> Mapping[str, int]:
+        def read(connection: SqlConnection) -> Mapping[str, int]:
             found = {table.section: _count_rows(connection, table, who) for table in EXPORTED} | {
                 "decisions": _select_count(
                     connection, f"SELECT count(*) AS n {_DECIDED}", who.values
@@ -158,7 +167,7 @@ class SqlPersonalData:
     ) -> Sequence[Mapping[str, Any]]:
         """Return at most ROWS_AT_ONCE rows of a section, oldest first, after the first `begin`."""
 
-        def read(connection: Connection) -> Sequence[Mapping[str, Any]]:
+        def read(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
             columns: Sequence[Column] = ()
             if section == "decisions":
                 sql = f"SELECT id, kind, title, state, decided {_DECIDED} ORDER BY decided, id"
@@ -167,7 +176,7 @@ class SqlPersonalData:
                 columns = table.columns
                 sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
             rows = connection.execute(
-                f"{sql} LIMIT {ROWS_AT_ONCE} OFFSET :begin", {**who.values, "begin": begin}
+                f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
             )
             return [_export_row(columns, dict(row)) for row in rows]
 
@@ -176,7 +185,7 @@ class SqlPersonalData:
     async def read_remembered(self, who: KnownPerson) -> Mapping[str, Any]:
         """Return what platforms remember about anybody, by the row's name."""
 
-        def read(connection: Connection) -> Mapping[str, Any]:
+        def read(connection: SqlConnection) -> Mapping[str, Any]:
             rows = connection.execute("SELECT name, data FROM remembered")
             return {row["name"]: json.loads(row["data"]) for row in rows}
 
@@ -220,16 +229,16 @@ class SqlPersonalData:
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
 
 
-def _list_people(connection: Connection) -> Sequence[Mapping[str, Any]]:
+def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
-    def one(key: str) -> dict[str, Any]:
+    def get_entry(key: str) -> dict[str, Any]:
         blank = {"person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
                  "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0}  # fmt: skip
         return found.setdefault(key, blank)
 
-    def seen(row: Row) -> dict[str, Any]:
-        each = one(str(row["person"]))
+    def note_activity(row: SqlRow) -> dict[str, Any]:
+        each = get_entry(str(row["person"]))
         first, last = float(row["first"] or 0), float(row["last"] or 0)
         each["first"] = min(filter(None, (each["first"], first)), default=0.0)
         each["last"] = max(each["last"], last)
@@ -239,11 +248,11 @@ def _list_people(connection: Connection) -> Sequence[Mapping[str, Any]]:
         "SELECT person, count(*) AS n, min(created) AS first, max(created) AS last,"
         " max(seq) AS seq FROM inbox GROUP BY person"
     ).fetchall():
-        each = seen(row)
+        each = note_activity(row)
         each["messages"] = row["n"]
         stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
-        each["name"] = decode(Message, stored.fetchone()["message"]).author.name
-    for table in TABLES:
+        each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
+    for table in DECLARED_TABLES:
         if not table.seen_at or table.name == "inbox":
             continue
         for row in connection.execute(
@@ -251,23 +260,23 @@ def _list_people(connection: Connection) -> Sequence[Mapping[str, Any]]:
             f" max({table.seen_at}) AS last FROM {table.name}"
             " WHERE person <> '' GROUP BY person"
         ).fetchall():
-            each = seen(row)
+            each = note_activity(row)
             if table.name in each:
                 each[table.name] = row["n"]
     for row in connection.execute(
         "SELECT decider AS person, count(*) AS n, min(decided) AS first, max(decided) AS last"
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
     ).fetchall():
-        seen(row)["decisions"] = row["n"]
+        note_activity(row)["decisions"] = row["n"]
     for key in _find_keys(connection, but=("directory",)):
-        one(key)
+        get_entry(key)
     people = [each for key, each in found.items() if _is_person(key)]
     return sorted(people, key=lambda each: (-each["last"], each["person"]))
 
 
-def _find_keys(connection: Connection, but: Collection[str] = ()) -> set[str]:
+def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]:
     """Return the keys of all people in the tables, leaving out the tables `but`."""
-    tables = [table.name for table in TABLES if table.has_person and table.name not in but]
+    tables = [table.name for table in DECLARED_TABLES if table.has_person and table.name not in but]
     selects = [f"SELECT person FROM {name}" for name in tables]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
     return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
@@ -283,11 +292,11 @@ def _without_workspace(key: str) -> str:
     return f"{parts[0]}:{parts[-1]}"
 
 
-def _read_person(connection: Connection, key: str, one: str) -> KnownPerson:
+def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
     names = set[str]()
     sql = "SELECT message FROM inbox WHERE person = ?"
     for row in connection.execute(sql, (key,)):
-        names.add(decode(Message, row["message"]).author.name)
+        names.add(decode_json(Message, row["message"]).author.name)
     for row in connection.execute(
         "SELECT person, asker, decider, decided_by FROM changes"
         " WHERE person = :person OR decider = :person",
@@ -295,7 +304,7 @@ def _read_person(connection: Connection, key: str, one: str) -> KnownPerson:
     ):
         for person, text in ((row["person"], row["asker"]), (row["decider"], row["decided_by"])):
             if person == key and text:
-                names.add(decode(Person, text).name)
+                names.add(decode_json(Person, text).name)
     for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
         names.add(row["name"])
     who = KnownPerson(key, one, frozenset(filter(None, names)))
@@ -304,13 +313,13 @@ def _read_person(connection: Connection, key: str, one: str) -> KnownPerson:
         row = connection.execute(
             "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
         ).fetchone()
-        address = decode(Message, row["message"]).address if row else None
+        address = decode_json(Message, row["message"]).address if row else None
         if address and not address.shared and address.platform == platform:
             own.add(address.channel)
     return replace(who, ids=frozenset(own))
 
 
-def _find_conversations(connection: Connection, who: KnownPerson) -> PersonConversations:
+def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
     platform = who.key.partition(":")[0]
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
@@ -351,7 +360,7 @@ def _has_own_key(conversation: str, who: KnownPerson) -> bool:
     return conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
 
 
-def _has_nobody_else(connection: Connection, conversation: str, who: KnownPerson) -> bool:
+def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPerson) -> bool:
     """Return whether its key names them, or nobody else ever wrote there."""
     return _has_own_key(conversation, who) or (
         connection.execute(
@@ -368,17 +377,17 @@ def _has_nobody_else(connection: Connection, conversation: str, who: KnownPerson
     )
 
 
-def _count_rows(connection: Connection, table: Table, who: KnownPerson) -> int:
+def _count_rows(connection: SqlConnection, table: TableDeclaration, who: KnownPerson) -> int:
     sql = f"SELECT count(*) AS n FROM {table.name} WHERE {_condition(table)}"  # noqa: S608
     return _select_count(connection, sql, who.values)
 
 
-def _condition(table: Table) -> str:
+def _condition(table: TableDeclaration) -> str:
     """Return the SQL condition for a person's rows."""
     return table.rows or _CONDITIONS[table.whose]
 
 
-def _select_count(connection: Connection, sql: str, values: Mapping[str, str]) -> int:
+def _select_count(connection: SqlConnection, sql: str, values: Mapping[str, str]) -> int:
     return int(connection.execute(sql, values).fetchone()["n"])
 
 
@@ -410,7 +419,7 @@ class _ErasureWork:
     """The state of one erasure. `gone` are the ids of their changes, `decided` those of others'
     changes that they decided on or approved."""
 
-    connection: Connection
+    connection: SqlConnection
     who: KnownPerson
     shared: bool
     places: PersonConversations = field(default_factory=PersonConversations)
@@ -433,11 +442,11 @@ class _ErasureWork:
 
 
 def _erase_rows(
-    connection: Connection, who: KnownPerson, at_work: Collection[str] | None, *, shared: bool
+    connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None, *, shared: bool
 ) -> Erasure:
     places = _find_conversations(connection, who)
     for conversation in sorted((*places.alone, *places.shared)):
-        lock(connection, conversation)
+        lock_key(connection, conversation)
     work = _ErasureWork(connection, who, shared, places)
     work.seqs = sorted(work.select_ids(_TURNS))
     work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
@@ -450,7 +459,7 @@ def _erase_rows(
     if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
         raise StillApplying
     for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
-        budget.close(connection, seq)
+        budget.settle_holds(connection, seq)
     _remove_from_answers(work)
     _remove_from_notes(work)
     _remove_quotes(work)
@@ -479,7 +488,7 @@ def _delete_rows(work: _ErasureWork) -> None:
         ],
         "conversation": alone,
     }
-    for table in TABLES:
+    for table in DECLARED_TABLES:
         if work.shared or not table.shared:
             for link in table.deleted_by:
                 work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
@@ -496,7 +505,12 @@ def _anonymise_decisions(work: _ErasureWork) -> None:
             "UPDATE changes SET version = version + 1,"
             " decided_by = CASE WHEN decider = :person THEN :nobody ELSE decided_by END,"
             " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
-            {"person": work.who.key, "nobody": encode(NOBODY), "key": NOBODY.key, "id": id},
+            {
+                "person": work.who.key,
+                "nobody": encode_json(FORGOTTEN_PERSON),
+                "key": FORGOTTEN_PERSON.key,
+                "id": id,
+            },
         ).close()
     work.run_for_each("DELETE FROM notes WHERE change = ?", work.decided)
 
@@ -505,7 +519,7 @@ def _mark_remotes(work: _ErasureWork) -> None:
     """List conversations on the model's server for erasure; shared ones continue in a new one."""
     sql = "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread = ?"
     work.run_for_each(sql, work.places.threads)
-    work.run_for_each(f"{sql} AND kind <> 'container'", work.places.told)
+    work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
     for conversation in work.places.alone:
         work.connection.execute(
             "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread IN"
@@ -521,7 +535,7 @@ def _remove_from_answers(work: _ErasureWork) -> None:
         work.who.values,
     ).fetchall()
     for row in rows:
-        answer = decode(Answer, row["answer"])
+        answer = decode_json(Answer, row["answer"])
         ids = {card.id for card in answer.cards}
         if ids & work.gone:
             answer = Answer("", code="forgotten")
@@ -535,7 +549,7 @@ def _remove_from_answers(work: _ErasureWork) -> None:
             )  # fmt: skip
         else:
             continue
-        _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode(answer), row["seq"])
+        _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
 
 
 def _remove_from_notes(work: _ErasureWork) -> None:
@@ -545,13 +559,13 @@ def _remove_from_notes(work: _ErasureWork) -> None:
     for id in ids:
         row = work.connection.execute("SELECT thread FROM changes WHERE id = ?", (id,)).fetchone()
         threads.add(row["thread"] if row else "")
-    for number, item in _find_items(work, threads, NOTE):
+    for number, item in _find_items(work, threads, NOTE_NAME):
         named = {each for each in ids if each in item.text}
         if named & work.gone:
             work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
             bare = replace(item, text=_without_names(item.text, work.who))
-            _update(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), number)
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", encode_json(bare), number)
 
 
 def _remove_quotes(work: _ErasureWork) -> None:
@@ -564,15 +578,15 @@ def _remove_quotes(work: _ErasureWork) -> None:
             {"conversation": conversation, "person": work.who.key},
         ).fetchall()
         for row in rows:
-            message = decode(Message, row["message"])
+            message = decode_json(Message, row["message"])
             kept = tuple(quote for quote in message.context if quote.name not in names)
             if kept != message.context:
-                bare = encode(replace(message, context=kept))
+                bare = encode_json(replace(message, context=kept))
                 _update(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
-    for id, item in _find_items(work, set(work.places.threads), CONTEXT):
-        text = without_quotes(item.text, names)
+    for id, item in _find_items(work, set(work.places.threads), CONTEXT_NAME):
+        text = remove_quotes_of(item.text, names)
         if text != item.text:
-            bare = encode(replace(item, text=text))
+            bare = encode_json(replace(item, text=text))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, id)
 
 
@@ -586,7 +600,7 @@ def _find_items(
             (thread, f'%"name":"{name}"%'),
         ).fetchall()
         for row in rows:
-            item = decode(Item, row["item"])
+            item = decode_json(Item, row["item"])
             if item.name == name:
                 yield row["id"], item
 
@@ -599,15 +613,15 @@ def _without_names(text: str, who: KnownPerson) -> str:
     """Return the text with their names and id replaced; code wrote them there."""
     names = sorted(who.names | {who.id}, key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
-    return re.sub(pattern, NOBODY.name, text)
+    return re.sub(pattern, FORGOTTEN_PERSON.name, text)
 
 
 def _remove_from_remembered(work: _ErasureWork) -> None:
     rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
     for row in rows:
-        lock(work.connection, row["name"])
+        lock_key(work.connection, row["name"])
         known = json.loads(row["data"])
-        left = without(known, work.who.ids)
+        left = remove_ids(known, work.who.ids)
         if left != known:
             _update(work, "UPDATE remembered SET data = ? WHERE name = ?", json.dumps(left),
                  row["name"])  # fmt: skip
@@ -616,7 +630,7 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
 def _anonymise_usage(work: _ErasureWork) -> None:
     """Move their usage to NOBODY, so that sums stay; remove places where nobody else ever was."""
     who, connection = work.who, work.connection
-    values = {**who.values, "nobody": NOBODY.key}
+    values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
     own = work.select_ids("SELECT DISTINCT place FROM usage WHERE person = :one")
     others = work.select_ids(
         "SELECT DISTINCT place FROM usage WHERE person <> :one AND place IN"

@@ -19,13 +19,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
-ROUND = 1000
+POSITIONS_PER_ROUND = 1000
 """Positions in one round; the last one is shared by all that follow."""
-PERSON_TURNS = 10
+MAX_PERSON_TURNS_IN_CHANNEL = 10
 """Turns of one person in one channel that may be under way at once. Slack takes one post a second
 in a channel, so more of them would only wait for its pace."""
 
-OVERTAKEN = 300
+MAX_OVERTAKING_MESSAGES = 300
 """Later messages after which no further one may come before a turn that waits for a place."""
 
 
@@ -91,16 +91,16 @@ class Places:
         self._is_shut = False
         self._hand_on()
 
-    async def until_free(self) -> None:
+    async def wait_until_free(self) -> None:
         while not self.is_free:
-            await self._change()
+            await self._wait_for_change()
 
-    async def until_quiet(self) -> None:
+    async def wait_until_quiet(self) -> None:
         """Wait until no turn is under way."""
         while self.under_way:
-            await self._change()
+            await self._wait_for_change()
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
@@ -113,7 +113,7 @@ class Places:
         self._changed.set()
 
 
-class _Waiting(NamedTuple):
+class _WaitingTurn(NamedTuple):
     position: int
     seq: int
     sender: Sender
@@ -123,17 +123,17 @@ class _Waiting(NamedTuple):
         return self.sender.channel, self.sender.person
 
 
-class Line:
+class TurnQueue:
     """Turns that wait in this process, each conversation's one after the other."""
 
     def __init__(self) -> None:
-        self._conversations: dict[str, deque[_Waiting]] = {}
+        self._conversations: dict[str, deque[_WaitingTurn]] = {}
         """By conversation: the turn that is ready, held back or under way, and those after it."""
-        self._open: dict[int, _Waiting] = {}
-        self._ready: list[_Waiting] = []
-        self._oldest: dict[int, _Waiting] = {}
+        self._open: dict[int, _WaitingTurn] = {}
+        self._ready: list[_WaitingTurn] = []
+        self._oldest: dict[int, _WaitingTurn] = {}
         """By seq: what is ready, in the order in which it became so."""
-        self._held: defaultdict[tuple[str, str], list[_Waiting]] = defaultdict(list)
+        self._held: defaultdict[tuple[str, str], list[_WaitingTurn]] = defaultdict(list)
         """By channel and person: what waits for one of their PERSON_TURNS."""
         self._active: Counter[tuple[str, str]] = Counter()
         """By channel and person: how many are ready or under way."""
@@ -145,7 +145,7 @@ class Line:
 
     def add(self, seq: int, sender: Sender) -> int:
         """Line the turn up; return how many are before it in its conversation."""
-        one = _Waiting(self._position(seq, sender), seq, sender)
+        one = _WaitingTurn(self._position(seq, sender), seq, sender)
         self._open[seq] = one
         for key in self._keys(one):
             self._last[key] = (one.position, self._last.get(key, (0, 0))[1] + 1)
@@ -161,7 +161,7 @@ class Line:
             return None
         one = heapq.heappop(self._ready)
         del self._oldest[one.seq]
-        self._present = one.position // ROUND
+        self._present = one.position // POSITIONS_PER_ROUND
         return one.seq
 
     def end(self, seq: int) -> None:
@@ -180,14 +180,14 @@ class Line:
             del self._conversations[one.sender.conversation]
         self._release(one.flow)
 
-    def _make_ready(self, one: _Waiting) -> None:
+    def _make_ready(self, one: _WaitingTurn) -> None:
         """It is the first of its conversation."""
         heapq.heappush(self._held[one.flow], one)
         self._release(one.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
         held = self._held[flow]
-        while held and self._active[flow] < PERSON_TURNS:
+        while held and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
             one = heapq.heappop(held)
             self._oldest[one.seq] = one
@@ -200,20 +200,20 @@ class Line:
     def _position(self, seq: int, sender: Sender) -> int:
         number = self._present if self._open else 0
         oldest = next(iter(self._oldest.values()), None)
-        if oldest and seq - oldest.seq > OVERTAKEN:
-            number = max(number, oldest.position // ROUND)
+        if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
+            number = max(number, oldest.position // POSITIONS_PER_ROUND)
         if last := self._last.get((sender.channel, sender.person)):
-            number = max(number, last[0] // ROUND + 1)
+            number = max(number, last[0] // POSITIONS_PER_ROUND + 1)
         in_round = [
             self._last.get((number, "person", sender.person)),
             self._last.get((number, "channel", sender.channel)),
         ]
-        position = max([number * ROUND, *(last[0] + 1 for last in in_round if last)])
-        position = min(position, number * ROUND + ROUND - 1)
+        position = max([number * POSITIONS_PER_ROUND, *(last[0] + 1 for last in in_round if last)])
+        position = min(position, number * POSITIONS_PER_ROUND + POSITIONS_PER_ROUND - 1)
         queue = self._conversations.get(sender.conversation)
         return max(position, queue[-1].position) if queue else position
 
-    def _keys(self, one: _Waiting) -> tuple[Hashable, ...]:
-        number = one.position // ROUND
+    def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
+        number = one.position // POSITIONS_PER_ROUND
         person, channel = one.sender.person, one.sender.channel
         return one.flow, (number, "person", person), (number, "channel", channel)

@@ -20,7 +20,7 @@ import structlog
 
 from core.domain.errors import NotStored
 from core.observability import metrics
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 from core.text.i18n import plural, say
 
@@ -75,7 +75,7 @@ class ClusterStatus:
         return "; ".join(parts)
 
 
-def read_cluster(connection: Connection) -> ClusterStatus:
+def read_cluster(connection: SqlConnection) -> ClusterStatus:
     living = connection.execute(
         "SELECT coalesce(sum(takes), 0) AS takes, coalesce(sum(works), 0) AS works FROM processes"
         " WHERE seen > extract(epoch FROM now()) - ?",
@@ -115,7 +115,7 @@ class OwnProcess:
         """Whether no other process can have taken this one for dead."""
         return self.seconds_silent < LEASE_SECONDS - BEAT_SECONDS
 
-    def write_sign_of_life(self, connection: Connection) -> None:
+    def write_sign_of_life(self, connection: SqlConnection) -> None:
         connection.execute(
             "INSERT INTO processes (id, name, takes, works, started, seen)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
@@ -127,7 +127,9 @@ class OwnProcess:
         status = await self._database.read(read_cluster)
         metrics.queued.set(status.waiting)
         at = time.monotonic()
-        metrics.show_queue(lambda: status.oldest + time.monotonic() - at if status.waiting else 0.0)
+        metrics.set_queue_age(
+            lambda: status.oldest + time.monotonic() - at if status.waiting else 0.0
+        )
         metrics.processes.labels("takes").set(status.takes)
         metrics.processes.labels("works").set(status.works)
         for role, name in status.leaders.items():
@@ -147,26 +149,26 @@ class OwnProcess:
             while True:
                 began = loop.time()
                 with suppress(NotStored, TimeoutError):
-                    async with asyncio.timeout(_pause(leading, stop_at)):
+                    async with asyncio.timeout(_seconds_to_next_step(leading, stop_at)):
                         renewed = await self._database.write(partial(self._renew, role))
                     # The lease runs from the moment at which Postgres took the request, which is
                     # later than `began`.
                     stop_at = began + ROLE_LEASE_SECONDS - ROLE_MARGIN_SECONDS if renewed else 0.0
                 if leading and (leading.done() or loop.time() >= stop_at):
                     log.info("leads no more", role=role)
-                    await _end(leading)
+                    await _cancel_and_log(leading)
                     leading = None
                 if not leading and loop.time() < stop_at:
                     log.info("leads", role=role)
                     leading = asyncio.create_task(work())
                 await asyncio.wait({leading or loop.create_future()},
-                                   timeout=_pause(leading, stop_at))  # fmt: skip
+                                   timeout=_seconds_to_next_step(leading, stop_at))  # fmt: skip
         finally:
             if leading:
-                await _end(leading)
+                await _cancel_and_log(leading)
                 await self._give_up(role)
 
-    def _renew(self, role: str, connection: Connection) -> bool:
+    def _renew(self, role: str, connection: SqlConnection) -> bool:
         row = connection.execute(
             "INSERT INTO leases (role, process, until)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
@@ -180,7 +182,7 @@ class OwnProcess:
     async def _give_up(self, role: str) -> None:
         """Let another process take the role at once."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute(
                 "DELETE FROM leases WHERE role = ? AND process = ?", (role, self.id)
             ).close()
@@ -190,13 +192,13 @@ class OwnProcess:
                 await self._database.write(write)
 
 
-def _pause(leading: asyncio.Task[None] | None, stop_at: float) -> float:
+def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
     """Return how long the next step of `lead` may take: not past the end of the work."""
     left = stop_at - asyncio.get_running_loop().time()
     return min(BEAT_SECONDS, max(0.0, left)) if leading else BEAT_SECONDS
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel_and_log(task: asyncio.Task[None]) -> None:
     task.cancel()
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
     if isinstance(outcome, Exception):

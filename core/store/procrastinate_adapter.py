@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from core.store.database import Connection
-from core.store.postgres import OPTIONS
+from core.store.database import SqlConnection
+from core.store.postgres import CONNECTION_OPTIONS
 
 if TYPE_CHECKING:
     import procrastinate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from procrastinate.jobs import Job, Status
 
 log = structlog.get_logger("jobs")
-POLL_SECONDS = 0.2
+QUEUE_POLL_SECONDS = 0.2
 """Between two looks for a job. Procrastinate notifies nobody when a lock becomes free (issue 213,
 closed without a change), nor when a job becomes due."""
 WORKER_POOL_CONNECTIONS = 7
@@ -38,31 +38,31 @@ RESTART_SECONDS = 1.0
 """Before a worker that could not start is started again."""
 PRUNE_LEASES = 4
 """Leases without a sign of life after which Procrastinate deletes a worker's row."""
-FETCH = (
+FETCH_JOB_SQL = (
     "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
     " attempts, worker_id FROM ponte_fetch_job(%(queues)s::varchar[], %(worker_id)s)"
 )
 """Procrastinate's query over `ponte_fetch_job`, which keeps the plan fast while the table has no
 statistics (issue 1242; tests/contract/test_queue_plan.py; core/store/schema.py)."""
-SIGN_OF_LIFE = (
+HEARTBEAT_SQL = (
     "INSERT INTO procrastinate_workers (id, last_heartbeat) OVERRIDING SYSTEM VALUE"
     " VALUES (?, now()) ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()"
 )
-FETCHED = (
+FETCHED_JOBS_SQL = (
     "SELECT id, (args ->> 'seq')::bigint AS seq FROM procrastinate_jobs"
     " WHERE status = 'doing' AND worker_id = ANY(?)"
 )
 RunJob = Callable[[int, str, int], Awaitable[None]]
 """Runs the turn `seq` of a job from this queue with this priority. A job whose run raises is put
 back."""
-UntilRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
+WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
 """Waits until a job of these queues may begin; False when nothing more is to be fetched."""
 
 
 class QueueWorkers:
     """Procrastinate's workers in this process."""
 
-    def __init__(self, url: str, run_job: RunJob, until_room: UntilRoom) -> None:
+    def __init__(self, url: str, run_job: RunJob, until_room: WaitForRoom) -> None:
         self.ids: list[int] = []
         """Of the workers that run now, in `procrastinate_workers`."""
         self.idle: set[int] = set()
@@ -82,7 +82,7 @@ class QueueWorkers:
             try:
                 await self.app.run_worker_async(
                     queues=queues,  # type: ignore[arg-type]
-                    concurrency=MAX_FETCHED_JOBS, fetch_job_polling_interval=POLL_SECONDS,
+                    concurrency=MAX_FETCHED_JOBS, fetch_job_polling_interval=QUEUE_POLL_SECONDS,
                     delete_jobs="successful", install_signal_handlers=False,
                     stalled_worker_timeout=PRUNE_LEASES * lease,
                 )  # fmt: skip
@@ -92,14 +92,14 @@ class QueueWorkers:
                 async with asyncio.timeout(RESTART_SECONDS):
                     await stop.wait()
 
-    def write_sign_of_life(self, connection: Connection) -> None:
+    def write_sign_of_life(self, connection: SqlConnection) -> None:
         """Keep the workers' jobs theirs (see `update_heartbeat` below). A row that another process
         pruned while this one stood still is written again, or no fetch would succeed any more
         (tests/contract/test_queue_workers.py)."""
         for id in tuple(self.ids):
-            connection.execute(SIGN_OF_LIFE, (id,)).close()
+            connection.execute(HEARTBEAT_SQL, (id,)).close()
 
-    def drop_idle(self, connection: Connection, running: Container[int]) -> set[int]:
+    def drop_idle(self, connection: SqlConnection, running: Container[int]) -> set[int]:
         """Delete jobs that our workers have, that are not `running`, and that were `idle` before;
         return all that are idle.
 
@@ -107,7 +107,7 @@ class QueueWorkers:
         its end was recorded. Procrastinate keeps such a job in `doing`, and its conversation would
         wait for ever (issue 1518; tests/contract/test_queue_workers.py).
         """
-        fetched = connection.execute(FETCHED, (self.ids,)).fetchall()
+        fetched = connection.execute(FETCHED_JOBS_SQL, (self.ids,)).fetchall()
         idle = {row["id"]: row["seq"] for row in fetched if row["seq"] not in running}
         for job in self.idle & idle.keys():
             log.info("job dropped that nobody is at", seq=idle[job])
@@ -116,7 +116,7 @@ class QueueWorkers:
 
 
 def _create_app(
-    url: str, run_job: RunJob, until_room: UntilRoom, ids: list[int]
+    url: str, run_job: RunJob, until_room: WaitForRoom, ids: list[int]
 ) -> procrastinate.App:
     """`ids` holds the ids of the workers that run."""
     import procrastinate
@@ -154,7 +154,7 @@ def _create_app(
                 return None
             try:
                 row = await self.connector.execute_query_one_async(
-                    query=FETCH, queues=queues, worker_id=worker_id
+                    query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id
                 )
             except ConnectorException as error:
                 log.warning("no job fetched", why=repr(error.__cause__))
@@ -193,7 +193,7 @@ def _create_app(
     # It logs each job twice, with its arguments, and errors that we log ourselves.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     connector = procrastinate.PsycopgConnector(
-        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=OPTIONS
+        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS
     )
     app = procrastinate.App(connector=connector)
     app.job_manager = Manager(connector)

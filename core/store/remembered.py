@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.store.database import Connection, Database, lock
+from core.store.database import Database, SqlConnection, lock_key
 
 log = structlog.get_logger("files")  # the name that operators know it by
 GATHER_SECONDS = 1.0
 """How long changes are gathered before they are written."""
-FORGOTTEN = "forgotten"
+FORGOTTEN_ID = "forgotten"
 """Replaces the id of a person who was forgotten, where only their number matters."""
 
 
@@ -47,7 +47,7 @@ class RememberedState:
             return {}
         return data if isinstance(data, dict) else {}
 
-    def changed(self) -> None:
+    def mark_changed(self) -> None:
         """Write the row within the next seconds."""
         self._dirty = True
         if self._writer is None or self._writer.done():
@@ -83,11 +83,11 @@ class RememberedState:
     async def _load(self) -> str:
         if self._database is None:
             return ""
-        return await self._database.read(lambda c: _text(c, self.name))
+        return await self._database.read(lambda c: _read_text(c, self.name))
 
     async def _save(self, text: str) -> None:
         if self._database is not None:
-            await self._database.write(lambda c: _put(c, self.name, text))
+            await self._database.write(lambda c: _write_text(c, self.name, text))
 
 
 class SharedRememberedState(RememberedState):
@@ -107,9 +107,9 @@ class SharedRememberedState(RememberedState):
     async def _save(self, text: str) -> None:
         ours, known = json.loads(text), self._known
 
-        def write(connection: Connection) -> None:
-            lock(connection, self.name)
-            whole = json.loads(_text(connection, self.name) or "{}")
+        def write(connection: SqlConnection) -> None:
+            lock_key(connection, self.name)
+            whole = json.loads(_read_text(connection, self.name) or "{}")
             for name, value in ours.items():
                 if isinstance(value, dict):
                     before = known.get(name, {})
@@ -119,21 +119,21 @@ class SharedRememberedState(RememberedState):
                         there.pop(gone, None)
                 elif value != known.get(name):
                     whole[name] = value
-            _put(connection, self.name, json.dumps(whole))
+            _write_text(connection, self.name, json.dumps(whole))
 
         await self._shared.write(write)
         self._known = ours
 
 
-async def rewrite(
+async def rewrite_remembered(
     database: Database, name: str, change: Callable[[Mapping[str, Any]], object]
 ) -> None:
     """Replace what the row holds, if there is one, by what `change` makes of it."""
 
-    def write(connection: Connection) -> None:
-        lock(connection, name)
-        if stored := _text(connection, name):
-            _put(connection, name, json.dumps(change(json.loads(stored))))
+    def write(connection: SqlConnection) -> None:
+        lock_key(connection, name)
+        if stored := _read_text(connection, name):
+            _write_text(connection, name, json.dumps(change(json.loads(stored))))
 
     await database.write(write)
 
@@ -153,8 +153,8 @@ async def import_file(database: Database, path: Path) -> None:
     except ValueError:
         data = None
     if isinstance(data, dict):
-        await database.write(lambda c: _put(c, path.name, json.dumps(data)))
-        stored = await database.read(lambda c: _text(c, path.name))
+        await database.write(lambda c: _write_text(c, path.name, json.dumps(data)))
+        stored = await database.read(lambda c: _read_text(c, path.name))
         if json.loads(stored or "null") != data:
             raise _unusable(path, "the database holds something else")
     else:
@@ -163,21 +163,22 @@ async def import_file(database: Database, path: Path) -> None:
     log.info("moved into the database", file=path.name)
 
 
-def without(data: Any, ids: frozenset[str]) -> Any:
+def remove_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return such JSON without people of these ids: entries whose key has one of them (its parts
     are separated by colons) are left out, and in lists FORGOTTEN replaces the id."""
     if isinstance(data, dict):
-        return {k: without(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
+        return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
     if isinstance(data, list):
-        return [FORGOTTEN if one in ids else without(one, ids) for one in data]
+        return [FORGOTTEN_ID if one in ids else remove_ids(one, ids) for one in data]
     return data
 
 
-def of_ids(data: Any, ids: frozenset[str]) -> Any:
+def select_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return the entries of such JSON that are about people of these ids, None without any."""
     if isinstance(data, dict):
         found = {
-            k: v if not ids.isdisjoint(k.split(":")) else of_ids(v, ids) for k, v in data.items()
+            k: v if not ids.isdisjoint(k.split(":")) else select_ids(v, ids)
+            for k, v in data.items()
         }
         return {k: v for k, v in found.items() if v is not None} or None
     if isinstance(data, list):
@@ -185,12 +186,12 @@ def of_ids(data: Any, ids: frozenset[str]) -> Any:
     return None
 
 
-def _text(connection: Connection, name: str) -> str:
+def _read_text(connection: SqlConnection, name: str) -> str:
     row = connection.execute("SELECT data FROM remembered WHERE name = ?", (name,)).fetchone()
     return str(row["data"]) if row else ""
 
 
-def _put(connection: Connection, name: str, text: str) -> None:
+def _write_text(connection: SqlConnection, name: str, text: str) -> None:
     connection.execute(
         "INSERT INTO remembered (name, data) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET data = excluded.data",

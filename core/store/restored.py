@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from core.domain.errors import RESTORED, Restored, Superseded
+from core.domain.errors import RESTORED_REASON, Restored, Superseded
 from core.domain.messages import Answer
 from core.store.changes import SqlLedger
-from core.store.database import Connection, Database
+from core.store.database import Database, SqlConnection
 from core.store.turns import SqlJournal
 
 _RESTORED = (
@@ -25,14 +25,14 @@ _RESTORED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedCounts:
     """How many were under way."""
 
     turns: int
     proposals: int
 
 
-async def close_open(database: Database) -> Closed:
+async def close_unfinished(database: Database) -> ClosedCounts:
     """End what was under way, before anything runs. Raises NotStored."""
     journal, ledger = SqlJournal(database), SqlLedger(database)
     open_turns = await database.read(
@@ -43,12 +43,14 @@ async def close_open(database: Database) -> Closed:
     )
     for row in open_turns:
         await _close_turn(database, journal, row["seq"])
-    waiting = await ledger.waiting_for_people()
+    waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         note = _RESTORED.format(id=change.id)
-        await ledger.drawn(await ledger.close(change.id, "withdrawn", None, note, time.time()))
-    await database.write(_doubt)
-    return Closed(len(open_turns), len(waiting))
+        await ledger.record_drawn(
+            await ledger.close(change.id, "withdrawn", None, note, time.time())
+        )
+    await database.write(_mark_unknown)
+    return ClosedCounts(len(open_turns), len(waiting))
 
 
 async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None:
@@ -56,9 +58,9 @@ async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None
         if turn := await journal.begin(seq):
             if turn.answer is None:
                 words = Restored().words(turn.message.locale or None)
-                answer = Answer(words, status="failed", code=RESTORED)
-                await journal.answered(turn, answer, None, "")
-            await journal.ended(turn, "undeliverable", RESTORED)
+                answer = Answer(words, status="failed", code=RESTORED_REASON)
+                await journal.record_answer(turn, answer, None, "")
+            await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
     except Superseded:  # its conversation was forgotten while it ran
         await database.write(
             lambda c: c.execute(
@@ -67,7 +69,7 @@ async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None
         )
 
 
-def _doubt(connection: Connection) -> None:
+def _mark_unknown(connection: SqlConnection) -> None:
     """Of a change half applied, all that was not written yet may be by now; and what was to be
     said unasked was."""
     connection.execute(

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
+from core.store.places import (
+    MAX_OVERTAKING_MESSAGES,
+    MAX_PERSON_TURNS_IN_CHANNEL,
+    POSITIONS_PER_ROUND,
+)
 from core.store.rolling_upgrade import BESIDE_SCHEMA_7
-from core.store.tables import NEWEST, added_in, create_script
+from core.store.tables import NEWEST_MIGRATION, create_script, migration_script
 
-FIRST = """
+MIGRATION_1 = """
 CREATE TABLE conversations (
     conversation TEXT PRIMARY KEY,
     generation INTEGER NOT NULL DEFAULT 0,
@@ -146,7 +150,7 @@ CREATE INDEX files_conversation ON files (conversation);
 CREATE INDEX files_person ON files (person)
 """
 
-SECOND = """
+MIGRATION_2 = """
 CREATE TABLE changes (
     id TEXT PRIMARY KEY,
     seq INTEGER NOT NULL,
@@ -213,13 +217,13 @@ CREATE INDEX notes_thread ON notes (thread, id);
 CREATE INDEX notes_person ON notes (person)
 """
 
-THIRD = """
+MIGRATION_3 = """
 ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT '';
 ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0
 """
 
-FOURTH = "ALTER TABLE threads ADD COLUMN outside INTEGER NOT NULL DEFAULT 0"
-OUTSIDE = """
+MIGRATION_4 = "ALTER TABLE threads ADD COLUMN outside INTEGER NOT NULL DEFAULT 0"
+MIGRATION_4_MOVES = """
 UPDATE threads SET outside = 1 WHERE EXISTS (
     SELECT 1 FROM items WHERE items.thread = threads.id AND (
         json_extract(item, '$.kind') = 'output' OR json_extract(item, '$.name') = 'context'
@@ -230,7 +234,7 @@ UPDATE threads SET outside = 1 WHERE EXISTS (
 )
 """
 
-FIFTH = """
+MIGRATION_5 = """
 ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 
@@ -251,7 +255,7 @@ CREATE INDEX inbox_untold ON inbox (conversation, told, seq)
     WHERE state = 'undeliverable' AND told = 0
 """
 
-SIXTH = """
+MIGRATION_6 = """
 ALTER TABLE inbox ADD COLUMN replaced TEXT NOT NULL DEFAULT '';
 ALTER TABLE items ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN title TEXT NOT NULL DEFAULT '';
@@ -259,7 +263,7 @@ ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0
 """
 """`replaced`: by which turn; its items are told no model any more."""
 
-SEVENTH = """
+MIGRATION_7 = """
 ALTER TABLE changes ADD COLUMN tool TEXT NOT NULL DEFAULT '';
 ALTER TABLE changes ADD COLUMN told TEXT NOT NULL DEFAULT '';
 UPDATE changes SET told = 'never';
@@ -359,7 +363,7 @@ the SHA-256 of theirs, `seen` the last day that they came (UTC). `spendings`: on
 cost; `lost`: its bound, since nobody knows what it was. `counters`: what of an allowance is used or
 held; `holds`: what is reserved for a call under way. Tokens, and billionths of a dollar."""
 
-ENDED_SESSIONS = """
+ENDED_SESSIONS_TABLE = """
 CREATE TABLE ended_sessions (
     session TEXT PRIMARY KEY,
     until REAL NOT NULL
@@ -368,7 +372,7 @@ CREATE TABLE ended_sessions (
 """Sessions of the page that somebody signed out of: the SHA-256 of what the cookie says, and when
 it would have ended by itself."""
 
-DIRECTORY = """
+DIRECTORY_TABLES = """
 CREATE TABLE directory (
     platform TEXT NOT NULL,
     scope TEXT NOT NULL,
@@ -390,10 +394,11 @@ CREATE TABLE erased_people (
     pseudonym TEXT PRIMARY KEY
 )
 """
-"""`directory`: what a platform says of a person (`core.domain.records.Member`). `erased_people`:
-the keyed hashes of people who were forgotten, so that no list of a platform's brings them back."""
+"""`directory`: what a platform reports about a person (`PlatformMember` in core/domain/records.py).
+`erased_people`: keyed hashes of forgotten people, so that a platform's list of its members does not
+bring them back."""
 
-PACES = """
+PACES_TABLE = """
 CREATE UNLOGGED TABLE paces (
     name TEXT PRIMARY KEY,
     due REAL NOT NULL
@@ -401,20 +406,20 @@ CREATE UNLOGGED TABLE paces (
 """
 """When the next call of each kind is due, by the database's clock."""
 
-ASKED = """
+ASKED_TRIGGER = """
 CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
     WHEN (NEW.state = 'open' AND NEW.told = '')
     EXECUTE FUNCTION ponte_moved()
 """
 
-FIRST_ENDED = """
+FIRST_ENDED_FUNCTION = """
 CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
     RETURN NULL;
 END $$;
 """
-TRIGGERS = """
+NOTIFY_TRIGGERS = """
 CREATE TRIGGER inbox_ended AFTER UPDATE OF state ON inbox FOR EACH ROW
     WHEN (NEW.state IS DISTINCT FROM OLD.state
           AND NEW.state NOT IN ('new', 'running', 'answered', 'posting'))
@@ -429,7 +434,7 @@ CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EA
     WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved()
 """
 
-SHARED = f"""
+SHARED_TABLES = f"""
 CREATE TABLE thread_map (
     conversation TEXT PRIMARY KEY,
     record TEXT NOT NULL
@@ -479,9 +484,9 @@ ALTER TABLE inbox ADD COLUMN job INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbox ADD COLUMN stop INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_owner ON inbox (owner) WHERE stop = 1;
 
-{FIRST_ENDED}{TRIGGERS}"""
+{FIRST_ENDED_FUNCTION}{NOTIFY_TRIGGERS}"""
 
-CHANNEL = """
+INBOX_CHANNEL_COLUMNS = """
 ALTER TABLE inbox ADD COLUMN channel TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN alone INTEGER NOT NULL DEFAULT 0
 """
@@ -519,9 +524,9 @@ END $$;
 
 CREATE FUNCTION ponte_has_room(of_flow text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT count(*) < {PERSON_TURNS} FROM (
+    RETURN (SELECT count(*) < {MAX_PERSON_TURNS_IN_CHANNEL} FROM (
         SELECT 1 FROM inbox WHERE {_FLOW} = of_flow AND {_OPEN} AND job > 0
-            ORDER BY position LIMIT {PERSON_TURNS}) AS active);
+            ORDER BY position LIMIT {MAX_PERSON_TURNS_IN_CHANNEL}) AS active);
 END $$;
 
 CREATE FUNCTION ponte_line_up(of_seq bigint) RETURNS bigint LANGUAGE plpgsql {_BY_INDEX} AS $$
@@ -536,19 +541,19 @@ BEGIN
     number := greatest(0,
         (SELECT position FROM inbox
             WHERE decision = 0 AND state IN ('running', 'answered', 'posting')
-            ORDER BY position DESC LIMIT 1) / {ROUND},
-        (SELECT CASE WHEN of_seq - oldest.seq > {OVERTAKEN} THEN oldest.position / {ROUND} END
+            ORDER BY position DESC LIMIT 1) / {POSITIONS_PER_ROUND},
+        (SELECT CASE WHEN of_seq - oldest.seq > {MAX_OVERTAKING_MESSAGES} THEN oldest.position / {POSITIONS_PER_ROUND} END
             FROM (SELECT seq, position FROM inbox WHERE decision = 0 AND state = 'new'
                   AND job > 0 ORDER BY job LIMIT 1) AS oldest),
         (SELECT position FROM inbox
             WHERE {_FLOW} = one.channel || ' ' || one.person AND {_OPEN} AND seq <> of_seq
-            ORDER BY position DESC LIMIT 1) / {ROUND} + 1);
-    chosen := least(number * {ROUND} + {ROUND} - 1, greatest(
-        number * {ROUND},
+            ORDER BY position DESC LIMIT 1) / {POSITIONS_PER_ROUND} + 1);
+    chosen := least(number * {POSITIONS_PER_ROUND} + {POSITIONS_PER_ROUND} - 1, greatest(
+        number * {POSITIONS_PER_ROUND},
         (SELECT position FROM inbox WHERE person = one.person AND {_OPEN} AND seq <> of_seq
-            AND position < number * {ROUND} + {ROUND} ORDER BY position DESC LIMIT 1) + 1,
+            AND position < number * {POSITIONS_PER_ROUND} + {POSITIONS_PER_ROUND} ORDER BY position DESC LIMIT 1) + 1,
         (SELECT position FROM inbox WHERE channel = one.channel AND {_OPEN} AND seq <> of_seq
-            AND position < number * {ROUND} + {ROUND} ORDER BY position DESC LIMIT 1) + 1));
+            AND position < number * {POSITIONS_PER_ROUND} + {POSITIONS_PER_ROUND} ORDER BY position DESC LIMIT 1) + 1));
     SELECT count(*), max(position) INTO before_it, last_before FROM (
         SELECT position FROM inbox WHERE conversation = one.conversation AND {_OPEN}
             AND seq < of_seq ORDER BY position, seq) AS earlier;
@@ -606,7 +611,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$
-"""  # noqa: S608 (constants of ours)
+"""  # noqa: E501, S608 (constants of ours; a line break would change the stored function)
 """The queue of a shared database. Only a turn that may begin has a job: the first one that is open
 in its conversation, while its person has fewer than PERSON_TURNS in its channel. `position` says in
 which order they get one of a worker's places (core/store/places.py), as the job's priority.
@@ -617,7 +622,7 @@ transactions at the same time left out. For each lookup one index alone has the 
 for, so that neither statistics nor the size of the table decide on the plan. `ponte_fetch_job`
 calls Procrastinate's own function: an upgrade of Procrastinate may define that anew, and settings
 that stood on it would be lost."""
-QUEUE = f"""
+QUEUE_SCHEMA = f"""
 ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
 CREATE INDEX inbox_conversation_position ON inbox (conversation, position, seq) WHERE {_OPEN};
@@ -654,46 +659,49 @@ class Migration:
     whole_shared: str = ""
 
 
-FROZEN = (
-    Migration(FIRST, late={
+WRITTEN_MIGRATIONS = (
+    Migration(MIGRATION_1, late={
         "inbox_untold": "CREATE INDEX inbox_untold ON inbox (conversation, seq)",
     }),
-    Migration(SECOND, late={
+    Migration(MIGRATION_2, late={
         "notes_person": "ALTER TABLE notes ADD COLUMN person TEXT NOT NULL DEFAULT '';"
                         "CREATE INDEX notes_person ON notes (person)",
     }),
-    Migration(THIRD, late={
+    Migration(MIGRATION_3, late={
         "changes.named": "ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0",
     }),
-    Migration(FOURTH, OUTSIDE),
-    Migration(FIFTH, shared=SHARED, late={
+    Migration(MIGRATION_4, MIGRATION_4_MOVES),
+    Migration(MIGRATION_5, shared=SHARED_TABLES, late={
         "inbox.owner": "ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
         "remotes.owner": "ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
     }),
-    Migration(SIXTH),
-    Migration(SEVENTH, shared=ASKED),
-    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}",
-              shared=f"{QUEUE};{PACES};{BESIDE_SCHEMA_7}"),
+    Migration(MIGRATION_6),
+    Migration(MIGRATION_7, shared=ASKED_TRIGGER),
+    Migration(f"{ENDED_SESSIONS_TABLE};{INBOX_CHANNEL_COLUMNS};{DIRECTORY_TABLES}",
+              shared=f"{QUEUE_SCHEMA};{PACES_TABLE};{BESIDE_SCHEMA_7}"),
 )  # fmt: skip
 """Migrations that are written out. Each later one adds what is declared with its number."""
 
 
-def _declared(number: int) -> Migration:
-    script, shared = added_in(number, shared=False), added_in(number, shared=True)
-    if number < NEWEST:
+def _declared_migration(number: int) -> Migration:
+    script, shared = migration_script(number, shared=False), migration_script(number, shared=True)
+    if number < NEWEST_MIGRATION:
         return Migration(script, shared=shared)
-    functions = f"{QUEUE_FUNCTIONS};{TRIGGERS};{ASKED};{BESIDE_SCHEMA_7}"
+    functions = f"{QUEUE_FUNCTIONS};{NOTIFY_TRIGGERS};{ASKED_TRIGGER};{BESIDE_SCHEMA_7}"
     return Migration(
         script, shared=shared, whole=create_script(shared=False),
         whole_shared=f"{create_script(shared=True)};{functions}",
     )  # fmt: skip
 
 
-MIGRATIONS = (*FROZEN, *map(_declared, range(len(FROZEN) + 1, NEWEST + 1)))
+MIGRATIONS = (
+    *WRITTEN_MIGRATIONS,
+    *map(_declared_migration, range(len(WRITTEN_MIGRATIONS) + 1, NEWEST_MIGRATION + 1)),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MigrationStep:
     """What brings a database to `version`. `shared` runs on Postgres alone."""
 
     version: int
@@ -702,14 +710,14 @@ class Step:
     shared: str
 
 
-def steps_from(version: int, migrations: Sequence[Migration]) -> Iterator[Step]:
+def migration_steps(version: int, migrations: Sequence[Migration]) -> Iterator[MigrationStep]:
     """Yield what a database of that version needs; a new one (0) begins with the newest migration
     that makes a database as a whole."""
     if not version:
         for number, one in reversed(list(enumerate(migrations, 1))):
             if one.whole:
                 version = number
-                yield Step(version, one.whole, "", one.whole_shared)
+                yield MigrationStep(version, one.whole, "", one.whole_shared)
                 break
     for number, one in enumerate(migrations[version:], version + 1):
-        yield Step(number, one.script, one.moves, one.shared)
+        yield MigrationStep(number, one.script, one.moves, one.shared)

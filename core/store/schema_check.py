@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.store.schema import Migration
 
-Entry = tuple[str, str, str]
+SchemaEntry = tuple[str, str, str]
 """Kind, name and table, as `sqlite_master` has them."""
 _TABLE = re.compile(r"(CREATE TABLE [^(]*)\((.*)\)([^)]*)")
 _TOP_LEVEL_COMMA = re.compile(r",(?![^(]*\))")
@@ -53,7 +53,7 @@ def find_foreign_entry(path: Path, migrations: Sequence[Migration]) -> str:
     return ""
 
 
-def _read_entries(connection: sqlite3.Connection) -> Mapping[Entry, frozenset[str]]:
+def _read_entries(connection: sqlite3.Connection) -> Mapping[SchemaEntry, frozenset[str]]:
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
     return {
         (str(kind), str(name), str(table)): _parse(sql or "") for kind, name, table, sql in rows

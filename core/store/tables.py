@@ -68,7 +68,7 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class TableDeclaration:
     """One table. `key` names the columns of its primary key.
 
     `contents` and `kept` are its row in `docs/privacy.md`: what it says about a person, and how
@@ -119,15 +119,15 @@ integer = partial(Column, type="INTEGER")
 real = partial(Column, type="REAL")
 blob = partial(Column, type="BLOB")
 count = partial(Column, type="INTEGER", default=0)
-OPEN = "('new', 'running', 'answered', 'posting')"
-OPEN_STATES = f"state IN {OPEN}"
-OPEN_TURNS = f"decision = 0 AND {OPEN_STATES}"
-FLOW = "(channel || ' ' || person)"
+OPEN_STATE_LIST = "('new', 'running', 'answered', 'posting')"
+IS_OPEN = f"state IN {OPEN_STATE_LIST}"
+IS_OPEN_TURN = f"decision = 0 AND {IS_OPEN}"
+SENDER_KEY = "(channel || ' ' || person)"
 """One person's messages in one channel."""
-OTHERS_HAVE_IT = "its rows of theirs are in the sections above"
+EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
-TABLES = (
-    Table(
+DECLARED_TABLES = (
+    TableDeclaration(
         name="inbox", whose="person", section="messages", seen_at="created",
         contents="each message: text, name, place, language, time zone, names of files, what it "
                  "quotes; the answer",
@@ -146,7 +146,7 @@ TABLES = (
         ),
         key=("seq",), generates_key=True, never_reuses_keys=True,
         indexes=(
-            Index("inbox_open", "decision, conversation, seq", OPEN_STATES),
+            Index("inbox_open", "decision, conversation, seq", IS_OPEN),
             Index("inbox_conversation", "conversation, seq"),
             Index("inbox_person", "person"),
             Index("inbox_untold", "conversation, told, seq",
@@ -155,20 +155,20 @@ TABLES = (
             Index("inbox_owner", "owner", "stop = 1", shared=True),
             # For each lookup of the queue one index alone has the order that it asks for, so that
             # neither statistics nor the size of the table decide on the plan.
-            Index("inbox_flow", f"{FLOW}, position", OPEN_TURNS, shared=True),
-            Index("inbox_conversation_position", "conversation, position, seq", OPEN_TURNS,
+            Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),
+            Index("inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN,
                   shared=True),
-            Index("inbox_person_position", "person, position", OPEN_TURNS, shared=True),
-            Index("inbox_channel_position", "channel, position", OPEN_TURNS, shared=True),
+            Index("inbox_person_position", "person, position", IS_OPEN_TURN, shared=True),
+            Index("inbox_channel_position", "channel, position", IS_OPEN_TURN, shared=True),
             Index("inbox_begun_position", "position",
                   "decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
             Index("inbox_ready", "job", "decision = 0 AND state = 'new' AND job > 0", shared=True),
-            Index("inbox_without_job", f"{FLOW}, position", "state = 'new' AND job = 0",
+            Index("inbox_without_job", f"{SENDER_KEY}, position", "state = 'new' AND job = 0",
                   shared=True),
         ),
         deleted_by=("person", "conversation"),
     ),
-    Table(
+    TableDeclaration(
         name="items", whose="turn", section="transcript", seen_at="at",
         contents="the transcript that the model is told", kept="as `inbox`",
         columns=(
@@ -182,7 +182,7 @@ TABLES = (
         ),
         deleted_by=("seq", "thread"),
     ),
-    Table(
+    TableDeclaration(
         name="rounds", whose="turn", section="model_calls",
         contents="ids and name of the model's answers", kept="as `inbox`",
         columns=(
@@ -191,7 +191,7 @@ TABLES = (
         ),
         key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
     ),
-    Table(
+    TableDeclaration(
         name="calls", whose="person", section="tool_calls",
         contents="what tools were asked and said", kept="as `inbox`",
         columns=(
@@ -202,7 +202,7 @@ TABLES = (
         key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
         deleted_by=("person", "seq"), purged_with="inbox",
     ),
-    Table(
+    TableDeclaration(
         name="posts", whose="person", section="posts",
         contents="ids of Ponte's posts on the platform", kept="as `inbox`",
         columns=(
@@ -213,7 +213,7 @@ TABLES = (
         indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
         deleted_by=("person", "seq"), purged_with="inbox",
     ),
-    Table(
+    TableDeclaration(
         name="files", whose="person", section="files", seen_at="created",
         contents="names, sizes and hashes of files; the bytes stand in `files/` of the home, or in "
                  "`pieces`",
@@ -229,7 +229,7 @@ TABLES = (
         ),
         deleted_by=("person",),
     ),
-    Table(
+    TableDeclaration(
         name="changes", whose="person", section="changes", seen_at="created",
         contents="what somebody asked to have changed, who decided", kept="as `inbox`",
         columns=(
@@ -257,7 +257,7 @@ TABLES = (
         ),
         deleted_by=("person",),
     ),
-    Table(
+    TableDeclaration(
         name="steps", whose="change", section="changed_rows",
         contents="the rows before and after",
         kept="their contents 7 days after the change, when it can no longer be undone, else as "
@@ -271,7 +271,7 @@ TABLES = (
         key=("change", "number"), indexes=(Index("steps_person", "person"),),
         deleted_by=("change",), purged_with="changes",
     ),
-    Table(
+    TableDeclaration(
         name="notes", whose="person", section="notes",
         contents="what the model is to be told of a change", kept="until it was told",
         columns=(
@@ -281,7 +281,7 @@ TABLES = (
         indexes=(Index("notes_thread", "thread, id"), Index("notes_person", "person")),
         deleted_by=("person", "change", "thread"),
     ),
-    Table(
+    TableDeclaration(
         name="consents", whose="person", section="approvals", seen_at="at",
         contents="who approved as one of several", kept="as `changes`",
         columns=(
@@ -291,7 +291,7 @@ TABLES = (
         key=("change", "person"), indexes=(Index("consents_person", "person"),),
         deleted_by=("person", "change"), purged_with="changes",
     ),
-    Table(
+    TableDeclaration(
         name="outbox", whose="person", section="cards_sent", seen_at="at",
         contents="copies of cards that approvers were sent", kept="as `changes`",
         columns=(
@@ -308,7 +308,7 @@ TABLES = (
         ),
         deleted_by=("person", "change"), purged_with="changes",
     ),
-    Table(
+    TableDeclaration(
         name="people", whose="person", section="page_account", seen_at="added",
         contents="page: name, SHA-256 of the token, when they were added, the last day that they "
                  "came",
@@ -318,7 +318,7 @@ TABLES = (
         ),
         key=("person",), deleted_by=("person",),
     ),
-    Table(
+    TableDeclaration(
         name="directory", whose="person", section="platform_profile",
         contents="what Slack and Discord say of a person: id, name, language, time zone, whether "
                  "they are a guest or a bot, their workspaces, user groups, or roles. Of Slack: of "
@@ -338,7 +338,7 @@ TABLES = (
         deleted_by=("person",),
         copied=False,  # platforms list their people again
     ),
-    Table(
+    TableDeclaration(
         name="erased_people", whose="nobody",
         not_exported="keyed hashes of people who were forgotten, which name nobody",
         contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
@@ -346,7 +346,7 @@ TABLES = (
         kept="for ever",
         columns=(text("pseudonym"),), key=("pseudonym",),
     ),
-    Table(
+    TableDeclaration(
         name="usage", whose="money", section="usage",
         contents="money, tokens, place and day of each turn",
         kept="for ever; nobody's once the person is forgotten",
@@ -357,13 +357,13 @@ TABLES = (
         ),
         key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
     ),
-    Table(
+    TableDeclaration(
         name="days", whose="money", section="days",
         contents="turns by day", kept="as `usage`",
         columns=(text("day"), text("person"), integer("turns")),
         key=("day", "person"), indexes=(Index("days_person", "person"),),
     ),
-    Table(
+    TableDeclaration(
         name="spendings", whose="money", section="spendings",
         contents="what each call cost", kept="as `usage`",
         columns=(
@@ -375,7 +375,7 @@ TABLES = (
         key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
     ),
     # Tokens, and billionths of a dollar.
-    Table(
+    TableDeclaration(
         name="counters", whose="money", section="allowances", rows="person IN (:person, :one)",
         contents="what is used of an allowance", kept="as `usage`",
         columns=(
@@ -384,7 +384,7 @@ TABLES = (
         ),
         key=("scope", "period"), indexes=(Index("counters_person", "person"),),
     ),
-    Table(
+    TableDeclaration(
         name="holds", whose="money", section="reserved",
         contents="what is reserved for a call under way", kept="until it ends",
         columns=(
@@ -393,8 +393,8 @@ TABLES = (
         ),
         key=("seq", "part"), indexes=(Index("holds_person", "person"),),
     ),
-    Table(
-        name="conversations", whose="conversation", not_exported=OTHERS_HAVE_IT,
+    TableDeclaration(
+        name="conversations", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
         contents="a conversation's key, title and last use; in direct messages the key names its "
                  "person",
         kept="as `inbox`",
@@ -404,8 +404,8 @@ TABLES = (
         ),
         key=("conversation",), deleted_by=("conversation",),
     ),
-    Table(
-        name="threads", whose="conversation", not_exported=OTHERS_HAVE_IT,
+    TableDeclaration(
+        name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
         contents="ids of threads", kept="as `inbox`",
         columns=(
             text("id"), text("conversation"), integer("generation"), real("started"),
@@ -414,7 +414,7 @@ TABLES = (
         key=("id",), indexes=(Index("threads_conversation", "conversation"),),
         deleted_by=("conversation",),
     ),
-    Table(
+    TableDeclaration(
         name="remotes", whose="conversation",
         not_exported="ids on the model's server; what stands there is in the sections above",
         erased="deleted once the model's server has erased it",
@@ -428,7 +428,7 @@ TABLES = (
             Index("remotes_thread", "thread"), Index("remotes_erase", "erase", "erase = 1"),
         ),
     ),
-    Table(
+    TableDeclaration(
         name="audit_keys", whose="person",
         not_exported="the section `audit` has the lines that it leads to",
         erased="deleted last: until then the person can be found again",
@@ -436,34 +436,34 @@ TABLES = (
         columns=(text("pseudonym"), text("person")),
         key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
     ),
-    Table(
+    TableDeclaration(
         name="thread_map", whose="conversation", shared=True,
         not_exported="a cache of the transcript",
         contents="Postgres: a cache of each thread, with its participants", kept="as `inbox`",
         columns=(text("conversation"), text("record")),
         key=("conversation",), deleted_by=("conversation",),
     ),
-    Table(
+    TableDeclaration(
         name="kernels", whose="conversation", since=10,
         not_exported="which process runs a thread's Python",
         contents="which threads had a kernel; Postgres: which process runs a thread's Python",
         kept="until the thread is forgotten",
         columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
     ),
-    Table(
+    TableDeclaration(
         name="progress", whose="turn", shared=True, unlogged=True,
         not_exported="what shows while a turn runs",
         contents="Postgres: what a turn shows while it runs", kept="until it ends",
         columns=(text("turn"), text("progress"), real("at")), key=("turn",), deleted_by=("turn",),
     ),
-    Table(
+    TableDeclaration(
         name="pieces", whose="person", shared=True,
         not_exported="the bytes of the files: `--files`",
         contents="Postgres: the bytes of files", kept="as `files`",
         columns=(text("file"), integer("number"), real("at"), blob("data")),
         key=("file", "number"), deleted_by=("file",),
     ),
-    Table(
+    TableDeclaration(
         name="remembered", whose="person", since=9,
         not_exported="the section `remembered` has it", erased="the person's entries are removed",
         contents="what is remembered of Discord: a person's language, threads that they take part "
@@ -471,7 +471,7 @@ TABLES = (
         kept="the newest 2,000 of each",
         columns=(text("name"), text("data")), key=("name",),
     ),
-    Table(
+    TableDeclaration(
         name="audit", whose="person", shared=True,
         not_exported="the section `audit` has the lines",
         erased="its lines name nobody once their `audit_keys` are deleted",
@@ -479,7 +479,7 @@ TABLES = (
         kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
         columns=(integer("id"), text("line")), key=("id",), generates_key=True,
     ),
-    Table(
+    TableDeclaration(
         name="ended_sessions", whose="nobody",
         not_exported="hashes of sessions that were signed out of, which lead to nobody",
         contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
@@ -487,7 +487,7 @@ TABLES = (
         kept="until then, at most 30 days",
         columns=(text("session"), real("until")), key=("session",),
     ),
-    Table(
+    TableDeclaration(
         name="processes", whose="nobody", shared=True, not_exported="which processes there are",
         contents="–", kept="–",
         columns=(
@@ -496,46 +496,46 @@ TABLES = (
         ),
         key=("id",),
     ),
-    Table(
+    TableDeclaration(
         name="leases", whose="nobody", shared=True, not_exported="who leads a role",
         contents="–", kept="–",
         columns=(text("role"), text("process"), real("until")), key=("role",),
     ),
-    Table(
+    TableDeclaration(
         name="paces", whose="nobody", shared=True, unlogged=True,
         not_exported="when calls of a kind are due",
         contents="Postgres: ids of Slack channels in which much was posted", kept="an hour",
         columns=(text("name"), real("due")), key=("name",),
     ),
-    Table(
+    TableDeclaration(
         name="secrets", whose="nobody", shared=True, not_exported="keys of the Ponte itself",
         contents="–", kept="–",
         columns=(text("name"), blob("value")), key=("name",),
     ),
-    Table(
+    TableDeclaration(
         name="schema_version", whose="nobody", shared=True, is_version=True,
         not_exported="the schema's number", contents="–", kept="–",
         columns=(integer("version"), integer("oldest")),
     ),
 )  # fmt: skip
-EXPORTED = tuple(table for table in TABLES if table.section)
-COPIED = tuple(table for table in TABLES if table.copied and not table.shared)
-NEWEST = max(
+EXPORTED = tuple(table for table in DECLARED_TABLES if table.section)
+COPIED = tuple(table for table in DECLARED_TABLES if table.copied and not table.shared)
+NEWEST_MIGRATION = max(
     max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
-    for table in TABLES
+    for table in DECLARED_TABLES
 )
 """The newest migration."""
-OF_PEOPLE = tuple(table for table in TABLES if table.whose != "nobody")
+PERSONAL_TABLES = tuple(table for table in DECLARED_TABLES if table.whose != "nobody")
 
 
 def purged_with(name: Literal["inbox", "changes"]) -> Sequence[str]:
     """Return the tables whose rows go with a purged row of that one."""
-    return [table.name for table in TABLES if table.purged_with == name]
+    return [table.name for table in DECLARED_TABLES if table.purged_with == name]
 
 
 FINISHED_VIEW = (
     "CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox"  # noqa: S608 - ours
-    f" WHERE state NOT IN {OPEN}"
+    f" WHERE state NOT IN {OPEN_STATE_LIST}"
 )
 
 
@@ -546,14 +546,14 @@ def create_script(*, shared: bool) -> str:
     return ";\n".join((*_statements(shared), *views))
 
 
-def added_in(migration: int, *, shared: bool) -> str:
+def migration_script(migration: int, *, shared: bool) -> str:
     """Return the part of that SQL which this migration adds."""
     return ";\n".join(_statements(shared, migration))
 
 
 def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
     """Yield the statements of every declaration, or of those with that `since`."""
-    for table in TABLES:
+    for table in DECLARED_TABLES:
         is_made = migration in (None, table.since) and not table.is_version
         if is_made and table.shared == shared:
             # Postgres had some tables before SQLite did.
@@ -569,7 +569,7 @@ def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
                 yield f"CREATE INDEX {index.name} ON {table.name} ({index.columns}){where}"
 
 
-def _create_table(table: Table, guard: str) -> str:
+def _create_table(table: TableDeclaration, guard: str) -> str:
     single = table.key[0] if len(table.key) == 1 else ""
     parts = [
         f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition

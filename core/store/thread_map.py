@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.domain.errors import NotStored
-from core.domain.messages import decode, encode
+from core.domain.messages import decode_json, encode_json
 from core.domain.records import Thread
-from core.runtime.tasks import Bounded
-from core.store.database import Connection, Database
+from core.runtime.tasks import BoundedDict
+from core.store.database import Database, SqlConnection
 
 T = TypeVar("T")
-DEADLINE = 10.0
+THREAD_MAP_TIMEOUT_SECONDS = 10.0
 """Seconds; a lock held by another process makes sqlite3 wait 5 s."""
-KEPT = 4096
+MAX_CACHED_THREADS = 4096
 """Records kept in memory: this process is the only one that writes them."""
 
 
@@ -38,11 +38,11 @@ class SqlThreadMap:
         self._database = database
 
     async def get(self, conversation: str) -> Thread | None:
-        def read(connection: Connection) -> Thread | None:
+        def read(connection: SqlConnection) -> Thread | None:
             row = connection.execute(
                 "SELECT record FROM thread_map WHERE conversation = ?", (conversation,)
             ).fetchone()
-            return decode(Thread, row["record"]) if row else None
+            return decode_json(Thread, row["record"]) if row else None
 
         return await self._database.read(read)
 
@@ -50,7 +50,7 @@ class SqlThreadMap:
         await self._execute(
             "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
             " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
-            thread.conversation, encode(thread),
+            thread.conversation, encode_json(thread),
         )  # fmt: skip
 
     async def delete(self, conversation: str) -> None:
@@ -58,7 +58,7 @@ class SqlThreadMap:
 
     async def items(self) -> Sequence[Thread]:
         return await self._database.read(
-            lambda c: [decode(Thread, row["record"]) for row in
+            lambda c: [decode_json(Thread, row["record"]) for row in
                        c.execute("SELECT record FROM thread_map ORDER BY conversation")]
         )  # fmt: skip
 
@@ -77,19 +77,19 @@ class FileThreadMap:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
         self._map: Any = None
-        self._recent: Bounded[str, Thread] = Bounded(KEPT)
+        self._recent: BoundedDict[str, Thread] = BoundedDict(MAX_CACHED_THREADS)
 
     @classmethod
     async def open(cls, path: Path) -> FileThreadMap:
         """Raises NotStored."""
         threads = cls(path)
-        await threads._do(threads._open)
+        await threads._run_in_thread(threads._open)
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
         if recent := self._recent.get(conversation):
             return recent
-        thread: Thread | None = await self._do(lambda: self._map.get(conversation))
+        thread: Thread | None = await self._run_in_thread(lambda: self._map.get(conversation))
         if thread:
             self._recent[conversation] = thread
         return thread
@@ -103,20 +103,20 @@ class FileThreadMap:
         await self._change(conversation, lambda: self._map.pop(conversation, None))
 
     async def items(self) -> Sequence[Thread]:
-        return await self._do(lambda: list(self._map.values()))
+        return await self._run_in_thread(lambda: list(self._map.values()))
 
     async def scrub(self) -> None:
         """What was deleted or written over leaves the file. Raises NotStored."""
-        await self._do(self._compact)
+        await self._run_in_thread(self._compact)
 
     async def close(self) -> None:
-        await self._do(lambda: self._map.close())
+        await self._run_in_thread(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
     async def _change(self, conversation: str, work: Callable[[], object]) -> None:
         """Also after a refusal, or past the deadline, what is in the file is read again."""
         try:
-            await self._do(work)
+            await self._run_in_thread(work)
         finally:
             self._recent.pop(conversation, None)
 
@@ -127,7 +127,7 @@ class FileThreadMap:
         sqlitedict = importlib.import_module("sqlitedict")
         self._map = sqlitedict.SqliteDict(
             str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
-            encode=encode, decode=lambda text: decode(Thread, text), outer_stack=False,
+            encode=encode_json, decode=lambda text: decode_json(Thread, text), outer_stack=False,
         )  # fmt: skip
         self._map.conn.execute("PRAGMA synchronous=NORMAL")
         self._map.conn.execute("PRAGMA secure_delete=ON")
@@ -137,10 +137,10 @@ class FileThreadMap:
             beside.execute("VACUUM")
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    async def _do(self, work: Callable[[], T]) -> T:
+    async def _run_in_thread(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(THREAD_MAP_TIMEOUT_SECONDS):
                 result: T = await loop.run_in_executor(self._thread, work)
                 return result
         except Exception as error:

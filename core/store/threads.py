@@ -11,50 +11,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from core.domain.errors import NotFound
-from core.domain.messages import CONTEXT, ONCE, Answer, Item, Message, decode, encode
+from core.domain.messages import (
+    CONTEXT_NAME,
+    ONE_REQUEST_PREFIX,
+    Answer,
+    Item,
+    Message,
+    decode_json,
+    encode_json,
+)
 from core.domain.records import (
-    ALL_OVER,
-    Area,
-    Entry,
-    Forgot,
-    Listed,
+    ALL_CONVERSATIONS,
+    ConversationArea,
+    ConversationSummary,
+    ForgetResult,
+    HistoryEntry,
     Provenance,
     Remote,
-    Shown,
     Thread,
+    TranscriptEntry,
 )
 from core.store import changes
-from core.store.database import Connection, Row, lock, within
-from core.text.text import normalised
+from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
+from core.text.text import fold_case
 
-LISTED = 500
+MAX_LISTED_CONVERSATIONS = 500
 """Conversations in a list."""
-_HOLDS = (
+_HAS_CONTENT = (
     "(EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
     " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
     " ON items.thread = threads.id WHERE threads.conversation = c.conversation))"
 )
 """Of a conversation `c`: something is in it."""
-SEARCHED = 20_000
+MAX_SEARCHED_MESSAGES = 20_000
 """Messages that a search looks into, the newest."""
-MAX_TRIES = 20
+MAX_ERASURE_TRIES = 20
 """Tries to erase one thing on a server before it is listed as not erasable."""
 
 
-def current(connection: Connection, conversation: str) -> Thread:
+def current_thread(connection: SqlConnection, conversation: str) -> Thread:
     """The conversation's thread, made if there is none; counts as a use of it."""
-    lock(connection, conversation)
+    lock_key(connection, conversation)
     row = connection.execute(
         "UPDATE conversations SET used_at = ? WHERE conversation = ?"
         " RETURNING thread, generation, used_at",
         (time.time(), conversation),
     ).fetchone()
     if row is None:
-        return fresh(connection, conversation)
+        return start_thread(connection, conversation)
     return Thread(conversation, row["thread"], row["generation"], used_at=row["used_at"])
 
 
-def fresh(connection: Connection, conversation: str) -> Thread:
+def start_thread(connection: SqlConnection, conversation: str) -> Thread:
     """A new thread becomes the current one; the old one stays readable."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
@@ -70,10 +78,10 @@ def fresh(connection: Connection, conversation: str) -> Thread:
     return Thread(conversation, thread, row["generation"], used_at=now)
 
 
-def every(connection: Connection) -> Sequence[Thread]:
+def list_threads(connection: SqlConnection) -> Sequence[Thread]:
     """Without those of which all was forgotten."""
     rows = connection.execute(
-        f"SELECT * FROM conversations AS c WHERE {_HOLDS} ORDER BY used_at DESC"  # noqa: S608
+        f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
     )
     return [
         Thread(row["conversation"], row["thread"], row["generation"], used_at=row["used_at"])
@@ -81,7 +89,7 @@ def every(connection: Connection) -> Sequence[Thread]:
     ]
 
 
-def keep(connection: Connection, thread: str, remote: Remote, owner: str = "") -> None:
+def record_remote(connection: SqlConnection, thread: str, remote: Remote, owner: str = "") -> None:
     """Remember a server's id; one that comes for a forgotten thread goes onto the erase list. What
     is kept for no thread (SPARE), by `owner`, becomes that of the first one that takes it."""
     if not remote.id:
@@ -96,21 +104,28 @@ def keep(connection: Connection, thread: str, remote: Remote, owner: str = "") -
     )
 
 
-def give_up_spares(connection: Connection) -> None:
+def erase_spare_remotes(connection: SqlConnection) -> None:
     """Those of a former process: nobody knows whether one was about to be used."""
     connection.execute("UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0")
 
 
-def transcript(connection: Connection, thread: str, before: int | None) -> Sequence[Entry]:
+def read_transcript(
+    connection: SqlConnection, thread: str, before: int | None
+) -> Sequence[TranscriptEntry]:
     rows = connection.execute(
         "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
         " ORDER BY id",
         (thread, before if before is not None else 1 << 62),
     )
-    return [Entry(row["seq"], decode(Item, row["item"]), row["person"], row["at"]) for row in rows]
+    return [
+        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"], row["at"])
+        for row in rows
+    ]
 
 
-def list_entries(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
+def list_entries(
+    connection: SqlConnection, conversation: str, thread: str
+) -> Sequence[HistoryEntry]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
 
     Of decisions, those whose answer says more than the card does.
@@ -126,12 +141,14 @@ def list_entries(connection: Connection, conversation: str, thread: str) -> Sequ
         " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
         {"conversation": conversation, "current": current, "thread": thread or current},
     )
-    told = ((row["decision"], _shown(row)) for row in rows)
+    told = ((row["decision"], _history_entry_of(row)) for row in rows)
     return [said for decision, said in told if not decision or (said.answer and said.answer.aloud)]
 
 
-def list_conversations(connection: Connection, platform: str, person: str = "") -> Sequence[Listed]:
-    theirs, values = _theirs("c.conversation", platform, person)
+def list_conversations(
+    connection: SqlConnection, platform: str, person: str = ""
+) -> Sequence[ConversationSummary]:
+    theirs, values = _owner_condition("c.conversation", platform, person)
     rows = connection.execute(
         "SELECT c.conversation, c.title, c.pinned, c.used_at, first.message FROM conversations c"  # noqa: S608
         " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
@@ -139,36 +156,38 @@ def list_conversations(connection: Connection, platform: str, person: str = "") 
         "  AND replaced = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
         f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
         " ORDER BY c.pinned DESC, c.used_at DESC LIMIT ?",
-        (*values, f":{ONCE}", LISTED),
+        (*values, f":{ONE_REQUEST_PREFIX}", MAX_LISTED_CONVERSATIONS),
     )
     return [
-        Listed(row["conversation"], decode(Message, row["message"]), row["title"],
+        ConversationSummary(row["conversation"], decode_json(Message, row["message"]), row["title"],
                bool(row["pinned"]), row["used_at"])
         for row in rows
     ]  # fmt: skip
 
 
 def search(
-    connection: Connection, platform: str, words: str, person: str = ""
+    connection: SqlConnection, platform: str, words: str, person: str = ""
 ) -> Mapping[str, str]:
-    theirs, values = _theirs("conversation", platform, person)
+    theirs, values = _owner_condition("conversation", platform, person)
     rows = connection.execute(
         f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
         " AND decision = 0 AND state != 'withdrawn' AND replaced = '' ORDER BY seq DESC LIMIT ?",
-        (*values, SEARCHED),
+        (*values, MAX_SEARCHED_MESSAGES),
     )
-    wanted, hits = normalised(words), dict[str, str]()
+    wanted, hits = fold_case(words), dict[str, str]()
     for row in rows:
         if row["conversation"] in hits:
             continue
-        said = decode(Message, row["message"]).text
-        told = decode(Answer, row["answer"]).text if row["answer"] else ""
-        if wanted in normalised(f"{said}\n{told}"):
+        said = decode_json(Message, row["message"]).text
+        told = decode_json(Answer, row["answer"]).text if row["answer"] else ""
+        if wanted in fold_case(f"{said}\n{told}"):
             hits[row["conversation"]] = row["turn"]
     return hits
 
 
-def mark(connection: Connection, conversation: str, title: str | None, pinned: bool | None) -> None:
+def set_listing(
+    connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
+) -> None:
     changed = connection.execute(
         "UPDATE conversations SET title = coalesce(?, title), pinned = coalesce(?, pinned)"
         " WHERE conversation = ?",
@@ -178,7 +197,7 @@ def mark(connection: Connection, conversation: str, title: str | None, pinned: b
         raise NotFound(what="conversation")
 
 
-def _theirs(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
+def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
     """What is to be so of a conversation's `key`, and its values: it is of that platform, and
     `person`'s own, or ("") no one person's."""
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
@@ -189,19 +208,19 @@ def _theirs(key: str, platform: str, person: str) -> tuple[str, tuple[object, ..
     return f"{begins} AND {ends}", (*values, len(own), own)
 
 
-def shown_turn(connection: Connection, turn: str) -> Shown:
+def read_history_entry(connection: SqlConnection, turn: str) -> HistoryEntry:
     row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
     if row is None:
         raise NotFound(what="turn")
-    return _shown(row)
+    return _history_entry_of(row)
 
 
-def from_outside(connection: Connection, thread: str) -> None:
+def mark_outside_text(connection: SqlConnection, thread: str) -> None:
     """Something that its people did not write is in the thread now, and stays in it."""
     connection.execute("UPDATE threads SET outside = 1 WHERE id = ?", (thread,))
 
 
-def provenance(connection: Connection, thread: str, person: str, before: int) -> Provenance:
+def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
     row = connection.execute(
         "SELECT outside = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
@@ -214,19 +233,19 @@ def provenance(connection: Connection, thread: str, person: str, before: int) ->
         " AND item LIKE '%.%'",
         (thread, person),
     )
-    items = (decode(Item, one["item"]) for one in written)
-    texts = tuple(item.text for item in items if item.name != CONTEXT)
+    items = (decode_json(Item, one["item"]) for one in written)
+    texts = tuple(item.text for item in items if item.name != CONTEXT_NAME)
     if row is None:
         return Provenance(True, texts)
     return Provenance(bool(row["outside"]), texts, row["since"] or 0)
 
 
-def author(connection: Connection, seq: int) -> str:
+def find_author(connection: SqlConnection, seq: int) -> str:
     row = connection.execute("SELECT person FROM inbox WHERE seq = ?", (seq,)).fetchone()
     return row["person"] if row else ""
 
 
-def owner(connection: Connection, conversation: str) -> str:
+def find_owner(connection: SqlConnection, conversation: str) -> str:
     """Who began the current thread."""
     row = connection.execute(
         "SELECT items.person FROM items JOIN conversations USING (thread)"
@@ -236,29 +255,29 @@ def owner(connection: Connection, conversation: str) -> str:
     return row["person"] if row else ""
 
 
-def forget_idle(connection: Connection, conversation: str, since: float) -> Forgot | None:
+def forget_idle(connection: SqlConnection, conversation: str, since: float) -> ForgetResult | None:
     """Forget it unless somebody has used it since then: None, and nothing is done."""
-    lock(connection, conversation)
-    if not idle(connection, since, conversation=conversation):
+    lock_key(connection, conversation)
+    if not list_idle_conversations(connection, since, conversation=conversation):
         return None
-    return forget(connection, conversation)
+    return forget_conversation(connection, conversation)
 
 
-def forget(connection: Connection, conversation: str) -> Forgot:
+def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
     """Raise the generation (older turns can commit nothing more) and blank every body."""
-    lock(connection, conversation)
+    lock_key(connection, conversation)
     rows = connection.execute(
         "SELECT seq, state, message FROM inbox WHERE conversation = ?"
         " AND (decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
         (conversation,),
     ).fetchall()
     for row in rows:
-        _blank(connection, row["seq"], decode(Message, row["message"]))
+        _erase_message(connection, row["seq"], decode_json(Message, row["message"]))
     connection.execute(
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )  # also of turns whose row was purged
-    changes.forget(connection, conversation)
+    changes.forget_changes(connection, conversation)
     threads = connection.execute(
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
     ).fetchall()
@@ -266,7 +285,7 @@ def forget(connection: Connection, conversation: str) -> Forgot:
     files = connection.execute(
         "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)
     ).fetchall()
-    return Forgot(
+    return ForgetResult(
         generation=generation,
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
@@ -275,24 +294,27 @@ def forget(connection: Connection, conversation: str) -> Forgot:
     )
 
 
-def idle(
-    connection: Connection, since: float, area: Area = ALL_OVER, conversation: str = ""
+def list_idle_conversations(
+    connection: SqlConnection,
+    since: float,
+    area: ConversationArea = ALL_CONVERSATIONS,
+    conversation: str = "",
 ) -> Sequence[str]:
     """Not used since then, with something to forget and nothing that waits for an answer; with
     `conversation`, that one or none."""
-    there, values = within(area)
+    there, values = area_condition(area)
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
     rows = connection.execute(
         "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
         " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
-        f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HOLDS} AND {there}",
+        f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HAS_CONTENT} AND {there}",
         (since, *values),
     )
     return [row["conversation"] for row in rows]
 
 
-def of_person(connection: Connection, person: str) -> Sequence[str]:
+def list_conversations_of(connection: SqlConnection, person: str) -> Sequence[str]:
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
         " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
@@ -303,17 +325,17 @@ def of_person(connection: Connection, person: str) -> Sequence[str]:
     return [row["conversation"] for row in rows]
 
 
-def to_erase(connection: Connection) -> Sequence[Remote]:
+def list_remotes_to_erase(connection: SqlConnection) -> Sequence[Remote]:
     rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 1 ORDER BY tries, at")
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
-def unerasable(connection: Connection) -> Sequence[Remote]:
+def list_unerasable_remotes(connection: SqlConnection) -> Sequence[Remote]:
     rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 2 ORDER BY at")
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
-def erased(connection: Connection, remote: Remote, done: bool) -> None:
+def record_erasure(connection: SqlConnection, remote: Remote, done: bool) -> None:
     """Done rows go; others are tried again, and after MAX_TRIES only listed (erase = 2)."""
     key = (remote.kind, remote.id)
     if done:
@@ -322,34 +344,34 @@ def erased(connection: Connection, remote: Remote, done: bool) -> None:
     connection.execute(
         "UPDATE remotes SET tries = tries + 1, erase = CASE WHEN tries + 1 >= ? THEN 2 ELSE 1 END"
         " WHERE kind = ? AND id = ?",
-        (MAX_TRIES, *key),
+        (MAX_ERASURE_TRIES, *key),
     )
 
 
-def _shown(row: Row) -> Shown:
-    answer = decode(Answer, row["answer"]) if row["answer"] else None
-    message = decode(Message, row["message"])
-    return Shown(
+def _history_entry_of(row: SqlRow) -> HistoryEntry:
+    answer = decode_json(Answer, row["answer"]) if row["answer"] else None
+    message = decode_json(Message, row["message"])
+    return HistoryEntry(
         row["seq"], row["turn"], row["state"], message, answer, row["created"], row["refused"]
     )
 
 
-def _blank(connection: Connection, seq: int, message: Message) -> None:
+def _erase_message(connection: SqlConnection, seq: int, message: Message) -> None:
     """The row stays, so that its event is still known; nothing that was said does."""
     bare = replace(message, text="", attachments=(), context=(), brought=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
-    answer = encode(Answer(text="", code="forgotten"))
+    answer = encode_json(Answer(text="", code="forgotten"))
     connection.execute(
         "UPDATE inbox SET message = ?, reason = '', thread = '',"
         " answer = CASE WHEN answer IS NULL THEN NULL ELSE ? END,"
         " state = 'withdrawn', updated = ? WHERE seq = ?",
-        (encode(bare), answer, time.time(), seq),
+        (encode_json(bare), answer, time.time(), seq),
     )
     connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
 
 
-def _raise_generation(connection: Connection, conversation: str) -> int:
+def _raise_generation(connection: SqlConnection, conversation: str) -> int:
     old = connection.execute(
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
     ).fetchall()

@@ -9,33 +9,33 @@ from dataclasses import replace
 from typing import TypeVar
 
 from core.domain.errors import Superseded, TakenOver
-from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
+from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
 from core.domain.records import (
-    ALL_OVER,
+    ALL_CONVERSATIONS,
     FINAL_STATES,
-    Area,
-    Call,
-    Entry,
-    Forgot,
-    Listed,
+    ConversationArea,
+    ConversationSummary,
+    ForgetResult,
+    HistoryEntry,
     Outcome,
     Provenance,
     Remote,
     Round,
-    Shown,
-    Spoken,
-    State,
+    RoundOutput,
     Thread,
+    ToolCall,
+    TranscriptEntry,
     Turn,
+    TurnState,
 )
-from core.ports.conversations import Work
+from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
-from core.store.database import Connection, Database, lock
-from core.store.database import Row as SqlRow
-from core.store.inbox import locked
+from core.store.database import Database, SqlConnection, lock_key
+from core.store.database import SqlRow as SqlRow
+from core.store.inbox import get_locked_row
 
 T = TypeVar("T")
-LOST_CALL = "error: interrupted, result unknown"
+LOST_CALL_TEXT = "error: interrupted, result unknown"
 """What the model reads for a call whose turn ended before it did."""
 
 
@@ -43,26 +43,26 @@ class SqlJournal:
     """The `Journal` port."""
 
     def __init__(
-        self, database: Database, owner: str = "", fresh: Callable[[], bool] = lambda: True
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """`owner` is this process; `fresh` whether it can still be taken for alive by others."""
         self._database = database
-        self._fresh = fresh
+        self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """This process: only another one's turn is begun a second time."""
 
-    def check(self) -> None:
-        if not self._fresh():
+    def check_ownership(self) -> None:
+        if not self._is_alive():
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
-        return await self._database.write(lambda c: _begin(c, seq, self._owner))
+        return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
 
-    async def heard(
-        self, turn: Turn, items: Sequence[Item], reserve: Work | None = None
+    async def record_user_message(
+        self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
     ) -> Sequence[Item]:
-        def write(connection: Connection) -> Sequence[Item]:
-            if not _items_of(connection, turn.seq):
+        def write(connection: SqlConnection) -> Sequence[Item]:
+            if not _read_items(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
                 _add_items(connection, turn, notes, "")
                 _add_items(connection, turn, items, turn.message.author.key)
@@ -70,16 +70,16 @@ class SqlJournal:
                 quoted = any(not quote.ours for quote in message.context)
                 quoted = quoted or any(one.name == "assistant" for one in message.brought)
                 if message.attachments or quoted:
-                    threads.from_outside(connection, turn.thread)
+                    threads.mark_outside_text(connection, turn.thread)
             if reserve is not None:
                 reserve(connection)
-            return _items_of(connection, turn.seq)
+            return _read_items(connection, turn.seq)
 
-        return await self._guarded(turn, write)
+        return await self._write_current(turn, write)
 
-    async def round_began(self, turn: Turn, number: int, response: str) -> None:
-        def write(connection: Connection) -> bool:
-            threads.keep(connection, turn.thread, Remote("response", response))
+    async def record_response(self, turn: Turn, number: int, response: str) -> None:
+        def write(connection: SqlConnection) -> bool:
+            threads.record_remote(connection, turn.thread, Remote("response", response))
             if not _is_current(connection, turn):
                 return False  # its id is kept all the same
             connection.execute(
@@ -92,69 +92,73 @@ class SqlJournal:
         if not await self._database.write(write):
             raise Superseded
 
-    async def items(self, turn: Turn, said: Spoken, started: Call | None = None) -> None:
-        def write(connection: Connection) -> None:
+    async def record_round(
+        self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
+    ) -> None:
+        def write(connection: SqlConnection) -> None:
             _add_round(connection, turn, said)
             if started:
                 _start_call(connection, turn, started)
 
-        await self._guarded(turn, write)
+        await self._write_current(turn, write)
 
-    async def call_started(self, turn: Turn, call: Call) -> None:
-        await self._guarded(turn, lambda connection: _start_call(connection, turn, call))
+    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+        await self._write_current(turn, lambda connection: _start_call(connection, turn, call))
 
-    async def call_known(self, turn: Turn, call_id: str, handle: str) -> None:
-        def write(connection: Connection) -> None:
+    async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
                 (handle, turn.seq, call_id),
             )
 
-        await self._guarded(turn, write)
+        await self._write_current(turn, write)
 
-    async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
+    async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
         """Record the outcome, once, and put it into the transcript where its call stands there."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             changed = connection.execute(
                 "UPDATE calls SET outcome = ?, ended = ?"
                 " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
-                (encode(outcome), time.time(), turn.seq, call_id),
+                (encode_json(outcome), time.time(), turn.seq, call_id),
             ).fetchone()
             if changed is None:
                 return
             name = outcome.paid or changed["name"]
             budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
-            said = _items_of(connection, turn.seq)  # of a command that was typed there is no call
+            said = _read_items(connection, turn.seq)  # of a command that was typed there is no call
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
                 )
                 _add_items(connection, turn, [output], "")
 
-        await self._guarded(turn, write)
+        await self._write_current(turn, write)
 
-    async def answered(
-        self, turn: Turn, answer: Answer, last: Spoken | None = None, key: str = ""
+    async def record_answer(
+        self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
     ) -> None:
         """Keep the answer, and end what calls are open; a second answer changes nothing."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             changed = connection.execute(
                 "UPDATE inbox SET state = 'answered', answer = ?, updated = ?"
                 " WHERE seq = ? AND state = 'running'",
-                (encode(answer), time.time(), turn.seq),
+                (encode_json(answer), time.time(), turn.seq),
             )
             if not changed.rowcount:
                 return
             if last is not None:
                 _add_round(connection, turn, last)
-            budget.close(connection, turn.seq)
-            items = _items_of(connection, turn.seq)
+            budget.settle_holds(connection, turn.seq)
+            items = _read_items(connection, turn.seq)
             open_calls = {i.call_id for i in items if i.kind == "call"} - {
                 i.call_id for i in items if i.kind == "output"
             }
-            said = [Item(kind="output", call_id=id, text=LOST_CALL) for id in sorted(open_calls)]
+            said = [
+                Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
+            ]
             if answer.status == "stopped" and items and answer.text:
                 said.append(Item(kind="message", role="assistant", text=answer.text))
             _add_items(connection, turn, said, "")
@@ -164,43 +168,45 @@ class SqlJournal:
                 (turn.message.address.conversation,),
             )
             if key:
-                _posting(connection, turn, 1, key)
+                _insert_post(connection, turn, 1, key)
 
-        await self._guarded(turn, write)
+        await self._write_current(turn, write)
 
-    async def posting(self, turn: Turn, number: int, key: str) -> None:
-        await self._guarded(turn, lambda connection: _posting(connection, turn, number, key))
+    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
+        await self._write_current(
+            turn, lambda connection: _insert_post(connection, turn, number, key)
+        )
 
-    async def posted(self, turn: Turn, number: int, post: str) -> None:
-        def write(connection: Connection) -> None:
+    async def record_posted(self, turn: Turn, number: int, post: str) -> None:
+        def write(connection: SqlConnection) -> None:
             _check_attempt(connection, turn)
-            _posted(connection, turn, number, post)
+            _mark_posted(connection, turn, number, post)
 
         await self._database.write(write)
 
-    async def removed(self, turn: Turn, number: int) -> None:
+    async def record_removed(self, turn: Turn, number: int) -> None:
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
             time.time(), turn.seq, number,
         )  # fmt: skip
 
-    async def ended(
-        self, turn: Turn, state: State, reason: str = "", posted: Post | None = None
+    async def end_turn(
+        self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
     ) -> None:
-        def write(connection: Connection) -> bool:
+        def write(connection: SqlConnection) -> bool:
             _check_attempt(connection, turn)
             if posted is not None:
-                _posted(connection, turn, posted.number, posted.id)
+                _mark_posted(connection, turn, posted.number, posted.id)
             if not _is_current(connection, turn):
                 return False
             stored = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (turn.seq,)
             ).fetchone()
-            present = decode(Message, stored["message"])  # an edit may have come meanwhile
+            present = decode_json(Message, stored["message"])  # an edit may have come meanwhile
             bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
             connection.execute(
                 "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
-                (state, reason, encode(bare), time.time(), turn.seq),
+                (state, reason, encode_json(bare), time.time(), turn.seq),
             )
             return True
 
@@ -208,52 +214,56 @@ class SqlJournal:
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE inbox SET attempt = attempt - 1, owner = '',"
                 " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
                 (turn.seq,),
             )
 
-        await self._guarded(turn, write)
+        await self._write_current(turn, write)
 
-    async def remote(self, thread: str, remote: Remote) -> None:
-        await self._database.write(lambda c: threads.keep(c, thread, remote, self._owner))
+    async def record_remote(self, thread: str, remote: Remote) -> None:
+        await self._database.write(lambda c: threads.record_remote(c, thread, remote, self._owner))
 
-    async def thread(self, conversation: str) -> Thread:
-        return await self._database.write(lambda c: threads.current(c, conversation))
+    async def current_thread(self, conversation: str) -> Thread:
+        return await self._database.write(lambda c: threads.current_thread(c, conversation))
 
-    async def threads(self) -> Sequence[Thread]:
+    async def list_threads(self) -> Sequence[Thread]:
         """Every current thread, newest use first."""
-        return await self._database.read(threads.every)
+        return await self._database.read(threads.list_threads)
 
     async def new_thread(self, conversation: str) -> Thread:
-        return await self._database.write(lambda c: threads.fresh(c, conversation))
+        return await self._database.write(lambda c: threads.start_thread(c, conversation))
 
-    async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
-        return await self._database.read(lambda c: threads.transcript(c, thread, before))
+    async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
+        return await self._database.read(lambda c: threads.read_transcript(c, thread, before))
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        return await self._database.read(lambda c: threads.provenance(c, thread, person, before))
+        return await self._database.read(
+            lambda c: threads.read_provenance(c, thread, person, before)
+        )
 
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
 
-    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]:
+    async def list_conversations(
+        self, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]:
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
-    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        await self._database.write(lambda c: threads.mark(c, conversation, title, pinned))
+    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))
 
-    async def turn_of(self, turn: str) -> Shown:
+    async def history_entry(self, turn: str) -> HistoryEntry:
         """Raises NotFound."""
-        return await self._database.read(lambda c: threads.shown_turn(c, turn))
+        return await self._database.read(lambda c: threads.read_history_entry(c, turn))
 
     async def usage_of(self, seq: int) -> Usage:
-        def read(connection: Connection) -> Usage:
+        def read(connection: SqlConnection) -> Usage:
             row = connection.execute(
                 "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
             ).fetchone()
@@ -261,18 +271,20 @@ class SqlJournal:
 
         return await self._database.read(read)
 
-    async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
-        def write(connection: Connection) -> Turn | None:
-            row = locked(connection, seq)
+    async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        def write(connection: SqlConnection) -> Turn | None:
+            row = get_locked_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
                 return None
-            turn = _turn(connection, row)
+            turn = _turn_of(connection, row)
             if turn.answer is None or not cards:
                 return turn
             newer = {card.id: card for card in cards}
             shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
             answer = replace(turn.answer, cards=shown)
-            connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode(answer), seq))
+            connection.execute(
+                "UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq)
+            )
             return replace(turn, answer=answer)
 
         return await self._database.write(write)
@@ -280,69 +292,73 @@ class SqlJournal:
     async def seq_of_post(self, post: str) -> int | None:
         """Which turn a post of ours belongs to, by the platform's id of it."""
 
-        def read(connection: Connection) -> int | None:
+        def read(connection: SqlConnection) -> int | None:
             row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
             return row["seq"] if row else None
 
         return await self._database.read(read)
 
-    async def post_removed(self, post: str) -> None:
+    async def record_post_removal(self, post: str) -> None:
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", time.time(), post
         )
 
     async def author(self, seq: int) -> str:
-        return await self._database.read(lambda c: threads.author(c, seq))
+        return await self._database.read(lambda c: threads.find_author(c, seq))
 
     async def owner(self, conversation: str) -> str:
-        return await self._database.read(lambda c: threads.owner(c, conversation))
+        return await self._database.read(lambda c: threads.find_owner(c, conversation))
 
-    async def forget(self, conversation: str) -> Forgot:
-        return await self._database.write(lambda c: threads.forget(c, conversation))
+    async def forget(self, conversation: str) -> ForgetResult:
+        return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
 
-    async def forget_idle(self, conversation: str, since: float) -> Forgot | None:
+    async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
         return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
 
-    async def forgettable(self, idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+    async def list_idle_conversations(
+        self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
+    ) -> Sequence[str]:
         """Conversations there that nobody used since then."""
-        return await self._database.read(lambda c: threads.idle(c, idle_since, area))
+        return await self._database.read(
+            lambda c: threads.list_idle_conversations(c, idle_since, area)
+        )
 
-    async def of_person(self, person: str) -> Sequence[str]:
+    async def list_conversations_of(self, person: str) -> Sequence[str]:
         """The conversations in which a person (by key) said something."""
-        return await self._database.read(lambda c: threads.of_person(c, person))
+        return await self._database.read(lambda c: threads.list_conversations_of(c, person))
 
-    async def to_erase(self) -> Sequence[Remote]:
-        return await self._database.read(threads.to_erase)
+    async def list_remotes_to_erase(self) -> Sequence[Remote]:
+        return await self._database.read(threads.list_remotes_to_erase)
 
-    async def unerasable(self) -> Sequence[Remote]:
-        return await self._database.read(threads.unerasable)
+    async def list_unerasable_remotes(self) -> Sequence[Remote]:
+        return await self._database.read(threads.list_unerasable_remotes)
 
-    async def erased(self, remote: Remote, done: bool) -> None:
-        await self._database.write(lambda c: threads.erased(c, remote, done))
+    async def record_erasure(self, remote: Remote, done: bool) -> None:
+        await self._database.write(lambda c: threads.record_erasure(c, remote, done))
 
     async def _execute(self, statement: str, *values: str | float) -> None:
         await self._database.write(lambda c: c.execute(statement, values).close())
 
-    async def _guarded(self, turn: Turn, work: Callable[[Connection], T]) -> T:
-        def checked(connection: Connection) -> T:
+    async def _write_current(self, turn: Turn, work: Callable[[SqlConnection], T]) -> T:
+        def write_if_current(connection: SqlConnection) -> T:
             if not _is_current(connection, turn):
                 raise Superseded
             return work(connection)
 
-        result = await self._database.write(checked)
-        self.check()
+        result = await self._database.write(write_if_current)
+        self.check_ownership()
         return result
 
 
-def _begin(connection: Connection, seq: int, owner: str) -> Turn | None:
+def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     """Count an attempt (unless `owner` has it already) and read the turn as it stands."""
-    row = locked(connection, seq)
+    row = get_locked_row(connection, seq)
     if row is None or row["state"] in FINAL_STATES:
         return None
     again = row["owner"] == owner
-    thread = threads.current(connection, row["conversation"])
+    thread = threads.current_thread(connection, row["conversation"])
     attempt = max(1, row["attempt"] + (0 if again else 1))
-    state: State = "running" if row["state"] == "new" else row["state"]
+    state: TurnState = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
     generation = thread.generation if first or not row["thread"] else row["generation"]
     own_thread = row["thread"] or thread.id
@@ -351,13 +367,13 @@ def _begin(connection: Connection, seq: int, owner: str) -> Turn | None:
         " updated = ? WHERE seq = ?",
         (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
-    turn = _turn(connection, row)
+    turn = _turn_of(connection, row)
     if turn.message.replaces:
-        _replace(connection, turn)
+        _replace_earlier_turn(connection, turn)
     return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
 
 
-def _replace(connection: Connection, turn: Turn) -> None:
+def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
     """What this turn asks again is left out from here on, and what it proposed is withdrawn. Where
     somebody decided on that, or it was paid for, both stay."""
     message = turn.message
@@ -366,14 +382,14 @@ def _replace(connection: Connection, turn: Turn) -> None:
         " AND replaced = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
         (message.replaces, message.address.conversation, message.author.key, turn.seq),
     ).fetchone()
-    if old is None or changes.stays(connection, old["seq"]):
+    if old is None or changes.has_irrevocable_work(connection, old["seq"]):
         return
-    changes.withdraw(connection, old["seq"])
+    changes.withdraw_proposals(connection, old["seq"])
     connection.execute("UPDATE inbox SET replaced = ? WHERE seq = ?", (turn.id, old["seq"]))
     connection.execute("UPDATE items SET replaced = 1 WHERE seq = ?", (old["seq"],))
 
 
-def _start_call(connection: Connection, turn: Turn, call: Call) -> None:
+def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     connection.execute(
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
@@ -381,20 +397,20 @@ def _start_call(connection: Connection, turn: Turn, call: Call) -> None:
         (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
          call.effect, time.time()),
     )  # fmt: skip
-    threads.from_outside(connection, turn.thread)
+    threads.mark_outside_text(connection, turn.thread)
 
 
-def _check_attempt(connection: Connection, turn: Turn) -> None:
+def _check_attempt(connection: SqlConnection, turn: Turn) -> None:
     """Raises TakenOver where another process began a later one."""
     row = connection.execute("SELECT attempt FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
 
 
-def _is_current(connection: Connection, turn: Turn) -> bool:
+def _is_current(connection: SqlConnection, turn: Turn) -> bool:
     """Whether this is the current attempt of the current generation of an unfinished turn, which
     then stays so until the transaction ends. Raises TakenOver."""
-    lock(connection, turn.message.address.conversation)
+    lock_key(connection, turn.message.address.conversation)
     row = connection.execute(
         "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
         " JOIN conversations USING (conversation) WHERE seq = ?",
@@ -408,15 +424,15 @@ def _is_current(connection: Connection, turn: Turn) -> bool:
     return bool(row["decision"]) or row["generation"] == turn.generation
 
 
-def _add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
+def _add_items(connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str) -> None:
     now = time.time()
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
-        [(turn.seq, turn.thread, person, encode(item), now) for item in items],
+        [(turn.seq, turn.thread, person, encode_json(item), now) for item in items],
     )
 
 
-def _add_round(connection: Connection, turn: Turn, said: Spoken) -> None:
+def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
         " ON CONFLICT (seq, number) DO UPDATE SET complete = 1, model = excluded.model"
@@ -428,7 +444,7 @@ def _add_round(connection: Connection, turn: Turn, said: Spoken) -> None:
         budget.settle_round(connection, turn.seq, said.number, said.usage, said.model)
 
 
-def _posting(connection: Connection, turn: Turn, number: int, key: str) -> None:
+def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, at)"
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
@@ -440,7 +456,7 @@ def _posting(connection: Connection, turn: Turn, number: int, key: str) -> None:
     )
 
 
-def _posted(connection: Connection, turn: Turn, number: int, post: str) -> None:
+def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
     connection.execute(
         "UPDATE posts SET post = ?, state = 'posted', at = ?"
         " WHERE seq = ? AND number = ? AND state != 'removed'",
@@ -448,12 +464,12 @@ def _posted(connection: Connection, turn: Turn, number: int, post: str) -> None:
     )
 
 
-def _items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
+def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
-    return tuple(decode(Item, row["item"]) for row in rows)
+    return tuple(decode_json(Item, row["item"]) for row in rows)
 
 
-def _turn(connection: Connection, row: SqlRow) -> Turn:
+def _turn_of(connection: SqlConnection, row: SqlRow) -> Turn:
     seq = row["seq"]
     rounds = connection.execute(
         "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
@@ -467,19 +483,19 @@ def _turn(connection: Connection, row: SqlRow) -> Turn:
     ).fetchone()
     return Turn(
         seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode(Message, row["message"]),
+        state=row["state"], message=decode_json(Message, row["message"]),
         rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=_items_of(connection, seq),
+        items=_read_items(connection, seq),
         calls=tuple(
-            Call(
+            ToolCall(
                 call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
                 effect=call["effect"], handle=call["handle"],
-                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
+                outcome=decode_json(Outcome, call["outcome"]) if call["outcome"] else None,
             )
             for call in calls
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
-        answer=decode(Answer, row["answer"]) if row["answer"] else None,
-        refused=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
-        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
+        answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
+        refusal=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
+        accepted_at=row["created"], undelivered_reason=str(untold["reason"]) if untold else "",
     )  # fmt: skip

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-Astray = Literal[0, 1, 2]
-LONGEST = 2000
+StrayTicks = Literal[0, 1, 2]
+MAX_TARGET_CHARACTERS = 2000
 """Characters of a link's target; a longer one is none."""
 
-_LAYERS = 8
+_MAX_ESCAPE_LAYERS = 8
 """Entities and escapes that hide others are taken off so often; what then is left is none."""
 
 _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
@@ -30,20 +30,20 @@ _FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class CodeLines:
     """The numbers of the lines that are code for all, and of those that are code for some.
     `astray`: backticks without fellows move what Discord takes for code, also in paragraphs that
     follow: 1 spans, 2 blocks too."""
 
     lines: frozenset[int]
     unsure: frozenset[int]
-    astray: Astray
+    astray: StrayTicks
 
 
-def code_of(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
+def find_code_lines(text: str, lines: Sequence[str], astray: StrayTicks = 0) -> CodeLines:
     sure, ticked, unsure = set[int](), set[int](), set[int]()
     may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
-    for token in blocks(text) if may else ():
+    for token in parse_blocks(text) if may else ():
         if token.type not in ("fence", "code_block") or not token.map:
             continue
         start, end = token.map
@@ -54,31 +54,33 @@ def code_of(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
         if common and "`" in token.content:
             ticked.update(range(start, end))
     prose = [line for at, line in enumerate(lines) if at not in sure]
-    if astray or not all(map(_calm, prose)):
+    if astray or not all(map(_has_only_plain_spans, prose)):
         astray = 2 if astray == 2 or any("```" in line for line in prose) else 1
         unsure |= sure if astray == 2 else ticked
-    return Code(frozenset(sure - unsure), frozenset(unsure), astray)
+    return CodeLines(frozenset(sure - unsure), frozenset(unsure), astray)
 
 
-def blocks(text: str) -> list[Token]:
+def parse_blocks(text: str) -> list[Token]:
     tokens: list[Token] = []
     markdown = parser()
     markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
     return tokens
 
 
-def targets(text: str) -> Iterator[str]:
+def find_targets(text: str) -> Iterator[str]:
     """Where its links lead and its images are from, as they would stand in HTML."""
-    return _links(parser().parse(text))
+    return _token_targets(parser().parse(text))
 
 
-def link_target(text: str, start: int) -> tuple[str, int] | None:
+def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
     """A link's target that begins there, without entities and escapes, and where it ends."""
-    found = parser().helpers.parseLinkDestination(text, start, min(len(text), start + LONGEST))
+    found = parser().helpers.parseLinkDestination(
+        text, start, min(len(text), start + MAX_TARGET_CHARACTERS)
+    )
     return (found.str, found.pos) if found.ok and found.str else None
 
 
-def unescaped(text: str) -> str:
+def unescape(text: str) -> str:
     """Without CommonMark's entities and backslash escapes, also those that hide others."""
     for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
@@ -87,12 +89,12 @@ def unescaped(text: str) -> str:
         before, text = text, str(library.unescapeAll(text))
         if text == before:
             break
-        if len(before) > LONGEST or layer == _LAYERS:
+        if len(before) > MAX_TARGET_CHARACTERS or layer == _MAX_ESCAPE_LAYERS:
             return text.replace("&", "+").replace("\\", "")
     return text
 
 
-def normal(url: str) -> str:
+def normalize_url(url: str) -> str:
     """An address as the parser writes it into HTML."""
     return parser().normalizeLink(url)
 
@@ -105,7 +107,7 @@ def parser() -> MarkdownIt:
     return markdown
 
 
-def _calm(line: str) -> bool:
+def _has_only_plain_spans(line: str) -> bool:
     """Whether every backtick of a line belongs to a code span that all platforms see."""
     if "`" not in line:
         return True
@@ -125,7 +127,7 @@ def _leaves_code(span: str) -> bool:
     return "\\" in span or not _FLAT_BRACKETS.fullmatch(span)
 
 
-def _links(tokens: Sequence[Token]) -> Iterator[str]:
+def _token_targets(tokens: Sequence[Token]) -> Iterator[str]:
     for token in tokens:
         yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
-        yield from _links(token.children or ())
+        yield from _token_targets(token.children or ())

@@ -19,7 +19,9 @@ from pathlib import Path
 
 LOCALES = ("en", "pt-BR", "fr")
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
-COUNTS = frozenset({"columns", "count", "days", "done", "rounds", "rows", "shown", "total"})
+COUNT_PLACEHOLDERS = frozenset(
+    {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
+)
 """Placeholders whose integers are written with the separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"
 
@@ -27,73 +29,75 @@ _FOLDER = Path(__file__).parents[1] / "locale"
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
     """`text` in `locale` (None: in `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
     locale = LANGUAGE.get() if locale is None else locale
-    return _filled(catalogue(nearest(locale)).gettext(text), locale, values)
+    return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
 
 
 def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
     """`one` or `many`, as the language counts; `{count}` in it is `count`."""
     locale = LANGUAGE.get() if locale is None else locale
-    text = catalogue(nearest(locale)).ngettext(one, many, count)
-    return _filled(text, locale, {"count": count, **values})
+    text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
+    return _fill(text, locale, {"count": count, **values})
 
 
-def _filled(text: str, locale: str, values: Mapping[str, object]) -> str:
+def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
     if not values:
         return text
     written = {
-        key: number(value, locale) if key in COUNTS and isinstance(value, int) else value
+        key: format_number(value, locale)
+        if key in COUNT_PLACEHOLDERS and isinstance(value, int)
+        else value
         for key, value in values.items()
     }
     return text.format(**written)
 
 
-def number(value: float, locale: str | None = None) -> str:
+def format_number(value: float, locale: str | None = None) -> str:
     if isinstance(value, int) and -1000 < value < 1000:
         return str(value)
     from babel.numbers import format_decimal
 
-    return format_decimal(value, locale=_cldr(locale))
+    return format_decimal(value, locale=_babel_locale(locale))
 
 
-def size(count: int, locale: str | None = None) -> str:
+def format_size(count: int, locale: str | None = None) -> str:
     """Of a file or a text, as in `20 MiB`; what is small in bytes."""
     if count < 100_000:
-        return f"{number(count, locale)} B"
+        return f"{format_number(count, locale)} B"
     mebibytes = round(count / 1024 / 1024, 1)
-    return f"{number(int(mebibytes) if mebibytes.is_integer() else mebibytes, locale)} MiB"
+    return f"{format_number(int(mebibytes) if mebibytes.is_integer() else mebibytes, locale)} MiB"
 
 
-def money(dollars: float, locale: str | None = None) -> str:
+def format_money(dollars: float, locale: str | None = None) -> str:
     """US dollars; what is less than a cent keeps four digits after the comma."""
     from babel.numbers import format_currency
 
     digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
     whole = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}
-    cldr = _cldr(locale)
+    cldr = _babel_locale(locale)
     return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
 
 
-def moment(when: datetime, locale: str | None = None) -> str:
+def format_moment(when: datetime, locale: str | None = None) -> str:
     """A date and a time of day in the zone that `when` has, as in `Nov 20, 2026, 2:30 PM`."""
     from babel.dates import format_date, format_time
 
-    cldr = _cldr(locale)
+    cldr = _babel_locale(locale)
     return f"{format_date(when, 'medium', cldr)}, {format_time(when, 'short', locale=cldr)}"
 
 
-def nearest(locale: str) -> str:
+def nearest_locale(locale: str) -> str:
     """The locale of ours that serves a platform's `locale` (`pt_PT`, `fr-CA`) best."""
     language = locale.replace("_", "-").split("-")[0].lower()
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
 
-def _cldr(locale: str | None) -> str:
-    return nearest(LANGUAGE.get() if locale is None else locale).replace("-", "_")
+def _babel_locale(locale: str | None) -> str:
+    return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 
-def word(text: str, locale: str | None = None) -> str:
+def translate_word(text: str, locale: str | None = None) -> str:
     """`text` in `locale` where it is a sentence of ours, else as it is: what an error quotes."""
-    return _catalogue(nearest(LANGUAGE.get() if locale is None else locale)).gettext(text)
+    return _catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(text)
 
 
 @functools.cache

@@ -17,10 +17,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from core.text.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
-from core.text.text import one_line
+from core.text.commonmark import (
+    StrayTicks,
+    find_code_lines,
+    find_targets,
+    normalize_url,
+    parse_blocks,
+    parse_link_target,
+    unescape,
+)
+from core.text.text import to_one_line
 
-LONGEST, MOST_BRACKETS, MOST_LINES = 30_000, 2_000, 3_000
+MAX_MARKDOWN_CHARACTERS, MAX_BRACKETS, MAX_LINES = 30_000, 2_000, 3_000
 """Characters, brackets and lines of a text that is read as Markdown: parsers look for a link from
 each bracket, and for the end of emphasis from each star."""
 _ADDRESS = re.compile(
@@ -28,7 +36,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
-MARKS = 4
+MAX_TRAILING_MARKS = 4
 """Marks at the end of an allowed address; more could tell something to whom it leads to."""
 _MAX_PASSES = 4
 """What the first pass puts into code or breaks can, beside odd brackets, ask for a second one."""
@@ -77,62 +85,63 @@ _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
 _TAME = str.maketrans("`<>", "'‹›")
-_SUSPICIOUS = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
+_SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
+"""Each address and link has one of these, and so has every way to hide one."""
 
 
-def is_plain(text: str) -> bool:
+def is_too_complex(text: str) -> bool:
     """Whether a text is too long, or too full of brackets or lines, to be read as Markdown: it is
     shown as it is written."""
     return (
-        len(text) > LONGEST
-        or text.count("[") + text.count("]") > MOST_BRACKETS
-        or text.count("\n") >= MOST_LINES
+        len(text) > MAX_MARKDOWN_CHARACTERS
+        or text.count("[") + text.count("]") > MAX_BRACKETS
+        or text.count("\n") >= MAX_LINES
     )
 
 
-def markless(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Names and values on one line, as nothing but text: addresses stand as code."""
-    pieces = _ADDRESS.split(one_line(text))
+    pieces = _ADDRESS.split(to_one_line(text))
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(pieces)
     )
 
 
-def sanitised(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
+def sanitize_links(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
     """`text` in Markdown whose links lead only to `hosts`, to what is under them, or to one of
     the addresses `written`."""
-    return Trust(frozenset(hosts), frozenset(written)).sanitised(text)
+    return Trust(frozenset(hosts), frozenset(written)).sanitize(text)
 
 
-def allowed(url: str, hosts: Collection[str]) -> bool:
+def is_allowed_address(url: str, hosts: Collection[str]) -> bool:
     """Whether an address leads to one of `hosts` by https or http, or to somewhere under it."""
     return Trust(frozenset(hosts)).allows(url)
 
 
-def addresses(text: str) -> frozenset[str]:
+def find_addresses(text: str) -> frozenset[str]:
     """The addresses that somebody wrote whole: what stands between spaces or brackets, without
     the marks that end a sentence."""
     found = set[str]()
     for chunk in re.split(r"[\s<>\[\]`|]+", text):
-        if (hot := _first(chunk)) is not None:
-            found.add(chunk[hot : _end(chunk, hot)])
+        if (hot := _find_address(chunk)) is not None:
+            found.add(chunk[hot : _address_end(chunk, hot)])
     return frozenset(found)
 
 
-def broken(text: str) -> str:
+def defang(text: str) -> str:
     """`text` with each of its addresses broken: they can be read, and no platform links them."""
-    return _NOWHERE.broken(text)
+    return _NO_TRUST.defang(text)
 
 
-def unlinked(text: str) -> str:
+def defang_for_discord(text: str) -> str:
     """`text` with what Discord would link broken: e-mail addresses and names of hosts stay."""
-    return Trust(bare=False).broken(text) if _SCHEMED.search(text) else text
+    return Trust(bare=False).defang(text) if _SCHEMED.search(text) else text
 
 
-def unclickable(text: str) -> str:
+def defang_for_terminal(text: str) -> str:
     """`text` with what a terminal would link broken, and nothing else changed."""
-    return Trust(coded=False).broken(text)
+    return Trust(coded=False).defang(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,110 +184,117 @@ class Trust:
             return False
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)
 
-    def sanitised(self, text: str, astray: Astray = 0) -> str:
+    def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
         """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
-        if not self.linked or not _suspicious(text):
+        if not self.linked or not _may_hold_address(text):
             return text
         if not self.coded:
-            return self._in_terminal(text, astray)
-        if is_plain(text):
-            return self.broken(text)
+            return self._sanitize_for_terminal(text, astray)
+        if is_too_complex(text):
+            return self.defang(text)
         lines = before = text.replace("\r\n", "\n").replace("\r", "\n")
         for _ in range(_MAX_PASSES):
-            said = "\n".join(self._lines(before, astray))
+            said = "\n".join(self._sanitize_lines(before, astray))
             if said == before:
                 break
             before = said
-        if not self._harmless(before):
-            return self.broken(lines)
+        if not self._has_only_allowed_targets(before):
+            return self.defang(lines)
         return text if before == lines else before
 
-    def broken(self, text: str) -> str:
+    def defang(self, text: str) -> str:
         """The same without trust in code, and without any link of Markdown's making."""
         if not self.linked:
             return text
         if not self.coded:
-            return "\n".join(map(self._terminal_line, text.split("\n")))
-        return "\n".join(self._pieces(line, sure=False, whole=False) for line in text.split("\n"))
+            return "\n".join(map(self._defang_terminal_line, text.split("\n")))
+        return "\n".join(
+            self._sanitize_prose(line, sure=False, whole=False) for line in text.split("\n")
+        )
 
-    def parts(
+    def split_sanitized(
         self, text: str, split: Callable[[str], Sequence[str]]
     ) -> tuple[str, tuple[str, ...]]:
         """`text`, tamed, and the parts that `split` makes of it: none of them has a link that the
         whole had not, because a cut went through code or through an address."""
         said, parts = text, tuple[str, ...]()
-        for tame in (self.sanitised, self.broken, _NOWHERE.broken):
+        for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
             said = tame(text)
             parts = tuple(split(said))
-            if all(not _suspicious(part) or self.sanitised(part) == part for part in parts):
+            if all(not _may_hold_address(part) or self.sanitize(part) == part for part in parts):
                 break
         return said, parts
 
-    def _lines(self, text: str, astray: Astray) -> Iterator[str]:
+    def _sanitize_lines(self, text: str, astray: StrayTicks) -> Iterator[str]:
         lines = text.split("\n")
-        code = code_of(text, lines, astray)
+        code = find_code_lines(text, lines, astray)
         for at, line in enumerate(lines):
             if at in code.lines:
                 yield line
             elif code.astray or at in code.unsure:
-                yield self._pieces(line, sure=False)
+                yield self._sanitize_prose(line, sure=False)
             else:
-                yield self._line(line)
+                yield self._sanitize_line(line)
 
-    def _line(self, line: str) -> str:
+    def _sanitize_line(self, line: str) -> str:
         """A line in which every code span is one everywhere."""
         pieces = line.split("`")
         for at in range(0, len(pieces), 2):
-            pieces[at] = self._pieces(pieces[at], before=at > 0, after=at + 1 < len(pieces))
+            pieces[at] = self._sanitize_prose(pieces[at], before=at > 0, after=at + 1 < len(pieces))
         return "`".join(pieces)
 
-    def _in_terminal(self, text: str, astray: Astray) -> str:
+    def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
         """Blocks of code stay whole: they are there to be copied."""
-        if is_plain(text):
-            return self.broken(text)
+        if is_too_complex(text):
+            return self.defang(text)
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        code = code_of("\n".join(lines), lines, astray).lines
-        said = [line if at in code else self._terminal_line(line) for at, line in enumerate(lines)]
+        code = find_code_lines("\n".join(lines), lines, astray).lines
+        said = [
+            line if at in code else self._defang_terminal_line(line)
+            for at, line in enumerate(lines)
+        ]
         return text if said == lines else "\n".join(said)
 
-    def _terminal_line(self, line: str) -> str:
-        return _TERMINAL_CHUNK.sub(lambda found: self._terminal_chunk(found[0]), line)
+    def _defang_terminal_line(self, line: str) -> str:
+        return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
-    def _terminal_chunk(self, chunk: str) -> str:
+    def _defang_terminal_chunk(self, chunk: str) -> str:
         """What stands between spaces, as it is written and as it is once its Markdown is drawn."""
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
         while found := _HOT_IN_TERMINAL.search(chunk, at):
-            start = _beginning(chunk, found.start(), at)
-            end = _end(chunk, start)
-            if self.allows(chunk[start:end]) and len(chunk) - end <= MARKS:
+            start = _address_start(chunk, found.start(), at)
+            end = _address_end(chunk, start)
+            if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             if "&" in chunk[start:] or "\\" in chunk[start:]:
-                chunk = chunk[:start] + unescaped(chunk[start:])
+                chunk = chunk[:start] + unescape(chunk[start:])
             other = _NOT_IN_ADDRESS.search(chunk, max(found.end(), start + 1))
-            end = min(end, other.start()) if other else _end(chunk, start)
-            out += [chunk[at:start], _cut_up(chunk[start:end])]
+            end = min(end, other.start()) if other else _address_end(chunk, start)
+            out += [chunk[at:start], _break_address(chunk[start:end])]
             at = end
         said = "".join([*out, chunk[at:]])
-        drawn = unescaped(said).translate(_MARKS)
-        return said if drawn == said or self._is_dead(drawn) else _cut_up(drawn)
+        drawn = unescape(said).translate(_MARKS)
+        return said if drawn == said or self._links_only_allowed(drawn) else _break_address(drawn)
 
-    def _is_dead(self, chunk: str) -> bool:
+    def _links_only_allowed(self, chunk: str) -> bool:
         """Whether a terminal would link nothing of it but what is allowed."""
         found = _HOT_IN_TERMINAL.search(chunk)
         if found is None:
             return True
-        start = _beginning(chunk, found.start())
-        end = _end(chunk, start)
-        return self.allows(chunk[start:end]) and len(chunk) - end <= MARKS
+        start = _address_start(chunk, found.start())
+        end = _address_end(chunk, start)
+        return self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS
 
-    def _pieces(
+    def _sanitize_prose(
         self, text: str, sure: bool = True, before: bool = False, after: bool = False,
         whole: bool = True,
     ) -> str:  # fmt: skip
         """Prose on one line. `sure`: what is put into code is read as code there; `before` and
         `after`: code stands right beside it. `whole`: links of Markdown may stay."""
+        if not _may_hold_address(text):
+            return text
         out, at = [""], 0
         behind = f"{text}`" if after else text
         while at < len(text) and (found := _PIECE.search(text, at)):
@@ -290,106 +306,119 @@ class Trust:
             code = sure and self.coded and not beside and not escaped
             match found.lastgroup:
                 case "link":
-                    said, at = self._link(found, code, sure, whole)
+                    said, at = self._sanitize_link(found, code, sure, whole)
                     out.append(said)
                 case "inline":
-                    end = self._target_end(text, at) if whole else 0
+                    end = self._allowed_target_end(text, at) if whole else 0
                     out.append(text[found.start() : end] if end else "] (")
                     at = end or at
                 case "definition":
                     target = _TARGET.match(text, at)
-                    fine = whole and target and self._leads(_without_angles(target[1]))
+                    fine = whole and target and self._allows_target(_without_angles(target[1]))
                     out.append("]:" if fine else "] :")
                 case "angled":
                     glued = bool(_GLUED.match(behind, at - 1))
-                    out.append(self._angled(found["angled"], code, whole, glued))
+                    out.append(self._sanitize_autolink(found["angled"], code, whole, glued))
                 case _:
                     glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
-                    out.append(self._chunk(found["chunk"], code, glued))
+                    out.append(self._sanitize_chunk(found["chunk"], code, glued))
         return "".join([*out, text[at:]])
 
-    def _link(self, found: re.Match[str], code: bool, sure: bool, whole: bool) -> tuple[str, int]:
+    def _sanitize_link(
+        self, found: re.Match[str], code: bool, sure: bool, whole: bool
+    ) -> tuple[str, int]:
         """A link on one line with a plain label: its words, and its address where it may lead."""
-        label = self._pieces(found["label"], sure, whole=whole)
+        label = self._sanitize_prose(found["label"], sure, whole=whole)
         image, target = found[0].startswith("!"), found["target"]
-        where = unescaped(target[1:-1] if target.startswith("<") else target)
+        where = unescape(target[1:-1] if target.startswith("<") else target)
         own = bool(_FILE.fullmatch(where))
-        if whole and self._leads(where) and (own or not image):
+        if whole and self._allows_target(where) and (own or not image):
             mark = "!" if image else ""
             return f"{mark}[{label}{found[0][len(mark) + 1 + len(found['label']) :]}", found.end()
-        return f"{label} ({self._shown(where, code)})".strip(), found.end()
+        return f"{label} ({self._disable_address(where, code)})".strip(), found.end()
 
-    def _target_end(self, text: str, start: int) -> int:
+    def _allowed_target_end(self, text: str, start: int) -> int:
         """Where an allowed target ends that stands behind `](`; 0 for all else."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
-        found = link_target(text, start)
-        if found is None or not self._leads(found[0]):
+        found = parse_link_target(text, start)
+        if found is None or not self._allows_target(found[0]):
             return 0
         return found[1] if text[found[1] : found[1] + 1] in (")", " ") else 0
 
-    def _leads(self, target: str) -> bool:
+    def _allows_target(self, target: str) -> bool:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
 
-    def _angled(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
+    def _sanitize_autolink(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
         if _SCHEME.match(inner):
             if whole and self.allows(inner):
                 return f"<{inner}>"
-            return self._shown(inner, code) if _first(inner) is not None else f"< {inner}>"
-        return f"<{self._chunk(inner, False, glued)}>"
+            return (
+                self._disable_address(inner, code)
+                if _find_address(inner) is not None
+                else f"< {inner}>"
+            )
+        return f"<{self._sanitize_chunk(inner, False, glued)}>"
 
-    def _first(self, chunk: str) -> int | None:
-        return _first(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
+    def _find_address(self, chunk: str) -> int | None:
+        return _find_address(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
 
-    def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
+    def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
         an address goes on into that."""
-        plain = unescaped(chunk)
-        start = self._first(chunk)
+        if not _may_hold_address(chunk):
+            return chunk
+        plain = unescape(chunk)
+        start = self._find_address(chunk)
         if start is None or plain != chunk:
-            hidden = self._first(plain)
-            if hidden is None and self._first(plain.translate(_EMPHASIS)) is None:
+            hidden = self._find_address(plain)
+            if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
                 return chunk
-            fine = hidden is not None and self.allows(plain[hidden : _end(plain, hidden)])
+            fine = hidden is not None and self.allows(plain[hidden : _address_end(plain, hidden)])
             if start is None or not fine:
-                return self._decoded(plain.translate(_TAME), hidden or 0, code)
-        end = _end(chunk, start)
+                return self._sanitize_decoded(plain.translate(_TAME), hidden or 0, code)
+        end = _address_end(chunk, start)
         address = chunk[start:end]
         escaped = chunk[:start].endswith("\\")
-        if self.allows(address) and not glued and not escaped and len(chunk) - end <= MARKS:
+        if (
+            self.allows(address)
+            and not glued
+            and not escaped
+            and len(chunk) - end <= MAX_TRAILING_MARKS
+        ):
             return chunk
         code = code and not escaped
-        return chunk[:start] + self._shown(address, code) + chunk[end:]
+        return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
-    def _decoded(self, chunk: str, start: int, code: bool) -> str:
+    def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
         """What entities or escapes said; only plain marks around it are left out of the code."""
-        end = _end(chunk, start)
+        end = _address_end(chunk, start)
         around = chunk[:start] + chunk[end:]
         if around.strip("(),.;!?\"'"):
-            said = self._shown(chunk, code)
+            said = self._disable_address(chunk, code)
         else:
-            said = chunk[:start] + self._shown(chunk[start:end], code) + chunk[end:]
+            said = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
         return f" {said}" if said.startswith((":", "(")) else said
 
-    def _shown(self, address: str, code: bool) -> str:
+    def _disable_address(self, address: str, code: bool) -> str:
         if code and _SIMPLE.fullmatch(address):
             return f"`{address}`"
-        return _cut_up(address)
+        return _break_address(address)
 
-    def _harmless(self, text: str) -> bool:
+    def _has_only_allowed_targets(self, text: str) -> bool:
         """Whether CommonMark itself sees no link but allowed ones."""
-        written = {normal(url) for url in self.written}
-        return all(self._leads(where) or where in written for where in targets(text))
+        written = {normalize_url(url) for url in self.written}
+        return all(self._allows_target(where) or where in written for where in find_targets(text))
 
 
-_NOWHERE = Trust()
+_NO_TRUST = Trust()
 
 
 def _without_angles(target: str) -> str:
     return target[1:-1] if target.startswith("<") and target.endswith(">") else target
 
 
-class Growing:
+class GrowingMarkdown:
     """A text that grows, as it may be shown: what of it could still become another link is held
     back, and blocks that have ended are not parsed again."""
 
@@ -398,11 +427,11 @@ class Growing:
         self._source = ""
         """The blocks that have ended, and as they are shown:"""
         self._done = ""
-        self._astray: Astray = 0
+        self._astray: StrayTicks = 0
         self._shown = ""
         self._length = 0
 
-    def shown(self, text: str, trust: Trust) -> str:
+    def render(self, text: str, trust: Trust) -> str:
         """`text` is the whole so far; where it does not go on from what was told, it begins
         anew."""
         if not trust.linked:
@@ -414,35 +443,35 @@ class Growing:
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
-        if end := ended(tail) or self._line_end(tail):
+        if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
-            self._done += trust.sanitised(block, self._astray)
-            self._astray = code_of(block, block.split("\n"), self._astray).astray
+            self._done += trust.sanitize(block, self._astray)
+            self._astray = find_code_lines(block, block.split("\n"), self._astray).astray
             self._source += block
             tail = tail[end:]
-        self._shown = self._done + trust.sanitised(tail[: settled(tail)], self._astray)
+        self._shown = self._done + trust.sanitize(tail[: settled_length(tail)], self._astray)
         return self._shown
 
-    def _line_end(self, text: str) -> int:
+    def _last_line_start(self, text: str) -> int:
         """Where the last line begins that stands for itself within a block, such as an item or a
         row; 0 where what is before it may still belong together with what follows."""
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         while end and text[end : end + 1].isspace():
             end = text.rfind("\n", 0, end - 1) + 1
         before = text[:end]
-        if not before or is_plain(before) or settled(before) < end:
+        if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
-        code = code_of(before, before.split("\n"), self._astray)
+        code = find_code_lines(before, before.split("\n"), self._astray)
         return 0 if code.astray or code.unsure else end
 
 
-def settled(text: str) -> int:
+def settled_length(text: str) -> int:
     """How much of a growing text is sure to stay as it is shown: whole words, whole links, and of
     code that is still open nothing from its first address on."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     block = text.rfind("\n\n", 0, end) + 1
     if len(_FENCE.findall(text, 0, end)) % 2:
-        return before_open_addresses(text[: text.rfind("\n", 0, end) + 1])
+        return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
     opened = text.rfind("[", block, end)
     if opened >= 0:
         closed = text.find("]", opened, end)
@@ -453,7 +482,7 @@ def settled(text: str) -> int:
     return end
 
 
-def before_open_addresses(text: str) -> int:
+def length_before_open_address(text: str) -> int:
     """Where the line begins that has the first address in a block of code that is still open; the
     text's length, where there is none."""
     fences = [found.start() for found in _FENCE.finditer(text)]
@@ -461,36 +490,36 @@ def before_open_addresses(text: str) -> int:
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
-def ended(text: str) -> int:
+def ended_blocks_length(text: str) -> int:
     """Where the last block of the first level begins: what is before it will not change. A line
     that is not whole yet can still become another thing."""
     text = text[: text.rfind("\n") + 1]
-    if is_plain(text):
+    if is_too_complex(text):
         return 0
-    starts = [t.map[0] for t in blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    starts = [t.map[0] for t in parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
     if len(starts) < 2:
         return 0
     return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
 
 
-def _suspicious(text: str) -> bool:
-    return any(mark in text for mark in _SUSPICIOUS)
+def _may_hold_address(text: str) -> bool:
+    return _SUSPICIOUS.search(text) is not None
 
 
-def _first(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
+def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
     """Where the first address in it begins."""
     found = hot.search(chunk)
-    return None if found is None else _beginning(chunk, found.start())
+    return None if found is None else _address_start(chunk, found.start())
 
 
-def _beginning(chunk: str, start: int, least: int = 0) -> int:
+def _address_start(chunk: str, start: int, least: int = 0) -> int:
     """Where the address begins that was recognised at `start`."""
     while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
         start -= 1
     return start
 
 
-def _end(chunk: str, start: int) -> int:
+def _address_end(chunk: str, start: int) -> int:
     """Where the address ends that begins there: before the marks that end a sentence."""
     end = len(chunk)
     opened, closed = chunk.count("(", start), chunk.count(")", start)
@@ -503,7 +532,7 @@ def _end(chunk: str, start: int) -> int:
     return end
 
 
-def _cut_up(address: str) -> str:
+def _break_address(address: str) -> str:
     """Without a dot, colon or at-sign between two characters that an address could have."""
     cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")

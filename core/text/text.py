@@ -26,17 +26,17 @@ _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
 # Nothing that people write is longer; a tower of marks beyond it is cut anyway.
 _LONGEST_CHARACTER = 64
-LONG = 20_000
+LONG_TEXT_CHARACTERS = 20_000
 """Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
-_HELD = 1_000
+_MAX_RECLEANED_CHARACTERS = 1_000
 """Characters of a growing text that may be cleaned again with each piece."""
-LONGEST_NAME = 100
+MAX_FILE_NAME_CHARACTERS = 100
 _NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
-SMALLEST = 32
+MIN_PART_CHARACTERS = 32
 """Characters that a part must hold at least."""
-HEAVIEST = 5
-_REACH = 64  # places that are tried for a better cut
-CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
+MAX_CHARACTER_SIZE = 5
+_MAX_CUT_TRIES = 64  # places that are tried for a better cut
+TRUNCATION_NOTE = "[Cut here: {shown} of {total} characters are shown.]"
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -46,7 +46,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 # A text is one piece, also one that never ends: two texts without a comma between are no JSON.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_OPENING_BRACKETS, _CLOSING_BRACKETS, _BEFORE_VALUES = b"[{", b"]}", b"[{,"
+_CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 _TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
 _SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
@@ -88,12 +88,12 @@ _JOINERS = re.compile(
 )
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
-Size = Callable[[str], int]
+SizeFunction = Callable[[str], int]
 """How much a text counts against a limit: the sum of its characters, each of which counts between
 one and `HEAVIEST`; a fence's marks count one each."""
 
 
-def whole(text: str, cut: int, start: int = 0) -> int:
+def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
     """The nearest place at or before `cut` that lies between two characters as people see them.
 
     A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
@@ -105,7 +105,7 @@ def whole(text: str, cut: int, start: int = 0) -> int:
     if cut <= start or cut >= len(text):
         return max(start, min(cut, len(text)))
     for place in range(cut, max(start, cut - _LONGEST_CHARACTER), -1):
-        if not _joined(text, place, start):
+        if not _is_inside_character(text, place, start):
             return place
     return cut
 
@@ -126,13 +126,13 @@ class Fence:
     def closing(self) -> str:
         return f"{self.indent}{self.mark}"
 
-    def continued(self, room: int) -> Fence:
+    def continuation(self, room: int) -> Fence:
         """The fence that goes on in another post: not indented, its info kept if `room` allows."""
         fence = replace(self, indent="")
         return fence if len(fence.opening) <= room else replace(fence, info="")
 
 
-def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
+def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
     """The fence that is open after `line`, when `fence` is before it.
 
     As CommonMark reads lines (spec 0.31, section 4.5), but any indentation counts, because a fence
@@ -150,14 +150,14 @@ def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
     return Fence(indent[:longest], match["mark"], match["info"].rstrip())
 
 
-def fenced(text: str, info: str = "") -> str:
+def make_code_block(text: str, info: str = "") -> str:
     """`text` as a code block, whatever fences stand within it."""
     longest = max((len(run) for run in _TICKS.findall(text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}{info}\n{text}\n{mark}"
 
 
-def spans(text: str) -> Iterator[tuple[int, int]]:
+def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where each code span of a text without blocks begins and ends: from a run of backticks to the
     next one that is as long (CommonMark 0.31, section 6.1)."""
     runs = [run.span() for run in _TICKS.finditer(text)]
@@ -176,14 +176,14 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
             yield start, at
 
 
-def after_all(text: str, fence: Fence | None, longest: int) -> Fence | None:
+def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
     """The fence that is open after every line of `text`."""
     for line in text.split("\n"):
-        fence = after(line, fence, longest)
+        fence = fence_after_line(line, fence, longest)
     return fence
 
 
-def dedent(text: str, fence: Fence) -> str:
+def dedent_block(text: str, fence: Fence) -> str:
     """The rest of an indented block as it must stand under `fence.continued`: moved to the left."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
@@ -194,12 +194,12 @@ def dedent(text: str, fence: Fence) -> str:
     return "\n".join(lines)
 
 
-def longest_info(limit: int, size: Size = len) -> int:
+def max_info_length(limit: int, size: SizeFunction = len) -> int:
     """Characters of a code block's info string that are repeated in the next part."""
-    return limit // 4 if size is len else limit // 4 // HEAVIEST
+    return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
 
 
-def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
+def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
     """`text` in parts of at most `limit` characters, fences included; () when it says nothing.
 
     Where a platform counts otherwise than in characters, `size` is its measure. Cut between
@@ -208,22 +208,22 @@ def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
     but white space at the seams. Raises ValueError for a limit under `SMALLEST`, where every
     character counts as much as one can.
     """
-    smallest = SMALLEST if size is len else SMALLEST * HEAVIEST
+    smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
     if limit < smallest:
         raise ValueError(f"a limit of {limit} characters is under {smallest}")
     text = text.rstrip()
     parts: list[str] = []
     start, fence = _skip_blank_lines(text, 0), None
     while start < len(text):
-        part, start, fence = _Part(text, start, fence, limit, size).take()
+        part, start, fence = _Part(text, start, fence, limit, size).next_part()
         if part:
             parts.append(part)
     return tuple(parts)
 
 
-async def aside(work: Callable[[str], T], text: str) -> T:
+async def run_off_loop(work: Callable[[str], T], text: str) -> T:
     """`work(text)`, in a thread where the text is long."""
-    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
+    return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
 
 
 def in_whole_characters(text: str) -> str:
@@ -247,17 +247,20 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
     """Return "many" for JSON of more than so many values, "deep" for one that is nested deeper,
     else "". Makes nothing of brackets, commas and texts but a count, and stops at the limit."""
     found = open_brackets = 0
+    most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
         sign = raw[each.start()]
-        if sign in _OPENING_BRACKETS:
-            open_brackets += 1
-        elif sign in _CLOSING_BRACKETS:
+        if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
-        found += sign in _BEFORE_VALUES
-        if open_brackets > depth:
-            return "deep"
+        elif sign in _BEFORE_VALUES:
+            found += 1
+            open_brackets += sign != _COMMA
+            if open_brackets > depth:
+                return "deep"
+            if found > values:
+                return "many"
         # Beside its comma or bracket a value has a name, a text and an end: more is no JSON.
-        if found > values or number > 4 * values + 2:
+        if number > most:
             return "many"
     return ""
 
@@ -294,7 +297,7 @@ class PieceJoiner:
         return in_whole_characters(piece[: len(piece) - len(self._half)])
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
 
     Text from outside can hide things from a reader: terminal escapes, characters that turn the
@@ -321,23 +324,25 @@ class GrowingText:
         self._shown = ""
         self._length = 0
 
-    def cleaned(self, text: str) -> str:
+    def clean(self, text: str) -> str:
         """Return `text`, the whole so far, as `clean` does. Where it does not go on from what was
         given before, it begins anew."""
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
         tail = text[len(self._source) :]
-        if cut := _sure_to_stay(tail):
-            self._done += clean(tail[:cut])
+        if cut := _settled_length(tail):
+            self._done += clean_text(tail[:cut])
             self._source, tail = text[: len(self._source) + cut], tail[cut:]
-        elif 0 < len(text) - self._length < len(tail) // 20 and len(tail) > _HELD:
+        elif (
+            0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
+        ):
             return self._shown  # nothing ends in it: it is read anew when it has grown by a part
-        self._shown, self._length = self._done + clean(tail), len(text)
+        self._shown, self._length = self._done + clean_text(tail), len(text)
         return self._shown
 
 
-def _sure_to_stay(text: str) -> int:
+def _settled_length(text: str) -> int:
     """How much of a text is cleaned alike whatever follows: up to the last character that does
     not depend on the one before it, or to the line in which an escape sequence begins."""
     if _INTRODUCER.search(text):
@@ -348,7 +353,9 @@ def _sure_to_stay(text: str) -> int:
     return 0
 
 
-def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
+def truncate_with_note(
+    text: str, limit: int, note: str = TRUNCATION_NOTE, locale: str = "en"
+) -> str:
     """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
 
     `note` is an English source sentence; it may use {shown} and {total}, in characters.
@@ -357,46 +364,48 @@ def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str
     if total <= limit:
         return text
     longest = len(say(note, locale, shown=total, total=total)) + 1
-    shown = whole(text, max(0, limit - longest))
+    shown = find_character_boundary(text, max(0, limit - longest))
     line = say(note, locale, shown=shown, total=total)
     return f"{text[:shown]}\n{line}" if shown else line[:limit]
 
 
-def cut(text: str, longest: int) -> str:
+def truncate(text: str, longest: int) -> str:
     """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
-    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+    return (
+        text if len(text) <= longest else text[: find_character_boundary(text, longest - 1)] + "…"
+    )
 
 
-def one_line(text: str, longest: int | None = None) -> str:
+def to_one_line(text: str, longest: int | None = None) -> str:
     """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
-    line = " ".join(clean(text).split())
-    return line if longest is None else cut(line, longest)
+    line = " ".join(clean_text(text).split())
+    return line if longest is None else truncate(line, longest)
 
 
-def file_name(name: str) -> str:
+def safe_file_name(name: str) -> str:
     """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
 
     No separators, controls or leading dots; at most 100 characters, the extension kept.
     """
-    base = re.split(r"[/\\]", clean(name).rstrip("/\\ \n\t"))[-1]
+    base = re.split(r"[/\\]", clean_text(name).rstrip("/\\ \n\t"))[-1]
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
     stem, dot, extension = base.rpartition(".")
     if not stem or len(extension) > 16:
         stem, dot, extension = base, "", ""
-    room = LONGEST_NAME - len(dot + extension)
-    stem = stem[: whole(stem, room)]
+    room = MAX_FILE_NAME_CHARACTERS - len(dot + extension)
+    stem = stem[: find_character_boundary(stem, room)]
     while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
-        stem = stem[: whole(stem, len(stem) - 1)]
+        stem = stem[: find_character_boundary(stem, len(stem) - 1)]
     return f"{stem.rstrip()}{dot}{extension}" or "file"
 
 
-def normalised(text: str) -> str:
+def fold_case(text: str) -> str:
     """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
-    text = without_towers(text)
+    text = limit_combining_marks(text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def without_towers(text: str) -> str:
+def limit_combining_marks(text: str) -> str:
     """`text` with as many marks on a letter as people write: 30, as in Unicode's stream-safe
     format (UAX 15). Putting them in their order takes time by the square of their number."""
     if text.isascii():
@@ -409,9 +418,9 @@ def without_towers(text: str) -> str:
     return "".join(kept)
 
 
-def plain(text: str) -> str:
+def fold_to_letters(text: str) -> str:
     """`folded` on one line, without accents and without what nobody sees."""
-    line = " ".join(normalised(clean(text)).split())
+    line = " ".join(fold_case(clean_text(text)).split())
     letters = unicodedata.normalize("NFD", line)
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
@@ -433,52 +442,54 @@ class _Cut:
 class _Part:
     """One part of `text`, from `start`, which stands within `fence`."""
 
-    def __init__(self, text: str, start: int, fence: Fence | None, limit: int, size: Size) -> None:
+    def __init__(
+        self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
+    ) -> None:
         self.text, self.start, self.fence = text, start, fence
-        self.longest = longest_info(limit, size)
-        self.held = fence.continued(self.longest) if fence else None
+        self.longest = max_info_length(limit, size)
+        self.held = fence.continuation(self.longest) if fence else None
         self.head = f"{self.held.opening}\n" if self.held else ""
-        self.room = _room(text, start, limit - size(self.head), size)
+        self.room = _fitting_length(text, start, limit - size(self.head), size)
         self.stop = min(start + self.room, len(text))
 
-    def take(self) -> tuple[str, int, Fence | None]:
+    def next_part(self) -> tuple[str, int, Fence | None]:
         """The part as it is posted ("" for blank lines), and where the next one starts."""
-        cut = self._all() or self._best()
+        cut = self._rest_cut() or self._best_cut()
         body = self.text[self.start : cut.end]
         if self.fence:
-            body = dedent(body, self.fence)
+            body = dedent_block(body, self.fence)
         part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
         if cut.goes_on:
             return part, cut.next, cut.goes_on
         return part.rstrip(), _skip_blank_lines(self.text, cut.next), None
 
-    def _all(self) -> _Cut | None:
+    def _rest_cut(self) -> _Cut | None:
         end = len(self.text)
         if end > self.stop or not self._fits(end, fence := self._open_at(end)):
             return None
         return _Cut(end, end, fence, None)
 
-    def _best(self) -> _Cut:
-        cuts, line, fence = self._lines()
+    def _best_cut(self) -> _Cut:
+        cuts, line, fence = self._line_cuts()
         third, half = self.start + self.room // 3, self.start + self.room // 2
         prose = fence is None and not _ROW.match(self.text, line)
         return (
-            _furthest(cuts, 0, third)
-            or _furthest(cuts, 1, half)
-            or (self._within(_SENTENCE, line, fence, half) if prose else None)
-            or (self._within(_WORD, line, fence, half) if prose else None)
-            or _furthest(cuts, 2, self.start)
-            or self._within(_WORD, line, fence, self.start)
-            or self._anywhere(line, fence)
+            _last_cut(cuts, 0, third)
+            or _last_cut(cuts, 1, half)
+            or (self._cut_within_line(_SENTENCE, line, fence, half) if prose else None)
+            or (self._cut_within_line(_WORD, line, fence, half) if prose else None)
+            or _last_cut(cuts, 2, self.start)
+            or self._cut_within_line(_WORD, line, fence, self.start)
+            or self._cut_anywhere(line, fence)
         )
 
-    def _lines(self) -> tuple[list[_Cut], int, Fence | None]:
+    def _line_cuts(self) -> tuple[list[_Cut], int, Fence | None]:
         """The cuts at ends of lines, then the line that does not fit and the fence before it."""
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
             said = self.text[line:end]
-            now = after(said, fence, self.longest)
+            now = fence_after_line(said, fence, self.longest)
             headed = bool(_HEADING.match(said)) or (headed and not said.strip())
             if self._fits(end, now) and (now is None or fence is not None):
                 cuts.append(self._cut_after(said, end, fence, now, headed))
@@ -490,7 +501,7 @@ class _Part:
     ) -> _Cut:
         """The cut after the line `said`, which ends at `end`."""
         following = self._line(end + 1)
-        opens = after(following, now, self.longest)
+        opens = fence_after_line(following, now, self.longest)
         if now:
             if opens is None:  # the closing fence that comes next is the one that we add
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
@@ -499,31 +510,31 @@ class _Part:
         rank = 2 if headed else 0 if before or opens or loose else 1
         return _Cut(end, end + 1, None, None, rank)
 
-    def _within(
+    def _cut_within_line(
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
         """The last cut at `pattern` in the line that does not fit; rather not in a code span."""
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
-        cuts = (self._cut_at(end, fence) for end in fitting[:_REACH])
-        tame = [cut for cut in cuts if self._tame(cut, fence)]
+        cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
+        tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
         return next((cut for cut in tame if not self._in_code_span(line, cut.end)), None) or (
             tame[0] if tame else None
         )
 
-    def _anywhere(self, line: int, fence: Fence | None) -> _Cut:
+    def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
         """The last cut that fits between two characters; one that forges no fence if need be."""
-        fitting = self._places()
+        fitting = self._possible_cuts()
         last = next(fitting)
-        if last.end <= line or self._tame(last, fence):
+        if last.end <= line or self._keeps_fences(last, fence):
             return last
-        near = (cut for cut in islice(fitting, _REACH) if cut.end > line)
-        return next((cut for cut in near if self._tame(cut, fence)), last)
+        near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)
+        return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
-    def _places(self) -> Iterator[_Cut]:
+    def _possible_cuts(self) -> Iterator[_Cut]:
         end = self.stop
         while end > self.start:
-            place = whole(self.text, end, self.start)
+            place = find_character_boundary(self.text, end, self.start)
             place = place if place > self.start else end
             now = self._open_at(place)
             if self._fits(place, now):
@@ -536,10 +547,10 @@ class _Part:
         start = end if fence else _skip_spaces(self.text, end)
         return _Cut(end, start, fence, fence)
 
-    def _tame(self, cut: _Cut, fence: Fence | None) -> bool:
+    def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
         """Neither side of the cut turns into a fence that the whole line was not."""
         rest = self._line(cut.next)
-        return self._open_at(cut.end) == fence == after(rest, fence, self.longest)
+        return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
 
     def _in_code_span(self, line: int, end: int) -> bool:
         return self.text.count("`", line, end) % 2 == 1
@@ -550,7 +561,7 @@ class _Part:
         return self.text[start : end if end >= 0 else start + self.room]
 
     def _open_at(self, end: int) -> Fence | None:
-        return after_all(self.text[self.start : end], self.fence, self.longest)
+        return fence_after_text(self.text[self.start : end], self.fence, self.longest)
 
     def _fits(self, end: int, fence: Fence | None) -> bool:
         return end - self.start + len(self._closing(fence)) <= self.room
@@ -575,18 +586,18 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _joined(text: str, place: int, start: int) -> bool:
+def _is_inside_character(text: str, place: int, start: int) -> bool:
     before, after = text[place - 1], text[place]
     if after < "\u0300":
         return before == "\r" and after == "\n"
-    if before == _JOINER or after == _JOINER or _extends(after):
+    if before == _JOINER or after == _JOINER or _is_extender(after):
         return True
     if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
         return True
     return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
 
 
-def _extends(char: str) -> bool:
+def _is_extender(char: str) -> bool:
     """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
     return (
         unicodedata.category(char) in ("Mn", "Mc", "Me")
@@ -606,7 +617,7 @@ def _closes(line: str, fence: Fence) -> bool:
     return match is not None and match["mark"].startswith(fence.mark)
 
 
-def _room(text: str, start: int, limit: int, size: Size) -> int:
+def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
     """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
     if size is len:
         return limit
@@ -622,7 +633,7 @@ def _room(text: str, start: int, limit: int, size: Size) -> int:
     return fits + limit - size(text[start:])
 
 
-def _furthest(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
+def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
     return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
 
 
@@ -636,7 +647,7 @@ def _skip_spaces(text: str, start: int) -> int:
     return match.end() if match else start
 
 
-CSV = "text/csv"
+CSV_TYPE = "text/csv"
 
 # A cell that begins so is a formula to a spreadsheet
 # (https://owasp.org/www-community/attacks/CSV_Injection); a number may keep its sign.
@@ -644,17 +655,17 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE)
 
 
-def csv_bytes(rows: Iterable[Iterable[str]]) -> bytes:
+def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
     """UTF-8 with a byte order mark, without which Excel reads accents as ANSI; RFC 4180 otherwise.
 
     Each cell is `inert`.
     """
     out = io.StringIO()
-    csv.writer(out).writerows([inert(cell) for cell in row] for row in rows)
+    csv.writer(out).writerows([escape_formula(cell) for cell in row] for row in rows)
     return out.getvalue().encode("utf-8-sig")
 
 
-def inert(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """`cell` after an apostrophe, where a spreadsheet would compute it."""
     starts = cell.lstrip(" \n").startswith(_FORMULA)
     return f"'{cell}" if starts and not is_number(cell) else cell
@@ -665,43 +676,47 @@ def is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
-_DROPPED = {"signedpath", "signedurl"}
-_SECRET = {
+_SIGNED_URL_NAMES = {"signedpath", "signedurl"}
+_SECRET_NAMES = {
     *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
     *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
     *("passwd", "passphrase", "secretkey", "accesskey"),
     *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
-WITHHELD = "[withheld]"
+WITHHELD_MARK = "[withheld]"
 
 
-def redacted(value: Any) -> Any:
+def redact(value: Any) -> Any:
     """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
 
     Names are compared without case, accents, `_`, `-` and blanks. A secret that is empty stays as
     it is.
     """
     if isinstance(value, list):
-        return [redacted(each) for each in value]
+        return [redact(each) for each in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: WITHHELD if each and _plain(name) in _SECRET else redacted(each)
+        name: WITHHELD_MARK if each and _fold_name(name) in _SECRET_NAMES else redact(each)
         for name, each in value.items()
-        if _plain(name) not in _DROPPED
+        if _fold_name(name) not in _SIGNED_URL_NAMES
     }
 
 
-def unsigned(value: Any) -> Any:
+def remove_signed_urls(value: Any) -> Any:
     """`value` without signed addresses, at any depth: they differ each time that a row is read."""
     if isinstance(value, list):
-        return [unsigned(each) for each in value]
+        return [remove_signed_urls(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {name: unsigned(each) for name, each in value.items() if _plain(name) not in _DROPPED}
+    return {
+        name: remove_signed_urls(each)
+        for name, each in value.items()
+        if _fold_name(name) not in _SIGNED_URL_NAMES
+    }
 
 
 @functools.lru_cache(4096)
-def _plain(name: str) -> str:
-    return plain(name).replace("_", "").replace("-", "").replace(" ", "")
+def _fold_name(name: str) -> str:
+    return fold_to_letters(name).replace("_", "").replace("-", "").replace(" ", "")

@@ -23,10 +23,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.domain.errors import SettingsError, ToolError
 from core.domain.messages import Usage
-from core.domain.records import NEEDS, Action, Effect, Health, Outcome, ToolContext, ToolSpec
+from core.domain.records import (
+    RIGHT_OF_EFFECT,
+    Action,
+    Effect,
+    Health,
+    Outcome,
+    ToolContext,
+    ToolSpec,
+)
 from core.ports.tools import Tool, ToolSource
-from core.rights.policy import Holds
-from core.rights.usage import Paid
+from core.rights.policy import PlaceRights
+from core.rights.usage import PaidRun
 from core.text.i18n import say
 from core.text.text import in_whole_characters, make_storable
 
@@ -288,9 +296,9 @@ class FunctionTool:
     ) -> None:
         self.spec = spec
         self.effect = effect
-        self.doing = doing
-        self.patience = patience
-        self.costs: Callable[[str], Paid | None] | None = None
+        self.progress_text = doing
+        self.timeout_seconds = patience
+        self.costs: Callable[[str], PaidRun | None] | None = None
         """What a call with these arguments pays for by the run; None: nothing ever."""
         self._function = function
         self._parameters = parameters
@@ -334,8 +342,8 @@ class FunctionTool:
     def only_proposes(self, arguments: str) -> bool:
         return self.effect_of(arguments) == "write"
 
-    def within(self, allowed: Collection[Action]) -> Tool | None:
-        return self if NEEDS[self.effect] in allowed else None
+    def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
+        return self if RIGHT_OF_EFFECT[self.effect] in allowed else None
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Check the arguments, call the function, cap what it gives. Raises ToolError."""
@@ -345,9 +353,9 @@ class FunctionTool:
         return cap_text(outcome_of(await self._function(**values)))
 
 
-def price_of_call(tool: Tool | None, arguments: str) -> Paid | None:
+def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
     """What this call pays for by the run, None where nothing."""
-    costs: Callable[[str], Paid | None] | None = getattr(tool, "costs", None)
+    costs: Callable[[str], PaidRun | None] | None = getattr(tool, "costs", None)
     return costs(arguments) if costs else None
 
 
@@ -475,15 +483,15 @@ class Toolbox:
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
         self._sources = tuple(sources)
 
-    async def tools(self, rights: Holds) -> Sequence[Tool]:
+    async def tools(self, rights: PlaceRights) -> Sequence[Tool]:
         """Those that may be used with these rights, as they then are, ordered by source.
 
         Raises SettingsError where two sources bring one name.
         """
         every = await self._all()
-        allowed = {action for action in NEEDS.values() if rights.may(action).allowed}
+        allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
         named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
-        offered = (tool.within(allowed) for tool in named)
+        offered = (tool.restrict_to(allowed) for tool in named)
         return [tool for tool in offered if tool is not None]
 
     async def find(self, name: str) -> Tool:

@@ -16,7 +16,7 @@ from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import load
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
-from core.store.page_accounts import hashed
+from core.store.page_accounts import hash_token
 from tests.discord.house import Speaker
 from tests.toys.shelf import Shelf, ShelfSource
 from tests.toys.test_toys import Scripted
@@ -41,7 +41,7 @@ class Office:
         key = f"{name} {next(self._numbers)}"
         to = ReplyTo(address, person, key, turn_id(key))
         receipt = await self.engine.records.inbox.accept(Message(key, text, person, address, to))
-        return await self.engine.records.inbox.answer_of(receipt.seq)
+        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
         app = await compose(begun.settings, begun.config, begun.home)
         await app.start()
         for name in NAMES:
-            await app.engine.records.page_accounts.add(f"web:{name}", hashed(name))
+            await app.engine.records.page_accounts.add(f"web:{name}", hash_token(name))
         yield Office(app, shelf)
         await app.stop()
 
@@ -82,7 +82,7 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
     id = await proposed_and_approved_by_ana(office)
     await office.engine.records.page_accounts.remove("web:ana")
     if comes_back:
-        await office.engine.records.page_accounts.add("web:ana", hashed("another"))
+        await office.engine.records.page_accounts.add("web:ana", hash_token("another"))
     told = await office.says("bia", f"approve {id}")
     assert "Not all approvals count now" in told.text
     assert office.shelf.rows == {}

@@ -84,7 +84,7 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
         stores = await Stores.open_in_home(ponte.home)
         for number in range(520):
             stores.audit.note("run", ANA, Address("slack", "D1", "T1"), tool=f"t{number}")
-        await stores.audit._written()
+        await stores.audit._wait_for_pending()
         await stores.close()
 
     asyncio.run(before())

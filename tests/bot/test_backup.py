@@ -34,8 +34,8 @@ from bot.archive import (
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.domain.errors import RESTORED
-from core.domain.messages import decode, encode
+from core.domain.errors import RESTORED_REASON
+from core.domain.messages import decode_json, encode_json
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
@@ -86,7 +86,7 @@ def read_backup(path: Path) -> tuple[Manifest, dict[str, bytes]]:
         held = {
             entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
         }
-    return decode(Manifest, held.pop(MANIFEST_NAME)), held
+    return decode_json(Manifest, held.pop(MANIFEST_NAME)), held
 
 
 def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> None:
@@ -146,11 +146,11 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert f"decided on: {len(proposed)}." in ponte_with_home.out
     home = ponte_with_home.home
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
-    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED}' ORDER BY seq")
+    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq")
     assert closed == under_way
-    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED}' AND told = 0"
+    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND told = 0"
     assert rows(home, told) == rows(
-        home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED}'"
+        home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED_REASON}'"
     )
     assert rows(home, "SELECT DISTINCT state FROM changes WHERE id IN"
                       f" ({', '.join(map(repr, proposed))})") == ["withdrawn"]  # fmt: skip
@@ -239,7 +239,7 @@ def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], 
         entry = tarfile.TarInfo(name)
         entry.size = len(data)
         entries.append((entry, data))
-    told = encode(change(manifest, entries)).encode()
+    told = encode_json(change(manifest, entries)).encode()
     first = tarfile.TarInfo(MANIFEST_NAME)
     first.size = len(told)
     with tarfile.open(path, "w:gz") as tar:
@@ -443,7 +443,7 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
 ) -> None:
     path = tmp_path / "kept.tar.gz"
     id, *others = rows(ponte_with_home.home, "SELECT id FROM files")
-    copy, copies = snapshot.copy, []
+    copy, copies = snapshot.copy_database, []
 
     def forgets(source: Path, target: Path) -> None:
         copy(source, target)
@@ -453,7 +453,7 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
                 connection.execute("DELETE FROM files WHERE id = ?", (id,))
             (ponte_with_home.home / "files" / id[:2] / id).unlink()
 
-    monkeypatch.setattr(snapshot, "copy", forgets)
+    monkeypatch.setattr(snapshot, "copy_database", forgets)
     assert ponte_with_home("backup", str(path)).code == 0
     manifest, held = read_backup(path)
     assert len(copies) == 2, "the moment was taken anew"

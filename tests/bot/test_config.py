@@ -21,7 +21,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.rights.allowances import Allowance
 from core.rights.policy import Rule
-from core.rights.usage import NANO, Paid, Price
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -396,15 +396,19 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
     config = read(tmp_path, text)
     who, where = frozenset({"finance", "guests", "slack:U1"}), frozenset({"slack:T1"})
     assert config.turn_allowances == (
-        Allowance("each person", money=NANO // 2, told="ponte.toml:3"),
+        Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2, source="ponte.toml:3"),
         Allowance("together", "month", None, 200_000, 50, who, where, "ponte.toml:6"),
     )
     prices = config.price_list
-    assert prices.of("my-model") == Price(0.1, 0.1, 0.1, 1.0)
-    assert prices.of("gpt-6-luna") is not None
-    paid = (Paid("container"), Paid("quick_commands", "fix-java"), Paid("quick_commands", "x"),
-            Paid("agents", "x"))  # fmt: skip
-    assert [prices.run(each) for each in paid] == [0.04, 0.10, 0.02, None]
+    assert prices.find("my-model") == Price(0.1, 0.1, 0.1, 1.0)
+    assert prices.find("gpt-6-luna") is not None
+    paid = (
+        PaidRun("container"),
+        PaidRun("quick_commands", "fix-java"),
+        PaidRun("quick_commands", "x"),
+        PaidRun("agents", "x"),
+    )
+    assert [prices.run_cost(each) for each in paid] == [0.04, 0.10, 0.02, None]
 
 
 def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:

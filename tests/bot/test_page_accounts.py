@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.store.page_accounts import hashed
+from core.store.page_accounts import hash_token
 from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder
@@ -42,7 +42,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     first = token_of(ponte("people", "add", "ana").out)
     assert "Pass it on to ana where nobody else reads along" in ponte.err
     assert first not in ponte.err
-    assert stored_tokens(ponte.home) == {"web:ana": hashed(first)}
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(first)}
     assert first.encode() not in b"".join(
         path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
     )
@@ -50,7 +50,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert ponte.err == "ana is there already; `ponte people renew ana` makes a new token.\n"
     told = json.loads(ponte("people", "renew", "ana", "--json").out)
     assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
-    assert stored_tokens(ponte.home) == {"web:ana": hashed(told["token"])}
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(told["token"])}
     line = r"\d{4}-\d\d-\d\d \d\d:\d\d  -           ana\n"
     assert re.fullmatch(line, ponte("people", "list").out)
     (listed,) = json.loads(ponte("people", "list", "--json").out)

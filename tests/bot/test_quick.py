@@ -58,8 +58,8 @@ async def test_what_a_person_may_run_here() -> None:
 async def test_what_surfaces_show_of_it() -> None:
     found = await registry().find(ANA, C1, "resumo")
     assert (found.title, found.description) == ("Summary", "What happened")
-    assert found.told("pt-BR") == ("Resumo", "What happened")
-    assert found.told("fr") == ("Summary", "What happened")
+    assert found.title_and_description("pt-BR") == ("Resumo", "What happened")
+    assert found.title_and_description("fr") == ("Summary", "What happened")
     assert found.inputs["tone"]["choices"] == ("dry", "warm")
     assert (await registry().find(ANA, C1, "payroll")).effect == "write"
     assert (await registry().find(ANA, C1, "secret")).title == "Secret"
@@ -68,8 +68,8 @@ async def test_what_surfaces_show_of_it() -> None:
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
     only = registry(bare=QuickCommandConfig(description={"pt-BR": "Sem título"}))
     (found,) = await only.list_commands(ANA, C1)
-    assert found.told("en") == ("bare", "Sem título")
-    assert found.told("pt-BR") == ("bare", "Sem título")
+    assert found.title_and_description("en") == ("bare", "Sem título")
+    assert found.title_and_description("pt-BR") == ("bare", "Sem título")
 
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])

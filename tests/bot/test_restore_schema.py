@@ -63,7 +63,7 @@ def change_database(file: Path, folder: Path, script: str) -> None:
         member = ArchiveMember(len(data), hashlib.sha256(data).hexdigest())
         return replace(
             manifest,
-            rows=snapshot.counts(database),
+            rows=snapshot.count_rows(database),
             members={**manifest.members, "ponte.db": member},
         )
 
@@ -115,7 +115,7 @@ def test_a_view_that_never_ends_is_not_read(ponte: Shell, archive: Path, tmp_pat
         " (SELECT 'a' UNION ALL SELECT id FROM more) SELECT id FROM more"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "counts", lambda database: {})  # it would not end here either
+        patch.setattr(snapshot, "count_rows", lambda database: {})  # it would not end here either
         change_database(archive, tmp_path, endless)
     assert ponte("restore", str(archive)).code == 1
     assert "its database has another schema" in ponte.err
@@ -140,7 +140,7 @@ def test_columns_that_came_late_may_stand_last(ponte: Shell, archive: Path, tmp_
         "DROP INDEX notes_person; ALTER TABLE notes DROP COLUMN person;",
     )  # fmt: skip
     assert ponte("restore", str(archive)).code == 0, ponte.err
-    assert snapshot.schema(ponte.home / "ponte.db") == len(MIGRATIONS)
+    assert snapshot.schema_version(ponte.home / "ponte.db") == len(MIGRATIONS)
 
 
 def test_every_kind_of_entry_is_tried() -> None:

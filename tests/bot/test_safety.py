@@ -12,7 +12,7 @@ from bot.config import ChangesConfig, Config, TableConfig, read_config
 from bot.home import Home
 from bot.safety import list_findings
 from bot.settings import Settings, load
-from core.integrations.integration import Finding
+from core.integrations.integration import SafetyFinding
 from tests.bot.conftest import Shell
 
 TOKEN = "kX2vQ9-a-good-long-random-token"
@@ -20,7 +20,7 @@ SLACK = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
 DISCORD = {"discord_token": "d"}
 
 
-def find_all(home: Path, config: Config | None = None, /, **given: Any) -> list[Finding]:
+def find_all(home: Path, config: Config | None = None, /, **given: Any) -> list[SafetyFinding]:
     settings = Settings.model_validate({"ponte_home": home, **given})
     return list(list_findings(settings, config or Config(), Home(home)))
 

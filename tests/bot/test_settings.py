@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
 from core.domain.errors import SettingsError
-from core.integrations.settings import plain
+from core.integrations.settings import plain_value
 from core.rights.policy import DailyTurns
 
 
@@ -63,7 +63,7 @@ def test_nocodbs_address_may_be_copied_from_the_browser(
 ) -> None:
     monkeypatch.setenv("NOCODB_URL", typed.replace("”", "“", 1) if typed[0] == "”" else typed)
     settings = load()
-    assert plain(settings.nocodb_url) == "https://nocodb.example.com"
+    assert plain_value(settings.nocodb_url) == "https://nocodb.example.com"
     (told,) = settings.notes
     assert told == "NOCODB_URL was put right, and is read without what was too much"
 
@@ -71,7 +71,7 @@ def test_nocodbs_address_may_be_copied_from_the_browser(
 def test_a_key_in_quotes_is_the_key_and_no_note_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "“sk-hunter2”")
     settings = load()
-    assert plain(settings.openai_api_key) == "sk-hunter2"
+    assert plain_value(settings.openai_api_key) == "sk-hunter2"
     assert settings.notes
     assert "hunter2" not in str(settings.notes)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote, ToolContext
 from core.tools.code.hosted import Choice, HostedBackend
 from core.tools.code.port import InputFile, Ran
@@ -18,10 +18,10 @@ from tests.fakes.openai.types import check, fits
 PNG = b"\x89PNG\r\n\x1a\n a picture"
 
 
-class Official(Place):
+class Official(ModelEndpoint):
     """A place that passes for OpenAI's own, so that all of its fields are sent."""
 
-    official = True
+    is_official = True
 
 
 class Bench:
@@ -34,8 +34,8 @@ class Bench:
         self.handles: list[str] = []
         self.stopped = True
         self.read: list[str] = []
-        kind = Official if official else Place
-        self.client = Client(kind("sk-test", fake.base_url), sleep=self._wait)
+        kind = Official if official else ModelEndpoint
+        self.client = ModelServerClient(kind("sk-test", fake.base_url), sleep=self._wait)
         self.backend = HostedBackend(
             self.client,
             replace(Choice(), **choice),  # type: ignore[arg-type]  # test's own keywords
@@ -50,9 +50,9 @@ class Bench:
             bare,
             thread=replace(bare.thread, id=thread, container=container),
             handle=handle,
-            kept=self._keep,
-            known_as=self._known_as,
-            stopped=lambda: self.stopped,
+            record_remote=self._keep,
+            record_handle=self._known_as,
+            is_stopped=lambda: self.stopped,
         )
 
     async def run(self, code: str, given: Sequence[InputFile] = (), thread: str = "t1") -> Ran:

@@ -10,4 +10,4 @@ from tests.fakes.scene_folder import MemoryContextFiles
 
 
 def set_scene(folder: MemoryContextFiles, said: str = "", seen: Seen | None = None) -> ToolContext:
-    return replace(ctx(seen), files=folder, said=said)
+    return replace(ctx(seen), files=folder, message_text=said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import ToolError
 from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
@@ -145,7 +145,7 @@ async def test_health_tells_who_must_act_until_a_run_succeeds(bench: Bench) -> N
 
 
 async def test_without_a_key_it_is_not_offered() -> None:
-    backend = HostedBackend(Client(Place("")))
+    backend = HostedBackend(ModelServerClient(ModelEndpoint("")))
     assert not await backend.offered()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
@@ -163,7 +163,7 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
 
 
 def test_only_openais_own_address_is_official() -> None:
-    assert Official("k").official
+    assert Official("k").is_official
 
 
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import ToolError
 from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, without_container_links
 from tests.fakes.openai import FakeOpenAI, Script
@@ -21,7 +21,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest.fixture
 async def interpreter(fake: FakeOpenAI) -> AsyncIterator[CodeInterpreter]:
-    client = Client(Place("sk-test", fake.base_url))
+    client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
     interpreter = CodeInterpreter(client)
     yield interpreter
     await interpreter.close()

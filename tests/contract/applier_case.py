@@ -9,7 +9,7 @@ from typing import Any
 
 from core.changes.ports import Applier
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, WriteKind
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, WriteKind
 from core.domain.messages import Address
 from core.tools.nocodb.api import At, NocoApi
 from core.tools.nocodb.bridge import BridgeSource
@@ -62,12 +62,12 @@ class Case:
         return self.draft("create", [RowWrite(after=row) for row in rows])
 
     async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.standing for one in await self.applier.open(draft).check(rows or draft.rows)]
+        return [one.state for one in await self.applier.open(draft).check(rows or draft.rows)]
 
     async def ready(self, draft: Draft) -> Sequence[RowWrite]:
         """The rows as they are journalled before they are written."""
         seen = await self.applier.open(draft).check(draft.rows)
-        assert [one.standing for one in seen] == ["before"] * len(seen)
+        assert [one.state for one in seen] == ["before"] * len(seen)
         return [one.write for one in seen]
 
     async def apply_change(self, draft: Draft) -> Change:
@@ -78,9 +78,9 @@ class Case:
         for start in range(0, len(rows), size):
             writes += await self.applier.open(draft).write(rows[start : start + size])
         seen = await self.applier.open(draft).check(writes)
-        assert [one.standing for one in seen] == ["after"] * len(seen)
+        assert [one.state for one in seen] == ["after"] * len(seen)
         steps = tuple(
-            Step(number, one.write, "done", one.now) for number, one in enumerate(seen, 1)
+            ChangeStep(number, one.write, "done", one.current) for number, one in enumerate(seen, 1)
         )
         proposal = Proposal(
             "abcde2", draft, ANA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0

@@ -23,7 +23,7 @@ async def on_postgres(
 ) -> AsyncIterator[Shared]:
     """All that it looks for now and then, it looks for often. A process counts as dead only when a
     test ages its signs of life (`Shared.age_signs_of_life`): a busy machine kills nobody."""
-    monkeypatch.setattr(procrastinate_adapter, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 0.02)
     monkeypatch.setattr(processes, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(processes, "LEASE_SECONDS", 600.0)
     monkeypatch.setattr(jobs, "RECHECK_SECONDS", 0.1)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from core.domain.messages import Answer, Message
-from core.domain.records import State
+from core.domain.records import TurnState
 from core.ports.conversations import Inbox
-from core.store.budget import CountingBudget, uncapped
-from core.store.database import Connection, Database, SqliteDatabase
-from core.store.files import Bytes, FolderBytes, PieceBytes
+from core.store.budget import CountingBudget, no_daily_caps
+from core.store.database import Database, SqlConnection, SqliteDatabase
+from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.inbox import SqlInbox
 from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
@@ -32,7 +32,7 @@ class Engine(Protocol):
     async def begin(self, seq: int) -> Message | None:
         """What a handler does first; None when the message needs nothing more."""
 
-    async def end(self, seq: int, text: str = "", state: State = "done") -> None:
+    async def end(self, seq: int, text: str = "", state: TurnState = "done") -> None:
         """What it does last."""
 
     async def beside(self) -> Engine:
@@ -52,7 +52,7 @@ class Embedded:
         self.database = database
         self.inbox = SqlInbox(database)
         self.journal = SqlJournal(database)
-        self.budget = CountingBudget(database, uncapped, UTC)
+        self.budget = CountingBudget(database, no_daily_caps, UTC)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 
@@ -63,7 +63,7 @@ class Embedded:
     async def _other(self) -> Embedded:
         return await Embedded.open(self.home)
 
-    def bytes(self) -> Bytes:
+    def bytes(self) -> FileBytes:
         return FolderBytes(self.home / "files")
 
     async def holds(self, text: str) -> bool:
@@ -75,10 +75,10 @@ class Embedded:
         turn = await self.journal.begin(seq)
         return turn.message if turn else None
 
-    async def end(self, seq: int, text: str = "", state: State = "done") -> None:
+    async def end(self, seq: int, text: str = "", state: TurnState = "done") -> None:
         if turn := await self.journal.begin(seq):
-            await self.journal.answered(turn, Answer(text))
-            await self.journal.ended(turn, state)
+            await self.journal.record_answer(turn, Answer(text))
+            await self.journal.end_turn(turn, state)
 
     async def beside(self) -> Embedded:
         other = await self._other()
@@ -132,7 +132,7 @@ class Shared(Embedded):
     async def age_signs_of_life(self, jobs: Jobs) -> None:
         """Make the last sign of life of that process older than any lease."""
 
-        def write(connection: Connection) -> None:
+        def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
                 " WHERE id = ANY(?)", (jobs.workers.ids,),
@@ -147,11 +147,11 @@ class Shared(Embedded):
         await self.jobs.drain(0)
         await super().close()
 
-    def bytes(self) -> Bytes:
+    def bytes(self) -> FileBytes:
         return PieceBytes(self.database)
 
     async def holds(self, text: str) -> bool:
-        def look(connection: Connection) -> bool:
+        def look(connection: SqlConnection) -> bool:
             tables = connection.execute(
                 "SELECT relname FROM pg_class JOIN pg_namespace AS s ON s.oid = relnamespace"
                 " WHERE nspname = 'ponte' AND relkind = 'r'"
@@ -178,7 +178,7 @@ class InMemory:
         row = self.inbox.rows[seq]
         return None if row.state == "withdrawn" else row.message
 
-    async def end(self, seq: int, text: str = "", state: State = "done") -> None:
+    async def end(self, seq: int, text: str = "", state: TurnState = "done") -> None:
         await self.inbox.end(seq, Answer(text))
 
     async def beside(self) -> InMemory:
@@ -220,7 +220,7 @@ class Worker:
     async def handle(self, seq: int) -> None:
         self.calls += 1
         if message := await self.engine.begin(seq):
-            if self.engine.inbox.stopped(seq) or not await self._works(seq, message):
+            if self.engine.inbox.is_stopped(seq) or not await self._works(seq, message):
                 await self.engine.end(seq, "stopped", "stopped")
             else:
                 await self.engine.end(seq, f"re: {message.text}")
@@ -238,7 +238,7 @@ class Worker:
                 await self._gate(seq).wait()
         except asyncio.CancelledError:
             self._tell(self.cut, seq)
-            if not self.engine.inbox.stopped(seq):
+            if not self.engine.inbox.is_stopped(seq):
                 raise
             return False
         return True

@@ -51,11 +51,13 @@ class Registrar:
 
 @pytest.fixture
 def registrar(database_engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
-    monkeypatch.setattr(jobs, "ADMIT_SECONDS", 0.02)
+    monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
     monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
     found = Registrar()
-    database_engine.inbox.admit_by(Admission(database_engine.inbox.unstarted, found).admit)
+    database_engine.inbox.set_admission(
+        Admission(database_engine.inbox.find_unstarted, found).admit
+    )
     return found
 
 
@@ -67,7 +69,7 @@ def says(text: str, name: str, channel: str = "") -> Message:
 async def test_who_is_not_known_waits_and_holds_up_nobody(
     database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "TURNS", 3)
+    monkeypatch.setattr(jobs, "MAX_WORKER_TURNS", 3)
     await registrar.tell("known")
     worker = Worker(database_engine).start()
     for n in range(8):
@@ -123,7 +125,7 @@ async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_
     database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(inbox, "HEAD_START", 3600.0)
+    monkeypatch.setattr(inbox, "DECISIONS_FIRST_SECONDS", 3600.0)
     await registrar.tell("ana", confirmed=False)
     await database_engine.inbox.accept(says("approve abc234", "ana"))
     await database_engine.inbox.accept(says("hello", "ana"))

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.domain.messages import Answer, Person, Usage
-from core.domain.records import Call, Outcome, Spoken, Turn
-from core.rights.allowances import LEAST_OUTPUT, Allowance, Grant, OverAllowance
-from core.rights.usage import NANO, Paid, Price, Prices
-from core.store.budget import CountingBudget, uncapped
-from core.store.database import Connection
+from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
+from core.rights.allowances import MIN_OUTPUT_TOKENS, Allowance, Grant, OverAllowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
+from core.store.budget import CountingBudget, no_daily_caps
+from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
@@ -27,15 +27,15 @@ PRICES = Prices(
     {"m": Price(1.0, 0.1, 1.25, 4.0)}, container=0.03, commands={"fix": 0.25}, official=False
 )
 PERSON_AND_CHANNEL_ALLOWANCES = (
-    Allowance("each person", tokens=10**7, money=5 * NANO),
-    Allowance("each channel", "month", money=50 * NANO),
+    Allowance("each person", tokens=10**7, money=5 * NANODOLLARS_PER_DOLLAR),
+    Allowance("each channel", "month", money=50 * NANODOLLARS_PER_DOLLAR),
     Allowance("everybody", tokens=10**8),
 )
 
 
 def budget_of(engine: Embedded, *rules: Allowance) -> CountingBudget:
     return CountingBudget(
-        engine.database, uncapped, UTC, allowances=supplier(rules), prices=supplier(PRICES)
+        engine.database, no_daily_caps, UTC, allowances=supplier(rules), prices=supplier(PRICES)
     )
 
 
@@ -45,14 +45,16 @@ async def begin_turn(engine: Embedded, person: Person = ANA, channel: str = "") 
 
 
 async def record_question(engine: Embedded, budget: CountingBudget, turn: Turn) -> Grant | None:
-    reserve = await budget.reserving(turn, budget.model_call(1, "m", 100))
-    await engine.journal.heard(turn, [HELLO], reserve)
+    reserve = await budget.make_reservation(turn, budget.model_call(1, "m", 100))
+    await engine.journal.record_user_message(turn, [HELLO], reserve)
     return reserve.grant
 
 
 async def record_answer(engine: Embedded, turn: Turn, usage: Usage, number: int = 1) -> None:
     priced = replace(usage, cost=PRICES.cost("m", usage))
-    await engine.journal.answered(turn, Answer("hi"), Spoken(number, (SAID,), priced, "m"))
+    await engine.journal.record_answer(
+        turn, Answer("hi"), RoundOutput(number, (SAID,), priced, "m")
+    )
 
 
 Books = tuple[dict[str, tuple[int, int]], int, tuple[int, int], tuple[int, int]]
@@ -61,7 +63,7 @@ Books = tuple[dict[str, tuple[int, int]], int, tuple[int, int], tuple[int, int]]
 async def books(engine: Embedded) -> Books:
     """Counters (tokens, money) by scope, what is held, and the sums of usage and of spendings."""
 
-    def read(connection: Connection) -> Books:
+    def read(connection: SqlConnection) -> Books:
         rows = connection.execute("SELECT * FROM counters").fetchall()
         assert all(min(row["turns"], row["tokens"], row["money"]) >= 0 for row in rows)
         held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
@@ -70,7 +72,7 @@ async def books(engine: Embedded) -> Books:
             found = connection.execute(
                 f"SELECT input + output AS tokens, cost FROM {table}"
             ).fetchall()
-            money = sum(round((row["cost"] or 0) * NANO) for row in found)
+            money = sum(round((row["cost"] or 0) * NANODOLLARS_PER_DOLLAR) for row in found)
             sums.append((sum(int(row["tokens"]) for row in found), money))
         counters = {r["scope"]: (int(r["tokens"]), int(r["money"])) for r in rows}
         return {k: v for k, v in counters.items() if not k.startswith("cap")}, held, *sums
@@ -88,7 +90,7 @@ async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embed
     assert set(counters.values()) == {(grant.bound.tokens, grant.bound.money)}
     await record_answer(database_engine, turn, Usage(1000, 400, 50, 20))
     counters, held, usage, spendings = await books(database_engine)
-    money = round((600 * 1.0 + 400 * 0.1 + 50 * 4.0) / 10**6 * NANO)
+    money = round((600 * 1.0 + 400 * 0.1 + 50 * 4.0) / 10**6 * NANODOLLARS_PER_DOLLAR)
     assert (held, usage, spendings) == (0, (1050, money), (1050, money))
     assert set(counters.values()) == {(1050, money)}
 
@@ -119,7 +121,7 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
     )
     grants = [each for each in found if isinstance(each, Grant)]
     assert sum(isinstance(each, OverAllowance) for each in found) == 100 - len(grants) > 90
-    assert 110_000 - LEAST_OUTPUT * 2 < sum(grant.bound.tokens for grant in grants) <= 110_000
+    assert 110_000 - MIN_OUTPUT_TOKENS * 2 < sum(grant.bound.tokens for grant in grants) <= 110_000
     went = [turn for turn, each in zip(turns, found, strict=True) if isinstance(each, Grant)]
     used = [Usage(grant.input, 0, grant.output) for grant in grants]
     await asyncio.gather(*(record_answer(two[n % 2], turn, used[n]) for n, turn in enumerate(went)))
@@ -139,11 +141,11 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     grants = [await record_question(database_engine, budget, turn) for turn in (lost, goes_on)]
     heir = await database_engine.kill()
     budget = budget_of(heir, *PERSON_AND_CHANNEL_ALLOWANCES)
-    await heir.journal.ended(await again(heir, lost.seq), "removed")
-    assert await budget.settle_left() == 1, "the other one goes on"
-    assert await budget.settle_left() == 0
+    await heir.journal.end_turn(await again(heir, lost.seq), "removed")
+    assert await budget.settle_ended_turns() == 1, "the other one goes on"
+    assert await budget.settle_ended_turns() == 0
     resumed = await again(heir, goes_on.seq)
-    second = await budget.pay(resumed, budget.model_call(1, "m", 100))
+    second = await budget.reserve_model_call(resumed, budget.model_call(1, "m", 100))
     assert second
     assert second.part == "r1.2"
     await record_answer(heir, resumed, Usage(100, 0, 10))
@@ -155,25 +157,25 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
 
 
 async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, Allowance("each person", money=NANO // 2))
+    budget = budget_of(database_engine, Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2))
     turn = await begin_turn(database_engine)
     await budget.reserve(turn)
     for _ in range(2):
-        await budget.pay_run(turn, "c1", Paid("quick_commands", "fix"))
-    await budget.pay_run(turn, "c2", Paid("quick_commands", "fix"))
+        await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))
+    await budget.reserve_run(turn, "c2", PaidRun("quick_commands", "fix"))
     with pytest.raises(OverAllowance, match=r"what is left of it, \$0.00, is not enough"):
-        await budget.pay_run(turn, "c3", Paid("quick_commands", "fix"))
-    await budget.give_back(turn, "call:c2")
-    await database_engine.journal.call_started(
-        turn, Call("c1", "stackspot_quick_command", "{}", "spend")
+        await budget.reserve_run(turn, "c3", PaidRun("quick_commands", "fix"))
+    await budget.release(turn, "call:c2")
+    await database_engine.journal.record_call_start(
+        turn, ToolCall("c1", "stackspot_quick_command", "{}", "spend")
     )
     outcome = Outcome("ok", "4", usage=Usage(cost=0.25), paid="quick-command fix")
     for _ in range(2):
-        await database_engine.journal.call_ended(turn, "c1", outcome)
-    await budget.pay_run(turn, "c1", Paid("quick_commands", "fix"))  # taken up again
+        await database_engine.journal.record_call_end(turn, "c1", outcome)
+    await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))  # taken up again
     counters, held, usage, _ = await books(database_engine)
-    assert (held, usage) == (0, (0, NANO // 4))
-    assert list(counters.values()) == [(0, NANO // 4)]
+    assert (held, usage) == (0, (0, NANODOLLARS_PER_DOLLAR // 4))
+    assert list(counters.values()) == [(0, NANODOLLARS_PER_DOLLAR // 4)]
     (row,) = await budget.report("tool", "2000-01-01")
     assert (row["name"], row["calls"], row["cost"]) == ("quick-command fix", 1, 0.25)
 
@@ -191,7 +193,7 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: 
     )
     budget.allowances = supplier(rules)
     turn = await begin_turn(database_engine)
-    standing = await budget.standing(ANA, turn.message.address)
+    standing = await budget.list_counts(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
     assert {of: (s.turns, s.tokens) for of, s in counted.items()} == {
         "each person": (1, 1050), "each channel": (1, 1050), "everybody": (2, 2100),
@@ -234,7 +236,13 @@ async def test_the_books_agree_whatever_happens(
 ) -> None:
     """Turns are heard, paid for, answered, ended without an answer, and repeated in any order."""
     _, _, _, past = await books(database_engine)  # what the examples before this one spent
-    rule = Allowance("everybody", "month", past[1] + NANO // 8, past[0] + 60_000, name=f"{past}")
+    rule = Allowance(
+        "everybody",
+        "month",
+        past[1] + NANODOLLARS_PER_DOLLAR // 8,
+        past[0] + 60_000,
+        name=f"{past}",
+    )
     budget, open_turns = budget_of(database_engine, rule), dict[int, Turn]()
     for step, which, size in steps:
         turn = open_turns.get(which)
@@ -243,29 +251,31 @@ async def test_the_books_agree_whatever_happens(
             try:
                 await record_question(database_engine, budget, turn)
             except OverAllowance:
-                await database_engine.journal.ended(turn, "failed")
+                await database_engine.journal.end_turn(turn, "failed")
                 continue
             open_turns[which] = turn
         try:
             match step:
                 case "pay":
-                    await budget.pay(turn, budget.model_call(1 + size % 2, "m", size))
+                    await budget.reserve_model_call(
+                        turn, budget.model_call(1 + size % 2, "m", size)
+                    )
                 case "answer":
                     await record_answer(
                         database_engine, turn, Usage(size // 8, size // 16, size // 32)
                     )
                     del open_turns[which]
-                    await database_engine.journal.ended(turn, "done")
+                    await database_engine.journal.end_turn(turn, "done")
                 case "call":
-                    await budget.pay_run(turn, f"c{size % 2}", Paid("container"))
+                    await budget.reserve_run(turn, f"c{size % 2}", PaidRun("container"))
                 case "lose":
-                    await database_engine.journal.ended(turn, "removed")
+                    await database_engine.journal.end_turn(turn, "removed")
                     del open_turns[which]
                 case "kill":
                     turn = await again(database_engine, turn.seq)
                     open_turns[which] = turn
                 case _:
-                    await budget.settle_left()
+                    await budget.settle_ended_turns()
         except OverAllowance:
             pass
         counters, _, usage, spendings = await books(database_engine)
@@ -274,10 +284,10 @@ async def test_the_books_agree_whatever_happens(
         ours = counters.get(rule.key, past)
         assert ours == (spendings[0] + held[0], spendings[1] + held[1])
     for turn in open_turns.values():
-        await database_engine.journal.ended(turn, "removed")
-    await budget.settle_left()
+        await database_engine.journal.end_turn(turn, "removed")
+    await budget.settle_ended_turns()
 
 
-def _read_holds(connection: Connection) -> tuple[int, int]:
+def _read_holds(connection: SqlConnection) -> tuple[int, int]:
     rows = connection.execute("SELECT tokens, money FROM holds").fetchall()
     return sum(int(row["tokens"]) for row in rows), sum(int(row["money"]) for row in rows)

@@ -140,10 +140,10 @@ async def test_a_field_that_is_ignored_without_a_word(case: Case) -> None:
     draft = case.create({"Name": "C", "Colour": "red"})
     rows = await case.applier.open(draft).write(await case.ready(draft))
     (seen,) = await case.applier.open(draft).check(rows)
-    assert (seen.standing, seen.differs) == ("other", ("Colour",))
-    assert seen.now
+    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))
+    assert seen.current
     draft = case.update(Name="X")
     one = replace(draft.rows[0], after={"Name": "X", "Colour": "red"})
     (written,) = await case.applier.open(draft).write([one])
     (seen,) = await case.applier.open(draft).check([written])
-    assert (seen.standing, seen.differs) == ("other", ("Colour",))
+    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))

@@ -11,9 +11,9 @@ import pytest
 
 from core.domain.errors import AuditRefused
 from core.domain.messages import Address, Person
-from core.rights.audit import OPERATOR, AuditLog, Lines
+from core.rights.audit import OPERATOR, AuditLines, AuditLog
 from core.store import audit
-from core.store.audit import FileLines, SqlKeys, TableLines, files
+from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines, list_audit_files
 from tests.contract.engines import Embedded, Shared
 
 ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia")
@@ -22,8 +22,10 @@ HERE = Address("slack", "C1", "T1", shared=True)
 
 def log_of(engine: Embedded) -> AuditLog:
     shared = isinstance(engine, Shared)
-    lines: Lines = TableLines(engine.database) if shared else FileLines(engine.home / "audit.log")
-    return AuditLog(lines, SqlKeys(engine.database))
+    lines: AuditLines = (
+        TableAuditLines(engine.database) if shared else FileAuditLines(engine.home / "audit.log")
+    )
+    return AuditLog(lines, SqlPseudonyms(engine.database))
 
 
 async def every(log: AuditLog, **wanted: str) -> list[tuple[str, str]]:
@@ -42,12 +44,12 @@ async def test_what_is_written_is_read_page_by_page(
     log = log_of(database_engine)
     for number in range(7):
         log.note(f"event {number}", ANA if number % 3 else BIA, HERE)
-    await log.tell("last", OPERATOR)
+    await log.write_note("last", OPERATOR)
     everything = await every(log)
     assert [event for event, _ in everything] == [*(f"event {n}" for n in range(7)), "last"]
     for given, looked_at in ((2, 100), (100, 3), (3, 4), (8, 8)):
-        monkeypatch.setattr(audit, "GIVEN", given)
-        monkeypatch.setattr(audit, "LOOKED_AT", looked_at)
+        monkeypatch.setattr(audit, "MAX_PAGE_LINES", given)
+        monkeypatch.setattr(audit, "MAX_SCANNED_LINES", looked_at)
         assert await every(log) == everything
         assert await every(log, person="slack:U2") == [
             (f"event {n}", BIA.key) for n in (0, 3, 6)
@@ -56,24 +58,24 @@ async def test_what_is_written_is_read_page_by_page(
 
 
 async def test_two_processes_make_one_pseudonym_for_a_person(database_engine: Embedded) -> None:
-    keys = SqlKeys((await database_engine.beside()).database)
-    both = (SqlKeys(database_engine.database), keys)
-    found = await asyncio.gather(*(both[n % 2].of([ANA.key, BIA.key]) for n in range(8)))
+    keys = SqlPseudonyms((await database_engine.beside()).database)
+    both = (SqlPseudonyms(database_engine.database), keys)
+    found = await asyncio.gather(*(both[n % 2].assign([ANA.key, BIA.key]) for n in range(8)))
     assert all(one == found[0] for one in found)
     assert len(set(found[0].values())) == 2
-    assert {key: name for name, key in (await keys.people()).items()} == found[0]
+    assert {key: name for name, key in (await keys.list_people()).items()} == found[0]
 
 
 async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedded) -> None:
     log = log_of(database_engine)
-    await log.tell("one", ANA, HERE)
-    await log.tell("two", BIA, HERE)
-    assert (await log.knows(ANA.key), await log.knows("slack:T1:U3")) == (True, False)
+    await log.write_note("one", ANA, HERE)
+    await log.write_note("two", BIA, HERE)
+    assert (await log.has_lines_of(ANA.key), await log.has_lines_of("slack:T1:U3")) == (True, False)
     await log.forget(ANA.key)
-    assert not await log.knows(ANA.key)
+    assert not await log.has_lines_of(ANA.key)
     (_, first), second = await every(log)
     assert (first.startswith("p-"), second) == (True, ("two", BIA.key))
-    await log.tell("three", ANA, HERE)
+    await log.write_note("three", ANA, HERE)
     assert (await every(log, person=ANA.key)) == [("three", ANA.key)], "another pseudonym"
     await log.forget(ANA.key)
     await database_engine.database.scrub()
@@ -98,20 +100,20 @@ def old(number: int) -> str:
 async def test_old_lines_name_people_no_longer(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(audit, "LOOKED_AT", 4)
-    home, keys = database_engine.home, SqlKeys(database_engine.database)
-    lines: FileLines | TableLines = FileLines(home / "audit.log")
+    monkeypatch.setattr(audit, "MAX_SCANNED_LINES", 4)
+    home, keys = database_engine.home, SqlPseudonyms(database_engine.database)
+    lines: FileAuditLines | TableAuditLines = FileAuditLines(home / "audit.log")
     if isinstance(database_engine, Shared):
-        lines = TableLines(database_engine.database)
+        lines = TableAuditLines(database_engine.database)
         for n in range(number):
             await lines.append(old(n))
     else:
         (home / "audit.log.1").write_text(f"{old(0)}\n")
         (home / "audit.log").write_text("".join(f"{old(n)}\n" for n in range(1, number)))
     for _ in range(2):
-        await lines.renew(keys)
+        await lines.convert_old_lines(keys)
     log = AuditLog(lines, keys)
-    await log.tell("reload", OPERATOR)
+    await log.write_note("reload", OPERATOR)
     found = (await log.read())[0] if number == 1 else []
     if found:
         assert found[0] == {
@@ -121,13 +123,13 @@ async def test_old_lines_name_people_no_longer(
         }  # fmt: skip
     assert await every(log) == [("done", ANA.key)] * number + [("reload", "operator")]
     assert len(await every(log, person=BIA.key)) == number // 2
-    if isinstance(lines, TableLines):  # an older process beside this one goes on
+    if isinstance(lines, TableAuditLines):  # an older process beside this one goes on
         await lines.append(old(9))
-        await lines.renew(keys)
+        await lines.convert_old_lines(keys)
         assert len(await every(log, person=ANA.key)) == number + 1
     await log.forget(ANA.key)
     await log.close()
-    kept = [path.read_text() for path in files(home / "audit.log")]
+    kept = [path.read_text() for path in list_audit_files(home / "audit.log")]
     assert ANA.id not in "".join(kept)
     assert not await database_engine.holds(ANA.key)
 
@@ -136,24 +138,24 @@ async def test_old_lines_are_purged(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file of which all is old goes whole; of the others the beginning."""
-    monkeypatch.setattr(audit, "LOOKED_AT", 3)
+    monkeypatch.setattr(audit, "MAX_SCANNED_LINES", 3)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
     log = log_of(database_engine)
     log._now = lambda: moment
-    if isinstance(log._lines, FileLines):
-        log._lines._largest = 450  # some four lines
+    if isinstance(log._lines, FileAuditLines):
+        log._lines._max_bytes = 450  # some four lines
     for day in range(10):
         moment = datetime(2026, 11, 1 + day, 12, tzinfo=UTC)
-        await log.tell(f"day {day + 1}", BIA, HERE)
+        await log.write_note(f"day {day + 1}", BIA, HERE)
     assert await log.purge(datetime(2026, 11, 1, tzinfo=UTC)) == 0
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
     assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
-    assert len(files(database_engine.home / "audit.log")) <= 2
+    assert len(list_audit_files(database_engine.home / "audit.log")) <= 2
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 0
-    await log.tell("day 11", BIA, HERE)
+    await log.write_note("day 11", BIA, HERE)
     assert await log.purge(datetime(2026, 12, 1, tzinfo=UTC)) == 4
     assert await every(log) == []
-    await log.tell("later", OPERATOR)
+    await log.write_note("later", OPERATOR)
     assert await every(log) == [("later", "operator")]
     await log.close()
 
@@ -162,5 +164,5 @@ async def test_what_cannot_be_kept_is_refused(database_engine: Embedded, tmp_pat
     log = log_of(database_engine)
     await database_engine.database.close()
     with pytest.raises(AuditRefused):
-        await log.tell("one", ANA, HERE)
+        await log.write_note("one", ANA, HERE)
     await log.close()

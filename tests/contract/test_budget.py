@@ -11,7 +11,7 @@ import pytest
 from bot.integrations import canonical_person
 from core.domain.errors import OverBudget
 from core.domain.messages import Item, Person, Usage
-from core.domain.records import Call, Outcome, Spent, Spoken, Turn
+from core.domain.records import Outcome, RoundOutput, ToolCall, Turn, UsageTotal
 from core.store import budget
 from core.store.budget import CountingBudget
 from tests.contract.engines import Embedded
@@ -54,7 +54,7 @@ async def test_a_turn_counts_once_however_often_it_resumes(database_engine: Embe
         await make_budget(database_engine, own=1).reserve(turn)
     heir = await database_engine.kill()
     await make_budget(heir, own=1).reserve(await again(heir, turn.seq))
-    assert (await make_budget(heir).usage()).turns == 1
+    assert (await make_budget(heir).usage_today()).turns == 1
 
 
 async def test_a_person_who_used_up_theirs_is_refused_alone(database_engine: Embedded) -> None:
@@ -64,8 +64,8 @@ async def test_a_person_who_used_up_theirs_is_refused_alone(database_engine: Emb
     with pytest.raises(OverBudget, match="the cap of turns a day for each person is 2"):
         await counting.reserve(await begin_turn(database_engine))
     await counting.reserve(await begin_turn(database_engine, BOB))
-    assert (await counting.usage(ANA.key)).turns == 2
-    assert (await counting.usage()).turns == 3
+    assert (await counting.usage_today(ANA.key)).turns == 2
+    assert (await counting.usage_today()).turns == 3
 
 
 async def test_all_together_have_a_cap_too(database_engine: Embedded) -> None:
@@ -93,7 +93,7 @@ async def test_a_day_begins_at_midnight_where_the_people_are(
     with pytest.raises(OverBudget):
         await counting.reserve(await begin_turn(database_engine))
     clock.now += timedelta(minutes=2)
-    assert (await counting.usage()).turns == 0
+    assert (await counting.usage_today()).turns == 0
     await counting.reserve(await begin_turn(database_engine))
 
 
@@ -102,23 +102,23 @@ async def test_what_models_count_is_added_up(database_engine: Embedded) -> None:
     first, second = await begin_turn(database_engine), await begin_turn(database_engine, BOB)
     for turn in (first, second):
         await counting.reserve(turn)
-    assert await counting.usage() == Spent(2, Usage())
-    await journal.items(first, Spoken(1, SAID, Usage(100, 50, 10, 5, cost=None), "m"))
-    assert (await counting.usage()).usage == Usage(100, 50, 10, 5, cost=None)
-    await journal.items(first, Spoken(2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m"))
-    await journal.items(second, Spoken(1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m"))
-    assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
-    assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
+    assert await counting.usage_today() == UsageTotal(2, Usage())
+    await journal.record_round(first, RoundOutput(1, SAID, Usage(100, 50, 10, 5, cost=None), "m"))
+    assert (await counting.usage_today()).usage == Usage(100, 50, 10, 5, cost=None)
+    await journal.record_round(first, RoundOutput(2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m"))
+    await journal.record_round(second, RoundOutput(1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m"))
+    assert await counting.usage_today() == UsageTotal(2, Usage(201, 100, 21, 10, cost=0.75))
+    assert await counting.usage_today(BOB.key) == UsageTotal(1, Usage(1, 0, 1, 0, cost=0.5))
 
 
 async def test_what_a_tools_run_cost_is_added_once(database_engine: Embedded) -> None:
     counting, journal = make_budget(database_engine), database_engine.journal
     turn = await begin_turn(database_engine)
     await counting.reserve(turn)
-    await journal.call_started(turn, Call("c1", "run_python", "{}", "code"))
+    await journal.record_call_start(turn, ToolCall("c1", "run_python", "{}", "code"))
     for _ in range(2):
-        await journal.call_ended(turn, "c1", Outcome("ok", "4", usage=Usage(9, cost=0.03)))
-    assert await counting.usage() == Spent(1, Usage(9, cost=0.03))
+        await journal.record_call_end(turn, "c1", Outcome("ok", "4", usage=Usage(9, cost=0.03)))
+    assert await counting.usage_today() == UsageTotal(1, Usage(9, cost=0.03))
 
 
 async def test_what_was_used_is_still_counted_after_forgetting(database_engine: Embedded) -> None:
@@ -138,6 +138,6 @@ async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) 
         await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget):
         await counting.reserve(await begin_turn(database_engine, page))
-    assert (await counting.usage(page.key)).turns == 2
-    assert (await counting.usage(terminal.key)).turns == 2
-    assert (await counting.usage("slack:owner")).turns == 0
+    assert (await counting.usage_today(page.key)).turns == 2
+    assert (await counting.usage_today(terminal.key)).turns == 2
+    assert (await counting.usage_today("slack:owner")).turns == 0

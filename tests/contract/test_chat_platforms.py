@@ -13,7 +13,7 @@ import pytest
 from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.adapter import SlackAdapter
 from core.domain.messages import Address, Person
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.discord.house import DiscordPonte, Speaker
 from tests.fakes.choices import make_message
 from tests.fakes.discord import FakeDiscord
@@ -131,7 +131,7 @@ async def room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield made
 
 
-def input_text(ask: Ask) -> str:
+def input_text(ask: RoundRequest) -> str:
     return "\n".join(item.text for item in ask.input)
 
 

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from core.clients.http import Proxies
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.store.kernels import KernelRows
 from core.tools.code.environment import Environment, Python, Tell
 from core.tools.code.hosted import HostedBackend
@@ -50,7 +50,7 @@ class People:
 async def hosted_backend() -> AsyncIterator[HostedBackend]:
     async with FakeOpenAI() as fake:
         fake.runs(Script(runs=(Run(logs=""),), fail="hang", match="while True"))
-        client = Client(Place("sk-test", fake.base_url))
+        client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
         backend = HostedBackend(client)
         yield backend
         await backend.close()

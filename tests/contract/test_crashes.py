@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from core.domain.messages import Answer
-from core.domain.records import CRASHED
+from core.domain.records import CRASHED_REASON
 from core.store import inbox
-from core.store.inbox import CRASHES, DEATHS_ALONE, Handling
+from core.store.inbox import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE, TurnExecutor
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 
@@ -37,16 +37,16 @@ class Life(Worker):
         if turn is None:
             return
         words = turn.message.text
-        if turn.undelivered:
-            self.undelivered.append(turn.undelivered)
+        if turn.undelivered_reason:
+            self.undelivered.append(turn.undelivered_reason)
         self.said.append(words)
         self._tell(self.began, seq)
         self.beside[words] = len(self.now) - 1
-        if self._dies(self, "sorry" if turn.refused == CRASHED else words):
+        if self._dies(self, "sorry" if turn.refusal == CRASHED_REASON else words):
             self.dead.set()
         if self.dead.is_set():
             await asyncio.Event().wait()
-        if turn.refused == CRASHED:
+        if turn.refusal == CRASHED_REASON:
             self.given_up.append(words)
             await self.embedded.end(seq, "I was interrupted", "failed")
         else:
@@ -80,7 +80,7 @@ class Lives:
 
     async def _until_over(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
-            await self.engine.inbox.answer_of(seq)
+            await self.engine.inbox.wait_for_answer(seq)
 
     @property
     def ended_turns(self) -> Sequence[int]:
@@ -94,7 +94,7 @@ class Lives:
 async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
     """A process in which that message's turn runs alone; and the message's number."""
     receipt = await engine.inbox.accept(says(text))
-    for _ in range(CRASHES):
+    for _ in range(CRASHES_BEFORE_ALONE):
         life = Life(engine, lambda *_: True)
         life.start("web")
         await life.dead.wait()
@@ -112,9 +112,9 @@ async def test_a_poisonous_message_costs_nobody_else_their_answer(
     lives = Lives(database_engine, lambda _, text: text == "poison")
     await lives.live(seqs, 8)
     assert lives.given_up == ["poison"]
-    assert len(lives.all) == CRASHES + DEATHS_ALONE + 1
+    assert len(lives.all) == CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE + 1
     beside = [life.beside["poison"] for life in lives.all if "poison" in life.beside]
-    assert beside[CRASHES:] == [0] * (DEATHS_ALONE + 1), "it ran alone"
+    assert beside[CRASHES_BEFORE_ALONE:] == [0] * (MAX_CRASHES_ALONE + 1), "it ran alone"
 
 
 async def test_two_poisonous_messages_are_both_found(database_engine: Embedded) -> None:
@@ -164,18 +164,18 @@ async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
     receipt = await database_engine.inbox.accept(says("poison"))
     turn = await database_engine.journal.begin(receipt.seq)
     assert turn
-    await database_engine.journal.answered(turn, Answer("42"))
+    await database_engine.journal.record_answer(turn, Answer("42"))
     database_engine = await database_engine.kill()
     lives = Lives(database_engine, lambda _, text: text == "poison")
     hello = await database_engine.inbox.accept(says("hello", "C2"))
-    await lives.live([receipt.seq, hello.seq], CRASHES + DEATHS_ALONE)
+    await lives.live([receipt.seq, hello.seq], CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE)
     # The process may be killed after the other turn ended and before this test saw it.
     assert set(lives.ended_turns) <= {hello.seq}
     assert await column(lives.engine, "state", hello.seq) == "done"
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
     later = await lives.engine.inbox.accept(says("and now?"))
     await lives.live([later.seq], 1)
-    assert [why for life in lives.all for why in life.undelivered] == [CRASHED]
+    assert [why for life in lives.all for why in life.undelivered] == [CRASHED_REASON]
 
 
 async def test_an_apology_that_ends_the_process_is_given_up_too(database_engine: Embedded) -> None:
@@ -208,7 +208,7 @@ async def test_others_wait_for_a_long_turn_only_so_long(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, suspect = await crashed_often(database_engine, "long")
-    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.2)
+    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.2)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     other = await engine.inbox.accept(says("hello", "C2"))
@@ -221,7 +221,7 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, suspect = await crashed_often(database_engine, "unlucky")
-    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.0)
     keep_busy(engine)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -236,7 +236,7 @@ async def test_a_suspect_that_waits_can_be_stopped(database_engine: Embedded) ->
     while suspect not in runner._admitting:  # noqa: ASYNC110 (nothing tells that it waits)
         await asyncio.sleep(0)
     assert await engine.inbox.cancel(suspect)
-    assert (await engine.inbox.answer_of(suspect)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(suspect)).text == "stopped"
     assert worker.said == []
 
 
@@ -249,10 +249,10 @@ async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(database_engine: E
     assert await column(heir, "alone", suspect) == 0
 
 
-def keep_busy(engine: Embedded) -> Handling:
+def keep_busy(engine: Embedded) -> TurnExecutor:
     """Have a turn that is always under way in this process."""
     runner = engine.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     runner.places.begin(10**6)
     return runner
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.chat.directory import MemberDirectory, NoRows
-from core.domain.records import Member, MemberPlace
+from core.domain.records import MemberKey, PlatformMember
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
 
@@ -23,8 +23,8 @@ def directory(database_engine: Embedded) -> SqlDirectory:
     return SqlDirectory(database_engine.database, hash_name)
 
 
-def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> Member:
-    return Member(
+def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> PlatformMember:
+    return PlatformMember(
         id, scope, f"chat:T1:{id}", f"Person {id}", "pt-BR", "America/Recife", is_guest=True,
         belongs_to=frozenset(belongs_to or ("T1", "T2")), confirmed_at=at,
     )  # fmt: skip
@@ -60,7 +60,11 @@ async def test_thousands_are_put_and_found_at_once(directory: SqlDirectory) -> N
     many = [member(f"U{n}", float(n)) for n in range(2000)]
     await directory.put("chat", many)
     assert len(await find_ids(directory, *(f"U{n}" for n in range(0, 4000, 2)))) == 1000
-    assert [one.id for one in await directory.newest("chat", "", 3)] == ["U1997", "U1998", "U1999"]
+    assert [one.id for one in await directory.list_newest("chat", "", 3)] == [
+        "U1997",
+        "U1998",
+        "U1999",
+    ]
 
 
 async def test_who_left_is_removed_and_may_come_back(directory: SqlDirectory) -> None:
@@ -106,7 +110,7 @@ class SlowRows(NoRows):
     def __init__(self) -> None:
         self.writes, self.may_end = asyncio.Event(), asyncio.Event()
 
-    async def put(self, platform: str, members: Collection[Member]) -> frozenset[str]:
+    async def put(self, platform: str, members: Collection[PlatformMember]) -> frozenset[str]:
         self.writes.set()
         await self.may_end.wait()
         return frozenset()
@@ -118,7 +122,7 @@ class Answering:
     async def wait_for_place(self) -> None:
         return None
 
-    async def ask(self, place: MemberPlace) -> Member:
+    async def ask(self, place: MemberKey) -> PlatformMember:
         return member(place[1])
 
 

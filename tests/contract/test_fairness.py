@@ -11,8 +11,14 @@ import pytest
 
 from core.domain.messages import Address, Message, Person
 from core.store import places
-from core.store.inbox import Handling, Runner
-from core.store.places import OVERTAKEN, PERSON_TURNS, Line, Places, Sender
+from core.store.inbox import LocalRunner, TurnExecutor
+from core.store.places import (
+    MAX_OVERTAKING_MESSAGES,
+    MAX_PERSON_TURNS_IN_CHANNEL,
+    Places,
+    Sender,
+    TurnQueue,
+)
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
@@ -38,7 +44,7 @@ def _by(made: Message, person: str, address: Address) -> Message:
 
 def places_of(engine: Embedded) -> Places:
     runner = engine.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     return runner.places
 
 
@@ -62,8 +68,8 @@ async def position(engine: Embedded, seq: int) -> int:
         row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
         return int(row["position"])
     runner = engine.inbox._runner
-    assert isinstance(runner, Runner)
-    return runner._line._open[seq].position
+    assert isinstance(runner, LocalRunner)
+    return runner._queue._open[seq].position
 
 
 async def test_a_flood_delays_each_other_person_by_one_message(database_engine: Embedded) -> None:
@@ -114,13 +120,15 @@ async def test_newcomers_overtake_who_has_more_to_say_only_so_often(
     worker = Worker(database_engine, held=True).start("web")
     _, waits = await accept(database_engine, says("Ana", "C1"), says("Ana", "C1"))
     await worker.until_begun(1)
-    new = await accept(database_engine, *(says(f"P{n}", f"D{n}") for n in range(OVERTAKEN + 2)))
+    new = await accept(
+        database_engine, *(says(f"P{n}", f"D{n}") for n in range(MAX_OVERTAKING_MESSAGES + 2))
+    )
     before = [
         seq
         for seq in new
         if await position(database_engine, seq) < await position(database_engine, waits)
     ]
-    assert before == list(new[:OVERTAKEN])
+    assert before == list(new[:MAX_OVERTAKING_MESSAGES])
 
 
 async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(
@@ -137,13 +145,15 @@ async def test_one_person_has_so_many_turns_under_way_in_a_channel(
 ) -> None:
     """Those that only wait for the channel's pace count, too: they hold no place."""
     worker = Worker(database_engine, held=True).start("web")
-    flood = await accept(database_engine, *(says("Ana", "C1") for _ in range(PERSON_TURNS + 5)))
+    flood = await accept(
+        database_engine, *(says("Ana", "C1") for _ in range(MAX_PERSON_TURNS_IN_CHANNEL + 5))
+    )
     others = await accept(database_engine, says("Bob", "C1"), says("Ana", "C2"))
-    await worker.until_begun(PERSON_TURNS + 2)
-    assert worker.now == {*flood[:PERSON_TURNS], *others}
+    await worker.until_begun(MAX_PERSON_TURNS_IN_CHANNEL + 2)
+    assert worker.now == {*flood[:MAX_PERSON_TURNS_IN_CHANNEL], *others}
     database_engine.inbox.leave_place(flood[0])
     worker.let_go(flood[3])
-    await worker.until(lambda: flood[PERSON_TURNS] in worker.began)
+    await worker.until(lambda: flood[MAX_PERSON_TURNS_IN_CHANNEL] in worker.began)
     worker.let_go(*flood, *others)
     await worker.until(lambda: set(worker.ended) >= {*flood, *others})
 
@@ -253,12 +263,12 @@ async def test_only_what_may_begin_has_a_job(on_postgres: Shared) -> None:
             "SELECT count(*) AS n FROM procrastinate_jobs WHERE id <> ?", (WAITING_JOB,)
         ).fetchone()["n"]
     )
-    assert jobs == PERSON_TURNS + 1
+    assert jobs == MAX_PERSON_TURNS_IN_CHANNEL + 1
 
 
 def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "ROUND", 3)
-    line = Line()
+    monkeypatch.setattr(places, "POSITIONS_PER_ROUND", 3)
+    line = TurnQueue()
     for number in range(6):
         line.add(number, Sender(f"web:C1:{number}", "web:C1", f"web:{number}"))
     line.add(9, Sender("web:C1:9", "web:C1", "web:0"))
@@ -268,7 +278,7 @@ def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_line_forgets_what_is_over() -> None:
-    line = Line()
+    line = TurnQueue()
     for number in range(50):
         line.add(number, Sender(f"web:C1:{number % 7}", "web:C1", f"web:{number % 3}"))
     while (seq := line.next()) is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.files import PIECE, SqlFiles
+from core.store.files import PIECE_BYTES, SqlFiles
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
@@ -67,7 +67,7 @@ async def test_a_file_comes_back_as_it_was(drawer: FileStore) -> None:
     assert file == File(file.id, "plot.png", "image/png", len(PLOT))
     assert await drawer.files.get(file.id) == (file, PLOT)
     assert await drawer.files.conversation_of(file.id) == "web:C1"
-    assert await drawer.files.of_event("e1") == [file]
+    assert await drawer.files.list_of_event("e1") == [file]
 
 
 async def test_the_next_process_has_it(drawer: FileStore) -> None:
@@ -81,7 +81,7 @@ async def test_the_same_bytes_of_one_event_are_one_file(drawer: FileStore) -> No
     files.append(await drawer.put(name="another name.png"))
     assert set(files) == {files[0]}
     assert await drawer.stored_bytes() == [PLOT]
-    assert await drawer.files.of_event("e1") == [files[0]]
+    assert await drawer.files.list_of_event("e1") == [files[0]]
     other_event = await drawer.put(event="e2")
     other_bytes = await drawer.put(b"other")
     assert len({files[0].id, other_event.id, other_bytes.id}) == 3
@@ -95,7 +95,7 @@ async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:
     for look in (drawer.files.get, drawer.files.conversation_of):
         with pytest.raises(NotFound, match="There is no file here"):
             await look(file.id)
-    assert await drawer.files.of_event("e1") == []
+    assert await drawer.files.list_of_event("e1") == []
 
 
 async def test_forgetting_hands_over_what_must_go(drawer: FileStore) -> None:
@@ -153,7 +153,7 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
         with pytest.raises(NotStored, match="did not take it"):
             await folder.put()
     assert await folder.stored_bytes() == []
-    assert await folder.files.of_event("e1") == []
+    assert await folder.files.list_of_event("e1") == []
     assert await folder.files.get((await folder.put()).id)
 
 
@@ -209,7 +209,7 @@ async def test_there_may_be_no_folder_yet(drawer: FileStore) -> None:
 
 
 async def test_a_large_file_comes_back_whole(drawer: FileStore) -> None:
-    large = bytes(range(256)) * (3 * PIECE // 256) + b"the end"
+    large = bytes(range(256)) * (3 * PIECE_BYTES // 256) + b"the end"
     for data in (large, b""):
         file = await drawer.put(data, event=f"e{len(data)}")
         assert (await drawer.files.get(file.id))[1] == data

@@ -13,8 +13,8 @@ import pytest
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Address, Message, turn_id
-from core.domain.records import Area
-from core.store.database import Connection
+from core.domain.records import ConversationArea
+from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import make_message
 
@@ -33,13 +33,13 @@ async def test_what_is_accepted_is_stored(engine: Engine) -> None:
 async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
     hello = says("hello")
     receipt = await engine.inbox.accept(hello)
-    assert (receipt.turn, receipt.fresh) == (turn_id(hello.event_key), True)
+    assert (receipt.turn, receipt.is_new) == (turn_id(hello.event_key), True)
 
 
 async def test_one_event_a_hundred_times_at_once_is_one_turn(engine: Engine) -> None:
     worker, hello = Worker(engine).start(), says("hello")
     receipts = await asyncio.gather(*(engine.inbox.accept(hello) for _ in range(100)))
-    assert sum(receipt.fresh for receipt in receipts) == 1
+    assert sum(receipt.is_new for receipt in receipts) == 1
     assert len({(receipt.seq, receipt.turn) for receipt in receipts}) == 1
     await engine.inbox.accept(says("done"))
     await worker.until_ended(2)
@@ -52,8 +52,8 @@ async def test_a_redelivery_gets_the_first_answer(engine: Engine) -> None:
     await worker.until_ended(1)
     other_text = replace(hello, text="something else")
     again = await engine.inbox.accept(other_text)
-    assert (again.seq, again.fresh) == (first.seq, False)
-    assert (await engine.inbox.answer_of(again.seq)).text == "re: hello"
+    assert (again.seq, again.is_new) == (first.seq, False)
+    assert (await engine.inbox.wait_for_answer(again.seq)).text == "re: hello"
 
 
 async def test_a_redelivery_after_a_crash_is_recognised(engine: Engine) -> None:
@@ -61,7 +61,7 @@ async def test_a_redelivery_after_a_crash_is_recognised(engine: Engine) -> None:
     first = await engine.inbox.accept(hello)
     heir = await engine.kill()
     again = await heir.inbox.accept(hello)
-    assert (again.seq, again.fresh) == (first.seq, False)
+    assert (again.seq, again.is_new) == (first.seq, False)
     worker = Worker(heir).start()
     await worker.until_ended(1)
     last = await heir.inbox.accept(says("done"))
@@ -103,21 +103,23 @@ async def test_one_conversation_goes_one_at_a_time(engine: Engine) -> None:
     for number, receipt in enumerate(receipts):
         await worker.until_begun(number + 1)
         assert worker.now == {receipt.seq}
-        assert await engine.inbox.running(conversation) == receipt.seq
+        assert await engine.inbox.running_turn(conversation) == receipt.seq
         worker.let_go(receipt.seq)
         await worker.until_ended(number + 1)
     await engine.inbox.drain(1)
-    assert await engine.inbox.running(conversation) is None
+    assert await engine.inbox.running_turn(conversation) is None
 
 
 async def test_a_person_is_told_how_many_wait_before_them(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.inbox.HEAD_START", 0.0)  # of decisions found at the start
+    monkeypatch.setattr(
+        "core.store.inbox.DECISIONS_FIRST_SECONDS", 0.0
+    )  # of decisions found at the start
     worker = Worker(engine, held=True).start()
-    assert [(await engine.inbox.accept(says("hello"))).waiting for _ in range(3)] == [0, 1, 2]
-    assert (await engine.inbox.accept(says("hello", "C2"))).waiting == 0
-    assert (await engine.inbox.accept(says("help"))).waiting == 0
+    assert [(await engine.inbox.accept(says("hello"))).turns_ahead for _ in range(3)] == [0, 1, 2]
+    assert (await engine.inbox.accept(says("hello", "C2"))).turns_ahead == 0
+    assert (await engine.inbox.accept(says("help"))).turns_ahead == 0
     await worker.until(lambda: len(worker.now) == 3)
 
 
@@ -138,7 +140,7 @@ async def test_a_decision_does_not_wait_for_a_busy_conversation(engine: Engine) 
     await worker.until(lambda: worker.now == {first.seq})
     stop = await engine.inbox.accept(says("stop"))
     await worker.until(lambda: worker.now == {first.seq, stop.seq})
-    assert await engine.inbox.running(Address("web", "C1").conversation) == first.seq
+    assert await engine.inbox.running_turn(Address("web", "C1").conversation) == first.seq
 
 
 async def test_decisions_run_before_other_messages_after_a_restart(sqlite: Embedded) -> None:
@@ -186,12 +188,12 @@ async def test_what_is_put_off_holds_up_nobody_else(database_engine: Embedded) -
 async def test_an_answer_is_waited_for(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     seq = (await engine.inbox.accept(says("hello"))).seq
-    waiting = [asyncio.create_task(engine.inbox.answer_of(seq)) for _ in range(3)]
+    waiting = [asyncio.create_task(engine.inbox.wait_for_answer(seq)) for _ in range(3)]
     await worker.until(lambda: seq in worker.now)
     assert not any(task.done() for task in waiting)
     worker.let_go(seq)
     assert {answer.text for answer in await asyncio.gather(*waiting)} == {"re: hello"}
-    assert (await engine.inbox.answer_of(seq)).text == "re: hello"
+    assert (await engine.inbox.wait_for_answer(seq)).text == "re: hello"
 
 
 async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
@@ -199,7 +201,7 @@ async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
     seq = (await engine.inbox.accept(says("hello"))).seq
     await worker.until_ended(1)
     heir = await engine.kill()
-    assert (await heir.inbox.answer_of(seq)).text == "re: hello"
+    assert (await heir.inbox.wait_for_answer(seq)).text == "re: hello"
 
 
 async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(
@@ -208,8 +210,8 @@ async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(
     seq = (await database_engine.inbox.accept(says("hello"))).seq
     turn = await database_engine.journal.begin(seq)
     assert turn
-    await database_engine.journal.ended(turn, "removed")
-    answer = await database_engine.inbox.answer_of(seq)
+    await database_engine.journal.end_turn(turn, "removed")
+    answer = await database_engine.inbox.wait_for_answer(seq)
     assert (answer.text, answer.status) == ("", "stopped")
 
 
@@ -224,12 +226,16 @@ async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
     await engine.inbox.accept(says("waits"))
     await worker.until(lambda: busy in worker.now)
     assert await engine.inbox.purge(time.time() - 60) == 0
-    for elsewhere in (Area("web:C2"), Area("", ("web:C1",)), Area("slack")):
+    for elsewhere in (
+        ConversationArea("web:C2"),
+        ConversationArea("", ("web:C1",)),
+        ConversationArea("slack"),
+    ):
         assert await engine.inbox.purge(time.time() + 60, elsewhere) == 0
     assert await engine.inbox.purge(time.time() + 60) == 1
     with pytest.raises(Forgotten):
-        await engine.inbox.answer_of(done)
-    assert (await engine.inbox.accept(hello)).fresh
+        await engine.inbox.wait_for_answer(done)
+    assert (await engine.inbox.accept(hello)).is_new
     worker.let_go()
     await worker.until_ended(2)
 
@@ -243,7 +249,7 @@ async def test_what_comes_while_a_process_begins_waits_behind_what_is_older(
     engine = await sqlite.beside()
     read = engine.database.read
 
-    async def read_late(work: Callable[[Connection], Any]) -> Any:
+    async def read_late(work: Callable[[SqlConnection], Any]) -> Any:
         found = await read(work)
         monkeypatch.undo()
         await engine.inbox.accept(says("third"))

@@ -50,7 +50,7 @@ async def test_an_older_version_never_overwrites(engine: Engine) -> None:
     key, third = first.event_key, replace(first, text="three", sent_at=3.0)
     assert await engine.inbox.amend(key, third) == "unstarted"
     assert await engine.inbox.amend(key, replace(first, text="two", sent_at=2.0)) == "unknown"
-    assert not (await engine.inbox.accept(first)).fresh
+    assert not (await engine.inbox.accept(first)).is_new
     worker = Worker(engine).start()
     await worker.until_ended(1)
     assert worker.said == ["three"]
@@ -67,7 +67,7 @@ async def test_a_deleted_message_is_not_answered(engine: Engine) -> None:
     first = await engine.inbox.accept(says("think hard"))
     await worker.until(lambda: first.seq in worker.now)
     deleted = await engine.inbox.accept(secret)
-    waiting = asyncio.create_task(engine.inbox.answer_of(deleted.seq))
+    waiting = asyncio.create_task(engine.inbox.wait_for_answer(deleted.seq))
     await asyncio.sleep(0)
     assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
     with pytest.raises(Forgotten):
@@ -95,7 +95,7 @@ async def test_a_deleted_message_is_not_brought_back_by_an_edit(database_engine:
         await database_engine.inbox.amend(message.event_key, None)
         edited = replace(message, text="again", sent_at=9.0)
         assert await database_engine.inbox.amend(message.event_key, edited) == "unknown"
-        assert (await database_engine.journal.turn_of(message.turn)).message.text == ""
+        assert (await database_engine.journal.history_entry(message.turn)).message.text == ""
 
 
 async def test_a_deletion_that_comes_too_late_still_blanks(database_engine: Embedded) -> None:
@@ -105,7 +105,7 @@ async def test_a_deletion_that_comes_too_late_still_blanks(database_engine: Embe
     assert await database_engine.inbox.amend(secret.event_key, None) == "started"
     worker.let_go(receipt.seq)
     await worker.until_ended(1)
-    assert (await database_engine.journal.turn_of(secret.turn)).message.text == ""
+    assert (await database_engine.journal.history_entry(secret.turn)).message.text == ""
 
 
 async def test_a_file_alone_can_be_given_words(database_engine: Embedded) -> None:
@@ -128,7 +128,7 @@ async def test_an_edit_and_the_start_never_cross(engine: Engine) -> None:
             await asyncio.sleep(0)
         hello = replace(helo, text=f"hello {number}")
         amended = await engine.inbox.amend(helo.event_key, hello)
-        await engine.inbox.answer_of(receipt.seq)
+        await engine.inbox.wait_for_answer(receipt.seq)
         assert amended == "started" or hello.text in worker.said
 
     await asyncio.gather(*(edit_at_start(number) for number in range(60)))
@@ -144,11 +144,11 @@ async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
         for _ in range(number % 5):
             await asyncio.sleep(0)
         if await engine.inbox.amend(hello.event_key, None) == "started":
-            await engine.inbox.answer_of(receipt.seq)
+            await engine.inbox.wait_for_answer(receipt.seq)
             assert receipt.seq in worker.ended
             return
         with pytest.raises(Forgotten):
-            await engine.inbox.answer_of(receipt.seq)
+            await engine.inbox.wait_for_answer(receipt.seq)
         assert receipt.seq not in worker.began
 
     await asyncio.gather(*(delete_at_start(number) for number in range(60)))
@@ -165,5 +165,5 @@ async def test_a_token_does_not_outlive_a_message_that_never_runs(
             await database_engine.inbox.amend(hello.event_key, None)
         else:
             await database_engine.inbox.cancel(receipt.seq)
-        shown = await database_engine.journal.turn_of(hello.turn)
+        shown = await database_engine.journal.history_entry(hello.turn)
         assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Address
-from core.domain.records import State
+from core.domain.records import TurnState
 from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
@@ -22,7 +22,7 @@ async def test_a_running_turn_is_stopped_and_the_next_begins(engine: Engine) -> 
     second = (await engine.inbox.accept(says("and this"))).seq
     await worker.until(lambda: first in worker.now)
     assert await engine.inbox.cancel(first)
-    assert (await engine.inbox.answer_of(first)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(first)).text == "stopped"
     await worker.until(lambda: worker.now == {second})
     assert worker.cut == [first]
 
@@ -34,14 +34,14 @@ async def test_a_second_stop_does_not_cut_the_first_one_short(engine: Engine) ->
     assert await engine.inbox.cancel(seq)
     await worker.until(lambda: seq in worker.cut)
     await engine.inbox.cancel(seq)
-    assert (await engine.inbox.answer_of(seq)).text == "stopped"
+    assert (await engine.inbox.wait_for_answer(seq)).text == "stopped"
 
 
 async def test_a_waiting_message_is_withdrawn(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     first, second, third = [(await engine.inbox.accept(says(f"{n}"))).seq for n in range(3)]
     await worker.until(lambda: first in worker.now)
-    waiting = asyncio.create_task(engine.inbox.answer_of(second))
+    waiting = asyncio.create_task(engine.inbox.wait_for_answer(second))
     await asyncio.sleep(0)
     assert await engine.inbox.cancel(second)
     with pytest.raises(Forgotten):
@@ -57,13 +57,13 @@ async def test_what_is_over_cannot_be_stopped(engine: Engine) -> None:
     await worker.until_ended(1)
     await engine.inbox.drain(1)
     assert not await engine.inbox.cancel(seq)
-    assert (await engine.inbox.answer_of(seq)).text == "re: hello"
+    assert (await engine.inbox.wait_for_answer(seq)).text == "re: hello"
 
 
 @pytest.mark.usefixtures("at_once")
 async def test_a_stop_at_the_moment_of_the_start_is_heard(database_engine: Embedded) -> None:
     worker = Worker(database_engine, held=True).start()
-    states: list[State] = []
+    states: list[TurnState] = []
 
     async def stop_at_start(number: int) -> None:
         hello = says("hello", f"C{number}")
@@ -72,10 +72,10 @@ async def test_a_stop_at_the_moment_of_the_start_is_heard(database_engine: Embed
             await asyncio.sleep(0)
         assert await database_engine.inbox.cancel(seq)
         try:
-            assert (await database_engine.inbox.answer_of(seq)).text == "stopped"
+            assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
         except Forgotten:
             assert seq not in worker.began
-        states.append((await database_engine.journal.turn_of(hello.turn)).state)
+        states.append((await database_engine.journal.history_entry(hello.turn)).state)
 
     await asyncio.gather(*(stop_at_start(number) for number in range(48)))
     assert len(states) == 48
@@ -89,7 +89,7 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(database_engine: Embed
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def careless(seq: int) -> None:
-        told.append(database_engine.inbox.stopped(seq))
+        told.append(database_engine.inbox.is_stopped(seq))
         begun.set()
         if len(told) == 1:
             await asyncio.Event().wait()
@@ -109,15 +109,15 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(database_engine: Embed
 async def test_a_stop_reaches_what_is_put_off(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.05, longest=30.0))
+    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
     worker = Worker(database_engine, broken=1).start()
     seq = (await database_engine.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert await database_engine.inbox.running(CONVERSATION) == seq
+    assert await database_engine.inbox.running_turn(CONVERSATION) == seq
     assert await database_engine.inbox.cancel(seq)
-    assert (await database_engine.inbox.answer_of(seq)).text == "stopped"
+    assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
 
 
 async def test_a_drain_lets_turns_finish_and_starts_none(engine: Engine) -> None:
@@ -141,7 +141,7 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
     await worker.until(lambda: len(worker.now) == 4)
     await engine.inbox.drain(0)
     assert sorted(worker.cut) == seqs[:4]
-    assert not any(engine.inbox.stopped(seq) for seq in seqs)
+    assert not any(engine.inbox.is_stopped(seq) for seq in seqs)
     heir = Worker(await engine.kill()).start()
     await heir.until_ended(12)
     assert sorted(heir.ended) == seqs

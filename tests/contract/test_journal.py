@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from core.domain.errors import NotFound, Superseded
-from core.domain.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
-from core.domain.records import Call, Outcome, Provenance, Round, Spoken, Turn
+from core.domain.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode_json
+from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
 from core.store.budget import CountingBudget
-from core.store.database import Connection, SqliteDatabase
+from core.store.database import SqlConnection, SqliteDatabase
 from core.store.schema import MIGRATIONS
 from core.store.turns import SqlJournal
 from tests.contract.engines import Embedded
@@ -24,7 +24,7 @@ from tests.fakes import choices
 
 HELLO = Item("message", role="user", text="hello")
 LOOK = Item("call", call_id="c1", name="look", arguments="{}")
-CALL = Call("c1", "look", "{}", "read")
+CALL = ToolCall("c1", "look", "{}", "read")
 SAID = Item("message", role="assistant", text="hi")
 USAGE = Usage(input=10, output=2, cost=0.01)
 
@@ -63,17 +63,17 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(
 ) -> None:
     turn = await begin_turn(database_engine)
     journal, ana = database_engine.journal, turn.message.author.key
-    await journal.heard(turn, [replace(HELLO, text="see https://mine.test")])
+    await journal.record_user_message(turn, [replace(HELLO, text="see https://mine.test")])
     assert await journal.provenance(turn.thread, ana, turn.seq) == Provenance(
         False, ("see https://mine.test",)
     )
     assert await journal.provenance(turn.thread, "web:somebody", turn.seq) == Provenance(True)
-    await journal.call_started(turn, CALL)
+    await journal.record_call_start(turn, CALL)
     heir = await database_engine.kill()
-    assert (await heir.journal.provenance(turn.thread, ana, turn.seq)).outside
+    assert (await heir.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
     fresh = await heir.journal.new_thread(turn.message.address.conversation)
     assert await heir.journal.provenance(fresh.id, ana, turn.seq) == Provenance(False)
-    assert (await heir.journal.provenance("gone", ana, turn.seq)).outside
+    assert (await heir.journal.provenance("gone", ana, turn.seq)).has_outside_text
 
 
 @pytest.mark.parametrize("files", [False, True])
@@ -82,9 +82,9 @@ async def test_a_file_or_a_quote_is_from_outside(database_engine: Embedded, file
     brought = (Attachment("a.csv", "text/csv", 3),) if files else ()
     quoted = () if files else (Quote("Bo", "look"),)
     told = replace(turn.message, attachments=brought, context=quoted)
-    await database_engine.journal.heard(replace(turn, message=told), [HELLO])
+    await database_engine.journal.record_user_message(replace(turn, message=told), [HELLO])
     ana = turn.message.author.key
-    assert (await database_engine.journal.provenance(turn.thread, ana, turn.seq)).outside
+    assert (await database_engine.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
 
 
 async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> None:
@@ -96,19 +96,21 @@ async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> No
         "file": replace(HELLO, files=(File("f", "a.csv", "text/csv", 3),)),
     }  # fmt: skip
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         for thread, item in spoken.items():
             connection.execute("INSERT INTO threads VALUES (?, ?, 0, 0)", (thread, thread))
             connection.execute(
                 "INSERT INTO items (seq, thread, person, item, at) VALUES (1, ?, '', ?, 0)",
-                (thread, encode(item)),
+                (thread, encode_json(item)),
             )
 
     await old.write(write)
     await old.close()
     new = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
     journal = SqlJournal(new)
-    outside = {t for t in spoken if (await journal.provenance(t, "web:ana", 1 << 62)).outside}
+    outside = {
+        t for t in spoken if (await journal.provenance(t, "web:ana", 1 << 62)).has_outside_text
+    }
     await new.close()
     assert outside == {"tool", "quote", "file"}
 
@@ -125,31 +127,31 @@ async def test_a_begin_whose_caller_left_counts_once(database_engine: Embedded) 
 
 async def test_a_turn_that_is_put_back_does_not_count_an_attempt(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
-    await database_engine.journal.heard(turn, [HELLO])
+    await database_engine.journal.record_user_message(turn, [HELLO])
     await database_engine.journal.put_back(turn)
-    assert (await database_engine.journal.turn_of(turn.id)).state == "new"
+    assert (await database_engine.journal.history_entry(turn.id)).state == "new"
     resumed = await again(await database_engine.kill(), turn.seq)
     assert (resumed.attempt, resumed.items) == (1, (HELLO,))
 
 
 async def test_an_ended_turn_does_not_begin_again(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
-    await database_engine.journal.answered(turn, Answer("hi"))
-    await database_engine.journal.ended(turn, "done")
+    await database_engine.journal.record_answer(turn, Answer("hi"))
+    await database_engine.journal.end_turn(turn, "done")
     assert await database_engine.journal.begin(turn.seq) is None
     assert await database_engine.journal.begin(4711) is None
 
 
 async def test_the_next_process_finds_everything(database_engine: Embedded) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
-    await journal.heard(turn, [HELLO])
-    await journal.round_began(turn, 1, "resp_1")
-    await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
-    await journal.call_started(turn, CALL)
-    await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
-    await journal.round_began(turn, 2, "resp_2")
-    await journal.posting(turn, 1, "k1")
-    await journal.posted(turn, 1, "p1")
+    await journal.record_user_message(turn, [HELLO])
+    await journal.record_response(turn, 1, "resp_1")
+    await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
+    await journal.record_call_start(turn, CALL)
+    await journal.record_call_end(turn, "c1", Outcome("ok", "3 rows"))
+    await journal.record_response(turn, 2, "resp_2")
+    await journal.record_posting(turn, 1, "k1")
+    await journal.record_posted(turn, 1, "p1")
     found = await again(await database_engine.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
     assert found == replace(
@@ -161,22 +163,22 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
 
 async def test_an_answer_is_final_and_its_posting_follows(database_engine: Embedded) -> None:
     turn, answer = await begin_turn(database_engine), Answer("hi you", parts=("hi", "you"))
-    await database_engine.journal.posting(turn, 1, "k1")
+    await database_engine.journal.record_posting(turn, 1, "k1")
     assert (await again(database_engine, turn.seq)).state == "running"
-    await database_engine.journal.answered(turn, answer)
+    await database_engine.journal.record_answer(turn, answer)
     assert (await again(database_engine, turn.seq)).state == "answered"
-    await database_engine.journal.posting(turn, 2, "k2")
-    await database_engine.journal.answered(turn, Answer("no, wait"))
+    await database_engine.journal.record_posting(turn, 2, "k2")
+    await database_engine.journal.record_answer(turn, Answer("no, wait"))
     found = await again(await database_engine.kill(), turn.seq)
     assert (found.state, found.answer) == ("posting", answer)
 
 
 async def test_a_turn_that_answers_leaves_no_call_open(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
-    await database_engine.journal.heard(turn, [HELLO])
-    await database_engine.journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
-    await database_engine.journal.call_started(turn, CALL)
-    await database_engine.journal.answered(turn, Answer("_Stopped._", status="stopped"))
+    await database_engine.journal.record_user_message(turn, [HELLO])
+    await database_engine.journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
+    await database_engine.journal.record_call_start(turn, CALL)
+    await database_engine.journal.record_answer(turn, Answer("_Stopped._", status="stopped"))
     entries = await database_engine.journal.transcript(turn.thread)
     lost = Item("output", call_id="c1", text="error: interrupted, result unknown")
     said = Item("message", role="assistant", text="_Stopped._")
@@ -186,7 +188,7 @@ async def test_a_turn_that_answers_leaves_no_call_open(database_engine: Embedded
 async def test_what_was_heard_is_written_once(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
     for _ in range(2):
-        await database_engine.journal.heard(turn, [HELLO])
+        await database_engine.journal.record_user_message(turn, [HELLO])
     assert (await again(database_engine, turn.seq)).items == (HELLO,)
 
 
@@ -194,20 +196,20 @@ async def test_a_round_is_written_once(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
     await database_engine.budget.reserve(turn)
     for _ in range(2):
-        await database_engine.journal.items(turn, Spoken(1, (SAID,), USAGE, "m"))
+        await database_engine.journal.record_round(turn, RoundOutput(1, (SAID,), USAGE, "m"))
     assert (await again(database_engine, turn.seq)).items == (SAID,)
-    assert (await database_engine.budget.usage()).usage == USAGE
-    await database_engine.journal.items(turn, Spoken(2, (SAID,), USAGE, "m"))
-    assert (await database_engine.budget.usage()).usage.input == 20
+    assert (await database_engine.budget.usage_today()).usage == USAGE
+    await database_engine.journal.record_round(turn, RoundOutput(2, (SAID,), USAGE, "m"))
+    assert (await database_engine.budget.usage_today()).usage.input == 20
 
 
 async def test_the_first_outcome_of_a_call_stands(database_engine: Embedded) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
-    await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
-    await journal.call_started(turn, CALL)
-    await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
-    await journal.call_started(turn, CALL)
-    await journal.call_ended(turn, "c1", Outcome("error", "late"))
+    await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
+    await journal.record_call_start(turn, CALL)
+    await journal.record_call_end(turn, "c1", Outcome("ok", "3 rows"))
+    await journal.record_call_start(turn, CALL)
+    await journal.record_call_end(turn, "c1", Outcome("error", "late"))
     found = await again(database_engine, turn.seq)
     assert [item.text for item in found.items] == ["", "3 rows"]
     assert found.calls[0].outcome == Outcome("ok", "3 rows")
@@ -215,20 +217,20 @@ async def test_the_first_outcome_of_a_call_stands(database_engine: Embedded) -> 
 
 async def test_a_removed_post_stays_removed(database_engine: Embedded) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
-    await journal.posting(turn, 1, "k1")
-    await journal.posted(turn, 1, "p1")
+    await journal.record_posting(turn, 1, "k1")
+    await journal.record_posted(turn, 1, "p1")
     assert await journal.seq_of_post("p1") == turn.seq
-    await journal.post_removed("p1")
-    await journal.posting(turn, 1, "k1")
-    await journal.posted(turn, 1, "p2")
+    await journal.record_post_removal("p1")
+    await journal.record_posting(turn, 1, "k1")
+    await journal.record_posted(turn, 1, "p2")
     assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
 
 
 async def test_a_post_that_is_known_is_not_in_doubt_again(database_engine: Embedded) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
-    await journal.posting(turn, 1, "k1")
-    await journal.posted(turn, 1, "p1")
-    await journal.posting(turn, 1, "k1")
+    await journal.record_posting(turn, 1, "k1")
+    await journal.record_posted(turn, 1, "p1")
+    await journal.record_posting(turn, 1, "k1")
     assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p1", "posted"),)
 
 
@@ -238,25 +240,25 @@ async def test_an_end_erases_the_token_and_keeps_a_late_edit(database_engine: Em
     turn = await again(database_engine, (await database_engine.inbox.accept(helo)).seq)
     assert turn.message.reply_to.token == "secret"
     await database_engine.inbox.amend(helo.event_key, replace(helo, text="hello"))
-    await database_engine.journal.ended(turn, "done")
-    shown = await database_engine.journal.turn_of(turn.id)
+    await database_engine.journal.end_turn(turn, "done")
+    shown = await database_engine.journal.history_entry(turn.id)
     assert (shown.state, shown.message.text, shown.message.reply_to.token) == ("done", "hello", "")
     assert not await database_engine.holds("secret")
 
 
 async def test_what_could_not_be_posted_is_told_once(database_engine: Embedded) -> None:
     for reason in ("dm_closed", "channel_gone"):
-        await database_engine.journal.ended(
+        await database_engine.journal.end_turn(
             await begin_turn(database_engine), "undeliverable", reason
         )
-    assert (await begin_turn(database_engine, channel="elsewhere")).undelivered == ""
+    assert (await begin_turn(database_engine, channel="elsewhere")).undelivered_reason == ""
     turn = await begin_turn(database_engine)
-    assert turn.undelivered == "channel_gone"
-    assert (await again(database_engine, turn.seq)).undelivered == "channel_gone", (
+    assert turn.undelivered_reason == "channel_gone"
+    assert (await again(database_engine, turn.seq)).undelivered_reason == "channel_gone", (
         "it was not told yet"
     )
-    await database_engine.journal.answered(turn, Answer("told"))
-    assert (await begin_turn(database_engine)).undelivered == ""
+    await database_engine.journal.record_answer(turn, Answer("told"))
+    assert (await begin_turn(database_engine)).undelivered_reason == ""
 
 
 async def test_who_asked_and_what_is_unknown(database_engine: Embedded) -> None:
@@ -265,19 +267,19 @@ async def test_who_asked_and_what_is_unknown(database_engine: Embedded) -> None:
     assert await database_engine.journal.author(4711) == ""
     assert await database_engine.journal.seq_of_post("p1") is None
     with pytest.raises(NotFound):
-        await database_engine.journal.turn_of("nobodys")
+        await database_engine.journal.history_entry("nobodys")
 
 
 Write = Callable[[Embedded, Turn], Awaitable[object]]
 WRITES: dict[str, Write] = {
-    "heard": lambda e, t: e.journal.heard(t, [HELLO]),
-    "round_began": lambda e, t: e.journal.round_began(t, 1, "resp_1"),
-    "items": lambda e, t: e.journal.items(t, Spoken(1, (SAID,), USAGE, "m")),
-    "call_started": lambda e, t: e.journal.call_started(t, CALL),
-    "call_ended": lambda e, t: e.journal.call_ended(t, "c1", Outcome("ok", "3 rows")),
-    "answered": lambda e, t: e.journal.answered(t, Answer("hi")),
-    "posting": lambda e, t: e.journal.posting(t, 1, "k1"),
-    "ended": lambda e, t: e.journal.ended(t, "done"),
+    "heard": lambda e, t: e.journal.record_user_message(t, [HELLO]),
+    "round_began": lambda e, t: e.journal.record_response(t, 1, "resp_1"),
+    "items": lambda e, t: e.journal.record_round(t, RoundOutput(1, (SAID,), USAGE, "m")),
+    "call_started": lambda e, t: e.journal.record_call_start(t, CALL),
+    "call_ended": lambda e, t: e.journal.record_call_end(t, "c1", Outcome("ok", "3 rows")),
+    "answered": lambda e, t: e.journal.record_answer(t, Answer("hi")),
+    "posting": lambda e, t: e.journal.record_posting(t, 1, "k1"),
+    "ended": lambda e, t: e.journal.end_turn(t, "done"),
     "put_back": lambda e, t: e.journal.put_back(t),
 }
 
@@ -300,7 +302,7 @@ async def test_a_forgotten_turn_writes_nothing(database_engine: Embedded, write:
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 async def test_a_turn_that_ended_writes_nothing(database_engine: Embedded, write: Write) -> None:
     turn = await begin_turn(database_engine)
-    await database_engine.journal.ended(turn, "removed")
+    await database_engine.journal.end_turn(turn, "removed")
     await assert_superseded(database_engine, turn, write)
 
 
@@ -314,10 +316,10 @@ async def assert_superseded(engine: Embedded, turn: Turn, write: Write) -> None:
 async def test_a_post_of_a_forgotten_turn_is_still_recorded(database_engine: Embedded) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
     for number in (1, 2):
-        await journal.posting(turn, number, f"k{number}")
+        await journal.record_posting(turn, number, f"k{number}")
     await journal.forget(turn.message.address.conversation)
-    await journal.posted(turn, 1, "p1")
-    await journal.removed(turn, 2)
+    await journal.record_posted(turn, 1, "p1")
+    await journal.record_removed(turn, 2)
     posts = (await rows(database_engine))["posts"]
     assert [(row["number"], row["post"], row["state"]) for row in posts] == [
         (1, "p1", "posted"),
@@ -346,16 +348,16 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
         turn = await begin_turn(sqlite)
         journal, ana = sqlite.journal, turn.message.author.key
         await journal.provenance(turn.thread, ana, turn.seq)
-        await journal.heard(turn, [HELLO], await budget.reserving(turn))
-        await journal.answered(turn, Answer("hi"), Spoken(1, (SAID,), USAGE, "m"), "key")
-        await journal.ended(turn, "done", posted=Post(1, "key", "p1", "posted"))
+        await journal.record_user_message(turn, [HELLO], await budget.make_reservation(turn))
+        await journal.record_answer(turn, Answer("hi"), RoundOutput(1, (SAID,), USAGE, "m"), "key")
+        await journal.end_turn(turn, "done", posted=Post(1, "key", "p1", "posted"))
         return steps
 
     await whole()
     first = await whole()
 
-    def much(connection: Connection) -> None:
-        said = ("web:ana", encode(replace(HELLO, text="see example.com")))
+    def much(connection: SqlConnection) -> None:
+        said = ("web:ana", encode_json(replace(HELLO, text="see example.com")))
         for number in range(2000):
             connection.execute(
                 "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, 0)",

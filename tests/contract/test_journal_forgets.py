@@ -10,11 +10,11 @@ import pytest
 
 from bot.engine import Engine
 from core.domain.errors import Forgotten, Superseded
-from core.domain.messages import ONCE, Answer, Attachment, Item, Quote, Usage
-from core.domain.records import Area, Call, Outcome, Remote, Spoken
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Attachment, Item, Quote, Usage
+from core.domain.records import ConversationArea, Outcome, Remote, RoundOutput, ToolCall
 from core.store import threads
-from core.store.database import Connection
-from core.store.tables import TABLES
+from core.store.database import SqlConnection
+from core.store.tables import DECLARED_TABLES
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
@@ -40,14 +40,14 @@ async def test_nothing_of_what_was_said_is_left(database_engine: Embedded) -> No
     full = replace(full, reply_to=replace(full.reply_to, token=f"token of {TOPIC}"))
     turn = await again(database_engine, (await database_engine.inbox.accept(full)).seq)
     journal = database_engine.journal
-    await journal.heard(turn, [Item("message", role="user", text=TOPIC)])
-    call = Call("c1", "look", f'{{"for": "{TOPIC}"}}', "read")
+    await journal.record_user_message(turn, [Item("message", role="user", text=TOPIC)])
+    call = ToolCall("c1", "look", f'{{"for": "{TOPIC}"}}', "read")
     asked = Item("call", call_id="c1", name="look", arguments=call.arguments)
-    await journal.items(turn, Spoken(1, (asked,), Usage(), "m"))
-    await journal.call_started(turn, call)
-    await journal.call_ended(turn, "c1", Outcome("ok", f"found {TOPIC}"))
-    await journal.answered(turn, Answer(f"about {TOPIC}", parts=(f"about {TOPIC}",)))
-    await journal.ended(turn, "undeliverable", TOPIC)
+    await journal.record_round(turn, RoundOutput(1, (asked,), Usage(), "m"))
+    await journal.record_call_start(turn, call)
+    await journal.record_call_end(turn, "c1", Outcome("ok", f"found {TOPIC}"))
+    await journal.record_answer(turn, Answer(f"about {TOPIC}", parts=(f"about {TOPIC}",)))
+    await journal.end_turn(turn, "undeliverable", TOPIC)
     await database_engine.inbox.accept(says(f"and {TOPIC}?"))
     assert (await journal.forget("web:C1")).messages == 2
     assert not await database_engine.holds(TOPIC)
@@ -57,7 +57,7 @@ async def test_a_new_generation_begins(database_engine: Embedded) -> None:
     old = await begin_turn(database_engine)
     forgot = await database_engine.journal.forget("web:C1")
     assert (forgot.generation, forgot.running) == (1, (old.seq,))
-    thread = await database_engine.journal.thread("web:C1")
+    thread = await database_engine.journal.current_thread("web:C1")
     assert thread.generation == 1
     assert thread.id != old.thread
     turn = await talk(database_engine, "hello again")
@@ -72,7 +72,7 @@ async def test_waiting_messages_are_withdrawn(database_engine: Embedded) -> None
     assert await database_engine.journal.begin(waiting.seq) is None
     assert (await again(database_engine, elsewhere.seq)).message.text == "elsewhere"
     with pytest.raises(Forgotten):
-        await database_engine.inbox.answer_of(waiting.seq)
+        await database_engine.inbox.wait_for_answer(waiting.seq)
 
 
 async def test_a_forgotten_event_is_still_known(database_engine: Embedded) -> None:
@@ -80,7 +80,7 @@ async def test_a_forgotten_event_is_still_known(database_engine: Embedded) -> No
     first = await database_engine.inbox.accept(hello)
     await database_engine.journal.forget("web:C1")
     again_ = await database_engine.inbox.accept(hello)
-    assert (again_.seq, again_.fresh) == (first.seq, False)
+    assert (again_.seq, again_.is_new) == (first.seq, False)
     assert (
         await database_engine.inbox.amend(hello.event_key, replace(hello, sent_at=9.0)) == "unknown"
     )
@@ -93,9 +93,9 @@ async def test_the_command_itself_goes_on(database_engine: Embedded) -> None:
     await database_engine.inbox.amend(
         forget.event_key, replace(forget, text="no, do not", sent_at=9.0)
     )
-    await database_engine.journal.answered(turn, Answer("Forgotten."))
-    await database_engine.journal.ended(turn, "done")
-    assert (await database_engine.journal.turn_of(turn.id)).state == "done"
+    await database_engine.journal.record_answer(turn, Answer("Forgotten."))
+    await database_engine.journal.end_turn(turn, "done")
+    assert (await database_engine.journal.history_entry(turn.id)).state == "done"
 
 
 async def test_the_conversation_starts_from_nothing(database_engine: Embedded) -> None:
@@ -122,15 +122,15 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(
 async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     elsewhere = await begin_turn(database_engine, channel="C2")
-    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
-    await journal.round_began(turn, 1, "resp_1")
-    await journal.round_began(turn, 1, "resp_1")
-    await journal.round_began(elsewhere, 1, "resp_2")
+    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_response(turn, 1, "resp_1")
+    await journal.record_response(turn, 1, "resp_1")
+    await journal.record_response(elsewhere, 1, "resp_2")
     new = await journal.new_thread("web:C1")
-    await journal.remote(new.id, Remote("container", "cntr_1"))
-    assert await journal.to_erase() == []
+    await journal.record_remote(new.id, Remote("container", "cntr_1"))
+    assert await journal.list_remotes_to_erase() == []
     await journal.forget("web:C1")
-    assert set(await journal.to_erase()) == {
+    assert set(await journal.list_remotes_to_erase()) == {
         Remote("conversation", "conv_1"), Remote("response", "resp_1"),
         Remote("container", "cntr_1"),
     }  # fmt: skip
@@ -139,33 +139,33 @@ async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded
 async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     await journal.forget("web:C1")
-    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     with pytest.raises(Superseded):
-        await journal.round_began(turn, 1, "resp_1")
+        await journal.record_response(turn, 1, "resp_1")
     late = {Remote("conversation", "conv_1"), Remote("response", "resp_1")}
-    assert set(await journal.to_erase()) == late
+    assert set(await journal.list_remotes_to_erase()) == late
     for remote in late:
-        await journal.erased(remote, done=True)
-    assert await journal.to_erase() == []
-    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
-    assert await journal.to_erase() == [Remote("conversation", "conv_1")]
+        await journal.record_erasure(remote, done=True)
+    assert await journal.list_remotes_to_erase() == []
+    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
 
 
 async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     stubborn, easy = Remote("conversation", "conv_1"), Remote("response", "resp_1")
     for remote in (stubborn, easy):
-        await journal.remote(turn.thread, remote)
+        await journal.record_remote(turn.thread, remote)
     await journal.forget("web:C1")
-    await journal.erased(stubborn, done=False)
-    assert await journal.to_erase() == [easy, stubborn]
-    await journal.erased(easy, done=True)
-    for _ in range(threads.MAX_TRIES - 2):
-        await journal.erased(stubborn, done=False)
-    assert await (await database_engine.kill()).journal.to_erase() == [stubborn]
+    await journal.record_erasure(stubborn, done=False)
+    assert await journal.list_remotes_to_erase() == [easy, stubborn]
+    await journal.record_erasure(easy, done=True)
+    for _ in range(threads.MAX_ERASURE_TRIES - 2):
+        await journal.record_erasure(stubborn, done=False)
+    assert await (await database_engine.kill()).journal.list_remotes_to_erase() == [stubborn]
     heir = await database_engine.kill()
-    await heir.journal.erased(stubborn, done=False)
-    assert await heir.journal.to_erase() == []
+    await heir.journal.record_erasure(stubborn, done=False)
+    assert await heir.journal.list_remotes_to_erase() == []
 
 
 async def test_idle_conversations_are_found(database_engine: Embedded) -> None:
@@ -176,24 +176,26 @@ async def test_idle_conversations_are_found(database_engine: Embedded) -> None:
     await database_engine.inbox.accept(says("a new question", "C3"))
     begin = time.time()
     await talk(database_engine, "hello", "C4")
-    assert await journal.forgettable(begin) == ["web:C1"]
-    assert await journal.forgettable(begin - 60) == []
+    assert await journal.list_idle_conversations(begin) == ["web:C1"]
+    assert await journal.list_idle_conversations(begin - 60) == []
     await talk(database_engine, "hello", "C11")
     late = time.time() + 60
 
     async def old(place: str, *but: str) -> set[str]:
-        return set(await journal.forgettable(late, Area(place, but)))
+        return set(await journal.list_idle_conversations(late, ConversationArea(place, but)))
 
     assert await old("web") == {"web:C1", "web:C4", "web:C11"}
     assert await old("web", "web:C1") == {"web:C4", "web:C11"}
     assert await old("", "web:C1", "web:C4") == {"web:C11"}
     assert await old("web:C1") == {"web:C1"}
     assert await old("we") == await old("web", "web") == set()
-    await talk(database_engine, "hello", f"{ONCE}a")
-    assert await journal.forgettable(time.time() + 60, Area(once=True)) == [f"web:{ONCE}a"]
-    await database_engine.inbox.purge(time.time() + 60, Area(once=True))
+    await talk(database_engine, "hello", f"{ONE_REQUEST_PREFIX}a")
+    assert await journal.list_idle_conversations(
+        time.time() + 60, ConversationArea(is_one_request=True)
+    ) == [f"web:{ONE_REQUEST_PREFIX}a"]
+    await database_engine.inbox.purge(time.time() + 60, ConversationArea(is_one_request=True))
     await database_engine.inbox.purge(begin)
-    assert await journal.forgettable(begin) == ["web:C1"]
+    assert await journal.list_idle_conversations(begin) == ["web:C1"]
 
 
 async def test_a_person_is_found_wherever_they_spoke(database_engine: Embedded) -> None:
@@ -201,16 +203,16 @@ async def test_a_person_is_found_wherever_they_spoke(database_engine: Embedded) 
     await talk(database_engine, "hello", "C2", BOB)
     await talk(database_engine, "hello", "C3", BOB)
     await talk(database_engine, "hello", "C3", ANA)
-    assert await database_engine.journal.of_person(ANA.key) == ["web:C1", "web:C3"]
+    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
     await database_engine.inbox.purge(time.time() + 60)
-    assert await database_engine.journal.of_person(ANA.key) == ["web:C1", "web:C3"]
+    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
     await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.of_person(ANA.key) == ["web:C3"]
-    assert await database_engine.journal.of_person("web:nobody") == []
+    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C3"]
+    assert await database_engine.journal.list_conversations_of("web:nobody") == []
 
 
 async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded) -> None:
-    def first_columns(connection: Connection) -> dict[str, set[str]]:
+    def first_columns(connection: SqlConnection) -> dict[str, set[str]]:
         """Of each table's indexes."""
         pairs = connection.execute(
             "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_index_list(t.name) AS i,"
@@ -219,7 +221,7 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded)
         return {table: {column for name, column in pairs if name == table} for table, _ in pairs}
 
     indexed = await sqlite.database.read(first_columns)
-    of_people = {table.name for table in TABLES if table.has_person and not table.shared}
+    of_people = {table.name for table in DECLARED_TABLES if table.has_person and not table.shared}
     assert of_people >= CONTENT
     # The key of `people` is the person.
     assert {name for name in of_people if "person" not in indexed[name]} == set()
@@ -228,26 +230,26 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded)
 async def test_a_spare_conversation_is_its_first_threads(database_engine: Embedded) -> None:
     """Made for nobody it is not erased while the process runs; taken, it goes with its thread."""
     journal, spare = database_engine.journal, Remote("conversation", "c1")
-    await journal.remote("", spare)
-    assert await journal.to_erase() == []
-    thread = await journal.thread("web:C1")
-    other = await journal.thread("web:C2")
-    await journal.remote(thread.id, spare)
-    await journal.remote(other.id, spare)
+    await journal.record_remote("", spare)
+    assert await journal.list_remotes_to_erase() == []
+    thread = await journal.current_thread("web:C1")
+    other = await journal.current_thread("web:C2")
+    await journal.record_remote(thread.id, spare)
+    await journal.record_remote(other.id, spare)
     await journal.forget("web:C2")
-    assert await journal.to_erase() == [], "the first one has it"
+    assert await journal.list_remotes_to_erase() == [], "the first one has it"
     await journal.forget("web:C1")
-    assert await journal.to_erase() == [spare]
+    assert await journal.list_remotes_to_erase() == [spare]
 
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     left = Remote("conversation", "c1")
     engine = await Engine.open(tmp_path, make_choices(EchoModel()))
-    await engine.records.journal.remote("", left)
-    assert await engine.records.journal.to_erase() == []
+    await engine.records.journal.record_remote("", left)
+    assert await engine.records.journal.list_remotes_to_erase() == []
     await engine.close()
     heir = await Engine.open(tmp_path, make_choices(EchoModel()))
-    assert await heir.records.journal.to_erase() == [left]
+    assert await heir.records.journal.list_remotes_to_erase() == [left]
     await heir.close()
 
 
@@ -255,8 +257,8 @@ async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(
     database_engine: Embedded,
 ) -> None:
     journal, spare = database_engine.journal, Remote("conversation", "c1")
-    await journal.remote("", spare)
-    thread = await journal.thread("web:C1")
+    await journal.record_remote("", spare)
+    thread = await journal.current_thread("web:C1")
     await journal.forget("web:C1")
-    await journal.remote(thread.id, spare)
-    assert await journal.to_erase() == [spare]
+    await journal.record_remote(thread.id, spare)
+    assert await journal.list_remotes_to_erase() == [spare]

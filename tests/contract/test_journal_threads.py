@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import NotFound
 from core.domain.messages import Answer, Item, Person, Usage
-from core.domain.records import Call, Outcome, Spoken, Turn
+from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
@@ -20,23 +20,23 @@ async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person 
     """A whole turn: `text` is said, and repeated by the answer."""
     message = replace(says(text, channel), author=person)
     turn = await again(engine, (await engine.inbox.accept(message)).seq)
-    await engine.journal.heard(turn, [Item("message", role="user", text=text)])
+    await engine.journal.record_user_message(turn, [Item("message", role="user", text=text)])
     said = Item("message", role="assistant", text=f"re: {text}")
-    await engine.journal.items(turn, Spoken(1, (said,), Usage(), "m"))
-    await engine.journal.answered(turn, Answer(f"re: {text}"))
-    await engine.journal.ended(turn, "done")
+    await engine.journal.record_round(turn, RoundOutput(1, (said,), Usage(), "m"))
+    await engine.journal.record_answer(turn, Answer(f"re: {text}"))
+    await engine.journal.end_turn(turn, "done")
     return turn
 
 
 async def test_a_conversation_has_one_thread_until_a_new_one(database_engine: Embedded) -> None:
     journal = database_engine.journal
-    first = await journal.thread("web:C1")
-    assert (await journal.thread("web:C1")).id == first.id
+    first = await journal.current_thread("web:C1")
+    assert (await journal.current_thread("web:C1")).id == first.id
     second = await journal.new_thread("web:C1")
     assert second.id != first.id
     heir = await database_engine.kill()
-    assert (await heir.journal.thread("web:C1")).id == second.id
-    assert (await heir.journal.thread("web:C2")).id not in (first.id, second.id)
+    assert (await heir.journal.current_thread("web:C1")).id == second.id
+    assert (await heir.journal.current_thread("web:C2")).id not in (first.id, second.id)
 
 
 async def test_a_transcript_is_what_was_said_in_order(database_engine: Embedded) -> None:
@@ -109,7 +109,7 @@ async def test_a_thread_belongs_to_who_began_it(database_engine: Embedded) -> No
 async def test_threads_are_listed_by_their_last_use(database_engine: Embedded) -> None:
     for channel in ("C1", "C2", "C3", "C1"):
         await talk(database_engine, "hello", channel)
-    threads = await database_engine.journal.threads()
+    threads = await database_engine.journal.list_threads()
     assert [thread.conversation for thread in threads] == ["web:C1", "web:C3", "web:C2"]
 
 
@@ -119,9 +119,9 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: 
     for channel in ("C1", "C2", "C3"):
         await talk(database_engine, f"hello {channel}", channel)
     await talk(database_engine, "more", "C1")
-    await journal.thread("web:empty")
-    await journal.mark("web:C2", None, True)
-    await journal.mark("web:C3", "My name", None)
+    await journal.current_thread("web:empty")
+    await journal.set_listing("web:C2", None, True)
+    await journal.set_listing("web:C3", "My name", None)
     listed = await journal.list_conversations("web")
     assert [(one.conversation, one.first.text, one.title, one.pinned) for one in listed] == [
         ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
@@ -129,13 +129,13 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: 
     ]  # fmt: skip
     assert await journal.list_conversations("slack") == []
     await journal.forget("web:C3")
-    assert "web:C3" not in [one.conversation for one in await journal.threads()]
+    assert "web:C3" not in [one.conversation for one in await journal.list_threads()]
     await journal.new_thread("web:C1")
     assert [one.conversation for one in await journal.list_conversations("web")] == ["web:C2"]
     await talk(database_engine, "anew", "C3")
     assert (await journal.list_conversations("web"))[1].title == "", "its name was forgotten, too"
     with pytest.raises(NotFound):
-        await journal.mark("web:nowhere", "x", None)
+        await journal.set_listing("web:nowhere", "x", None)
 
 
 async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> None:
@@ -163,7 +163,7 @@ async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Emb
     entries = await journal.transcript(new.thread)
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
     known = await journal.provenance(new.thread, ANA.key, new.seq)
-    assert known.since == kept.seq
+    assert known.previous_seq == kept.seq
     heir = await database_engine.kill()
     resumed = await again(heir, new.seq)
     assert resumed.attempt == 2
@@ -183,10 +183,10 @@ async def test_what_was_paid_for_stays_beside_the_new_turn(database_engine: Embe
     journal = database_engine.journal
     old = await begin_turn(database_engine, "run it")
     old = replace(old, message=replace(old.message))
-    await journal.heard(old, [Item("message", role="user", text="run it")])
-    await journal.call_started(old, Call("c1", "quick", "{}", "spend"))
-    await journal.call_ended(old, "c1", Outcome("ok", "done"))
-    await journal.answered(old, Answer("done"))
-    await journal.ended(old, "done")
+    await journal.record_user_message(old, [Item("message", role="user", text="run it")])
+    await journal.record_call_start(old, ToolCall("c1", "quick", "{}", "spend"))
+    await journal.record_call_end(old, "c1", Outcome("ok", "done"))
+    await journal.record_answer(old, Answer("done"))
+    await journal.end_turn(old, "done")
     new = await asked_again(database_engine, old, "run it", old.message.author)
     assert [one.turn for one in await journal.list_entries("web:C1")] == [old.id, new.id]

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.store import kernels
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.store.kernels import KernelRows, import_marks
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
@@ -27,7 +27,7 @@ async def begin_thread(here: Embedded) -> str:
 
 
 async def rows(here: Embedded) -> list[tuple[str, str]]:
-    def read(connection: Connection) -> list[tuple[str, str]]:
+    def read(connection: SqlConnection) -> list[tuple[str, str]]:
         found = connection.execute("SELECT * FROM kernels").fetchall()
         return [(row["thread"], row["process"]) for row in found]
 
@@ -44,26 +44,26 @@ def put_marks(home: Path, *names: str) -> Path:
 
 async def test_a_thread_had_a_kernel_until_it_is_forgotten(embedded: Embedded) -> None:
     places = KernelRows(embedded.database)
-    assert not await places.began("a")
-    await places.ended("a")
-    assert await places.began("a")
+    assert not await places.record_start("a")
+    await places.record_end("a")
+    assert await places.record_start("a")
     heir = await embedded.kill()
     places = KernelRows(heir.database)
-    assert await places.began("a")
+    assert await places.record_start("a")
     await places.forget("a")
-    assert not await places.began("a")
+    assert not await places.record_start("a")
 
 
 async def test_without_a_database_nothing_is_remembered() -> None:
     places = KernelRows(None)
-    assert [await places.began("a") for _ in range(2)] == [False, False]
+    assert [await places.record_start("a") for _ in range(2)] == [False, False]
     await places.forget("a")
 
 
 async def test_a_database_that_fails_keeps_nothing_from_running(sqlite: Embedded) -> None:
     places = KernelRows(sqlite.database)
     await sqlite.database.close()
-    assert not await places.began("a")
+    assert not await places.record_start("a")
     assert await places.is_here("a")
     await places.forget("a")
 
@@ -75,7 +75,7 @@ async def test_marks_of_before_become_rows(sqlite: Embedded) -> None:
     await import_marks(sqlite.database, folder)
     assert not folder.exists()
     assert await rows(sqlite) == [(thread, "")]
-    assert await KernelRows(sqlite.database).began(thread), "so that its loss is told"
+    assert await KernelRows(sqlite.database).record_start(thread), "so that its loss is told"
 
 
 async def test_what_is_no_mark_stays(sqlite: Embedded) -> None:

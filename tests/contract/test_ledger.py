@@ -9,18 +9,18 @@ import pytest
 
 from core.changes.ports import Ledger, Outbox
 from core.domain.changes import (
+    ApprovalNotice,
     Change,
     ChangeState,
     Consent,
     Draft,
-    Outgoing,
     Proposal,
     RowWrite,
-    fresh_id,
+    new_change_id,
 )
 from core.domain.errors import NotFound, Superseded
 from core.domain.messages import Address, Person, ReplyTo
-from core.domain.records import Area
+from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
 from core.store.outbox import SqlOutbox
 from tests.contract.engines import Embedded
@@ -49,7 +49,7 @@ def draft(*rows: RowWrite) -> Draft:
 
 def proposal(call: str = "c1", seq: int = 1, conversation: Address = HERE) -> Proposal:
     return Proposal(
-        fresh_id(), draft(), ANA, conversation, seq, call, "t1", 0, "pt-BR", 100.0, 200.0
+        new_change_id(), draft(), ANA, conversation, seq, call, "t1", 0, "pt-BR", 100.0, 200.0
     )
 
 
@@ -88,7 +88,7 @@ async def test_one_event_claims_it(ledger: Ledger) -> None:
     )
     (winner,) = {(claim.claim, claim.decider) for claim in claims}
     assert winner in ((8, ANA), (9, BOB))
-    assert all((c.state, c.decided) == ("applying", 150.0) for c in claims)
+    assert all((c.state, c.decided_at) == ("applying", 150.0) for c in claims)
     assert (await ledger.close(id, "denied", BOB, "", 151.0)).state == "applying"
 
 
@@ -166,26 +166,26 @@ async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -
 async def test_the_newest_first_of_a_conversation_or_of_all(ledger: Ledger) -> None:
     ids = [(await open_(ledger, f"c{n}")).id for n in range(3)]
     other = await ledger.propose(proposal("x", conversation=Address("web", "C2")))
-    assert [c.id for c in await ledger.of_conversation("web:C1", 2)] == [ids[2], ids[1]]
-    assert [c.id for c in await ledger.of_conversation("", 9)] == [other.id, *reversed(ids)]
+    assert [c.id for c in await ledger.list_of_conversation("web:C1", 2)] == [ids[2], ids[1]]
+    assert [c.id for c in await ledger.list_of_conversation("", 9)] == [other.id, *reversed(ids)]
 
 
 async def test_expired_proposals_are_overdue(ledger: Ledger) -> None:
     open_id = (await open_(ledger)).id
     await ledger.close((await open_(ledger, "c2")).id, "denied", ANA, "", 150.0)
-    assert [c.id for c in await ledger.overdue(200.0)] == [open_id]
-    assert await ledger.overdue(199.0) == []
+    assert [c.id for c in await ledger.list_overdue(200.0)] == [open_id]
+    assert await ledger.list_overdue(199.0) == []
 
 
 async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
     change = await open_(ledger)
-    assert await ledger.undrawn() == [], "the answer itself shows it"
+    assert await ledger.list_undrawn() == [], "the answer itself shows it"
     denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
-    assert await ledger.undrawn() == [denied]
-    await ledger.drawn(change)
-    assert await ledger.undrawn() == [denied], "an older version was drawn"
-    await ledger.drawn(denied)
-    assert await ledger.undrawn() == []
+    assert await ledger.list_undrawn() == [denied]
+    await ledger.record_drawn(change)
+    assert await ledger.list_undrawn() == [denied], "an older version was drawn"
+    await ledger.record_drawn(denied)
+    assert await ledger.list_undrawn() == []
 
 
 async def test_a_change_whose_event_ended_is_abandoned(
@@ -193,9 +193,9 @@ async def test_a_change_whose_event_ended_is_abandoned(
 ) -> None:
     event = (await database_engine.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
-    assert await ledger.abandoned() == []
+    assert await ledger.list_abandoned() == []
     await database_engine.end(event)
-    assert [one.id for one in await ledger.abandoned()] == [change.id]
+    assert [one.id for one in await ledger.list_abandoned()] == [change.id]
 
 
 async def test_a_note_waits_for_the_threads_next_turn(
@@ -233,15 +233,15 @@ async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
 
 async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> None:
     waiting, ended = await open_(ledger), await finish_change(ledger, "c2")
-    await ledger.drawn(await ledger.get(ended.id))
-    assert await ledger.lapse(160.0) == 0
-    assert await ledger.lapse(161.0) == 1
-    assert await ledger.lapse(161.0) == 0, "once"
+    await ledger.record_drawn(await ledger.get(ended.id))
+    assert await ledger.erase_old_rows(160.0) == 0
+    assert await ledger.erase_old_rows(161.0) == 1
+    assert await ledger.erase_old_rows(161.0) == 0, "once"
     after = await ledger.get(ended.id)
     assert (after.state, after.lapsed, after.forgotten) == ("done", True, False)
     assert all(step.write.before is step.write.after is step.now is None for step in after.steps)
     assert after.proposal.asker == ANA, "who did it stays"
-    assert ended.id in [one.id for one in await ledger.undrawn()], "its button goes"
+    assert ended.id in [one.id for one in await ledger.list_undrawn()], "its button goes"
     assert (await ledger.get(waiting.id)).steps == waiting.steps
 
 
@@ -249,9 +249,9 @@ async def test_closed_changes_are_purged_by_age_and_area(ledger: Ledger) -> None
     kept = (await open_(ledger)).id
     gone = (await finish_change(ledger, "c2")).id
     assert await ledger.purge(160.0) == 0
-    assert await ledger.purge(161.0, Area("", ("web",))) == 0
+    assert await ledger.purge(161.0, ConversationArea("", ("web",))) == 0
     assert await ledger.purge(161.0) == 1
-    assert [c.id for c in await ledger.of_conversation("", 9)] == [kept]
+    assert [c.id for c in await ledger.list_of_conversation("", 9)] == [kept]
     with pytest.raises(NotFound):
         await ledger.get(gone)
 
@@ -265,14 +265,14 @@ async def test_each_person_approves_once(ledger: Ledger) -> None:
     )
     assert [one.person for one in both[-1].consents] == [ANA, BOB]
     assert (await ledger.get(id)).consents[0] == Consent(ANA, HERE, 151.0), "the newest counts"
-    assert [change.id for change in await ledger.waiting_for_people()] == [id]
-    assert await ledger.undrawn() == [await ledger.get(id)], "people see each of them"
+    assert [change.id for change in await ledger.list_waiting_for_people()] == [id]
+    assert await ledger.list_undrawn() == [await ledger.get(id)], "people see each of them"
     late = await ledger.consent(id, Consent(cleo, HERE, 200.0))
     assert len(late.consents) == 2, "it has expired by then"
     claimed = await ledger.claim(id, 8, BOB, 152.0)
     assert (claimed.state, len(claimed.consents)) == ("applying", 2)
     assert len((await ledger.consent(id, Consent(cleo, HERE, 153.0))).consents) == 2
-    assert await ledger.waiting_for_people() == []
+    assert await ledger.list_waiting_for_people() == []
 
 
 async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None:
@@ -302,66 +302,69 @@ async def test_approvals_are_forgotten_and_go_with_their_change(
     assert rows["n"] == 0
 
 
-def copy(change: Change, person: Person = BOB) -> Outgoing:
-    return Outgoing(change.id, "copy", person)
+def copy(change: Change, person: Person = BOB) -> ApprovalNotice:
+    return ApprovalNotice(change.id, "copy", person)
 
 
 async def test_each_stage_is_told_once_and_in_order(ledger: Ledger, outbox: Outbox) -> None:
     change = await open_(ledger)
-    silent = await ledger.propose(replace(proposal("s"), silent=True))
-    assert (silent.proposal.silent, change.proposal.silent) == (True, False)
-    assert await outbox.untold("asked", 101.0) == [change.id]
-    assert await outbox.untold("reminded", 101.0) == [], "nobody was asked yet"
-    await outbox.tell(change.id, "asked", [copy(change)])
-    await outbox.tell(change.id, "asked", [copy(change, ANA)])
-    assert [one.person for one in await outbox.unposted()] == [BOB]
-    assert await outbox.untold("asked", 101.0) == []
-    assert await outbox.untold("reminded", 100.0) == [], "it is younger"
-    assert await outbox.untold("reminded", 101.0) == [change.id]
-    assert await outbox.untold("expired", 101.0) == []
+    silent = await ledger.propose(replace(proposal("s"), is_decided_by_policy=True))
+    assert (silent.proposal.is_decided_by_policy, change.proposal.is_decided_by_policy) == (
+        True,
+        False,
+    )
+    assert await outbox.list_due("asked", 101.0) == [change.id]
+    assert await outbox.list_due("reminded", 101.0) == [], "nobody was asked yet"
+    await outbox.record_notices(change.id, "asked", [copy(change)])
+    await outbox.record_notices(change.id, "asked", [copy(change, ANA)])
+    assert [one.person for one in await outbox.list_unposted()] == [BOB]
+    assert await outbox.list_due("asked", 101.0) == []
+    assert await outbox.list_due("reminded", 100.0) == [], "it is younger"
+    assert await outbox.list_due("reminded", 101.0) == [change.id]
+    assert await outbox.list_due("expired", 101.0) == []
     for one in (change, silent):
         await ledger.close(one.id, "expired", None, "", 210.0)
-    assert await outbox.untold("reminded", 101.0) == []
-    assert await outbox.untold("expired", 9e9) == [change.id]
-    await outbox.tell(change.id, "expired", [])
-    assert await outbox.untold("expired", 9e9) == []
+    assert await outbox.list_due("reminded", 101.0) == []
+    assert await outbox.list_due("expired", 9e9) == [change.id]
+    await outbox.record_notices(change.id, "expired", [])
+    assert await outbox.list_due("expired", 9e9) == []
 
 
 async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -> None:
     change = await open_(ledger)
-    await outbox.tell(change.id, "asked", [copy(change)])
-    (one,) = await outbox.unposted()
-    assert (one, await outbox.reached(change.id, BOB.key)) == (copy(change), False)
+    await outbox.record_notices(change.id, "asked", [copy(change)])
+    (one,) = await outbox.list_unposted()
+    assert (one, await outbox.has_reached(change.id, BOB.key)) == (copy(change), False)
     to = ReplyTo(Address("web", "D1"), BOB, "m1", "t9")
-    begun = replace(one, to=to, locale="fr", text="Bonjour", state="posting")
+    begun = replace(one, reply_to=to, locale="fr", text="Bonjour", state="posting")
     await outbox.put(begun)
-    assert await outbox.unposted() == [begun]
+    assert await outbox.list_unposted() == [begun]
     posted = replace(begun, state="posted", post="D1:7")
     await outbox.put(posted)
-    assert (await outbox.unposted(), await outbox.copies(change.id)) == ([], [posted])
-    assert await outbox.reached(change.id, BOB.key)
-    assert not await outbox.reached(change.id, ANA.key)
-    assert await outbox.outdated() == []
+    assert (await outbox.list_unposted(), await outbox.list_copies(change.id)) == ([], [posted])
+    assert await outbox.has_reached(change.id, BOB.key)
+    assert not await outbox.has_reached(change.id, ANA.key)
+    assert await outbox.list_outdated() == []
     denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
-    assert await outbox.outdated() == [posted]
-    await outbox.put(replace(posted, drawn=denied.version))
-    assert await outbox.outdated() == []
+    assert await outbox.list_outdated() == [posted]
+    await outbox.put(replace(posted, drawn_version=denied.version))
+    assert await outbox.list_outdated() == []
 
 
 async def test_what_is_forgotten_keeps_no_words(
     ledger: Ledger, outbox: Outbox, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
-    await outbox.tell(change.id, "asked", [copy(change), copy(change, ANA)])
+    await outbox.record_notices(change.id, "asked", [copy(change), copy(change, ANA)])
     one = replace(copy(change), text="Ana asks", state="posted", post="D1:7")
     await outbox.put(one)
     await database_engine.journal.forget("web:C1")
-    assert await outbox.unposted() == [], "what was not begun is not posted"
-    (left,) = await outbox.outdated()
+    assert await outbox.list_unposted() == [], "what was not begun is not posted"
+    (left,) = await outbox.list_outdated()
     assert (left.text, left.person.name, left.post) == ("", "", "D1:7")
     await outbox.put(one)
-    assert [each.text for each in await outbox.copies(change.id)] == [""]
+    assert [each.text for each in await outbox.list_copies(change.id)] == [""]
     await ledger.purge(9e12)
-    assert await outbox.copies(change.id) == []
+    assert await outbox.list_copies(change.id) == []
     await outbox.put(one)
-    assert await outbox.copies(change.id) == [], "there is nothing that it is about"
+    assert await outbox.list_copies(change.id) == [], "there is nothing that it is about"

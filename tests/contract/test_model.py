@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from core.clients.openai import Client, Place
-from core.domain.records import Began, Completed, Delta, Remote, ToolSpec
+from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.domain.records import Remote, ResponseStarted, RoundCompleted, TextDelta, ToolSpec
 from core.models.demo import DemoModel
 from core.models.served import Level, ServedModel
 from core.models.server import Options
@@ -52,7 +52,7 @@ async def serve_model(kind: str, base_url: str) -> AsyncIterator[Model]:
     levels: dict[str, Level] = {
         "conversations": "conversations", "responses": "responses", "chat": "chat"
     }  # fmt: skip
-    client = Client(Place("sk-test", base_url))
+    client = ModelServerClient(ModelEndpoint("sk-test", base_url))
     model = ServedModel(client, Options(), level=levels.get(kind), late=nobody)
     try:
         yield model
@@ -96,17 +96,17 @@ def talk(model: Model) -> Talk:
 
 async def test_it_speaks_in_pieces_and_ends_with_the_whole(talk: Talk) -> None:
     answer = await talk.say("hello")
-    pieces = [event for event in talk.heard if isinstance(event, Delta)]
+    pieces = [event for event in talk.heard if isinstance(event, TextDelta)]
     assert len(pieces) > 1
     assert talk.text == answer
-    assert isinstance(talk.heard[-1], Completed)
-    assert sum(isinstance(event, Completed) for event in talk.heard) == 1
+    assert isinstance(talk.heard[-1], RoundCompleted)
+    assert sum(isinstance(event, RoundCompleted) for event in talk.heard) == 1
 
 
 async def test_a_name_for_the_response_comes_before_any_word(talk: Talk) -> None:
     await talk.say("hello")
-    first = next(n for n, event in enumerate(talk.heard) if isinstance(event, Delta))
-    began = [n for n, event in enumerate(talk.heard) if isinstance(event, Began)]
+    first = next(n for n, event in enumerate(talk.heard) if isinstance(event, TextDelta))
+    began = [n for n, event in enumerate(talk.heard) if isinstance(event, ResponseStarted)]
     assert all(n < first for n in began)
 
 
@@ -123,7 +123,7 @@ async def test_it_goes_on_after_somebody_stopped_listening(talk: Talk) -> None:
     talk.begin("hello")
     events = talk.events()
     async for event in events:
-        if isinstance(event, Delta):
+        if isinstance(event, TextDelta):
             break
     await events.aclose()
     assert RAN in await talk.say(RUN)

@@ -19,7 +19,9 @@ __all__ = ["two"]
 STRANGE = ("", " ", "stop", "stop x", "stop 4 2", "ended", "ended x", f"stop {10**30}", "nothing 1")
 
 
-async def notify(engine: Shared, *payloads: str, channel: str = notifications.CHANNEL) -> None:
+async def notify(
+    engine: Shared, *payloads: str, channel: str = notifications.NOTIFY_CHANNEL
+) -> None:
     """As another role of the same server would: over a connection of its own."""
     async with await psycopg.AsyncConnection.connect(engine.url, autocommit=True) as stranger:
         for payload in payloads:
@@ -45,9 +47,9 @@ async def test_nobody_stops_a_turn_by_a_notification_alone(two: Two) -> None:
     await worker.until_begun(1)
     await notify(ours, f"stop {receipt.seq}")
     await caught_up(theirs)
-    assert not theirs.inbox.stopped(receipt.seq)
+    assert not theirs.inbox.is_stopped(receipt.seq)
     worker.let_go()
-    assert (await ours.inbox.answer_of(receipt.seq)).text == "re: think"
+    assert (await ours.inbox.wait_for_answer(receipt.seq)).text == "re: think"
 
 
 async def test_a_malformed_notification_ends_nothing(two: Two) -> None:
@@ -58,7 +60,7 @@ async def test_a_malformed_notification_ends_nothing(two: Two) -> None:
     await notify(ours, *STRANGE)
     await caught_up(theirs)
     assert await ours.inbox.cancel(receipt.seq)
-    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+    assert (await ours.inbox.wait_for_answer(receipt.seq)).text == "stopped"
 
 
 @pytest.mark.parametrize("error", [NotStored(), ValueError("x"), asyncio.CancelledError()])
@@ -105,7 +107,7 @@ async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: 
     await worker.until_begun(2)
     assert (worker.began, worker.cut) == ([first.seq, second.seq], [])
     worker.let_go()
-    assert (await on_postgres.inbox.answer_of(first.seq)).text == "re: one"
+    assert (await on_postgres.inbox.wait_for_answer(first.seq)).text == "re: one"
 
 
 async def test_health_tells_of_a_listener_that_cannot_connect(

@@ -13,8 +13,8 @@ from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
 from core.integrations.integration import Alone
 from core.rights.audit import AuditLog
-from core.store.audit import FileLines, SqlKeys
-from core.store.page_accounts import NameTaken, SqlPageAccounts, hashed, new_token
+from core.store.audit import FileAuditLines, SqlPseudonyms
+from core.store.page_accounts import NameTaken, SqlPageAccounts, hash_token, new_token
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -27,43 +27,47 @@ def people(database_engine: Embedded) -> SqlPageAccounts:
 
 
 async def test_people_are_added_once_and_found(people: SqlPageAccounts) -> None:
-    assert await people.all() == []
+    assert await people.list_all() == []
     assert await people.find("web:ana") is None
     for name in ("bia", "ana"):
-        await people.add(f"web:{name}", hashed(name))
+        await people.add(f"web:{name}", hash_token(name))
     with pytest.raises(NameTaken, match="ponte people renew ana"):
-        await people.add("web:ana", hashed("other"))
+        await people.add("web:ana", hash_token("other"))
     found = await people.find("web:ana")
     assert found is not None
-    assert (found.token, found.seen, found.added > 1e9) == (hashed("ana"), "", True)
-    assert [one.person for one in await people.all()] == ["web:ana", "web:bia"]
+    assert (found.token_hash, found.last_visit, found.added_at > 1e9) == (
+        hash_token("ana"),
+        "",
+        True,
+    )
+    assert [one.person for one in await people.list_all()] == ["web:ana", "web:bia"]
 
 
 async def test_a_new_token_takes_the_place_of_the_old(people: SqlPageAccounts) -> None:
-    await people.add("web:ana", hashed("old"))
-    await people.renew("web:ana", hashed("new"))
-    assert [one.token for one in await people.all()] == [hashed("new")]
+    await people.add("web:ana", hash_token("old"))
+    await people.renew("web:ana", hash_token("new"))
+    assert [one.token_hash for one in await people.list_all()] == [hash_token("new")]
     await people.remove("web:ana")
-    assert await people.all() == []
+    assert await people.list_all() == []
     with pytest.raises(NotFound, match="ana"):
-        await people.renew("web:ana", hashed("new"))
+        await people.renew("web:ana", hash_token("new"))
     with pytest.raises(NotFound, match="ana"):
         await people.remove("web:ana")
 
 
 async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
-    await people.add("web:ana", hashed("a"))
+    await people.add("web:ana", hash_token("a"))
     for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
-        await people.saw("web:ana", day)
-    assert [one.seen for one in await people.all()] == ["2026-11-21"]
-    await people.saw("web:nobody", "2026-11-21")
+        await people.record_visit("web:ana", day)
+    assert [one.last_visit for one in await people.list_all()] == ["2026-11-21"]
+    await people.record_visit("web:nobody", "2026-11-21")
 
 
 async def test_a_token_is_stored_only_as_a_hash(
     database_engine: Embedded, people: SqlPageAccounts
 ) -> None:
     token = new_token()
-    await people.add("web:ana", hashed(token))
+    await people.add("web:ana", hash_token(token))
     assert len(token) >= 43
     assert not await database_engine.holds(token)
 
@@ -106,8 +110,8 @@ async def _talk(embedded: Embedded, text: str, place: Address) -> None:
     receipt = await embedded.inbox.accept(_message(text, place))
     turn = await embedded.journal.begin(receipt.seq)
     assert turn is not None
-    await embedded.journal.answered(turn, Answer("so"))
-    await embedded.journal.ended(turn, "done")
+    await embedded.journal.record_answer(turn, Answer("so"))
+    await embedded.journal.end_turn(turn, "done")
 
 
 def _message(text: str, place: Address) -> Message:
@@ -123,7 +127,7 @@ async def _ignore_person(person: str) -> None:
 
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    audit = AuditLog(FileLines(engine.home / "audit.log"), SqlKeys(engine.database))
+    audit = AuditLog(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
     store = SqlPageAccounts(engine.database)
     return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _ignore_person)
 
@@ -141,9 +145,9 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Em
     other = await database_engine.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     assert await acts["people/remove"]({"person": "ana"}) == {"person": "web:ana"}
-    assert (await database_engine.inbox.answer_of(running.seq)).text == "stopped"
+    assert (await database_engine.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
-    assert (await database_engine.inbox.answer_of(other.seq)).text == "re: another's"
+    assert (await database_engine.inbox.wait_for_answer(other.seq)).text == "re: another's"
     assert waiting.seq not in worker.began
 
 

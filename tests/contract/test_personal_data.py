@@ -12,28 +12,37 @@ import pytest
 
 from adapters.discord.client import Heard, State
 from core.conversation.prompt import build_items
-from core.domain.changes import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
+from core.domain.changes import (
+    ApprovalNotice,
+    Change,
+    ChangeStep,
+    Consent,
+    Draft,
+    Proposal,
+    RowWrite,
+    new_change_id,
+)
 from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
-from core.domain.records import Call, Member, Outcome, Remote, Spoken, Turn
+from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
 from core.integrations.integration import Alone
-from core.store.audit import SqlKeys
+from core.store.audit import SqlPseudonyms
 from core.store.changes import SqlLedger
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.store.directory import SqlDirectory
 from core.store.files import SqlFiles
 from core.store.outbox import SqlOutbox
-from core.store.page_accounts import SqlPageAccounts, hashed
+from core.store.page_accounts import SqlPageAccounts, hash_token
 from core.store.personal_data import (
-    NOBODY,
-    Ambiguous,
+    FORGOTTEN_PERSON,
+    AmbiguousPerson,
     KnownPerson,
     SqlPersonalData,
     StillApplying,
     UnknownPerson,
 )
-from core.store.remembered import FORGOTTEN, of_ids, without
-from core.store.tables import EXPORTED, TABLES
+from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
+from core.store.tables import DECLARED_TABLES, EXPORTED
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message
@@ -72,20 +81,24 @@ async def talk(
     heard = says(text, author, channel, context)
     turn = await again(engine, (await engine.inbox.accept(heard)).seq)
     journal = engine.journal
-    await journal.heard(turn, build_items(heard, ()), await engine.budget.reserving(turn))
-    call = Call(f"c{turn.seq}", "look", json.dumps({"for": text}), "read")
+    await journal.record_user_message(
+        turn, build_items(heard, ()), await engine.budget.make_reservation(turn)
+    )
+    call = ToolCall(f"c{turn.seq}", "look", json.dumps({"for": text}), "read")
     asked = Item("call", call_id=call.call_id, name="look", arguments=call.arguments)
-    await journal.round_began(turn, 1, f"resp_{turn.seq}")
+    await journal.record_response(turn, 1, f"resp_{turn.seq}")
     spent = Usage(input=100, output=10, cost=0.25)
-    await journal.items(turn, Spoken(1, (asked,), spent, "m"))
-    await journal.call_started(turn, call)
-    await journal.call_ended(turn, call.call_id, Outcome("ok", f"found {text}"))
-    await journal.remote(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
+    await journal.record_round(turn, RoundOutput(1, (asked,), spent, "m"))
+    await journal.record_call_start(turn, call)
+    await journal.record_call_end(turn, call.call_id, Outcome("ok", f"found {text}"))
+    await journal.record_remote(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
     told = Item("message", role="assistant", text=f"re: {text}")
-    await journal.items(turn, Spoken(2, (told,), spent, "m"))
-    await journal.answered(turn, answer or Answer(f"re: {text}", parts=(f"re: {text}",)), key="k1")
-    await journal.posted(turn, 1, f"{turn.seq}.9")
-    await journal.ended(turn, "done")
+    await journal.record_round(turn, RoundOutput(2, (told,), spent, "m"))
+    await journal.record_answer(
+        turn, answer or Answer(f"re: {text}", parts=(f"re: {text}",)), key="k1"
+    )
+    await journal.record_posted(turn, 1, f"{turn.seq}.9")
+    await journal.end_turn(turn, "done")
     return turn
 
 
@@ -98,16 +111,25 @@ async def change_of(
     drafted = Draft("memory", "update", {"table": "t1"}, f"People, {value}", rows)
     change = await ledger.propose(
         Proposal(
-            fresh_id(), drafted, author, turn.message.address, turn.seq, f"w{value}", turn.thread,
-            0, "en", time.time(), time.time() + 1e6,
+            new_change_id(),
+            drafted,
+            author,
+            turn.message.address,
+            turn.seq,
+            f"w{value}",
+            turn.thread,
+            0,
+            "en",
+            time.time(),
+            time.time() + 1e6,
         )
-    )  # fmt: skip
+    )
     for person in consents:
         await ledger.consent(change.id, Consent(person, turn.message.address, time.time()))
     if decider is None:
         return await ledger.get(change.id)
     await ledger.claim(change.id, 10_000 + turn.seq, decider, time.time())
-    steps = [Step(1, rows[0], "done")]
+    steps = [ChangeStep(1, rows[0], "done")]
     await ledger.record(change.id, 10_000 + turn.seq, steps)
     note = f"[A note: {change.id} ({value}) was approved by {decider.name}.]"
     return await ledger.finish(change.id, 10_000 + turn.seq, "done", note, time.time())
@@ -146,19 +168,21 @@ async def team(database_engine: Embedded) -> Team:
                answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)))  # fmt: skip
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
-    await SqlOutbox(engine.database).tell(
+    await SqlOutbox(engine.database).record_notices(
         waiting.id,
         "asked",
-        [Outgoing(waiting.id, "copy", ANA, locale="en", text="Please approve this")],
+        [ApprovalNotice(waiting.id, "copy", ANA, locale="en", text="Please approve this")],
     )
     files = SqlFiles(engine.database, engine.bytes())
     event = first.message.event_key
     await files.put(event, "aubergine.txt", "text/plain", b"aubergine bytes", ANA,
                     first.message.address.conversation)  # fmt: skip
     await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
-    await SqlKeys(engine.database).of([ANA.key, BEA.key])
+    await SqlPseudonyms(engine.database).assign([ANA.key, BEA.key])
     people = [
-        Member(p.id, scope, p.key, p.name) for p in (ANA, BEA, ZOE) for scope in ("", "groups")
+        PlatformMember(p.id, scope, p.key, p.name)
+        for p in (ANA, BEA, ZOE)
+        for scope in ("", "groups")
     ]
     await SqlDirectory(engine.database, str).put("slack", people)
     return Team(engine, hers, beas, waiting, files, await sums(engine), await others(engine))
@@ -167,7 +191,7 @@ async def team(database_engine: Embedded) -> Team:
 async def sums(engine: Embedded) -> Mapping[str, Any]:
     """Money and tokens by everything but the person, and each day's turns."""
 
-    def read(connection: Connection) -> Any:
+    def read(connection: SqlConnection) -> Any:
         days = connection.execute(
             "SELECT day, sum(turns) AS n FROM days WHERE person <> '' GROUP BY day"
         )
@@ -186,7 +210,7 @@ async def others(engine: Embedded) -> list[Any]:
 
     values = {"bea": BEA.key, "hers": address_of(BEAS).conversation}
 
-    def read(connection: Connection) -> list[Any]:
+    def read(connection: SqlConnection) -> list[Any]:
         found = []
         for sql in (
             "SELECT * FROM inbox WHERE person = :bea AND conversation = :hers",
@@ -214,8 +238,8 @@ async def everything(engine: Embedded) -> str:
     """What stands in any table, as text."""
     shared = isinstance(engine, Shared)
 
-    def read(connection: Connection) -> str:
-        names = [table.name for table in TABLES if shared or not table.shared]
+    def read(connection: SqlConnection) -> str:
+        names = [table.name for table in DECLARED_TABLES if shared or not table.shared]
         names += ["procrastinate_jobs", "procrastinate_events"] if shared else []
         return "\n".join(
             f"{name} {dict(row)}"
@@ -229,7 +253,7 @@ async def everything(engine: Embedded) -> str:
 async def test_every_table_and_column_is_declared(database_engine: Embedded) -> None:
     shared = isinstance(database_engine, Shared)
 
-    def read(connection: Connection) -> dict[str, set[str]]:
+    def read(connection: SqlConnection) -> dict[str, set[str]]:
         if shared:
             rows = connection.execute(
                 "SELECT c.table_name AS t, c.column_name AS c FROM information_schema.columns AS c"
@@ -250,21 +274,21 @@ async def test_every_table_and_column_is_declared(database_engine: Embedded) -> 
 
     declared = {
         table.name: {column.name for column in table.columns if shared or not column.shared}
-        for table in TABLES
+        for table in DECLARED_TABLES
         if shared or not table.shared
     }
     assert await database_engine.database.read(read) == declared
 
 
 def test_each_table_is_exported_or_says_why_not() -> None:
-    for table in TABLES:
+    for table in DECLARED_TABLES:
         assert bool(table.section) != bool(table.not_exported), table.name
     assert len({table.section for table in EXPORTED}) == len(EXPORTED)
 
 
 def test_each_table_with_data_of_people_is_erased() -> None:
     """By links that are columns of it, or in the way that it tells. Money stays, nameless."""
-    for table in TABLES:
+    for table in DECLARED_TABLES:
         assert {*table.deleted_by} <= {column.name for column in table.columns}, table.name
         is_erased = bool(table.deleted_by) or bool(table.erased)
         assert is_erased == (table.whose not in ("money", "nobody")), table.name
@@ -283,7 +307,7 @@ async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -
         with pytest.raises(UnknownPerson, match="ponte person list"):
             await persons.find(nobody)
     await talk(team.engine, "me too", replace(ANA, workspace="T2"), "C7")
-    with pytest.raises(Ambiguous, match="slack:T1:UANA77, slack:T2:UANA77"):
+    with pytest.raises(AmbiguousPerson, match="slack:T1:UANA77, slack:T2:UANA77"):
         await persons.find("slack:UANA77")
 
 
@@ -333,7 +357,7 @@ async def test_a_waiting_message_shows_no_token(database_engine: Embedded) -> No
 
 async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) -> None:
     people, persons = SqlPageAccounts(database_engine.database), persons_of(database_engine)
-    await people.add("web:ana", hashed("her token"))
+    await people.add("web:ana", hash_token("her token"))
     (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
     assert (row["person"], row["token"]) == ("web:ana", True)
 
@@ -341,7 +365,7 @@ async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) 
 async def test_a_long_export_comes_in_pages(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.personal_data.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("core.store.personal_data.EXPORT_PAGE_ROWS", 2)
     for number in range(5):
         await database_engine.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(database_engine)
@@ -360,7 +384,7 @@ async def forget(engine: Embedded, key: str) -> KnownPerson:
         await engine.journal.forget(conversation)
     await persons.erase(who)
     await engine.database.scrub(whole=True)
-    await SqlKeys(engine.database).destroy(who.key)
+    await SqlPseudonyms(engine.database).destroy(who.key)
     await engine.database.scrub()
     return who
 
@@ -381,7 +405,9 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
     assert now == team.others
     spent = await sums(engine)
     assert spent == team.sums
-    (nobodys,) = [r for r in await engine.budget.report("person") if r["name"] == NOBODY.key]
+    (nobodys,) = [
+        r for r in await engine.budget.report("person") if r["name"] == FORGOTTEN_PERSON.key
+    ]
     assert (nobodys["turns"], nobodys["cost"]) == (2, 1.0)
     for word in ANAS_WORDS:
         assert not await engine.holds(word), word
@@ -390,10 +416,10 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
 async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(team: Team) -> None:
     engine, ledger = team.engine, SqlLedger(team.engine.database)
     await forget(engine, ANA.key)
-    ids = [change.id for change in await ledger.of_conversation("", 10)]
+    ids = [change.id for change in await ledger.list_of_conversation("", 10)]
     assert team.hers.id not in ids
     beas = await ledger.get(team.beas.id)
-    assert (beas.state, beas.decider) == ("done", NOBODY)
+    assert (beas.state, beas.decider) == ("done", FORGOTTEN_PERSON)
     assert beas.version == team.beas.version + 1, "its card is drawn anew"
     assert (await ledger.get(team.open.id)).consents == ()
     shown = await engine.journal.list_entries("slack:T1:C1:1.1")
@@ -408,14 +434,14 @@ async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(tea
 
 async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
     engine = team.engine
-    thread = await engine.journal.thread("slack:T1:C1:1.1")
-    assert await engine.journal.to_erase() == []
+    thread = await engine.journal.current_thread("slack:T1:C1:1.1")
+    assert await engine.journal.list_remotes_to_erase() == []
     await forget(engine, ANA.key)
-    assert (await engine.journal.thread("slack:T1:C1:1.1")).id == thread.id
+    assert (await engine.journal.current_thread("slack:T1:C1:1.1")).id == thread.id
     texts = [entry.item.text for entry in await engine.journal.transcript(thread.id)]
     assert "what did she mean?" in texts
     assert "re: what did she mean?" in texts
-    erasing = {remote.id for remote in await engine.journal.to_erase()}
+    erasing = {remote.id for remote in await engine.journal.list_remotes_to_erase()}
     assert erasing >= {"conv_C1", "conv_DA", "conv_DB"}, "all that held or told of her"
     turn = await talk(engine, "and now?", BEA, CHANNEL)
     assert turn.thread == thread.id
@@ -428,7 +454,7 @@ async def test_a_turn_under_way_can_write_nothing_any_more(database_engine: Embe
     await talk(database_engine, "hello", BEA, CHANNEL)
     await forget(database_engine, ANA.key)
     with pytest.raises(Superseded):
-        await database_engine.journal.heard(turn, build_items(turn.message, ()))
+        await database_engine.journal.record_user_message(turn, build_items(turn.message, ()))
     assert not [each for each in (await everything(database_engine)).split() if "UANA77" in each]
 
 
@@ -468,11 +494,11 @@ def test_what_platforms_remember() -> None:
         "company": {"99": {"people": ["7", "8"], "told": True}}, "commands": "abc",
     }  # fmt: skip
     ids = frozenset({"7"})
-    assert without(known, ids) == {
+    assert remove_ids(known, ids) == {
         "languages": {"8": "en"}, "aliases": {"55:8": [3, 4.0]},
-        "company": {"99": {"people": [FORGOTTEN, "8"], "told": True}}, "commands": "abc",
+        "company": {"99": {"people": [FORGOTTEN_ID, "8"], "told": True}}, "commands": "abc",
     }  # fmt: skip
-    assert of_ids(known, ids) == {
+    assert select_ids(known, ids) == {
         "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
         "company": {"99": {"people": ["7"]}},
     }  # fmt: skip
@@ -497,6 +523,6 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
     for one in (state, State(peers)):
         await one.open()
         assert (one.languages, one.alias(55, "7"), one.alias(55, "8")) == ({"8": "fr"}, None, 98)
-        assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN, "8"], 3)
+        assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN_ID, "8"], 3)
         assert one.seen == {}
         await one.close()

@@ -13,8 +13,13 @@ import psycopg
 import pytest
 
 from core.domain.errors import NotStored
-from core.store.database import Connection, NewerDatabase
-from core.store.postgres import IDLE, OPTIONS, PostgresDatabase, check
+from core.store.database import NewerDatabase, SqlConnection
+from core.store.postgres import (
+    CONNECTION_OPTIONS,
+    IDLE_IN_TRANSACTION_TIMEOUT,
+    PostgresDatabase,
+    check_server,
+)
 from core.store.processes import read_cluster
 from core.store.schema import MIGRATIONS, Migration
 from tests.real.postgres import Postgres
@@ -81,7 +86,7 @@ async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) ->
     database = await open_database(url)
     tries = 0
 
-    def write(connection: Connection) -> int:
+    def write(connection: SqlConnection) -> int:
         nonlocal tries
         tries += 1
         connection.execute("INSERT INTO audit (line) VALUES (?)", (f"try {tries}",))
@@ -99,12 +104,15 @@ async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) ->
 async def test_a_transaction_that_falls_silent_lets_others_go_on(url: str, goes_on: bool) -> None:
     """What a frozen process leaves: its locks are gone while it says nothing, and its transaction
     is begun again when it wakes."""
-    assert f"idle_in_transaction_session_timeout={IDLE}" in OPTIONS["options"]
+    assert (
+        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}"
+        in CONNECTION_OPTIONS["options"]
+    )
     database = await open_database(url)
     holds, others = threading.Event(), threading.Event()
     begun = 0
 
-    def frozen(connection: Connection) -> None:
+    def frozen(connection: SqlConnection) -> None:
         nonlocal begun
         begun += 1
         if begun == 1:
@@ -130,7 +138,7 @@ async def test_two_that_wait_for_each_other_both_come_through(url: str) -> None:
     both = asyncio.Barrier(2)
     loop = asyncio.get_running_loop()
 
-    def write(first: str, second: str, connection: Connection) -> None:
+    def write(first: str, second: str, connection: SqlConnection) -> None:
         for name in (first, second):
             connection.execute(
                 "INSERT INTO remembered (name, data) VALUES (?, '') ON CONFLICT (name)"
@@ -160,7 +168,7 @@ async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str
     database = await open_database(url)
     tries = 0
 
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         nonlocal tries
         tries += 1
         connection.execute("SELECT * FROM nowhere").close()
@@ -199,13 +207,13 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
 
 async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     url = empty_url
-    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (schema, found) == (0, None)
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT to_regnamespace('ponte')").fetchone()
     assert row == (None,)
     await (await open_database(url)).close()
-    told, schema, found = await asyncio.to_thread(check, url, read_cluster)
+    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
     assert found
     assert "run turns: 0" in found.words

@@ -11,7 +11,7 @@ import pytest
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
 from core.store import jobs, processes, procrastinate_adapter
-from core.store.database import Connection, Row
+from core.store.database import SqlConnection, SqlRow
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
@@ -32,7 +32,7 @@ Two = tuple[Shared, Shared]
 async def test_turns_of_one_conversation_run_one_at_a_time_whoever_works(two: Two) -> None:
     workers = [Worker(engine).start() for engine in two]
     receipts = [await two[n % 2].inbox.accept(says(f"{n}")) for n in range(12)]
-    answers = [await two[1].inbox.answer_of(receipt.seq) for receipt in receipts]
+    answers = [await two[1].inbox.wait_for_answer(receipt.seq) for receipt in receipts]
     assert [answer.text for answer in answers] == [f"re: {n}" for n in range(12)]
     began = sorted(seq for worker in workers for seq in worker.began)
     assert began == [receipt.seq for receipt in receipts], "each once"
@@ -43,7 +43,7 @@ async def test_a_process_that_takes_in_runs_nothing(on_postgres: Shared) -> None
     idle = Worker(taking).start()
     receipt = await taking.inbox.accept(says("hello"))
     worker = Worker(on_postgres).start()
-    assert (await taking.inbox.answer_of(receipt.seq)).text == "re: hello"
+    assert (await taking.inbox.wait_for_answer(receipt.seq)).text == "re: hello"
     assert (idle.began, worker.began) == ([], [receipt.seq])
     await taking.close()
 
@@ -54,11 +54,11 @@ async def test_a_stop_reaches_the_process_that_runs_it(two: Two) -> None:
     receipt = await ours.inbox.accept(says("think"))
     await worker.until_begun(1)
     conversation = says("").address.conversation
-    assert await ours.inbox.running(conversation) == receipt.seq
+    assert await ours.inbox.running_turn(conversation) == receipt.seq
     assert await ours.inbox.cancel(receipt.seq)
-    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+    assert (await ours.inbox.wait_for_answer(receipt.seq)).text == "stopped"
     assert worker.cut == [receipt.seq]
-    assert await ours.inbox.running(conversation) is None
+    assert await ours.inbox.running_turn(conversation) is None
     assert not await ours.inbox.cancel(receipt.seq)
 
 
@@ -71,7 +71,7 @@ async def test_a_stop_whose_notice_was_lost_is_found_with_the_next_beat(
     await worker.until_begun(1)
     theirs.jobs.notifications._handlers.clear()
     assert await ours.inbox.cancel(receipt.seq)
-    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+    assert (await ours.inbox.wait_for_answer(receipt.seq)).text == "stopped"
 
 
 async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> None:
@@ -102,9 +102,9 @@ async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.Monk
     worker = Worker(two[0]).start()
     for number in range(10):
         last = await two[1].inbox.accept(says(f"{number}"))
-    await two[1].inbox.answer_of(last.seq)
+    await two[1].inbox.wait_for_answer(last.seq)
     await worker.until_ended(10)
-    assert intervals == [procrastinate_adapter.POLL_SECONDS] * 2
+    assert intervals == [procrastinate_adapter.QUEUE_POLL_SECONDS] * 2
 
 
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
@@ -114,10 +114,10 @@ async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None
     await doomed.until_begun(1)
     heir = await ours.kill()
     worker = Worker(theirs).start()
-    answers = [await heir.inbox.answer_of(receipt.seq) for receipt in receipts]
+    answers = [await heir.inbox.wait_for_answer(receipt.seq) for receipt in receipts]
     assert [answer.text for answer in answers] == ["re: 0", "re: 1", "re: 2"]
     assert worker.said == ["0", "1", "2"]
-    turn = await theirs.journal.turn_of(receipts[0].turn)
+    turn = await theirs.journal.history_entry(receipts[0].turn)
     assert turn.state == "done"
 
 
@@ -128,7 +128,7 @@ async def test_a_decision_of_a_dead_process_is_taken_over_too(two: Two) -> None:
     await doomed.until_begun(1)
     heir = await ours.kill()
     Worker(theirs).start()
-    assert (await heir.inbox.answer_of(receipt.seq)).text == "re: help"
+    assert (await heir.inbox.wait_for_answer(receipt.seq)).text == "re: help"
 
 
 async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two) -> None:
@@ -141,7 +141,7 @@ async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two
     heir = await ours.kill()
     Worker(theirs).start()
     second = await heir.inbox.accept(says("two"))
-    assert (await heir.inbox.answer_of(second.seq)).text == "re: two"
+    assert (await heir.inbox.wait_for_answer(second.seq)).text == "re: two"
 
 
 async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
@@ -151,15 +151,15 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
     first = await ours.inbox.accept(says("one"))
     await frozen.until_begun(1)
     turn = await again(ours, first.seq)
-    assert ours.jobs.fresh()
+    assert ours.jobs.is_alive()
     await _freeze(ours)
     doing = Worker(theirs, held=True).start()
     await doing.until_begun(1)
     taken = await again(theirs, first.seq)
     assert (turn.attempt, taken.attempt) == (1, 2)
-    assert not ours.jobs.fresh()
+    assert not ours.jobs.is_alive()
     with pytest.raises(Superseded):
-        await ours.journal.answered(turn, Answer("of the frozen one"))
+        await ours.journal.record_answer(turn, Answer("of the frozen one"))
     second = await theirs.inbox.accept(says("two"))
     frozen.let_go()  # its job ends here, while the one that stands in for it still runs
     await frozen.until_ended(1)
@@ -169,7 +169,7 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
     doing.let_go()
     await doing.until_begun(3)
     doing.let_go()
-    assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
+    assert (await theirs.inbox.wait_for_answer(second.seq)).text == "re: two"
 
 
 async def _freeze(engine: Shared) -> None:
@@ -187,11 +187,11 @@ async def test_what_is_put_back_at_a_drain_is_the_next_ones(two: Two) -> None:
     await leaving.until_begun(1)
     await ours.jobs.drain(0)
     staying = Worker(theirs).start()
-    assert (await theirs.inbox.answer_of(receipt.seq)).text == "re: hello"
+    assert (await theirs.inbox.wait_for_answer(receipt.seq)).text == "re: hello"
     assert staying.began == [receipt.seq]
 
 
-async def _row(engine: Shared, seq: int) -> Row:
+async def _row(engine: Shared, seq: int) -> SqlRow:
     return await engine.database.read(
         lambda c: c.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
     )
@@ -202,13 +202,13 @@ async def _with_kernel(engine: Shared, worker: Worker) -> str:
     receipt = await engine.inbox.accept(says("x = 1"))
     await worker.until_ended(1)
     thread = str((await _row(engine, receipt.seq))["thread"])
-    assert not await engine.jobs.kernels().began(thread)
+    assert not await engine.jobs.kernel_places().record_start(thread)
     return thread
 
 
 def _start_named_worker(engine: Shared) -> Worker:
     """One that also takes what is handed to it by name."""
-    engine.jobs.kernels()
+    engine.jobs.kernel_places()
     return Worker(engine).start("web")
 
 
@@ -219,10 +219,10 @@ async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
     there = _start_named_worker(theirs)
     for number in range(9):
         last = await theirs.inbox.accept(says(f"{number}"))
-    await ours.inbox.answer_of(last.seq)
+    await ours.inbox.wait_for_answer(last.seq)
     assert (here.said, there.said) == (["x = 1", *map(str, range(9))], [])
     assert (await _row(ours, last.seq))["attempt"] == 1, "handing over is no attempt"
-    await ours.jobs.kernels().ended(thread)
+    await ours.jobs.kernel_places().record_end(thread)
 
 
 async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two) -> None:
@@ -235,11 +235,11 @@ async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two
     there = _start_named_worker(theirs)
     waits = await theirs.inbox.accept(says("next"))
     heir = await ours.kill()
-    assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
+    assert (await heir.inbox.wait_for_answer(waits.seq)).text == "re: next"
     assert there.said == ["think", "next"]
-    places = theirs.jobs.kernels()
+    places = theirs.jobs.kernel_places()
     assert not await places.is_here(thread)
-    assert await places.began(thread), "so that its loss is told"
+    assert await places.record_start(thread), "so that its loss is told"
     assert await places.is_here(thread)
 
 
@@ -248,16 +248,16 @@ async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
     thread = await _with_kernel(ours, _start_named_worker(ours))
     dropped = asyncio.Queue[str]()
     ours.jobs.on("kernel", dropped.put)
-    await theirs.jobs.kernels().forget(thread)
+    await theirs.jobs.kernel_places().forget(thread)
     assert await dropped.get() == thread
-    assert not await ours.jobs.kernels().is_here(thread)
+    assert not await ours.jobs.kernel_places().is_here(thread)
 
 
 async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> None:
     ours, _ = two
     Worker(ours).start()
     receipt = await ours.inbox.accept(says("hello"))
-    await ours.inbox.answer_of(receipt.seq)
+    await ours.inbox.wait_for_answer(receipt.seq)
 
     async def count_jobs() -> int:
         return await ours.database.read(
@@ -276,7 +276,7 @@ async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
     ours, theirs = two
     Worker(ours).start()
     first = await theirs.inbox.accept(says("one"))
-    await theirs.inbox.answer_of(first.seq)
+    await theirs.inbox.wait_for_answer(first.seq)
     await theirs.database.read(
         lambda c: c.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -284,7 +284,7 @@ async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
         ).fetchall()
     )
     second = await theirs.inbox.accept(says("two"))
-    assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
+    assert (await theirs.inbox.wait_for_answer(second.seq)).text == "re: two"
 
 
 async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
@@ -292,7 +292,7 @@ async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
     ours, _ = two
     Worker(ours).start()
     receipt = await ours.inbox.accept(says("a secret of mine"))
-    await ours.inbox.answer_of(receipt.seq)
+    await ours.inbox.wait_for_answer(receipt.seq)
     await ours.journal.forget(says("").address.conversation)
     await ours.database.scrub()
 
@@ -303,7 +303,7 @@ async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
         ).fetchone()
     )
     assert int(left["n"]) == 0
-    assert "write-ahead log and its backups" in ours.database.remains
+    assert "write-ahead log and its backups" in ours.database.remains_notice
 
 
 async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared) -> None:
@@ -313,7 +313,7 @@ async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared)
     await on_postgres.jobs.sweep()
     new = await on_postgres.inbox.accept(says("new"))
     worker = Worker(on_postgres).start()
-    await on_postgres.inbox.answer_of(new.seq)
+    await on_postgres.inbox.wait_for_answer(new.seq)
     assert worker.began == [old.seq, new.seq]
 
 
@@ -327,7 +327,7 @@ class LeaseRow:
         self._seconds = seconds
         self._away_at = away_at
 
-    async def write(self, work: Callable[[Connection], Any]) -> bool:
+    async def write(self, work: Callable[[SqlConnection], Any]) -> bool:
         if self.clock() >= self._away_at:
             await asyncio.Event().wait()
         if self._seconds:

@@ -11,7 +11,7 @@ from procrastinate.schema import SchemaManager
 from psycopg.rows import TupleRow
 
 from core.store import procrastinate_adapter
-from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 from tests.real.postgres import Postgres
 
@@ -32,7 +32,9 @@ async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
     """A database whose tables nobody has analysed, and nobody will."""
     url = real_postgres.url(real_postgres.database())
     await (await PostgresDatabase.open(url, MIGRATIONS)).close()
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True, **OPTIONS) as opened:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True, **CONNECTION_OPTIONS
+    ) as opened:
         await opened.execute("ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = off)")
         await opened.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
         yield opened
@@ -40,7 +42,7 @@ async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
 
 async def fetch_job(connection: Connection) -> tuple[int, int | None]:
     """Pages that one fetch reads, and the `seq` of the job that it gave out."""
-    query = procrastinate_adapter.FETCH % {"queues": "ARRAY['slack']", "worker_id": "1"}
+    query = procrastinate_adapter.FETCH_JOB_SQL % {"queues": "ARRAY['slack']", "worker_id": "1"}
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
     read = await pages(connection, query)
     given = await (await connection.execute(last)).fetchone()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from procrastinate.exceptions import ConnectorException
 
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -61,7 +61,7 @@ async def last_sign_of_life(engine: Shared) -> datetime:
     """Return the oldest of the workers of this process."""
     ids = engine.jobs.workers.ids
 
-    def read(connection: Connection) -> datetime:
+    def read(connection: SqlConnection) -> datetime:
         found: datetime = connection.execute(
             "SELECT min(last_heartbeat) AS at FROM procrastinate_workers WHERE id = ANY(?)", (ids,)
         ).fetchone()["at"]
@@ -74,10 +74,10 @@ async def test_a_process_that_was_pruned_takes_turns_again(on_postgres: Shared) 
     """It stood still for so long that another process's worker deleted the rows of its workers."""
     worker = Worker(on_postgres).start("web")
     first = await on_postgres.inbox.accept(says("one"))
-    await on_postgres.inbox.answer_of(first.seq)
+    await on_postgres.inbox.wait_for_answer(first.seq)
     await on_postgres.database.write(lambda c: c.execute("DELETE FROM procrastinate_workers"))
     second = await on_postgres.inbox.accept(says("two"))
-    await on_postgres.inbox.answer_of(second.seq)
+    await on_postgres.inbox.wait_for_answer(second.seq)
     assert worker.said == ["one", "two"]
 
 
@@ -85,10 +85,10 @@ async def test_a_job_that_nobody_works_at_is_dropped(on_postgres: Shared) -> Non
     """The answer to the fetch was lost: the job is in `doing`, and the conversation waits."""
     worker = Worker(on_postgres).start("web")
     first = await on_postgres.inbox.accept(says("one", "C1"))
-    await on_postgres.inbox.answer_of(first.seq)
+    await on_postgres.inbox.wait_for_answer(first.seq)
     conversation = says("", "C2").address.conversation
 
-    def leave(connection: Connection) -> None:
+    def leave(connection: SqlConnection) -> None:
         connection.execute(
             "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, worker_id, args)"
             " VALUES ('web', 'turn', ?, 'doing', ?, '{\"seq\": 12345}')",
@@ -97,7 +97,7 @@ async def test_a_job_that_nobody_works_at_is_dropped(on_postgres: Shared) -> Non
 
     await on_postgres.database.write(leave)
     second = await on_postgres.inbox.accept(says("two", "C2"))
-    await on_postgres.inbox.answer_of(second.seq)
+    await on_postgres.inbox.wait_for_answer(second.seq)
     assert worker.said == ["one", "two"]
 
 
@@ -119,7 +119,7 @@ async def test_an_end_that_cannot_be_recorded_fails_no_task(
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     Worker(on_postgres).start("web")
     receipt = await on_postgres.inbox.accept(says("one"))
-    await on_postgres.inbox.answer_of(receipt.seq)
+    await on_postgres.inbox.wait_for_answer(receipt.seq)
     await refused.wait()
     await on_postgres.jobs.drain(0)
     assert errors == []
@@ -131,6 +131,6 @@ async def test_procrastinate_logs_nothing_of_a_job(
     caplog.set_level(logging.INFO)
     Worker(on_postgres).start("web")
     receipt = await on_postgres.inbox.accept(says("one"))
-    await on_postgres.inbox.answer_of(receipt.seq)
+    await on_postgres.inbox.wait_for_answer(receipt.seq)
     await on_postgres.jobs.drain(0)
     assert [record.name for record in caplog.records if "procrastinate" in record.name] == []

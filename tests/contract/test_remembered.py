@@ -17,7 +17,7 @@ from core.store.remembered import (
     RememberedState,
     SharedRememberedState,
     import_file,
-    rewrite,
+    rewrite_remembered,
 )
 from tests.contract.engines import Embedded, Shared
 
@@ -26,7 +26,7 @@ NAME = "notes.json"
 
 def state(engine: Embedded, data: Callable[[], object]) -> RememberedState:
     if isinstance(engine, Shared):
-        return engine.jobs.remembered(NAME, data)
+        return engine.jobs.remembered_state(NAME, data)
     return RememberedState(engine.database, NAME, data)
 
 
@@ -88,10 +88,10 @@ async def test_two_processes_keep_each_other_s_entries(on_postgres: Shared) -> N
 
 
 async def test_a_row_is_rewritten_if_there_is_one(database_engine: Embedded) -> None:
-    await rewrite(database_engine.database, NAME, lambda data: {**data, "new": 1})
+    await rewrite_remembered(database_engine.database, NAME, lambda data: {**data, "new": 1})
     assert await state(database_engine, dict).read() == {}
     await state(database_engine, lambda: {"old": 1}).flush()
-    await rewrite(database_engine.database, NAME, lambda data: {**data, "new": 1})
+    await rewrite_remembered(database_engine.database, NAME, lambda data: {**data, "new": 1})
     assert await state(database_engine, dict).read() == {"old": 1, "new": 1}
 
 
@@ -124,7 +124,7 @@ async def test_the_file_stays_while_the_row_is_not_what_it_says(
     file = sqlite.home / NAME
     file.write_text('{"a": 1}')
     with monkeypatch.context() as patch:
-        patch.setattr(remembered, "_put", lambda *_: None)
+        patch.setattr(remembered, "_write_text", lambda *_: None)
         with pytest.raises(NotStored, match="the database holds something else"):
             await import_file(sqlite.database, file)
     assert json.loads(file.read_text()) == {"a": 1}

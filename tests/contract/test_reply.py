@@ -14,7 +14,7 @@ from core.chat import posting
 from core.chat.posting import PostedReply
 from core.chat.turn_posts import TurnPosts
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
+from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode_json, encode_json
 from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
@@ -38,7 +38,7 @@ class Place:
 
     def reply(self) -> PostedReply:
         """Each call is another process: it has what was stored, and no more."""
-        to = decode(ReplyTo, encode(TO))
+        to = decode_json(ReplyTo, encode_json(TO))
         self.surface = RecordingSurface(self.recorder, to)
         return PostedReply(self.surface, self.posts, to.turn)
 
@@ -159,7 +159,7 @@ async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(pla
     await reply.show(Progress())
     await until(lambda: place.surface.doing == [""])
     await reply.finish(answer("hi"))
-    await reply.rest()
+    await reply.wait_for_updates()
     assert place.surface.doing == []
     assert place.visible == ["hi"]
 
@@ -243,13 +243,13 @@ async def test_nothing_is_posted_that_could_not_be_journalled(place: Place) -> N
 async def test_a_post_whose_record_was_refused_is_found_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posted = place.posts.posted
+    posted = place.posts.record_posted
 
     async def refuse_record(number: int, post: str, last: bool = False) -> None:
-        monkeypatch.setattr(place.posts, "posted", posted)
+        monkeypatch.setattr(place.posts, "record_posted", posted)
         raise NotStored
 
-    monkeypatch.setattr(place.posts, "posted", refuse_record)
+    monkeypatch.setattr(place.posts, "record_posted", refuse_record)
     with pytest.raises(NotStored):
         await place.reply().finish(answer("hi"))
     await place.reply().finish(answer("hi"))
@@ -260,8 +260,10 @@ async def test_a_post_whose_record_was_refused_is_found_again(
 async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:
     recorder, turn = Recorder(), await begin_turn(database_engine)
     surface = RecordingSurface(recorder, turn.message.reply_to)
-    await database_engine.journal.posting(turn, 1, "k1")
-    await database_engine.journal.posted(turn, 1, await surface.post(1, "k1", "my secr", None))
+    await database_engine.journal.record_posting(turn, 1, "k1")
+    await database_engine.journal.record_posted(
+        turn, 1, await surface.post(1, "k1", "my secr", None)
+    )
     turn = await again(database_engine, turn.seq)
     await database_engine.journal.forget("web:C1")
     reply = PostedReply(surface, TurnPosts(database_engine.journal, turn), turn.id)
@@ -307,13 +309,13 @@ async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
     """Of three parts the first is posted, the second's answer was lost, the third is missing."""
     asked = replace(says("hello"), author=Person("web", "ana"))
     turn = await again(sqlite, (await sqlite.inbox.accept(asked)).seq)
-    await sqlite.journal.answered(turn, answer("one", "two", "three"))
+    await sqlite.journal.record_answer(turn, answer("one", "two", "three"))
     recorder, posts = Recorder(), TurnPosts(sqlite.journal, turn)
     surface = RecordingSurface(recorder, turn.message.reply_to)
     for number, part in enumerate(("one", "two"), 1):
-        await posts.posting(number, f"{turn.id}:{number}")
+        await posts.record_posting(number, f"{turn.id}:{number}")
         await surface.post(number, f"{turn.id}:{number}", part, None)
-    await posts.posted(1, "p1")
+    await posts.record_posted(1, "p1")
     await sqlite.close()
     async with serve(recorder) as url:
         child = await asyncio.create_subprocess_exec(
@@ -323,7 +325,7 @@ async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
     assert recorder.visible(turn.message.reply_to.source) == ["one", "two", "three"]
     assert recorder.calls.count("post") == 3
     heir = await sqlite.beside()
-    assert (await heir.journal.turn_of(turn.id)).state == "done"
+    assert (await heir.journal.history_entry(turn.id)).state == "done"
 
 
 @pytest.mark.parametrize("trouble", ["busy", "lost"])

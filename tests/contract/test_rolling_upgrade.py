@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from core.domain.messages import encode
-from core.store.database import Connection, lock
+from core.domain.messages import encode_json
+from core.store.database import SqlConnection, lock_key
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
@@ -31,14 +31,22 @@ async def accept_by_schema_7(engine: Shared, text: str) -> int:
     message = says(text)
     conversation = message.address.conversation
 
-    def store(connection: Connection) -> int:
-        lock(connection, conversation)
+    def store(connection: SqlConnection) -> int:
+        lock_key(connection, conversation)
         seq = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, person, decision, message, created,"
             " updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
-            (message.event_key, message.turn, conversation, message.author.key, 0, encode(message),
-             time.time(), time.time()),
-        ).fetchone()["seq"]  # fmt: skip
+            (
+                message.event_key,
+                message.turn,
+                conversation,
+                message.author.key,
+                0,
+                encode_json(message),
+                time.time(),
+                time.time(),
+            ),
+        ).fetchone()["seq"]
         job = connection.execute(DEFER_OF_SCHEMA_7, (conversation, seq)).fetchone()["id"]
         connection.execute("UPDATE inbox SET job = ? WHERE seq = ?", (job, seq))
         return int(seq)
@@ -49,7 +57,7 @@ async def accept_by_schema_7(engine: Shared, text: str) -> int:
 async def answer_in_order(engine: Shared, seqs: Sequence[int]) -> list[str]:
     worker = Worker(engine).start()
     for seq in seqs:
-        await engine.inbox.answer_of(seq)
+        await engine.inbox.wait_for_answer(seq)
     return worker.said
 
 
@@ -97,7 +105,7 @@ async def test_a_turn_of_a_migrated_home_that_had_begun_is_taken_up(on_postgres:
     """It has no job either, and is not one of those that wait."""
     receipt = await on_postgres.inbox.accept(says("one"))
 
-    def begin(connection: Connection) -> None:
+    def begin(connection: SqlConnection) -> None:
         connection.execute("UPDATE inbox SET state = 'running', job = 0")
         connection.execute("DELETE FROM procrastinate_jobs WHERE id <> ?", (WAITING_JOB,))
 

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from core.store.database import SqliteDatabase
-from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS, Migration
 from core.store.schema_check import find_foreign_entry
-from core.store.tables import TABLES
+from core.store.tables import DECLARED_TABLES
 from tests.real.postgres import Postgres
 
 STEP_BY_STEP = tuple(replace(step, whole="", whole_shared="") for step in MIGRATIONS)
@@ -47,7 +47,7 @@ async def test_a_new_home_has_the_schema_of_one_that_went_through_all_migrations
         assert find_foreign_entry(path, STEP_BY_STEP) == ""
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-            tables = [table.name for table in TABLES if not table.shared]
+            tables = [table.name for table in DECLARED_TABLES if not table.shared]
             shapes.append(
                 {name: list(connection.execute(f"PRAGMA table_xinfo({name})")) for name in tables}
             )
@@ -73,10 +73,10 @@ def test_a_new_postgres_has_the_schema_of_one_that_went_through_all_migrations(
 
 
 def _schema_of(url: str, migrations: Sequence[Migration]) -> dict[str, set[Any]]:
-    options = {**OPTIONS, "row_factory": psycopg.rows.dict_row}
+    options = {**CONNECTION_OPTIONS, "row_factory": psycopg.rows.dict_row}
     with psycopg.connect(url, **options) as connection:
         PostgresDatabase(url, migrations)._migrate(connection)
-    with psycopg.connect(url, **OPTIONS) as connection:
+    with psycopg.connect(url, **CONNECTION_OPTIONS) as connection:
         return {
             kind: set(connection.execute(sql.encode()).fetchall())
             for kind, sql in POSTGRES_SCHEMA.items()

@@ -135,7 +135,7 @@ async def test_a_change_that_does_not_answer_is_given_up(
     await threads.put(FULL)
     lock = Lock(tmp_path / "threads.db")
     with monkeypatch.context() as patch:
-        patch.setattr(thread_map, "DEADLINE", 0.02)
+        patch.setattr(thread_map, "THREAD_MAP_TIMEOUT_SECONDS", 0.02)
         with pytest.raises(NotStored, match="no answer"):
             await threads.put(Thread(FULL.conversation, "t2"))
     lock.release()
@@ -176,11 +176,11 @@ async def test_a_map_that_is_deleted_loses_nothing(
     await journal.forget("web:C2")
     record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
     await threads.put(record)
-    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await threads.close()
     path.unlink()
     threads = await FileThreadMap.open(path)
-    for known in await journal.threads():
+    for known in await journal.list_threads():
         await threads.put(known)
     found = await threads.get("web:C1")
     assert found
@@ -189,7 +189,7 @@ async def test_a_map_that_is_deleted_loses_nothing(
         "hello", "re: hello",
     ]  # fmt: skip
     await journal.forget("web:C1")
-    assert await journal.to_erase() == [Remote("conversation", "conv_1")]
+    assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
     await threads.close()
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from core.domain.errors import OverBudget, Superseded
 from core.domain.messages import Answer, Item, Person, Usage
-from core.domain.records import Spoken
+from core.domain.records import RoundOutput
 from core.store.budget import CountingBudget
 from core.store.changes import SqlLedger
-from core.store.database import Connection, lock
+from core.store.database import SqlConnection, lock_key
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import SAID, again, begin_turn
@@ -35,7 +35,7 @@ Two = tuple[Embedded, Embedded]
 async def test_what_is_accepted_by_two_is_in_one_order(two: Two) -> None:
     """A later number never becomes visible before an earlier one of its conversation."""
 
-    def newest(connection: Connection) -> tuple[int, int]:
+    def newest(connection: SqlConnection) -> tuple[int, int]:
         row = connection.execute("SELECT max(seq) AS seq, count(*) AS n FROM inbox").fetchone()
         return row["seq"] or 0, row["n"]
 
@@ -47,7 +47,7 @@ async def test_what_is_accepted_by_two_is_in_one_order(two: Two) -> None:
     accepting = [engine.inbox.accept(says(f"{n}")) for n in range(40) for engine in two]
     await asyncio.gather(look(), *accepting)
 
-    def upto(connection: Connection) -> dict[int, int]:
+    def upto(connection: SqlConnection) -> dict[int, int]:
         rows = connection.execute("SELECT seq FROM inbox ORDER BY seq").fetchall()
         return {row["seq"]: number for number, row in enumerate(rows, 1)} | {0: 0}
 
@@ -59,7 +59,7 @@ async def test_one_event_told_to_two_is_one_row(two: Two) -> None:
     for number in range(ROUNDS):
         event = says(f"hello {number}")
         receipts = await asyncio.gather(*(each.inbox.accept(event) for each in two * 3))
-        assert [receipt.fresh for receipt in receipts].count(True) == 1
+        assert [receipt.is_new for receipt in receipts].count(True) == 1
         assert len({receipt.seq for receipt in receipts}) == 1
 
 
@@ -70,7 +70,7 @@ async def test_nothing_is_written_after_it_was_forgotten(two: Two) -> None:
         turn = await begin_turn(ours, channel=f"C{number}")
         secret = Item("message", role="assistant", text=f"secret {number}")
         said, _ = await asyncio.gather(
-            ours.journal.items(turn, Spoken(1, (secret,), Usage(), "m")),
+            ours.journal.record_round(turn, RoundOutput(1, (secret,), Usage(), "m")),
             theirs.journal.forget(turn.message.address.conversation),
             return_exceptions=True,
         )
@@ -84,17 +84,17 @@ async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> Non
         turn = await begin_turn(ours, channel=f"C{number}")
         taken, said = await asyncio.gather(
             theirs.journal.begin(turn.seq),
-            ours.journal.items(turn, Spoken(1, (SAID,), Usage(), "m")),
+            ours.journal.record_round(turn, RoundOutput(1, (SAID,), Usage(), "m")),
             return_exceptions=True,
         )
         assert not isinstance(taken, BaseException)
         assert taken
         assert taken.attempt == 2
         with pytest.raises(Superseded):
-            await ours.journal.answered(turn, Answer("mine"))
+            await ours.journal.record_answer(turn, Answer("mine"))
         if isinstance(said, Superseded):
             assert await theirs.journal.transcript(turn.thread) == []
-        await theirs.journal.answered(taken, Answer("theirs"))
+        await theirs.journal.record_answer(taken, Answer("theirs"))
 
 
 async def test_a_day_is_counted_over_all(two: Two) -> None:
@@ -111,8 +111,8 @@ async def test_a_day_is_counted_over_all(two: Two) -> None:
     )
     assert sum(result is None for result in results) == 10
     assert sum(isinstance(result, OverBudget) for result in results) == 20
-    assert (await budgets[0].usage()).turns == 10
-    each = [(await budgets[1].usage(person.key)).turns for person in people]
+    assert (await budgets[0].usage_today()).turns == 10
+    each = [(await budgets[1].usage_today(person.key)).turns for person in people]
     assert max(each) <= 3
 
 
@@ -164,8 +164,8 @@ async def test_an_edit_and_a_beginning(two: Two) -> None:
 async def test_who_waits_for_a_lock_reads_what_the_other_wrote(two: Two) -> None:
     turn = await begin_turn(two[0])
 
-    def once(connection: Connection) -> bool:
-        lock(connection, turn.message.address.conversation)
+    def once(connection: SqlConnection) -> bool:
+        lock_key(connection, turn.message.address.conversation)
         rows = connection.execute("SELECT count(*) AS n FROM items").fetchone()["n"]
         if rows == 0:
             connection.execute(

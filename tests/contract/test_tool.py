@@ -52,7 +52,7 @@ async def echo(ctx: ToolContext, text: str, times: int = 1) -> str:
         text: what to say
         times: how often
     """
-    await ctx.doing("is repeating…")
+    await ctx.show_progress("is repeating…")
     if times < 1:
         raise ToolError("Once is the least.", code="bad_arguments", hint="times >= 1")
     return text * times
@@ -137,7 +137,7 @@ def test_each_argument_is_described(case: Case) -> None:
 
 
 def test_it_tells_the_person_what_it_does(case: Case) -> None:
-    assert re.fullmatch(r"is .+…", case.tool.doing)
+    assert re.fullmatch(r"is .+…", case.tool.progress_text)
 
 
 async def test_it_answers_within_the_cap(case: Case) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from core.domain.errors import Unstorable
 from core.domain.messages import Answer, Attachment, Card, Item, Person, Quote, ReplyTo, Usage
-from core.domain.records import Call, Outcome, Remote, Spoken
-from core.store.database import Connection
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall
+from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
@@ -33,38 +33,40 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
         event_key=f"web:k{HALF}", locale=HALF, time_zone=HALF,
     )  # fmt: skip
     receipt = await database_engine.inbox.accept(message)
-    assert not (await database_engine.inbox.accept(message)).fresh, "it is known by its key"
+    assert not (await database_engine.inbox.accept(message)).is_new, "it is known by its key"
     turn = await database_engine.journal.begin(receipt.seq)
     assert turn
     assert turn.message.text == f"hello {LOST}"
     assert (turn.message.author.name, turn.message.context[0].name) == (f"Ana {LOST}", f"Bo {LOST}")
     told = Item("message", "user", f"hello {HALF}", name=HALF)
-    (heard,) = await database_engine.journal.heard(turn, [told])
+    (heard,) = await database_engine.journal.record_user_message(turn, [told])
     assert heard.text == f"hello {LOST}"
-    await database_engine.journal.round_began(turn, 1, f"resp{HALF}")
-    call = Call(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
+    await database_engine.journal.record_response(turn, 1, f"resp{HALF}")
+    call = ToolCall(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
     asked = Item("call", call_id=call.call_id, name=call.name, arguments=call.arguments)
     opaque = Item("opaque", raw={"item": {"x": [HALF, {"y": HALF}]}})
-    await database_engine.journal.items(turn, Spoken(1, (opaque, asked), Usage(1), f"m{HALF}"))
-    await database_engine.journal.call_started(turn, call)
-    await database_engine.journal.call_known(turn, call.call_id, f"h{HALF}")
-    await database_engine.journal.call_ended(
+    await database_engine.journal.record_round(
+        turn, RoundOutput(1, (opaque, asked), Usage(1), f"m{HALF}")
+    )
+    await database_engine.journal.record_call_start(turn, call)
+    await database_engine.journal.record_call_handle(turn, call.call_id, f"h{HALF}")
+    await database_engine.journal.record_call_end(
         turn, call.call_id, Outcome("ok", HALF, sources=(HALF,), paid=f"p{HALF}")
     )
-    await database_engine.journal.remote(turn.thread, Remote("container", f"cntr{HALF}"))
-    await database_engine.journal.mark(address.conversation, f"title {HALF}", None)
+    await database_engine.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
+    await database_engine.journal.set_listing(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, ({"before": {HALF: HALF}, "after": {}},))
-    said = Spoken(2, (Item("message", "assistant", HALF),), Usage(1), "m")
-    await database_engine.journal.answered(
+    said = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
+    await database_engine.journal.record_answer(
         turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"
     )
-    await database_engine.journal.posted(turn, 1, f"post{HALF}")
+    await database_engine.journal.record_posted(turn, 1, f"post{HALF}")
     assert await database_engine.journal.seq_of_post(f"post{HALF}") == receipt.seq
     (found,) = [one for one in (await database_engine.journal.begin(receipt.seq),) if one]
     assert found.answer
     assert found.answer.text == f"hi {LOST}"
     assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
-    await database_engine.journal.ended(turn, "done", f"why {HALF}")
+    await database_engine.journal.end_turn(turn, "done", f"why {HALF}")
     shown = await database_engine.journal.list_entries(address.conversation)
     assert [one.seq for one in shown] == [receipt.seq]
 
@@ -78,7 +80,7 @@ async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) 
         receipt = await database_engine.inbox.accept(says(text, channel=f"C{n}"))
         turn = await database_engine.journal.begin(receipt.seq)
         assert turn
-        items = await database_engine.journal.heard(
+        items = await database_engine.journal.record_user_message(
             turn, [Item("message", "user", turn.message.text)]
         )
         assert items[0].text == turn.message.text
@@ -89,7 +91,7 @@ async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) 
 async def test_a_number_that_no_column_takes_is_unstorable(
     database_engine: Embedded, number: int
 ) -> None:
-    def write(connection: Connection) -> None:
+    def write(connection: SqlConnection) -> None:
         connection.execute(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
             " VALUES ('s', 'p', '', 0, ?, 0)",
@@ -114,7 +116,7 @@ async def test_many_rows_at_once_are_stored_once_each(database_engine: Embedded)
     rows = [(f"s{n}", "p", f"ana{n}", n) for n in range(5)]
     rows[3] = (f"s3{HALF}", "p", f"ana{HALF}", 3)
 
-    def write(connection: Connection) -> list[str]:
+    def write(connection: SqlConnection) -> list[str]:
         connection.executemany(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
             " VALUES (?, ?, ?, ?, 0, 0)",
@@ -150,10 +152,12 @@ async def test_what_is_stored_can_be_read_again(database_engine: Embedded, level
     deep = Item("opaque", raw={"item": nest_lists(levels)})
     text = Item("message", "assistant", "[" * 1000 + '{"' * 1000)
     try:
-        await database_engine.journal.items(turn, Spoken(1, (text, deep), Usage(1), "m"))
+        await database_engine.journal.record_round(
+            turn, RoundOutput(1, (text, deep), Usage(1), "m")
+        )
     except Unstorable:
         assert levels > 90
-        await database_engine.journal.items(turn, Spoken(1, (text,), Usage(1), "m"))
+        await database_engine.journal.record_round(turn, RoundOutput(1, (text,), Usage(1), "m"))
     else:
         assert levels < 110
     again = await database_engine.journal.begin(turn.seq)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Seen, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import Address, Person
 from tests.fakes.null_ledger import NullLedger
 
@@ -32,13 +32,13 @@ class OneRow:
     def open(self, draft: Draft) -> OneRow:
         return self
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         now = {"Name": self.value}
         await asyncio.sleep(0)
         standing = {str(row.after): "after" for row in rows} | {
             str(row.before): "before" for row in rows
         }
-        return [Seen(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
+        return [RowCheck(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
@@ -55,7 +55,7 @@ def change(name: str, fields: list[str]) -> Change:
     draft = Draft("one", "update", target, "People", (row,))
     address = Address("slack", "C1", "T1")
     proposal = Proposal(f"abcd{name}2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
-    return replace(Change(proposal), state="applying", steps=(Step(1, row),))
+    return replace(Change(proposal), state="applying", steps=(ChangeStep(1, row),))
 
 
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:

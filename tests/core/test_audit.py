@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from core.domain.changes import POLICY, Change, Draft, Proposal, RowWrite, Step
+from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import AuditRefused
 from core.domain.messages import Address, Person
-from core.rights.audit import OPERATOR, AuditLog, place
+from core.rights.audit import OPERATOR, AuditLog, place_of
 from core.store import audit
-from core.store.audit import FileLines, SqlKeys
+from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
 
@@ -30,7 +30,7 @@ ROW = RowWrite("7", {"Name": "secret before"}, {"Name": "secret after"})
 TARGET = {"table_id": "m1", "fields": {"Name": "secret field"}, "links": ["Boss"]}
 DRAFT = Draft("memory", "update", TARGET, "People", (ROW,))
 PROPOSAL = Proposal("abcde2", DRAFT, ANA, HERE, 3, "c1", "t1", 0, "en", 0.0, 1.0)
-DONE = Change(PROPOSAL, "done", (Step(1, ROW, "done"),), POLICY, claim=3)
+DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, claim=3)
 
 
 class Clock:
@@ -53,8 +53,8 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 @pytest.fixture
 async def log(database: SqliteDatabase, tmp_path: Path) -> AsyncIterator[AuditLog]:
-    files = FileLines(tmp_path / "audit.log", largest=1000, kept=2)
-    made = AuditLog(files, SqlKeys(database), Clock())
+    files = FileAuditLines(tmp_path / "audit.log", max_bytes=1000, max_rotated=2)
+    made = AuditLog(files, SqlPseudonyms(database), Clock())
     yield made
     await made.close()
 
@@ -85,7 +85,7 @@ async def test_an_audit_line_has_all_its_fields(
 
 async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_path: Path) -> None:
     ids = ("12", "ana@example.com", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "Ana")
-    steps = tuple(Step(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
+    steps = tuple(ChangeStep(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
     await log.write("done", replace(DONE, steps=steps))
     (line,) = lines(tmp_path / "audit.log")
     assert line["written"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
@@ -101,7 +101,7 @@ async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_pa
     ],
 )
 def test_a_place_tells_of_no_person(address: Address, told: str) -> None:
-    assert place(address) == told
+    assert place_of(address) == told
 
 
 async def test_what_is_noted_stands_in_the_order_it_came_in(log: AuditLog, tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ async def test_who_is_forgotten_is_named_no_more(
     await log.write("done", replace(DONE, decider=BIA))
     log.note("refused", ANA, HERE, right="spend")
     assert [line["asker"] for line in (await log.read())[0]] == [ANA.key, ANA.key]
-    await log.tell("person-forgotten", OPERATOR, person=ANA.key)
-    assert await log.knows(ANA.key)
+    await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
+    assert await log.has_lines_of(ANA.key)
     await log.forget(ANA.key)
-    assert not await log.knows(ANA.key)
+    assert not await log.has_lines_of(ANA.key)
     pseudonym = lines(tmp_path / "audit.log")[0]["asker"]
     told, _ = await log.read()
     assert [line["event"] for line in told] == ["done", "refused", "person-forgotten"]
@@ -179,7 +179,7 @@ async def test_it_is_appended_to_and_rotated_by_its_size(log: AuditLog, tmp_path
 async def test_it_is_read_in_pages_while_it_rotates(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "GIVEN", 2)
+    monkeypatch.setattr(audit, "MAX_PAGE_LINES", 2)
     (tmp_path / "audit.log.bak").write_text("no file of ours")
     for number in range(6):
         await log.write(f"event {number}", DONE)
@@ -206,7 +206,7 @@ async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
     with pytest.raises(AuditRefused, match="Is a directory"):
         await log.write("done", DONE)
     with pytest.raises(AuditRefused, match="Is a directory"):
-        await log.tell("person-forgotten", OPERATOR, person=ANA.key)
+        await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
     with capture_logs() as logs:
         log.note("run", ANA, HERE, tool="t")
         await log.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.changes import cards
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState, WriteKind
 from core.domain.messages import Address, Person
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -19,7 +19,7 @@ def change(kind: WriteKind, *rows: RowWrite, title: str = "People", **more: Any)
     draft = Draft("memory", kind, {"key": "Id"}, title, rows)
     address = Address("slack", "C1", "T1")
     proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
-    steps = tuple(Step(number, row) for number, row in enumerate(rows, 1))
+    steps = tuple(ChangeStep(number, row) for number, row in enumerate(rows, 1))
     return Change(proposal, steps=steps, **more)
 
 

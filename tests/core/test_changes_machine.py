@@ -20,7 +20,15 @@ from bot.integrations import PLATFORM_RIGHTS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.service import ChangeService
-from core.domain.changes import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
+from core.domain.changes import (
+    Change,
+    ChangeStep,
+    DecisionRequest,
+    Draft,
+    Proposal,
+    RowWrite,
+    new_change_id,
+)
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address, CardAction, Person
 from core.store.changes import SqlLedger
@@ -134,7 +142,7 @@ class Machine(RuleBasedStateMachine):
     def propose(self, kind: Any, rows: list[RowWrite]) -> None:
         draft = Draft(self.table.name, kind, {}, "People", tuple(rows))
         proposal = Proposal(
-            fresh_id(), draft, ANA, HERE, 1, next(self.keys), "t1", 0, "en", 0.0, 1.0
+            new_change_id(), draft, ANA, HERE, 1, next(self.keys), "t1", 0, "en", 0.0, 1.0
         )
         self.states[self.run(self.ledger.propose(proposal)).id] = "open"
 
@@ -191,26 +199,28 @@ class Machine(RuleBasedStateMachine):
         self.table.plan = list(plan)
         while True:
             try:
-                self.run(self.changes.decide(action, Decision(id, event.seq, ANA, HERE, "en")))
+                self.run(
+                    self.changes.decide(action, DecisionRequest(id, event.seq, ANA, HERE, "en"))
+                )
                 break
             except Crash:
                 self.start()
         self.table.plan = []
         self.table.arrive()
         self.run(self.engine.end(event.seq))
-        known = self.run(self.ledger.of_conversation("", 1000))
+        known = self.run(self.ledger.list_of_conversation("", 1000))
         self.states = {change.id: change.state for change in known}
 
     @invariant()
     def the_ledger_says_what_the_table_holds(self) -> None:
         assert self.table.trampled == []
-        known = self.run(self.ledger.of_conversation("", 1000))
+        known = self.run(self.ledger.list_of_conversation("", 1000))
         for change in known:
             assert change.state != "applying", "an answered decision has come to its end"
             for step in change.steps:
                 self.check(change, step, known)
 
-    def check(self, change: Change, step: Step, known: Sequence[Change]) -> None:
+    def check(self, change: Change, step: ChangeStep, known: Sequence[Change]) -> None:
         wrote = self.table.wrote
         word = str((step.write.after or {}).get("Name", ""))
         if change.proposal.undoes or not word:

@@ -15,10 +15,10 @@ from core.commands.grammar import (
     render_command,
 )
 from core.domain.errors import BadInput, UnknownCommand
-from core.text.text import clean
+from core.text.text import clean_text
 
 TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
-TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean)
+TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean_text)
 CODE = TEXTS.filter(lambda code: bool(code.strip()))
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.just(1.5), TEXTS),

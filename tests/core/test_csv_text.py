@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from core.text.text import csv_bytes, inert
+from core.text.text import encode_csv, escape_formula
 
 
 def test_accents_are_read_and_cells_are_quoted() -> None:
-    assert csv_bytes([["né", "a,b"]]) == b'\xef\xbb\xbfn\xc3\xa9,"a,b"\r\n'
+    assert encode_csv([["né", "a,b"]]) == b'\xef\xbb\xbfn\xc3\xa9,"a,b"\r\n'
 
 
 def test_no_cell_is_a_formula() -> None:
-    assert csv_bytes([["=1", "-5"], ["@x"]]).decode("utf-8-sig") == "'=1,-5\r\n'@x\r\n"
+    assert encode_csv([["=1", "-5"], ["@x"]]).decode("utf-8-sig") == "'=1,-5\r\n'@x\r\n"
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_no_cell_is_a_formula() -> None:
     ],
 )
 def test_a_spreadsheet_computes_nothing_of_it(cell: str, written: str) -> None:
-    assert inert(cell) == written
+    assert escape_formula(cell) == written

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.domain.errors import NotStored
-from core.store.database import Connection, NewerDatabase, SqliteDatabase
+from core.store.database import NewerDatabase, SqlConnection, SqliteDatabase
 from core.store.schema import Migration
 
 NOTES = Migration("CREATE TABLE notes (text TEXT UNIQUE)")
@@ -62,7 +62,7 @@ class Held:
         self._busy, self._go = threading.Event(), threading.Event()
         self._task = asyncio.create_task(database.write(self._wait))
 
-    def _wait(self, connection: Connection) -> None:
+    def _wait(self, connection: SqlConnection) -> None:
         self._busy.set()
         self._go.wait()
 
@@ -79,7 +79,7 @@ class Held:
 
 
 def note(text: str) -> Any:
-    def work(connection: Connection) -> str:
+    def work(connection: SqlConnection) -> str:
         connection.execute("INSERT INTO notes VALUES (?)", (text,))
         return text
 
@@ -117,7 +117,7 @@ async def test_nothing_of_sqlite_runs_on_the_event_loop(
 
 
 async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDatabase) -> None:
-    def pragmas(connection: Connection) -> list[object]:
+    def pragmas(connection: SqlConnection) -> list[object]:
         names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
@@ -132,14 +132,14 @@ async def test_a_write_is_in_the_file_when_it_returns(database: SqliteDatabase) 
 
 
 async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: SqliteDatabase) -> None:
-    def half(connection: Connection) -> None:
+    def half(connection: SqlConnection) -> None:
         connection.execute("INSERT INTO notes VALUES ('half')")
         raise ValueError("no")
 
-    def wrong(connection: Connection) -> None:
+    def wrong(connection: SqlConnection) -> None:
         connection.execute("INSERT INTO nowhere VALUES (1)")
 
-    def raise_memory_error(connection: Connection) -> None:
+    def raise_memory_error(connection: SqlConnection) -> None:
         raise MemoryError
 
     results = await together(
@@ -239,7 +239,7 @@ async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
 async def test_a_file_held_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.database.BUSY_MS", 20)
+    monkeypatch.setattr("core.store.database.BUSY_TIMEOUT_MS", 20)
     database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -351,7 +351,7 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     """Cells that were moved to a neighbour and deleted there."""
     database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
 
-    def fill(connection: Connection) -> None:
+    def fill(connection: SqlConnection) -> None:
         for n in range(3000):
             text = f"{'secret' if n % 3 else 'public'} {n * 7919 % 3001:05} {'x' * (n % 90)}"
             connection.execute("INSERT INTO notes VALUES (?)", (text,)).close()

@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
 from core.domain.messages import Item, Person
-from core.domain.records import FROM_PONTE, Remote
+from core.domain.records import NOTE_TEMPLATE, Remote
 from core.models.demo import DemoModel
 from core.ports.tools import Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
@@ -302,7 +302,7 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, t
     ("outcome", "shown"),
     [
         (_DONE_BEFORE.format(id="abc234"), "done already, as abc234"),
-        (FROM_PONTE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
+        (NOTE_TEMPLATE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
     ],
 )
 async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, shown: str) -> None:

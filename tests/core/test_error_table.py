@@ -8,7 +8,7 @@ import pytest
 
 from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, RemoteError
-from core.clients.openai import Fault
+from core.clients.openai import ModelServerFault
 from core.domain.errors import NoQuota
 from core.models import server
 from core.tools.code import hosted
@@ -45,8 +45,8 @@ ERRORS = ErrorTable(
         (answer(402), "no_quota", NoQuota.sentence),
         (answer(503), "down", "Down."),
         (HttpTimeout("ReadTimeout"), "down", "Away."),
-        (Fault("lost"), "lost", "Lost."),
-        (Fault("broken"), "other", "Something else."),
+        (ModelServerFault("lost"), "lost", "Lost."),
+        (ModelServerFault("broken"), "other", "Something else."),
         (answer(404), "other", "Something else."),
     ],
 )
@@ -70,4 +70,4 @@ def test_every_table_has_a_row_for_what_nobody_foresaw(table: ErrorTable[Any]) -
 
 @pytest.mark.parametrize("table", TABLES_OF_FAULTS)
 def test_so_have_the_tables_of_the_models_server(table: ErrorTable[Any]) -> None:
-    assert table.find(Fault("broken"))
+    assert table.find(ModelServerFault("broken"))

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.text import commonmark, markdown, text
-from core.text.markdown import Growing, Trust
-from core.text.text import GrowingText, clean
+from core.text.markdown import GrowingMarkdown, Trust
+from core.text.text import GrowingText, clean_text
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}))
@@ -45,8 +45,8 @@ class Counter:
         self.read = 0
         self.steps: list[int] = []
         for module, name in (
-            (commonmark, "blocks"), (markdown, "blocks"), (markdown, "targets"),
-            (markdown, "settled"), (text, "clean"), (markdown, "code_of"),
+            (commonmark, "parse_blocks"), (markdown, "parse_blocks"), (markdown, "find_targets"),
+            (markdown, "settled_length"), (text, "clean_text"), (markdown, "find_code_lines"),
         ):  # fmt: skip
             patch.setattr(module, name, self._count_reads(getattr(module, name)))
 
@@ -58,10 +58,10 @@ class Counter:
         return count_and_work
 
     def grow(self, whole: str) -> None:
-        growing, cleaning = Growing(), GrowingText()
+        growing, cleaning = GrowingMarkdown(), GrowingText()
         for end in range(STEP, len(whole) + STEP, STEP):
             before = self.read
-            growing.shown(cleaning.cleaned(whole[:end]), TRUST)
+            growing.render(cleaning.clean(whole[:end]), TRUST)
             self.steps.append(self.read - before)
 
 
@@ -102,31 +102,31 @@ def test_what_is_cleaned_as_it_grows_is_what_is_cleaned_whole(pieces: list[str],
     """But for text with escapes, of which a little may be missing for a moment."""
     whole, growing = "".join(pieces), GrowingText()
     for end in range(0, len(whole) + step, step):
-        said = growing.cleaned(whole[:end])
-        assert said == clean(whole[:end])
+        said = growing.clean(whole[:end])
+        assert said == clean_text(whole[:end])
 
 
 def test_a_text_that_does_not_go_on_begins_anew() -> None:
     growing = GrowingText()
-    assert growing.cleaned("one two thr") == "one two thr"
-    assert growing.cleaned("four\x1b[31m") == "four"
-    assert growing.cleaned("") == ""
+    assert growing.clean("one two thr") == "one two thr"
+    assert growing.clean("four\x1b[31m") == "four"
+    assert growing.clean("") == ""
 
 
 def test_nothing_is_changed_where_nothing_is_linked() -> None:
-    growing = Growing()
+    growing = GrowingMarkdown()
     for end in range(40):
         said = "see https://evil.test/x and [a](https://evil.test)"[:end]
-        assert growing.shown(said, Trust(linked=False)) == said
+        assert growing.render(said, Trust(linked=False)) == said
 
 
 @pytest.mark.parametrize("unit", LINES.values(), ids=LINES.keys())
 def test_what_is_shown_is_what_the_whole_becomes(unit: str) -> None:
-    whole, growing = unit * 20, Growing()
+    whole, growing = unit * 20, GrowingMarkdown()
     said = ""
     for end in range(1, len(whole) + 1, 3):
-        said = growing.shown(whole[:end], TRUST)
-        assert TRUST.sanitised(whole).startswith(said)
+        said = growing.render(whole[:end], TRUST)
+        assert TRUST.sanitize(whole).startswith(said)
         links = [link for link in linkers.piece(said) if "example.com" not in link]
         assert links == []
     assert len(said) > len(whole) * 0.9

@@ -190,7 +190,7 @@ async def test_lines_come_as_they_are_sent() -> None:
     async with (
         server(serve) as url,
         HttpClient() as http,
-        http.lines("POST", url, body={"message": "hi"}) as lines,
+        http.stream_lines("POST", url, body={"message": "hi"}) as lines,
     ):
         assert [await anext(lines), await anext(lines)] == ["data: a\u2028b", ""]
         written.set()
@@ -208,7 +208,7 @@ async def test_a_broken_stream_and_an_endless_line_are_errors() -> None:
 
 
 async def read(http: HttpClient, url: str) -> list[str]:
-    async with http.lines("GET", url) as lines:
+    async with http.stream_lines("GET", url) as lines:
         return [line async for line in lines]
 
 

@@ -7,7 +7,7 @@ import gettext
 
 import pytest
 
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.text import i18n
 from core.text.i18n import LANGUAGE, say
 
@@ -32,7 +32,7 @@ async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> No
     async def say_in_language(locale: str) -> tuple[str, ...]:
         LANGUAGE.set(locale)
         await asyncio.sleep(0)  # the other one has set its own now
-        return await together(aside(), asyncio.to_thread(say, "Done."))
+        return await run_together(aside(), asyncio.to_thread(say, "Done."))
 
     async def aside() -> str:
         return say("Done.")

@@ -46,7 +46,7 @@ class InboxMachine(EngineMachine):
     def accept(self, channel: str) -> None:
         message = replace(says(f"text {len(self.said)}", channel), sent_at=1.0)
         receipt = self.run(self.engine.inbox.accept(message))
-        assert receipt.fresh
+        assert receipt.is_new
         assert all(receipt.seq > said.seq for said in self.said)
         self.said.append(Said(receipt.seq, channel, message))
         self.settle()
@@ -56,7 +56,7 @@ class InboxMachine(EngineMachine):
     def accept_again(self, pick: int) -> None:
         said = self.pick(pick)
         receipt = self.run(self.engine.inbox.accept(said.message))
-        assert (receipt.seq, receipt.fresh) == (said.seq, False)
+        assert (receipt.seq, receipt.is_new) == (said.seq, False)
 
     @precondition(lambda self: self.said)
     @rule(pick=picks, sent_at=st.sampled_from([0.5, 1.0, 2.0, 3.0]))
@@ -148,7 +148,7 @@ class InboxMachine(EngineMachine):
         super().teardown()
 
     async def check_answer(self, said: Said) -> None:
-        asked = self.engine.inbox.answer_of(said.seq)
+        asked = self.engine.inbox.wait_for_answer(said.seq)
         if said.state == "gone":
             with pytest.raises(Forgotten):
                 await asked
@@ -160,5 +160,5 @@ class InboxMachine(EngineMachine):
 def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "TURN_BACKOFF", Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
-    monkeypatch.setattr(inbox, "CRASHES", 10**6)
+    monkeypatch.setattr(inbox, "CRASHES_BEFORE_ALONE", 10**6)
     run_state_machine_as_test(InboxMachine, settings=MACHINE_SETTINGS)

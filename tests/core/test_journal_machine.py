@@ -12,11 +12,11 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Item, Post, Usage
-from core.domain.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
+from core.domain.records import FINAL_STATES, Outcome, RoundOutput, ToolCall, Turn, TurnState
 from tests.contract.test_inbox import says
 from tests.core.machine import MACHINE_SETTINGS, EngineMachine
 
-ORDER: tuple[State, ...] = ("new", "running", "answered", "posting")
+ORDER: tuple[TurnState, ...] = ("new", "running", "answered", "posting")
 HEARD = Item("message", role="user", text="hello")
 INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 channels = st.sampled_from(("C1", "C2"))
@@ -39,7 +39,7 @@ class Row:
 
     seq: int
     channel: str
-    state: State = "new"
+    state: TurnState = "new"
     attempt: int = 0
     begun: bool = False
     """By the present process."""
@@ -91,7 +91,10 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks)
     def record_question(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        if self.check_write(turn, self.engine.journal.heard(turn, [HEARD])) and not row.items:
+        if (
+            self.check_write(turn, self.engine.journal.record_user_message(turn, [HEARD]))
+            and not row.items
+        ):
             row.items.append(HEARD)
 
     @some_began
@@ -99,7 +102,7 @@ class JournalMachine(EngineMachine):
     def round(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         call = call_of(number)
-        said = self.engine.journal.items(turn, Spoken(number, (call,), Usage(), "m"))
+        said = self.engine.journal.record_round(turn, RoundOutput(number, (call,), Usage(), "m"))
         if self.check_write(turn, said) and call not in row.items:
             row.items.append(call)
 
@@ -107,8 +110,8 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks, number=numbers)
     def start_call(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
-        call = Call(f"c{number}", "look", "{}", "read")
-        if self.check_write(turn, self.engine.journal.call_started(turn, call)):
+        call = ToolCall(f"c{number}", "look", "{}", "read")
+        if self.check_write(turn, self.engine.journal.record_call_start(turn, call)):
             row.started.add(call.call_id)
 
     @some_began
@@ -116,7 +119,7 @@ class JournalMachine(EngineMachine):
     def end_call(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         id = f"c{number}"
-        ended = self.engine.journal.call_ended(turn, id, Outcome("ok", "3 rows"))
+        ended = self.engine.journal.record_call_end(turn, id, Outcome("ok", "3 rows"))
         if self.check_write(turn, ended) and id in row.started:
             row.started.remove(id)
             if call_of(number) in row.items:  # what a person typed is no call of a model's
@@ -126,7 +129,7 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks)
     def answer(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        wrote = self.check_write(turn, self.engine.journal.answered(turn, Answer("hi")))
+        wrote = self.check_write(turn, self.engine.journal.record_answer(turn, Answer("hi")))
         if wrote and row.state == "running":
             row.state = "answered"
             row.items.extend(output(call_id, INTERRUPTED_OUTPUT) for call_id in row.open_calls)
@@ -135,7 +138,7 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks, number=numbers)
     def posting(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
-        if self.check_write(turn, self.engine.journal.posting(turn, number, f"k{number}")):
+        if self.check_write(turn, self.engine.journal.record_posting(turn, number, f"k{number}")):
             row.posts.setdefault(number, Post(number, f"k{number}"))
             row.state = "posting" if row.state == "answered" else row.state
 
@@ -146,17 +149,17 @@ class JournalMachine(EngineMachine):
         turn, row = self.pick(pick)
         if turn.attempt < row.attempt:
             with pytest.raises(TakenOver):
-                self.run(self.engine.journal.posted(turn, number, "late"))
+                self.run(self.engine.journal.record_posted(turn, number, "late"))
             return
-        self.run(self.engine.journal.posted(turn, number, f"p{number}"))
+        self.run(self.engine.journal.record_posted(turn, number, f"p{number}"))
         if number in row.posts:
             row.posts[number] = Post(number, f"k{number}", f"p{number}", "posted")
 
     @some_began
     @rule(pick=picks, state=st.sampled_from(["done", "failed", "undeliverable"]))
-    def end(self, pick: int, state: State) -> None:
+    def end(self, pick: int, state: TurnState) -> None:
         turn, row = self.pick(pick)
-        if self.check_write(turn, self.engine.journal.ended(turn, state)):
+        if self.check_write(turn, self.engine.journal.end_turn(turn, state)):
             row.state = state
 
     @some_began

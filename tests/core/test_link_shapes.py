@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from adapters.discord.render import pages
 from adapters.slack.render import Links, content, markdown, parts, plainly, settled
 from adapters.web.render import render
-from core.text.markdown import Growing, Trust, addresses, broken
-from core.text.text import clean, split
+from core.text.markdown import GrowingMarkdown, Trust, defang, find_addresses
+from core.text.text import clean_text, split_text
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}), frozenset({"https://mine.test/a?b=c"}))
@@ -87,15 +87,15 @@ CODE = (
 
 async def find_links(text: str) -> list[str]:
     """Every link to an address that nobody allowed, on any surface, however the text gets there."""
-    said = TRUST.parts(text, lambda whole: (whole,))[0]
+    said = TRUST.split_sanitized(text, lambda whole: (whole,))[0]
     found = [("page", link) for link in linkers.page(await render(said))]
     found += [("piece", link) for link in linkers.piece(said)]
-    for part in TRUST.parts(text, lambda whole: parts(whole, Links()))[1]:
+    for part in TRUST.split_sanitized(text, lambda whole: parts(whole, Links()))[1]:
         for body in (content(part, Links()), plainly(part)):
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
-    for part in TRUST.parts(text, lambda whole: pages(whole, "en").parts)[1]:
+    for part in TRUST.split_sanitized(text, lambda whole: pages(whole, "en").parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
-    plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitised(text)
+    plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
     found += [("terminal", link) for link in linkers.terminal(plain)]
     return [f"{where}: {link}" for where, link in found if not fine(link)]
 
@@ -109,7 +109,7 @@ def fine(link: str) -> bool:
 @pytest.mark.parametrize("around", AROUND)
 async def test_no_surface_links_what_nobody_allowed(around: str) -> None:
     shapes = [around.format(shape) for shape in (*SHAPES, *CAUTIOUS)]
-    found = {shape: await find_links(clean(shape)) for shape in shapes}
+    found = {shape: await find_links(clean_text(shape)) for shape in shapes}
     assert {shape: links for shape, links in found.items() if links} == {}
 
 
@@ -124,11 +124,11 @@ async def test_every_shape_is_linked_where_nothing_checks_it() -> None:
             or [link for part in parts for link in linkers.discord(part)]
         )
 
-    assert [shape for shape in SHAPES if not await is_linked(clean(shape))] == []
+    assert [shape for shape in SHAPES if not await is_linked(clean_text(shape))] == []
 
 
 def test_what_is_allowed_and_what_is_code_stays_as_it_is() -> None:
-    assert [text for text in (*FINE, *CODE) if TRUST.sanitised(text) != text] == []
+    assert [text for text in (*FINE, *CODE) if TRUST.sanitize(text) != text] == []
 
 
 def test_growing_text_is_checked_in_every_piece() -> None:
@@ -138,27 +138,30 @@ def test_growing_text_is_checked_in_every_piece() -> None:
 
 
 def _find_links_while_it_grows(shape: str) -> list[str]:
-    text, growing = clean(f"First.\n\nWell, {shape} now, and `code` too.\n\nLast."), Growing()
+    text, growing = (
+        clean_text(f"First.\n\nWell, {shape} now, and `code` too.\n\nLast."),
+        GrowingMarkdown(),
+    )
     links, before = list[str](), ""
     for end in range(1, len(text) + 1):
-        shown = growing.shown(text[:end], TRUST)
+        shown = growing.render(text[:end], TRUST)
         if shown == before:
             continue  # it has been checked
         before = shown
-        (*_, part) = TRUST.parts(shown, lambda whole: parts(whole, Links()))[1] or ("",)
+        (*_, part) = TRUST.split_sanitized(shown, lambda whole: parts(whole, Links()))[1] or ("",)
         links += [*linkers.piece(shown), *linkers.slack(markdown(part[: settled(part)], Links()))]
-        for part in TRUST.parts(shown, lambda whole: pages(whole, "en").parts)[1]:
+        for part in TRUST.split_sanitized(shown, lambda whole: pages(whole, "en").parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
 
 def test_growing_text_mostly_goes_on_from_what_was_shown() -> None:
-    text = clean(
+    text = clean_text(
         "\n\n".join([*(f"See {EVIL} and https://example.com/x, {n}." for n in range(5)), *CODE])
     )
-    growing, told = Growing(), ""
+    growing, told = GrowingMarkdown(), ""
     for end in range(1, len(text) + 1):
-        shown = growing.shown(text[:end], TRUST)
+        shown = growing.render(text[:end], TRUST)
         assert shown.startswith(told)
         told = shown
     assert len(told) > len(text) * 0.8
@@ -176,7 +179,7 @@ def test_a_cut_brings_nothing_to_life() -> None:
         (limit, text, link)
         for limit in (40, 60, 100)
         for text in LONG_TEXTS
-        for part in TRUST.parts(text, partial(split, limit=limit))[1]
+        for part in TRUST.split_sanitized(text, partial(split_text, limit=limit))[1]
         for link in linkers.piece(part)
     ]
     assert [each for each in found if not fine(each[2])] == []
@@ -192,29 +195,29 @@ PIECES = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
 async def test_no_mixture_of_link_pieces_becomes_a_link(text: str) -> None:
-    assert await find_links(clean(text)) == []
+    assert await find_links(clean_text(text)) == []
 
 
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
 @example("[1]: http://example.com/b<")
 def test_checking_twice_changes_nothing_more(text: str) -> None:
-    said = TRUST.sanitised(clean(text))
-    assert TRUST.sanitised(said) == said
+    said = TRUST.sanitize(clean_text(text))
+    assert TRUST.sanitize(said) == said
 
 
 def test_an_address_that_was_written_whole() -> None:
     said = "see (https://mine.test/a?b=c), [x](https://also.test/1) and <https://third.test>."
-    assert addresses(said) >= {
+    assert find_addresses(said) >= {
         "https://mine.test/a?b=c",
         "https://also.test/1",
         "https://third.test",
     }
-    assert not any(link in addresses(said) for link in ("https://mine.test", "third.test"))
+    assert not any(link in find_addresses(said) for link in ("https://mine.test", "third.test"))
 
 
 def test_broken_addresses_can_be_read() -> None:
-    assert broken(f"see {EVIL} or me@evil.test.") == (
+    assert defang(f"see {EVIL} or me@evil.test.") == (
         "see https[:]//evil[.]test/?q=secret or me[@]evil[.]test."
     )
 
@@ -228,7 +231,7 @@ def count_calls(text: str) -> int:
 
     sys.setprofile(profile)
     try:
-        TRUST.sanitised(text)
+        TRUST.sanitize(text)
     finally:
         sys.setprofile(None)
     return count

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from core.text.markdown import allowed, sanitised
+from core.text.markdown import is_allowed_address, sanitize_links
 
 HOSTS = ("example.com",)
 EVIL = "https://evil.test/?q=secret"
@@ -36,7 +36,7 @@ EVIL = "https://evil.test/?q=secret"
     ],
 )
 def test_only_allowed_links_stay_links(said: str, shown: str) -> None:
-    assert sanitised(said, HOSTS) == shown
+    assert sanitize_links(said, HOSTS) == shown
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_only_allowed_links_stay_links(said: str, shown: str) -> None:
     ],
 )
 def test_a_host_that_only_looks_like_ours(url: str) -> None:
-    assert not allowed(url, HOSTS)
+    assert not is_allowed_address(url, HOSTS)
 
 
 PIECES = st.sampled_from(
@@ -64,12 +64,12 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=14).map("".join))
 def test_no_link_leads_elsewhere(text: str) -> None:
     """Whatever Markdown makes of it, with its own idea of what a link is."""
-    html = MarkdownIt("commonmark").render(sanitised(text, HOSTS))
+    html = MarkdownIt("commonmark").render(sanitize_links(text, HOSTS))
     for target in re.findall(r'(?:href|src)="([^"]*)"', html):
-        assert allowed(unescape(target), HOSTS) or not target.startswith(("http", "//"))
+        assert is_allowed_address(unescape(target), HOSTS) or not target.startswith(("http", "//"))
 
 
 @given(st.text(max_size=200))
 def test_text_without_addresses_stays(text: str) -> None:
     if not any(mark in text for mark in (":", ".", "@", "&", "\\", "](", "。", "．", "｡")):
-        assert sanitised(text, HOSTS) == text
+        assert sanitize_links(text, HOSTS) == text

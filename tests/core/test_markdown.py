@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.text.markdown import markless
+from core.text.markdown import escape_markdown
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from core.text.markdown import markless
     ],
 )
 def test_a_foreign_name_is_escaped_in_markdown(name: str, written: str) -> None:
-    assert markless(name) == written
+    assert escape_markdown(name) == written

@@ -9,7 +9,7 @@ def test_the_exposition_tells_what_was_counted() -> None:
     before = metrics.turns.labels("test", "done")
     before.inc()
     metrics.turn_seconds.labels("test").observe(0.2)
-    lines = metrics.exposition().splitlines()
+    lines = metrics.render_metrics().splitlines()
     assert 'ponte_turns_total{platform="test",status="done"} 1.0' in lines
     assert 'ponte_turn_seconds_bucket{le="0.25",platform="test"} 1.0' in lines
     assert not any("_created" in line for line in lines)
@@ -17,17 +17,17 @@ def test_the_exposition_tells_what_was_counted() -> None:
 
 
 def test_what_is_no_longer_set_up_is_not_told() -> None:
-    metrics.show_parts({"slack": True, "model": False})
-    lines = metrics.exposition().splitlines()
+    metrics.set_part_states({"slack": True, "model": False})
+    lines = metrics.render_metrics().splitlines()
     assert 'ponte_part_up{part="slack"} 1.0' in lines
     assert 'ponte_part_up{part="model"} 0.0' in lines
-    metrics.show_parts({})
-    assert "ponte_part_up{" not in metrics.exposition()
+    metrics.set_part_states({})
+    assert "ponte_part_up{" not in metrics.render_metrics()
 
 
 def test_what_alerts_count_from_is_there_before_it_happens() -> None:
     metrics.count_turn("somewhere", "done", -1.0)
-    lines = metrics.exposition().splitlines()
+    lines = metrics.render_metrics().splitlines()
     assert 'ponte_turns_total{platform="somewhere",status="undeliverable"} 0.0' in lines
     assert 'ponte_turn_seconds_sum{platform="somewhere"} 0.0' in lines  # a clock was set back
     for name in ('ponte_posts_total{kind="taken away"}', 'ponte_spans_total{outcome="lost"}'):
@@ -36,7 +36,7 @@ def test_what_alerts_count_from_is_there_before_it_happens() -> None:
 
 def test_the_queue_s_age_is_asked_when_somebody_reads() -> None:
     ages = iter([3.0, 4.0])
-    metrics.show_queue(lambda: next(ages))
-    assert "ponte_queue_age_seconds 3.0" in metrics.exposition()
-    assert "ponte_queue_age_seconds 4.0" in metrics.exposition()
-    metrics.show_queue(float)
+    metrics.set_queue_age(lambda: next(ages))
+    assert "ponte_queue_age_seconds 3.0" in metrics.render_metrics()
+    assert "ponte_queue_age_seconds 4.0" in metrics.render_metrics()
+    metrics.set_queue_age(float)

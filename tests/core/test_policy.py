@@ -12,13 +12,13 @@ from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action
 from core.rights.policy import (
-    GUEST,
-    GUEST_DECIDES,
-    LONGEST_KEPT,
+    DEFAULT_REASONS,
+    GUEST_DECISION_REASON,
+    GUEST_REASON,
+    MAX_CONFIRMED_AGE_SECONDS,
     MAX_NAME_CHARACTERS,
     NAME_TOO_LONG,
-    REASONS,
-    UNKNOWN,
+    UNKNOWN_STATUS_REASON,
     AccessPolicy,
     DailyCaps,
     DailyTurns,
@@ -131,7 +131,7 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     )
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     directory.groups = frozenset()
-    now[0] = 300 - LONGEST_KEPT - 1
+    now[0] = 300 - MAX_CONFIRMED_AGE_SECONDS - 1
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 1
     now[0] += 2
@@ -160,12 +160,12 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     assert not (await policy.may(ANA, CHANNEL, "administer")).allowed
     assert (await policy.may(WEB, PAGE, "propose")).allowed
     assert directory.asked == 0
-    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
-    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
+    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
+    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
 
 
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.0)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.0)
 
     async def silent(person: Person, max_age: float) -> frozenset[str]:
         await asyncio.Event().wait()
@@ -179,7 +179,7 @@ async def test_a_refusal_says_why_and_who_can_change_it() -> None:
     policy = allow_list(admins=frozenset())
     for action in ALL - {"chat"}:
         verdict = await policy.may(BIA, SERVER, action)
-        assert verdict.reason == REASONS[action]
+        assert verdict.reason == DEFAULT_REASONS[action]
         assert "operator" in verdict.reason
     assert "members of this workspace" in (await policy.may(STRANGER, CHANNEL, "chat")).reason
     assert (await policy.may(ANA, CHANNEL, "chat")).reason == ""
@@ -210,7 +210,7 @@ async def test_daily_caps(
 
     policy = allow_list(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
     place = SERVER if person is BIA else CHANNEL
-    assert await DailyCaps(chosen).of(person, place, policy) == cap
+    assert await DailyCaps(chosen).cap_for(person, place, policy) == cap
 
 
 GUESTS = [
@@ -239,15 +239,15 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
     member = Person("slack", "U2", "T1")
     assert {"chat", "read"} <= await allowed_actions(policy, member, CHANNEL)
     if not may:
-        assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST
+        assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST_REASON
     if admins:
-        assert (await policy.may(ANA, CHANNEL, "approve")).reason == GUEST_DECIDES
+        assert (await policy.may(ANA, CHANNEL, "approve")).reason == GUEST_DECISION_REASON
 
 
 async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
 
     async def silent(person: Person, max_age: float) -> bool | None:
         if person.id == "U1":
@@ -257,7 +257,7 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     policy = allow_list(guests={"slack": silent})
     for id in ("U1", "U2"):
         verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
-        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN)
+        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN_STATUS_REASON)
     assert (await policy.may(WEB, PAGE, "chat")).allowed
     named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
     assert (await named.may(ANA, CHANNEL, "chat")).allowed
@@ -403,7 +403,7 @@ async def test_a_guest_reads_no_table_because_a_rule_names_the_platform() -> Non
     for person in (EVE, STRANGER, UNTOLD):
         assert not (await policy.may(person, CHANNEL, "read", "Orders")).allowed
         assert not (await policy.may(person, CHANNEL, "chat")).allowed
-        assert not await policy.names(person, CHANNEL), "a stranger's cap stays"
+        assert not await policy.is_named_anywhere(person, CHANNEL), "a stranger's cap stays"
 
 
 @pytest.mark.parametrize("person", [EVE, UNTOLD])
@@ -414,7 +414,7 @@ async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
     for right in ("approve", "administer"):
         verdict = await policy.may(person, CHANNEL, right)
         assert (verdict.allowed, verdict.reason) == (
-            False, GUEST_DECIDES if person is EVE else UNKNOWN,
+            False, GUEST_DECISION_REASON if person is EVE else UNKNOWN_STATUS_REASON,
         )  # fmt: skip
     assert not (await policy.may(person, CHANNEL, "approve", "Orders")).allowed
 
@@ -511,8 +511,8 @@ class Register:
 async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_a_day(
     age: float, may: frozenset[Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.01)
-    monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.01)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("core.rights.policy._CONFIRM_TIMEOUT_SECONDS", 0.01)
     now = Register(age)
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset({"slack:S5"}), {"slack": now.groups},
@@ -525,9 +525,9 @@ async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_
     )
     for right in ALL - frozenset(may):
         verdict = rights.may(right)
-        assert (verdict.unknown, verdict.reason) == (True, UNKNOWN)
+        assert (verdict.is_unknown, verdict.reason) == (True, UNKNOWN_STATUS_REASON)
         with pytest.raises(StatusUnknown):
-            verdict.check()
+            verdict.raise_if_denied()
     assert rights.may("tool", "nocodb_query").allowed
     for named in ("slack:S5", "slack:S6"):
         if age < 240:
@@ -542,7 +542,7 @@ async def test_a_known_guest_is_refused_also_by_what_is_a_day_old() -> None:
     now = Register(80_000.0)
     policy = allow_list(guests={"slack": now.guest})
     verdict = await policy.may(Person("slack", "U2", "T1"), CHANNEL, "chat")
-    assert (verdict.allowed, verdict.unknown, verdict.reason) == (False, False, GUEST)
+    assert (verdict.allowed, verdict.is_unknown, verdict.reason) == (False, False, GUEST_REASON)
 
 
 async def test_it_waits_until_the_platform_tells_or_refuses_to() -> None:
@@ -570,5 +570,5 @@ async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() ->
         return told.pop(0)
 
     policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
-    assert (await policy.may(ANA, CHANNEL, "propose")).unknown
+    assert (await policy.may(ANA, CHANNEL, "propose")).is_unknown
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed

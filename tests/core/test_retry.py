@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runtime.retry import Backoff, after_each, retry, retry_blocking
+from core.runtime.retry import Backoff, retry, retry_blocking, wait_after_each
 
 ROOT = Path(__file__).parents[2]
 PERIODIC = {
@@ -54,9 +54,9 @@ class Failing:
 
 
 def test_pauses_grow_up_to_the_longest() -> None:
-    assert list(itertools.islice(Backoff(0.5, longest=3.0), 5)) == [0.5, 1, 2, 3, 3]
-    assert Backoff(1.0, longest=8.0, factor=1.5).after(3) == 2.25
-    assert Backoff(1.0, longest=60.0).after(10_000) == 60.0
+    assert list(itertools.islice(Backoff(0.5, max_seconds=3.0), 5)) == [0.5, 1, 2, 3, 3]
+    assert Backoff(1.0, max_seconds=8.0, factor=1.5).seconds_after(3) == 2.25
+    assert Backoff(1.0, max_seconds=60.0).seconds_after(10_000) == 60.0
 
 
 async def test_a_call_is_repeated_until_it_succeeds() -> None:
@@ -70,7 +70,7 @@ async def test_the_last_error_is_raised_after_the_last_pause(failed: int) -> Non
     sleep, failing = Sleeper(), Failing(9, OSError("away"))
     pauses = [0.5] * failed
     with pytest.raises(OSError, match="away"):
-        await retry(failing, OSError, after_each(pauses), sleep=sleep)
+        await retry(failing, OSError, wait_after_each(pauses), sleep=sleep)
     assert (failing.calls, sleep.slept) == (failed + 1, pauses)
 
 
@@ -79,14 +79,16 @@ async def test_other_errors_and_a_wait_of_none_end_it() -> None:
     with pytest.raises(KeyError):
         await retry(Failing(1, KeyError()), (OSError, ValueError), Backoff(1.0), sleep=sleep)
     with pytest.raises(OSError):
-        await retry(Failing(1, OSError()), OSError, after_each([1.0], lambda *_: None), sleep=sleep)
+        await retry(
+            Failing(1, OSError()), OSError, wait_after_each([1.0], lambda *_: None), sleep=sleep
+        )
     assert sleep.slept == []
 
 
 async def test_all_pauses_together_are_limited() -> None:
     sleep = Sleeper()
     with pytest.raises(OSError):
-        await retry(Failing(9, OSError()), OSError, Backoff(1.0), altogether=7.0, sleep=sleep)
+        await retry(Failing(9, OSError()), OSError, Backoff(1.0), max_wait_seconds=7.0, sleep=sleep)
     assert sleep.slept == [1, 2, 4]
 
 
@@ -112,7 +114,9 @@ def test_a_thread_repeats_in_the_same_way() -> None:
     assert retry_blocking(failing.now, OSError, Backoff(1.0), sleep=slept.append) == 3
     assert slept == [1, 2]
     with pytest.raises(OSError):
-        retry_blocking(Failing(9, OSError()).now, OSError, after_each([1.0]), sleep=slept.append)
+        retry_blocking(
+            Failing(9, OSError()).now, OSError, wait_after_each([1.0]), sleep=slept.append
+        )
     assert slept == [1, 2, 1]
 
 

@@ -14,13 +14,13 @@ from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.domain.messages import Answer, Attachment, Item, Message
 from core.domain.records import (
-    Ask,
-    Call,
-    Completed,
     ModelEvent,
     Outcome,
     Remote,
-    Spoken,
+    RoundCompleted,
+    RoundOutput,
+    RoundRequest,
+    ToolCall,
     ToolContext,
 )
 from core.tools.tool import FunctionTool
@@ -41,10 +41,12 @@ def _spending(act: Act) -> FunctionTool:
 def _once(name: str = "order") -> Scripted:
     """Calls the tool, then says what came of it."""
 
-    def script(ask: Ask) -> Sequence[ModelEvent]:
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
         return (
-            [_completed_with(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+            [_completed_with(last.text)]
+            if last.kind == "output"
+            else [RoundCompleted((_call(name),))]
         )
 
     return Scripted(script)
@@ -52,7 +54,7 @@ def _once(name: str = "order") -> Scripted:
 
 async def _ask(engine: Engine, one: Message) -> Answer:
     receipt = await engine.records.inbox.accept(one)
-    return await engine.records.inbox.answer_of(receipt.seq)
+    return await engine.records.inbox.wait_for_answer(receipt.seq)
 
 
 async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
@@ -68,7 +70,7 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
         assert ctx.files
         files = await ctx.files.list_files()
         given.append([(file.name, await ctx.files.read(file)) for file in files])
-        made = await ctx.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
+        made = await ctx.files.save(f"made-{len(given)}.txt", "text/plain", b"made")
         return Outcome("ok", "done", files=(made,))
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
@@ -92,7 +94,7 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
         return Outcome("ok", "rows", sources=next(lines))
 
     model = Scripted(
-        _then([Completed((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
+        _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
     )
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
@@ -105,7 +107,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         """Looks."""
         return Outcome("ok", "rows", sources=("_Orders_",))
 
-    model = Scripted(_then([Completed((_call("look"),))], [_completed_with("")]))
+    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("")]))
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
@@ -119,7 +121,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         handles.append(ctx.handle)
         if ctx.handle:
             return Outcome("ok", f"{ctx.handle} has ended")
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         waiting.set()
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
@@ -140,7 +142,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
     async def act(ctx: ToolContext) -> Outcome:
         begun.set()
         await created.wait()
-        await ctx.known_as("run-7")
+        await ctx.record_handle("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
@@ -149,7 +151,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
         await begun.wait()
         await engine.records.inbox.cancel(receipt.seq)
         created.set()
-        assert (await engine.records.inbox.answer_of(receipt.seq)).status == "stopped"
+        assert (await engine.records.inbox.wait_for_answer(receipt.seq)).status == "stopped"
 
 
 class _Eraser(Scripted):
@@ -169,7 +171,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         seen.append(ctx.thread.container)
-        await ctx.kept(Remote("container", "cntr_1"))
+        await ctx.record_remote(Remote("container", "cntr_1"))
         return Outcome("ok", "done")
 
     model = _Eraser()
@@ -187,13 +189,13 @@ async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None
         receipt = await engine.records.inbox.accept(make_message("go", "k1"))
         turn = await engine.records.journal.begin(receipt.seq)
         assert turn
-        call = Call("c0", "order", json.dumps({}), "spend")
-        await engine.records.journal.items(
-            turn, Spoken(1, (Item("call", call_id="c0"),), Completed(()).usage, "m")
+        call = ToolCall("c0", "order", json.dumps({}), "spend")
+        await engine.records.journal.record_round(
+            turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
         )
-        await engine.records.journal.call_started(turn, call)
-        await engine.records.journal.call_known(turn, "c0", "run-7")
-        await engine.records.journal.call_started(turn, call)
+        await engine.records.journal.record_call_start(turn, call)
+        await engine.records.journal.record_call_handle(turn, "c0", "run-7")
+        await engine.records.journal.record_call_start(turn, call)
         await engine.records.journal.put_back(turn)
         again = await engine.records.journal.begin(receipt.seq)
         assert again

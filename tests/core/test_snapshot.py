@@ -38,18 +38,18 @@ def home(tmp_path: Path) -> Path:
 async def test_an_older_home_is_copied_before_it_is_changed(home: Path) -> None:
     before = dump(home / "ponte.db")
     await (await Stores.open_in_home(home)).close()
-    assert snapshot.schema(home / "ponte.db") == len(MIGRATIONS)
-    (kept,) = snapshot.snapshots(home)
+    assert snapshot.schema_version(home / "ponte.db") == len(MIGRATIONS)
+    (kept,) = snapshot.list_snapshots(home)
     assert kept.name.startswith("ponte-3-")
     assert dump(kept) == before
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.parent.stat().st_mode & 0o777 == 0o700
 
     os.replace(kept, home / "ponte.db")  # the way back
-    assert snapshot.schema(home / "ponte.db") == 3
+    assert snapshot.schema_version(home / "ponte.db") == 3
     await (await Stores.open_in_home(home)).close()
     await (await Stores.open_in_home(home)).close()
-    assert len(snapshot.snapshots(home)) == 1, "none where nothing is changed"
+    assert len(snapshot.list_snapshots(home)) == 1, "none where nothing is changed"
 
 
 async def test_a_new_home_has_no_snapshot(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ async def test_the_newest_two_stay_and_for_two_weeks(home: Path) -> None:
         one.touch()
         os.utime(one, (time.time() - age * DAY, time.time() - age * DAY))
     stores = await Stores.open_in_home(home)
-    left = {one.name for one in snapshot.snapshots(home)}
+    left = {one.name for one in snapshot.list_snapshots(home)}
     assert len(left) == 2
     assert "ponte-2-1.db" in left
-    assert stores.database.remains == snapshot.REMAINS, "`forget` says so"
-    for one in snapshot.snapshots(home):
+    assert stores.database.remains_notice == snapshot.SNAPSHOT_REMAINS, "`forget` says so"
+    for one in snapshot.list_snapshots(home):
         os.utime(one, (time.time() - 15 * DAY, time.time() - 15 * DAY))
-    await stores.database.tidy()
-    assert snapshot.snapshots(home) == []
-    assert stores.database.remains == ""
+    await stores.database.remove_old_copies()
+    assert snapshot.list_snapshots(home) == []
+    assert stores.database.remains_notice == ""
     await stores.close()
 
 
@@ -88,14 +88,14 @@ async def test_without_room_it_does_not_start_and_changes_nothing(
             await Stores.open_in_home(home)
     assert str(refused.value).startswith("There is no room for a copy before the upgrade in ")
     assert dump(home / "ponte.db") == before
-    assert snapshot.snapshots(home) == []
+    assert snapshot.list_snapshots(home) == []
 
 
 async def test_a_damaged_database_is_not_copied_and_named(home: Path) -> None:
     (home / "ponte.db").write_bytes(b"no database at all, " * 1000)
     with pytest.raises(NotStored, match=r"ponte\.db cannot be used: file is not a database"):
         await Stores.open_in_home(home)
-    assert snapshot.snapshots(home) == []
+    assert snapshot.list_snapshots(home) == []
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from adapters.discord.render import pages
 from adapters.slack.render import Links, content, parts
 from adapters.terminal.chat import render_markdown
 from adapters.web.render import render
-from core.text.markdown import Trust, unclickable, unlinked
-from core.text.text import clean
+from core.text.markdown import Trust, defang_for_discord, defang_for_terminal
+from core.text.text import clean_text
 from tests.core.test_link_shapes import AROUND, CAUTIOUS, EVIL, SHAPES, TRUST, fine
 from tests.fakes import linkers
 
@@ -63,8 +63,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_a_terminal_changes_nothing_that_it_does_not_link(text: str) -> None:
-    assert TERMINAL.sanitised(text) == text
-    assert TERMINAL.parts(text, lambda whole: (whole,)) == (text, (text,))
+    assert TERMINAL.sanitize(text) == text
+    assert TERMINAL.split_sanitized(text, lambda whole: (whole,)) == (text, (text,))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_a_terminal_changes_nothing_that_it_does_not_link(text: str) -> None:
     ],
 )
 def test_a_terminal_breaks_just_the_address(text: str, shown: str) -> None:
-    assert TERMINAL.sanitised(text) == shown
-    assert TERMINAL.sanitised(shown) == shown
+    assert TERMINAL.sanitize(text) == shown
+    assert TERMINAL.sanitize(shown) == shown
 
 
 @pytest.mark.parametrize("around", AROUND)
@@ -91,7 +91,7 @@ def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
     """Neither as it is written nor as it is drawn."""
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *HIDDEN, *IN_CODE):
-        said = TERMINAL.parts(clean(around.format(shape)), lambda whole: (whole,))[0]
+        said = TERMINAL.split_sanitized(clean_text(around.format(shape)), lambda whole: (whole,))[0]
         drawn = "" if "```" in said else _ANSI.sub("", render_markdown(said))
         links = [*linkers.terminal(said), *linkers.terminal(drawn)]
         alive += [(shape, link) for link in links if not fine(link)]
@@ -107,12 +107,12 @@ def test_a_terminal_shows_what_stands_between_angles() -> None:
 
 def live(text: str, trust: Trust) -> list[str]:
     """What Slack, Discord, the page or a script would link of an answer."""
-    said, pieces = trust.parts(text, lambda whole: parts(whole, Links()))
+    said, pieces = trust.split_sanitized(text, lambda whole: parts(whole, Links()))
     links = [*linkers.page(asyncio.run(render(said))), *linkers.piece(said)]
     for part in pieces:
         body = content(part, Links())
         links += linkers.slack_post(body["text"], body["blocks"])
-    for part in trust.parts(text, lambda whole: pages(whole, "en").parts)[1]:
+    for part in trust.split_sanitized(text, lambda whole: pages(whole, "en").parts)[1]:
         links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
@@ -121,36 +121,39 @@ def live(text: str, trust: Trust) -> list[str]:
 def test_a_link_within_inline_code_stays_as_it_is(text: str) -> None:
     assert live(text, TRUST) == []
     for trust in (TRUST, DISCORD):
-        assert trust.sanitised(text) == text
+        assert trust.sanitize(text) == text
 
 
 @pytest.mark.parametrize("around", [*AROUND, "[ {}", "{} ](https://example.com)", "[a `b {}"])
 def test_code_that_is_none_everywhere_brings_no_link_to_life(around: str) -> None:
-    found = {shape: live(clean(around.format(shape)), TRUST) for shape in (*CODE, *IN_CODE)}
+    found = {shape: live(clean_text(around.format(shape)), TRUST) for shape in (*CODE, *IN_CODE)}
     assert {shape: links for shape, links in found.items() if links} == {}
 
 
 @pytest.mark.parametrize("text", NAMES)
 def test_discord_changes_no_name(text: str) -> None:
     if not text.startswith("<"):
-        assert DISCORD.sanitised(text) == text
+        assert DISCORD.sanitize(text) == text
 
 
 @pytest.mark.parametrize("around", AROUND)
 def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *IN_CODE, *HIDDEN):
-        text = clean(around.format(shape))
-        for part in DISCORD.parts(text, lambda whole: pages(whole, "en").parts)[1]:
+        text = clean_text(around.format(shape))
+        for part in DISCORD.split_sanitized(text, lambda whole: pages(whole, "en").parts)[1]:
             alive += [(shape, link) for link in linkers.discord(part) if not fine(link)]
     assert alive == []
 
 
 def test_a_card_s_values_are_changed_only_where_they_would_be_links() -> None:
     value = f"c01@evil.test, report.csv, see {EVIL}"
-    assert unclickable(value) == "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
-    assert unlinked(value) == unclickable(value)
-    assert unclickable("[x](report.csv) discord.gg/x") == "[x](report.csv) discord.gg/x"
+    assert (
+        defang_for_terminal(value)
+        == "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
+    )
+    assert defang_for_discord(value) == defang_for_terminal(value)
+    assert defang_for_terminal("[x](report.csv) discord.gg/x") == "[x](report.csv) discord.gg/x"
     for shape in SHAPES:
-        assert [link for link in linkers.discord(unlinked(shape)) if not fine(link)] == []
-        assert linkers.terminal(unclickable(shape)) == []
+        assert [link for link in linkers.discord(defang_for_discord(shape)) if not fine(link)] == []
+        assert linkers.terminal(defang_for_terminal(shape)) == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.runtime import tasks
-from core.runtime.tasks import Tasks, cancelled
+from core.runtime.tasks import BackgroundTasks, cancel_all
 
 
 async def deaf(times: int, heard: list[int]) -> None:
@@ -23,20 +23,20 @@ async def deaf(times: int, heard: list[int]) -> None:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "LOST", 0.01)
+    monkeypatch.setattr(tasks, "RECANCEL_SECONDS", 0.01)
 
 
 async def test_a_lost_cancellation_is_given_again() -> None:
     heard: list[int] = []
     task = asyncio.create_task(deaf(2, heard))
     await asyncio.sleep(0)
-    await cancelled([task])
+    await cancel_all([task])
     assert (task.cancelled(), len(heard)) == (True, 3)
 
 
 async def test_an_owner_of_such_a_task_can_close() -> None:
     heard: list[int] = []
-    owner = Tasks("test")
+    owner = BackgroundTasks("test")
     owner.start(deaf(1, heard))
     await asyncio.sleep(0)
     await owner.close()
@@ -44,4 +44,4 @@ async def test_an_owner_of_such_a_task_can_close() -> None:
 
 
 async def test_cancelling_no_tasks_returns_at_once() -> None:
-    await cancelled([])
+    await cancel_all([])

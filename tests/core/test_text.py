@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.text import clean, clip, cut, file_name, one_line
+from core.text.text import clean_text, safe_file_name, to_one_line, truncate, truncate_with_note
 
 ANYTHING = st.one_of(
     st.text(),
@@ -36,7 +36,7 @@ ANYTHING = st.one_of(
     ],
 )
 def test_control_and_invisible_characters_are_removed(text: str, cleaned: str) -> None:
-    assert clean(text) == cleaned
+    assert clean_text(text) == cleaned
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_control_and_invisible_characters_are_removed(text: str, cleaned: str) -
     ],
 )
 def test_every_language_stays(text: str) -> None:
-    assert clean(text) == text
+    assert clean_text(text) == text
 
 
 @given(ANYTHING)
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
-    once = clean(text)
-    assert clean(once) == once
+    once = clean_text(text)
+    assert clean_text(once) == once
     assert not re.search(
         r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", once
     )
@@ -67,17 +67,18 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
 
 
 def test_a_clipped_text_says_what_was_cut() -> None:
-    clipped = clip("x" * 5000, 100)
+    clipped = truncate_with_note("x" * 5000, 100)
     assert len(clipped) <= 100
     shown = len(clipped.split("\n")[0])
     assert clipped.endswith(f"[Cut here: {shown} of 5,000 characters are shown.]")
-    assert clip("short", 100) == "short"
+    assert truncate_with_note("short", 100) == "short"
 
 
 @given(st.text(max_size=300), st.integers(0, 200))
 def test_a_clipped_text_fits(text: str, limit: int) -> None:
     assert (
-        len(clip(text, limit, "[{shown} of {total} bytes {{raw}}]")) <= limit or len(text) <= limit
+        len(truncate_with_note(text, limit, "[{shown} of {total} bytes {{raw}}]")) <= limit
+        or len(text) <= limit
     )
 
 
@@ -101,24 +102,24 @@ def test_a_clipped_text_fits(text: str, limit: int) -> None:
 )
 def test_file_names(name: str, safe: str) -> None:
     if len(name) > 100:
-        assert len(file_name(name)) == 100
-        assert file_name(name).endswith(".gz")
+        assert len(safe_file_name(name)) == 100
+        assert safe_file_name(name).endswith(".gz")
     else:
-        assert file_name(name) == safe
+        assert safe_file_name(name) == safe
 
 
 @given(ANYTHING)
 def test_any_file_name_is_safe(name: str) -> None:
-    safe = file_name(name)
+    safe = safe_file_name(name)
     assert 0 < len(safe) <= 100
     assert len(safe.encode()) <= 200
     assert not safe.startswith(".")
     assert not re.search(r"[/\\\x00-\x1f]", safe)
-    assert file_name(safe) == safe
+    assert safe_file_name(safe) == safe
 
 
 def test_words_on_one_line_are_clean_and_end_in_a_dot_where_they_are_cut() -> None:
-    assert one_line(" a\n\u202e b\tc ") == "a b c"
-    assert one_line("abcdef", 4) == "abc…"
-    assert cut("abcd", 4) == "abcd"
-    assert cut("ab👩‍🚀cd", 4) == "ab…", "an emoji is not torn"
+    assert to_one_line(" a\n\u202e b\tc ") == "a b c"
+    assert to_one_line("abcdef", 4) == "abc…"
+    assert truncate("abcd", 4) == "abcd"
+    assert truncate("ab👩‍🚀cd", 4) == "ab…", "an emoji is not torn"

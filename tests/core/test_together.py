@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:
@@ -20,8 +20,8 @@ async def test_answers_come_in_the_order_of_the_questions() -> None:
         second.set()
         return "two"
 
-    assert await together(one(), two()) == (1, "two")
-    assert await together() == ()
+    assert await run_together(one(), two()) == (1, "two")
+    assert await run_together() == ()
 
 
 async def test_where_one_fails_the_others_are_ended_before_it_is_told() -> None:
@@ -38,7 +38,7 @@ async def test_where_one_fails_the_others_are_ended_before_it_is_told() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await together(endless(), failing())
+        await run_together(endless(), failing())
     assert ended.is_set()
 
 
@@ -51,7 +51,7 @@ async def test_cancelling_the_caller_cancels_all_questions() -> None:
         finally:
             ended.set()
 
-    asking = asyncio.create_task(together(endless(), endless()))
+    asking = asyncio.create_task(run_together(endless(), endless()))
     for _ in range(3):
         await asyncio.sleep(0)
     asking.cancel()

@@ -13,9 +13,9 @@ import pytest
 
 from core.conversation.services import TurnServices
 from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
-from core.domain.changes import UNDO_LIFETIME
+from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import ModelDown, NotStored
-from core.domain.records import Member, Remote
+from core.domain.records import PlatformMember, Remote
 from core.store.changes import SqlLedger
 from core.store.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
@@ -107,7 +107,7 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
     house: UpkeepSetup,
 ) -> None:
     for id, days in (("U1", 31), ("U2", 29)):
-        member = Member(id, confirmed_at=house.clock.now - days * DAY_SECONDS)
+        member = PlatformMember(id, confirmed_at=house.clock.now - days * DAY_SECONDS)
         await house.directory.put("chat", [member])
     await house.upkeep().once()
     left = await house.directory.find("chat", {("", "U1"), ("", "U2")})
@@ -130,7 +130,7 @@ async def test_what_nobody_used_for_long_is_forgotten(house: UpkeepSetup) -> Non
 async def test_what_was_changed_can_be_undone_for_seven_days(house: UpkeepSetup) -> None:
     ledger = SqlLedger(house.engine.database)
     change = await finish_change(ledger)
-    house.clock.now = 160.0 + UNDO_LIFETIME
+    house.clock.now = 160.0 + UNDO_LIFETIME_SECONDS
     await house.upkeep().once()
     assert (await ledger.get(change.id)).steps == change.steps
     house.clock.now += 1
@@ -149,7 +149,7 @@ async def test_a_question_that_waits_is_not_forgotten(house: UpkeepSetup) -> Non
 async def test_what_a_server_keeps_is_erased_when_it_can_be(house: UpkeepSetup) -> None:
     turn = await talk(house.engine, "old")
     for id in ("conv_1", "conv_2", "conv_3"):
-        await house.engine.journal.remote(turn.thread, Remote("conversation", id))
+        await house.engine.journal.record_remote(turn.thread, Remote("conversation", id))
     await house.engine.journal.forget("web:C1")
     house.model.down = {"conv_1": ModelDown(), "conv_2": RuntimeError("a fault of ours")}
     await house.upkeep().once()
@@ -157,12 +157,12 @@ async def test_what_a_server_keeps_is_erased_when_it_can_be(house: UpkeepSetup) 
     house.model.down = {}
     await house.upkeep().once()
     assert sorted(house.model.erased) == ["conv_1", "conv_2", "conv_3"]
-    assert await house.engine.journal.to_erase() == []
+    assert await house.engine.journal.list_remotes_to_erase() == []
 
 
 async def test_one_duty_that_fails_does_not_keep_the_others(house: UpkeepSetup) -> None:
     turn = await talk(house.engine, "old")
-    await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await house.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await house.engine.journal.forget("web:C1")
     await talk(house.engine, "old", "C2")
     await house.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")
@@ -171,14 +171,14 @@ async def test_one_duty_that_fails_does_not_keep_the_others(house: UpkeepSetup) 
     await house.upkeep(days=30).once()
     assert await stored_texts(house, "C2") == ["old"]
     assert house.model.erased == ["conv_1"]
-    assert await house.files.of_event("never accepted") == []
+    assert await house.files.list_of_event("never accepted") == []
 
 
 async def test_what_is_forgotten_now_is_erased_now(house: UpkeepSetup) -> None:
     keeper = house.upkeep()
     running = asyncio.create_task(keeper.run())
     turn = await talk(house.engine, "secret")
-    await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await house.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await house.engine.journal.forget("web:C1")
     await keeper.request_round()
     await house.model.tried.wait()

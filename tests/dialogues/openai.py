@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from core.changes.ports import Applier
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.served import Level, ServedModel
@@ -47,14 +47,14 @@ async def open_served_stage(
         return await stages[0].engine.records.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await stages[0].engine.records.journal.remote(thread, remote)
+        await stages[0].engine.records.journal.record_remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None
 
     priced = prices or Prices()
     made = ServedModel(
-        Client(Place(key, fake.base_url), sleep=no_pause),
+        ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause),
         Options(
             model=model, secret=b"a secret of the tests", silence=silence, prices=supplier(priced)
         ),

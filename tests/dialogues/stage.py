@@ -22,8 +22,8 @@ from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy
 from core.rights.usage import Prices
-from core.store.budget import Caps, uncapped
-from core.store.inbox import Intake
+from core.store.budget import DailyCapLookup, no_daily_caps
+from core.store.inbox import SenderLimits
 from tests.fakes.choices import ANA, make_choices, make_message, make_spending
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
@@ -47,7 +47,7 @@ class RunningBot:
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> Answer:
         _, receipt = await self.send(text, channel, person, shared)
-        return await self.engine.records.inbox.answer_of(receipt.seq)
+        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
 
     async def click(self, text: str, at: Message) -> Answer:
         """Click on the answer to `at` as the person who asked; return the answer."""
@@ -61,7 +61,7 @@ class RunningBot:
         return await self.wait_for_answer(await self.engine.records.inbox.accept(one))
 
     async def wait_for_answer(self, receipt: Receipt) -> Answer:
-        return await self.engine.records.inbox.answer_of(receipt.seq)
+        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
 
 
 class BotHome:
@@ -89,14 +89,14 @@ class BotHome:
         model: Model | None = None,
         sources: Sequence[ToolSource] = (),
         policy: Policy | None = None,
-        caps: Caps = uncapped,
+        caps: DailyCapLookup = no_daily_caps,
         profile: Profile | None = None,
         quick: QuickCommands | None = None,
         appliers: Sequence[Applier] = (),
         rules: TableRules | None = None,
         allowed: Sequence[Allowance] = (),
         prices: Prices | None = None,
-        intake: Intake | None = None,
+        intake: SenderLimits | None = None,
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)

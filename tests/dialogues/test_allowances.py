@@ -11,10 +11,10 @@ from core.domain.messages import Person
 from core.domain.records import Health
 from core.models.served import Level
 from core.ports.tools import Tool
-from core.rights.allowances import LEAST_OUTPUT, MOST_OUTPUT, Allowance
-from core.rights.usage import NANO, Price, Prices
-from core.store.database import Connection
-from core.store.inbox import Intake
+from core.rights.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.store.database import SqlConnection
+from core.store.inbox import SenderLimits
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
 from tests.dialogues.stage import BotHome, RunningBot
@@ -54,7 +54,7 @@ async def look() -> str:
 async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
-    def read(connection: Connection) -> list[tuple[int, int]]:
+    def read(connection: SqlConnection) -> list[tuple[int, int]]:
         assert connection.execute("SELECT * FROM holds").fetchall() == []
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
@@ -65,27 +65,31 @@ async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
 def cost(fake: FakeOpenAI) -> int:
     """Billionths of a dollar that the server would charge, at most (nothing was cached)."""
     price = PRICES.models["gpt-6-luna"]
-    return sum(price.most(input, output) for input, output in fake.used)
+    return sum(price.max_cost(input, output) for input, output in fake.used)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_what_was_used_takes_the_place_of_what_was_held(
     theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    allowed = [Allowance("each person", tokens=200_000, money=NANO, told="ponte.toml:3")]
+    allowed = [
+        Allowance(
+            "each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR, source="ponte.toml:3"
+        )
+    ]
     async with open_served_stage(
         theatre, fake, allowed=allowed, prices=PRICES, level=level
     ) as stage:
         for text in ("hello", "again"):
             assert (await stage.ask(text)).text.endswith(text)
         ((tokens, money),) = await read_counters(stage)
-        spent = (await stage.engine.records.budget.usage()).usage
+        spent = (await stage.engine.records.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
-    assert money == pytest.approx(spent.cost * NANO, abs=2)
+    assert money == pytest.approx(spent.cost * NANODOLLARS_PER_DOLLAR, abs=2)
     asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
-    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MOST_OUTPUT] * 2
+    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(
@@ -102,7 +106,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
     theatre: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
-        Allowance("each channel", tokens=LEAST_OUTPUT, told="ponte.toml:4", per="month"),
+        Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
         Allowance("everybody", tokens=10**6),
     ]
     async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
@@ -128,7 +132,7 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: Fake
     assert answer.status == "done"
     assert "_The answer ends here because no more of the allowance is left._" in answer.text
     asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
-    assert LEAST_OUTPUT <= asked < MOST_OUTPUT
+    assert MIN_OUTPUT_TOKENS <= asked < MAX_OUTPUT_TOKENS
     assert tokens == sum(map(sum, fake.used)) <= 15_000
 
 
@@ -137,7 +141,7 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
     theatre: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
-    allowed = [Allowance("each person", money=NANO // 20)]
+    allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
     usage = {"output": 900}
     fake.say(Script(text="I look. ", calls=(("look", "{}"),), times=0, usage=usage))
     async with open_served_stage(
@@ -155,8 +159,8 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
             refused = await stage.ask("once more")
         ((_, money),) = await read_counters(stage)
     assert refused.code == "too_many"
-    assert 0 < money <= NANO // 20
-    assert cost(fake) <= NANO // 20
+    assert 0 < money <= NANODOLLARS_PER_DOLLAR // 20
+    assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
 
 
 async def test_a_hundred_at_once_spend_no_more_than_there_is(
@@ -196,13 +200,13 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
         assert (await stage.ask("two")).text == "You said: two"
         ((after, _),) = await read_counters(stage)
-        assert after > tokens + MOST_OUTPUT, "the lost one counts as its bound"
-        spent = (await stage.engine.records.budget.usage()).usage
+        assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
+        spent = (await stage.engine.records.budget.usage_today()).usage
         assert spent.input + spent.output == after
 
 
 async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [Allowance("each person", turns=1, told="ponte.toml:9")]
+    allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
     async with open_served_stage(theatre, fake, allowed=allowed) as stage:
         assert (await stage.ask("hello")).status == "done"
         refused = await stage.ask("hello")
@@ -240,7 +244,7 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
 
 async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
-        Allowance("each person", money=NANO, tokens=10**6),
+        Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
     async with open_served_stage(theatre, fake, allowed=allowed) as stage:
@@ -264,13 +268,13 @@ async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> N
 async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
-        EchoModel(gate=lambda _: gate.wait()), intake=Intake(per_minute=2)
+        EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
     ) as stage:
         receipts = [(await stage.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
         refused = await stage.wait_for_answer(receipts[2])
         assert refused.text.startswith("You may write 2 messages a minute, and this was one more")
         assert (await stage.ask("usage")).status == "done", "a decision is always taken"
-        assert (await stage.send("hello", person=BOB))[1].fresh
+        assert (await stage.send("hello", person=BOB))[1].is_new
         gate.release()
         assert (await stage.wait_for_answer(receipts[1])).text == "You said: m1"
 
@@ -278,12 +282,12 @@ async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> 
 async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
     gate = Gate()
     async with theatre.open(
-        EchoModel(gate=lambda _: gate.wait()), intake=Intake(waiting=2)
+        EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(waiting=2)
     ) as stage:
         first = (await stage.send("m0"))[1]
         await gate.wait_until_reached()
         receipts = [(await stage.send(f"m{n}"))[1] for n in (1, 2, 3)]
-        assert [receipt.refused for receipt in receipts] == ["", "", "waiting:2"]
+        assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
         refused = await stage.wait_for_answer(receipts[2])
         assert refused.text.startswith("2 messages of yours wait for their answers already")
         gate.release()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.domain.changes import LIFETIME, Change
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
@@ -353,7 +353,7 @@ async def test_approvals_lists_what_waits_for_me(theatre: BotHome) -> None:
             False, False, True,
         )  # fmt: skip
         assert first.id in (await waits("a4", CHIEF)).text
-        theatre.clock.now += LIFETIME
+        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS
         assert (await waits("a5", CHIEF)).text == "Nothing waits for you."
 
 

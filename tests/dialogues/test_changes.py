@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from core.changes.approval import TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.records import Health
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
@@ -47,8 +47,10 @@ async def test_reads_of_the_same_round_still_run(theatre: BotHome) -> None:
     async with bot(theatre, table, model=model) as stage:
         await stage.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
         assert len(model.asks) == 1, "the turn ends there"
-        thread = await stage.engine.records.journal.thread("web:C1")
-        items = [entry.item for entry in await stage.engine.records.journal.transcript(thread.id)]
+        current_thread = await stage.engine.records.journal.current_thread("web:C1")
+        items = [
+            entry.item for entry in await stage.engine.records.journal.transcript(current_thread.id)
+        ]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
 
@@ -118,13 +120,13 @@ async def test_it_expires_after_a_day(theatre: BotHome) -> None:
         assert table.rows == {}
         (shown,) = await stage.engine.changes.find_latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
-    assert LIFETIME == 24 * 3600
+    assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 
 
 async def test_nobody_need_click_for_it_to_expire(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
-        theatre.clock.now += LIFETIME + 1
+        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
         await stage.engine.redraw.once()
         assert f"⟦{card.id} expired ⟧" in stage.recorder.posts[0].text
 

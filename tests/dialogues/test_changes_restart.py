@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import turn_id
-from core.domain.records import Ask
-from core.runtime.tasks import cancelled
+from core.domain.records import RoundRequest
+from core.runtime.tasks import cancel_all
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
@@ -31,7 +31,7 @@ async def test_the_card_is_redrawn_where_it_stands(theatre: BotHome) -> None:
         await stage.ask(f"undo {card.id}")
         await stage.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await stage.engine.records.journal.turn_of(turn_id("k1"))
+        shown = await stage.engine.records.journal.history_entry(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)
@@ -61,7 +61,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None
         assert "Done." in (await stage.ask(f"approve {card.id}")).text
         assert await stage.engine.redraw.once() == 0
         assert stage.recorder.visible("k1") == []
-        assert await stage.engine.changes.ledger.undrawn() == []
+        assert await stage.engine.changes.ledger.list_undrawn() == []
 
 
 async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: BotHome) -> None:
@@ -89,7 +89,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
 
-    async def block(ask: Ask) -> None:
+    async def block(ask: RoundRequest) -> None:
         if ask.input[-1].text == "and now?":
             blocked.set()
             await asyncio.Event().wait()
@@ -106,7 +106,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
         await draining
     rows_when_asked: list[int] = []
 
-    async def count(ask: Ask) -> None:
+    async def count(ask: RoundRequest) -> None:
         rows_when_asked.append(len(table.rows))
 
     async with bot(theatre, table, model=EchoModel(gate=count)) as stage:
@@ -122,7 +122,7 @@ async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre:
         card = await propose(stage, "table_create", rows=THREE)
         ledger = stage.engine.changes.ledger
         # its tidying would end the change between the two records below
-        await cancelled([task for task in stage.engine._tasks if task.get_name() == "redraw"])
+        await cancel_all([task for task in stage.engine._tasks if task.get_name() == "redraw"])
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Answer, Person
 from tests.dialogues.decisions import (
     ADA,
@@ -106,7 +106,7 @@ async def _brought_to(stage: RunningBot, theatre: BotHome, id: str, state: str) 
     if state == "denied":
         await says(stage, f"deny {id}", "b3")
     if state == "expired":
-        theatre.clock.now += LIFETIME + 1
+        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
 
 
 async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: BotHome) -> None:

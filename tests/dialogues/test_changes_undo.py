@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.changes import UNDO_LIFETIME
+from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.messages import Answer
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose
 from tests.dialogues.stage import BotHome, RunningBot
@@ -53,10 +53,10 @@ async def test_a_change_can_be_undone_for_seven_days(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
-        theatre.clock.now += UNDO_LIFETIME
+        theatre.clock.now += UNDO_LIFETIME_SECONDS
         words = "It was kept for 7 days to be undone; that time is over."
         assert (await stage.ask(f"undo {id}")).text == words
-        await stage.engine.changes.ledger.lapse(theatre.clock.now + 1)
+        await stage.engine.changes.ledger.erase_old_rows(theatre.clock.now + 1)
         assert (await stage.ask(f"undo {id}")).text == words
         (card,) = await stage.engine.changes.cards([id], "en")
         assert (card.actions, card.rows) == ((), ())

@@ -147,13 +147,13 @@ async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> 
 @pytest.fixture
 def run_handles(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     """The ids of runs, each as soon as it is journalled."""
-    handles, journalled = asyncio.Queue[str](), SqlJournal.call_known
+    handles, journalled = asyncio.Queue[str](), SqlJournal.record_call_handle
 
     async def call_known(self: SqlJournal, turn: Turn, call_id: str, handle: str) -> None:
         await journalled(self, turn, call_id, handle)
         handles.put_nowait(handle)
 
-    monkeypatch.setattr(SqlJournal, "call_known", call_known)
+    monkeypatch.setattr(SqlJournal, "record_call_handle", call_known)
     return handles
 
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from core.domain.messages import ONCE
+from core.domain.messages import ONE_REQUEST_PREFIX
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.real.postgres import Postgres
@@ -65,8 +65,8 @@ async def test_a_response_is_gone_on_from_after_a_restart(tmp_path: Path) -> Non
             got = await ai.responses.create(input="Its name?", previous_response_id=first.id)
             assert got.output_text == "Tobi."
             assert "Tobi" in str([c.items for c in fake.conversations.values()])
-            (record,) = await ponte.app.engine.records.journal.threads()
-            assert f":{ONCE}" in record.conversation
+            (record,) = await ponte.app.engine.records.journal.list_threads()
+            assert f":{ONE_REQUEST_PREFIX}" in record.conversation
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "responses"])

@@ -13,14 +13,14 @@ from core.clients.http import HttpClient
 from core.conversation.manager import MAX_PREPARE_ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
-from core.domain.messages import Answer, encode
-from core.domain.records import Spoken, Turn
+from core.domain.messages import Answer, encode_json
+from core.domain.records import RoundOutput, Turn
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT, Allowance
-from core.rights.usage import NANO
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR
 from core.runtime.retry import Backoff
 from core.store import turns
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
@@ -33,7 +33,7 @@ LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
+ALLOWED = [Allowance("each person", tokens=10**6, money=NANODOLLARS_PER_DOLLAR)]
 
 
 @tool(effect="read", doing="is looking…")
@@ -55,7 +55,7 @@ def calls_of_model(fake: FakeOpenAI) -> int:
 async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
-    def read(connection: Connection) -> tuple[int, int, int]:
+    def read(connection: SqlConnection) -> tuple[int, int, int]:
         held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
@@ -138,8 +138,8 @@ async def test_absurd_counts_are_settled_at_the_reservation(
         assert (await stage.ask("hello")).text == "Hello"
         tokens, money, held = await read_budget(stage)
         assert (await stage.ask("again")).text == "Yes."
-    assert MOST_OUTPUT < tokens < 100_000
-    assert 0 < money < NANO
+    assert MAX_OUTPUT_TOKENS < tokens < 100_000
+    assert 0 < money < NANODOLLARS_PER_DOLLAR
     assert held == 0
     assert calls_of_model(fake) == 2
 
@@ -182,7 +182,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     """Whatever it is that the database does not take."""
     add = turns._add_round
 
-    def refuse(connection: Connection, turn: Turn, said: Spoken) -> None:
+    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
         if said.items and "poison" in str(said.items):
             connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
         add(connection, turn, said)
@@ -229,7 +229,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
 def _refusing(value: object) -> str:
     if "poison" in str(value):
         raise Unstorable
-    return encode(value)
+    return encode_json(value)
 
 
 @every_level
@@ -278,7 +278,7 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
         answer = await stage.ask("hello")
         assert "more than Ponte takes" in answer.text
         tokens, _, held = await read_budget(stage)
-        assert (tokens > MOST_OUTPUT, held) == (True, 0), "it counts as what was reserved"
+        assert (tokens > MAX_OUTPUT_TOKENS, held) == (True, 0), "it counts as what was reserved"
         assert calls_of_model(fake) == 1
         fake.hostile = None
         fake.say("Well again.")
@@ -335,14 +335,14 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
 ) -> None:
     async with open_served_stage(theatre, fake, level="chat") as stage:
         journal = stage.engine.records.journal
-        answered = journal.answered
+        answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
             if "poison" in turn.message.text:
                 raise Unstorable
             await answered(turn, *given)
 
-        monkeypatch.setattr(journal, "answered", refuse)
+        monkeypatch.setattr(journal, "record_answer", refuse)
         _, receipt = await stage.send("poison")
         await stage.wait_for_answer(receipt)
         fake.say("Well again.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from tests.discord.house import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
@@ -126,7 +126,7 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     assert "still waits" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
-    team.clock.now += LIFETIME
+    team.clock.now += PROPOSAL_LIFETIME_SECONDS
     team.house.engine.changes.on_change()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(

@@ -12,7 +12,15 @@ import pytest
 
 from core.conversation.manager import Profile
 from core.domain.messages import Attachment, Item, Person, Quote
-from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
+from core.domain.records import (
+    Health,
+    ModelEvent,
+    Outcome,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
+    ToolContext,
+)
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.stage import BotHome, RunningBot
@@ -61,7 +69,7 @@ class Author(EchoModel):
         super().__init__()
         self.text = text
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         last = ask.input[-1]
         if last.kind == "message" and last.text.startswith("call "):
             async for event in super().ask(ask):
@@ -69,8 +77,8 @@ class Author(EchoModel):
             return
         self.asks.append(ask)
         for at in range(0, len(self.text), 7):
-            yield Delta(self.text[at : at + 7])
-        yield Completed((Item(kind="message", role="assistant", text=self.text),))
+            yield TextDelta(self.text[at : at + 7])
+        yield RoundCompleted((Item(kind="message", role="assistant", text=self.text),))
 
 
 class Source:

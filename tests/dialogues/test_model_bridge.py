@@ -42,7 +42,7 @@ async def test_the_tables_are_asked_by_function_calls(theatre: BotHome, level: L
             source = BridgeSource(bridge.url, "", http)
             async with open_served_stage(theatre, fake, [source]) as stage:
                 answer = await stage.ask("How many customers do we have?")
-                spent = await stage.engine.records.budget.usage()
+                spent = await stage.engine.records.budget.usage_today()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]

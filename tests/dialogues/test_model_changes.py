@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.domain.messages import NOTE, Item
+from core.domain.messages import NOTE_NAME, Item
 from core.models.input import answered, starts
 from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, open_served_stage
@@ -65,8 +65,8 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
     thread = [
         user_item("one"),
         answer,
-        user_item("first", NOTE),
-        user_item("second", NOTE),
+        user_item("first", NOTE_NAME),
+        user_item("second", NOTE_NAME),
         user_item("two"),
         answer,
     ]

@@ -32,7 +32,7 @@ async def test_it_remembers_also_after_a_restart(theatre: BotHome, level: Level)
         async with open_served_stage(theatre, fake) as stage:
             await stage.ask("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await stage.engine.records.journal.threads())[0]
+            record = (await stage.engine.records.journal.list_threads())[0]
             kept = await stage.engine.records.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
@@ -159,7 +159,7 @@ async def test_the_response_and_the_conversation_are_on_the_list(theatre: BotHom
         }
         fake.ill = 503
         await stage.ask("forget")
-        assert set(await stage.engine.records.journal.to_erase()) == kept
+        assert set(await stage.engine.records.journal.list_remotes_to_erase()) == kept
         fake.ill = 0
         await stage.engine.upkeep.once()
-        assert await stage.engine.records.journal.to_erase() == []
+        assert await stage.engine.records.journal.list_remotes_to_erase() == []

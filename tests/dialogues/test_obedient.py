@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.clients.http import HttpClient
 from core.domain.messages import Item, Quote
-from core.domain.records import Ask, Completed, Effect, Health, ModelEvent
+from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
@@ -50,13 +50,13 @@ WISHES: Sequence[tuple[str, object]] = [
 class Obedient(EchoModel):
     """Calls everything in each round, for ever, and tells what it was told."""
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         calls = [
             Item("call", name=name, arguments=json.dumps(given), call_id=f"c{len(self.asks)}-{n}")
             for n, (name, given) in enumerate(WISHES)
         ]
-        yield Completed(tuple(calls))
+        yield RoundCompleted(tuple(calls))
 
 
 class Bought:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT
+from core.rights.allowances import MAX_OUTPUT_TOKENS
 from core.tools.tool import tool
 from tests.dialogues.openai import open_served_stage
 from tests.dialogues.stage import BotHome
@@ -78,7 +78,7 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             times = calls_of_model(fake) - before
             assert (answer.status, times in (1, 2)) == ("failed", True), what
             tokens, _, held = await read_budget(stage)
-            assert (tokens - charged > times * MOST_OUTPUT, held) == (True, 0), what
+            assert (tokens - charged > times * MAX_OUTPUT_TOKENS, held) == (True, 0), what
             charged = tokens
             fake.hostile = None
             fake.say("Well again.")

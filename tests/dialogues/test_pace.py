@@ -9,7 +9,7 @@ import pytest
 from core.conversation import manager
 from core.domain.messages import Address, Person
 from core.rights.policy import AccessPolicy, Rights
-from core.store.inbox import Handling
+from core.store.inbox import TurnExecutor
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
@@ -17,7 +17,7 @@ from tests.fakes.recorder import Recorder
 
 def only_one_works(stage: RunningBot) -> None:
     runner = stage.engine.records.inbox._runner
-    assert isinstance(runner, Handling)
+    assert isinstance(runner, TurnExecutor)
     runner.places.total = 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.domain.messages import File, Person
-from core.domain.records import Call, Outcome
+from core.domain.records import Outcome, ToolCall
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import BotHome
 from tests.fakes.choices import allow_list, fixed_caps
@@ -83,8 +83,8 @@ async def test_one_that_was_interrupted_is_not_run_again(theatre: BotHome) -> No
         _, receipt = await stage.send("quick-command echo hi")
         turn = await stage.engine.records.journal.begin(receipt.seq)
         assert turn
-        call = Call("quick-command", "echo", "hi", "spend")
-        await stage.engine.records.journal.call_started(turn, call)
+        call = ToolCall("quick-command", "echo", "hi", "spend")
+        await stage.engine.records.journal.record_call_start(turn, call)
     async with theatre.open(quick=quick) as stage:
         answer = await stage.wait_for_answer(receipt)
         assert (answer.status, "not known whether" in answer.text) == ("failed", True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.changes.approval import REMIND_AFTER, TableRule, TableRules
-from core.domain.changes import LIFETIME
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
@@ -160,14 +160,14 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
         await t.copies("Carol", "Dora")
         outbox = t.w.bot.engine.records.outbox
         id = t.posts_to("Carol")[0].buttons["Approve"]["value"]
-        while len(posted := await outbox.copies(id)) < 2:
+        while len(posted := await outbox.list_copies(id)) < 2:
             await t.until(lambda: True)
         for one in posted:
-            await outbox.put(replace(one, state="posting", post="", drawn=0))
-        assert await outbox.copies(id) == []
+            await outbox.put(replace(one, state="posting", post="", drawn_version=0))
+        assert await outbox.list_copies(id) == []
         await t.w.restart()
         again = t.w.bot.engine.records.outbox
-        while [each.post for each in await again.copies(id)] != [each.post for each in posted]:
+        while [each.post for each in await again.list_copies(id)] != [each.post for each in posted]:
             await t.until(lambda: True)
         assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1
 
@@ -235,7 +235,7 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
     async with team(tmp_path, remind_after=0) as t:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
-        await t.passes(LIFETIME + 1)
+        await t.passes(PROPOSAL_LIFETIME_SECONDS + 1)
         there = t.w.slack.workspace
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         line = there.by_bot(card.channel)[1]

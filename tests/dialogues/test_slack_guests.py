@@ -15,7 +15,7 @@ from adapters.slack.workspace import Directory
 from core.domain.messages import Answer, Card
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import Tool
-from core.rights.policy import GUEST, UNKNOWN
+from core.rights.policy import GUEST_REASON, UNKNOWN_STATUS_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
@@ -38,7 +38,7 @@ def guest(w: Workplace, kind: str = "multi") -> SlackPerson:
     return eve
 
 
-async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST) -> None:
+async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST_REASON) -> None:
     await w.slack.wait_until(
         lambda: any(p.seen_by == who.id for p in w.slack.ephemeral_posts(w.general.id))
     )
@@ -93,9 +93,11 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         assert typed.response == {}
         asked = w.slack.command(eve, w.general, "/quick-command", "")
         await asked.acked.wait()
-        assert asked.response["text"] == GUEST
+        assert asked.response["text"] == GUEST_REASON
         await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
-        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {GUEST}
+        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {
+            GUEST_REASON
+        }
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
         refused, _ = await w.bot.engine.records.audit.read(event="refused")
@@ -124,7 +126,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await wait_for_refusal(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
@@ -167,11 +169,11 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("core.rights.policy._DEADLINE", 0.2)
+    monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await wait_for_refusal(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         await no_refusal_is_noted(w)
         held.release()
 
@@ -232,8 +234,8 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
         monkeypatch.setattr("core.conversation.admission.CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.rights.policy._CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.rights.policy._DEADLINE", 0.05)
+        monkeypatch.setattr("core.rights.policy._CONFIRM_TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr("core.rights.policy._LOOKUP_TIMEOUT_SECONDS", 0.05)
         monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
@@ -243,7 +245,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         offered = [[tool.name for tool in asked.tools] for asked in model.asks]
         assert offered == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
-        await wait_for_refusal(w, w.alice, UNKNOWN)
+        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
         await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)

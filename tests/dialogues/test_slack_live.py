@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer, Progress
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
@@ -188,11 +188,11 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")
         said.reactions.add("hourglass_flowing_sand")
         posts = NoPosts()
-        posts.resumed = True
+        posts.is_resumed = True
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, posts)
         await reply.show(Progress())
         await reply.finish(Answer("Hello.", parts=("Hello.",)))
-        await reply.rest()
+        await reply.wait_for_updates()
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
         await w.slack.wait_until(lambda: not said.reactions)
 
@@ -230,7 +230,7 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
 async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, method: str) -> None:
     go_on = asyncio.Event()
 
-    async def gate(_: Ask) -> None:
+    async def gate(_: RoundRequest) -> None:
         await go_on.wait()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=gate))) as w:

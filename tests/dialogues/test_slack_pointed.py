@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -34,11 +34,11 @@ def alert(w: Workplace, place: SlackChannel, thread: Post | None = None) -> Post
     return w.slack.alert(place, [HEADER, SECTION, RICH], [COLOURED], thread)
 
 
-def input_text(ask: Ask) -> str:
+def input_text(ask: RoundRequest) -> str:
     return "\n".join(item.text for item in ask.input)
 
 
-def files(ask: Ask) -> list[str]:
+def files(ask: RoundRequest) -> list[str]:
     return [file.name for item in ask.input for file in item.files]
 
 
@@ -74,7 +74,7 @@ async def test_files_of_earlier_messages_are_seen(tmp_path: Path) -> None:
         assert files(model.asks[0]) == ["orders.csv", "log.txt"]
         assert "[file: orders.csv]" in input_text(model.asks[0])
         assert answer.visible_text == "You said: who has not paid?"
-        kept = [file.name for file in await w.bot.engine.records.files.of_event(
+        kept = [file.name for file in await w.bot.engine.records.files.list_of_event(
             f"slack:T0PONTE:{w.general.id}:{said.ts}")]  # fmt: skip
         assert sorted(kept) == ["log.txt", "orders.csv"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack.connection import PING_SECONDS
 from core.domain.messages import turn_id
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel
@@ -218,8 +218,8 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
 async def wait_for_turn_end(w: Workplace, said: Post) -> None:
     """Until the turn of this message is over, however it ended."""
     turn = turn_id(f"slack:{TEAM}:{said.channel}:{said.ts}")
-    seq = (await w.bot.engine.records.journal.turn_of(turn)).seq
-    await w.bot.engine.records.inbox.answer_of(seq)
+    seq = (await w.bot.engine.records.journal.history_entry(turn)).seq
+    await w.bot.engine.records.inbox.wait_for_answer(seq)
 
 
 @pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])
@@ -229,7 +229,7 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
     thinking = asyncio.Semaphore(0)
 
-    async def think(_: Ask) -> None:
+    async def think(_: RoundRequest) -> None:
         await thinking.acquire()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:

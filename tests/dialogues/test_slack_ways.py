@@ -12,7 +12,7 @@ from adapters.slack.events import Options
 from core.chat.participants import OwnWay
 from core.chat.posting import FILES
 from core.domain.messages import Address, Answer, Person, Post
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.fakes.models import EchoModel
 from tests.fakes.posts import KeptPosts
@@ -245,7 +245,7 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
     """A model that answers when the event comes."""
     go_on = asyncio.Event()
 
-    async def gate(ask: Ask) -> None:
+    async def gate(ask: RoundRequest) -> None:
         await go_on.wait()
 
     return EchoModel(gate=gate), go_on

@@ -10,7 +10,7 @@ import pytest
 from bot.config import Config
 from core.domain.messages import Answer, Attachment, Message, Quote
 from core.rights.allowances import Allowance
-from core.rights.usage import NANO, Prices
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import BotHome, RunningBot
@@ -267,19 +267,19 @@ async def test_what_a_command_does_that_says_nothing_of_it(bot: Bot) -> None:
 async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     """Typed, called by the model, and approved: the third does not fit any more, and is said so
     to whoever approves it; the proposal stays open."""
-    allowed = [Allowance("each person", money=NANO // 2, told="ponte.toml:3")]
+    allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2, source="ponte.toml:3")]
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
     async with bot.open(model, spending=make_spending(allowances=allowed, prices=prices)) as stage:
         budget = stage.engine.records.budget
         await stage.ask("quick-command explain x")
-        assert (await budget.usage()).usage.cost == pytest.approx(0.2)
+        assert (await budget.usage_today()).usage.cost == pytest.approx(0.2)
         said, receipt = await stage.send(asks("translate-all", "two"), "C2")
         (card,) = (await stage.wait_for_answer(receipt)).cards
         approved = await stage.click(f"approve {card.id}", said)
         assert "translate-all: two" in approved.text
-        assert (await budget.usage()).usage.cost == pytest.approx(0.4)
-        assert (await budget.usage()).turns == 2, "to approve is no turn"
+        assert (await budget.usage_today()).usage.cost == pytest.approx(0.4)
+        assert (await budget.usage_today()).turns == 2, "to approve is no turn"
         said, receipt = await stage.send(asks("translate-all", "three"), "C3")
         (card,) = (await stage.wait_for_answer(receipt)).cards
         refused = await stage.click(f"approve {card.id}", said)

@@ -50,14 +50,14 @@ async def waits(stage: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = stage.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        claimed = seq in await changes.ledger.waiting(where)
+        claimed = seq in await changes.ledger.list_waiting_runs(where)
         if claimed and len(changes.applying._flights) > beside:
             return
         await asyncio.sleep(0)
 
 
 async def answer(stage: RunningBot, seq: int) -> Answer:
-    return await stage.engine.records.inbox.answer_of(seq)
+    return await stage.engine.records.inbox.wait_for_answer(seq)
 
 
 async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:

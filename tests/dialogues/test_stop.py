@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import Ask, Turn
+from core.domain.records import RoundRequest, Turn
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
@@ -26,7 +26,7 @@ class Gate:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
 
-    async def __call__(self, ask: Ask) -> None:
+    async def __call__(self, ask: RoundRequest) -> None:
         self.reached.set()
         await self.open.wait()
 
@@ -46,7 +46,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: BotHome) -> N
         seq = await _begin_turn(stage, gate)
         _, next_ = await stage.send("next")
         assert (await stage.ask("stop")).text == "Stopped."
-        stopped = await stage.engine.records.inbox.answer_of(seq)
+        stopped = await stage.engine.records.inbox.wait_for_answer(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
         assert (await stage.wait_for_answer(next_)).text == "You said: next"
@@ -61,7 +61,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: BotHo
         refused = await stage.ask("stop", person=BO, shared=True)
         assert (refused.status, refused.private) == ("failed", True)
         assert (await stage.ask("stop", shared=True)).text == "Stopped."
-        assert (await stage.engine.records.inbox.answer_of(seq)).status == "stopped"
+        assert (await stage.engine.records.inbox.wait_for_answer(seq)).status == "stopped"
 
 
 async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: BotHome) -> None:
@@ -166,7 +166,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(theatre.recorder, "post", slow)
     async with theatre.open() as stage:
-        answered, refusals = stage.engine.records.journal.answered, [NotStored()]
+        answered, refusals = stage.engine.records.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
@@ -174,7 +174,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
             again.set()
             await answered(turn, answer, *more)
 
-        monkeypatch.setattr(stage.engine.records.journal, "wait_for_answer", refuse_once)
+        monkeypatch.setattr(stage.engine.records.journal, "record_answer", refuse_once)
         one, receipt = await stage.send("\n\n".join("x" * 150 for _ in range(6)))
         answer = await stage.wait_for_answer(receipt)
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)

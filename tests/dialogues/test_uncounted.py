@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Answer
 from core.models.served import Level
-from core.rights.allowances import MOST_OUTPUT, Allowance
-from core.rights.usage import NANO, Price, Prices
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend
 from core.tools.code.source import CodeSource
 from tests.dialogues.openai import open_served_stage
@@ -60,7 +60,7 @@ async def test_a_turn_is_charged_what_was_reserved(
         ((tokens, _),) = await read_counters(stage)
         told = (await stage.ask("usage", person=OWNER)).text
     assert [answer.status for answer in answers] == ["done"] + ["failed"] * 11
-    assert MOST_OUTPUT < tokens <= 20_000
+    assert MAX_OUTPUT_TOKENS < tokens <= 20_000
     assert len(fake.used) == 1
     assert "The amounts of 1 call are an estimate, the most that it can have cost" in told
 
@@ -68,7 +68,7 @@ async def test_a_turn_is_charged_what_was_reserved(
 @every_level
 async def test_money_only_ever_goes_down(theatre: BotHome, fake: FakeOpenAI, level: Level) -> None:
     """Whatever the server says, turn after turn."""
-    rule = Allowance("each person", money=5 * NANO)
+    rule = Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)
     fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
     spent = [0]
     async with open_served_stage(
@@ -78,11 +78,13 @@ async def test_money_only_ever_goes_down(theatre: BotHome, fake: FakeOpenAI, lev
             assert (await stage.ask("hello", channel=f"C{n}")).status == "done"
             ((_, money),) = await read_counters(stage)
             spent.append(money)
-        used = (await stage.engine.records.budget.usage()).usage
-    output = round(MOST_OUTPUT * PRICES.models["gpt-6-luna"].output * NANO / 10**6)
+        used = (await stage.engine.records.budget.usage_today()).usage
+    output = round(
+        MAX_OUTPUT_TOKENS * PRICES.models["gpt-6-luna"].output * NANODOLLARS_PER_DOLLAR / 10**6
+    )
     steps = [after - before for before, after in itertools.pairwise(spent)]
     assert all(output < step < 2 * output for step in steps), steps
-    assert used.cost == pytest.approx(spent[-1] / NANO)
+    assert used.cost == pytest.approx(spent[-1] / NANODOLLARS_PER_DOLLAR)
 
 
 @every_level
@@ -92,13 +94,13 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with open_served_stage(theatre, fake, prices=PRICES, level=level) as stage:
         await stage.ask("hello")
-        spent = await stage.engine.records.budget.usage()
+        spent = await stage.engine.records.budget.usage_today()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
         await stage.ask("hello", channel="C2")
-        assert (await stage.engine.records.budget.usage()).estimates == 1
+        assert (await stage.engine.records.budget.usage_today()).estimates == 1
         rows = {
             by: await stage.engine.records.budget.report(by) for by in ("person", "model", "day")
         }
@@ -129,7 +131,7 @@ async def test_another_models_name_is_charged_at_the_higher_price(
     times: int,
 ) -> None:
     fake.say(Script(text="Hi.", model="other", usage=COUNTED))
-    allowed = [Allowance("each person", money=5 * NANO)]
+    allowed = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
     async with open_served_stage(
         theatre, fake, allowed=allowed, prices=Prices(models, official=False), level=level
     ) as stage:
@@ -150,7 +152,7 @@ async def hosted_stage(
     async def no_pause(_: float) -> None:
         return None
 
-    client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
+    client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url), sleep=no_pause)
     source = CodeSource(
         HostedBackend(client, Choice(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
     )
@@ -162,7 +164,7 @@ async def hosted_stage(
 ASKS = Script(calls=(("run_python", '{"code": "print(1)"}'),), usage=COUNTED)
 SAYS = Script(text="One.", usage=COUNTED)
 TWO_ROUNDS = 2 * COST[1]
-ROOM = [Allowance("each person", money=5 * NANO)]
+ROOM = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
 
 
 async def test_a_containers_price_is_counted_on_every_server(
@@ -177,9 +179,12 @@ async def test_a_containers_price_is_counted_on_every_server(
         assert (await stage.ask("again?")).text == "One."
         ((_, second),) = await read_counters(stage)
         (row,) = await stage.engine.records.budget.report("tool")
-    assert first == TWO_ROUNDS + COST[1] + NANO // 4
-    assert second == 2 * (TWO_ROUNDS + COST[1]) + NANO // 4, "the session goes on"
-    assert (row["name"], row["cost"]) == ("container", pytest.approx(2 * COST[1] / NANO + 0.25))
+    assert first == TWO_ROUNDS + COST[1] + NANODOLLARS_PER_DOLLAR // 4
+    assert second == 2 * (TWO_ROUNDS + COST[1]) + NANODOLLARS_PER_DOLLAR // 4, "the session goes on"
+    assert (row["name"], row["cost"]) == (
+        "container",
+        pytest.approx(2 * COST[1] / NANODOLLARS_PER_DOLLAR + 0.25),
+    )
 
 
 async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_nothing(
@@ -219,9 +224,9 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
             LoopClock().skip(HOSTED_RUN_SECONDS)
         await stage.wait_for_answer(receipt)
         ((_, money),) = await read_counters(stage)
-        assert (await stage.engine.records.budget.usage()).estimates == 1
-    held = CHEAP.most(READ_MOST, SAID_MOST) + NANO // 4
-    assert held <= money - TWO_ROUNDS < held + NANO // 1000
+        assert (await stage.engine.records.budget.usage_today()).estimates == 1
+    held = CHEAP.max_cost(READ_MOST, SAID_MOST) + NANODOLLARS_PER_DOLLAR // 4
+    assert held <= money - TWO_ROUNDS < held + NANODOLLARS_PER_DOLLAR // 1000
 
 
 async def test_a_run_that_the_server_refused_costs_nothing(

@@ -117,14 +117,14 @@ async def test_a_long_answer_is_cleaned_once_as_it_grows(
 ) -> None:
     """Counted on the way that an answer takes: characters handed to `clean` while it streams."""
     read = 0
-    clean = text_module.clean
+    clean = text_module.clean_text
 
     def clean_and_count(said: str) -> str:
         nonlocal read
         read += len(said)
         return clean(said)
 
-    monkeypatch.setattr(text_module, "clean", clean_and_count)
+    monkeypatch.setattr(text_module, "clean_text", clean_and_count)
     reads = []
     author = Author()
     async with theatre.open(author, [Source()]) as stage:

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.errors import ModelDown, NotFound
-from core.domain.messages import ONCE, Address
-from core.domain.records import ALL_OVER, Area, Remote
-from core.store.database import Connection
+from core.domain.messages import ONE_REQUEST_PREFIX, Address
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
+from core.store.database import SqlConnection
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, make_choices
 from tests.fakes.models import EchoModel
@@ -77,15 +77,17 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: BotH
         for channel in ("C1", "C2"):
             await stage.ask("old", channel=channel)
             await _grow_old(stage, channel, days=31)
-        forgettable = journal.forgettable
+        forgettable = journal.list_idle_conversations
 
-        async def somebody_is_quicker(idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+        async def somebody_is_quicker(
+            idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
+        ) -> Sequence[str]:
             found = await forgettable(idle_since, area)
             if found:
                 await stage.ask("back again", channel="C2")
             return found
 
-        journal.forgettable = somebody_is_quicker  # type: ignore[method-assign]
+        journal.list_idle_conversations = somebody_is_quicker  # type: ignore[method-assign]
         await _upkeep(stage, model, days=30).once()
         assert not await journal.list_entries("web:C1")
         assert [one.message.text for one in await journal.list_entries("web:C2")] == [
@@ -119,9 +121,9 @@ async def test_a_place_has_its_own_days(theatre: BotHome) -> None:
 
 async def test_what_was_one_request_s_is_gone_after_a_day(theatre: BotHome) -> None:
     """Whatever else is kept, also by a process that was not there; and a day later its row, too."""
-    model, once = EchoModel(), f"{ONCE}a"
+    model, once = EchoModel(), f"{ONE_REQUEST_PREFIX}a"
     async with theatre.open(model) as stage:
-        for channel in (once, f"{ONCE}b", "C1"):
+        for channel in (once, f"{ONE_REQUEST_PREFIX}b", "C1"):
             await stage.ask("old", channel=channel)
         listed = [
             one.conversation for one in await stage.engine.records.journal.list_conversations("web")
@@ -132,7 +134,7 @@ async def test_what_was_one_request_s_is_gone_after_a_day(theatre: BotHome) -> N
     async with theatre.open(model) as stage:
         journal = stage.engine.records.journal
         await _upkeep(stage, model, days=0).once()
-        assert await journal.list_entries(f"web:{ONCE}b")
+        assert await journal.list_entries(f"web:{ONE_REQUEST_PREFIX}b")
         assert await journal.list_entries("web:C1")
         assert not await journal.list_entries(f"web:{once}")
         await _grow_old(stage, once, days=1.1)
@@ -140,18 +142,18 @@ async def test_what_was_one_request_s_is_gone_after_a_day(theatre: BotHome) -> N
         assert rows == 1
         await _upkeep(stage, model, days=0).once()
         kept = await stage.engine.stores.database.read(_stored_conversations)
-        assert kept == {f"web:{ONCE}b", "web:C1"}
+        assert kept == {f"web:{ONE_REQUEST_PREFIX}b", "web:C1"}
     assert Retention(30).of(Address("web", once)) == 1
 
 
-def _stored_conversations(connection: Connection) -> set[str]:
+def _stored_conversations(connection: SqlConnection) -> set[str]:
     """The conversations of which any row is left."""
     tables = ("conversations", "threads", "inbox")
     each = " UNION ".join(f"SELECT conversation FROM {table}" for table in tables)
     return {row["conversation"] for row in connection.execute(each)}
 
 
-def _gone_by(connection: Connection) -> int:
+def _gone_by(connection: SqlConnection) -> int:
     """A day after it was forgotten."""
     then = time.time() - 1.1 * DAY_SECONDS
     query = "UPDATE inbox SET updated = ? WHERE state = 'withdrawn'"
@@ -170,16 +172,16 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: BotHome) 
     conversation = Remote("conversation", "conv_1")
     async with theatre.open(model) as stage:
         await stage.ask("hello")
-        thread = await stage.engine.records.journal.thread("web:C1")
-        await stage.engine.records.journal.remote(thread.id, conversation)
+        current_thread = await stage.engine.records.journal.current_thread("web:C1")
+        await stage.engine.records.journal.record_remote(current_thread.id, conversation)
         model.down = True
         await stage.ask("forget")
         await _upkeep(stage, model, 0).once()
-        assert await stage.engine.records.journal.to_erase() == [conversation]
+        assert await stage.engine.records.journal.list_remotes_to_erase() == [conversation]
     model.down = False
     async with theatre.open(model) as stage:
         await _upkeep(stage, model, 0).once()
-        assert not await stage.engine.records.journal.to_erase()
+        assert not await stage.engine.records.journal.list_remotes_to_erase()
     assert set(model.erased) == {conversation}
 
 
@@ -189,14 +191,16 @@ async def test_what_cannot_be_erased_is_listed(theatre: BotHome) -> None:
     stubborn = Remote("conversation", "conv_1")
     async with theatre.open(model) as stage:
         await stage.ask("hello")
-        thread = await stage.engine.records.journal.thread("web:C1")
-        await stage.engine.records.journal.remote(thread.id, stubborn)
+        current_thread = await stage.engine.records.journal.current_thread("web:C1")
+        await stage.engine.records.journal.record_remote(current_thread.id, stubborn)
         await stage.ask("forget")
-        while not await stage.engine.records.journal.unerasable():
+        while not await stage.engine.records.journal.list_unerasable_remotes():
             await _upkeep(stage, model, 0).once()
         with capture_logs() as logs:
             await _upkeep(stage, model, 0).once()
-        assert not await stage.engine.records.journal.to_erase(), "it is not tried for ever"
+        assert not await stage.engine.records.journal.list_remotes_to_erase(), (
+            "it is not tried for ever"
+        )
     # Others log meanwhile, and the stage's own upkeep, which "forget" started, may list it too.
     listed = [line for line in logs if line["event"] == "the server still holds it"]
     assert {(line["kind"], line["id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
@@ -206,8 +210,10 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: BotHome)
     model = Erasing()
     async with theatre.open(model) as stage:
         await stage.ask("hello")
-        thread = await stage.engine.records.journal.thread("web:C1")
-        await stage.engine.records.journal.remote(thread.id, Remote("response", "resp_1"))
+        current_thread = await stage.engine.records.journal.current_thread("web:C1")
+        await stage.engine.records.journal.record_remote(
+            current_thread.id, Remote("response", "resp_1")
+        )
         await stage.ask("forget")
         await model.came_to_erase.wait()
     assert model.erased == [Remote("response", "resp_1")]

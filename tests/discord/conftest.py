@@ -19,7 +19,7 @@ PAUSES = {
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
     "adapters.discord.surface.SOON": 0.02,
-    "core.chat.posting.POST_BACKOFF": Backoff(0.01, longest=60.0),
+    "core.chat.posting.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.presence.SOON": 0.02,
 }
 DEADLINES = {

@@ -11,13 +11,13 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine, Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (
-    Ask,
-    Completed,
-    Delta,
     Health,
     ModelEvent,
     Outcome,
     Receipt,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
     ToolContext,
 )
 from core.integrations.integration import ChatPorts
@@ -38,7 +38,7 @@ class Speaker(EchoModel):
         self.script: dict[str, Sequence[str]] = {}
         self.pauses: asyncio.Queue[None] | None = None
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         deltas = self.script.get(ask.input[-1].text)
         if deltas is None:
             async for event in super().ask(ask):
@@ -48,8 +48,8 @@ class Speaker(EchoModel):
         for number, delta in enumerate(deltas):
             if number and self.pauses is not None:
                 await self.pauses.get()
-            yield Delta(delta)
-        yield Completed((Item(kind="message", role="assistant", text="".join(deltas)),))
+            yield TextDelta(delta)
+        yield RoundCompleted((Item(kind="message", role="assistant", text="".join(deltas)),))
 
     def go_on(self) -> None:
         assert self.pauses is not None
@@ -128,7 +128,7 @@ class DiscordPonte:
                 given.board,
                 given.policy,
                 self.engine.manager.on_post_removed,
-                refused=self.engine.audit_refusal,
+                on_refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,
             ),

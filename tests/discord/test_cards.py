@@ -48,7 +48,7 @@ class Deciding:
             async with self.came:
                 self.taken.append(message)
                 self.came.notify_all()
-            return Receipt(len(self.taken), message.turn, fresh=True)
+            return Receipt(len(self.taken), message.turn, is_new=True)
 
         inbox.accept = catch_click  # type: ignore[method-assign]  # this one test double
         return inbox
@@ -204,7 +204,7 @@ async def test_a_click_whose_work_takes_long_shows_it(
     reply = await deciding.work()
     await discord.wait_until(lambda: len(ana.dm.typing) > before)
     await reply.finish(Answer("", parts=("",), cards=(DONE,)))
-    await reply.rest()
+    await reply.wait_for_updates()
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 

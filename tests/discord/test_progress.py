@@ -8,7 +8,7 @@ import pytest
 
 from adapters.discord import surface
 from core.chat.presence import SOON
-from core.domain.records import Ask
+from core.domain.records import RoundRequest
 from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
@@ -23,7 +23,7 @@ class Gate:
         self._open = asyncio.Event()
         house.model.gate = self._wait
 
-    async def _wait(self, ask: Ask) -> None:
+    async def _wait(self, ask: RoundRequest) -> None:
         self.reached.set()
         await self._open.wait()
 

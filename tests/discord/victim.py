@@ -17,7 +17,7 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
 from core.chat.participants import OwnWay
 from core.domain.messages import Item
-from core.domain.records import Ask, Completed, Delta, ModelEvent
+from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.integrations.integration import ChatPorts
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
@@ -32,15 +32,15 @@ class Model(EchoModel):
         super().__init__()
         self._hold = hold
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         if self._hold:
-            yield Delta("begun")
+            yield TextDelta("begun")
             await asyncio.Event().wait()
         if ask.input[-1].text != "long":
             async for event in super().ask(ask):
                 yield event
             return
-        yield Completed((Item(kind="message", role="assistant", text=LONG_ANSWER),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text=LONG_ANSWER),))
 
 
 async def main(

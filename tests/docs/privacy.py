@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.store.tables import TABLES
+from core.store.tables import DECLARED_TABLES
 from tests.docs.reference import ROOT
 
 PAGE = ROOT / "docs" / "privacy.md"
@@ -14,7 +14,8 @@ def with_tables(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     after = rest.partition("\n\n")[2]
     rows = "\n".join(
-        f"| `{table.name}` | {table.contents} | {table.whose} | {table.kept} |" for table in TABLES
+        f"| `{table.name}` | {table.contents} | {table.whose} | {table.kept} |"
+        for table in DECLARED_TABLES
     )
     return f"{before}{BEGIN}| --- | --- | --- | --- |\n{rows}\n\n{after}"
 

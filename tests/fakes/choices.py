@@ -18,10 +18,10 @@ from core.domain.records import Health, QuickCommand
 from core.ports.rights import Policy
 from core.ports.tools import Model, ToolSource
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy, Guests, Membership
+from core.rights.policy import AccessPolicy, GroupLookup, GuestLookup
 from core.rights.usage import Prices
-from core.store.budget import Caps, uncapped
-from core.store.inbox import Intake
+from core.store.budget import DailyCapLookup, no_daily_caps
+from core.store.inbox import SenderLimits
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
@@ -30,7 +30,7 @@ ANA = Person("web", "owner", name="Ana")
 
 
 class EmptyStatusBoard:
-    demo = False
+    is_demo = False
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         return ()
@@ -48,8 +48,8 @@ class EmptyStatusBoard:
 def allow_list(
     allow: frozenset[str] = frozenset(),
     admins: frozenset[str] = ADMINS,
-    memberships: Mapping[str, Membership] = MappingProxyType({}),
-    guests: Mapping[str, Guests] = MappingProxyType({}),
+    memberships: Mapping[str, GroupLookup] = MappingProxyType({}),
+    guests: Mapping[str, GuestLookup] = MappingProxyType({}),
     clock: Callable[[], float] = time.monotonic,
 ) -> AccessPolicy:
     """Return a policy over the rights of all platforms of Ponte."""
@@ -87,19 +87,19 @@ def supplier(value: T) -> Callable[[], T]:
 
 
 def make_spending(
-    caps: Caps = uncapped,
+    caps: DailyCapLookup = no_daily_caps,
     allowances: Sequence[Allowance] = (),
     prices: Prices | None = None,
-    intake: Intake | None = None,
+    intake: SenderLimits | None = None,
 ) -> Spending:
     """Return the limits of spending; persons are counted by their canonical key."""
     return Spending(
         caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
-        intake=supplier(intake or Intake()),
+        intake=supplier(intake or SenderLimits()),
     )  # fmt: skip
 
 
-def fixed_caps(own: int = 0, everybody: int = 0) -> Caps:
+def fixed_caps(own: int = 0, everybody: int = 0) -> DailyCapLookup:
     """Return caps that give everybody the same numbers of turns a day."""
 
     async def caps(person: Person, address: Address) -> tuple[int, int]:

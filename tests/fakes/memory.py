@@ -13,29 +13,38 @@ from dataclasses import dataclass, field, replace
 
 from core.commands import grammar
 from core.domain.errors import Forgotten, NotFound, NotStored
-from core.domain.messages import ONCE, Address, Answer, Card, File, Message, Person, Usage
+from core.domain.messages import (
+    ONE_REQUEST_PREFIX,
+    Address,
+    Answer,
+    Card,
+    File,
+    Message,
+    Person,
+    Usage,
+)
 from core.domain.records import (
-    ALL_OVER,
+    ALL_CONVERSATIONS,
     FINAL_STATES,
-    Account,
-    Amended,
-    Area,
+    AmendResult,
+    ConversationArea,
+    ConversationSummary,
     Health,
-    Listed,
+    HistoryEntry,
+    PageAccount,
     QuickCommand,
     Receipt,
-    Shown,
-    State,
+    TurnState,
 )
-from core.ports.conversations import Handler
-from core.store.page_accounts import hashed, new_token
+from core.ports.conversations import TurnHandler
+from core.store.page_accounts import hash_token, new_token
 
 
 @dataclass(slots=True)
 class InboxRow:
     seq: int
     message: Message
-    state: State = "new"
+    state: TurnState = "new"
     answer: Answer | None = None
     at: float = field(default_factory=time.time)
 
@@ -44,8 +53,10 @@ class InboxRow:
         return grammar.is_decision(self.message.text, self.message.locale)
 
     @property
-    def history_entry(self) -> Shown:
-        return Shown(self.seq, self.message.turn, self.state, self.message, self.answer, self.at)
+    def history_entry(self) -> HistoryEntry:
+        return HistoryEntry(
+            self.seq, self.message.turn, self.state, self.message, self.answer, self.at
+        )
 
 
 class MemoryInbox:
@@ -56,7 +67,7 @@ class MemoryInbox:
         self.marks: dict[str, tuple[str, bool]] = {}
         self.spent: dict[int, Usage] = {}
         self.refusing = False
-        self._handler: Handler | None = None
+        self._handler: TurnHandler | None = None
         self._platforms: Collection[str] = ()
         self._changed = asyncio.Condition()
         self._current: dict[int, asyncio.Task[None]] = {}
@@ -68,14 +79,14 @@ class MemoryInbox:
             raise NotStored
         for row in self.rows.values():
             if row.message.event_key == message.event_key:
-                return Receipt(row.seq, row.message.turn, fresh=False)
+                return Receipt(row.seq, row.message.turn, is_new=False)
         waiting = len(self._unfinished_rows(message.address.conversation))
         row = InboxRow(max(self.rows, default=0) + 1, message)
         self.rows[row.seq] = row
         self._start_next()
         return Receipt(row.seq, message.turn, True, 0 if row.decision else waiting)
 
-    async def amend(self, event_key: str, message: Message | None) -> Amended:
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
         if row is None or (message is not None and message.sent_at < row.message.sent_at):
             return "unknown"
@@ -89,7 +100,7 @@ class MemoryInbox:
         await self._tell()
         return "unstarted" if fresh else "started"
 
-    async def answer_of(self, seq: int) -> Answer:
+    async def wait_for_answer(self, seq: int) -> Answer:
         async with self._changed:
             await self._changed.wait_for(
                 lambda: seq not in self.rows or self.rows[seq].state in FINAL_STATES
@@ -99,7 +110,7 @@ class MemoryInbox:
             raise Forgotten
         return row.answer
 
-    async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         self._handler = handler
         self._platforms = platforms
         self._start_next()
@@ -117,10 +128,10 @@ class MemoryInbox:
             return False
         return True
 
-    def stopped(self, seq: int) -> bool:
+    def is_stopped(self, seq: int) -> bool:
         return seq in self._stopped
 
-    def lost(self, seq: int) -> bool:
+    def is_taken_over(self, seq: int) -> bool:
         return False
 
     def leave_place(self, seq: int) -> None:
@@ -129,7 +140,7 @@ class MemoryInbox:
     async def take_place(self, seq: int) -> None:
         return None
 
-    async def running(self, conversation: str) -> int | None:
+    async def running_turn(self, conversation: str) -> int | None:
         return self._running(conversation)
 
     def _running(self, conversation: str) -> int | None:
@@ -145,11 +156,11 @@ class MemoryInbox:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         def there(row: InboxRow) -> bool:
             key = f"{row.message.address.conversation}:"
             inside = key.startswith(area.place and f"{area.place}:")
-            return inside and not any(key.startswith(f"{place}:") for place in area.but)
+            return inside and not any(key.startswith(f"{place}:") for place in area.excluded)
 
         old = [
             s
@@ -160,7 +171,7 @@ class MemoryInbox:
             del self.rows[seq]
         return len(old)
 
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaces for row in rows if row.state != "new"}
         return [
@@ -168,16 +179,18 @@ class MemoryInbox:
             if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
         ]  # fmt: skip
 
-    async def list_conversations(self, platform: str, person: str = "") -> Sequence[Listed]:
-        found: dict[str, Listed] = {}
+    async def list_conversations(
+        self, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]:
+        found: dict[str, ConversationSummary] = {}
         for row in self.rows.values():
             key, address = row.message.address.conversation, row.message.address
             theirs = (address.platform, address.person) == (platform, person)
-            theirs = theirs and not address.channel.startswith(ONCE)
+            theirs = theirs and not address.channel.startswith(ONE_REQUEST_PREFIX)
             if not theirs or not (said := await self.list_entries(key)):
                 continue
             title, pinned = self.marks.get(key, ("", False))
-            found[key] = Listed(key, said[0].message, title, pinned, row.at)
+            found[key] = ConversationSummary(key, said[0].message, title, pinned, row.at)
         return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
@@ -188,7 +201,7 @@ class MemoryInbox:
             if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()
         }
 
-    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
         if not await self.list_entries(conversation):
             raise NotFound(what="conversation")
         old = self.marks.get(conversation, ("", False))
@@ -196,7 +209,7 @@ class MemoryInbox:
             old[0] if title is None else title, old[1] if pinned is None else pinned
         )  # fmt: skip
 
-    async def turn_of(self, turn: str) -> Shown:
+    async def history_entry(self, turn: str) -> HistoryEntry:
         for row in self.rows.values():
             if row.message.turn == turn:
                 return row.history_entry
@@ -228,7 +241,7 @@ class MemoryInbox:
                 task = asyncio.create_task(self._take(self._handler, row.seq))
                 self._current[row.seq] = task
 
-    async def _take(self, handler: Handler, seq: int) -> None:
+    async def _take(self, handler: TurnHandler, seq: int) -> None:
         try:
             await handler(seq)
         finally:
@@ -276,7 +289,7 @@ class MemoryFiles:
     async def conversation_of(self, file: str) -> str:
         return self._find(file)[2]
 
-    async def of_event(self, event_key: str) -> Sequence[File]:
+    async def list_of_event(self, event_key: str) -> Sequence[File]:
         return self.events.get(event_key, [])
 
     async def discard(self, file: str) -> None:
@@ -296,7 +309,7 @@ class MemoryPageAccounts:
     """The port `PageAccounts`. `quiet`: a change is told to nobody; `away`: the database is."""
 
     def __init__(self) -> None:
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, PageAccount] = {}
         self.ended: dict[str, float] = {}
         """The sessions that were ended, and until when they would have lasted."""
         self.quiet = self.away = False
@@ -306,7 +319,7 @@ class MemoryPageAccounts:
     def add(self, name: str) -> str:
         """Also anew; gives their token."""
         token = new_token()
-        self.accounts[f"web:{name}"] = Account(f"web:{name}", hashed(token), time.time())
+        self.accounts[f"web:{name}"] = PageAccount(f"web:{name}", hash_token(token), time.time())
         self._tell()
         return token
 
@@ -314,17 +327,17 @@ class MemoryPageAccounts:
         del self.accounts[f"web:{name}"]
         self._tell()
 
-    async def all(self) -> Sequence[Account]:
+    async def list_all(self) -> Sequence[PageAccount]:
         self._look()
         return list(self.accounts.values())
 
-    async def find(self, person: str) -> Account | None:
+    async def find(self, person: str) -> PageAccount | None:
         self._look()
         return self.accounts.get(person)
 
-    async def saw(self, person: str, day: str) -> None:
+    async def record_visit(self, person: str, day: str) -> None:
         self._look()
-        self.accounts[person] = replace(self.accounts[person], seen=day)
+        self.accounts[person] = replace(self.accounts[person], last_visit=day)
 
     async def end_session(self, session: str, until: float) -> None:
         self._look()
@@ -356,7 +369,7 @@ class MemoryBoard:
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
         self.titles: list[str] = []
-        self.demo = True
+        self.is_demo = True
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         return self.titles

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.domain.changes import Change, Draft, RowWrite, Seen, WriteKind
+from core.domain.changes import Change, Draft, RowCheck, RowWrite, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
@@ -34,7 +34,7 @@ class MemoryBatch:
     table: MemoryTable
     draft: Draft
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         return await self.table.verify(self.draft, rows)
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
@@ -68,7 +68,7 @@ class MemoryTable:
     def open(self, draft: Draft) -> MemoryBatch:
         return MemoryBatch(self, draft)
 
-    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         if self.faults.unread:
             self.faults.unread -= 1
             raise ToolError("The table does not answer.")
@@ -97,7 +97,7 @@ class MemoryTable:
         return written
 
     def revert(self, change: Change) -> Draft:
-        draft, done = change.draft, change.written
+        draft, done = change.draft, change.written_steps
         match draft.kind:
             case "create":
                 rows = [RowWrite(s.write.id, before=s.now or s.write.after) for s in done]
@@ -176,31 +176,31 @@ class MemoryTable:
         self.rows[id] = {**self.rows.get(id, {}), **values}
         return replace(row, id=id)
 
-    def _check_created_row(self, row: RowWrite, taken: set[str]) -> Seen:
+    def _check_created_row(self, row: RowWrite, taken: set[str]) -> RowCheck:
         after = dict(row.after or {})
         if row.id:
             now = self.rows.get(row.id)
             standing: Literal["after", "other"] = "after" if now == after else "other"
-            return Seen(standing, row, dict(now) if now else None, _differing(after, now))
+            return RowCheck(standing, row, dict(now) if now else None, _differing(after, now))
         alike = [id for id, values in self.rows.items() if values == after]
         if not row.mark:
-            return Seen("before", replace(row, mark=json.dumps(alike)))
+            return RowCheck("before", replace(row, mark=json.dumps(alike)))
         come = [id for id in alike if id not in (*json.loads(row.mark), *taken)]
         if not come:
-            return Seen("before", row)
+            return RowCheck("before", row)
         taken.add(come[0])
-        return Seen("after", replace(row, id=come[0]), dict(self.rows[come[0]]))
+        return RowCheck("after", replace(row, id=come[0]), dict(self.rows[come[0]]))
 
-    def _check_row(self, kind: WriteKind, row: RowWrite) -> Seen:
+    def _check_row(self, kind: WriteKind, row: RowWrite) -> RowCheck:
         now = self.rows.get(row.id)
         if now is None:
-            return Seen("after" if kind == "delete" else "other", row)
+            return RowCheck("after" if kind == "delete" else "other", row)
         before, after = dict(row.before or {}), dict(row.after or {})
         unchanged = all(now.get(name) == value for name, value in before.items())
         if kind == "update" and not _differing(after, now):
-            return Seen("after", row, dict(now))
+            return RowCheck("after", row, dict(now))
         differs = _differing(after, now)
-        return Seen("before" if unchanged else "other", row, dict(now), differs)
+        return RowCheck("before" if unchanged else "other", row, dict(now), differs)
 
 
 def _differing(after: Values, now: Values | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.domain.changes import Change, ChangeState, Step
+from core.domain.changes import Change, ChangeState, ChangeStep
 
 
 class NullLedger:
@@ -15,14 +15,14 @@ class NullLedger:
     def __init__(self, *changes: Change) -> None:
         self._changes = {change.id: change for change in changes}
 
-    async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
+    async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         await asyncio.sleep(0)
         known = {step.number: step for step in (*self._changes[id].steps, *steps)}
         self._changes[id] = replace(self._changes[id], steps=tuple(known.values()))
 
     async def finish(
         self, id: str, seq: int, state: ChangeState, note: str, now: float,
-        steps: Sequence[Step] = (),
+        steps: Sequence[ChangeStep] = (),
     ) -> Change:  # fmt: skip
         await self.record(id, seq, steps)
         return replace(self._changes[id], state=state)

@@ -29,7 +29,7 @@ async def main(home: Path, url: str, seq: int) -> None:
     async with aiohttp.ClientSession() as session:
         surface = RecordingSurface(RemoteRecorder(url, session), turn.message.reply_to)
         await PostedReply(surface, TurnPosts(journal, turn), turn.id).finish(turn.answer)
-    await journal.ended(turn, turn.answer.status)
+    await journal.end_turn(turn, turn.answer.status)
     await database.close()
 
 

@@ -12,28 +12,28 @@ from core.domain.messages import Post
 class KeptPosts:
     """`refusing`: how many of the next records the disk refuses."""
 
-    resumed = False
+    is_resumed = False
 
     def __init__(self) -> None:
         self.posts: dict[int, Post] = {}
         self.refusing = 0
 
-    def check(self) -> None:
+    def check_ownership(self) -> None:
         return None
 
-    async def known(self) -> Sequence[Post]:
+    async def list_posts(self) -> Sequence[Post]:
         return list(self.posts.values())
 
-    async def posting(self, number: int, key: str) -> None:
+    async def record_posting(self, number: int, key: str) -> None:
         self._refuse()
         self.posts.setdefault(number, Post(number, key))
 
-    async def posted(self, number: int, post: str, last: bool = False) -> None:
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         self._refuse()
         if self.posts[number].state != "removed":
             self.posts[number] = replace(self.posts[number], id=post, state="posted")
 
-    async def removed(self, number: int) -> None:
+    async def record_removed(self, number: int) -> None:
         self._refuse()
         self.posts[number] = replace(self.posts[number], state="removed")
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
-from core.text.text import split
+from core.text.text import split_text
 
 LIMIT = 200
 CARDS = "\n⟦"
@@ -162,12 +162,12 @@ class RecordingSurface:
         self.doing: list[str] = []
 
     def split(self, text: str) -> tuple[str, ...]:
-        return split(text, self.limit)
+        return split_text(text, self.limit)
 
     async def busy(self, doing: str) -> None:
         self.doing.append(doing)
 
-    async def rest(self) -> None:
+    async def wait_for_updates(self) -> None:
         self.doing.clear()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:

@@ -33,6 +33,6 @@ class MemoryContextFiles:
         except KeyError:
             raise NotFound(what="file") from None
 
-    async def keep(self, name: str, type: str, data: bytes) -> File:
+    async def save(self, name: str, type: str, data: bytes) -> File:
         self.made[name] = data
         return self.add(name, data, type)

@@ -29,13 +29,13 @@ from bot.engine import Engine
 from bot.home import Home
 from core.chat.posting import PostedReply
 from core.clients.http import HttpClient
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import NotStored
-from core.domain.messages import Message, ReplyTo, decode, encode
-from core.domain.records import Ask, Remote
+from core.domain.messages import Message, ReplyTo, decode_json, encode_json
+from core.domain.records import Remote, RoundRequest
 from core.models.served import ServedModel
 from core.models.server import Options
-from core.ports.conversations import Posts, Reply
+from core.ports.conversations import PostJournal, Reply
 from core.rights.allowances import Allowance
 from core.rights.usage import Price, Prices
 from core.store.database import SqliteDatabase
@@ -64,7 +64,7 @@ class Fragile(SqliteDatabase):
         if last and self.moment == "inside":
             self._connection.execute("BEGIN IMMEDIATE")
             for job in batch:
-                self._attempt(self._connection, job)
+                self._run_in_savepoint(self._connection, job)
         if not last or self.moment == "after":
             super()._commit(batch)
         if last:
@@ -86,7 +86,9 @@ class Intake:
     async def event(self, request: web.Request) -> web.Response:
         Fragile.events += 1
         try:
-            receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
+            receipt = await self._engine.records.inbox.accept(
+                decode_json(Message, await request.read())
+            )
         except NotStored:
             return web.json_response(None, status=503)
         self._accepted += 1
@@ -95,8 +97,12 @@ class Intake:
         return web.json_response(receipt.seq)
 
     async def answer(self, request: web.Request) -> web.Response:
-        receipt = await self._engine.records.inbox.accept(decode(Message, await request.read()))
-        return web.Response(text=encode(await self._engine.records.inbox.answer_of(receipt.seq)))
+        receipt = await self._engine.records.inbox.accept(
+            decode_json(Message, await request.read())
+        )
+        return web.Response(
+            text=encode_json(await self._engine.records.inbox.wait_for_answer(receipt.seq))
+        )
 
 
 def tables_of(
@@ -112,7 +118,7 @@ def make_served_model(base_url: str) -> ServedModel:
     async def late(thread: str, remote: Remote) -> None:
         raise AssertionError("nobody stops a turn here")
 
-    return ServedModel(Client(Place("sk-test", base_url)), Options(), late=late)
+    return ServedModel(ModelServerClient(ModelEndpoint("sk-test", base_url)), Options(), late=late)
 
 
 async def main(
@@ -130,10 +136,10 @@ async def main(
         ):
             recorder = RemoteRecorder(platform, session)
 
-            async def gate(ask: Ask) -> None:
+            async def gate(ask: RoundRequest) -> None:
                 await recorder.gate(ask.turn, ask.number)
 
-            def reply(to: ReplyTo, posts: Posts) -> Reply:
+            def reply(to: ReplyTo, posts: PostJournal) -> Reply:
                 return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
 
             sources = tables(http)

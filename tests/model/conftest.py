@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote
 from core.models.served import Level, ServedModel
 from core.models.server import Options
@@ -21,10 +21,10 @@ SILENCE_SECONDS = 60.0
 Make = Callable[..., Awaitable[ServedModel]]
 
 
-class Official(Place):
+class Official(ModelEndpoint):
     """A place that passes for OpenAI's own, so that all of its fields are sent."""
 
-    official = True
+    is_official = True
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ async def make(
         sleep: Callable[[float], Awaitable[None]] = write_down,
         **options: Any,
     ) -> ServedModel:
-        kind = Official if official else Place
-        client = Client(kind(key, base_url or fake.base_url), sleep=sleep)
+        kind = Official if official else ModelEndpoint
+        client = ModelServerClient(kind(key, base_url or fake.base_url), sleep=sleep)
         chosen = replace(Options(secret=SECRET, silence=SILENCE_SECONDS), **options)
         model = ServedModel(
             client, chosen, level=level, read=files.get if files else None, late=come_late

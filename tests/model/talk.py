@@ -12,13 +12,13 @@ from typing import Any
 
 from core.domain.messages import File, Item, Person
 from core.domain.records import (
-    Ask,
-    Began,
-    Completed,
-    Delta,
-    Kept,
     ModelEvent,
     Remote,
+    RemoteStored,
+    ResponseStarted,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
     Thread,
     ToolSpec,
 )
@@ -77,11 +77,11 @@ class Talk:
     def last(self) -> int:
         return self.transcript[-1][0] if self.transcript else 0
 
-    async def round(self, response: str = "") -> Completed:
+    async def round(self, response: str = "") -> RoundCompleted:
         async with aclosing(self.events(response)) as events:
             async for event in events:
                 self.take(event)
-                if isinstance(event, Completed):
+                if isinstance(event, RoundCompleted):
                     return event
         raise AssertionError("no end")
 
@@ -90,16 +90,16 @@ class Talk:
 
     def take(self, event: ModelEvent) -> None:
         self.heard.append(event)
-        if isinstance(event, Began):
+        if isinstance(event, ResponseStarted):
             self.response = event.response
-        elif isinstance(event, Kept):
+        elif isinstance(event, RemoteStored):
             self.remotes.append(event.remote)
             self.thread = event.thread or self.thread
-        elif isinstance(event, Completed):
+        elif isinstance(event, RoundCompleted):
             self.keep(*event.items)
             self.thread = event.thread or self.thread
 
-    def question(self, response: str = "") -> Ask:
+    def question(self, response: str = "") -> RoundRequest:
         own = [i for i, (seq, _) in enumerate(self.transcript) if seq == self.seq]
         spoken = [
             i + 1
@@ -113,7 +113,7 @@ class Talk:
         async def history() -> Sequence[Item]:
             return items[:heard]
 
-        return Ask(
+        return RoundRequest(
             thread=self.thread,
             turn=f"turn{self.seq}",
             number=len(spoken) + 1,
@@ -125,7 +125,7 @@ class Talk:
             tools=self.tools,
             response=response,
             seq=self.seq,
-            since=self.since,
+            previous_seq=self.since,
         )
 
     @property
@@ -133,9 +133,9 @@ class Talk:
         """What was shown since the last beginning."""
         words = ""
         for event in self.heard:
-            if isinstance(event, Began):
+            if isinstance(event, ResponseStarted):
                 words = ""
-            elif isinstance(event, Delta):
+            elif isinstance(event, TextDelta):
                 words += event.text
         return words
 

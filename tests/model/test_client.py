@@ -14,7 +14,12 @@ import pytest
 from aiohttp import web
 
 from core.clients.http import Proxies
-from core.clients.openai import Client, Fault, Place, seconds_before_retry
+from core.clients.openai import (
+    ModelEndpoint,
+    ModelServerClient,
+    ModelServerFault,
+    seconds_before_retry,
+)
 from core.domain.errors import NoKey
 from tests.fakes.openai import FakeOpenAI
 
@@ -23,11 +28,11 @@ KEY = "sk-" + "secret" * 4
 
 
 @pytest.fixture
-async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[Client]:
+async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[ModelServerClient]:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    client = Client(Place(KEY, fake.base_url), sleep=sleep)
+    client = ModelServerClient(ModelEndpoint(KEY, fake.base_url), sleep=sleep)
     yield client
     await client.close()
 
@@ -35,8 +40,8 @@ async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[Client]:
 def test_what_the_package_looks_at_is_whole_before_it_is_used() -> None:
     """Else a tool that speaks HTTP for the first time at that moment breaks the first turn."""
     code = (
-        "import asyncio, sys; from core.clients.openai import Client, Place;"
-        "asyncio.run(Client(Place('k', 'http://127.0.0.1:9/v1')).sdk());"
+        "import asyncio, sys; from core.clients.openai import ModelEndpoint, ModelServerClient;"
+        "asyncio.run(ModelServerClient(ModelEndpoint('k', 'http://127.0.0.1:9/v1')).load_sdk());"
         "print(sys.modules['httpx'].Timeout.__name__)"
     )
     done = subprocess.run(
@@ -46,21 +51,23 @@ def test_what_the_package_looks_at_is_whole_before_it_is_used() -> None:
 
 
 def test_only_openais_hosts_are_official() -> None:
-    assert Place("k").official
-    assert Place("k", "https://eu.api.openai.com/v1").official
-    assert not Place("k", "https://openai.com.example.org/v1").official
-    assert not Place("k", "http://127.0.0.1:11434/v1").official
-    assert KEY not in repr(Place(KEY))
+    assert ModelEndpoint("k").is_official
+    assert ModelEndpoint("k", "https://eu.api.openai.com/v1").is_official
+    assert not ModelEndpoint("k", "https://openai.com.example.org/v1").is_official
+    assert not ModelEndpoint("k", "http://127.0.0.1:11434/v1").is_official
+    assert KEY not in repr(ModelEndpoint(KEY))
 
 
 async def test_no_key() -> None:
     with pytest.raises(NoKey):
-        await Client(Place()).get("/models")
+        await ModelServerClient(ModelEndpoint()).get("/models")
 
 
-async def test_reading_is_repeated(client: Client, fake: FakeOpenAI, waits: list[float]) -> None:
+async def test_reading_is_repeated(
+    client: ModelServerClient, fake: FakeOpenAI, waits: list[float]
+) -> None:
     fake.ill = 503
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ModelServerFault) as caught:
         await client.get("/models")
     assert caught.value.status == 503
     assert caught.value.request == "req_refused"
@@ -68,19 +75,19 @@ async def test_reading_is_repeated(client: Client, fake: FakeOpenAI, waits: list
     assert [round(wait) for wait in waits] == [1, 1]
 
 
-async def test_a_write_is_not_repeated(client: Client, fake: FakeOpenAI) -> None:
+async def test_a_write_is_not_repeated(client: ModelServerClient, fake: FakeOpenAI) -> None:
     fake.ill = 503
-    with pytest.raises(Fault):
+    with pytest.raises(ModelServerFault):
         await client.post("/conversations", {})
     assert len(fake.requests) == 1
 
 
 async def test_a_refused_connection_was_not_sent(waits: list[float]) -> None:
-    client = Client(Place(KEY, "http://127.0.0.1:9/v1"))
-    with pytest.raises(Fault) as caught:
+    client = ModelServerClient(ModelEndpoint(KEY, "http://127.0.0.1:9/v1"))
+    with pytest.raises(ModelServerFault) as caught:
         await client.post("/conversations", {})
     assert caught.value.kind == "unsent"
-    assert caught.value.passing
+    assert caught.value.may_pass
     await client.close()
 
 
@@ -97,17 +104,17 @@ async def test_a_connection_that_breaks_under_a_request_was_sent(reset: bool) ->
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        client = Client(Place(KEY, f"http://{host}:{port}/v1"))
-        with pytest.raises(Fault) as caught:
+        client = ModelServerClient(ModelEndpoint(KEY, f"http://{host}:{port}/v1"))
+        with pytest.raises(ModelServerFault) as caught:
             await client.post("/conversations", {})
         await client.close()
     assert (caught.value.kind, asked) == ("lost", 1)
-    assert not caught.value.passing, "it may have been done, and paid for"
+    assert not caught.value.may_pass, "it may have been done, and paid for"
 
 
 async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
-    client = Client(Place(KEY, fake.base_url))
-    first, second = await asyncio.gather(client.sdk(), client.sdk())
+    client = ModelServerClient(ModelEndpoint(KEY, fake.base_url))
+    first, second = await asyncio.gather(client.load_sdk(), client.load_sdk())
     assert first is second
     assert first.max_retries == 0
     await client.close()
@@ -117,10 +124,10 @@ def test_the_loop_is_not_stalled_by_the_import() -> None:
     """A fresh process: the import runs beside the loop, which has next to nothing of its CPU."""
     script = """
 import asyncio, time
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 async def main():
     longest, begun = 0.0, time.process_time()
-    task = asyncio.ensure_future(Client(Place("k", "http://127.0.0.1:9/v1")).sdk())
+    task = asyncio.ensure_future(ModelServerClient(ModelEndpoint("k", "http://127.0.0.1:9/v1")).load_sdk())
     while not task.done():
         turn = time.thread_time()
         await asyncio.sleep(0.001)
@@ -134,9 +141,11 @@ asyncio.run(main())
     assert float(done.stdout) < 0.25
 
 
-async def test_faults_show_no_key_and_no_message(client: Client, fake: FakeOpenAI) -> None:
+async def test_faults_show_no_key_and_no_message(
+    client: ModelServerClient, fake: FakeOpenAI
+) -> None:
     fake.key = "sk-right"
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ModelServerFault) as caught:
         await client.get("/models")
     assert str(caught.value) == "refused 401 invalid_api_key req_refused"
     assert KEY not in repr(caught.getrepr(chain=True))
@@ -165,7 +174,7 @@ async def test_retry_after_a_date() -> None:
     assert 25 < wait <= 31
 
 
-async def request_fault(status: int, headers: dict[str, str]) -> Fault:
+async def request_fault(status: int, headers: dict[str, str]) -> ModelServerFault:
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers=headers)
 
@@ -174,9 +183,9 @@ async def request_fault(status: int, headers: dict[str, str]) -> Fault:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = Client(Place(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
+    client = ModelServerClient(ModelEndpoint(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
     client.sleep = _no_sleep
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ModelServerFault) as caught:
         await client.get("/models")
     await client.close()
     await runner.cleanup()
@@ -188,29 +197,33 @@ async def _no_sleep(_: float) -> None:
 
 
 def test_pauses_grow_and_obey_retry_after() -> None:
-    assert seconds_before_retry(1, Fault("refused", status=429, wait=7.0)) == 7.0
+    assert seconds_before_retry(1, ModelServerFault("refused", status=429, wait=7.0)) == 7.0
     for tried, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
-        assert least <= seconds_before_retry(tried, Fault("lost")) <= least * 1.25
+        assert least <= seconds_before_retry(tried, ModelServerFault("lost")) <= least * 1.25
 
 
 def test_quota_is_never_passing() -> None:
     for code in ("insufficient_quota", "credit_balance_exhausted", "spend_limit_reached"):
-        fault = Fault("refused", status=429, body={"code": code})
-        assert fault.quota
-        assert not fault.passing
-    assert Fault("refused", status=429, body={"type": "insufficient_quota"}).quota
-    assert Fault("refused", status=402).quota
-    assert Fault("refused", status=429, body={"code": "rate_limit_exceeded"}).passing
+        fault = ModelServerFault("refused", status=429, body={"code": code})
+        assert fault.is_quota_exhausted
+        assert not fault.may_pass
+    assert ModelServerFault(
+        "refused", status=429, body={"type": "insufficient_quota"}
+    ).is_quota_exhausted
+    assert ModelServerFault("refused", status=402).is_quota_exhausted
+    assert ModelServerFault("refused", status=429, body={"code": "rate_limit_exceeded"}).may_pass
 
 
 async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     """The proxy's password stays out of errors; NO_PROXY goes around it."""
     proxies = Proxies(http="http://user:hunter2@127.0.0.1:9")
-    client = Client(Place(KEY, fake.base_url, proxies), sleep=_no_sleep)
-    with pytest.raises(Fault) as caught:
+    client = ModelServerClient(ModelEndpoint(KEY, fake.base_url, proxies), sleep=_no_sleep)
+    with pytest.raises(ModelServerFault) as caught:
         await client.get("/models")
     assert "hunter2" not in repr(caught.value)
     await client.close()
-    around = Client(Place(KEY, fake.base_url, Proxies(http=proxies.http, no="127.0.0.1")))
+    around = ModelServerClient(
+        ModelEndpoint(KEY, fake.base_url, Proxies(http=proxies.http, no="127.0.0.1"))
+    )
     assert await around.get("/models")
     await around.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelSilent
-from core.domain.records import Delta
+from core.domain.records import TextDelta
 from core.models import server
 from core.models.served import Level
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -153,7 +153,7 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
     talk = Talk(await make("conversations"))
     talk.begin("hello")
     events = talk.events()
-    while not isinstance(await anext(events), Delta):
+    while not isinstance(await anext(events), TextDelta):
         pass
     before = -1
     while before != sent < 16 * MB:  # as long as it still gets rid of something
@@ -169,7 +169,7 @@ from dataclasses import replace
 from core.domain.errors import ModelError
 from core.models.server import Options
 from core.models.served import ServedModel
-from core.clients.openai import Client, Place
+from core.clients.openai import ModelEndpoint, ModelServerClient
 from tests.model.talk import Talk
 
 def peak():
@@ -178,7 +178,7 @@ def peak():
 async def main():
     async def late(*_): pass
     options = replace(Options(secret=b"s"), silence=20.0)
-    client = Client(Place("sk-test", sys.argv[1]))
+    client = ModelServerClient(ModelEndpoint("sk-test", sys.argv[1]))
     models = {level: ServedModel(client, options, level=level, late=late) for level in sys.argv[2:]}
     for model in models.values():
         await Talk(model).say("hello")

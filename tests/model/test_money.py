@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from core.domain.messages import Item, Usage
 from core.models.input import cut, size, starts
 from core.models.served import Level
-from core.rights.usage import CONTAINER, MOST_TOKENS, NANO, PRICES, Paid, Price, Prices, usage_of
+from core.rights.usage import (
+    CONTAINER_SESSION_DOLLARS,
+    MAX_PLAUSIBLE_TOKENS,
+    NANODOLLARS_PER_DOLLAR,
+    PRICES,
+    PaidRun,
+    Price,
+    Prices,
+    parse_usage,
+)
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
@@ -46,7 +55,7 @@ WHOLE = {"input_tokens": 100, "output_tokens": 20}
         {"input_tokens": 100}, {"output_tokens": 20},
         {**WHOLE, "input_tokens": 0}, {**WHOLE, "input_tokens": 2e1},
         {**WHOLE, "output_tokens": -1},
-        {**WHOLE, "input_tokens": MOST_TOKENS + 1}, {**WHOLE, "output_tokens": 10**17},
+        {**WHOLE, "input_tokens": MAX_PLAUSIBLE_TOKENS + 1}, {**WHOLE, "output_tokens": 10**17},
         {**WHOLE, "input_tokens_details": {"cached_tokens": 101}},
         {**WHOLE, "input_tokens_details": {"cached_tokens": -1}},
         {**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
@@ -55,8 +64,8 @@ WHOLE = {"input_tokens": 100, "output_tokens": 20}
     ],
 )  # fmt: skip
 def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
-    assert usage_of({"usage": usage}) == Usage(estimated=True)
-    assert usage_of({}) == Usage(estimated=True)
+    assert parse_usage({"usage": usage}) == Usage(estimated=True)
+    assert parse_usage({}) == Usage(estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
     ],
 )  # fmt: skip
 def test_counts_of_either_api_are_read(usage: object) -> None:
-    assert usage_of({"usage": usage}) == Usage(100, 60, 20)
+    assert parse_usage({"usage": usage}) == Usage(100, 60, 20)
 
 
 def test_the_higher_price_holds_where_two_names_are_known() -> None:
@@ -84,11 +93,11 @@ def test_the_higher_price_holds_where_two_names_are_known() -> None:
 
 
 def test_a_containers_price_is_the_operators_or_openais_own() -> None:
-    run = Paid("container")
-    assert Prices().run(run) == CONTAINER
-    assert Prices(official=False).run(run) is None
-    assert Prices(container=0.5, official=False).run(run) == 0.5
-    assert Prices(container=0.0).run(run) == 0.0
+    run = PaidRun("container")
+    assert Prices().run_cost(run) == CONTAINER_SESSION_DOLLARS
+    assert Prices(official=False).run_cost(run) is None
+    assert Prices(container=0.5, official=False).run_cost(run) == 0.5
+    assert Prices(container=0.0).run_cost(run) == 0.0
 
 
 def test_usage_is_priced_by_model() -> None:
@@ -107,8 +116,8 @@ def test_the_operators_prices_hold_before_the_list_and_on_any_server() -> None:
     prices = Prices({"my-model": own, "gpt-6-luna": own}, official=False)
     assert prices.cost("my-model", Usage(1000, output=1000)) == pytest.approx(0.003)
     assert prices.cost("gpt-6-luna-2026-09-22", Usage(1000)) == pytest.approx(0.001)
-    assert prices.of("gpt-6-sol") is None
-    assert Prices({"gpt-6-luna": own}).of("gpt-6-sol") is not None
+    assert prices.find("gpt-6-sol") is None
+    assert Prices({"gpt-6-luna": own}).find("gpt-6-sol") is not None
 
 
 @given(
@@ -124,9 +133,9 @@ def test_a_bound_is_never_less_than_what_it_bounds(
     usage = Usage(input, cached, output, written=(input - cached) // 2)
     cost = Prices().cost(model, usage)
     assert cost is not None
-    assert round(cost * NANO) <= price.most(input, output)
-    left = price.most(input, output)
-    assert price.most(input, min(price.output_for(left, input), output)) <= left
+    assert round(cost * NANODOLLARS_PER_DOLLAR) <= price.max_cost(input, output)
+    left = price.max_cost(input, output)
+    assert price.max_cost(input, min(price.affordable_output(left, input), output)) <= left
 
 
 def user(text: str, name: str = "") -> Item:

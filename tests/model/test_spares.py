@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.records import Kept, Remote, Thread
+from core.domain.records import Remote, RemoteStored, Thread
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.talk import Talk
@@ -24,11 +24,11 @@ async def test_a_first_turn_takes_one_that_is_listed(
     assert {thread for thread, _ in late} == {""}, "they belong to no thread yet"
     before = len(fake.conversations)
     assert await second.say("hi") == "You said: hi"
-    (kept,) = [event for event in second.heard if isinstance(event, Kept)]
-    assert kept.listed
+    (kept,) = [event for event in second.heard if isinstance(event, RemoteStored)]
+    assert kept.is_listed
     assert ("", kept.remote) in late[:2]
-    made_for_the_first = [event for event in first.heard if isinstance(event, Kept)]
-    assert not made_for_the_first[0].listed
+    made_for_the_first = [event for event in first.heard if isinstance(event, RemoteStored)]
+    assert not made_for_the_first[0].is_listed
     await fake.wait_until(lambda: len(late) == 3)
     assert len(fake.conversations) == before + 1, "it is made up for, and no more"
     assert await second.say("again") == "You said: again"

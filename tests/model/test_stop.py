@@ -9,7 +9,7 @@ import pytest
 
 from core.clients.openai import Json
 from core.domain.messages import Item
-from core.domain.records import Delta, Remote
+from core.domain.records import Remote, TextDelta
 from core.models.conversations import Streams
 from core.models.served import Level
 from tests.fakes.openai import FakeOpenAI, Script
@@ -34,7 +34,7 @@ async def test_the_stream_is_read_to_its_end(make: Make, fake: FakeOpenAI) -> No
     talk = Talk(await make())
     fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     fake.release.set()
     conversation = fake.conversations[talk.thread.remote]
     assert await talk.model.erase(Remote("file", "file_1")), "the loop goes on meanwhile"
@@ -48,7 +48,7 @@ async def test_the_next_message_does_not_wait_for_the_drain(make: Make, fake: Fa
     talk = Talk(await make())
     fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     old = talk.thread.remote
     assert await talk.say("thanks") == "You said: thanks"
     assert talk.thread.remote != old
@@ -62,7 +62,7 @@ async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: F
     talk = Talk(await make())
     fake.say(Script(text=LONG_ANSWER, piece=len(LONG_ANSWER), fail="hang"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     talk.keep(Item(kind="message", role="assistant", text="A long _Stopped._"))
     fake.release.set()
     old = talk.thread.remote
@@ -75,7 +75,7 @@ async def test_a_drain_ends_after_its_time(make: Make, fake: FakeOpenAI) -> None
     talk = Talk(await make(drain=0.05))
     fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     assert await talk.model.erase(Remote("conversation", talk.thread.remote))
     assert fake.conversations == {}
 
@@ -127,7 +127,7 @@ async def test_without_a_history_there_the_stream_is_closed(
     talk = Talk(await make(level))
     fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     await fake.wait_until(lambda: fake.running == 0)
     assert await talk.say("thanks")
 
@@ -136,6 +136,6 @@ async def test_closing_the_model_ends_every_stream(make: Make, fake: FakeOpenAI)
     talk = Talk(await make())
     fake.say(Script(text=LONG_ANSWER, fail="hang"))
     talk.begin("Tell me.")
-    await stop_after(talk, Delta)
+    await stop_after(talk, TextDelta)
     await talk.model.close()
     await fake.wait_until(lambda: fake.running == 0)

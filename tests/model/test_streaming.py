@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
-from core.domain.records import Began, Completed, Delta
+from core.domain.records import ResponseStarted, RoundCompleted, TextDelta
 from core.models.served import Level
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
@@ -30,9 +30,9 @@ async def test_pieces_come_as_they_are_said(make: Make, fake: FakeOpenAI, level:
     fake.say(LONG_ANSWER)
     assert await talk.say("Tell me something long.") == LONG_ANSWER
     kinds = [type(event) for event in talk.heard if not hasattr(event, "remote")]
-    assert kinds[0] is Began
-    assert kinds[-1] is Completed
-    assert kinds.count(Delta) == len(range(0, len(LONG_ANSWER), 8))
+    assert kinds[0] is ResponseStarted
+    assert kinds[-1] is RoundCompleted
+    assert kinds.count(TextDelta) == len(range(0, len(LONG_ANSWER), 8))
     assert talk.text == LONG_ANSWER
 
 
@@ -198,7 +198,7 @@ async def test_a_cut_answer_says_so(make: Make, fake: FakeOpenAI, level: Level) 
     fake.say(Script(text="The beginning of", incomplete="max_output_tokens"))
     talk.begin("Tell me all.")
     completed = await talk.round()
-    assert completed.cut
+    assert completed.is_truncated
     assert completed.items[0].text == "The beginning of"
 
 

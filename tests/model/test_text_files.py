@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from core.domain.file_text import decoded, is_text
+from core.domain.file_text import decode_file_text, is_text
 from core.models.served import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
@@ -60,11 +60,11 @@ async def test_a_workbook_is_named_and_not_read(make: Make, fake: FakeOpenAI, le
     ],
 )
 def test_text_is_decoded_from_each_encoding(data: bytes) -> None:
-    assert decoded(data) == CSV
+    assert decode_file_text(data) == CSV
 
 
 def test_the_beginning_of_a_longer_one() -> None:
-    assert decoded("José".encode()[:4]) == "Jos"
+    assert decode_file_text("José".encode()[:4]) == "Jos"
 
 
 def test_binary_files_are_not_text() -> None:

@@ -13,8 +13,8 @@ from dataclasses import asdict
 
 import structlog
 
-from core.clients.openai import Client, Place
-from core.domain.records import Began, Delta, Kept, Remote, Thread
+from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.domain.records import Remote, RemoteStored, ResponseStarted, TextDelta, Thread
 from core.models.served import ServedModel
 from core.models.server import Options
 from tests.model.talk import Talk
@@ -26,16 +26,19 @@ async def nobody(thread: str, remote: Remote) -> None:
 
 async def main(base_url: str, text: str, thread: str) -> None:
     model = ServedModel(
-        Client(Place("sk-test", base_url)), Options(), level="conversations", late=nobody
+        ModelServerClient(ModelEndpoint("sk-test", base_url)),
+        Options(),
+        level="conversations",
+        late=nobody,
     )
     talk = Talk(model, thread=Thread(**{**json.loads(thread), "participants": ()}))
     talk.begin(text)
     async for event in talk.events():
-        if isinstance(event, Kept) and event.thread:
+        if isinstance(event, RemoteStored) and event.thread:
             tell("thread", asdict(event.thread))
-        elif isinstance(event, Began):
+        elif isinstance(event, ResponseStarted):
             tell("response", event.response)
-        elif isinstance(event, Delta):
+        elif isinstance(event, TextDelta):
             tell("delta", event.text)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.changes.approval import TableRules
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, Row, RowWrite, Seen, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowCheck, RowWrite
 from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Thread, ToolContext
@@ -61,15 +61,15 @@ class WriteTools:
 
     async def apply_draft(self, draft: Draft) -> Change:
         """One batch after the other, each read before and after; what is not as before is left."""
-        steps: list[Step] = []
+        steps: list[ChangeStep] = []
         size = self.rows.batch(draft)
         for start in range(0, len(draft.rows), size):
             batch = self.rows.open(draft)
             seen = await batch.check(draft.rows[start : start + size])
-            ready = [one.write for one in seen if one.standing == "before"]
-            left = [one for one in seen if one.standing != "before"]
+            ready = [one.write for one in seen if one.state == "before"]
+            left = [one for one in seen if one.state != "before"]
             writes = await batch.write(ready) if ready else ()
-            steps += [Step(0, one.write, "changed", one.now) for one in left]
+            steps += [ChangeStep(0, one.write, "changed", one.current) for one in left]
             steps += [_step(one) for one in await batch.check(writes)]
         numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
         return Change(_proposal(draft), "done", tuple(numbered), ANA)
@@ -83,7 +83,7 @@ class WriteTools:
         return await self.apply_draft(self.rows.revert(change))
 
     async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.standing for one in await self.rows.open(draft).check(rows or draft.rows)]
+        return [one.state for one in await self.rows.open(draft).check(rows or draft.rows)]
 
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""
@@ -103,10 +103,10 @@ class WriteTools:
         return None
 
 
-def _step(seen: Seen) -> Step:
-    if seen.standing == "after":
-        return Step(0, seen.write, "done", seen.now)
-    return Step(0, seen.write, "differs", seen.now, ", ".join(seen.differs))
+def _step(seen: RowCheck) -> ChangeStep:
+    if seen.state == "after":
+        return ChangeStep(0, seen.write, "done", seen.current)
+    return ChangeStep(0, seen.write, "differs", seen.current, ", ".join(seen.differing_fields))
 
 
 def _proposal(draft: Draft) -> Proposal:

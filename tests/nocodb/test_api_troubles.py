@@ -215,5 +215,5 @@ def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> Non
 
 async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:
     pace = Pacer(0.25, lambda: 100.0, sleeper)
-    await asyncio.gather(*(pace.take() for _ in range(4)))
+    await asyncio.gather(*(pace.wait() for _ in range(4)))
     assert sleeper.slept == [0.25, 0.5, 0.75]

@@ -10,7 +10,7 @@ import pytest
 from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, RowWrite, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -32,10 +32,10 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[Step]:
+async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[ChangeStep]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
-    steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
+    steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
     applying = ChangeRunner(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
@@ -82,7 +82,7 @@ async def test_a_description_that_could_not_be_read_is_asked_for_again(
     fake.drop("before")
     with pytest.raises(ToolError):
         await batch.check(draft.rows)
-    assert [one.standing for one in await batch.check(draft.rows)] == ["before"]
+    assert [one.state for one in await batch.check(draft.rows)] == ["before"]
 
 
 async def test_a_table_that_changed_between_two_batches(desk: WriteTools, fake: FakeNocoDB) -> None:
@@ -111,7 +111,7 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
     fake.drop("after")
     with pytest.raises(WriteUnsure):
         await batch.write(draft.rows)
-    assert [one.standing for one in await batch.check(draft.rows)] == ["after"]
+    assert [one.state for one in await batch.check(draft.rows)] == ["after"]
     assert count_descriptions(fake) == before
 
 

@@ -189,7 +189,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
     assert await desk.standing(draft, ready) == ["before", "before"], "those were there before"
     await desk.rows.open(draft).write(ready)
     seen = await desk.rows.open(draft).check(ready)
-    assert [one.standing for one in seen] == ["after", "after"]
+    assert [one.state for one in seen] == ["after", "after"]
     assert {one.write.id for one in seen} == {"33", "34"}
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
@@ -222,4 +222,4 @@ async def test_what_nocodb_ignores_without_a_word_is_seen(desk: WriteTools) -> N
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
     (written,) = await desk.rows.open(draft).write([row])
     (seen,) = await desk.rows.open(draft).check([written])
-    assert (seen.standing, seen.differs) == ("other", ("value",))
+    assert (seen.state, seen.differing_fields) == ("other", ("value",))

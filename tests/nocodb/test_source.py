@@ -26,7 +26,7 @@ WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 
 def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
-    offered = (tool.within(allowed or ("read", "propose")) for tool in tools)
+    offered = (tool.restrict_to(allowed or ("read", "propose")) for tool in tools)
     return [tool.spec.name for tool in offered if tool]
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from core.domain.messages import Person
-from core.text.text import redacted
+from core.text.text import redact
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field, shown
 from core.tools.nocodb.read import Asked, Rows, sheet, sheet_name, source_of_row
@@ -72,7 +72,7 @@ def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
 
 @pytest.mark.parametrize("name", ["Senha", "mot de passe", "Contraseña", "CLÉ API", "pass-phrase"])
 def test_a_secret_is_one_in_other_languages_too(name: str) -> None:
-    assert redacted({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
+    assert redact({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
 
 
 def test_a_secret_column_is_withheld() -> None:

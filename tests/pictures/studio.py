@@ -23,7 +23,7 @@ from bot.compose import compose
 from bot.config import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
 from bot.settings import Settings
-from core.runtime.tasks import cancelled
+from core.runtime.tasks import cancel_all
 from tests.code import sandboxed
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -290,7 +290,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 app = await compose(settings, Config(quick_commands=COMMANDS), owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
-                await cancelled([t for t in app.engine._tasks if t.get_name() == "redraw"])
+                await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
                     await slack.deliveries.wait_until_connected()
                     await discord.wait_until(lambda: discord.rest.commands)

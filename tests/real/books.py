@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.rights.usage import NANO
+from core.rights.usage import NANODOLLARS_PER_DOLLAR
 
 SUM = "SELECT coalesce(sum(input + output), 0), sum(cost) FROM"
 Query = Callable[[str], list[tuple[Any, ...]]]
@@ -22,6 +22,12 @@ def find_imbalances(query: Query) -> list[str]:
     found = [f"{held} are held still"] if held else []
     for table in ("spendings", "usage"):
         ((spent, dollars),) = query(f"{SUM} {table}")
-        if int(spent) != int(tokens) or abs((dollars or 0) * NANO - int(money)) > 100:
-            found.append(f"counted {tokens} and {money / NANO} USD; {table} {spent}, {dollars}")
+        if (
+            int(spent) != int(tokens)
+            or abs((dollars or 0) * NANODOLLARS_PER_DOLLAR - int(money)) > 100
+        ):
+            found.append(
+                f"counted {tokens} and {money / NANODOLLARS_PER_DOLLAR} USD; "
+                f"{table} {spent}, {dollars}"
+            )
     return found

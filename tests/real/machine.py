@@ -16,7 +16,7 @@ from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.surface import ChatSurface
 from bot import cli
 from core.store import jobs, notifications, processes, procrastinate_adapter
-from core.store.database import Connection
+from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 
 LEASE = 3.0
@@ -38,7 +38,7 @@ def mortal(number: int, moment: str) -> None:
     transact, count = PostgresDatabase._transact, 0
 
     def transact_and_count(
-        self: Any, work: Callable[[Connection], Any], *, reads: bool = False
+        self: Any, work: Callable[[SqlConnection], Any], *, reads: bool = False
     ) -> Any:
         nonlocal count
         where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
@@ -48,7 +48,7 @@ def mortal(number: int, moment: str) -> None:
         if count != number:
             return transact(self, work)
 
-        def dying(connection: Connection) -> Any:
+        def dying(connection: SqlConnection) -> Any:
             work(connection)
             _die()
 

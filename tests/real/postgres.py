@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import dict_row
 
-from core.store.postgres import OPTIONS, PostgresDatabase
+from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 
 SPEED = {
@@ -109,7 +109,7 @@ class Postgres:
         if not self._migrated:
             self._migrated = self.database()
             url = self.url(self._migrated)
-            with psycopg.connect(url, row_factory=dict_row, **OPTIONS) as connection:
+            with psycopg.connect(url, row_factory=dict_row, **CONNECTION_OPTIONS) as connection:
                 PostgresDatabase(url, MIGRATIONS)._migrate(connection)
         name = self.database(self._migrated)
         yield self.url(name)

@@ -141,6 +141,6 @@ async def ledger(victim: Victim) -> Sequence[Change]:
     await victim.kill()
     database = await SqliteDatabase.open(victim.home / "ponte.db", MIGRATIONS)
     try:
-        return await SqlLedger(database).of_conversation("", 1000)
+        return await SqlLedger(database).list_of_conversation("", 1000)
     finally:
         await database.close()

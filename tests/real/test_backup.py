@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from bot.settings import Settings
-from core.domain.errors import RESTORED, Restored
+from core.domain.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 from tests.real.victims import ROOT, Victim, turns_of_the_loop
@@ -94,7 +94,9 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
         assert states <= {"done", "undeliverable"}
     await ctx.victim.kill()
 
-    open_then = set(column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED}'"))
+    open_then = set(
+        column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED_REASON}'")
+    )
     ctx.victim.home, posts = home, len(ctx.recorder.posts)
     again = Victim(home, *ctx.victim._arguments[1:2])
     ctx.people._victim = again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.store.inbox import CRASHES, DEATHS_ALONE
+from core.store.inbox import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
@@ -110,7 +110,7 @@ async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology
             await asyncio.Event().wait()
 
     ctx.gate.append(gate)
-    for _ in range(CRASHES + DEATHS_ALONE):
+    for _ in range(CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE):
         await ctx.victim.start()
         await ctx.people.say(bomb)
         await fell.wait()

@@ -79,7 +79,7 @@ async def test_every_kind_of_field(desk: WriteTools) -> None:
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Kinds", ids=[1]))
     back = await desk.undone(deleted)
     assert [step.state for step in back.steps] == ["done"]
-    assert created.written
+    assert created.written_steps
 
 
 @pytest.mark.parametrize("field", ["Friends", "Counted", "Owned", "Owned too"])

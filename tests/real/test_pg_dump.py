@@ -35,7 +35,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
     )
     secret = await stores.secret("web-token", b"of the page")
-    await stores.audit.tell("reload", ANA)
+    await stores.audit.write_note("reload", ANA)
     before = await _counts(stores)
     await _close(stores)
     for command, url in ((dump, old), (restore, new)):
@@ -50,7 +50,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         files = SqlFiles(stores.database, stores.file_bytes)
         assert (await files.get(kept.id))[1] == b"bytes" * 9
         fresh = await SqlInbox(stores.database, stores.jobs).accept(make_message("hello 1", "k1"))
-        assert not fresh.fresh, "a second delivery is known"
+        assert not fresh.is_new, "a second delivery is known"
     finally:
         await _close(stores)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from core.domain.messages import Answer, Message, decode, encode
+from core.domain.messages import Answer, Message, decode_json, encode_json
 from tests.fakes import forker
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ class People:
         """Deliver once; whether it was acknowledged."""
         try:
             async with self._session.post(
-                f"{self._victim.url}/events", data=encode(message)
+                f"{self._victim.url}/events", data=encode_json(message)
             ) as ack:
                 return ack.status == 200
         except (aiohttp.ClientError, OSError):
@@ -95,9 +95,11 @@ class People:
 
     async def answer(self, message: Message) -> Answer:
         """Deliver it once more, and wait for its first answer."""
-        async with self._session.post(f"{self._victim.url}/answers", data=encode(message)) as reply:
+        async with self._session.post(
+            f"{self._victim.url}/answers", data=encode_json(message)
+        ) as reply:
             assert reply.status == 200, await reply.text()
-            return decode(Answer, await reply.read())
+            return decode_json(Answer, await reply.read())
 
     async def answers(self, messages: Iterable[Message]) -> list[Answer]:
         return await asyncio.gather(*(self.answer(message) for message in messages))

@@ -27,6 +27,6 @@ def test_a_recorded_backup_is_restored(
     file = str(shutil.copy(FOLDER / "backup-7.tar.gz", tmp_path))
     assert ponte("restore", *options, file).code == 0, ponte.err
     assert "schema 7, messages: 2" in ponte.out
-    assert snapshot.schema(ponte.home / "ponte.db") == len(MIGRATIONS)
+    assert snapshot.schema_version(ponte.home / "ponte.db") == len(MIGRATIONS)
     talks_on(ponte, monkeypatch)
     assert " ana" in ponte("people", "list").out

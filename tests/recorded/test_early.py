@@ -26,7 +26,7 @@ SCHEMAS = (1, 2, 3, 4, 5)
 
 def early(schema: int, home: Path) -> None:
     put_home(json.loads(gzip.decompress((FOLDER / f"early-{schema}.json.gz").read_bytes())), home)
-    assert snapshot.schema(home / "ponte.db") == schema
+    assert snapshot.schema_version(home / "ponte.db") == schema
 
 
 def talks_on(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ def talks_on(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.loads(ponte("threads", "show", "terminal:main", "--json").out)
     assert "remember that the sky is blue" in [one["text"] for one in said["messages"]]
     assert ponte("usage").code == 0, ponte.err  # a turn of today's, begun and ended
-    assert snapshot.schema(ponte.home / "ponte.db") == len(MIGRATIONS)
+    assert snapshot.schema_version(ponte.home / "ponte.db") == len(MIGRATIONS)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
@@ -44,7 +44,7 @@ def test_it_is_opened_and_talked_to(
 ) -> None:
     early(schema, ponte.home)
     talks_on(ponte, monkeypatch)
-    (kept,) = snapshot.snapshots(ponte.home)
+    (kept,) = snapshot.list_snapshots(ponte.home)
     assert kept.name.startswith(f"ponte-{schema}-")
 
 

@@ -26,11 +26,12 @@ from bot.engine import Stores
 from core.store import database, kernels, remembered, snapshot
 
 # A kill loses nothing that the kernel was given, so that the disk need not be waited for.
-database.SYNCHRONOUS, os.fsync = "OFF", lambda _: None
+database.SYNCHRONOUS_MODE, os.fsync = "OFF", lambda _: None
 STEPS = {
     database.SqliteDatabase._prepare.__code__, remembered.import_file.__code__,
-    remembered._read_file.__code__, remembered._remove_file.__code__, remembered._put.__code__,
-    remembered._text.__code__, snapshot.before_migration.__code__, kernels.import_marks.__code__,
+    remembered._read_file.__code__, remembered._remove_file.__code__,
+    remembered._write_text.__code__, remembered._read_text.__code__,
+    snapshot.snapshot_before_migration.__code__, kernels.import_marks.__code__,
     kernels._list_marks.__code__, kernels._remove_marks.__code__, kernels._threads_by_hash.__code__,
 }
 

@@ -16,7 +16,7 @@ from bot.backup import backup, restore
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.domain.errors import RESTORED, Restored
+from core.domain.errors import RESTORED_REASON, Restored
 from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER
 from tests.recorded.house import NUMBERED, Json, RecordedPonte, house, new_numbers, put, read
@@ -91,5 +91,5 @@ async def test_it_goes_on_and_says_nothing_twice(here: RecordedPonte, record: Js
     assert len(here.team.writes()) == writes, "nothing was written by what was approved then"
     new = set(_stands(here)) - set(before)
     assert len([one for one in new if "Anybody" in one or "And now" in one]) == 2
-    assert here.rows(f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED}'") > [(5,)]
+    assert here.rows(f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}'") > [(5,)]
     assert here.slack.workspace.pings == []

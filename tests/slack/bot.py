@@ -130,8 +130,14 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
     return ChatPorts(
-        inbox=inbox(engine.records.inbox), journal=engine.records.journal,
-        threads=engine.records.threads, files=engine.records.files, board=chosen.board,
-        policy=chosen.policy, removed=engine.manager.on_post_removed, refused=engine.audit_refusal,
-        directory=engine.records.directory, peers=engine.stores.peers,
-    )  # fmt: skip
+        inbox=inbox(engine.records.inbox),
+        journal=engine.records.journal,
+        threads=engine.records.threads,
+        files=engine.records.files,
+        board=chosen.board,
+        policy=chosen.policy,
+        on_post_removed=engine.manager.on_post_removed,
+        on_refused=engine.audit_refusal,
+        directory=engine.records.directory,
+        peers=engine.stores.peers,
+    )

@@ -9,14 +9,14 @@ from typing import Any
 from core.domain.errors import NotStored
 from core.domain.messages import Card, Item, Message, Post
 from core.domain.records import (
-    Ask,
-    Completed,
-    Delta,
     Health,
     ModelEvent,
     QuickCommand,
     Receipt,
     Remote,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
 )
 from core.ports.conversations import Inbox
 from tests.fakes.choices import EmptyStatusBoard
@@ -30,7 +30,7 @@ class Speaker:
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = list(pieces)
-        self.asks: list[Ask] = []
+        self.asks: list[RoundRequest] = []
         self._cues = asyncio.Semaphore(0)
         self._rest = asyncio.Event()
 
@@ -42,15 +42,15 @@ class Speaker:
         self._rest.set()
         self.go(100 * (len(self.pieces) + 1))
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         for piece in self.pieces:
             if not self._rest.is_set():
                 await self._cues.acquire()
-            yield Delta(piece)
+            yield TextDelta(piece)
         if not self._rest.is_set():
             await self._cues.acquire()
-        yield Completed((Item(kind="message", role="assistant", text="".join(self.pieces)),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text="".join(self.pieces)),))
 
     async def health(self) -> Health:
         return Health("model", "on", "speaker")
@@ -113,15 +113,15 @@ class Board(EmptyStatusBoard):
 class NoPosts:
     """A journal for a reply that a test makes by hand: it remembers nothing."""
 
-    resumed = False
+    is_resumed = False
 
-    def check(self) -> None: ...
+    def check_ownership(self) -> None: ...
 
-    async def known(self) -> Sequence[Post]:
+    async def list_posts(self) -> Sequence[Post]:
         return ()
 
-    async def posting(self, number: int, key: str) -> None: ...
+    async def record_posting(self, number: int, key: str) -> None: ...
 
-    async def posted(self, number: int, post: str, last: bool = False) -> None: ...
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None: ...
 
-    async def removed(self, number: int) -> None: ...
+    async def record_removed(self, number: int) -> None: ...

@@ -15,8 +15,8 @@ from adapters.slack.workspace import GROUPS, Directory
 from core.chat import directory as members
 from core.clients.http import Proxies
 from core.domain.messages import Person
-from core.domain.records import Member
-from core.rights.policy import LONGEST_KEPT, MAX_STALE_SECONDS
+from core.domain.records import PlatformMember
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.schema import MIGRATIONS
@@ -25,7 +25,7 @@ from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 
 T = TypeVar("T")
 OTHER = "T0OTHER"
-MINUTES, DAY = LONGEST_KEPT, MAX_STALE_SECONDS
+MINUTES, DAY = MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 
 
 class DirectorySetup:
@@ -68,7 +68,7 @@ class DirectorySetup:
         """Of users.info and users.list."""
         return self.slack.api.calls["users.info"], self.slack.api.calls["users.list"]
 
-    async def row(self, who: SlackPerson, scope: str = "") -> Member | None:
+    async def row(self, who: SlackPerson, scope: str = "") -> PlatformMember | None:
         return next(iter(await self.rows.find("slack", {(scope, who.id)})), None)
 
 
@@ -128,7 +128,7 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
     assert town.directory.known(town.alice.id).name == "Alice"
     assert await town.guest(town.alice) is False
     assert await town.groups(town.alice) == frozenset({"slack:S1"})
-    assert await town.row(town.alice) == Member(
+    assert await town.row(town.alice) == PlatformMember(
         town.alice.id, "", f"slack:{TEAM}:{town.alice.id}", "Alice", "en-US", "Europe/Paris",
         belongs_to=frozenset({TEAM}), confirmed_at=town.now,
     )  # fmt: skip
@@ -297,7 +297,7 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     writes = list[int]()
     put = town.rows.put
 
-    async def put_and_count(platform: str, told: list[Member]) -> frozenset[str]:
+    async def put_and_count(platform: str, told: list[PlatformMember]) -> frozenset[str]:
         writes.append(len(told))
         return await put(platform, told)
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.slack.render import Rotation
-from core.text.text import split
+from core.text.text import split_text
 
 
 def fresh(limit: int = 1000) -> Rotation:
-    return Rotation(lambda text: split(text, limit))
+    return Rotation(lambda text: split_text(text, limit))
 
 
 CODE = "Look:\n\n```python\nx = 1\n"

@@ -23,7 +23,7 @@ from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import OwnWay
 from core.domain.messages import Address, Item
-from core.domain.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from tests.fakes.choices import make_choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 from tests.slack.bot import connect_adapter, ports
@@ -44,13 +44,13 @@ class Storyteller:
     name = "storyteller"
     level = "demo"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         pieces = story(ask.input[-1].text)
         for piece in pieces:
-            yield Delta(piece)
+            yield TextDelta(piece)
             if len(pieces) > 1:
                 await asyncio.sleep(PAUSE)
-        yield Completed((Item(kind="message", role="assistant", text="".join(pieces)),))
+        yield RoundCompleted((Item(kind="message", role="assistant", text="".join(pieces)),))
 
     async def health(self) -> Health:
         return Health("model", "on", "storyteller")

@@ -61,7 +61,7 @@ class CommandScene:
             thread=Thread(ctx.address.conversation, thread),
             files=self.files,
             handle=handle,
-            known_as=known_as or self._known_as,
+            record_handle=known_as or self._known_as,
         )
 
     async def _known_as(self, handle: str) -> None:

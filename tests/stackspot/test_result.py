@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.text import fenced
+from core.text.text import make_code_block
 from core.tools.stackspot.client import Result, document_of, json_of
 
 VALUES = st.recursive(
@@ -84,7 +84,7 @@ def test_a_file_is_of_the_kind_that_the_text_is(text: str, name: str, type: str,
 )
 def test_any_json_comes_through_a_fence(value: Any, info: str, laid_out: bool) -> None:
     text = json.dumps(value, indent=2 if laid_out else None, ensure_ascii=False)
-    block = fenced(text, info)
+    block = make_code_block(text, info)
     assert json_of(block) == json_of(text) == value
     assert json.loads(Result(block).bare) == value
 

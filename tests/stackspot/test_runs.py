@@ -38,15 +38,15 @@ async def test_it_is_begun_with_its_input_and_waited_for(
     runs, one = StackSpotRuns(stackspot), draft(given)
     assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + MARGIN)
     (seen,) = await runs.open(one).check(one.rows)
-    assert seen.standing == "before"
+    assert seen.state == "before"
     assert fake.requests == [], "there is nothing to look for"
     (row,) = await runs.open(one).write(one.rows)
     (seen,) = await runs.open(one).check([row])
     (made,) = fake.executions.values()
     assert (made.id, made.input, made.conversation) == (row.id, given, one.target["conversation"])
-    assert seen.standing == "after"
-    assert seen.now
-    assert str(seen.now["result"]).startswith("summary: ")
+    assert seen.state == "after"
+    assert seen.current
+    assert str(seen.current["result"]).startswith("summary: ")
 
 
 async def test_failed_and_endless_runs_are_reported(
@@ -57,9 +57,9 @@ async def test_failed_and_endless_runs_are_reported(
     for standing, words in (("failed", "reports that it failed"), ("other", "may still finish")):
         (row,) = await runs.open(one).write(one.rows)
         (seen,) = await runs.open(one).check([row])
-        assert (seen.standing, words in seen.words) == (standing, True)
+        assert (seen.state, words in seen.explanation) == (standing, True)
     (lost,) = await runs.open(one).check([replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
-    assert (lost.standing, "no longer knows" in lost.words) == ("other", True)
+    assert (lost.state, "no longer knows" in lost.explanation) == ("other", True)
 
 
 async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
@@ -92,10 +92,10 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
 
     (row,) = await runs.open(one).write(one.rows)
     (seen,) = await runs.open(one).watch([row], doing, "en")
-    assert seen.standing == "after"
+    assert seen.state == "after"
     assert told == [
         "is waiting for StackSpot to begin…",
         "is running the quick command… 42 % · Summarise",
     ]
     (before,) = await runs.open(one).watch(one.rows, doing, "en")
-    assert before.standing == "before"
+    assert before.state == "before"

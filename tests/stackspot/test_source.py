@@ -74,9 +74,9 @@ async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -
     assert not breaches(asking.spec)
     assert (running.spec.strict, asking.spec.strict) == (False, True)
     assert running.spec.parameters["required"] == ["slug"]
-    assert running.within({"read", "propose"}) is None
-    assert running.within({"spend"}) is running
-    assert running.patience > 300
+    assert running.restrict_to({"read", "propose"}) is None
+    assert running.restrict_to({"spend"}) is running
+    assert running.timeout_seconds > 300
 
 
 async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpotSource) -> None:

@@ -13,9 +13,14 @@ from core.chat.posting import PostedReply
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Health
-from core.integrations.integration import ChatIntegration, ChatPorts, Dependencies, Shared
+from core.integrations.integration import (
+    ChatIntegration,
+    ChatPorts,
+    IntegrationDependencies,
+    SharedSettings,
+)
 from core.integrations.settings import SettingsPart, setting
-from core.ports.conversations import Posts, Reply
+from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -72,7 +77,7 @@ class CorkAdapter:
     def __init__(self, board: CorkBoard, called: str, limit: int, ports: ChatPorts) -> None:
         self._board, self._called, self._limit, self._ports = board, called, limit, ports
 
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         return PostedReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
 
     async def start(self, *, listens: bool = True) -> None:
@@ -162,11 +167,13 @@ class Cork(ChatIntegration[CorkSettings]):
     def __init__(self, board: CorkBoard) -> None:
         self.board = board
 
-    def summary(self, own: CorkSettings, shared: Shared) -> Health:
+    def summary(self, own: CorkSettings, shared: SharedSettings) -> Health:
         if own.cork_name:
             return Health("cork", "on", f"as @{own.cork_name}")
         return Health("cork", "off", "set CORK_NAME")
 
-    async def build(self, deps: Dependencies[CorkSettings], ports: ChatPorts) -> CorkAdapter:
+    async def build(
+        self, deps: IntegrationDependencies[CorkSettings], ports: ChatPorts
+    ) -> CorkAdapter:
         limit = deps.config.section("cork").limit
         return CorkAdapter(self.board, deps.own.cork_name or "", limit, ports)

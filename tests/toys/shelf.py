@@ -10,13 +10,13 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError
 from core.domain.records import Health, Outcome, ToolContext
 from core.integrations.integration import (
-    Dependencies,
-    OperatorFile,
+    IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
     RuleNames,
-    Shared,
+    SharedSettings,
+    ToolBundle,
     ToolIntegration,
-    Tools,
 )
 from core.integrations.settings import SettingsPart, Switch, setting
 from core.ports.tools import Tool
@@ -66,15 +66,17 @@ class Shelf(ToolIntegration[ShelfSettings]):
     def __init__(self, source: ShelfSource) -> None:
         self.source = source
 
-    def summary(self, own: ShelfSettings, shared: Shared) -> Health:
+    def summary(self, own: ShelfSettings, shared: SharedSettings) -> Health:
         return Health("shelf", "on", "at the wall") if own.shelf == "on" else Health(
             "shelf", "off", "set SHELF")  # fmt: skip
 
-    def build(self, deps: Dependencies[ShelfSettings], quick: QuickRegistry) -> Tools | None:
-        return Tools(self.source, [self.source]) if deps.own.shelf == "on" else None
+    def build(
+        self, deps: IntegrationDependencies[ShelfSettings], quick: QuickRegistry
+    ) -> ToolBundle | None:
+        return ToolBundle(self.source, [self.source]) if deps.own.shelf == "on" else None
 
-    def rule_names(self, own: ShelfSettings, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: ShelfSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": ("shelf_find", "shelf_add")}
 
-    async def check(self, deps: Dependencies[ShelfSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[ShelfSettings]) -> Sequence[Health]:
         return [Health("shelf", "on", f"{len(self.source.rows)} things")]

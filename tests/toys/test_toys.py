@@ -23,12 +23,12 @@ from bot.settings import Settings, load
 from core.domain.errors import SettingsError
 from core.domain.records import Health
 from core.integrations.integration import (
-    Dependencies,
-    Late,
+    IntegrationDependencies,
     ModelIntegration,
-    Read,
-    Shared,
-    nothing,
+    ReadFile,
+    RecordLateRemote,
+    SharedSettings,
+    start_nothing,
 )
 from core.models import ModelSettings
 from core.ports.tools import Model
@@ -51,13 +51,13 @@ class Scripted(ModelIntegration[ModelSettings]):
     def __init__(self, model: Speaker) -> None:
         self.model = model
 
-    def summary(self, own: ModelSettings, shared: Shared) -> Health:
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
         return Health("model", "on", "a script")
 
     def build(
-        self, deps: Dependencies[ModelSettings], read: Read, late: Late
+        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
-        return self.model, nothing
+        return self.model, start_nothing
 
 
 class Hall:

@@ -84,7 +84,7 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _owners() -> set[str]:
-    """The logs of `core.runtime.tasks.Tasks`."""
+    """The logs of `core.runtime.tasks.BackgroundTasks`."""
     owners = set()
     for package in ("bot", "adapters", "core"):
         for path in (ROOT / package).rglob("*.py"):
@@ -126,7 +126,7 @@ def metric_rows() -> str:
             continue
         name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
         labels = ", ".join(f"`{label}`" for label in _labels(one.name))
-        told = one.documentation + (" ⁂" if one.name in metrics.OF_ALL else "")
+        told = one.documentation + (" ⁂" if one.name in metrics.SHARED_METRICS else "")
         lines.append(f"| `{name}` | {one.type} | {labels} | {told} |")
     return "\n".join(lines)
 

@@ -104,7 +104,7 @@ def test_prometheus_takes_the_board_s_questions(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_exposition() -> None:
     metrics.count_turn("web", "done", 1.0)
-    metrics.describe("0", "sqlite")
-    shown = metrics.exposition()
+    metrics.set_build_info("0", "sqlite")
+    shown = metrics.render_metrics()
     assert "_created" not in shown
     promtool.ask("check", "metrics", given=shown)

@@ -49,8 +49,8 @@ async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     assert path == "/v1/traces"
     assert (sent["authorization"], sent["x-team"]) == ("Bearer abc", "ponte")
     (span,) = collector.spans()
-    assert int.from_bytes(span.trace_id, "big") == tracing.trace_of("turn1")
-    assert int.from_bytes(span.span_id, "big") == tracing.root_of("turn1")
+    assert int.from_bytes(span.trace_id, "big") == tracing.trace_id_of("turn1")
+    assert int.from_bytes(span.span_id, "big") == tracing.root_span_id_of("turn1")
     about = {a.key: a.value.string_value for a in request.resource_spans[0].resource.attributes}
     assert about["service.name"] == "ponte"
     assert about["service.version"]

@@ -12,7 +12,7 @@ import pytest
 
 from core.domain.errors import ModelDown
 from core.domain.messages import Usage
-from core.domain.records import Ask, Completed, Delta, ModelEvent
+from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.observability import tracing
 from tests.dialogues.stage import BotHome
 from tests.fakes.models import EchoModel
@@ -34,9 +34,9 @@ SECRET = "the margin of Aldeia is 41 percent"
 @pytest.fixture
 def span_exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing.record_with(Traces.with_exporter(exporter, SimpleSpanProcessor(exporter)))
+    tracing.set_recorder(Traces.with_exporter(exporter, SimpleSpanProcessor(exporter)))
     yield exporter
-    tracing.record_with(None)
+    tracing.set_recorder(None)
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def theatre(tmp_path: Path) -> BotHome:
 class PricedModel(EchoModel):
     level = "responses"
 
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         async for event in super().ask(ask):
-            if isinstance(event, Completed):
+            if isinstance(event, RoundCompleted):
                 usage = Usage(input=100, cached=40, output=7, reasoning=2, cost=0.25)
-                event = Completed(event.items, usage)
+                event = RoundCompleted(event.items, usage)
             yield event
 
 
 class BrokenModel(EchoModel):
-    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         raise ModelDown
-        yield Delta("")
+        yield TextDelta("")
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -99,11 +99,11 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     ]  # fmt: skip
     root = by_name(span_exporter)["invoke_agent Ponte"]
     assert root.parent is None
-    assert {trace_of(span) for span in spans} == {tracing.trace_of(one.turn)}
+    assert {trace_of(span) for span in spans} == {tracing.trace_id_of(one.turn)}
     began, over = lasts(root)
     for span in spans:
         if span is not root:
-            assert parent_of(span) == tracing.root_of(one.turn)
+            assert parent_of(span) == tracing.root_span_id_of(one.turn)
         assert began <= lasts(span)[0] <= lasts(span)[1] <= over
     assert facts(root)["ponte.turn.id"] == one.turn
     assert facts(root)["ponte.turn.status"] == "done"
@@ -154,7 +154,7 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
-    async def never(ask: Ask) -> None:
+    async def never(ask: RoundRequest) -> None:
         await asyncio.Event().wait()
 
     slow = EchoModel(gate=never)
@@ -168,9 +168,11 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
     spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
-    assert {span.context.trace_id for span in spans if span.context} == {tracing.trace_of(one.turn)}
+    assert {span.context.trace_id for span in spans if span.context} == {
+        tracing.trace_id_of(one.turn)
+    }
     parents = {span.parent.span_id for span in spans if span.parent}
-    assert parents == {tracing.root_of(one.turn)}
+    assert parents == {tracing.root_span_id_of(one.turn)}
     stopped = next(span for span in spans if span.name == "chat echo")
     assert facts(stopped)["error.type"] == "cancelled"
 
@@ -184,7 +186,7 @@ async def test_turns_beside_each_other_do_not_mix(
             await stage.wait_for_answer(receipt)
     for one, _ in said:
         all = span_exporter.get_finished_spans()
-        own = [span for span in all if trace_of(span) == tracing.trace_of(one.turn)]
+        own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
         assert sorted(span.name for span in own) == [
             "chat echo", "invoke_agent Ponte", "post", "queue",
         ]  # fmt: skip
@@ -193,8 +195,8 @@ async def test_turns_beside_each_other_do_not_mix(
 async def test_without_a_recorder_there_is_nothing(theatre: BotHome) -> None:
     async with theatre.open(EchoModel()) as stage:
         assert (await stage.ask("hello")).status == "done"
-    with tracing.Span("queue") as span:
+    with tracing.TraceSpan("queue") as span:
         span.note("a", 1)
         span.fail("b")
-        span.used(Usage())
-    tracing.ended("done")
+        span.note_usage(Usage())
+    tracing.note_turn_end("done")

@@ -69,5 +69,5 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
     spans = collector.spans()
     assert {"invoke_agent Ponte", "queue", "post"} <= {span.name for span in spans}
     assert {int.from_bytes(span.trace_id, "big") for span in spans} == {
-        tracing.trace_of(said["turn"])
+        tracing.trace_id_of(said["turn"])
     }

@@ -17,26 +17,26 @@ from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
-from core.ports.conversations import Posts, Reply
+from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
 from tests.fakes.memory import InboxRow, MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts
 
 
 class NoPosts:
-    resumed = False
+    is_resumed = False
 
-    def check(self) -> None: ...
+    def check_ownership(self) -> None: ...
 
-    async def known(self) -> Sequence[Any]:
+    async def list_posts(self) -> Sequence[Any]:
         return []
 
-    async def posting(self, number: int, key: str) -> None:
+    async def record_posting(self, number: int, key: str) -> None:
         raise AssertionError("the web posts nothing")
 
-    async def posted(self, number: int, post: str, last: bool = False) -> None:
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         raise AssertionError("the web posts nothing")
 
-    async def removed(self, number: int) -> None:
+    async def record_removed(self, number: int) -> None:
         raise AssertionError("the web posts nothing")
 
 
@@ -159,19 +159,19 @@ class WebPonte:
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=_exposition,
-            usage=self.used,
+            usage=self.usage_since,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
         )  # fmt: skip
 
-    async def used(self, since: str) -> Sequence[Mapping[str, Any]]:
+    async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:
         return [row for row in self.usage if row["name"] >= since]
 
     async def _handle(self, seq: int) -> None:
         message = self.rows[seq].message
         platform = {"web": self.web, "terminal": self.terminal}[message.address.platform]
         assert platform is not None
-        posts: Posts = NoPosts()
+        posts: PostJournal = NoPosts()
         reply = platform.reply(message.reply_to, posts)
         answer = await self.script(Turn(seq, message, reply))
         self.rows[seq].answer = answer

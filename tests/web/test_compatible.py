@@ -15,7 +15,7 @@ import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
 from adapters.web import compatible
-from core.domain.messages import ONCE, Answer, Card, File, Usage
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.fakes.choices import allow_list
 from tests.web.house import Script, Turn, WebPonte
@@ -97,7 +97,7 @@ async def test_a_completion_comes_whole_with_what_it_took(
     assert got.usage.prompt_tokens_details.cached_tokens == 10
     said = house.rows[1].message
     assert (said.text, said.author.key) == ("Hello", "web:owner")
-    assert said.address.channel.startswith(ONCE)
+    assert said.address.channel.startswith(ONE_REQUEST_PREFIX)
 
 
 async def test_a_completion_grows_and_ends_as_openai_s_does(
@@ -221,7 +221,7 @@ async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(house: WebP
         asked = {"model": "ponte", "messages": HELLO}
         got = await client.post("/v1/chat/completions", json=asked)
         name = got.headers["x-ponte-conversation"]
-        assert name.startswith(ONCE)
+        assert name.startswith(ONE_REQUEST_PREFIX)
         assert (await client.get("/conversations")).json() == {"conversations": []}
         shown = (await client.get(f"/conversations/{name}")).json()
     assert [each["text"] for each in shown["messages"]] == ["Hello", "You said: Hello"]
@@ -512,7 +512,7 @@ async def test_nobody_comes_into_another_s_conversation(
     for previous in (mine.id, "resp_aaaaaaaaaaaaaaaa", "x"):
         with pytest.raises(openai.NotFoundError):
             await anas.responses.create(input="And?", previous_response_id=previous)
-    for name in (once, f"{ONCE}x", "web:main", "main:@owner", "../main", "a b"):
+    for name in (once, f"{ONE_REQUEST_PREFIX}x", "web:main", "main:@owner", "../main", "a b"):
         with pytest.raises(openai.NotFoundError):
             await anas.responses.create(input="x", extra_headers={"X-Ponte-Conversation": name})
     assert len(house.rows) == 1

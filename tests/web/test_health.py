@@ -10,7 +10,7 @@ import httpx
 
 from core.domain.errors import NotFound
 from core.domain.records import Health
-from core.integrations.integration import Act
+from core.integrations.integration import OperatorAction
 from tests.web.house import WebPonte
 
 
@@ -51,7 +51,7 @@ async def test_the_page_reads_what_is_connected(house: WebPonte, client: httpx.A
 class Threads:
     def __init__(self) -> None:
         self.forgotten: list[tuple[str, str]] = []
-        self.acts: Mapping[str, Act] = {"echo": self._echo}
+        self.acts: Mapping[str, OperatorAction] = {"echo": self._echo}
 
     async def _echo(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"said": arguments["word"]}

@@ -498,10 +498,10 @@ async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
     token = doors.people.add("ana")
     kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
-    assert doors.people.accounts["web:ana"].seen == "1970-01-01"
+    assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
     read = doors.people.read
     await doors.login.admit(kept, "")
     assert doors.people.read == read + 2, "who it is, whether they signed out, and no more"
     doors.time = 86_400
     await doors.login.admit(kept, "")
-    assert doors.people.accounts["web:ana"].seen == "1970-01-02"
+    assert doors.people.accounts["web:ana"].last_visit == "1970-01-02"

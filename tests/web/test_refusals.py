@@ -145,7 +145,7 @@ async def test_a_broken_part_is_an_error_without_details(
     async def raise_error(turn: str) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(house.inbox, "turn_of", raise_error)
+    monkeypatch.setattr(house.inbox, "history_entry", raise_error)
     said = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(said) == (500, "internal")
     assert "secret" not in said.text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.web.render import GrowingHtml, render, to_html
-from core.text.markdown import LONGEST
+from core.text.markdown import MAX_MARKDOWN_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_no_attribute_is_ever_forged(text: str) -> None:
 
 
 async def test_a_hostile_length_is_shown_as_it_is() -> None:
-    html = await render("[" * (LONGEST + 1))
+    html = await render("[" * (MAX_MARKDOWN_CHARACTERS + 1))
     assert html.startswith("<pre")
 
 

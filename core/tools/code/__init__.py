@@ -12,13 +12,13 @@ from core.clients.http import Proxies
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    Dependencies,
-    OperatorFile,
+    IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
     RuleNames,
-    Shared,
+    SharedSettings,
+    ToolBundle,
     ToolIntegration,
-    Tools,
 )
 from core.integrations.settings import Instructions, SettingsPart, setting
 
@@ -45,7 +45,7 @@ class Code(ToolIntegration[CodeSettings]):
     name = "code"
     settings = CodeSettings
 
-    def place(self, own: CodeSettings, shared: Shared) -> Literal["off", "hosted", "local"]:
+    def place(self, own: CodeSettings, shared: SharedSettings) -> Literal["off", "hosted", "local"]:
         """Where Python runs; `auto` follows the model: OpenAI's own server, or this machine."""
         if own.ponte_code != "auto":
             return own.ponte_code
@@ -54,7 +54,7 @@ class Code(ToolIntegration[CodeSettings]):
         asked = shared.ponte_model_api != "demo"
         return "hosted" if official and shared.openai_api_key and asked else "local"
 
-    def summary(self, own: CodeSettings, shared: Shared) -> Health:
+    def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
         match self.place(own, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
@@ -63,7 +63,7 @@ class Code(ToolIntegration[CodeSettings]):
             case "local":
                 return Health("code", "on", "Python in a sandbox on this machine")
 
-    def backend(self, deps: Dependencies[CodeSettings]) -> CodeBackend | None:
+    def backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend | None:
         """None where it is off. Starts nothing yet."""
         own, shared = deps.own, deps.shared
         match self.place(own, shared):
@@ -84,14 +84,16 @@ class Code(ToolIntegration[CodeSettings]):
                 )
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
-    def _local(self, deps: Dependencies[CodeSettings], folder: Path | None = None) -> LocalBackend:
+    def _local(
+        self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
+    ) -> LocalBackend:
         """`folder` is the one for environments, where it is not the home's."""
         from core.tools.code.environment import Environment, place
         from core.tools.code.local import Kernels, LocalBackend, most_kernels
         from core.tools.code.sandbox.sandbox import Limits
 
         limits, home = Limits(), deps.home.path
-        kernels = Kernels(deps.peers.kernels(), limits, most_kernels(limits))
+        kernels = Kernels(deps.peers.kernel_places(), limits, most_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
             Environment(folder or place(home), deps.shared.proxies),
@@ -100,19 +102,21 @@ class Code(ToolIntegration[CodeSettings]):
             wanted=deps.own.ponte_code == "local",
         )
 
-    def build(self, deps: Dependencies[CodeSettings], quick: QuickRegistry) -> Tools | None:
+    def build(
+        self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
+    ) -> ToolBundle | None:
         from core.tools.code.source import CodeSource
 
         backend = self.backend(deps)
         if backend is None:
             return None
         source = CodeSource(backend, deps.own.ponte_code_description or "")
-        return Tools(source, runner=source.runner, start=backend.start)
+        return ToolBundle(source, runner=source.runner, start=backend.start)
 
-    def rule_names(self, own: CodeSettings, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: CodeSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": ("run_python",)}
 
-    async def check(self, deps: Dependencies[CodeSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
         if self.place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]

@@ -30,16 +30,22 @@ import structlog
 
 from core.clients.error_table import ErrorTable, on
 from core.clients.http import RemoteError
-from core.clients.openai import Client, Fault, Json
+from core.clients.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
-from core.rights.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
+from core.rights.usage import (
+    CONTAINER_SESSION_DOLLARS,
+    CONTAINER_SESSION_SECONDS,
+    PaidRun,
+    Prices,
+    parse_usage,
+)
 from core.runtime.retry import Backoff
 from core.text import i18n
 from core.text.i18n import say
-from core.text.text import file_name, without_towers
+from core.text.text import limit_combining_marks, safe_file_name
 from core.tools.code.port import (
     MADE_BYTES,
     MADE_COUNT,
@@ -61,7 +67,7 @@ FINAL_EVENTS = (
     "response.failed",
     "response.cancelled",
 )
-POLL_BACKOFF = Backoff(1.0, longest=5.0)
+POLL_BACKOFF = Backoff(1.0, max_seconds=5.0)
 """Pauses between requests for a response that is not finished."""
 MAX_CODE_CHARACTERS = 60_000
 """Characters of code: the model must write each of them again."""
@@ -134,7 +140,7 @@ CUT = "The code is too long to be run there in one piece. Please run it in small
 
 
 async def ask_for_response(
-    client: Client, body: Json, known: Callable[[str], Awaitable[None]]
+    client: ModelServerClient, body: Json, known: Callable[[str], Awaitable[None]]
 ) -> Json:
     """Return the response to `body`. `known` gets its id before anything else is waited for.
 
@@ -146,7 +152,7 @@ async def ask_for_response(
         events = client.stream(RESPONSES, {**body, "stream": True})
         first = await anext(events, None)
         if first is None:
-            raise Fault("lost")
+            raise ModelServerFault("lost")
         return first, events
 
     first, events = await client.call_with_retries(opened)
@@ -162,26 +168,26 @@ async def ask_for_response(
                 if event.get("type") in FINAL_EVENTS:
                     return _final(response or {})
                 if event.get("type") == "error":
-                    raise Fault("broken", body=event)
+                    raise ModelServerFault("broken", body=event)
                 event = await anext(events, None)
-    except Fault as fault:
+    except ModelServerFault as fault:
         if fault.kind != "lost" or not name:
             raise
     if not name:
-        raise Fault("lost")
+        raise ModelServerFault("lost")
     return await poll_response(client, name)
 
 
-async def poll_response(client: Client, name: str) -> Json:
+async def poll_response(client: ModelServerClient, name: str) -> Json:
     """Return the response of that id once it is final, however long that takes. Raises Fault."""
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
             answer = await client.get(f"{RESPONSES}/{name}", {"include": [OUTPUTS]})
-        except Fault as fault:
+        except ModelServerFault as fault:
             if fault.status != 404:
                 raise
-            raise Fault("lost") from None
+            raise ModelServerFault("lost") from None
         if answer.get("status") not in ("queued", "in_progress"):
             return _final(answer)
         await client.sleep(next(pauses))
@@ -203,11 +209,13 @@ class Prompt:
         if not text.strip():
             raise ToolError(NO_CODE, code="no_code")
         if len(text) > MAX_CODE_CHARACTERS:
-            size, limit = i18n.number(len(text)), i18n.number(MAX_CODE_CHARACTERS)
+            size, limit = i18n.format_number(len(text)), i18n.format_number(MAX_CODE_CHARACTERS)
             raise ToolError(TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or found:
             return cls(text)
-        if without_towers(text) != text:  # the parser puts the marks of a name in their order
+        if (
+            limit_combining_marks(text) != text
+        ):  # the parser puts the marks of a name in their order
             return cls(text, verbatim=False)
         try:
             ast.parse(text)
@@ -293,7 +301,7 @@ def execution_of(response: Json) -> Execution:
         refusal="".join(str(part.get("refusal") or "") for part in parts),
         ended=str(reason or "") if response.get("status") == "incomplete" else "",
         broken=any(call.get("status") in ("failed", "incomplete") for call in calls),
-        usage=usage_of(response),
+        usage=parse_usage(response),
         model=str(response.get("model") or ""),
     )
 
@@ -304,17 +312,17 @@ def without_container_links(text: str) -> str:
     return _BARE.sub(lambda found: posixpath.basename(found["path"]), text)
 
 
-def _names_tools(fault: Fault) -> bool:
+def _names_tools(fault: ModelServerFault) -> bool:
     return fault.param.startswith(("tools", "tool_choice"))
 
 
 ERRORS = ErrorTable(
     RemoteError,
-    on(when=lambda fault: fault.quota).raises("no_quota", NoQuota.sentence),
-    on(when=lambda fault: fault.no_model).raises("unknown_model", NO_MODEL),
-    on(when=lambda fault: fault.policy).raises("refused", POLICY, hint=NO_DETOUR),
+    on(when=lambda fault: fault.is_quota_exhausted).raises("no_quota", NoQuota.sentence),
+    on(when=lambda fault: fault.is_unknown_model).raises("unknown_model", NO_MODEL),
+    on(when=lambda fault: fault.is_policy_refusal).raises("refused", POLICY, hint=NO_DETOUR),
     on(401, 403).raises("wrong_key", WrongKey.sentence),
-    on(when=lambda fault: fault.rate_limited).raises(
+    on(when=lambda fault: fault.is_rate_limited).raises(
         "rate_limited", RateLimited.sentence,
         values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_BUSY_SECONDS)},
     ),
@@ -330,7 +338,7 @@ ERRORS = ErrorTable(
 )  # fmt: skip
 
 
-def explain(fault: Fault, model: str) -> ToolError:
+def explain(fault: ModelServerFault, model: str) -> ToolError:
     """Return the error for the model and the person, and log the fault."""
     log.warning("code not run", fault=str(fault), request=fault.request)
     return ERRORS.explain(fault, model=model)
@@ -412,18 +420,20 @@ class Container:
     made: set[tuple[str, bytes]] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
 
-    def charged(self, now: float, price: float = CONTAINER) -> float:
+    def charged(self, now: float, price: float = CONTAINER_SESSION_DOLLARS) -> float:
         """US dollars that using it now adds: a session, when the last one is over."""
         if now < self.paid:
             return 0.0
-        self.paid = now + CONTAINER_SESSION
+        self.paid = now + CONTAINER_SESSION_SECONDS
         return price
 
 
 class Containers:
     """The client belongs to whoever gave it. `clock` counts seconds."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: ModelServerClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self.now = clock
         self._leaving: set[asyncio.Task[None]] = set()
@@ -443,7 +453,7 @@ class Containers:
 
     def known(self, id: str) -> Container:
         """One that an earlier process used; it may have expired since."""
-        return Container(id, self.now(), self.now() + CONTAINER_SESSION, ran=True)
+        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
 
     async def found(self, id: str) -> Container | None:
         """The one that an earlier process made; None where it is gone. Raises Fault."""
@@ -453,8 +463,8 @@ class Containers:
             if told.get("status") in ("expired", "deleted"):
                 return None
             await self._files(container)
-        except Fault as fault:
-            if not fault.container_gone:
+        except ModelServerFault as fault:
+            if not fault.is_container_gone:
                 raise
             return None
         return container
@@ -493,13 +503,13 @@ class Containers:
                 if fresh and file.get("source") == "assistant":
                     name = posixpath.basename(str(file.get("path") or "").rstrip("/"))
                     new.setdefault(str(file["id"]), name or "file")
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.warning("files not listed", fault=str(fault), container=container.id)
         for id, name in new.items():
             if taken.room(name):
                 await self._fetch(container, id, name, taken)
         for made in taken.made:
-            container.made.add((file_name(made.name), await _digest(made.data)))
+            container.made.add((safe_file_name(made.name), await _digest(made.data)))
         for number, url in enumerate(execution.pictures, 1):
             taken.picture(number, url)
         return taken
@@ -508,8 +518,8 @@ class Containers:
         """What cannot be deleted now expires by itself, and is erased with its thread."""
         try:
             await self._client.delete(f"{CONTAINERS}/{id}")
-        except Fault as fault:
-            if not fault.container_gone:
+        except ModelServerFault as fault:
+            if not fault.is_container_gone:
                 log.warning("container not deleted", fault=str(fault), container=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
@@ -527,7 +537,7 @@ class Containers:
         """openai-python issue 2466: a file may be listed and yet not be had."""
         try:
             taken.take(name, await self._client.download(container.id, id, MADE_BYTES))
-        except Fault as fault:
+        except ModelServerFault as fault:
             log.warning("file not fetched", fault=str(fault), container=container.id)
             taken.lost(name)
 
@@ -575,7 +585,7 @@ class CodeInterpreter:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         choice: Choice | None = None,
         *,
         container: str = "",
@@ -665,14 +675,14 @@ class CodeInterpreter:
                 unknown = self._usage(Usage(estimated=self._began), container)
                 return Ran(fault="timeout", lost=True, usage=unknown), ""
             except asyncio.CancelledError:
-                if ctx is None or ctx.stopped():
+                if ctx is None or ctx.is_stopped():
                     self._give_up(STOPPED)
                 else:  # what goes on there is to be looked up before it is used again
                     self._former, self._held = self.container, None
                 raise
-            except Fault as fault:
+            except ModelServerFault as fault:
                 error = explain(fault, self._choice.model)
-                if self._began and not fault.undone:
+                if self._began and not fault.is_undone:
                     error.usage = self._usage(Usage(estimated=True), self._held)
                 raise error from None
             except NoKey:
@@ -683,8 +693,8 @@ class CodeInterpreter:
     ) -> tuple[Ran, str]:
         async def known(response: str) -> None:
             if ctx and self._choice.store:
-                await ctx.kept(Remote("response", response))
-                await ctx.known_as(response)
+                await ctx.record_remote(Remote("response", response))
+                await ctx.record_handle(response)
 
         healed = 0
         while True:
@@ -696,8 +706,8 @@ class CodeInterpreter:
                     self._client, self._body(container, prompt, person), known
                 )
                 break
-            except Fault as fault:
-                if not fault.container_gone or healed == MAX_NEW_CONTAINERS or self._forgotten:
+            except ModelServerFault as fault:
+                if not fault.is_container_gone or healed == MAX_NEW_CONTAINERS or self._forgotten:
                     raise
                 healed += 1
                 self._lose(IDLE)
@@ -750,7 +760,7 @@ class CodeInterpreter:
         if self._held is None:
             made = await self._containers.make()
             if ctx:
-                await ctx.kept(Remote("container", made.id))
+                await ctx.record_remote(Remote("container", made.id))
             self._held = made
         return self._held
 
@@ -770,7 +780,7 @@ class CodeInterpreter:
     def _usage(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
         """With the cost of its tokens and of the container's session, as far as prices are known;
         `model` is the name under which the server answered."""
-        prices = replace(self._choice.prices(), official=self._client.place.official)
+        prices = replace(self._choice.prices(), official=self._client.place.is_official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if known is None else [known]
@@ -779,7 +789,7 @@ class CodeInterpreter:
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _body(self, container: Container, prompt: Prompt, person: str) -> Json:
-        choice, official = self._choice, self._client.place.official
+        choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,
             "instructions": VERBATIM if prompt.verbatim else REQUEST,
@@ -806,7 +816,7 @@ class HostedBackend:
 
     def __init__(
         self,
-        client: Client,
+        client: ModelServerClient,
         choice: Choice | None = None,
         *,
         pseudonym: Callable[[str], str] = lambda name: "",
@@ -823,15 +833,15 @@ class HostedBackend:
     def start(self) -> None:
         """There is nothing to prepare."""
 
-    def costs(self, arguments: str) -> Paid:
+    def costs(self, arguments: str) -> PaidRun:
         """A session of a container, and the model that passes the code on and reads what came."""
         code = len(arguments.encode())
         model = self._choice.model
-        return Paid("container", "", model, READ_MOST + 2 * code, SAID_MOST + code)
+        return PaidRun("container", "", model, READ_MOST + 2 * code, SAID_MOST + code)
 
     async def offered(self) -> bool:
         """OpenAI needs a key; other servers may do without."""
-        return bool(self._client.place.key) or not self._client.place.official
+        return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         """Raises ToolError where the code could not be run."""
@@ -877,7 +887,7 @@ class HostedBackend:
 
 def _final(response: Json) -> Json:
     if response.get("status") in ("failed", "cancelled"):
-        raise Fault("broken", body=response.get("error") or {"code": response["status"]})
+        raise ModelServerFault("broken", body=response.get("error") or {"code": response["status"]})
     return response
 
 

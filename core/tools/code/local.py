@@ -16,7 +16,7 @@ import structlog
 from core.domain.errors import ToolError
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import KernelPlaces
-from core.text.i18n import say, word
+from core.text.i18n import say, translate_word
 from core.tools.code.environment import Environment
 from core.tools.code.port import InputFile, Ran, measured
 from core.tools.code.sandbox.probe import Choice, choose
@@ -159,7 +159,7 @@ class Kernels:
 
     async def _end(self, thread: str, slot: _Slot, why: str) -> None:
         await slot.end(why)
-        await self._places.ended(thread)
+        await self._places.record_end(thread)
 
     async def _session(
         self, thread: str, slot: _Slot, sandbox: Sandbox, python: Path
@@ -182,7 +182,7 @@ class Kernels:
             await self._end(name, other, CROWDED)
         session = await Session.start(sandbox, python, self._limits)
         slot.session, slot.python = session, python
-        had = await self._places.began(thread)
+        had = await self._places.record_start(thread)
         return session, (slot.why or self._places.why) if had else ""
 
     async def _sweep(self) -> None:
@@ -247,9 +247,9 @@ class LocalBackend:
     async def health(self) -> Health:
         choice = await self._proved()
         if choice.sandbox is None:
-            words = say("local: {words}", words=word(choice.words))
+            words = say("local: {words}", words=translate_word(choice.words))
             return Health("code", "failing" if self._wanted else "off", words)
-        words = say("local: {words}", words=word(choice.words))
+        words = say("local: {words}", words=translate_word(choice.words))
         if lacks := self._environment.lacks:
             words = say(FEW, words=words, lacks=lacks)
         return Health("code", "on", words)
@@ -264,7 +264,7 @@ class LocalBackend:
 
     async def _run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         async def tell(words: str) -> None:
-            await ctx.doing(say(words, ctx.locale))
+            await ctx.show_progress(say(words, ctx.locale))
 
         choice = await self._proved()
         if choice.sandbox is None:

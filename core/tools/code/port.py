@@ -20,7 +20,7 @@ from core.domain.errors import ToolError
 from core.domain.messages import Usage
 from core.domain.records import Health, ToolContext
 from core.observability import metrics
-from core.text.text import Fence, after, file_name
+from core.text.text import Fence, fence_after_line, safe_file_name
 
 log = structlog.get_logger("code")
 
@@ -176,11 +176,11 @@ async def given(ctx: ToolContext) -> tuple[InputFile, ...]:
     if files is None:
         return ()
     found = [file for file in await files.list_files() if not _OUR_CODE.fullmatch(file.name)]
-    left = Counter(file_name(file.name) for file in found)
+    left = Counter(safe_file_name(file.name) for file in found)
     older: Counter[str] = Counter()
     named = []
     for file in found:
-        name = file_name(file.name)
+        name = safe_file_name(file.name)
         left[name] -= 1
         if left[name]:
             older[name] += 1
@@ -214,7 +214,7 @@ def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None
     for line in text.splitlines():
-        before, fence = fence, after(line, fence, len(line))
+        before, fence = fence, fence_after_line(line, fence, len(line))
         if before is None and fence is None:
             beside += line
         elif before is None:

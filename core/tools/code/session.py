@@ -232,7 +232,7 @@ class Folder:
 
     def holds(self, name: str, data: bytes) -> None:
         """The code made that file itself."""
-        self._contents.add((text.file_name(name), hashlib.sha256(data).digest()))
+        self._contents.add((text.safe_file_name(name), hashlib.sha256(data).digest()))
 
     async def lacking(
         self, given: Sequence[InputFile], left_out: list[str]

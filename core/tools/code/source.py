@@ -15,7 +15,7 @@ from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.text import text
 from core.text.i18n import say
-from core.text.text import fenced
+from core.text.text import make_code_block
 from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool
 
@@ -56,10 +56,13 @@ def for_model(ran: Ran, files: Sequence[File]) -> str:
 
 def for_person(ran: Ran, files: Sequence[File], locale: str) -> str:
     """Markdown; all that code wrote stands in blocks, where nothing of it is markup."""
-    printed = text.clean(ran.printed).strip("\n")
-    blocks = [middle_cut(printed, SHOWN), text.clip(text.clean(ran.value), SHOWN)]
-    blocks.append(text.clip(text.clean(ran.error), SHOWN))
-    parts = [*notices(ran, locale), *(fenced(block) for block in blocks if block.strip())]
+    printed = text.clean_text(ran.printed).strip("\n")
+    blocks = [
+        middle_cut(printed, SHOWN),
+        text.truncate_with_note(text.clean_text(ran.value), SHOWN),
+    ]
+    blocks.append(text.truncate_with_note(text.clean_text(ran.error), SHOWN))
+    parts = [*notices(ran, locale), *(make_code_block(block) for block in blocks if block.strip())]
     parts += [f"_{note}_" for note in _notes(ran, locale)]
     return _joined(parts) or ("" if files else say(NOTHING, locale))
 
@@ -106,7 +109,7 @@ class Runner:
         ran = await self.backend.run(ctx, source, await given(ctx))
         if ctx.files is None:
             return Run(ran, ())
-        keep = ctx.files.keep
+        keep = ctx.files.save
         files = [await keep(made.name, made.type, made.data) for made in ran.made]
         if len(ran.printed) > SHOWN:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
@@ -147,11 +150,11 @@ class CodeSource:
         Args:
             code: the Python code; null runs the code block in the person's own message
         """
-        run = await self.runner.run(ctx, code, ctx.said)
+        run = await self.runner.run(ctx, code, ctx.message_text)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
-        told = await text.aside(lambda printed: for_model(ran, run.files), ran.printed)
+        told = await text.run_off_loop(lambda printed: for_model(ran, run.files), ran.printed)
         return Outcome(
             "error" if failed else "ok",
             told,
@@ -164,7 +167,7 @@ class CodeSource:
 def _notes(ran: Ran, locale: str) -> list[str]:
     notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
     notes += [say(LOST, locale)] if ran.lost else []
-    return [*notes, *(text.clean(note) for note in ran.left_out)]
+    return [*notes, *(text.clean_text(note) for note in ran.left_out)]
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -12,16 +12,16 @@ from pydantic import AfterValidator, SecretStr
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    PATIENCE,
-    Dependencies,
-    OperatorFile,
+    CHECK_TIMEOUT_SECONDS,
+    IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
     RuleNames,
-    Shared,
+    SharedSettings,
+    ToolBundle,
     ToolIntegration,
-    Tools,
 )
-from core.integrations.settings import SettingsPart, plain, setting, url_parts, with_scheme
+from core.integrations.settings import SettingsPart, add_scheme, parse_url, plain_value, setting
 from core.text.i18n import say
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
     """What stands in a browser's address bar is NocoDB's own: `/dashboard/#/nc/…`, `/#/…`."""
-    value = SecretStr(with_scheme(plain(value)))
-    parts = url_parts(plain(value), "https", "http")
+    value = SecretStr(add_scheme(plain_value(value)))
+    parts = parse_url(plain_value(value), "https", "http")
     path = parts.path.rstrip("/")
     if parts.fragment.startswith("/") or path == "/dashboard":
         return SecretStr(f"{parts.scheme}://{parts.netloc}")
@@ -50,7 +50,7 @@ class NocodbSettings(SettingsPart):
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
         """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
-        if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
+        if urlsplit(plain_value(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
 
@@ -71,7 +71,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
     settings = NocodbSettings
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
-    def summary(self, own: NocodbSettings, shared: Shared) -> Health:
+    def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health:
         if own.nocodb == "bridge":
             return Health("nocodb", "on", "over the bridge")
         if own.nocodb == "rest":
@@ -80,7 +80,9 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
         return Health("nocodb", "off", "set NOCODB_URL")
 
-    def build(self, deps: Dependencies[NocodbSettings], quick: QuickRegistry) -> Tools | None:
+    def build(
+        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
+    ) -> ToolBundle | None:
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
@@ -89,12 +91,12 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             return None
         made = NocoSource if own.nocodb == "rest" else BridgeSource
         source = made(
-            plain(own.nocodb_url), plain(own.nocodb_token), deps.http,
+            plain_value(own.nocodb_url), plain_value(own.nocodb_token), deps.http,
             base_id=own.nocodb_base_id or "", rules=lambda: deps.config.table_rules,
         )  # fmt: skip
-        return Tools(source, [source.rows])
+        return ToolBundle(source, [source.rows])
 
-    def rule_names(self, own: NocodbSettings, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
         """Where NocoDB is off: those of both ways to speak with it."""
         match own.nocodb:
             case "rest":
@@ -104,7 +106,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             case "off":
                 return {"tool": _REST_TOOLS | _BRIDGE_TOOLS}
 
-    async def check(self, deps: Dependencies[NocodbSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
@@ -112,24 +114,24 @@ class NocoDB(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.source import look
 
         own = deps.own
-        url, token = plain(own.nocodb_url), plain(own.nocodb_token)
+        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         if own.nocodb == "bridge":
             bridge = BridgeApi(url, token, deps.http, pauses=())
-            tools = await bridge.tools(timeout=PATIENCE)
+            tools = await bridge.tools(timeout=CHECK_TIMEOUT_SECONDS)
             if tools is None:
-                await bridge.alive(timeout=PATIENCE)
+                await bridge.alive(timeout=CHECK_TIMEOUT_SECONDS)
                 words = say("the bridge answers; it does not say which tools it has")
             else:
                 words = say("the bridge answers; tools: {count}", count=len(tools))
             rules, base = deps.config.table_rules, own.nocodb_base_id or ""
             if rules.names_tables:
-                tables = await list_table_names(bridge, base, timeout=PATIENCE)
+                tables = await list_table_names(bridge, base, timeout=CHECK_TIMEOUT_SECONDS)
                 if tables is None:
                     words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
                 else:
                     _check_names(deps, rules.find_unknown(names_of(tables)), tables)
             return [Health("nocodb", "on", words)]
-        api = NocoApi(url, token, deps.http, pauses=(), timeout=PATIENCE)
+        api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         known = await look(api, Schemas(api, own.nocodb_base_id or ""))
         seen = known.sight(deps.config.table_rules)
         _check_names(deps, seen.unknown, known.every)
@@ -140,7 +142,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
 
 
 def _check_names(
-    deps: Dependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[Named]
+    deps: IntegrationDependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[Named]
 ) -> None:
     """Raise PonteError where rules are for tables that do not exist."""
     if unknown:

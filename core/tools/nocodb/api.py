@@ -26,11 +26,11 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
-    retry_after,
+    parse_retry_after,
     withhold_secrets,
 )
 from core.domain.errors import WriteUnsure
-from core.runtime.retry import Sleep, after_each, retry
+from core.runtime.retry import Sleep, retry, wait_after_each
 from core.runtime.tasks import Pacer
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
@@ -167,7 +167,7 @@ def own_words(answer: HttpAnswer) -> str:
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
     """Return the seconds that NocoDB asks for; `DEFAULT_BUSY_SECONDS` where it gives none."""
-    seconds = retry_after(answer.headers)
+    seconds = parse_retry_after(answer.headers)
     return DEFAULT_BUSY_SECONDS if seconds is None else seconds
 
 
@@ -550,7 +550,7 @@ class NocoApi:
         try:
             return require_object(await retry(
                 lambda: self._ask("GET", path, params=asked), HttpError,
-                after_each(self._pauses, wait_of), sleep=self._sleep,
+                wait_after_each(self._pauses, wait_of), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
             raise self._explain(error) from None
@@ -559,10 +559,10 @@ class NocoApi:
         try:
             return await retry(
                 lambda: self._ask(method, path, body=body, by=by), HttpError,
-                after_each(self._pauses, busy_wait), sleep=self._sleep,
+                wait_after_each(self._pauses, busy_wait), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
-            raise self._explain(error).of_write() from None
+            raise self._explain(error).as_write_error() from None
 
     def _explain(self, error: HttpError) -> NocoError:
         problem = explain(error)
@@ -583,7 +583,7 @@ class NocoApi:
         if by:
             headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"
         async with self._gate:
-            await self._pace.take()
+            await self._pace.wait()
             return await self._http.request_json(
                 method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
                 timeout=self._timeout,

@@ -20,13 +20,13 @@ from typing import Any, get_args
 
 from core.changes.approval import TableRules
 from core.clients.http import HttpClient
-from core.domain.changes import MOST_ROWS, Draft, Row, WriteKind
+from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Action, Effect, Health, ToolContext
 from core.ports.tools import Tool
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.text.i18n import say
-from core.text.text import redacted, unsigned
+from core.text.text import redact, remove_signed_urls
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, At, Named
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
@@ -162,7 +162,7 @@ class BridgeDriver(TableDriver):
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, Snapshot]:
         """Whole, without what differs at each reading."""
-        found = await together(*(self._row(schema.at.table, id) for id in ids))
+        found = await run_together(*(self._row(schema.at.table, id) for id in ids))
         return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
 
     def lost(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
@@ -209,7 +209,7 @@ class BridgeDriver(TableDriver):
         return same(wanted, found)
 
     def stands(self, before: Any, now: Any) -> bool:
-        return bool(now == unsigned(before))
+        return bool(now == remove_signed_urls(before))
 
     def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """No links, nothing that NocoDB fills in."""
@@ -228,13 +228,13 @@ class BridgeDriver(TableDriver):
                 if error.code == "not_found":
                     return None
                 raise
-        return unsigned(row) if isinstance(row, dict) and row else None
+        return remove_signed_urls(row) if isinstance(row, dict) and row else None
 
     async def _once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
         try:
             return await self._api.once(tool, {"table_id": schema.at.table, **args})
         except BridgeError as error:
-            raise error.of_write() from None
+            raise error.as_write_error() from None
 
 
 async def list_table_names(
@@ -250,7 +250,7 @@ async def list_table_names(
 
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
     bases |= {base_id} if base_id else set()
-    pages = await together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
+    pages = await run_together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
     if not pages or None in pages:
         return None
     tables = [table for page in pages for table in page or ()]
@@ -424,7 +424,7 @@ class BridgeSource:
                     "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
                 )
         await self._hiding.check(tool, args)
-        return _paged(redacted(self._hiding.shown(tool, args, await self.api.read(tool, args))))
+        return _paged(redact(self._hiding.shown(tool, args, await self.api.read(tool, args))))
 
     async def health(self) -> Health:
         try:
@@ -490,7 +490,7 @@ class ExecuteTool(FunctionTool):
             return "read"
         return "write" if isinstance(name, str) and name in WRITE_TOOLS else "read"
 
-    def within(self, allowed: Collection[Action]) -> Tool | None:
+    def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         if "read" not in allowed:
             return None
         return self if "propose" in allowed else self.reading
@@ -509,7 +509,7 @@ def _key(names: Mapping[str, Any] | Sequence[str]) -> str:
 def _listed(page: Any) -> Sequence[Snapshot]:
     rows = page.get("list") if isinstance(page, dict) else page
     listed = rows if isinstance(rows, list) else []
-    return [unsigned(row) for row in listed if isinstance(row, dict)]
+    return [remove_signed_urls(row) for row in listed if isinstance(row, dict)]
 
 
 def _is_link(value: Any) -> bool:
@@ -632,11 +632,14 @@ def _data(tool: BridgeTool, value: Any) -> Data:
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
         raise _misfit(tool, "it names no row")
-    if len(rows) > MOST_ROWS:
+    if len(rows) > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That is {count} rows; at most {most} fit in one proposal.",
-            code="too_many_rows", hint="propose them in parts", count=len(rows), most=MOST_ROWS,
-        )  # fmt: skip
+            code="too_many_rows",
+            hint="propose them in parts",
+            count=len(rows),
+            most=MAX_PROPOSAL_ROWS,
+        )
 
 
 def _check_fields(table: BridgeTable, data: Data) -> None:

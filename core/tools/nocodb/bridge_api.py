@@ -22,7 +22,7 @@ from core.clients.http import (
     RemoteError,
     withhold_secrets,
 )
-from core.runtime.retry import after_each, retry
+from core.runtime.retry import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 
 _LIST_ARGUMENTS = (
@@ -275,7 +275,7 @@ class BridgeApi:
         try:
             return await retry(
                 lambda: self._execute(tool, args, timeout), HttpError,
-                after_each(self._pauses, wait_of),
+                wait_after_each(self._pauses, wait_of),
             )  # fmt: skip
         except HttpError as error:
             raise explain(error, tool) from None

@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from core.domain.errors import ToolError
-from core.text.text import clean, cut, one_line, plain, redacted
+from core.text.text import clean_text, fold_to_letters, redact, to_one_line, truncate
 from core.tools.nocodb.api import Record
 
 CELL = 200
@@ -199,7 +199,7 @@ def option(field: Field, value: object, zone: tzinfo | None = None) -> str:
     told = text(field, value)
     if told in field.options:
         return told
-    near = [each for each in field.options if plain(each) == plain(told)]
+    near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(told)]
     near = near or difflib.get_close_matches(told, field.options, 1)
     meant = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
@@ -529,21 +529,21 @@ def shown(
     A field that is itself called "id" goes by "id (field)".
     """
     row: dict[str, Any] = {"id": record.id}
-    open_cells = redacted(dict(record.fields))
+    open_cells = redact(dict(record.fields))
     for field in fields:
         cell = open_cells.get(field.title)
         if field.type != "ID" and not is_blank(field, cell):
             title = line(field.title)
             plain_cell = isinstance(cell, bool | int | float)
             row["id (field)" if title == "id" else title] = (
-                cell if plain_cell else cut(_text(field, cell, zone), longest)
+                cell if plain_cell else truncate(_text(field, cell, zone), longest)
             )
     return row
 
 
 def written(record: Record, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
     """A row for a spreadsheet: whole cells, as text."""
-    open_cells = redacted(dict(record.fields))
+    open_cells = redact(dict(record.fields))
     return [
         record.id if field.type == "ID" else _text(field, open_cells.get(field.title), zone)
         for field in fields
@@ -552,7 +552,7 @@ def written(record: Record, fields: Sequence[Field], zone: tzinfo | None) -> lis
 
 def line(text: str, longest: int = CELL) -> str:
     """A name or a label."""
-    return one_line(text, longest)
+    return to_one_line(text, longest)
 
 
 def told(moment: datetime) -> str:
@@ -567,4 +567,4 @@ def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
     """
     if field.kind == "moment" and (moment := moment_of(cell, zone)):
         return told(moment)
-    return clean(", ".join(texts_of(cell))) + (" …" if may_lack(field, cell) else "")
+    return clean_text(", ".join(texts_of(cell))) + (" …" if may_lack(field, cell) else "")

@@ -19,7 +19,7 @@ import pydantic
 
 from core.domain.errors import ToolError
 from core.text.i18n import say
-from core.text.text import normalised, one_line, plain
+from core.text.text import fold_case, fold_to_letters, to_one_line
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field
@@ -58,7 +58,7 @@ _BY_WORD: Mapping[str, str] = {
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
-_FORMS = (str.casefold, normalised)
+_FORMS = (str.casefold, fold_case)
 _UNSAID = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and what no quotes can hold beside another quote."""
 
@@ -502,7 +502,7 @@ def _word(field: Field, op: Op, value: object) -> str:
     of_options = field.kind == "options" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
-    for form in (normalised, plain):
+    for form in (fold_case, fold_to_letters):
         alike = [each for each in field.options if form(each) == form(text.strip())]
         if alike:
             break
@@ -594,7 +594,7 @@ def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
 
 
 def _in_words(condition: Condition, locale: str) -> str:
-    field, operands = one_line(condition.field.title, LONGEST_TOLD), condition.operands
+    field, operands = to_one_line(condition.field.title, LONGEST_TOLD), condition.operands
     if not operands:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
@@ -613,4 +613,4 @@ def _operand_in_words(operand: Operand) -> str:
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f'"{one_line(str(operand), LONGEST_TOLD)}"'
+    return f'"{to_one_line(str(operand), LONGEST_TOLD)}"'

@@ -20,10 +20,10 @@ import pydantic
 from core.domain.errors import ToolError
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
-from core.runtime.tasks import together
-from core.text.i18n import moment, nearest, plural, say
-from core.text.markdown import markless
-from core.text.text import CSV, csv_bytes, file_name, redacted
+from core.runtime.tasks import run_together
+from core.text.i18n import format_moment, nearest_locale, plural, say
+from core.text.markdown import escape_markdown
+from core.text.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.tools.nocodb.api import MAX_PAGE_ROWS, NocoApi, NocoError, Page, Record, Sort
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
@@ -109,11 +109,11 @@ def sheet(records: Iterable[Record], fields: Sequence[Field], zone: tzinfo | Non
     for record in records:
         cells = written(record, fields, zone)
         rows.append([*cells] if keyed else [record.id, *cells])
-    return csv_bytes(rows)
+    return encode_csv(rows)
 
 
 def sheet_name(table: Table) -> str:
-    return file_name(f"{table.title}.csv")
+    return safe_file_name(f"{table.title}.csv")
 
 
 class Reading:
@@ -171,8 +171,8 @@ class Reading:
 
 
 def source_of_row(origin: str, table: Table, id: str, now: datetime, locale: str) -> str:
-    what, when = markless(table.title), _when(now, locale)
-    said = say(_SOURCE_OF_ROW, locale, what=what, id=markless(id), **when)
+    what, when = escape_markdown(table.title), _when(now, locale)
+    said = say(_SOURCE_OF_ROW, locale, what=what, id=escape_markdown(id), **when)
     return f"{said} {_link(origin, table, id)}"
 
 
@@ -202,14 +202,14 @@ class Asked:
         what = f"{self.table.title}, {told}" if told else self.table.title
         said = plural(
             *(_SOURCE if rows.counted else _SOURCE_AT_LEAST), rows.total, self.locale,
-            what=markless(what), shown=shown, **_when(self.now, self.locale),
+            what=escape_markdown(what), shown=shown, **_when(self.now, self.locale),
         )  # fmt: skip
         return f"{said} {_link(self.origin, self.table)}"
 
 
 def check_open(field: Field) -> None:
     """What no model may see, it may not find out by filters or groups either. Raises ToolError."""
-    if redacted({field.title: True})[field.title] is not True:
+    if redact({field.title: True})[field.title] is not True:
         raise ToolError(
             "The field {field} is withheld here.",
             code="withheld", hint="leave it out", field=field.title,
@@ -310,20 +310,20 @@ class Query:
     async def _export(self, ctx: ToolContext, asked: Asked, wish: Wish) -> tuple[Rows, File | None]:
         if ctx.files is None:
             raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
-        await ctx.doing(say("is reading the rows for a file…", ctx.locale))
+        await ctx.show_progress(say("is reading the rows for a file…", ctx.locale))
         rows = await self.reading.every(asked.selection, wish)
         if not rows.records:
             return rows, None
         fields = wish.columns(asked.table)
         data = await asyncio.to_thread(sheet, rows.records, fields, asked.zone)
-        return rows, await ctx.files.keep(sheet_name(asked.table), CSV, data)
+        return rows, await ctx.files.save(sheet_name(asked.table), CSV_TYPE, data)
 
     async def _with_links(self, table: Table, record: Record) -> Record:
         """A row tells some of the rows that it links to, or only how many they are; a tuple holds
         all of them."""
         many = [each for each in table.links if not each.one and record.fields.get(each.title)]
         links = self.api.links
-        found = await together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
+        found = await run_together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
         cells: dict[str, Any] = {
             field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)
             for field, linked in zip(many, found, strict=False)
@@ -333,8 +333,10 @@ class Query:
 
 def _when(now: datetime, locale: str) -> dict[str, str]:
     """The zone's name has no markup in it: an underscore between letters is nothing but that."""
-    english = nearest(locale) == "en"  # which is written in two ways, and so as ISO 8601 has it
-    time = now.strftime("%Y-%m-%d %H:%M") if english else moment(now, locale)
+    english = (
+        nearest_locale(locale) == "en"
+    )  # which is written in two ways, and so as ISO 8601 has it
+    time = now.strftime("%Y-%m-%d %H:%M") if english else format_moment(now, locale)
     return {"time": time, "zone": str(now.tzinfo)}
 
 

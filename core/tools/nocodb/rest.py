@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from core.domain.changes import Draft, Row
-from core.runtime.tasks import together
+from core.runtime.tasks import run_together
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
@@ -80,7 +80,7 @@ class RestDriver(TableDriver):
         unique = list(dict.fromkeys(ids))
         records: list[Record] = []
         if schema.key is None:
-            found = await together(*(self._record(schema, id, asked) for id in unique))
+            found = await run_together(*(self._record(schema, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:
             for start in range(0, len(unique), IDS):
@@ -88,7 +88,9 @@ class RestDriver(TableDriver):
                 where = clause(schema.key.id, "in", *part).v3
                 page = await self._api.records(schema.at, fields=asked, where=where, size=len(part))
                 records += page.records
-        snapshots = await together(*(self._snapshot(schema, record, wanted) for record in records))
+        snapshots = await run_together(
+            *(self._snapshot(schema, record, wanted) for record in records)
+        )
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
     def lost(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:

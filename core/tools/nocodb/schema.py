@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
-from core.runtime.tasks import together
-from core.text.text import clean, normalised, plain, whole
+from core.runtime.tasks import run_together
+from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, Record, unreadable
 from core.tools.nocodb.fieldtypes import Field, line
 from core.tools.tool import FunctionTool
@@ -81,25 +81,25 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
     for each in among:
         if exact in (each.id, each.title):
             return each
-    for form in (normalised, plain):
+    for form in (fold_case, fold_to_letters):
         wanted = form(exact)
         alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
         if alike:
             return alike[0] if len(alike) == 1 else None
     begun: list[Titled] = []
-    start = plain(exact).removesuffix(CUT)
-    if start not in ("", plain(exact)):  # it was cut
-        begun = [each for each in among if plain(each.title).startswith(start)]
+    start = fold_to_letters(exact).removesuffix(CUT)
+    if start not in ("", fold_to_letters(exact)):  # it was cut
+        begun = [each for each in among if fold_to_letters(each.title).startswith(start)]
     return begun[0] if len(begun) == 1 else None
 
 
 def nearest(name: str, among: Iterable[_Titled]) -> str:
     """A hint: the titles that `name` may have meant, else all of them."""
     titles = [each.title for each in among]
-    wanted = plain(name)
-    near = [title for title in titles if plain(title) == wanted]
+    wanted = fold_to_letters(name)
+    near = [title for title in titles if fold_to_letters(title) == wanted]
     if not near:
-        plains = {plain(title): title for title in titles}
+        plains = {fold_to_letters(title): title for title in titles}
         near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(shown(title)) for title in near)}?"
@@ -115,8 +115,10 @@ def names_of(tables: Iterable[Named]) -> set[str]:
 
 def shown(title: str) -> str:
     """A title on one line."""
-    told = " ".join(clean(title).split())
-    return told if len(told) <= LONGEST else told[: whole(told, LONGEST - 1)] + CUT
+    told = " ".join(clean_text(title).split())
+    return (
+        told if len(told) <= LONGEST else told[: find_character_boundary(told, LONGEST - 1)] + CUT
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ class Schemas:
 
     async def tables(self) -> Sequence[Table]:
         """All that are not hidden, described: one call each where not known yet."""
-        return await together(*(self._describe(each) for each in await self.names()))
+        return await run_together(*(self._describe(each) for each in await self.names()))
 
     async def table_with(self, name: str, fields: Iterable[str]) -> Table:
         """`table`, looked at anew where it lacks one of the fields and what we know is not recent.

@@ -12,8 +12,8 @@ from core.changes.approval import TableRules
 from core.clients.http import HttpClient
 from core.domain.records import Health
 from core.ports.tools import Tool
-from core.rights.policy import held
-from core.runtime.tasks import together
+from core.rights.policy import turn_may
+from core.runtime.tasks import run_together
 from core.text.i18n import plural, say
 from core.tools.nocodb.api import READ_PAUSES_SECONDS, Named, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
@@ -84,14 +84,14 @@ class Known:
             role=self.role,
             closed=tuple(each.title for each in seen if rules.is_closed(each.title, each.id)),
             unknown=tuple(rules.find_unknown(names_of(self.every))),
-            proposes=held("propose"),
+            proposes=turn_may("propose"),
         )
 
 
 async def look(api: NocoApi, schemas: Schemas) -> Known:
     """Raises NocoError."""
     own = await schemas.base()
-    every, role = await together(schemas.every_name(), _role(api, own.id))
+    every, role = await run_together(schemas.every_name(), _role(api, own.id))
     return Known(own.title, tuple(every), role)
 
 

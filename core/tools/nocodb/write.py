@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from core.domain.changes import Change, Draft, RowWrite, Seen, Step
+from core.domain.changes import Change, ChangeStep, Draft, RowCheck, RowWrite
 from core.domain.errors import ToolError
 from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
@@ -48,7 +48,7 @@ class TableWriter:
 
         Fields that changed in the meantime are left alone; the others can still be restored.
         """
-        steps, draft = change.written, change.draft
+        steps, draft = change.written_steps, change.draft
         if self.driver.typed:
             draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
         match draft.kind:
@@ -83,7 +83,7 @@ class TableBatch:
         self._draft = draft
         self._schema: TableSchema | None = None
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Return how each row stands. Raises ToolError `drift` where the table's fields changed
         since the draft was made."""
         draft, schema = self._draft, await self._read_schema()
@@ -98,7 +98,7 @@ class TableBatch:
             return [
                 self._compare_create(row, now.get(row.id), unseen)
                 if row.id
-                else Seen("before", row)
+                else RowCheck("before", row)
                 for row in rows
             ]
         wanted = names if draft.kind == "update" else None
@@ -107,7 +107,7 @@ class TableBatch:
             return [self._compare_delete(row, now.get(row.id)) for row in rows]
         moved = schema.moved(draft.target, names)
         return [
-            Seen("other", row, now.get(row.id), tuple(moved & set(_field_names(row))))
+            RowCheck("other", row, now.get(row.id), tuple(moved & set(_field_names(row))))
             if moved & set(_field_names(row))
             else await self._check_owners(
                 schema, self._compare_update(schema, row, now.get(row.id))
@@ -186,26 +186,28 @@ class TableBatch:
         found = await self._driver.owned(schema, field, ids)
         return [id for id in ids if id in found and (found[id].owner or {"id": row})["id"] == row]
 
-    async def _check_owners(self, schema: TableSchema, seen: Seen) -> Seen:
+    async def _check_owners(self, schema: TableSchema, seen: RowCheck) -> RowCheck:
         """Mark the row as changed where a row to be linked belongs to another row by now."""
         after, before = seen.write.after or {}, seen.write.before or {}
         for title in after.keys() & schema.links.keys():
             field = schema.links[title]
             ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
-            if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE:
+            if seen.state != "before" or not ids or field.relation not in EXCLUSIVE:
                 continue
             if len(await self._find_unowned(schema, field, ids, seen.write.id)) < len(ids):
-                return replace(seen, standing="other", differs=(title,))
+                return replace(seen, state="other", differing_fields=(title,))
         return seen
 
-    def _compare_update(self, schema: TableSchema, write: RowWrite, now: Snapshot | None) -> Seen:
+    def _compare_update(
+        self, schema: TableSchema, write: RowWrite, now: Snapshot | None
+    ) -> RowCheck:
         """Compare a row with its update. A typed field that already has its new value is no
         conflict.
 
         Of a link to many rows, only the rows that the update adds or removes are compared.
         """
         if now is None:
-            return Seen("other", write)
+            return RowCheck("other", write)
         reads, stands = self._driver.reads, self._driver.stands
         before, after = dict(write.before or {}), dict(write.after or {})
         cells = {
@@ -213,7 +215,7 @@ class TableBatch:
         }
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
-            return Seen("after", write, now)
+            return RowCheck("after", write, now)
         known = all(name in before for name in missing)
         drifted = [
             name
@@ -221,13 +223,13 @@ class TableBatch:
             if not stands(value, cells[name])
             and (not self._driver.typed or name not in after or name in missing)
         ]
-        return Seen("before" if known and not drifted else "other", write, now, missing)
+        return RowCheck("before" if known and not drifted else "other", write, now, missing)
 
-    def _compare_delete(self, write: RowWrite, now: Snapshot | None) -> Seen:
+    def _compare_delete(self, write: RowWrite, now: Snapshot | None) -> RowCheck:
         """Compare a row with its image. With a typed driver, fields that the image lacks must be
         empty: otherwise an undo could not restore them."""
         if now is None:
-            return Seen("after", write)
+            return RowCheck("after", write)
         before, typed = dict(write.before or {}), self._driver.typed
 
         def drifted(name: str) -> bool:
@@ -238,15 +240,15 @@ class TableBatch:
 
         names = dict.fromkeys([*now, *before] if typed else before)
         differs = tuple(filter(drifted, names))
-        return Seen("other" if differs else "before", write, now, differs)
+        return RowCheck("other" if differs else "before", write, now, differs)
 
     def _compare_create(
         self, write: RowWrite, now: Snapshot | None, unseen: Collection[str]
-    ) -> Seen:
+    ) -> RowCheck:
         """Compare a created row with its values. Missing linked rows are named, except in the
         fields `unseen`, which are hidden."""
         if now is None:
-            return Seen("other", write)
+            return RowCheck("other", write)
         after = dict(write.after or {})
         missing = {
             n: value for n, value in after.items() if not self._driver.reads(value, now.get(n))
@@ -255,7 +257,7 @@ class TableBatch:
             UNSEEN if name in unseen else _describe_missing(name, value, now.get(name))
             for name, value in missing.items()
         )
-        return Seen("other" if missing else "after", write, now, differs)
+        return RowCheck("other" if missing else "after", write, now, differs)
 
     def _find_created(
         self, newest: Mapping[str, Snapshot], rows: Sequence[RowWrite], links: Collection[str]
@@ -287,7 +289,7 @@ class TableBatch:
         return marked
 
 
-def _restore_cells(step: Step) -> Sequence[RowWrite]:
+def _restore_cells(step: ChangeStep) -> Sequence[RowWrite]:
     """Return one write for each cell that still holds what we wrote, to restore its old value."""
     before, after, now = (dict(side or {}) for side in
                           (step.write.before, step.write.after, step.now))  # fmt: skip
@@ -302,7 +304,7 @@ def _restore_cells(step: Step) -> Sequence[RowWrite]:
     ]
 
 
-def _restore_row(step: Step) -> RowWrite:
+def _restore_row(step: ChangeStep) -> RowWrite:
     """Return one write that restores the old values of the fields that the row still has."""
     stands = step.now or step.write.after or {}
     after = {name: value for name, value in (step.write.before or {}).items() if name in stands}

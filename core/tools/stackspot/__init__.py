@@ -12,18 +12,18 @@ from core.clients.http import HttpClient, Proxies
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    PATIENCE,
-    Dependencies,
-    Finding,
+    CHECK_TIMEOUT_SECONDS,
     HomeFolder,
-    OperatorFile,
+    IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
     RuleNames,
-    Shared,
+    SafetyFinding,
+    SharedSettings,
+    ToolBundle,
     ToolIntegration,
-    Tools,
 )
-from core.integrations.settings import SettingsPart, Url, plain, setting
+from core.integrations.settings import SettingsPart, Url, plain_value, setting
 from core.text.i18n import say
 from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
 from core.tools.stackspot.client import Agent, Result, StackSpot
@@ -62,7 +62,7 @@ class StackSpotSettings(SettingsPart):
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
         return StackSpot(
-            self.stackspot_client_id or "", plain(self.stackspot_client_secret),
+            self.stackspot_client_id or "", plain_value(self.stackspot_client_secret),
             realm=self.stackspot_realm, auth_url=self.stackspot_auth_url,
             api_url=self.stackspot_api_url, agent_url=self.stackspot_agent_url,
             deadline=self.stackspot_deadline, http=http, clock=clock,
@@ -77,7 +77,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         for service in ("auth", "api", "agent", "files")
     }
 
-    def summary(self, own: StackSpotSettings, shared: Shared) -> Health:
+    def summary(self, own: StackSpotSettings, shared: SharedSettings) -> Health:
         pair = (own.stackspot_client_id, own.stackspot_client_secret)
         if all(pair):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
@@ -86,17 +86,19 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return Health("stackspot", "off", say("half set; {name} is missing", name=missing))
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
-    def safety(self, own: StackSpotSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+    def safety(
+        self, own: StackSpotSettings, shared: SharedSettings, home: HomeFolder
+    ) -> Iterator[SafetyFinding]:
         if own.stackspot and own.stackspot_unknown == "allow":
             words = "quick commands and agents that ponte.toml does not name may run: {name}"
-            yield Finding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
+            yield SafetyFinding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
 
     def build(
         self,
-        deps: Dependencies[StackSpotSettings],
+        deps: IntegrationDependencies[StackSpotSettings],
         quick: QuickRegistry,
         clock: Clock | None = None,
-    ) -> Tools | None:
+    ) -> ToolBundle | None:
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         any_name = deps.own.stackspot_unknown == "allow"
@@ -113,21 +115,23 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             client, quick, listed=lambda: quick.everybodys, agents=agents, any_agent=any_name,
             asks_first=quick.asks_first,
         )  # fmt: skip
-        return Tools(source, [StackSpotRuns(client)], close=client.close)
+        return ToolBundle(source, [StackSpotRuns(client)], close=client.close)
 
-    def rule_names(self, own: StackSpotSettings, config: OperatorFile) -> RuleNames:
+    def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
         tools = ("stackspot_quick_command", "stackspot_agent")
         if own.stackspot_unknown == "allow":
             return {"tool": tools, "command": None, "agent": None}
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
-    async def check(self, deps: Dependencies[StackSpotSettings]) -> Sequence[Health]:
+    async def check(self, deps: IntegrationDependencies[StackSpotSettings]) -> Sequence[Health]:
         client, config = deps.own.client(deps.http), deps.config
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await client.check()
         except TimeoutError:
-            raise PonteError("StackSpot gives no token within {s:.0f} s", s=PATIENCE) from None
+            raise PonteError(
+                "StackSpot gives no token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
+            ) from None
         finally:
             await client.close()
         words = say(

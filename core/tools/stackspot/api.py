@@ -29,13 +29,13 @@ from core.clients.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
-    retry_after,
+    parse_retry_after,
     withhold_secrets,
 )
 from core.observability import metrics
 from core.runtime.retry import retry
 from core.text.i18n import say
-from core.text.text import one_line
+from core.text.text import to_one_line
 
 REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""
@@ -300,7 +300,7 @@ def explain(error: HttpError, request: Request) -> StackSpotError:
 
 def wait_of(answer: HttpAnswer) -> float:
     """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 where it asks for none."""
-    return min(retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
+    return min(parse_retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
 
 
 def details_of(answer: HttpAnswer) -> str:
@@ -310,7 +310,7 @@ def details_of(answer: HttpAnswer) -> str:
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    return withhold_secrets(one_line(": ".join(told)))[:200]
+    return withhold_secrets(to_one_line(": ".join(told)))[:200]
 
 
 def pause_after(error: HttpError, attempt: int, kind: Kind) -> float | None:
@@ -380,7 +380,7 @@ class StackSpotApi:
             return await retry(
                 lambda: send(request), HttpError,
                 lambda error, failed: pause_after(error, failed, request.kind),
-                altogether=MAX_PAUSES_SECONDS,
+                max_wait_seconds=MAX_PAUSES_SECONDS,
                 sleep=lambda pause: clock.sleep(pause * clock.jitter()),
             )  # fmt: skip
         except HttpError as error:

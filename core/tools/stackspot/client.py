@@ -27,7 +27,7 @@ from urllib.parse import quote
 from core.clients.http import HttpClient, HttpUnreadable, Proxies
 from core.commands.grammar import SLUG_PATTERN
 from core.runtime.retry import Backoff
-from core.text.text import clean, in_whole_characters, one_line
+from core.text.text import clean_text, in_whole_characters, to_one_line
 from core.tools.stackspot.api import (
     AGENT_URL,
     API_URL,
@@ -182,12 +182,12 @@ def document_of(text: str, stem: str) -> Document:
     data = json_of(text)
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
-        return Document(f"{stem}.json", "application/json", clean(laid_out).encode())
+        return Document(f"{stem}.json", "application/json", clean_text(laid_out).encode())
     block = _only_block(text)
     if block is None:
-        return Document(f"{stem}.md", "text/markdown", clean(text).encode())
+        return Document(f"{stem}.md", "text/markdown", clean_text(text).encode())
     suffix = _SUFFIXES.get(block[0].lower(), "txt")
-    return Document(f"{stem}.{suffix}", "text/plain", clean(block[1]).encode())
+    return Document(f"{stem}.{suffix}", "text/plain", clean_text(block[1]).encode())
 
 
 def is_agent_id(id: str) -> bool:
@@ -206,7 +206,7 @@ def _step(told: Mapping[str, Any]) -> Step:
         answer = next(filter(str.strip, found), "")
     else:
         answer = _text(result)
-    return Step(one_line(_text(told.get("step_name")), 60), answer)
+    return Step(to_one_line(_text(told.get("step_name")), 60), answer)
 
 
 def _text(value: object) -> str:
@@ -234,7 +234,7 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
-POLL_BACKOFF = Backoff(1.0, longest=8.0, factor=1.5)
+POLL_BACKOFF = Backoff(1.0, max_seconds=8.0, factor=1.5)
 """Pauses between looks at a run."""
 MISSES = 10
 """Looks that may fail in a row, a minute or so, before the waiting is given up."""

@@ -14,15 +14,15 @@ from typing import Any
 
 from core.changes.ports import Doing
 from core.commands.quick_commands import Inputs, check_inputs
-from core.domain.changes import Change, Draft, RowWrite, Seen
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import BadInput, Refusal, ToolError
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import QuickCommands, Tool
-from core.rights.policy import held
-from core.rights.usage import Paid
-from core.runtime.tasks import Bounded
+from core.rights.policy import turn_may
+from core.rights.usage import PaidRun
+from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
-from core.text.text import aside, clip, one_line
+from core.text.text import run_off_loop, to_one_line, truncate_with_note
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
 from core.tools.stackspot.client import (
     Agent,
@@ -120,10 +120,10 @@ class StackSpotCommands:
         execution = ctx.handle or await self._begun(ctx, slug, input)
 
         async def on_progress(status: Status) -> None:
-            await ctx.doing(progress_of(status, ctx.locale))
+            await ctx.show_progress(progress_of(status, ctx.locale))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
-        bare = await aside(lambda _: result.bare, result.text)
+        bare = await run_off_loop(lambda _: result.bare, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
 
     async def _begun(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ class StackSpotCommands:
         async def begin() -> str:
             conversation = conversation_of(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-            await ctx.known_as(execution)
+            await ctx.record_handle(execution)
             return execution
 
         task = asyncio.create_task(begin())
@@ -167,7 +167,7 @@ class Conversations:
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
-        self._given: Bounded[str, str] = Bounded(1_000)
+        self._given: BoundedDict[str, str] = BoundedDict(1_000)
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """What the agent answers. Raises StackSpotError."""
@@ -206,11 +206,13 @@ class RunBatch:
         self._stackspot = stackspot
         self._draft = draft
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Waits for the end of what was begun; without an id nothing can be looked for."""
         return [await self._seen(row) for row in rows]
 
-    async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
+    async def watch(
+        self, rows: Sequence[RowWrite], doing: Doing, locale: str
+    ) -> Sequence[RowCheck]:
         """`check`; `doing` is told each step and percentage."""
 
         async def on_progress(status: Status) -> None:
@@ -227,19 +229,21 @@ class RunBatch:
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
-            raise error.of_write() from None
+            raise error.as_write_error() from None
         return [replace(row, id=execution)]
 
-    async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
+    async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> RowCheck:
         if not row.id:
-            return Seen("before", row)
+            return RowCheck("before", row)
         try:
             result = await self._stackspot.wait(row.id, on_progress=on_progress)
         except StillRunning as error:
-            return Seen("other", row, words=str(error))
+            return RowCheck("other", row, explanation=str(error))
         except StackSpotError as error:
-            return Seen("failed" if error.code == "failed" else "other", row, words=str(error))
-        return Seen("after", row, {"result": clip(result.text, LONGEST)})
+            return RowCheck(
+                "failed" if error.code == "failed" else "other", row, explanation=str(error)
+            )
+        return RowCheck("after", row, {"result": truncate_with_note(result.text, LONGEST)})
 
 
 def draft_of(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
@@ -248,7 +252,7 @@ def draft_of(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
               "conversation": conversation_of(ctx), "key": "execution"}  # fmt: skip
     row: Mapping[str, Any] = {_PLAIN: given} if isinstance(given, str) else given
-    title, _ = command.told(ctx.locale)
+    title, _ = command.title_and_description(ctx.locale)
     return Draft(NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK)
 
 
@@ -285,7 +289,7 @@ class StackSpotSource:
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while StackSpot is away: its errors then tell so, in words."""
-        listed = tuple(each for each in self._listed() if held("command", each.slug))
+        listed = tuple(each for each in self._listed() if turn_may("command", each.slug))
         agents = self._known_agents()
         told = (describe_commands(listed), describe_agents(agents, self._any_agent))
         if told not in self._made:
@@ -296,7 +300,7 @@ class StackSpotSource:
         return [running, asking] if agents or self._any_agent else [running]
 
     def _known_agents(self) -> Mapping[str, Agent]:
-        return {name: each for name, each in self._agents().items() if held("agent", name)}
+        return {name: each for name, each in self._agents().items() if turn_may("agent", name)}
 
     def _tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
@@ -312,7 +316,7 @@ class StackSpotSource:
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
             description=told[1], patience=self._patience,
         )  # fmt: skip
-        asking.costs = lambda arguments: Paid("agents", _named(arguments, "agent"))
+        asking.costs = lambda arguments: PaidRun("agents", _named(arguments, "agent"))
         return running, asking
 
     async def health(self) -> Health:
@@ -353,7 +357,9 @@ class StackSpotSource:
             prompt: the question, with all that it needs to know
         """
         known = self._known_agents().get(agent)
-        if known is None and not (self._any_agent and is_agent_id(agent) and held("agent", agent)):
+        if known is None and not (
+            self._any_agent and is_agent_id(agent) and turn_may("agent", agent)
+        ):
             raise ToolError(
                 "There is no agent {agent}.",
                 code="unknown_agent", agent=repr(agent[:40]),
@@ -388,15 +394,15 @@ class QuickCommandTool(FunctionTool):
     def only_proposes(self, arguments: str) -> bool:
         return self.asks_first(_slug(arguments))
 
-    def paid(self, arguments: str) -> Paid | None:
+    def paid(self, arguments: str) -> PaidRun | None:
         """What is only proposed is paid for where it is approved."""
         slug = _slug(arguments)
-        return None if self.asks_first(slug) else Paid("quick_commands", slug)
+        return None if self.asks_first(slug) else PaidRun("quick_commands", slug)
 
 
 def _about(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {one_line(words, _LONGEST)}" if words else ""
+    return f": {to_one_line(words, _LONGEST)}" if words else ""
 
 
 def _slug(arguments: str) -> str:
@@ -422,6 +428,6 @@ async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
     """The text for the model, and of a long one a file for the person."""
     if len(said) <= LONG or ctx.files is None:
         return Outcome("ok", said)
-    document = await aside(lambda text: document_of(text, stem), said)
-    file = await ctx.files.keep(document.name, document.type, document.data)
+    document = await run_off_loop(lambda text: document_of(text, stem), said)
+    file = await ctx.files.save(document.name, document.type, document.data)
     return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))

@@ -88,9 +88,9 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         (made,) = await source.tools()
-        assert made.within({"chat", "propose"}) is None
-        assert made.within({"read", "propose"}) is made
-        reading = made.within({"read"})
+        assert made.restrict_to({"chat", "propose"}) is None
+        assert made.restrict_to({"read", "propose"}) is made
+        reading = made.restrict_to({"read"})
         assert reading
         assert "create_record" not in reading.spec.description
         assert "Nothing can be changed here" in reading.spec.description

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from core.domain.changes import Change, Draft, Proposal, Step
+from core.domain.changes import Change, ChangeStep, Draft, Proposal
 from core.domain.errors import ToolError
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext
@@ -163,12 +163,12 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
         proposal = Proposal(
             "abcde2", draft, ADA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
         )
-        steps = (Step(1, draft.rows[0], "done"),)
+        steps = (ChangeStep(1, draft.rows[0], "done"),)
         undo = ask.source.rows.revert(Change(proposal, "done", steps))
         assert (undo.kind, [row.after for row in undo.rows]) == (
             "create", [{"Title": "Order 1", "Amount": 7}],
         )  # fmt: skip
-        erased = (Step(1, replace(draft.rows[0], before=None), "done"),)
+        erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="not known"):
             ask.source.rows.revert(Change(proposal, "done", erased))
 

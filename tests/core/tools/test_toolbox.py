@@ -24,7 +24,7 @@ class Held:
         there = right in ("tool", *self._rights)
         return Verdict(there and f"{right}:{''.join(names)}" != self._but)
 
-    def depends(self, right: str) -> bool:
+    def depends_on_name(self, right: str) -> bool:
         return bool(self._but)
 
 

@@ -74,6 +74,11 @@ async def visit(page: Page, address: str) -> None:
     await page.wait_for_selector("#list li", state="attached")
 
 
+async def resize(page: Page, width: int, height: int = 800, *, dark: bool = False) -> None:
+    await page.set_viewport_size({"width": width, "height": height})
+    await page.emulate_media(color_scheme="dark" if dark else "light")
+
+
 async def say(page: Page, text: str) -> None:
     await page.fill("#text", text)
     await page.press("#text", "Enter")

@@ -1,14 +1,15 @@
-"""One browser for all tests of the page; a house and a tab for each."""
+"""One browser for all tests of the page, and one tab for most of them; a house for each."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
 
 from tests.web.house import WebPonte
-from tests.web.page.browser import chromium, visit
+from tests.web.page.browser import chromium, resize, visit
 
 PAGE_TIMEOUT_MILLISECONDS = 20_000
 """Milliseconds that a busy machine may take to show something."""
@@ -20,6 +21,18 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def shared_tab(browser: Browser) -> AsyncIterator[Page]:
+    async with _open_tab(browser) as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def shared_axe_tab(browser: Browser) -> AsyncIterator[Page]:
+    async with _open_tab(browser, bypass_csp=True) as page:
+        yield page
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def house() -> AsyncIterator[WebPonte]:
     house = WebPonte()
@@ -29,16 +42,65 @@ async def house() -> AsyncIterator[WebPonte]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(house: WebPonte, browser: Browser) -> AsyncIterator[Page]:
-    """One tab; a script error or a blocked resource fails the test."""
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+async def tab(shared_tab: Page) -> AsyncIterator[Page]:
+    """An empty tab without cookies. A script error or a blocked resource fails the test.
+
+    All tests use the same one, because a new tab costs a second of processor time. A test that
+    changes what cannot be reset (the clock, touch, the language) opens a context of its own.
+    """
+    async with _clean(shared_tab) as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def axe_tab(shared_axe_tab: Page) -> AsyncIterator[Page]:
+    """Like `tab`, but without the page's content security policy: axe runs as a script of ours."""
+    async with _clean(shared_axe_tab) as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(house: WebPonte, tab: Page) -> Page:
+    """The tab, signed in at the house."""
+    await visit(tab, house.link)
+    return tab
+
+
+@asynccontextmanager
+async def _open_tab(browser: Browser, bypass_csp: bool = False) -> AsyncIterator[Page]:
+    context = await browser.new_context(bypass_csp=bypass_csp)
     page = await context.new_page()
     page.set_default_timeout(PAGE_TIMEOUT_MILLISECONDS)
     expect.set_options(timeout=PAGE_TIMEOUT_MILLISECONDS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
-    await visit(page, house.link)
     yield page
     await context.close()
+
+
+@asynccontextmanager
+async def _clean(page: Page) -> AsyncIterator[Page]:
+    """Yield the tab as a new one would be, and empty it afterwards."""
+    errors: list[str] = []
+
+    def on_error(error: Error) -> None:
+        errors.append(str(error))
+
+    def on_console(line: ConsoleMessage) -> None:
+        if "Policy" in line.text:
+            errors.append(line.text)
+
+    await resize(page, 1280)
+    page.on("pageerror", on_error)
+    page.on("console", on_console)
+    yield page
+    await page.unroute_all(behavior="ignoreErrors")
+    for other in page.context.pages:
+        if other is not page:
+            await other.close()
+    if page.url.startswith("http"):
+        await page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    await page.goto("about:blank")
+    page.remove_listener("pageerror", on_error)
+    page.remove_listener("console", on_console)
+    await page.context.clear_cookies()
+    await page.context.clear_permissions()
     assert errors == []

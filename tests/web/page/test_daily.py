@@ -69,7 +69,7 @@ async def test_a_draft_survives_a_reload_in_its_own_conversation(
     await expect(page.locator("#text")).to_have_value("")
 
 
-async def test_for_how_long_it_works_is_shown(house: WebPonte, page: Page) -> None:
+async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser) -> None:
     done = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -78,7 +78,9 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, page: Page) -> No
         return Answer("There.")
 
     house.script = script
+    page = await browser.new_page()
     await page.clock.install()
+    await visit(page, house.link)
     await say(page, "tables?")
     progress = page.locator(".progress").last
     await expect(progress).to_have_text("is looking at the tables…")
@@ -93,6 +95,7 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, page: Page) -> No
     done.set()
     await expect(page.locator(".body")).to_have_text("There.")
     assert await progress.get_attribute("data-seconds") is None
+    await page.close()
 
 
 async def test_on_a_phone_enter_is_a_new_line(house: WebPonte, browser: Browser) -> None:
@@ -113,21 +116,19 @@ async def test_on_a_phone_enter_is_a_new_line(house: WebPonte, browser: Browser)
 
 
 async def test_what_is_typed_before_the_page_is_ready_is_not_lost(
-    house: WebPonte, browser: Browser
+    house: WebPonte, tab: Page
 ) -> None:
-    page = await browser.new_page()
     ready = asyncio.Event()
 
     async def late(route: Route) -> None:
         await ready.wait()
         await route.continue_()
 
-    await page.route("**/login", late)
-    async with page.expect_request("**/login"):
-        await page.goto(house.link)
-    await say(page, "early")
-    await expect(page.locator("#text")).to_have_value("early")
+    await tab.route("**/login", late)
+    async with tab.expect_request("**/login"):
+        await tab.goto(house.link)
+    await say(tab, "early")
+    await expect(tab.locator("#text")).to_have_value("early")
     ready.set()
-    await expect(page.locator(".body")).to_have_text("You said: early")
-    await expect(page.locator("#text")).to_have_value("")
-    await page.close()
+    await expect(tab.locator(".body")).to_have_text("You said: early")
+    await expect(tab.locator("#text")).to_have_value("")

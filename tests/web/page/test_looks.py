@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.web.house import Turn, WebPonte
-from tests.web.page.browser import axe_source, findings, visit
+from tests.web.page.browser import axe_source, findings, resize, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,45 +51,38 @@ async def house() -> AsyncIterator[WebPonte]:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious_and_nothing_overflows(
-    house: WebPonte, browser: Browser, width: int, scheme: str
+    house: WebPonte, axe_tab: Page, width: int, scheme: str
 ) -> None:
     source = axe_source()
-    context = await browser.new_context(
-        viewport={"width": width, "height": 800},
-        color_scheme="dark" if scheme == "dark" else "light",
-        bypass_csp=True,  # axe runs as a script of the test
-    )
-    page = await context.new_page()
-    await visit(page, house.link)
-    await expect(page.locator("#tries button")).to_have_count(3)
-    assert await findings(page, source) == []
+    await resize(axe_tab, width, dark=scheme == "dark")
+    await visit(axe_tab, house.link)
+    await expect(axe_tab.locator("#tries button")).to_have_count(3)
+    assert await findings(axe_tab, source) == []
     for text in ("show", "fail"):
-        await page.fill("#text", text)
-        await page.press("#text", "Enter")
-    await expect(page.locator(".answer[data-status=failed]")).to_be_visible()
-    assert await findings(page, source) == []
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    await page.get_by_role("button", name="Forget").click()
-    assert await findings(page, source) == []
+        await axe_tab.fill("#text", text)
+        await axe_tab.press("#text", "Enter")
+    await expect(axe_tab.locator(".answer[data-status=failed]")).to_be_visible()
+    assert await findings(axe_tab, source) == []
+    assert await axe_tab.evaluate("document.documentElement.scrollWidth") <= width
+    await axe_tab.get_by_role("button", name="Forget").click()
+    assert await findings(axe_tab, source) == []
     for dialog in ("conversation", "keys-list", "picture"):
-        await page.evaluate(
+        await axe_tab.evaluate(
             """id => {
                 for (const one of document.querySelectorAll("dialog[open]")) one.close();
                 document.getElementById(id).showModal();
             }""",
             dialog,
         )
-        found = await findings(page, source)
+        found = await findings(axe_tab, source)
         assert [one for one in found if not one.startswith("empty-heading")] == [], dialog
-    await context.close()
 
 
-async def test_the_side_list_on_a_phone(house: WebPonte, browser: Browser) -> None:
-    page = await browser.new_page(viewport={"width": 390, "height": 800})
-    await visit(page, house.link)
-    await expect(page.locator("nav")).to_be_hidden()
-    await page.get_by_role("button", name="Show conversations").click()
-    await expect(page.get_by_role("button", name="New conversation")).to_be_visible()
-    await page.keyboard.press("Escape")
-    await expect(page.locator("nav")).to_be_hidden()
-    await page.close()
+async def test_the_side_list_on_a_phone(house: WebPonte, tab: Page) -> None:
+    await resize(tab, 390)
+    await visit(tab, house.link)
+    await expect(tab.locator("nav")).to_be_hidden()
+    await tab.get_by_role("button", name="Show conversations").click()
+    await expect(tab.get_by_role("button", name="New conversation")).to_be_visible()
+    await tab.keyboard.press("Escape")
+    await expect(tab.locator("nav")).to_be_hidden()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import FilePayload, Page, expect
+from playwright.async_api import FilePayload, Page, Request, expect
 
 from core.domain.messages import Answer, Card, File
 from tests.web.house import Turn, WebPonte
@@ -103,7 +103,11 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page:
 
     house.script = script
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+
+    def on_request(request: Request) -> None:
+        asked.append(request.url)
+
+    page.on("request", on_request)
     await page.set_input_files("#files", FilePayload(name=name, mimeType="x/y", buffer=b"1"))
     await say(page, HOSTILE)
     await expect(page.locator(".card")).to_be_visible()
@@ -112,6 +116,7 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page:
     assert await page.title() != "owned"
     assert await page.locator("main button.approve, main script, main style, main svg").count() == 0
     assert await page.locator("main img").count() == 0
+    page.remove_listener("request", on_request)
     assert all(url.startswith(house.web.address) for url in asked)
 
 

@@ -10,7 +10,7 @@ from core.domain.messages import Answer, Card
 from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
 from tests.web.house import Turn, WebPonte
-from tests.web.page.browser import axe_source, findings, say, visit
+from tests.web.page.browser import axe_source, findings, resize, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -120,21 +120,16 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_and_for_axe(house: WebPonte, browser: Browser, scheme: str) -> None:
+async def test_on_a_phone_and_for_axe(house: WebPonte, axe_tab: Page, scheme: str) -> None:
     source = axe_source()
     house.board.known = [REPORT]
-    context = await browser.new_context(
-        viewport={"width": 390, "height": 700},
-        color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True,
-    )  # fmt: skip
-    page = await context.new_page()
-    await visit(page, house.link)
-    await page.get_by_role("button", name="Quick commands").click()
-    await expect(page.get_by_label("pages")).to_be_visible()
-    assert await findings(page, source) == []
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
-    box = await page.locator("#quick-form").bounding_box()
+    await resize(axe_tab, 390, 700, dark=scheme == "dark")
+    await visit(axe_tab, house.link)
+    await axe_tab.get_by_role("button", name="Quick commands").click()
+    await expect(axe_tab.get_by_label("pages")).to_be_visible()
+    assert await findings(axe_tab, source) == []
+    assert await axe_tab.evaluate("document.documentElement.scrollWidth") <= 390
+    box = await axe_tab.locator("#quick-form").bounding_box()
     assert box
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
-    await context.close()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from tests.web.house import Turn, WebPonte
-from tests.web.page.browser import chromium, say, visit
+from tests.web.page.browser import chromium, resize, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,16 +46,16 @@ async def script(turn: Turn) -> Answer:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> WebPonte:
-    return WebPonte(script)
+async def house() -> AsyncIterator[WebPonte]:
+    house = WebPonte(script)
+    await house.open()
+    yield house
+    await house.close()
 
 
-async def open_page(house: WebPonte, browser: Browser, width: int, dark: bool = False) -> Page:
-    page = await browser.new_page(
-        viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
-    )
+async def open_page(house: WebPonte, page: Page, width: int, dark: bool = False) -> None:
+    await resize(page, width, dark=dark)
     await visit(page, house.link)
-    return page
 
 
 LINES = """cells => cells.map(cell => [
@@ -66,45 +66,39 @@ LINES = """cells => cells.map(cell => [
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("columns", COLUMNS)
 async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
-    house: WebPonte, browser: Browser, width: int, columns: int
+    house: WebPonte, tab: Page, width: int, columns: int
 ) -> None:
-    await house.open()
-    page = await open_page(house, browser, width)
-    await say(page, str(columns))
-    frame = page.locator(".body .table")
+    await open_page(house, tab, width)
+    await say(tab, str(columns))
+    frame = tab.locator(".body .table")
     await expect(frame).to_be_visible()
-    cells = await page.locator(".body td:not(:first-child)").evaluate_all(LINES)
+    cells = await tab.locator(".body td:not(:first-child)").evaluate_all(LINES)
     assert len(cells) == 4 * (columns - 1)
     for text, _, is_long in cells:
         assert is_long == (len(text) > 36), text
-    height = await page.locator(".body td:not(.long)").first.evaluate("e => e.offsetHeight")
-    longest = await page.locator(".body tbody tr").first.evaluate("e => e.offsetHeight")
+    height = await tab.locator(".body td:not(.long)").first.evaluate("e => e.offsetHeight")
+    longest = await tab.locator(".body tbody tr").first.evaluate("e => e.offsetHeight")
     assert longest <= 6 * height, "no letter a line"
-    split = await page.locator(".body td:not(.long)").evaluate_all(
+    split = await tab.locator(".body td:not(.long)").evaluate_all(
         "all => all.filter(e => { const r = document.createRange(); r.selectNodeContents(e);"
         " return new Set([...r.getClientRects()].map(b => Math.round(b.top))).size > 1; }).length"
     )
     assert split == 0, "a short cell stands in one line"
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= width
     await frame.evaluate("e => { e.scrollLeft = 10_000; }")
-    first = await page.locator(".body td").first.bounding_box()
+    first = await tab.locator(".body td").first.bounding_box()
     box = await frame.bounding_box()
     assert first
     assert box
     assert abs(first["x"] - box["x"]) <= 1, "it stays"
     assert first["width"] <= 0.5 * width
-    await page.close()
-    await house.close()
 
 
-async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, browser: Browser) -> None:
-    await house.open()
-    page = await open_page(house, browser, 390)
-    await say(page, "change them")
-    await expect(page.locator(".card .table").first).to_be_visible()
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
-    await page.close()
-    await house.close()
+async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, tab: Page) -> None:
+    await open_page(house, tab, 390)
+    await say(tab, "change them")
+    await expect(tab.locator(".card .table").first).to_be_visible()
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 async def main(folder: Path) -> None:
@@ -114,7 +108,8 @@ async def main(folder: Path) -> None:
     async with chromium() as browser:
         for width in WIDTHS:
             for dark in (False, True):
-                page = await open_page(house, browser, width, dark)
+                page = await browser.new_page()
+                await open_page(house, page, width, dark)
                 for asked in (*map(str, COLUMNS), "card"):
                     await say(page, asked)
                 await expect(page.locator(".card").first).to_be_visible()
