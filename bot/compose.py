@@ -231,8 +231,7 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform knows of its people, by the platform's name: memberships, guests,
-    departures."""
+    """Memberships, guests and departures of people, by the platform's name."""
 
     memberships: dict[str, GroupLookup] = field(default_factory=dict)
     guests: dict[str, GuestLookup] = field(default_factory=dict)

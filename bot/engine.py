@@ -182,8 +182,8 @@ class Stores:
 
     @property
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """What marks rows of this process on a shared database: its id, and whether it is sure to
-        count as alive."""
+        """The values that mark rows of this process on a shared database: its id, and whether it
+        surely counts as alive."""
         return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
 
     @property
@@ -235,7 +235,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class PlatformPorts:
-    """What turns use of each platform, by the platform's name. All platforms are added before
+    """The functions of each platform that turns use, by the platform's name. All are added before
     `start`."""
 
     replies: dict[str, ReplyFactory] = field(default_factory=dict)

@@ -55,7 +55,7 @@ class EventSource(Protocol):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the stream has nothing more to send."""
+        """Return whether the stream has nothing more to send."""
         ...
 
     def begin(self) -> AsyncIterator[bytes]:

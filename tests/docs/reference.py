@@ -206,7 +206,7 @@ def _type(source: str) -> str:
     if found := re.fullmatch(r"Literal\[(.*)\]", source):
         options = ast.literal_eval(f"[{found[1]}]")
         return " or ".join(_toml(each) for each in options if each != "")
-    literal = {"Access", "Of", "Per", "Approvals"}
+    literal = {"Access", "CountedBy", "PeriodLength", "Approvals"}
     if source in literal:
         return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
     plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
