@@ -44,7 +44,7 @@ from adapters.discord.render import (
 from core.chat.files import Downloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
-from core.commands.grammar import Command
+from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
@@ -288,7 +288,9 @@ class DiscordHandlers:
             text = _quick_command_text(found["slug"], values.get(INPUT_FIELD, ""))
             if found["named"]:
                 inputs = {name: value for name, value in values.items() if value}
-                text = grammar.typed(Command("quick-command", slug=found["slug"], input=inputs))
+                text = grammar.render_command(
+                    TypedCommand("quick-command", slug=found["slug"], input=inputs)
+                )
             await self._submit(interaction, InteractionRequest(text, "spend"))
 
     def _recall_files(

@@ -32,7 +32,7 @@ from adapters.slack.events import (
 from adapters.slack.render import mentioned, readable
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
-from core.commands.grammar import Command, parse, typed
+from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
@@ -283,7 +283,7 @@ class SlackHandlers:
             if update is not None:
                 await ack(**update)
                 return
-            request = InteractionRequest(typed(command), "spend")
+            request = InteractionRequest(render_command(command), "spend")
         await self._interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
@@ -327,7 +327,7 @@ class SlackHandlers:
     def _read_quick_form(
         self, view: Payload, values: Mapping[str, str], known: Mapping[str, QuickCommand],
         locale: str,
-    ) -> tuple[Command, Payload | None, str]:  # fmt: skip
+    ) -> tuple[TypedCommand, Payload | None, str]:  # fmt: skip
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
         memory = render.memory(view)
@@ -338,11 +338,13 @@ class SlackHandlers:
             field = next(iter(values), render.FIELD)
         else:
             given, field = values.get(render.INPUT, ""), render.INPUT
-        wanted = _parse_quick_command(typed(Command("quick-command", slug=slug, input=given)))
+        wanted = _parse_quick_command(
+            render_command(TypedCommand("quick-command", slug=slug, input=given))
+        )
         if wanted is None or wanted.slug != slug:
             error = UnknownCommand("There is no quick command {slug!r}.", slug=slug)
             response = _field_error(render.SLUG, error.words(locale))
-            return Command("quick-command"), response, render.SLUG
+            return TypedCommand("quick-command"), response, render.SLUG
         command = known.get(wanted.slug)
         missing = _find_missing(command, wanted, locale)
         if not missing:
@@ -382,15 +384,15 @@ class SlackHandlers:
         return readable(text, names, self._workspace.user)
 
 
-def _parse_quick_command(text: str) -> Command | None:
+def _parse_quick_command(text: str) -> TypedCommand | None:
     """Return the command in these words; None if they are no complete command."""
     try:
-        return parse(text)
+        return parse_command(text)
     except BadInput:
         return None
 
 
-def _find_missing(command: QuickCommand | None, wanted: Command, locale: str) -> str:
+def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: str) -> str:
     """Return a sentence on the inputs that the registry requires and that were not given; "" if
     none is missing."""
     if command is None:
