@@ -59,7 +59,7 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, and put the longest first: no worker begins one when the others have ended."""
+    """Mark the tests, and put the longest first, so that no worker begins one at the end."""
     for item in items:
         place = item.path.relative_to(quick.TESTS).as_posix()
         if quick.is_quick(item):
