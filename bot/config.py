@@ -36,7 +36,7 @@ from core.changes.approval import (
     TableRule,
     TableRules,
 )
-from core.commands.grammar import SLUG
+from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
@@ -186,7 +186,7 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 Slug = Annotated[
     str,
     must_match(
-        SLUG,
+        SLUG_PATTERN,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
@@ -196,7 +196,10 @@ AgentId = Annotated[
 ]
 """As StackSpot's portal shows it."""
 PricedName = Annotated[
-    str, must_match(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
+    str,
+    must_match(
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+    ),
 ]
 """A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]

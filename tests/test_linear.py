@@ -101,7 +101,7 @@ FUNCTIONS: dict[str, Work] = {
     "addresses": markdown.find_addresses,
     "tamed links": lambda said: TRUST.sanitize(said),
     "csv": lambda said: text.encode_csv([[said, said]]),
-    "typed command": grammar.parse,
+    "typed command": grammar.parse_command,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redact({said: [said]}),
     "system's error": withhold_secrets,

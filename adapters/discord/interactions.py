@@ -37,7 +37,7 @@ from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
 from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
-from core.commands.grammar import Command
+from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
@@ -285,7 +285,9 @@ class DiscordHandlers:
             text = _quick_command_text(found["slug"], values.get(INPUT_FIELD, ""))
             if found["named"]:
                 inputs = {name: value for name, value in values.items() if value}
-                text = grammar.typed(Command("quick-command", slug=found["slug"], input=inputs))
+                text = grammar.render_command(
+                    TypedCommand("quick-command", slug=found["slug"], input=inputs)
+                )
             await self._submit(interaction, InteractionRequest(text, "spend"))
 
     def _recall_files(

@@ -26,7 +26,7 @@ from adapters.slack.render import mentioned_ids, readable
 from adapters.slack.threads import DirectThreads
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
-from core.commands.grammar import Command, parse, typed
+from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
@@ -280,7 +280,7 @@ class SlackHandlers:
             if update is not None:
                 await ack(**update)
                 return
-            request = InteractionRequest(typed(command), "spend")
+            request = InteractionRequest(render_command(command), "spend")
         await self._interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
@@ -324,7 +324,7 @@ class SlackHandlers:
     def _read_quick_form(
         self, view: Payload, values: Mapping[str, str], known: Mapping[str, QuickCommand],
         locale: str,
-    ) -> tuple[Command, Payload | None, str]:  # fmt: skip
+    ) -> tuple[TypedCommand, Payload | None, str]:  # fmt: skip
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
         memory = render.memory(view)
@@ -337,11 +337,13 @@ class SlackHandlers:
             field = next(iter(values), render.FIELD_PREFIX)
         else:
             given, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
-        wanted = _parse_quick_command(typed(Command("quick-command", slug=slug, input=given)))
+        wanted = _parse_quick_command(
+            render_command(TypedCommand("quick-command", slug=slug, input=given))
+        )
         if wanted is None or wanted.slug != slug:
             error = UnknownCommand("There is no quick command {slug!r}.", slug=slug)
             response = _field_error(render.SLUG_BLOCK, error.words(locale))
-            return Command("quick-command"), response, render.SLUG_BLOCK
+            return TypedCommand("quick-command"), response, render.SLUG_BLOCK
         command = known.get(wanted.slug)
         missing = _find_missing(command, wanted, locale)
         if not missing:
@@ -381,15 +383,15 @@ class SlackHandlers:
         return readable(text, names, self._workspace.user)
 
 
-def _parse_quick_command(text: str) -> Command | None:
+def _parse_quick_command(text: str) -> TypedCommand | None:
     """Return the command in these words; None if they are no complete command."""
     try:
-        return parse(text)
+        return parse_command(text)
     except BadInput:
         return None
 
 
-def _find_missing(command: QuickCommand | None, wanted: Command, locale: str) -> str:
+def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: str) -> str:
     """Return a sentence on the inputs that the registry requires and that were not given; "" if
     none is missing."""
     if command is None:

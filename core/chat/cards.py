@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from core.changes.ports import Ledger
-from core.changes.service import Changes
+from core.changes.service import ChangeService
 from core.chat.requests import Requests
 from core.chat.turn_posts import TurnPosts
 from core.domain.changes import Change
@@ -41,7 +41,7 @@ class Redraw:
     def __init__(
         self,
         due: asyncio.Event,
-        changes: Changes,
+        changes: ChangeService,
         journal: Journal,
         replies: Mapping[str, ReplyFactory],
         requests: Requests | None = None,
@@ -71,7 +71,7 @@ class Redraw:
 
     async def once(self) -> int:
         """How many cards could not be drawn now. Raises NotStored."""
-        await self._changes.tidy()
+        await self._changes.end_overdue()
         left = 0
         for change in await self._ledger.list_undrawn():
             left += not await self._draw(change)

@@ -17,7 +17,7 @@ import structlog
 
 from core.changes import cards
 from core.changes.ports import Outbox
-from core.changes.service import Changes
+from core.changes.service import ChangeService
 from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
@@ -100,7 +100,7 @@ class Requests:
     def __init__(
         self,
         outbox: Outbox,
-        changes: Changes,
+        changes: ChangeService,
         journal: Journal,
         replies: Mapping[str, ReplyFactory],
         messengers: Mapping[str, Messenger],
@@ -155,7 +155,9 @@ class Requests:
         for platform, messenger in self._messengers.items():
             own = [name for name in names if name.startswith(f"{platform}:")]
             for person in await messenger.members(own) if own else ():
-                if approval.one(person.key) == approval.one(proposal.asker.key):
+                if approval.canonical_person(person.key) == approval.canonical_person(
+                    proposal.asker.key
+                ):
                     continue
                 if not await approval.may_be_asked(person, change):
                     continue
@@ -246,7 +248,7 @@ class Requests:
         locale = nearest_locale(locale) if locale else change.proposal.locale
         text = await self._text(one, change, locale)
         to = replace(to, turn=turn_id(":".join(one.key)))
-        await posts.put(to=to, locale=locale, text=text)
+        await posts.put(reply_to=to, locale=locale, text=text)
         return True
 
     async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
@@ -268,19 +270,20 @@ class Requests:
         return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
 
     async def _text(self, one: ApprovalNotice, change: Change, locale: str) -> str:
-        title = escape_markdown(cards.title(change, locale))
+        title = escape_markdown(cards.build_title(change, locale))
         if one.kind == "expired":
             return say(_EXPIRED, locale, id=change.id, title=title)
         if one.kind == "reminder":
-            left = cards.left(change.proposal.expires - self._changes.clock(), locale)
+            left = cards.format_time_left(change.proposal.expires - self._changes.clock(), locale)
             return say(_REMINDER, locale, id=change.id, title=title, left=left)
         asked = change.proposal
         messenger = self._messengers.get(asked.address.platform)
         place = await messenger.title(asked.address) if messenger else ""
         where = say(_ELSEWHERE if asked.address.shared else _DIRECT, locale)
         return say(
-            _COPY, locale, id=change.id, name=escape_markdown(cards.plain(asked.asker.name or "?")),
-            place=escape_markdown(cards.plain(place)) or where,
+            _COPY, locale, id=change.id,
+            name=escape_markdown(cards.clip_line(asked.asker.name or "?")),
+            place=escape_markdown(cards.clip_line(place)) or where,
         )  # fmt: skip
 
     async def _redraw(self, one: ApprovalNotice) -> None:

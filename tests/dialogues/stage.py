@@ -100,7 +100,7 @@ class BotHome:
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
-        approval = replace(made.approval, one=canonical_person)
+        approval = replace(made.approval, canonical_person=canonical_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(
                 approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),

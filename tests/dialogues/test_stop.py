@@ -104,7 +104,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None
         await stage.wait_for_answer(receipt)
         post = theatre.recorder.posts[0]
         theatre.recorder.remove(post.id)
-        await stage.engine.manager.removed(post.id)
+        await stage.engine.manager.on_post_removed(post.id)
         await stage.engine.records.inbox.accept(one)
     async with theatre.open() as stage:
         await stage.ask("later")

@@ -127,7 +127,7 @@ class DiscordPonte:
                 self.engine.records.files,
                 given.board,
                 given.policy,
-                self.engine.manager.removed,
+                self.engine.manager.on_post_removed,
                 on_refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,

@@ -64,7 +64,7 @@ async def main(
             engine.records.files,
             given.board,
             given.policy,
-            engine.manager.removed,
+            engine.manager.on_post_removed,
             peers=engine.stores.peers,
         ),
         api_url=api,

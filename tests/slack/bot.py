@@ -136,7 +136,7 @@ def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> C
         files=engine.records.files,
         board=chosen.board,
         policy=chosen.policy,
-        on_post_removed=engine.manager.removed,
+        on_post_removed=engine.manager.on_post_removed,
         on_refused=engine.audit_refusal,
         directory=engine.records.directory,
         peers=engine.stores.peers,

@@ -17,7 +17,7 @@ from core.text import text
 from core.text.i18n import say
 from core.text.text import make_code_block
 from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
-from core.tools.tool import CAP, FunctionTool
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool
 
 NAME = "run_python"
 DOING = "is running Python…"
@@ -49,7 +49,7 @@ def for_model(ran: Ran, files: Sequence[File]) -> str:
     after = [ran.value, ran.error, *(f"[{note}]" for note in _notes(ran, "en"))]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
-    room = CAP - _OTHERS - sum(len(part) for part in (*parts, *after))
+    room = MAX_OUTCOME_CHARACTERS - _OTHERS - sum(len(part) for part in (*parts, *after))
     told = [*parts, middle_cut(ran.printed.strip("\n"), max(_OTHERS, room)), *after]
     return _joined(told) or NOTHING
 

@@ -129,7 +129,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
                 if tables is None:
                     words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
                 else:
-                    _check_names(deps, rules.unknown(names_of(tables)), tables)
+                    _check_names(deps, rules.find_unknown(names_of(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         known = await look(api, Schemas(api, own.nocodb_base_id or ""))

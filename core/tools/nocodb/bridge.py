@@ -42,7 +42,13 @@ from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import TYPES, Field, filled, same
 from core.tools.nocodb.schema import UNKNOWN_TABLES, names_of
 from core.tools.nocodb.write import TableWriter
-from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
+from core.tools.tool import (
+    MAX_OUTCOME_CHARACTERS,
+    Function,
+    FunctionTool,
+    compact_json,
+    rows_that_fit,
+)
 
 SAMPLE = 25
 """Rows whose fields tell those of a table that the bridge does not describe."""
@@ -293,7 +299,7 @@ class BridgeHiding:
     async def _check_table(self, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
             self._titles[table] = (await self.tables.table(table)).title
-        if not self.rules().sees(self._titles[table], table):
+        if not self.rules().is_visible(self._titles[table], table):
             raise hidden
 
     def shown(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
@@ -319,11 +325,11 @@ class BridgeHiding:
 
     def _hides(self, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.rules().sees(table)
+            seen = isinstance(table, str) and self.rules().is_visible(table)
             return self.rules().hides_some and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        return not self.rules().sees(title, id)
+        return not self.rules().is_visible(title, id)
 
 
 class BridgeSource:
@@ -429,7 +435,7 @@ class BridgeSource:
             return Health(self.name, "failing", error.words())
         if self._rules().names_tables:
             tables = await list_table_names(self.api, self._base_id)
-            if tables is not None and self._rules().unknown(names_of(tables)):
+            if tables is not None and self._rules().find_unknown(names_of(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))
@@ -557,10 +563,10 @@ def _text(value: object) -> str:
 def _paged(result: Any) -> Any:
     """`result` with as many whole rows as fit, and a sentence where some were cut."""
     page = {"list": result} if isinstance(result, list) else result
-    if not isinstance(page, dict) or len(compact(result)) <= CAP:
+    if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
         return result
     rows = page.get("list")
-    kept = fitting(rows, CAP - 1_000) if isinstance(rows, list) else []
+    kept = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
     if not kept:
         return result
     cut = (

@@ -28,7 +28,7 @@ from core.tools.nocodb.api import MAX_PAGE_ROWS, NocoApi, NocoError, Page, Recor
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
 from core.tools.nocodb.schema import Schemas, Table, check_titles
-from core.tools.tool import compact, fitting
+from core.tools.tool import compact_json, rows_that_fit
 
 MOST = 5_000
 """Rows that one call reads."""
@@ -288,7 +288,7 @@ class Query:
         if file:
             told["file"] = f"{file.name} is sent to the person with your answer"
         sources = (asked.source(rows, sent or told["returned"]),)
-        return Outcome("ok", compact(told), files=(file,) if file else (), sources=sources)
+        return Outcome("ok", compact_json(told), files=(file,) if file else (), sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
@@ -305,7 +305,7 @@ class Query:
         row = shown(whole, known.fields, now.tzinfo, LONG_CELL)
         told = {"table": line(known.title), "zone": ctx.zone, "note": DATA, "row": row}
         sources = (source_of_row(api.url, known, record.id, now, ctx.locale),)
-        return Outcome("ok", compact(told), sources=sources)
+        return Outcome("ok", compact_json(told), sources=sources)
 
     async def _export(self, ctx: ToolContext, asked: Asked, wish: Wish) -> tuple[Rows, File | None]:
         if ctx.files is None:
@@ -351,7 +351,7 @@ def _told(asked: Asked, rows: Rows, wish: Wish, page: int) -> dict[str, Any]:
     """What a model reads; the counts come first, so that a cut cannot take them."""
     fields = wish.columns(asked.table)
     each = [shown(record, fields, asked.zone) for record in rows.records]
-    kept = fitting(each, CAP)
+    kept = rows_that_fit(each, CAP)
     told: dict[str, Any] = {
         "table": line(asked.table.title),
         "total" if rows.counted else "total_at_least": rows.total,

@@ -248,7 +248,7 @@ class Schemas:
     async def names(self) -> Sequence[Named]:
         """Every table that the turn may know of, in NocoDB's order: id and title alone."""
         every = await self.every_name()
-        return tuple(each for each in every if self.rules().sees(each.title, each.id))
+        return tuple(each for each in every if self.rules().is_visible(each.title, each.id))
 
     async def every_name(self) -> Sequence[Named]:
         """Hidden ones too: what the operator's file is checked against, never told."""
@@ -413,7 +413,7 @@ def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str
     """As it tells of those tables; the same for the same words, so that prompts can be cached."""
 
     def told(table: Table, longest: int = SHORT) -> str:
-        return outline(table, longest, read_only=schemas.rules().closed(table.title, table.id))
+        return outline(table, longest, read_only=schemas.rules().is_closed(table.title, table.id))
 
     async def nocodb_tables(tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.

@@ -77,13 +77,13 @@ class Known:
 
     def sight(self, rules: TableRules) -> Sight:
         """What the turn that runs may see of it."""
-        seen = [each for each in self.every if rules.sees(each.title, each.id)]
+        seen = [each for each in self.every if rules.is_visible(each.title, each.id)]
         return Sight(
             base=self.title,
             titles=tuple(each.title for each in seen),
             role=self.role,
-            closed=tuple(each.title for each in seen if rules.closed(each.title, each.id)),
-            unknown=tuple(rules.unknown(names_of(self.every))),
+            closed=tuple(each.title for each in seen if rules.is_closed(each.title, each.id)),
+            unknown=tuple(rules.find_unknown(names_of(self.every))),
             proposes=turn_may("propose"),
         )
 

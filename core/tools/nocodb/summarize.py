@@ -23,7 +23,7 @@ from core.tools.nocodb.fieldtypes import Field, line, told
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import CAP, DATA, MOST, Asked, Query, Reading, Rows, Wish
 from core.tools.nocodb.schema import Schemas
-from core.tools.tool import Docstring, Function, FunctionTool, compact, fitting
+from core.tools.tool import Docstring, Function, FunctionTool, compact_json, rows_that_fit
 
 EMPTY = "(empty)"
 """The label of rows whose cell is empty."""
@@ -246,7 +246,7 @@ class Summarize:
         told = _told(asked, wanted, summary, group)
         rows = summary.rows
         counted = rows.total if rows.complete else len(rows.records)
-        return Outcome("ok", compact(told), sources=(asked.source(rows, counted),))
+        return Outcome("ok", compact_json(told), sources=(asked.source(rows, counted),))
 
     async def _by_nocodb(self, asked: Asked, wanted: Sequence[Wanted]) -> Summary | None:
         """Without reading rows, where that is exact or there are too many to read.
@@ -372,7 +372,7 @@ def _told(
     ]
     if any(fieldtypes.may_lack(group, row.fields.get(group.title)) for row in rows.records):
         told["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
-    kept = fitting(rows_of, CAP)
+    kept = rows_that_fit(rows_of, CAP)
     if len(kept) < len(rows_of):
         told["cut"] = f"the first {len(kept)} of {len(rows_of)} groups"
     return {**told, "note": DATA, "rows": kept}
