@@ -246,7 +246,7 @@ class Requests:
         locale = nearest_locale(locale) if locale else change.proposal.locale
         text = await self._text(one, change, locale)
         to = replace(to, turn=turn_id(":".join(one.key)))
-        await posts.put(to=to, locale=locale, text=text)
+        await posts.put(reply_to=to, locale=locale, text=text)
         return True
 
     async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
