@@ -19,7 +19,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 KILLS ?= 500
-WORKERS ?= auto
+# One more than processors: a worker often waits for a process that its test started.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 FAULTS ?= 60
 SEED ?= 1
 ENGINE ?= embedded

@@ -57,7 +57,7 @@ SETTLE_SECONDS = 0.5
 LANGUAGE_CHOSEN = "language chosen"
 """Sentences that are written in the language that is set already do not count."""
 DECISIONS: dict[str, Callable[..., object]] = {
-    "text parsed": grammar.parse,
+    "text parsed": grammar.parse_command,
     "verdicts": policy.AccessPolicy.decide,
     "rules compared": policy.Rule.decide,
     "channel settings": Config._merge_channels,

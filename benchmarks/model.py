@@ -21,7 +21,7 @@ from openai import AsyncOpenAI, omit
 
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item, Person
-from core.domain.records import ModelRequest, Remote, RoundCompleted, TextDelta, Thread
+from core.domain.records import Remote, RoundCompleted, RoundRequest, TextDelta, Thread
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 
@@ -96,7 +96,7 @@ def ours(model: ServedModel, conversations: list[str]) -> Call:
 
     async def call(number: int) -> int:
         pieces = 0
-        ask = ModelRequest(
+        ask = RoundRequest(
             thread=Thread("web:c", f"T{number}", remote=conversations[number]),
             turn="turn",
             number=1,

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 from adapters.web import add_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
-from core.commands.grammar import Command, check_slug, parse, typed
-from core.commands.quick_commands import Inputs, named_once, parse_input
+from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
+from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
 from core.integrations.settings import describe_read_error, plain_value
 from core.rights.allowances import describe_estimates
@@ -184,10 +184,10 @@ def status(*, as_json: bool = False) -> int:
 def undo(id: str) -> int:
     """Undo a change. Raise BadInput for a malformed id, which would otherwise be a message for the
     model."""
-    wanted = parse(f"undo {id}")
+    wanted = parse_command(f"undo {id}")
     if wanted is None or wanted.id != id.lower():
         raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
-    return say(typed(wanted))
+    return say(render_command(wanted))
 
 
 def quick_command(
@@ -429,8 +429,8 @@ def _format_command(slug: str, words: Sequence[str]) -> str:
         stray = words[pairs.index(None)]
         raise BadInput("I read KEY=VALUE here, but {word} is none.", word=repr(stray[:40]))
     else:
-        given = named_once((pair[1], clean_text(pair[2])) for pair in pairs if pair)
-    return typed(Command("quick-command", slug=slug, input=given))
+        given = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
+    return render_command(TypedCommand("quick-command", slug=slug, input=given))
 
 
 def _without_fence(result: str) -> str:

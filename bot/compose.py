@@ -151,8 +151,8 @@ async def compose(
                 approval=Approval(
                     policy, lambda: live.table_rules, is_named=policy.is_named,
                     platforms=platform_rights, rule_book=lambda: live.current.rule_book,
-                    of_place=lambda address: frozenset(live.channel(address).approvers),
-                    admins=policy.admins, one=canonical_person,
+                    channel_approvers=lambda address: frozenset(live.channel(address).approvers),
+                    admins=policy.admins, canonical_person=canonical_person,
                 ),
                 board=board,
                 quick=quick,
@@ -167,13 +167,14 @@ async def compose(
                 pseudonym=deps.pseudonym,
             ),
         )  # fmt: skip
-        board.ledger = engine.changes.latest
+        board.ledger = engine.changes.find_latest
         reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
 
         records = engine.records
         ports = ChatPorts(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
-            files=records.files, board=board, policy=policy, on_post_removed=engine.manager.removed,
+            files=records.files, board=board, policy=policy,
+            on_post_removed=engine.manager.on_post_removed,
             peers=stores.peers, on_refused=engine.audit_refusal, directory=records.directory,
         )  # fmt: skip
         for face in settings.faces:
@@ -230,8 +231,7 @@ def dependencies(
 
 @dataclass(frozen=True, slots=True)
 class PlatformPeople:
-    """What each platform knows of its people, by the platform's name: memberships, guests,
-    departures."""
+    """Memberships, guests and departures of people, by the platform's name."""
 
     memberships: dict[str, GroupLookup] = field(default_factory=dict)
     guests: dict[str, GuestLookup] = field(default_factory=dict)
@@ -334,7 +334,7 @@ def _page_ports(
     records = engine.records
     accounts = PageAccountService(
         records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
-        engine.changes.leave,
+        engine.changes.withdraw_of,
     )  # fmt: skip
     people.departures[WEB.name] = accounts.has_left
     listing = [

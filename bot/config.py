@@ -36,7 +36,7 @@ from core.changes.approval import (
     TableRule,
     TableRules,
 )
-from core.commands.grammar import SLUG
+from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
@@ -186,7 +186,7 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 Slug = Annotated[
     str,
     must_match(
-        SLUG,
+        SLUG_PATTERN,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
@@ -196,7 +196,10 @@ AgentId = Annotated[
 ]
 """As StackSpot's portal shows it."""
 PricedName = Annotated[
-    str, must_match(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
+    str,
+    must_match(
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+    ),
 ]
 """A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
@@ -219,35 +222,36 @@ Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Whom the rule is about, where, and what they may and may not do there (`core.rights.policy`).
+    """A rule about people: who may and may not do what, and where (`core.rights.policy`).
 
-    The first rule that covers the person, the place and the right decides."""
+    The first rule that covers the person, the place and the right decides.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     who: tuple[Who, ...] = ()
-    """whom it means; left out: everybody"""
+    """people that the rule is about; left out: everybody"""
     where: tuple[Where, ...] = ()
-    """where it holds; left out: everywhere"""
+    """places where it applies; left out: everywhere"""
     allow: tuple[Right, ...] = ()
-    """what they may; `approve` and `administer` only for people and groups"""
+    """rights that they have; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
-    """what they may not"""
+    """rights that they do not have"""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:
-    """A place's own way: a channel, a workspace or server, or a platform. Each key holds as the
-    narrowest of them writes it."""
+    """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
+    the narrowest place that sets it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     strict_mention: StrictBool | None = None
     """answer only where mentioned, also in threads"""
     instructions: str = ""
-    """added to the assistant's own"""
+    """added to the assistant's own instructions"""
     answer_everything: StrictBool | None = None
-    """answer also where not mentioned; not beside `strict_mention`"""
+    """answer also where not mentioned; not together with `strict_mention`"""
     threads: StrictBool | None = None
-    """false: answers stand in the channel itself, which is one conversation"""
+    """false: answers are posted in the channel itself, which is one conversation"""
     model: str = ""
     """the model's name there; left out: PONTE_MODEL"""
     effort: Literal["", "low", "medium", "high"] = ""
@@ -255,13 +259,13 @@ class ChannelConfig:
     language: Language | None = None
     """the language of what Ponte says there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()
-    """all that can be done there, by anyone who may; left out: everything"""
+    """the only rights that anyone has there; left out: everything"""
     deny: tuple[Right, ...] = ()
-    """what cannot be done there, by whomever"""
+    """rights that nobody has there"""
     approvers: tuple[Approver, ...] = ()
-    """who decides there besides admins, instead of whoever asked"""
+    """people who decide there besides admins, instead of whoever asked"""
     retention_days: Days = 0
-    """forget what nobody used there for so long; 0: as everywhere"""
+    """forget conversations that nobody used there for so many days; 0: as everywhere"""
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
@@ -270,15 +274,15 @@ class ChannelConfig:
 
 @dataclass(frozen=True, slots=True)
 class QuickCommandInput:
-    """What a quick command asks for."""
+    """An input of a quick command."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
-    """what is asked for"""
+    """the kind of value"""
     required: StrictBool = False
     """whether the command is refused without it"""
     choices: tuple[str, ...] = ()
-    """what can be chosen, with `type = "choice"` alone"""
+    """the values to choose from, with `type = "choice"` only"""
 
     def __post_init__(self) -> None:
         if bool(self.choices) != (self.type == "choice"):
@@ -291,41 +295,41 @@ class QuickCommandConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     title: Texts = field(default_factory=dict)
-    """what people read; left out: the slug"""
+    """the name that people read; left out: the slug"""
     description: Texts = field(default_factory=dict)
     """what it does, for people and for the model"""
     inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
-    """what it asks for, by name; left out: a text, or any inputs"""
+    """its inputs by name; left out: a text, or any inputs"""
     where: tuple[Place, ...] = ()
     """where it may be run; left out: everywhere"""
     by: tuple[PersonKey, ...] = ()
     """who may run it; left out: everybody who may spend"""
     effect: Literal["read", "spend", "write"] = "spend"
-    """what it does: the model runs `read` by itself, for the others it asks a person first"""
+    """its effect: the model runs `read` by itself, and asks a person before the others"""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """An agent at StackSpot, under the name that models call it."""
+    """An agent at StackSpot, under the name that models use for it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     id: AgentId
     """the agent's id in the portal"""
     title: Texts = field(default_factory=dict)
-    """what people read; left out: its name"""
+    """the name that people read; left out: its name"""
     description: Texts = field(default_factory=dict)
     """what it is for, for the model"""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesConfig:
-    """What holds for all proposals."""
+    """Settings for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     auto_create_rows: Rows = 0
-    """creates of up to so many rows need no person's approval"""
+    """creates of up to so many rows need no approval"""
     remind_after: Duration = REMIND_AFTER
-    """whoever is asked to approve is reminded after this, once"""
+    """approvers are reminded after this time, once"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,41 +338,42 @@ class TableConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     access: Access = "ask"
-    """`hidden`: not even read; `read`: never changed; `ask`: a person approves each change; `auto`:
-    as `ask`, but one new row at a time needs nobody"""
+    """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
+    `auto`: as `ask`, but one new row at a time needs no approval"""
     approvers: tuple[Approver, ...] = ()
-    """who approves besides admins, instead of whoever asked"""
+    """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must"""
+    """how many different people must approve"""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolConfig:
-    """A tool, by the name that models call it: who approves what it proposes, as of a table."""
+    """A tool, by the name that models use for it: who approves its proposals, as for a table."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     approvers: tuple[Approver, ...] = ()
-    """who approves besides admins, instead of whoever asked"""
+    """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must"""
+    """how many different people must approve"""
 
 
 @dataclass(frozen=True, slots=True)
 class LinksConfig:
-    """Where links may lead once something from outside is in a thread."""
+    """Hosts of links in a thread that contains text from outside."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     hosts: tuple[Host, ...] = ()
-    """hosts, with what is under them; other addresses can be read and not clicked there"""
+    """hosts that links may lead to, with their subdomains; other addresses can be read there but
+    not clicked"""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What one turn may use, and what one person may send."""
+    """Limits of one turn, and of the messages of one person."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     costly_calls: Count = 20
-    """tool calls of a turn that cost: quick commands, agents, code"""
+    """tool calls of a turn that cost money: quick commands, agents, code"""
     tool_calls: Count = 60
     """all tool calls of a turn"""
     messages_per_minute: Count = 0
@@ -379,19 +384,20 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceRule:
-    """What `who` may spend `where`, counted for each of `of` (`core.rights.allowances`).
+    """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
-    At least one of `money`, `tokens`, `turns` is set."""
+    At least one of `money`, `tokens`, `turns` is set.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     of: CountedBy
-    """whose it is: counted apart for each of them, or once for all"""
+    """who shares it: counted separately for each of them, or once for all"""
     per: PeriodLength = "day"
-    """when it begins anew, in PONTE_TIMEZONE"""
+    """the period after which it starts again, in PONTE_TIMEZONE"""
     who: tuple[Who, ...] = ()
-    """for whom; left out: everybody"""
+    """people that it is for; left out: everybody"""
     where: tuple[Place, ...] = ()
-    """where; left out: everywhere"""
+    """places; left out: everywhere"""
     money: Dollars | None = None
     """US dollars"""
     tokens: Many | None = None
@@ -413,7 +419,7 @@ class AllowanceRule:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """US dollars for a million tokens."""
+    """The prices of a model in US dollars for a million tokens."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     input: Dollars
@@ -434,7 +440,7 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """What things cost, before the list that Ponte has."""
+    """Prices that take precedence over Ponte's own list."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     container: Dollars | None = None
@@ -453,29 +459,29 @@ class Config:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     changes: ChangesConfig = field(default_factory=ChangesConfig)
-    """what holds for all proposals"""
+    """settings for all proposals"""
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
     """a team's table, by its title or id"""
     tools: Mapping[str, ToolConfig] = field(default_factory=dict)
-    """who approves what a tool proposes, by the name that models call it"""
+    """who approves the proposals of a tool, by the name that models use for it"""
     groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
-    """sets of people, by a name for rules and approvers"""
+    """groups of people, by a name for rules and approvers"""
     rules: tuple[AccessRule, ...] = ()
-    """who may do what, where; read from the top"""
+    """who may do what, where; the first rule that applies decides"""
     channels: Mapping[Place, ChannelConfig] = field(default_factory=dict)
-    """a place's own way, by channel, workspace or platform"""
+    """settings of a place, by channel, workspace or platform"""
     quick_commands: Mapping[Slug, QuickCommandConfig] = field(default_factory=dict)
     """the registry of quick commands, by slug"""
     agents: Mapping[Slug, AgentConfig] = field(default_factory=dict)
-    """StackSpot's agents, by the name that models call them"""
+    """StackSpot's agents, by the name that models use for them"""
     links: LinksConfig = field(default_factory=LinksConfig)
-    """where links may lead"""
+    """hosts of links"""
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    """what a turn may use, what a person may send"""
+    """limits of a turn and of a person's messages"""
     allowances: tuple[AllowanceRule, ...] = ()
-    """what may be spent"""
+    """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
-    """what things cost"""
+    """prices"""
     name: str = field(default="ponte.toml", init=False, compare=False)
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.integrations import FACES
-from core.changes.apply import Applying
+from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.ports import Applier
-from core.changes.service import Changes
+from core.changes.service import ChangeService
 from core.chat.cards import Redraw
 from core.chat.platform import ChatPlatform, Messenger
 from core.chat.requests import Requests
 from core.conversation.admission import Admission
-from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
+from core.conversation.commands import CodeCommand, CommandService, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Profile
 from core.conversation.services import TurnServices
@@ -182,8 +182,8 @@ class Stores:
 
     @property
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """What marks rows of this process on a shared database: its id, and whether it is sure to
-        count as alive."""
+        """The values that mark rows of this process on a shared database: its id, and whether it
+        surely counts as alive."""
         return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
 
     @property
@@ -235,7 +235,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class PlatformPorts:
-    """What turns use of each platform, by the platform's name. All platforms are added before
+    """The functions of each platform that turns use, by the platform's name. All are added before
     `start`."""
 
     replies: dict[str, ReplyFactory] = field(default_factory=dict)
@@ -271,9 +271,10 @@ class Engine:
         self._redraw_due = asyncio.Event()
         ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
-        self.changes = Changes(
-            ledger=ledger, applying=Applying(ledger, appliers, choices.clock), appliers=appliers,
-            approval=choices.approval, audit=records.audit, moved=self._redraw_due.set,
+        self.changes = ChangeService(
+            ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
+            appliers=appliers, approval=choices.approval, audit=records.audit,
+            on_change=self._redraw_due.set,
             clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels,
         )  # fmt: skip
@@ -292,7 +293,7 @@ class Engine:
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
             records.inbox.is_stopped,
         )  # fmt: skip
-        self.commands = Commands(
+        self.commands = CommandService(
             services, choices.board,
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
@@ -362,10 +363,10 @@ class Engine:
 
         A write under way ends with its record; no further batch begins.
         """
-        self.changes.applying.hold()
+        self.changes.applying.stop_batches()
         await self.records.inbox.drain(grace)
-        await self.changes.applying.rest()
-        await self.manager.beside.close()
+        await self.changes.applying.wait_for_records()
+        await self.manager.background_tasks.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bot.settings import Settings
-from core.conversation.commands import Commands
+from core.conversation.commands import CommandService
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, HistoryEntry, QuickCommand
@@ -100,7 +100,7 @@ class OperatorService:
     the page's address with its token."""
 
     def __init__(
-        self, journal: Journal, commands: Commands, link: Callable[[], str],
+        self, journal: Journal, commands: CommandService, link: Callable[[], str],
         acts: Mapping[str, OperatorAction], audit: AuditLog,
     ) -> None:  # fmt: skip
         self._journal = journal

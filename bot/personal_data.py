@@ -108,7 +108,7 @@ class PersonalDataService:
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
-            await self._engine.changes.leave(who.key)
+            await self._engine.changes.withdraw_of(who.key)
         await self._try_now(self._engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
@@ -178,7 +178,7 @@ class PersonalDataService:
                 change = await changes.ledger.get(id)
                 card = await changes.card(change)
                 await self._engine.records.journal.replace_cards(change.proposal.seq, [card])
-        changes.moved()
+        changes.on_change()
 
     async def _forget_at_platforms(self, who: KnownPerson) -> None:
         """Forget them in what platforms remember: in memory here, and in the processes that hold

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len
 
-from core.changes.cards import differences
+from core.changes.cards import describe_differences
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
@@ -333,7 +333,7 @@ class Screen:
         if card["text"]:
             self.write_line(self._without_links(f"    {card['text']}"))
         for row in card["rows"]:
-            for change in differences(row):
+            for change in describe_differences(row):
                 self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.

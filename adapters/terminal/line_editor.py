@@ -11,7 +11,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from core.commands.grammar import NAMES, TRANSLATED
+from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.text.i18n import nearest_locale, say
 
 HISTORY_SIZE = 200
@@ -47,7 +47,7 @@ class CommandCompleter(Completer):
     @."""
 
     def __init__(self, locale: str, slugs: Sequence[str]) -> None:
-        self._names = sorted({*NAMES, *TRANSLATED.get(nearest_locale(locale), ())})
+        self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(nearest_locale(locale), ())})
         self._slugs = slugs
         self._paths = PathCompleter(expanduser=True)
 

@@ -65,7 +65,7 @@ class Visitor:
 
     @property
     def can_expire(self) -> bool:
-        """Whether they may lose access while this process runs."""
+        """Return whether they may lose access while this process runs."""
         return bool(self.token or self.session)
 
 
@@ -90,7 +90,7 @@ class Authentication(Protocol):
 
     @property
     def secure(self) -> bool:
-        """Whether cookies are sent over https only."""
+        """Return whether cookies are sent over https only."""
         ...
 
     @property

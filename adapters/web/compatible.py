@@ -58,7 +58,7 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
-from core.changes.cards import differences
+from core.changes.cards import describe_differences
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, Message, Person, Progress, Quote
@@ -491,7 +491,7 @@ class CompatibleRoutes:
     def _check_decides_nothing(self, request: Request, said: Message) -> None:
         """Raise DecisionOnPageOnly if the message is a command that decides on a change."""
         try:
-            command = grammar.parse(said.text, said.locale)
+            command = grammar.parse_command(said.text, said.locale)
         except BadInput:
             return  # its answer says what is wrong
         if command is not None and command.name in DECISION_COMMANDS:
@@ -589,7 +589,7 @@ def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
 
 def card_text(card: Card, page: str, locale: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
-    rows = [f"- {each}" for row in card.rows for each in differences(row)]
+    rows = [f"- {each}" for row in card.rows for each in describe_differences(row)]
     head = f"**{to_one_line(card.title)}** ({say(card.state, locale)})"
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))

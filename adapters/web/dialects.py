@@ -21,7 +21,8 @@ RESPONSE_ID_PREFIX, COMPLETION_ID_PREFIX = "resp_", "chatcmpl-"
 
 @dataclass(frozen=True, slots=True)
 class AnswerHead:
-    """What is known of an answer before it begins. `created` is in seconds since the epoch."""
+    """The fields of an answer that are known before its text. `created` is in seconds since the
+    epoch."""
 
     turn: str
     created: int

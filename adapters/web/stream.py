@@ -55,7 +55,7 @@ class EventSource(Protocol):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the stream has nothing more to send."""
+        """Return whether the stream has nothing more to send."""
         ...
 
     def begin(self) -> AsyncIterator[bytes]:
@@ -372,7 +372,7 @@ def _is_over(entry: HistoryEntry) -> bool:
 def resets_transcript(message: Message) -> bool:
     """Return whether the turn of this message replaces or empties the transcript."""
     try:
-        command = grammar.parse(message.text, message.locale)
+        command = grammar.parse_command(message.text, message.locale)
     except BadInput:
         return False
     return bool(message.replaces) or (

@@ -68,7 +68,7 @@ class _Run:
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
 
 
-class Applying:
+class ChangeRunner:
     """Owns every call that writes: none is cancelled, each comes to its record."""
 
     def __init__(
@@ -84,11 +84,11 @@ class Applying:
         self._flights: set[asyncio.Task[None]] = set()
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def hold(self) -> None:
+    def stop_batches(self) -> None:
         """Begin no further batch and wait for no run: the process stops, the next one goes on."""
         self._held.set()
 
-    async def rest(self) -> None:
+    async def wait_for_records(self) -> None:
         """Until the calls under way have their record."""
         if self._flights:
             await asyncio.wait(self._flights)
@@ -107,7 +107,7 @@ class Applying:
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
-            await self._to_its_record(self._take(run, steps), run)
+            await self._run_to_record(self._apply_batch(run, steps), run)
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def settle(self, change: Change) -> Change:
@@ -119,10 +119,10 @@ class Applying:
         run.repeated.update(run.steps)
         if writing := change.steps_in("writing"):
             batch = applier.open(change.draft)
-            await self._to_its_record(self._look(run, batch, writing, sure=False), run)
+            await self._run_to_record(self._read_back(run, batch, writing, sure=False), run)
         return run.finished or await self._finish(run.change, run.steps, ())
 
-    async def _to_its_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
+    async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         flight = asyncio.create_task(work)
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
@@ -138,7 +138,7 @@ class Applying:
                 task.uncancel()
             await flight
 
-    async def _take(self, run: _Run, steps: list[ChangeStep]) -> None:
+    async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
@@ -148,13 +148,15 @@ class Applying:
                 return
             batch = run.applier.open(draft)
             if steps[0].state == "writing":
-                await self._look(run, batch, steps, sure=False)
+                await self._read_back(run, batch, steps, sure=False)
             elif run.left.is_set():
                 await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in steps])
-            elif ready := await self._ready(run, batch, steps):
+            elif ready := await self._check_and_begin(run, batch, steps):
                 await self._write(run, batch, ready)
 
-    async def _ready(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> list[ChangeStep]:
+    async def _check_and_begin(
+        self, run: _Run, batch: Batch, steps: list[ChangeStep]
+    ) -> list[ChangeStep]:
         """Those that still stand as they were proposed on, journalled as being written."""
         try:
             seen = await self._read(run, batch, steps)
@@ -177,19 +179,19 @@ class Applying:
                 writes = await batch.write([step.write for step in steps])
         except (WriteUnsure, TimeoutError) as error:
             log.warning("answer lost", change=run.change.id, why=str(error))
-            await self._look(run, batch, steps, sure=False)
+            await self._read_back(run, batch, steps, sure=False)
         except ToolError as error:
             await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
         except Exception:
             log.exception("applier broke", change=run.change.id)
-            await self._look(run, batch, steps, sure=False)
+            await self._read_back(run, batch, steps, sure=False)
         else:
             written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
             if written != steps:  # with the ids of created rows, by which a crash finds them
                 await self._record(run, written)
-            await self._look(run, batch, written, sure=True)
+            await self._read_back(run, batch, written, sure=True)
 
-    async def _look(
+    async def _read_back(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
     ) -> None:
         """Read what was written, or may have been."""
@@ -201,12 +203,12 @@ class Applying:
             words = _UNCHECKED if written else str(error)
             await self._record(run, [replace(s, state=state, words=words) for s in steps])
             return
-        judged = [_judged(s, one, sure) for s, one in zip(steps, seen, strict=True)]
+        judged = [_judge_step(s, one, sure) for s, one in zip(steps, seen, strict=True)]
         if not sure:
-            judged = [self._repeatable(run, step) for step in judged]
+            judged = [self._allow_second_write(run, step) for step in judged]
         await self._record(run, judged)
 
-    def _repeatable(self, run: _Run, step: ChangeStep) -> ChangeStep:
+    def _allow_second_write(self, run: _Run, step: ChangeStep) -> ChangeStep:
         """A write that has not happened, as far as one can see, may be made again: once, and not
         a create or a run, because the first one may yet come late."""
         kind = run.change.draft.kind
@@ -221,8 +223,8 @@ class Applying:
     ) -> Sequence[RowCheck]:
         """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
         if run.change.draft.kind != "run":
-            return await _checked(run, batch, steps)
-        reading = asyncio.create_task(_checked(run, batch, steps))
+            return await _check_rows(run, batch, steps)
+        reading = asyncio.create_task(_check_rows(run, batch, steps))
         begun = any(step.write.id for step in steps)
         ends = [
             asyncio.create_task(end.wait())
@@ -254,7 +256,7 @@ class Applying:
         state = _state_of(known.values())
         ended = replace(change, state=state, steps=tuple(known.values()))
         # Where a rule allowed it, the tool's own outcome tells the model.
-        note = "" if change.decider == POLICY_PERSON else cards.note(ended)
+        note = "" if change.decider == POLICY_PERSON else cards.build_model_note(ended)
         return await self._ledger.finish(change.id, change.claim, state, note, self._clock(), steps)
 
     async def _give_up(self, change: Change) -> Change:
@@ -277,7 +279,7 @@ def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
     return "partial" if touched else "failed"
 
 
-async def _checked(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
+async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
     """Raises ToolError, whatever went wrong."""
     rows = [step.write for step in steps]
     try:
@@ -294,7 +296,7 @@ async def _checked(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequ
         raise ToolError(_BROKE) from None
 
 
-def _judged(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
+def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
     """`sure`: the system said that it was written."""
     step = replace(step, write=seen.write, now=seen.current, words=seen.explanation)
     if seen.state == "after":

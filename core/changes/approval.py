@@ -106,20 +106,22 @@ class TableRules:
             return _DEFAULT  # whatever it is called, it is no table
         return self.of(draft.view.table_id, draft.title)
 
-    def hides(self, *names: str) -> bool:
+    def is_hidden(self, *names: str) -> bool:
         return self.of(*names).access == "hidden"
 
-    def read_only(self, *names: str) -> bool:
+    def is_read_only(self, *names: str) -> bool:
         """What is hidden is not to be changed either."""
         return self.of(*names).access in ("hidden", "read")
 
-    def sees(self, *names: str) -> bool:
+    def is_visible(self, *names: str) -> bool:
         """Whether the turn that runs may know of that table."""
-        return not self.hides(*names) and turn_may("read", *names)
+        return not self.is_hidden(*names) and turn_may("read", *names)
 
-    def closed(self, *names: str) -> bool:
+    def is_closed(self, *names: str) -> bool:
         """Whether the turn that runs may read it at most, though it may change others."""
-        return self.read_only(*names) or (turn_may("propose") and not turn_may("propose", *names))
+        return self.is_read_only(*names) or (
+            turn_may("propose") and not turn_may("propose", *names)
+        )
 
     @property
     def hides_some(self) -> bool:
@@ -133,7 +135,7 @@ class TableRules:
         """Whether the file names any table."""
         return bool(self.tables or self.named)
 
-    def unknown(self, known: set[str]) -> list[str]:
+    def find_unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
         there = {fold_case(name) for name in known}
         every = dict.fromkeys((*self.tables, *self.named))
@@ -160,10 +162,10 @@ class Approval:
     rules: Callable[[], TableRules] = TableRules
     is_named: NamedApprovers = _nobody
     platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
-    of_place: Callable[[Address], frozenset[str]] = _of_no_place
+    channel_approvers: Callable[[Address], frozenset[str]] = _of_no_place
     rule_book: Callable[[], RuleBook] = RuleBook
     admins: frozenset[str] = frozenset()
-    one: Callable[[str], str] = str
+    canonical_person: Callable[[str], str] = str
 
     def sees_all(self, person: Person) -> bool:
         """Whether they may see what was changed from anywhere."""
@@ -175,7 +177,7 @@ class Approval:
         hint = "tell the person; do not look for another way"
         if not self._changeable(draft):
             raise ToolError(_READ_ONLY, code="read_only", hint=hint)
-        for needed in proposing(draft):
+        for needed in rights_to_propose(draft):
             verdict = await self.policy.may(person, address, *needed)
             if not verdict.allowed:
                 raise ToolError(
@@ -185,11 +187,11 @@ class Approval:
 
     async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Which rule lets them propose it there."""
-        return (await self.policy.may(person, address, *proposing(draft)[0])).rule
+        return (await self.policy.may(person, address, *rights_to_propose(draft)[0])).rule
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
         """Which rule lets them decide on it."""
-        for needed in ("administer",), approving(change.draft):
+        for needed in ("administer",), right_to_approve(change.draft):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
         if named := self._named_at(change.proposal):
@@ -207,7 +209,7 @@ class Approval:
         for the channel that it was asked in."""
         table = self.rules().of_draft(proposal.draft)
         tool = self.rules().tools.get(proposal.tool, ANYBODY)
-        names = table.approvers or tool.names or self.of_place(proposal.address)
+        names = table.approvers or tool.names or self.channel_approvers(proposal.address)
         return Approvers(names, max(table.approvals, tool.count))
 
     def _named_at(self, proposal: Proposal) -> str:
@@ -216,7 +218,7 @@ class Approval:
             return f"tables.{proposal.draft.title}.approvers"
         if self.rules().tools.get(proposal.tool, ANYBODY).names:
             return f"tools.{proposal.tool}.approvers"
-        return "channels.approvers" if self.of_place(proposal.address) else ""
+        return "channels.approvers" if self.channel_approvers(proposal.address) else ""
 
     def names_approvers(self, proposal: Proposal) -> bool:
         """Whether somebody else than whoever asked was named."""
@@ -227,7 +229,7 @@ class Approval:
         approvers, or in a rule that gives them `approve`."""
         proposal = change.proposal
         names = self.approvers(proposal).names - {ASKER}
-        right, *things = approving(change.draft)
+        right, *things = right_to_approve(change.draft)
         for rule in self.rule_book().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
@@ -251,7 +253,7 @@ class Approval:
         PlatformBusy where that is not known now."""
         guest = await self.policy.is_guest(person)
         address = change.proposal.address
-        verdict = await self.policy.may(person, address, *approving(change.draft))
+        verdict = await self.policy.may(person, address, *right_to_approve(change.draft))
         if guest is None or verdict.is_unknown:
             raise PlatformBusy(_SOON)
         return not guest and not person.robot and (verdict.allowed or not verdict.rule)
@@ -275,7 +277,7 @@ class Approval:
             return True
         verdicts = [
             await self.policy.may(person, address, "administer"),
-            await self.policy.may(person, address, *approving(change.draft)),
+            await self.policy.may(person, address, *right_to_approve(change.draft)),
         ]
         if any(verdict.allowed for verdict in verdicts):
             return True
@@ -320,7 +322,7 @@ class Approval:
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
         asked = change.proposal
-        for needed in proposing(change.draft):
+        for needed in rights_to_propose(change.draft):
             verdict = await self.policy.may(asked.asker, asked.address, *needed)
             if verdict.is_unknown:
                 raise StatusUnknown
@@ -333,7 +335,7 @@ class Approval:
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
         is_named = await self._is_named(person, address, change)
-        if named.count > 1 and self._asked(person, change) and not is_named:
+        if named.count > 1 and self._is_asker(person, change) and not is_named:
             raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
         admin = await self.policy.may(person, address, "administer")
         if admin.allowed:
@@ -345,7 +347,7 @@ class Approval:
         # Who was brought the card decides as where it was asked.
         there = change.proposal.address
         here = there if reached and there.platform == person.platform else address
-        verdict = await self.policy.may(person, here, *approving(change.draft))
+        verdict = await self.policy.may(person, here, *right_to_approve(change.draft))
         if verdict.allowed:
             return
         if verdict.rule:  # the operator's, which also keeps them from their own
@@ -354,7 +356,7 @@ class Approval:
             if not is_named:
                 raise NotAllowed(_NOT_NAMED, id=change.id)
             return
-        for needed in proposing(change.draft):
+        for needed in rights_to_propose(change.draft):
             (await self.policy.may(person, address, *needed)).raise_if_denied()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
@@ -373,12 +375,12 @@ class Approval:
 
     async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
         names = self.approvers(change.proposal).names
-        if ASKER in names and self._asked(person, change):
+        if ASKER in names and self._is_asker(person, change):
             return True
         return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
 
-    def _asked(self, person: Person, change: Change) -> bool:
-        return self.one(person.key) == self.one(change.proposal.asker.key)
+    def _is_asker(self, person: Person, change: Change) -> bool:
+        return self.canonical_person(person.key) == self.canonical_person(change.proposal.asker.key)
 
     async def check_denial(
         self, person: Person, address: Address, change: Change, reached: bool = False
@@ -387,7 +389,7 @@ class Approval:
         if person.key != change.proposal.asker.key or not _same_place(address, change):
             await self._check_person(person, address, change, reached)
 
-    def by_policy(self, proposal: Proposal) -> bool:
+    def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Whether the operator's written policy decides this by itself."""
         draft = proposal.draft
         if draft.kind != "create":
@@ -411,7 +413,7 @@ class Approval:
         return self.rules().of_draft(draft).access in ("ask", "auto")
 
 
-def proposing(draft: Draft) -> Sequence[tuple[str, ...]]:
+def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
     """What who asks for it must be allowed to do: a run that changes nothing only spends."""
     if draft.kind != "run":
         return [("propose", *_names(draft))]
@@ -419,7 +421,7 @@ def proposing(draft: Draft) -> Sequence[tuple[str, ...]]:
     return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
 
 
-def approving(draft: Draft) -> tuple[str, ...]:
+def right_to_approve(draft: Draft) -> tuple[str, ...]:
     """The right to decide on it for others."""
     return ("approve",) if draft.kind == "run" else ("approve", *_names(draft))
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from core.changes import cards
-from core.changes.apply import Applying
+from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.ports import Applier, Doing, Ledger
 from core.domain.changes import (
@@ -46,7 +46,7 @@ from core.text.i18n import say
 log = structlog.get_logger("changes")
 SHOW_APPLYING_SECONDS = 1.0
 """Seconds after which a card says that its change is being applied."""
-SHOWN = 20
+MAX_LISTED_CHANGES = 20
 """Changes that `changes` lists."""
 
 _PROPOSED = (
@@ -85,7 +85,7 @@ async def _no_labels(names: Collection[str]) -> Mapping[str, str]:
     return {}
 
 
-class Purse(Protocol):
+class RunPayments(Protocol):
     """See `core.store.budget`."""
 
     async def reserve_approved_run(
@@ -96,21 +96,24 @@ class Purse(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """The one door to every write. `moved` is told when a card no longer shows how things stand."""
+class ChangeService:
+    """Stores proposals, decides on them and has them applied; nothing else writes.
+
+    `on_change` is called when a card no longer shows how its change stands.
+    """
 
     ledger: Ledger
-    applying: Applying
+    applying: ChangeRunner
     approval: Approval
     audit: Audit
     appliers: Mapping[str, Applier]
-    moved: Callable[[], None]
+    on_change: Callable[[], None]
     clock: Callable[[], float] = time.time
     reached: Callable[[str, str], Awaitable[bool]] = _not_reached
     """Whether that change's card stands in a direct message with whoever has that key."""
     labels: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _no_labels
     """What platforms call people and groups, by `platform:ID`, without those that none knows."""
-    purse: Purse | None = None
+    purse: RunPayments | None = None
     """What pays for runs that were approved; None: they cost nothing."""
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
@@ -119,7 +122,7 @@ class Changes:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
-        if ctx.is_repeat and (done := await self._done(ctx, draft)):
+        if ctx.is_repeat and (done := await self._find_done_before(ctx, draft)):
             return Outcome("ok", _DONE_BEFORE.format(id=done.id))
         proposal = Proposal(
             id=new_change_id(),
@@ -135,27 +138,27 @@ class Changes:
             expires=self.clock() + PROPOSAL_LIFETIME_SECONDS,
             tool=ctx.tool,
         )
-        by_policy = self.approval.by_policy(proposal)
+        by_policy = self.approval.is_decided_by_policy(proposal)
         named = self.approval.names_approvers(proposal)
         proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
         change = await self.ledger.propose(proposal, asks_nobody=asks_nobody)
         if change.proposal.created == proposal.created:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
-            await self._tell("proposed", change, rule)
+            await self._record_event("proposed", change, rule)
         if by_policy:
             return await self._by_policy(change, ctx.seq)
         return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
 
-    async def _done(self, ctx: ToolContext, draft: Draft) -> Change | None:
+    async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
         """The change of this thread that did the very same."""
-        found = await self.ledger.list_of_conversation(ctx.address.conversation, SHOWN)
+        found = await self.ledger.list_of_conversation(ctx.address.conversation, MAX_LISTED_CHANGES)
         return next(
             (
                 change for change in found
                 if change.proposal.thread == ctx.thread.id and change.kind == "change"
                 and change.state != "undone" and change.written_steps
-                and _wish(change.draft) == _wish(draft)
+                and _intended_write(change.draft) == _intended_write(draft)
             ),
             None,
         )  # fmt: skip
@@ -181,7 +184,7 @@ class Changes:
         change = await self._without_void(change)
         locale = locale or change.proposal.locale
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
-        shown = cards.actions(change)
+        shown = cards.possible_actions(change)
         if not address.shared:
             shown = tuple([
                 action
@@ -194,7 +197,7 @@ class Changes:
             deciders = await self._deciders(change, locale)
         needs_admin = self.approval.needs_admin(change)
         count = self.approval.approvers(change.proposal).count
-        return cards.card_of(change, locale, shown, deciders, needs_admin, count)
+        return cards.build_card(change, locale, shown, deciders, needs_admin, count)
 
     async def _may_use(
         self,
@@ -227,7 +230,7 @@ class Changes:
         named = sorted(self.approval.named_deciders(change))
         labels = await self.labels([name for name in named if ":" in name])
         known = [self._label(name, labels, locale) for name in named]
-        words = [cards.plain(label) for label in known if label]
+        words = [cards.clip_line(label) for label in known if label]
         if named and not words:
             return ""
         if not self.approval.needs_admin(change):
@@ -235,7 +238,7 @@ class Changes:
             if await self._may_use(
                 "approve", replace(change, consents=()), asker, proposal.address
             ):
-                words.append(cards.plain(asker.name or asker.id))
+                words.append(cards.clip_line(asker.name or asker.id))
         elif not named:
             return ""
         if None in known:
@@ -249,12 +252,12 @@ class Changes:
             return labels.get(name) if id else name
         return say(_THE_OWNER, locale) if id in ("", OWNER_ID) else id
 
-    def words(self, shown: Sequence[Card], locale: str) -> str:
-        return cards.answer(shown, locale)
+    def describe_proposals(self, shown: Sequence[Card], locale: str) -> str:
+        return cards.describe_proposals(shown, locale)
 
-    async def latest(self, conversation: str) -> Sequence[Card]:
+    async def find_latest(self, conversation: str) -> Sequence[Card]:
         """The newest first, of one conversation or ("") of all, each in its asker's language."""
-        found = await self.ledger.list_of_conversation(conversation, SHOWN)
+        found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in found]
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
@@ -302,9 +305,9 @@ class Changes:
         """What a run gave that the event `seq` approved, and the run's title; "" for any other."""
         change = await self.ledger.get(id)
         ours = change.draft.kind == "run" and change.claim == seq
-        return (cards.result(change), change.draft.title) if ours else ("", "")
+        return (cards.run_result(change), change.draft.title) if ours else ("", "")
 
-    async def tidy(self) -> None:
+    async def end_overdue(self) -> None:
         """End what nobody decided in time, and what was taken up by an event that broke down."""
         for change in await self.ledger.list_overdue(self.clock()):
             await self._close(change, "expired", None)
@@ -320,25 +323,27 @@ class Changes:
             if count > 1 or change.consents:
                 before = await self._without_void(change)
                 change = await self._consent(change, decision)
-                counted = await self._counted(change, decision)
+                counted = await self._count_consents(change, decision)
                 if change.state == "open" and len(counted) < count:
                     known = [consent.person.key for consent in before.consents]
                     words = _ONE_MORE if decision.person.key in known else ""
                     words = words if len(counted) == len(change.consents) else _UNCOUNTED
-                    return await self._told(change, decision, say(words) if words else "")
+                    return await self._answer_with_outcome(
+                        change, decision, say(words) if words else ""
+                    )
                 if change.state == "open":
                     await self._withdraw_others(change, counted)
         if change.state == "open":
             await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
             if change.claim != decision.seq:  # somebody was quicker
-                await self._settle(change, decision.seq)
+                await self._settle_payment(change, decision.seq)
         unaudited = ""
         if change.state == "applying" and change.claim == decision.seq:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change, unaudited = await self._apply(change, rule, decision.show_progress)
-            await self._settle(change, decision.seq)
-        return await self._told(change, decision, unaudited)
+            await self._settle_payment(change, decision.seq)
+        return await self._answer_with_outcome(change, decision, unaudited)
 
     async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
         """Keep their approval. Raises AuditRefused, and then nothing was approved."""
@@ -348,16 +353,16 @@ class Changes:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             await self.audit.write("consented", with_theirs, rule)
         change = await self.ledger.consent(change.id, consent)
-        self.moved()
+        self.on_change()
         return change
 
-    async def _counted(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
+    async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
         """The approvals that count at this moment, one for each person, with that of whoever
         decides now."""
-        own = self.approval.one(decision.person.key)
+        own = self.approval.canonical_person(decision.person.key)
         counted = {}
         for given in change.consents:
-            key = self.approval.one(given.person.key)
+            key = self.approval.canonical_person(given.person.key)
             if key not in counted and (
                 given.person.key == decision.person.key
                 or (key != own and await self._counts(given, change))
@@ -376,7 +381,7 @@ class Changes:
             return change
         listed = {}
         for given in change.consents:
-            key = self.approval.one(given.person.key)
+            key = self.approval.canonical_person(given.person.key)
             if key not in listed and await self._counts(given, change) is not False:
                 listed[key] = given
         return replace(change, consents=tuple(listed.values()))
@@ -395,14 +400,14 @@ class Changes:
             await self.approval.check_approval(decision.person, decision.address, change, reached)
             needed = self.approval.approvers(change.proposal).count
             if needed > 1:
-                counted = await self._counted(change, decision)
+                counted = await self._count_consents(change, decision)
                 if len(counted) < needed:
                     raise NotAllowed(_UNCOUNTED)
                 await self._withdraw_others(change, counted)
         except (NotAllowed, StatusUnknown):
             await self.ledger.release(change.id, change.claim)
-            await self._settle(await self.ledger.get(change.id), decision.seq)
-            self.moved()
+            await self._settle_payment(await self.ledger.get(change.id), decision.seq)
+            self.on_change()
             raise
 
     async def _pay(self, change: Change, seq: int) -> None:
@@ -410,28 +415,30 @@ class Changes:
         if self.purse and change.draft.kind == "run":
             proposal = change.proposal
             await self.purse.reserve_approved_run(
-                proposal.asker, proposal.address, seq, change.id, _paid(change)
+                proposal.asker, proposal.address, seq, change.id, _priced_run(change)
             )
 
-    async def _settle(self, change: Change, seq: int) -> None:
+    async def _settle_payment(self, change: Change, seq: int) -> None:
         if self.purse and change.draft.kind == "run":
             begun = change.claim == seq and any(step.write.id for step in change.steps)
-            await self.purse.settle_run(seq, change.id, _paid(change), begun)
+            await self.purse.settle_run(seq, change.id, _priced_run(change), begun)
 
     async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         if change.state == "open":
             await self.approval.check_denial(decision.person, decision.address, change, reached)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change = await self._close(change, "denied", decision.person, rule)
-        return await self._told(change, decision)
+        return await self._answer_with_outcome(change, decision)
 
     async def _undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         if change.state == "applying":
-            return await self._told(change, decision)
+            return await self._answer_with_outcome(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
-        if undo is None and cards.undoable(change):
+        if undo is None and cards.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.clock():
-                return await self._answer([cards.lapsed(decision.locale)], [change], decision)
+                return await self._build_answer(
+                    [cards.describe_lapse(decision.locale)], [change], decision
+                )
             undo = await self._begin_undo(change, decision, reached)
         if undo is None or undo.claim != decision.seq:
             return await self._not_undone(change, undo, decision)
@@ -441,8 +448,11 @@ class Changes:
         change = await self.ledger.get(change.id)
         sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
         id = change.id if undo.state == "failed" else undo.id
-        words = [say(sentence, decision.locale, id=id), cards.outcome(undo, decision.locale)]
-        return await self._answer([*words, unaudited], [undo, change], decision)
+        words = [
+            say(sentence, decision.locale, id=id),
+            cards.describe_outcome(undo, decision.locale),
+        ]
+        return await self._build_answer([*words, unaudited], [undo, change], decision)
 
     async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
         await self.approval.check(decision.person, decision.address, change, reached)
@@ -473,16 +483,16 @@ class Changes:
         locale = decision.locale
         if undo is not None:
             words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
-                     cards.outcome(undo, locale)]  # fmt: skip
-            return await self._answer(words, [undo, change], decision)
+                     cards.describe_outcome(undo, locale)]  # fmt: skip
+            return await self._build_answer(words, [undo, change], decision)
         if change.written_steps and change.forgotten:
-            return await self._answer([say(cards.ERASED, locale)], [change], decision)
+            return await self._build_answer([say(cards.ERASED, locale)], [change], decision)
         if change.written_steps and change.lapsed:
-            return await self._answer([cards.lapsed(locale)], [change], decision)
+            return await self._build_answer([cards.describe_lapse(locale)], [change], decision)
         ran = change.draft.kind == "run" and bool(change.written_steps)
         sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
-        words = [say(sentence, locale), cards.outcome(change, locale)]
-        return await self._answer(words, [change], decision)
+        words = [say(sentence, locale), cards.describe_outcome(change, locale)]
+        return await self._build_answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
         """The operator's written policy decides: the same ledger, no click."""
@@ -491,7 +501,9 @@ class Changes:
             rule = self.approval.rule_of_policy(change.draft)
             change, _ = await self._apply(change, rule)
         done = change.state == "done"
-        return Outcome("ok" if done else "error", cards.note(change), proposal=change.id)
+        return Outcome(
+            "ok" if done else "error", cards.build_model_note(change), proposal=change.id
+        )
 
     async def _apply(
         self, change: Change, rule: str, doing: Doing | None = None
@@ -508,20 +520,20 @@ class Changes:
                 await self.ledger.release(change.id, change.claim)
                 raise
         # Most changes end sooner than their card could be drawn as being applied.
-        redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.moved)
+        redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
         try:
             ended = await self.applying.run(change, doing)
         finally:
             redraw.cancel()
-        return ended, await self._tell(ended.state, ended)
+        return ended, await self._record_event(ended.state, ended)
 
     async def _end_abandoned(self, change: Change) -> Change:
         """End a change whose event broke down, and return it."""
         ended = await self.applying.settle(change)
-        await self._tell(ended.state, ended)
+        await self._record_event(ended.state, ended)
         return ended
 
-    async def leave(self, person: str) -> None:
+    async def withdraw_of(self, person: str) -> None:
         """Who goes by that key comes no more: what they proposed waits for nobody."""
         for change in await self.ledger.list_waiting_for_people():
             if change.proposal.asker.key == person:
@@ -530,17 +542,17 @@ class Changes:
     async def _close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
     ) -> Change:
-        note = cards.note(replace(change, state=state, decider=decider))
+        note = cards.build_model_note(replace(change, state=state, decider=decider))
         closed = await self.ledger.close(change.id, state, decider, note, self.clock())
-        await self._tell(closed.state, closed, rule)
+        await self._record_event(closed.state, closed, rule)
         return closed
 
-    async def _tell(self, event: str, change: Change, rule: str = "") -> str:
+    async def _record_event(self, event: str, change: Change, rule: str = "") -> str:
         """Log, count and audit what happened; words where the audit log refused it."""
         log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.row_count,
-                 written=cards.done(change))  # fmt: skip
+                 written=cards.count_written_rows(change))  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
-        self.moved()
+        self.on_change()
         try:
             await self.audit.write(event, change, rule)
         except AuditRefused as error:
@@ -548,18 +560,20 @@ class Changes:
             return say(_UNAUDITED, change.proposal.locale, cause=error.values["cause"])
         return ""
 
-    async def _told(self, change: Change, decision: DecisionRequest, unaudited: str = "") -> Answer:
+    async def _answer_with_outcome(
+        self, change: Change, decision: DecisionRequest, unaudited: str = ""
+    ) -> Answer:
         locale = decision.locale
         if change.state == "applying":
             words = [say(_IN_PROGRESS, locale, id=change.id)]
         else:
             count = self.approval.approvers(change.proposal).count
-            words = [cards.outcome(await self._without_void(change), locale, count)]
-        if cards.undoable(change):
+            words = [cards.describe_outcome(await self._without_void(change), locale, count)]
+        if cards.is_undoable(change):
             words.append(say(_UNDO_WITH, locale, id=change.id))
-        return await self._answer([*words, unaudited], [change], decision)
+        return await self._build_answer([*words, unaudited], [change], decision)
 
-    async def _answer(
+    async def _build_answer(
         self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
         """A click's answer carries the cards; words typed where the card stands need none, and
@@ -581,11 +595,11 @@ def _is_untouched(change: Change, seq: int) -> bool:
     return change.state == "applying" and change.claim == seq and waits
 
 
-def _paid(change: Change) -> PaidRun:
+def _priced_run(change: Change) -> PaidRun:
     return PaidRun("quick_commands", change.draft.view.slug)
 
 
-def _wish(draft: Draft) -> object:
+def _intended_write(draft: Draft) -> object:
     """What it would do, without how things stood before."""
     made = draft.kind == "create"
     rows = [("" if made else row.id, row.after) for row in draft.rows]

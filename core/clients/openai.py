@@ -24,7 +24,12 @@ from urllib.parse import urlsplit
 import structlog
 
 from core.clients import http
-from core.clients.http import MAX_PARSED_RETRY_AFTER_SECONDS, Proxies, parse_retry_after
+from core.clients.http import (
+    MAX_ERROR_BODY_BYTES,
+    MAX_PARSED_RETRY_AFTER_SECONDS,
+    Proxies,
+    parse_retry_after,
+)
 from core.domain.errors import NoKey
 from core.runtime.retry import Backoff, retry
 from core.text.text import in_whole_characters, make_storable
@@ -45,14 +50,13 @@ REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
 """By then such a call, or a file, must be complete, however slowly it arrives."""
 MEBIBYTE = 2**20
-MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BODY_BYTES = (
+MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (
     4 * MEBIBYTE,
     64 * MEBIBYTE,
     16 * MEBIBYTE,
-    64 * 1024,
 )
-"""Bytes that are taken: of one event, a whole stream of them (some 400 bytes for each token), an
-answer at once (a conversation's tail may hold pictures), and the body of an error, cut there."""
+"""Largest sizes that are read: one event, a whole stream of events (about 400 bytes for each
+token), and an answer that comes at once (the tail of a conversation may hold pictures)."""
 MAX_PARTS = 100_000
 """Commas and brackets in one event or answer: each may become an object in memory."""
 MAX_ID_CHARACTERS = 512
@@ -85,7 +89,7 @@ class ModelEndpoint:
 
 
 class ModelServerFault(Exception):
-    """What a server, or the way to it, answered instead of what was asked.
+    """A failed request to the model's server.
 
     `unsent`: the request never left. `lost`: it may have been done, its answer is gone.
     `refused`: an HTTP status. `broken`: an error inside a stream. `silent`: nothing came in time.
@@ -164,7 +168,7 @@ class ModelServerFault(Exception):
 
 
 class ModelServerClient:
-    """One for the process. `sleep` is how it waits between tries."""
+    """The process's client of the model's server. `sleep` waits between attempts."""
 
     def __init__(
         self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -354,18 +358,18 @@ def _stream_class() -> Any:
     """The library's kind of stream, imported where a first answer comes."""
     library = importlib.import_module("httpx2")
 
-    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, inner: Any, capped: Callable[[], AsyncIterator[bytes]]) -> None:
+    class LimitedStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, inner: Any, read_limited: Callable[[], AsyncIterator[bytes]]) -> None:
             self._inner = inner
-            self._capped = capped
+            self._read_limited = read_limited
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._capped()
+            return self._read_limited()
 
         async def aclose(self) -> None:
             await self._inner.aclose()
 
-    return Body
+    return LimitedStream
 
 
 def _limited_stream(response: Any) -> Any:
@@ -375,7 +379,7 @@ def _limited_stream(response: Any) -> Any:
     file = response.request.url.path.endswith("/content")  # `download` counts for itself
     most = MAX_EVENT_BYTES if events else MAX_ANSWER_BYTES
 
-    async def capped() -> AsyncIterator[bytes]:
+    async def read_limited() -> AsyncIterator[bytes]:
         total = size = parts = 0
         end = b""
         async for chunk in inner:
@@ -398,7 +402,7 @@ def _limited_stream(response: Any) -> Any:
                 )
             yield chunk
 
-    return _stream_class()(inner, capped)
+    return _stream_class()(inner, read_limited)
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:

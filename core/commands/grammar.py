@@ -19,13 +19,13 @@ from core.rights.policy import RIGHT_KINDS
 from core.text.i18n import LANGUAGE, nearest_locale
 from core.text.text import clean_text, fence_after_line, make_code_block
 
-DECISIONS = frozenset(
+DECISION_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
     | {"approvals"}
 )
 """They act as soon as they are stored; everything else keeps its place in the queue."""
 
-NAMES = DECISIONS | {"new", "quick-command"}
+COMMAND_NAMES = DECISION_COMMANDS | {"new", "quick-command"}
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -49,7 +49,7 @@ a question."""
 RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
 
-CHANNEL = "channel"
+USAGE_OF_CHANNEL = "channel"
 """What `usage` can be asked for."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
@@ -61,7 +61,7 @@ _WHY = re.compile(
     re.DOTALL,
 )
 """What "why" is asked of; all else is a question for the model."""
-SLUG = r"[a-z0-9][a-z0-9_-]{0,99}"
+SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
 """What a quick command can be named."""
 _LONGEST_DECISION = 64
 
@@ -73,7 +73,7 @@ _WRONG_SLUG = (
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class TypedCommand:
     """What was typed: `id` for approve, deny, undo and why; `slug` and `input` for quick-command;
     `slug` for usage.
 
@@ -88,7 +88,7 @@ class Command:
     code: str = ""
 
 
-def parse(text: str, locale: str | None = None) -> Command | None:
+def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
     """The command, or None when the message is for the model. `locale`: in whose language, None for
     that of whoever asked.
 
@@ -96,14 +96,14 @@ def parse(text: str, locale: str | None = None) -> Command | None:
     """
     text = text.strip()
     if text.startswith(("```", "~~~")):
-        return _code_block(clean_text(text))
-    text = _in_english(text, locale)
+        return _parse_code_block(clean_text(text))
+    text = _translate_name(text, locale)
     head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
-    if name not in NAMES:
+    if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    return _quick_command(rest) if name == "quick-command" else _plain(name, rest)
+    return _parse_quick_command(rest) if name == "quick-command" else _parse_plain(name, rest)
 
 
 def is_decision(text: str, locale: str) -> bool:
@@ -112,20 +112,20 @@ def is_decision(text: str, locale: str) -> bool:
     if len(text) > _LONGEST_DECISION:
         return False
     try:
-        command = parse(text, locale)
+        command = parse_command(text, locale)
     except BadInput:
         return False
-    return command is not None and command.name in DECISIONS
+    return command is not None and command.name in DECISION_COMMANDS
 
 
 def check_slug(slug: str) -> None:
     """Raises UnknownCommand for what no quick command can be named."""
-    if not re.fullmatch(SLUG, slug):
+    if not re.fullmatch(SLUG_PATTERN, slug):
         raise UnknownCommand(_WRONG_SLUG, word=repr(slug[:40]))
 
 
-def typed(command: Command) -> str:
-    """The text that `parse` reads as `command`."""
+def render_command(command: TypedCommand) -> str:
+    """Return the text that `parse_command` reads as `command`."""
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
@@ -133,48 +133,48 @@ def typed(command: Command) -> str:
     return " ".join(word for word in words if word)
 
 
-def _in_english(text: str, locale: str | None) -> str:
+def _translate_name(text: str, locale: str | None) -> str:
     """`text` with a translated name in English, where it begins with one."""
     names = TRANSLATED.get(nearest_locale(LANGUAGE.get() if locale is None else locale))
     if names is None:
         return text
     start = clean_text(text[:_LONGEST_DECISION]).strip()
-    whole = " ".join(_folded(start).split())
+    whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in names:
         return names[whole]
     head = _WORD.match(start)
-    name = names.get(_folded(head[0])) if head else None
+    name = names.get(_fold(head[0])) if head else None
     return name + clean_text(text).strip()[len(head[0]) :] if head and name else text
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     """In small letters, without accents."""
     apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
-def _plain(name: str, rest: str) -> Command | None:
+def _parse_plain(name: str, rest: str) -> TypedCommand | None:
     if name in _WITH_ID:
         word = rest.lower()
-        return Command(name, id=word) if _ID.fullmatch(word) else None
+        return TypedCommand(name, id=word) if _ID.fullmatch(word) else None
     if name == "why":
-        return Command(name, id=rest) if _WHY.fullmatch(rest) else None
+        return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
     if name == "forget" and rest.lower() == "yes":
-        return Command(name, confirmed=True)
-    if name == "usage" and rest.lower() == CHANNEL:
-        return Command(name, slug=CHANNEL)
-    return None if rest else Command(name)
+        return TypedCommand(name, confirmed=True)
+    if name == "usage" and rest.lower() == USAGE_OF_CHANNEL:
+        return TypedCommand(name, slug=USAGE_OF_CHANNEL)
+    return None if rest else TypedCommand(name)
 
 
-def _quick_command(rest: str) -> Command:
+def _parse_quick_command(rest: str) -> TypedCommand:
     slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
     if not slug:
         raise UnknownCommand(_NO_SLUG)
     check_slug(slug)
-    return Command("quick-command", slug=slug, input=parse_input(more[0]) if more else "")
+    return TypedCommand("quick-command", slug=slug, input=parse_input(more[0]) if more else "")
 
 
-def _code_block(text: str) -> Command | None:
+def _parse_code_block(text: str) -> TypedCommand | None:
     opening, *lines = text.split("\n")
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
@@ -185,4 +185,4 @@ def _code_block(text: str) -> Command | None:
     ):
         return None
     source = "\n".join(code)
-    return Command(RUN_PYTHON, code=source) if source.strip() else None
+    return TypedCommand(RUN_PYTHON, code=source) if source.strip() else None

@@ -24,7 +24,7 @@ from core.domain.records import QuickCommand
 from core.text.i18n import format_number, say
 from core.text.text import clean_text, make_code_block, run_off_loop, split_text
 
-LONGEST_FILE = 256_000
+MAX_INPUT_FILE_BYTES = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
 64,000 tokens of English."""
 _MARKS = {
@@ -33,9 +33,9 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """How a text file may begin (Unicode 16, section 23.8), and its encoding then."""
-LONGEST_RESULT = 8_000
+MAX_RESULT_CHARACTERS = 8_000
 """Characters that are shown as text: one post on Slack, a few on Discord."""
-BEGINNING = 1_500
+RESULT_EXCERPT_CHARACTERS = 1_500
 """Characters of a longer one that are shown above its file."""
 _TYPES = {"json": "application/json", "md": "text/markdown"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
@@ -116,7 +116,7 @@ def render_input(given: Inputs) -> str:
     return json.dumps(given, ensure_ascii=False)
 
 
-def named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Raises BadInput where a name comes twice."""
     read: dict[str, Any] = {}
     for name, value in pairs:
@@ -133,7 +133,7 @@ def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
     """
     if not command.inputs:
         return given
-    slug, names, required = command.slug, list(command.inputs), _required(command)
+    slug, names, required = command.slug, list(command.inputs), _required_names(command)
     known = ", ".join(names)
     if isinstance(given, str):
         only = names if len(names) == 1 else required
@@ -148,10 +148,10 @@ def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
     if missing := [name for name in required if given.get(name) in (None, "")]:
         example = _example(slug, missing)
         raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
-    return {name: _checked(name, command.inputs[name], value) for name, value in given.items()}
+    return {name: _check_value(name, command.inputs[name], value) for name, value in given.items()}
 
 
-async def given(
+async def collect_inputs(
     command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
 ) -> Inputs:
     """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
@@ -166,10 +166,10 @@ async def given(
         replied_to = next((quote.text for quote in message.context if quote.replied), "")
         return replied_to if typed == "" else typed
     (file,) = files
-    content = _text_of(file, await read(file) if file.size <= LONGEST_FILE else b"")
+    content = _decode_file(file, await read(file) if file.size <= MAX_INPUT_FILE_BYTES else b"")
     if typed == "":
-        return _named(command, content)
-    lacking = [name for name in _required(command) if name not in typed]
+        return _inputs_from_file(command, content)
+    lacking = [name for name in _required_names(command) if name not in typed]
     if isinstance(typed, str) or len(lacking) != 1:
         raise BadInput(_SPARE, name=file.name)
     return {**typed, lacking[0]: content}
@@ -183,25 +183,27 @@ class Readable:
     files: tuple[File, ...] = ()
 
 
-class Results:
+class QuickCommandResults:
     """Makes results readable. Where their links may lead is checked with the answer, which knows
     its surface."""
 
-    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Readable:
+    async def render_result(
+        self, result: str, name: str, locale: str, keep: Keep | None
+    ) -> Readable:
         """`name` is what the file is called where one is made. Raises what `keep` raises."""
         readable, kind = await run_off_loop(self._readable, result)
         if not readable:
             return Readable(say(_EMPTY, locale))
-        if keep is None or len(readable) <= LONGEST_RESULT:
+        if keep is None or len(readable) <= MAX_RESULT_CHARACTERS:
             return Readable(readable)
-        data = _pretty(result) if kind == "json" else clean_text(result)
+        data = _pretty_json(result) if kind == "json" else clean_text(result)
         file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
         head = say(_LONG, locale, count=len(data), name=file.name)
-        return Readable(f"{head}\n\n{split_text(readable, BEGINNING)[0]}", (file,))
+        return Readable(f"{head}\n\n{split_text(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
-        if pretty := _pretty(result):
+        if pretty := _pretty_json(result):
             return make_code_block(pretty, "json"), "json"
         return clean_text(result).strip(), "md"
 
@@ -226,9 +228,12 @@ def _parse_pairs(text: str) -> dict[str, Any]:
 def _parse_object(text: str) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(
-            text, object_pairs_hook=named_once, parse_float=_finite, parse_constant=_finite
+            text,
+            object_pairs_hook=check_unique_names,
+            parse_float=_parse_finite,
+            parse_constant=_parse_finite,
         )
-        return {name: _cleaned(value) for name, value in read.items()}
+        return {name: _clean_json(value) for name, value in read.items()}
     except json.JSONDecodeError as error:
         raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
     except (ValueError, RecursionError):
@@ -241,7 +246,7 @@ def _add(read: dict[str, Any], name: str, value: Any) -> None:
     read[name] = value
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     """JSON has no infinity and no NaN (RFC 8259, section 6), but Python reads and makes them."""
     number = float(text)
     if not math.isfinite(number):
@@ -249,15 +254,15 @@ def _finite(text: str) -> float:
     return number
 
 
-def _cleaned(value: Any, depth: int = 1) -> Any:
+def _clean_json(value: Any, depth: int = 1) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_cleaned(each, depth + 1) for each in value]
+        return [_clean_json(each, depth + 1) for each in value]
     if isinstance(value, dict):
-        return {name: _cleaned(each, depth + 1) for name, each in value.items()}
+        return {name: _clean_json(each, depth + 1) for name, each in value.items()}
     return value
 
 
@@ -271,7 +276,7 @@ def _unquote(text: str) -> str:
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
 
-def _required(command: QuickCommand) -> list[str]:
+def _required_names(command: QuickCommand) -> list[str]:
     return [name for name, declared in command.inputs.items() if declared.get("required")]
 
 
@@ -280,7 +285,7 @@ def _example(slug: str, names: list[str]) -> str:
     return f"`quick-command {slug} {pairs}`"
 
 
-def _checked(name: str, declared: Mapping[str, Any], value: Any) -> Any:
+def _check_value(name: str, declared: Mapping[str, Any], value: Any) -> Any:
     kind = str(declared.get("type", "text"))
     choices = [str(choice) for choice in declared.get("choices", ())]
     checked: Any = None
@@ -306,11 +311,11 @@ def _number(value: Any) -> int | float | None:
     return value if isinstance(value, int) or math.isfinite(value) else None
 
 
-def _text_of(file: File, data: bytes) -> str:
+def _decode_file(file: File, data: bytes) -> str:
     """Raises TooLarge, and BadInput for what is no text."""
-    if max(file.size, len(data)) > LONGEST_FILE:
+    if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
-        raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(LONGEST_FILE))
+        raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -321,7 +326,7 @@ def _text_of(file: File, data: bytes) -> str:
     return clean_text(text)
 
 
-def _named(command: QuickCommand, content: str) -> Inputs:
+def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
     """A JSON object with no other names than the command's holds its inputs; all else is text."""
     if not content.lstrip().startswith("{"):
         return content
@@ -333,7 +338,7 @@ def _named(command: QuickCommand, content: str) -> Inputs:
     return named if known or not command.inputs else content
 
 
-def _pretty(result: str) -> str:
+def _pretty_json(result: str) -> str:
     """JSON as people write it; "" for what is none, or is a mere word or number."""
     if not result.lstrip().startswith(("{", "[")):
         return ""

@@ -65,7 +65,7 @@ class Admission:
 
 def _needs_confirmation(said: str, locale: str) -> bool:
     try:
-        command = grammar.parse(said, locale or None)
+        command = grammar.parse_command(said, locale or None)
     except PonteError:
         return False
     return command is not None and command.name in NEED_CONFIRMATION

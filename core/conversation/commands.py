@@ -12,10 +12,10 @@ from functools import partial
 from typing import TypeVar
 
 from core.changes import cards
-from core.changes.service import SHOWN
+from core.changes.service import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
-from core.commands.grammar import Command
-from core.commands.quick_commands import Results, check_inputs
+from core.commands.grammar import TypedCommand
+from core.commands.quick_commands import QuickCommandResults, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.services import TurnServices
 from core.conversation.why import Why
@@ -48,7 +48,7 @@ from core.tools.code.source import (
     CodeRunner,
     format_for_person,
 )
-from core.tools.tool import compact
+from core.tools.tool import compact_json
 
 T = TypeVar("T")
 HELP = """\
@@ -61,8 +61,8 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `approvals`: what waits for you to decide on it
 - `quick-command SLUG …`: run a quick command
 - `why ID`: which rule decides on a change; it takes the name of a tool or a right, too"""
-STATES = {"on": "on", "off": "off", "failing": "FAILING"}
-QUICK = "quick-command"
+HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
+QUICK_COMMAND_TOOL = "quick-command"
 """One that a person typed, among the tools that are called."""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 _RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
@@ -108,7 +108,7 @@ class CodeCommand:
         call = (
             turn.calls[0]
             if turn.calls
-            else ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact({"code": code}), "code")
+            else ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
         )
         outcome = call.outcome
         if outcome is None:
@@ -149,9 +149,9 @@ class QuickCommandHandler:
     services: TurnServices
     known: QuickCommands
     tool_contexts: ToolContexts
-    results: Results = field(default_factory=Results)
+    results: QuickCommandResults = field(default_factory=QuickCommandResults)
 
-    async def run(self, turn: Turn, command: Command, show: Show) -> Answer:
+    async def run(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Raises NotAllowed, UnknownCommand, BadInput, OverBudget, QuickCommandFailed.
 
         One that is marked as changing data needs that right too.
@@ -161,7 +161,7 @@ class QuickCommandHandler:
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
         rule = await _check_right(self.services.policy, turn, *needed)
         note = partial(_audit_run, self.services.audit, turn, f"command:{found.slug}", rule)
-        call = ToolCall(QUICK, found.slug, grammar.typed(command), "spend")
+        call = ToolCall(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -171,7 +171,9 @@ class QuickCommandHandler:
         inputs = command.input
         if not ctx.handle and ctx.files is not None:  # with a handle, it has begun with its own
             attached = await self.tool_contexts.fetch_attachments(message)
-            whole = await quick_commands.given(found, inputs, message, attached, ctx.files.read)
+            whole = await quick_commands.collect_inputs(
+                found, inputs, message, attached, ctx.files.read
+            )
             inputs = check_inputs(found, whole)
         await self.services.budget.reserve(turn)
         await self.services.journal.record_call_start(turn, call)
@@ -183,7 +185,9 @@ class QuickCommandHandler:
             begun.set()
         try:
             run = self.known.run(_set_when_begun(ctx, begun), found.slug, inputs)
-            outcome = await _run_and_audit(QUICK, note, run, lambda outcome: outcome.status)
+            outcome = await _run_and_audit(
+                QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
+            )
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not ctx.is_stopped() or task is None:
@@ -203,8 +207,8 @@ class QuickCommandHandler:
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """`answer` and under it what a command gave; a long result is a file called `name`."""
-        save = TurnFiles(turn, turn.thread, self.tool_contexts).save
-        shown = await self.results.shown(result, name, LANGUAGE.get(), save)
+        keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
+        shown = await self.results.render_result(result, name, LANGUAGE.get(), keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
         return replace(answer, text=text, files=(*answer.files, *shown.files))
 
@@ -214,7 +218,7 @@ async def _tell_nobody() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
+class CommandService:
     services: TurnServices
     board: StatusBoard
     quick: QuickCommandHandler
@@ -227,7 +231,7 @@ class Commands:
     remains: Callable[[], str] = str
     """Where what was forgotten may still stand, in words."""
 
-    async def answer(self, turn: Turn, command: Command, show: Show) -> Answer:
+    async def answer(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
         match command.name:
             case "quick-command":
@@ -259,7 +263,7 @@ class Commands:
 
     async def _describe_status(self, turn: Turn) -> str:
         lines = [
-            f"- **{health.name}**: {say(STATES[health.state])}"
+            f"- **{health.name}**: {say(HEALTH_WORDS[health.state])}"
             + (f" – {health.words}" if health.words else "")
             for health in await self.board.health()
         ]
@@ -314,7 +318,7 @@ class Commands:
         await self.services.threads.put(await self.services.journal.new_thread(conversation))
         return say("A fresh conversation: I start without what was said before.")
 
-    async def _forget_conversation(self, turn: Turn, command: Command) -> str:
+    async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         if turn.message.address.shared and not command.confirmed:
@@ -370,7 +374,7 @@ class Commands:
         message = turn.message
         all = self.services.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
-        cards = await self.services.changes.latest(where)
+        cards = await self.services.changes.find_latest(where)
         if not cards:
             return say("Nothing was changed here yet.")
         return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
@@ -379,17 +383,18 @@ class Commands:
         """Where others read along, only what was asked there is told; the rest is counted."""
         person, here = turn.message.author, turn.message.address
         found = await self.services.changes.waiting_for(person, here)
+        now = self.services.changes.clock()
         told = [
             one for one in found if not here.shared or one.proposal.address.is_same_channel(here)
         ]
         lines = [
             say(
                 "`{id}` {title}: asked for by {name}, expires in {left}.",
-                id=change.id, title=escape_markdown(cards.title(change, LANGUAGE.get())),
-                name=escape_markdown(cards.plain(change.proposal.asker.name or "?")),
-                left=cards.left(change.proposal.expires - self.services.changes.clock()),
+                id=change.id, title=escape_markdown(cards.build_title(change, LANGUAGE.get())),
+                name=escape_markdown(cards.clip_line(change.proposal.asker.name or "?")),
+                left=cards.format_time_left(change.proposal.expires - now),
             )
-            for change in told[:SHOWN]
+            for change in told[:MAX_LISTED_CHANGES]
         ]  # fmt: skip
         said = "\n".join(f"- {line}" for line in lines)
         if more := len(found) - len(lines):
@@ -400,7 +405,7 @@ class Commands:
             )
         return Answer(said.strip() or say("Nothing waits for you."), private=here.shared)
 
-    async def _decide(self, turn: Turn, command: Command, show: Show) -> Answer:
+    async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from core.chat.files import unread
+from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
-from core.conversation.commands import Commands
+from core.conversation.commands import CommandService
 from core.conversation.context import ToolContexts
-from core.conversation.paying import Paying, count_briefing_tokens, find_nearly_used
+from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
@@ -62,13 +62,13 @@ from core.text.text import make_storable
 
 log = structlog.get_logger("conversation")
 T = TypeVar("T")
-ATTEMPTS = 3
+MAX_PREPARE_ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
-AGAIN = 1.0
+TAKEOVER_POLL_SECONDS = 1.0
 """Seconds between two looks whether another process has answered."""
 PLATFORM_SECONDS = 0.5
 """Seconds that a platform takes to answer where its rate limits do not delay the question."""
-ALONE = (NotAllowed, PersonRefused, StatusUnknown)
+PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors that the asker alone is to read."""
 _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
 
@@ -131,7 +131,7 @@ class ConversationManager:
     def __init__(
         self,
         services: TurnServices,
-        commands: Commands,
+        commands: CommandService,
         tool_contexts: ToolContexts,
         replies: Mapping[str, ReplyFactory],
         profile: Profile,
@@ -145,7 +145,7 @@ class ConversationManager:
         self._replies = replies
         self._look_up = look_up
         self._profile = profile
-        self.beside = BackgroundTasks("conversation")
+        self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
         """How often the answer of a turn could not be prepared, by the turn's `seq`."""
 
@@ -180,10 +180,10 @@ class ConversationManager:
                 self._count_end(run, "failed", Unstorable.code)
             except TakenOver:
                 log.info("taken over")
-                self.beside.start(self._give_way(run))
+                self.background_tasks.start(self._give_way(run))
             except asyncio.CancelledError:
                 if self._inbox.is_taken_over(seq):
-                    self.beside.start(self._give_way(run))
+                    self.background_tasks.start(self._give_way(run))
                 raise
             except Superseded:
                 log.info("superseded")
@@ -192,7 +192,7 @@ class ConversationManager:
             finally:
                 await reply.wait_for_updates()
 
-    async def removed(self, post: str) -> None:
+    async def on_post_removed(self, post: str) -> None:
         """A person deleted our post: it stays away, and the turn that wrote it stops."""
         if (seq := await self._journal.seq_of_post(post)) is not None:
             await self._journal.record_post_removal(post)
@@ -244,7 +244,7 @@ class ConversationManager:
             raise
         except Exception:
             failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
-            if failed < ATTEMPTS:
+            if failed < MAX_PREPARE_ATTEMPTS:
                 raise
             log.exception("answer not prepared", attempts=failed)
             prepared = _plain_apology(PonteError(turn=run.turn.id))
@@ -258,7 +258,7 @@ class ConversationManager:
         split, rounds = run.reply.split, run.rounds
         if rounds:
             outside, trust = rounds.provenance
-            trust = replace(trust, written=trust.written | rounds.linked)
+            trust = replace(trust, written=trust.written | rounds.own_links)
         else:
             outside, trust, _ = await self._trust(run.turn)
         if not outside and run.is_for_model:
@@ -313,7 +313,7 @@ class ConversationManager:
             elsewhere = run.rounds is not None and run.rounds.may_finish_elsewhere
             stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
-            return Answer(f"{run.shown}\n\n{stopped}".strip(), status="stopped", cards=cards)
+            return Answer(f"{run.visible_text}\n\n{stopped}".strip(), status="stopped", cards=cards)
         except Draining:
             await self._journal.put_back(run.turn)
             raise asyncio.CancelledError from None
@@ -382,8 +382,10 @@ class ConversationManager:
             metrics.limits.labels(error.limit).inc()
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
-        words = f"{run.shown}\n\n{error.words(LANGUAGE.get())}".strip()
-        return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
+        words = f"{run.visible_text}\n\n{error.words(LANGUAGE.get())}".strip()
+        return Answer(
+            words, status="failed", code=error.code, private=isinstance(error, PRIVATE_ERRORS)
+        )
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         message = run.message
@@ -422,7 +424,7 @@ class ConversationManager:
             async def read(file: File) -> bytes:
                 return (await services.files.get(file.id))[1]
 
-            unread_notes = await unread(message, files, missing, read, LANGUAGE.get())
+            unread_notes = await describe_unread(message, files, missing, read, LANGUAGE.get())
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
@@ -435,7 +437,7 @@ class ConversationManager:
         thread = await self._tool_contexts.load_thread(
             run.turn, new=is_new and run.turn.attempt == 1
         )
-        paying = Paying(services.budget, run.turn, model, most_told, first) if pays else None
+        paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
             self._profile.limits(), paying, counts,
@@ -503,7 +505,7 @@ class ConversationManager:
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
-            self._services.changes.moved()  # what was decided meanwhile can be shown now
+            self._services.changes.on_change()  # what was decided meanwhile can be shown now
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         seconds = time.time() - run.turn.accepted_at
@@ -531,7 +533,7 @@ class ConversationManager:
                 stands = await self._journal.replace_cards(run.turn.seq)
                 if stands is None or stands.state in FINAL_STATES:
                     break
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(TAKEOVER_POLL_SECONDS)
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 

@@ -17,8 +17,8 @@ from core.rights.usage import NANODOLLARS_PER_DOLLAR
 _TOKENS_AROUND_EACH = 100  # what stands around each in a request
 
 
-class Paying:
-    """The `Paying` of `core.domain.records`, for all rounds of a turn.
+class TurnPayment:
+    """Reserves and settles the model calls of one turn (the `Paying` protocol).
 
     `told`: the most tokens that the model is told beside the thread. `first`: what was reserved
     when the message was recorded; None when the turn is resumed or has no limit.
@@ -37,10 +37,10 @@ class Paying:
         self._later = False
         self._counts: dict[str, AllowanceCount] = {}
         self._open = 0
-        self._opened(int(self._unused))
+        self._count_open(int(self._unused))
 
     @property
-    def lowered(self) -> bool:
+    def is_lowered(self) -> bool:
         """Whether the last answer had to be shorter, for want of what was left."""
         return self._grant is not None and self._grant.is_lowered
 
@@ -73,9 +73,9 @@ class Paying:
         if self._grant and self._unused:
             self._unused = False
             await self._budget.release(self._turn, self._grant.part)
-            self._opened(-1)
+            self._count_open(-1)
 
-    def answered(self, usage: Usage) -> None:
+    def record_usage(self, usage: Usage) -> None:
         """What a round really used; its reasoning goes into the next one."""
         self._told += usage.reasoning
         if self._grant is None:
@@ -89,11 +89,11 @@ class Paying:
             spent = count.spent - self._grant.bound + real
             self._counts[count.scope.key] = replace(count, spent=spent)
         self._unused = False
-        self.rest()
+        self.close()
 
-    def rest(self) -> None:
+    def close(self) -> None:
         """Nothing more is asked for now."""
-        self._opened(-self._open)
+        self._count_open(-self._open)
 
     def counts(self) -> tuple[AllowanceCount, ...]:
         """Of each allowance as far as this turn knows."""
@@ -105,9 +105,9 @@ class Paying:
             self._turn, replace(call, request_bytes=body)
         )
         self._unused = self._grant is not None
-        self._opened(int(self._unused))
+        self._count_open(int(self._unused))
 
-    def _opened(self, more: int) -> None:
+    def _count_open(self, more: int) -> None:
         self._open += more
         metrics.holds.inc(more)
 

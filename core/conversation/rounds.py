@@ -39,13 +39,13 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
     Effect,
-    ModelRequest,
     Outcome,
     Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
     RoundOutput,
+    RoundRequest,
     TextDelta,
     ToolCall,
     ToolContext,
@@ -57,23 +57,23 @@ from core.rights.usage import PaidRun
 from core.runtime.tasks import run_together
 from core.text import markdown, text
 from core.text.i18n import LANGUAGE, say
-from core.tools.tool import capped, outcome_of_error, paid_for
+from core.tools.tool import cap_text, outcome_of_error, price_of_call
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
 """Model calls in one turn, at most."""
-CUT = "The answer ends here because it became too long. Ask me to go on."
-CUT_SHORT = "The answer ends here because no more of the allowance is left."
-ENDED_SHORT = "I stopped here. {why}"
+CUT_NOTE = "The answer ends here because it became too long. Ask me to go on."
+CUT_BY_ALLOWANCE_NOTE = "The answer ends here because no more of the allowance is left."
+ENDED_BY_ALLOWANCE_NOTE = "I stopped here. {why}"
 _OVER_BUDGET = add_model_instruction(
     "error: not run. {why}", "answer now with what you have, and tell the person"
 )
-MAX_PARALLEL_CALLS = 8
+MAX_PARALLEL_TOOL_CALLS = 8
 """Tool calls of one round that run side by side, at most."""
-REPEATABLE: tuple[Effect, ...] = ("read", "write")
+REPEATABLE_EFFECTS: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call.
 So may any other call that only proposes."""
-COSTLY: tuple[Effect, ...] = ("spend", "code")
+COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
 RESULT_UNKNOWN = add_model_instruction(
     f"error: {INTERRUPTED_TEXT}", "do not repeat it, tell the person"
 )
@@ -86,8 +86,8 @@ _CALLS_USED_UP = add_model_instruction(
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
 )
-USED_UP = "I stopped here after {count} tool calls, which is what one answer may use."
-USED_UP_COSTLY = (
+CALLS_USED_UP_NOTE = "I stopped here after {count} tool calls, which is what one answer may use."
+COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped here after {count} tool calls that cost (quick commands, agents, code), which is "
     "what one answer may use."
 )
@@ -114,7 +114,7 @@ class ToolCalls:
         self._make_context = make_context
         self._show_progress = show
         self._earlier_calls = {call.call_id: call for call in run.turn.calls}
-        self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_CALLS)
+        self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
         """Why a call failed, in one word, by its id."""
@@ -137,9 +137,9 @@ class ToolCalls:
     def used_up(self) -> str:
         """What the person is told where this turn wanted more calls than it may make; else ""."""
         if len(self._costly_numbers) > self._limits.costly:
-            return say(USED_UP_COSTLY, count=self._limits.costly)
+            return say(COSTLY_CALLS_USED_UP_NOTE, count=self._limits.costly)
         if len(self._numbers) > self._limits.total:
-            return say(USED_UP, count=self._limits.total)
+            return say(CALLS_USED_UP_NOTE, count=self._limits.total)
         return ""
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
@@ -180,7 +180,7 @@ class ToolCalls:
         turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
-        if interrupted and known and known.effect not in REPEATABLE and not proposes:
+        if interrupted and known and known.effect not in REPEATABLE_EFFECTS and not proposes:
             outcome = Outcome("unknown", RESULT_UNKNOWN)
             if tool:
                 self._audit("run", tool=item.name, outcome=outcome.status)
@@ -215,7 +215,7 @@ class ToolCalls:
         """In the order of the calls, so that after a crash each is counted as before."""
         self._numbers.setdefault(item.call_id, len(self._numbers) + 1)
         tool, asked = self._tools.get(item.name), item.arguments
-        if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
+        if tool and tool.effect_of(asked) in COSTLY_EFFECTS and not tool.only_proposes(asked):
             self._costly_numbers.setdefault(item.call_id, len(self._costly_numbers) + 1)
 
     async def _check_and_run(self, tool: Tool | None, call: ToolCall) -> Outcome:
@@ -245,9 +245,9 @@ class ToolCalls:
                 self._audit("refused", right=verdict.right, rule=verdict.rule)
                 return Outcome("error", f"error: {verdict.words('en')}")
             rule = rule or verdict.rule
-        if call.effect not in COSTLY:
+        if call.effect not in COSTLY_EFFECTS:
             return await self._attempt(tool, call)
-        paid = paid_for(tool, call.arguments)
+        paid = price_of_call(tool, call.arguments)
         if paid and (refusal := await self._reserve_cost(call, paid)):
             return refusal
         ended = "interrupted"
@@ -287,7 +287,7 @@ class ToolCalls:
             await self._show_progress(say(tool.progress_text))
         try:
             async with asyncio.timeout(tool.timeout_seconds):
-                return capped(await tool.run(self._context_for(call), call.arguments))
+                return cap_text(await tool.run(self._context_for(call), call.arguments))
         except TimeoutError:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             self._codes[call.call_id] = "timeout"
@@ -298,7 +298,7 @@ class ToolCalls:
             if error.code in REFUSALS:
                 right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
                 self._audit("refused", right=right or error.code, rule=rule)
-            return capped(outcome_of_error(error))
+            return cap_text(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
         except Exception:
@@ -351,7 +351,7 @@ class Rounds:
         self.last: RoundOutput | None = None
         """The round that called no tool: it is kept with the answer."""
         self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
-        self.shown = ""
+        self.visible_text = ""
 
     async def answer(self) -> Answer:
         """Raises a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
@@ -359,7 +359,7 @@ class Rounds:
             return await self._answer()
         finally:
             if self._briefing.paying:
-                self._briefing.paying.rest()
+                self._briefing.paying.close()
 
     async def _answer(self) -> Answer:
         self._restore_progress()
@@ -424,14 +424,16 @@ class Rounds:
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
-            told = "\n\n".join([self._services.changes.words(waiting, locale), *used_up])
+            told = "\n\n".join(
+                [self._services.changes.describe_proposals(waiting, locale), *used_up]
+            )
             return Answer(text=told, cards=cards, files=files)
         said = self._text
         paying = self._briefing.paying
-        short = CUT_SHORT if paying and paying.lowered else CUT
+        short = CUT_BY_ALLOWANCE_NOTE if paying and paying.is_lowered else CUT_NOTE
         cut = [f"_{say(short)}_"] if self._cut else []
         if self._over is not None:
-            cut = [f"_{say(ENDED_SHORT, why=self._over.words(locale))}_"]
+            cut = [f"_{say(ENDED_BY_ALLOWANCE_NOTE, why=self._over.words(locale))}_"]
         told = "\n\n".join([said, *cut, *used_up, *self._source_lines()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
@@ -442,7 +444,7 @@ class Rounds:
         )
 
     @property
-    def linked(self) -> frozenset[str]:
+    def own_links(self) -> frozenset[str]:
         """Where the lines lead that code wrote under the answer: each ends in its link."""
         found = (_OWN_LINK.search(line) for line in self._source_lines())
         return frozenset(link[1] for link in found if link)
@@ -461,7 +463,7 @@ class Rounds:
                 self._append_text(item.text)
             elif item.kind == "output":
                 self._files.extend(item.files)
-        self.shown = self._text
+        self.visible_text = self._text
 
     def _open_calls(self) -> list[Item]:
         ended = {item.call_id for item in self._items if item.kind == "output"}
@@ -486,7 +488,7 @@ class Rounds:
                 await paying.give_back()
             raise
         if paying:
-            paying.answered(completed.usage)
+            paying.record_usage(completed.usage)
         self.thread = completed.thread or self.thread
         self._cut = completed.is_truncated
         items = completed.items
@@ -508,10 +510,10 @@ class Rounds:
         for item in items:
             if item.role == "assistant":
                 self._append_text(item.text)
-        self.shown = self._text
+        self.visible_text = self._text
 
     async def _stream_round(
-        self, number: int, question: ModelRequest, span: tracing.TraceSpan
+        self, number: int, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
@@ -536,7 +538,7 @@ class Rounds:
                 async for event in events:
                     match event:
                         case ResponseStarted(response):
-                            self.shown = self._text
+                            self.visible_text = self._text
                             begin(until_stored(partial(began, response)))
                         case TextDelta(piece):
                             if not spoke:
@@ -544,7 +546,7 @@ class Rounds:
                                 metrics.first_token_seconds.labels(self._model_name).observe(waited)
                                 span.note("gen_ai.response.time_to_first_chunk", waited)
                             await written()
-                            self.shown += piece
+                            self.visible_text += piece
                             await self._show_progress()
                         case RemoteStored(remote, thread, listed):
                             begin(journal.record_remote(self.thread.id, remote))
@@ -566,10 +568,10 @@ class Rounds:
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
-    def _build_request(self, number: int) -> ModelRequest:
+    def _build_request(self, number: int) -> RoundRequest:
         run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
         began = {round_.number: round_.response for round_ in run.turn.rounds}
-        return ModelRequest(
+        return RoundRequest(
             thread=self.thread,
             turn=run.turn.id,
             number=number,
@@ -610,7 +612,7 @@ class Rounds:
             cleaned = self._cleaning.clean(said)
             return self._growing.render(cleaned, trust) if trust else cleaned
 
-        shown = await text.run_off_loop(readable, self.shown)
+        shown = await text.run_off_loop(readable, self.visible_text)
         await self._run.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:

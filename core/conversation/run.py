@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
-from core.commands.grammar import Command
+from core.commands.grammar import TypedCommand
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
 from core.domain.records import RoundOutput, Thread, Turn
@@ -21,7 +21,7 @@ from core.text.i18n import LANGUAGE, nearest_locale
 from core.text.markdown import Trust
 
 if TYPE_CHECKING:
-    from core.conversation.paying import Paying
+    from core.conversation.paying import TurnPayment
 
 
 class ChannelSettings(Protocol):
@@ -45,11 +45,11 @@ class CallLimits:
     total: int = 60
 
 
-class AskedModel(Protocol):
+class ModelRounds(Protocol):
     """What the model has said and done in this turn so far (`core.conversation.rounds.Rounds`)."""
 
     @property
-    def shown(self) -> str:
+    def visible_text(self) -> str:
         """The text that a person sees."""
 
     @property
@@ -61,7 +61,7 @@ class AskedModel(Protocol):
         """Whether text from outside is in the thread, and where links may lead then."""
 
     @property
-    def linked(self) -> frozenset[str]:
+    def own_links(self) -> frozenset[str]:
         """The links that code wrote under the answer."""
 
     @property
@@ -90,11 +90,11 @@ class TurnRun:
     posts: TurnPosts
     settings: ChannelSettings
     default_language: str
-    command: Command | None = None
+    command: TypedCommand | None = None
     command_error: PonteError | None = None
     """Why the message is a command that cannot be read."""
     rights: PlaceRights | None = None
-    rounds: AskedModel | None = None
+    rounds: ModelRounds | None = None
     """None until the model is asked."""
     _parsed_in: str = field(default="", init=False)
     """The language in which the command was read."""
@@ -108,9 +108,9 @@ class TurnRun:
         return self.command is None and self.command_error is None
 
     @property
-    def shown(self) -> str:
+    def visible_text(self) -> str:
         """What a person sees of the answer so far."""
-        return self.rounds.shown if self.rounds else ""
+        return self.rounds.visible_text if self.rounds else ""
 
     async def set_message(self, message: Message) -> None:
         """Take the message as it is known now. Set the language of the task that calls this, and
@@ -127,7 +127,7 @@ class TurnRun:
         self._parsed_in = language
         self.command = self.command_error = None
         try:
-            self.command = await text.run_off_loop(grammar.parse, self.message.text)
+            self.command = await text.run_off_loop(grammar.parse_command, self.message.text)
         except PonteError as error:
             self.command_error = error
 
@@ -151,5 +151,5 @@ class ModelBriefing:
     trust: Trust = field(default_factory=Trust)
     has_outside_text: bool = False
     limits: CallLimits = field(default_factory=CallLimits)
-    paying: Paying | None = None
+    paying: TurnPayment | None = None
     counts: Sequence[AllowanceCount] = ()

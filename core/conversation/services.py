@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.changes.service import Changes
+from core.changes.service import ChangeService
 from core.ports.conversations import Files, Inbox, Journal, ThreadMap
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.tools import Model
@@ -23,5 +23,5 @@ class TurnServices:
     toolbox: Toolbox
     policy: Policy
     budget: Budget
-    changes: Changes
+    changes: ChangeService
     audit: Audit

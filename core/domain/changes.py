@@ -1,4 +1,4 @@
-"""Writes that wait for a person, and writes that were done: plain frozen data.
+"""Frozen data of proposed, approved and applied writes.
 
 A write tool makes a `Draft`. The ledger keeps it as a `Proposal`, a `Change` once somebody has
 decided; both go by one id. Each row of it is a `Step`, journalled before and after it is written.
@@ -63,7 +63,7 @@ class RowWrite:
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """What Ponte itself reads of a draft's target; an applier puts it there under these names.
+    """The parts of a draft's target that Ponte reads; an applier stores them under fixed keys.
 
     `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
     with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
@@ -81,7 +81,9 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Of one as it is stored."""
+        """Read them from a stored target. The keys `links`, `concealed` and `anew` are stored
+        data, so
+        they keep their names."""
         return cls(
             table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
             link_fields=frozenset(target.get("links", ())),
@@ -93,7 +95,7 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a write tool would do: rows of one table, in one way.
+    """The rows of one table that a write tool proposes to create, update, delete or run.
 
     `target` is the applier's own way to find the table, of which others read its `view`; `title`
     its name for people, `note` the English source of what a person should know before they
@@ -114,7 +116,7 @@ class Draft:
 
     @property
     def row_count(self) -> int:
-        """Rows of the table that it is about: several writes may be of one row."""
+        """Return how many table rows it affects; several writes may concern the same row."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
 
@@ -136,7 +138,8 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """One row's way through the write; `now` as it was read back, `words` of a fault in English."""
+    """The progress of one row's write. `now` is the row as read back, `words` explain a failure in
+    English."""
 
     number: int
     write: RowWrite
@@ -184,7 +187,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A proposal and what became of it.
+    """A proposal with its decision and the result of each row.
 
     `claim` is the `seq` of the event that decided: only it may take the write up again.
     `forgotten`, `lapsed`: its row images are erased, by `forget` or because of its age, so that it
@@ -259,7 +262,7 @@ class ApprovalNotice:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
-    """What a person asks for: who, where, and the `seq` of their message or click.
+    """A person's request to approve, deny or undo, with the `seq` of their message or click.
 
     `doing` shows them how far it is.
     """
@@ -274,7 +277,7 @@ class DecisionRequest:
 
 
 def new_change_id() -> str:
-    """Six characters that a person can type (`[a-z2-7]{6}`); the ledger holds them unique.
+    """Return a random id of six characters (`[a-z2-7]{6}`); the ledger keeps ids unique.
 
     One of them at least is a digit, so that no id is a word (`core.commands.grammar`).
     """

@@ -24,7 +24,7 @@ CONTEXT_NAME, NOTE_NAME = "context", "note"
 and what Ponte tells of changes."""
 ONE_REQUEST_PREFIX = "once--"
 """A channel whose name begins so is one request's: in no list, and forgotten after a day."""
-MAX_JSON_DEPTH = 100
+MAX_STORED_JSON_DEPTH = 100
 """How deep stored JSON is nested, at most: pydantic reads 200 levels, and would write some more."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
@@ -281,8 +281,8 @@ def encode_json(value: object) -> str:
             encoded = adapter.dump_json(make_storable(value), exclude_defaults=True)
         except (PydanticSerializationError, RecursionError):
             raise Unstorable from None
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_JSON_DEPTH and is_deeper(
-        encoded, MAX_JSON_DEPTH
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_STORED_JSON_DEPTH and is_deeper(
+        encoded, MAX_STORED_JSON_DEPTH
     ):
         raise Unstorable
     return encoded.decode()

@@ -1,4 +1,4 @@
-"""What passes between the ports: plain frozen data.
+"""Frozen data that the ports pass to each other.
 
 Times are seconds since the epoch, sizes bytes, unless a name says otherwise.
 """
@@ -29,15 +29,17 @@ AmendResult = Literal["unstarted", "started", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `accept` answers. `fresh` is False for a key that was seen before."""
+    """The result of `Inbox.accept`. `is_new` is False if this event key was stored before."""
 
     seq: int
     turn: str
     is_new: bool
     turns_ahead: int = 0
-    """Turns of the same conversation that stand before this one."""
+    """How many turns of the same conversation come first."""
     refusal: str = ""
-    """Why it was one too many for its sender, as in `fast:20`: it is answered with that at once."""
+    """Which limit of its sender the message exceeds, as in `fast:20`; "" for none. Such a message
+    is
+    answered at once with a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutput:
-    """What the model said in one round, whole; `model` is its name."""
+    """The complete output of the model in one round; `model` is its name."""
 
     number: int
     items: tuple[Item, ...]
@@ -106,13 +108,13 @@ class Turn:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing of it was done yet, by any process."""
+        """Return whether no process has done anything for this turn yet."""
         return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptEntry:
-    """A transcript line: `seq` is its turn's, `person` the key of who said it ("" for ours)."""
+    """One item of a transcript. `seq` is its turn; `person` is the author's key, "" for Ponte."""
 
     seq: int
     item: Item
@@ -142,9 +144,12 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the words of a thread are from. `outside`: some are a tool's, a file's, a quote's, or
-    of another person than the one who asks now. `written` is what that one wrote. `since` is the
-    last turn before this one with anything in the transcript, 0 where none has."""
+    """The origin of the texts in a thread.
+
+    `has_outside_text`: some come from a tool, a file, a quote, or another person than the asker.
+    `asker_texts` are the asker's own. `previous_seq` is the last earlier turn that has items in the
+    transcript, 0 if there is none.
+    """
 
     has_outside_text: bool
     asker_texts: tuple[str, ...] = ()
@@ -153,7 +158,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Something that a server keeps for a thread: an OpenAI conversation, response, container."""
+    """An object that the model's server stores for a thread, by its id there."""
 
     kind: Literal["conversation", "response", "container", "file"]
     id: str
@@ -161,8 +166,11 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class PageAccount:
-    """Who comes in by a token of their own: `person` by key, `token` its SHA-256 in hexadecimal,
-    `added` in seconds since the epoch, `seen` the last day that they came (UTC; "" for never)."""
+    """A person who signs in to the page with a token of their own.
+
+    `person` is their key, `token_hash` the token's SHA-256 in hexadecimal, `added_at` in seconds
+    since the epoch, `last_visit` the last day on which they signed in (UTC; "" for never).
+    """
 
     person: str
     token_hash: str
@@ -172,8 +180,8 @@ class PageAccount:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation in its people's list. `first` is what began its current thread; `title` what
-    a person named it, "" for none; `used_at` in seconds since the epoch."""
+    """One entry of a list of conversations. `first` is the first message of its current thread;
+    `title` is the name that a person gave it, "" for none; `used_at` in seconds since the epoch."""
 
     conversation: str
     first: Message
@@ -184,7 +192,7 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class ForgetResult:
-    """What `forget` did. `running` are the turns that must be cancelled now."""
+    """The result of forgetting a conversation. The turns in `running` must be cancelled now."""
 
     generation: int
     messages: int
@@ -196,7 +204,7 @@ class ForgetResult:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """What the model is told of a tool. `parameters` is a JSON schema of an object."""
+    """The description of a tool for the model. `parameters` is the JSON schema of an object."""
 
     name: str
     description: str
@@ -205,18 +213,21 @@ class ToolSpec:
 
 
 class RequestPayment(Protocol):
-    """What is reserved for the requests of a round before each of them is sent."""
+    """Reserves the cost of each request of a round before the request is sent."""
 
     async def __call__(self, tokens: int) -> int | None:
-        """Awaited right before a request that costs; `tokens` is what it has at most. Gives the
-        tokens that the answer may have, None for any number. Raises OverBudget."""
+        """Reserve a request with at most `tokens` input tokens, right before it is sent.
+
+        Return how many tokens the answer may have, None for any number. Raise OverBudget.
+        """
 
     def on_refused_request(self) -> None:
-        """The server did nothing of the last one: what was reserved is for the next."""
+        """Keep the reservation for the next request: the server rejected the last one
+        unprocessed."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRequest:
+class RoundRequest:
     """One round's question. `input` is what the thread has not heard yet.
 
     `history` gives the transcript before `input`, for servers that keep none and for repairs.
@@ -248,9 +259,10 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResponseStarted:
-    """The server named its response; journalled at once so that a crash can find it.
+    """The server gave its response an id. It is journalled at once, so that it is found after a
+    crash.
 
-    A second one in the same round says that the first was lost: its text so far is void.
+    A second one in the same round means that the first response was lost: discard its text.
     """
 
     response: str
@@ -258,7 +270,7 @@ class ResponseStarted:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of the answer's text."""
+    """The next piece of the answer's text."""
 
     text: str
 
@@ -278,14 +290,14 @@ class RemoteStored:
 
 @dataclass(frozen=True, slots=True)
 class RoundCompleted:
-    """The round is over: `items` are complete; calls in them may now run."""
+    """The end of a round. `items` are complete, and their tool calls may now run."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
     """The thread record as it stands after this round, where the model changed it."""
     is_truncated: bool = False
-    """The words end where the model had to stop: its answer is longer than it may be."""
+    """The answer was cut off because it reached its token limit."""
 
 
 ModelEvent = ResponseStarted | TextDelta | RemoteStored | RoundCompleted
@@ -314,16 +326,17 @@ class Outcome:
 
 
 class ContextFiles(Protocol):
-    """The files of a conversation, as its tools may use them."""
+    """Gives tools access to the files of a conversation."""
 
     async def list_files(self) -> Sequence[File]:
-        """What was attached or made in this thread, oldest first; this message's own last."""
+        """Return the files attached or made in this thread, oldest first, those of this message
+        last."""
 
     async def read(self, file: File) -> bytes:
         """Raises NotFound."""
 
     async def save(self, name: str, type: str, data: bytes) -> File:
-        """One that the tool made, to be put into its outcome. Raises NotStored."""
+        """Store a file that the tool made and return it for the outcome. Raise NotStored."""
 
 
 async def _ignore(_: object) -> None:
@@ -340,7 +353,7 @@ async def _reject_proposal(_: Draft) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """For whom and where a tool runs. `doing` shows the person a few words of progress.
+    """The context of a tool call: the asker, the place, and what the tool may use.
 
     `zone` is the asker's IANA time zone. `handle` is what `known_as` was told before a crash: the
     tool goes on with that and begins nothing anew.
@@ -382,7 +395,7 @@ _NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*
 
 
 def add_model_instruction(words: str, order: str) -> str:
-    """The text of an outcome with what the model is to do about it; no person reads the second."""
+    """Return the text of an outcome followed by an instruction that only the model reads."""
     return f"{words} (to you: {order})"
 
 
@@ -403,7 +416,7 @@ RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
 
 @dataclass(frozen=True, slots=True)
 class PlatformMember:
-    """What a platform says of one of its people.
+    """A person as their platform describes them.
 
     `scope` is "" for the person as such, else where it holds (a server, the platform's groups).
     `belongs_to`: ids of the workspaces, groups or roles that are theirs in that scope.
@@ -444,11 +457,11 @@ class Verdict:
     is_unknown: bool = False
 
     def words(self, locale: str | None = None) -> str:
-        """What the person reads."""
+        """Return the reason in the person's language."""
         return say(self.reason, locale, right=self.right)
 
     def raise_if_denied(self) -> None:
-        """Raises NotAllowed, StatusUnknown."""
+        """Raise NotAllowed if the right is denied, StatusUnknown if that is not known yet."""
         if self.is_unknown:
             raise StatusUnknown
         if not self.allowed:
@@ -457,8 +470,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """What was used in a day: turns and money. `estimates`: calls whose amounts are the most that
-    they can have been, because nobody counted them."""
+    """Turns, tokens and money of one day. `estimates` counts the calls whose amounts are upper
+    bounds,
+    because the server did not report them."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -482,7 +496,7 @@ class QuickCommand:
     effect: Literal["read", "spend", "write"] = "spend"
 
     def title_and_description(self, locale: str) -> tuple[str, str]:
-        """Title and description for a person; `locale` is one of ours."""
+        """Return title and description in `locale`, one of `core.text.i18n.LOCALES`."""
         return self.translations.get(locale, (self.title, self.description))
 
 
@@ -497,7 +511,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One exchange as a person reads it again: what was said, and the answer if there is one."""
+    """One entry of a conversation's history: a message, and its answer if there is one."""
 
     seq: int
     turn: str

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta, ToolSpec
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta, ToolSpec
 from core.models.model_server import AnswerSize, CutReason, ModelAnswer, ModelServer
 from core.models.responses_api import OwnHistoryRounds, has_other_speakers
 from core.rights.usage import parse_usage
@@ -95,11 +95,11 @@ class ChatCompletionsApi:
         self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
         self._history = OwnHistoryRounds(server, self)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return self._history.ask(ask)
 
-    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.build_items(
@@ -122,7 +122,7 @@ class ChatCompletionsApi:
         """Return a reader for one stream."""
         return ChatCompletionsReader()
 
-    def _reasoning_effort(self, ask: ModelRequest, model: str) -> str:
+    def _reasoning_effort(self, ask: RoundRequest, model: str) -> str:
         """Return the reasoning effort to send, or "" for the server's default.
 
         gpt-6-luna accepts function tools over this API only without reasoning (its model page).

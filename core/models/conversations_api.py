@@ -21,11 +21,11 @@ from core.domain.errors import PonteError
 from core.domain.messages import Item
 from core.domain.records import (
     ModelEvent,
-    ModelRequest,
     Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
+    RoundRequest,
 )
 from core.models.model_input import (
     drop_unanswered_turns,
@@ -357,7 +357,7 @@ class ConversationRound:
         server: ModelServer,
         streams: OpenStreams,
         spares: SpareConversations,
-        ask: ModelRequest,
+        ask: RoundRequest,
     ) -> None:
         self._server = server
         self._spares = spares
@@ -581,7 +581,7 @@ class ConversationsApi:
         self._streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
         self._spares = SpareConversations(server)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return ConversationRound(self._server, self._streams, self._spares, ask).events()
 

@@ -18,9 +18,9 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     Health,
     ModelEvent,
-    ModelRequest,
     Remote,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     text_for_person,
 )
@@ -412,7 +412,7 @@ class DemoParser:
     """Decides what to answer, or which tools to call first."""
 
     def __init__(
-        self, ask: ModelRequest, earlier: Sequence[DemoExchange], now: DemoExchange
+        self, ask: RoundRequest, earlier: Sequence[DemoExchange], now: DemoExchange
     ) -> None:
         self._earlier = earlier
         self._now = now
@@ -538,7 +538,7 @@ class DemoModel:
     name = "demo"
     level = "demo"
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer, or the calls of this round."""
         *earlier, now = split_exchanges([*await ask.history(), *ask.input]) or [
             DemoExchange("", "")
@@ -756,7 +756,7 @@ def _table_title(row: Mapping[str, Any]) -> str:
     return str(row.get("title") or row.get("table_name") or row.get("id") or "")
 
 
-def _call_items(ask: ModelRequest, uses: Sequence[PlannedCall]) -> list[Item]:
+def _call_items(ask: RoundRequest, uses: Sequence[PlannedCall]) -> list[Item]:
     """Return calls as items. Their ids are the same if the same round is asked again."""
     properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
     items = []

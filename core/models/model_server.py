@@ -42,7 +42,7 @@ from core.domain.errors import (
     WrongKey,
 )
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelRequest, Remote, RoundCompleted, Thread, ToolSpec
+from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens
 from core.rights.usage import Prices, parse_usage
 from core.text.text import make_storable
@@ -335,7 +335,7 @@ class ModelServer:
         """Return `body` without the fields that this server refused before."""
         return {k: v for k, v in body.items() if k not in self._refused_fields}
 
-    def user_pseudonyms(self, ask: ModelRequest) -> Json:
+    def user_pseudonyms(self, ask: RoundRequest) -> Json:
         """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""
         if not self.official:
             return {}
@@ -397,7 +397,7 @@ class ModelServer:
 
     def complete_round(
         self,
-        ask: ModelRequest,
+        ask: RoundRequest,
         body: Json,
         response: str,
         said: ModelAnswer,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, ResponseStarted, TextDelta
+from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta
 from core.models.model_input import (
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -64,7 +64,7 @@ class OwnHistoryApi(Protocol):
     def max_tokens_field(self) -> str:
         """The name of the field that limits the tokens of the answer."""
 
-    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
 
     def new_reader(self) -> AnswerReader:
@@ -139,7 +139,7 @@ class OwnHistoryRounds:
         self._server = server
         self._api = api
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError.
 
         A lost answer is asked for once more: the server keeps nothing, so a second request costs
@@ -212,11 +212,11 @@ class ResponsesApi:
         self._server = server
         self._history = OwnHistoryRounds(server, self)
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         return self._history.ask(ask)
 
-    async def build_body(self, ask: ModelRequest, items: Sequence[Item]) -> Json:
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
         input = self._server.input
         told = await input.build_items(
@@ -235,12 +235,12 @@ class ResponsesApi:
         return ResponsesReader()
 
 
-def has_other_speakers(ask: ModelRequest) -> bool:
+def has_other_speakers(ask: RoundRequest) -> bool:
     """Return whether anybody other than the asker takes part in this thread."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
-def build_response_body(server: ModelServer, ask: ModelRequest, input: Sequence[Json]) -> Json:
+def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[Json]) -> Json:
     """Return the body of `POST /responses`, without the fields that say where its history is.
 
     Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.

@@ -15,7 +15,7 @@ import structlog
 
 from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Health, ModelEvent, ModelRequest, Remote
+from core.domain.records import Health, ModelEvent, Remote, RoundRequest
 from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
@@ -54,7 +54,7 @@ PROBING = "{model} at {host}: not known yet, being asked"
 class LevelApi(Protocol):
     """One of the three APIs over which a round can be asked."""
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
 
 
@@ -134,7 +134,7 @@ class ServedModel:
             self._probed_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe())
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         level = await self._wait_for_level()
         while True:

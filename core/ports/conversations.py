@@ -53,10 +53,11 @@ from core.domain.records import (
 )
 
 TransactionStep = Callable[[Any], None]
-"""What a store does on its connection, as a part of another one's transaction."""
+"""Runs on a connection, as part of another store's transaction."""
 
 TurnHandler = Callable[[int], Coroutine[Any, Any, None]]
-"""Takes a stored message, by its `seq`, to its end. An exception puts it off, never drops it."""
+"""Handles a stored message, given by its `seq`. If it raises, the message is handled again
+later."""
 
 
 class Inbox(Protocol):
@@ -67,7 +68,7 @@ class Inbox(Protocol):
     """
 
     async def accept(self, message: Message) -> Receipt:
-        """Store it; durable on return. Raises NotStored, and then nothing was taken."""
+        """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """The platform's message was edited, or deleted (None: withdraw it, blank the transcript).
@@ -77,7 +78,8 @@ class Inbox(Protocol):
         """
 
     async def wait_for_answer(self, seq: int) -> Answer:
-        """Wait for the answer. Raises Forgotten when it was withdrawn or erased."""
+        """Wait for the answer and return it. Raise Forgotten if the message was withdrawn or
+        erased."""
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Take up what a former process left, then each message in its turn, until `drain`.
@@ -86,28 +88,30 @@ class Inbox(Protocol):
         """
 
     async def cancel(self, seq: int) -> bool:
-        """Stop that turn if it runs now (its handler is cancelled), or withdraw it if queued."""
+        """Cancel the turn's handler if it runs, or withdraw the turn if it waits. Return whether
+        it was
+        stopped."""
 
     def is_stopped(self, seq: int) -> bool:
-        """Whether a person's `cancel` (and not a drain) is why its handler was cancelled."""
+        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
 
     def is_taken_over(self, seq: int) -> bool:
-        """Whether its handler was cancelled because another process has it."""
+        """Return whether the handler was cancelled because another process took the turn over."""
 
     def leave_place(self, seq: int) -> None:
-        """Let another turn work in the place of this one, which only waits or posts from now on."""
+        """Give up the turn's place: from now on it only waits for its platform, or posts."""
 
     async def take_place(self, seq: int) -> None:
-        """Wait until that turn may work again, after `leave_place`."""
+        """Wait for a place again after `leave_place`."""
 
     async def running_turn(self, conversation: str) -> int | None:
-        """The `seq` of the turn that runs in that conversation now."""
+        """Return the `seq` of the turn that runs in that conversation now, None if none runs."""
 
     async def drain(self, grace: float) -> None:
         """Start nothing more, let turns finish for `grace` seconds, put the rest back."""
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        """Drop finished rows there that are older than `before`; returns how many."""
+        """Delete finished rows of the area that are older than `before`. Return how many."""
 
 
 class Journal(Protocol):
@@ -125,7 +129,10 @@ class Journal(Protocol):
         """Count an attempt and hand out all that is known. None when the row is already final."""
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
-        """The response's id is kept, to be erased, even where this raises Superseded."""
+        """Record the id of the round's response.
+
+        The id is stored for later erasure even if this raises Superseded.
+        """
 
     async def record_round(
         self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
@@ -145,7 +152,7 @@ class Journal(Protocol):
     async def record_call_start(self, turn: Turn, call: ToolCall) -> None: ...
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
-        """What the system that runs the call names it: after a crash it is asked for by that."""
+        """Record the handle by which another system knows the call, to ask for it after a crash."""
 
     async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
@@ -158,10 +165,11 @@ class Journal(Protocol):
     async def record_posting(self, turn: Turn, number: int, key: str) -> None: ...
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
-        """Allowed to an old generation too: a remote id must never be lost."""
+        """Record the id of a post. An old generation may do so too: a remote id must not be
+        lost."""
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """Allowed to an old generation too."""
+        """Record that a person deleted the post. An old generation may do so too."""
 
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
@@ -169,24 +177,25 @@ class Journal(Protocol):
         """Final. Erases the `reply_to` token; `posted` is kept even where it raises Superseded."""
 
     async def put_back(self, turn: Turn) -> None:
-        """Unattempted again, with all that is journalled, for the next process."""
+        """Return the turn to the queue with all its records, and do not count this attempt."""
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
-        """Put a server's id on the thread's list of what must one day be erased."""
+        """Record an object on the model's server that must be erased with the thread."""
 
     async def current_thread(self, conversation: str) -> Thread:
-        """The current thread of a conversation, made if there is none."""
+        """Return the current thread of a conversation; create one if there is none."""
 
     async def list_threads(self) -> Sequence[Thread]:
-        """Every conversation's current thread, newest use first."""
+        """Return the current thread of every conversation, the last used first."""
 
     async def new_thread(self, conversation: str) -> Thread: ...
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
-        """Oldest first; with `before`, only turns whose seq is smaller."""
+        """Return the items of a thread, oldest first; with `before`, only those of earlier
+        turns."""
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Whose words are in the thread, as far as `person` (by key) is concerned."""
+        """Return the origin of the thread's texts, as seen by `person` (a key)."""
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         """What was said in the current thread (or an older one), oldest first."""
@@ -204,13 +213,13 @@ class Journal(Protocol):
         """Name and pin it in the list; None stays as it was. Raises NotFound."""
 
     async def author(self, seq: int) -> str:
-        """The key of the person who asked that turn."""
+        """Return the key of the person who sent the message of that turn."""
 
     async def owner(self, conversation: str) -> str:
-        """The key of the person who began the current thread ("" for an empty one)."""
+        """Return the key of the person who began the current thread, "" if it is empty."""
 
     async def seq_of_post(self, post: str) -> int | None:
-        """Which turn a post of ours belongs to, by the platform's id of it."""
+        """Return the turn that a post belongs to, by the platform's id of the post."""
 
     async def record_post_removal(self, post: str) -> None:
         """A person deleted it."""
@@ -234,16 +243,16 @@ class Journal(Protocol):
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Conversations there that nobody used since then."""
+        """Return the conversations of the area that nobody has used since then."""
 
     async def list_conversations_of(self, person: str) -> Sequence[str]:
-        """The conversations in which a person (by key) said something."""
+        """Return the conversations in which a person (a key) wrote something."""
 
     async def list_remotes_to_erase(self) -> Sequence[Remote]:
-        """What servers still hold of forgotten threads."""
+        """Return what servers still store of forgotten threads."""
 
     async def list_unerasable_remotes(self) -> Sequence[Remote]:
-        """What could not be erased after many tries, for the operator to see."""
+        """Return what could not be erased after many attempts, for the operator."""
 
     async def record_erasure(self, remote: Remote, done: bool) -> None: ...
 
@@ -261,7 +270,7 @@ class ThreadMap(Protocol):
 
 
 class Files(Protocol):
-    """Blobs, each with the person and conversation that it belongs to."""
+    """Stored files, each with the person and conversation that it belongs to."""
 
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
@@ -274,15 +283,15 @@ class Files(Protocol):
     async def delete(self, file: str) -> None: ...
 
     async def conversation_of(self, file: str) -> str:
-        """Whose it is: raises NotFound."""
+        """Return the key of the file's conversation. Raise NotFound."""
 
     async def list_of_event(self, event_key: str) -> Sequence[File]: ...
 
     async def discard(self, file: str) -> None:
-        """Remove the bytes alone, where the record is gone already."""
+        """Remove the bytes only; the record is gone already."""
 
     async def sweep(self, before: float) -> int:
-        """Remove files older than `before` whose event was never accepted."""
+        """Remove files older than `before` whose event was never accepted. Return how many."""
 
 
 class PostJournal(Protocol):
@@ -290,7 +299,7 @@ class PostJournal(Protocol):
 
     @property
     def is_resumed(self) -> bool:
-        """Whether an earlier attempt may have left signs on the platform."""
+        """Return whether an earlier attempt may have posted something already."""
 
     def check_ownership(self) -> None:
         """As the journal's: before each call of a platform."""
@@ -306,7 +315,7 @@ class PostJournal(Protocol):
 
 
 class Reply(Protocol):
-    """Brings one turn's answer to where it was asked."""
+    """Posts the answer of one turn where it was asked."""
 
     @property
     def first_key(self) -> str:
@@ -314,14 +323,14 @@ class Reply(Protocol):
         nothing is posted."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """`text` in parts that fit this platform, each a post."""
+        """Return `text` in parts that fit into one post of this platform each."""
 
     async def show(self, progress: Progress) -> None:
         """Best effort and throttled; may raise PostRemoved, which stops the turn. A turn begins
         with an empty one: there is nothing to tell yet but that work goes on."""
 
     async def wait_for_updates(self) -> None:
-        """Wait for what `show` set going; nothing of this reply is under way afterwards."""
+        """Wait until no update that `show` started is under way any more."""
 
     async def finish(self, answer: Answer) -> None:
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""

@@ -19,10 +19,10 @@ from core.domain.records import (
     Effect,
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     QuickCommand,
     Remote,
+    RoundRequest,
     ToolContext,
     ToolSpec,
 )
@@ -38,7 +38,7 @@ class Model(Protocol):
     def level(self) -> str:
         """`conversations`, `responses`, `chat` or `demo`."""
 
-    def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]: ...
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
 
     async def health(self) -> Health: ...
 

@@ -158,7 +158,7 @@ class AuditLog:
         theirs.append(json.dumps(person))
         said = f'"event": {json.dumps(event)}'
 
-        def wanted(line: str) -> bool:
+        def is_wanted(line: str) -> bool:
             at = line[8:37]  # {"at": "2026-11-20T08:30:00.000+00:00"
             return (
                 since <= at
@@ -167,7 +167,7 @@ class AuditLog:
                 and (not person or any(name in line for name in theirs))
             )
 
-        page = await self._lines.page(after, wanted)
+        page = await self._lines.page(after, is_wanted)
         read = (_replace_people(_parse_line(line), known) for line in page.lines)
         return [line for line in read if line], page.next
 

@@ -199,10 +199,10 @@ class Rule:
     def decide(self, right: str, names: Sequence[str]) -> Ruling:
         """Return whether this rule allows or denies the right for one of these names. Without
         names, a rule that allows it for any name allows it."""
-        denied = self._denied.get(right)
+        denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
             return "deny"
-        allowed = self._allowed.get(right)
+        allowed = self._allow_patterns.get(right)
         if allowed and (not names or allowed.covers(names)):
             return "allow"
         return "silent"
@@ -214,14 +214,14 @@ class Rule:
         ruling = self.decide(right, names)
         if ruling != "silent":
             return ruling == "allow"
-        return right not in self._allowed if right in NAMED_RIGHTS else not self.allow
+        return right not in self._allow_patterns if right in NAMED_RIGHTS else not self.allow
 
     @cached_property
-    def _allowed(self) -> Mapping[str, _NamePatterns]:
+    def _allow_patterns(self) -> Mapping[str, _NamePatterns]:
         return _patterns_by_right(self.allow)
 
     @cached_property
-    def _denied(self) -> Mapping[str, _NamePatterns]:
+    def _deny_patterns(self) -> Mapping[str, _NamePatterns]:
         return _patterns_by_right(self.deny)
 
 

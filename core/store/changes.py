@@ -1,5 +1,5 @@
-"""Proposals and changes in `ponte.db`: a row each, with a step for each row that they write. One
-transaction a method."""
+"""Proposals and changes in the database: one row each, and one step for each table row that they
+write. Each method is one transaction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decid
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
-    """What the model has not been told yet, oldest first; told once."""
+    """Delete and return the notes that the model of this thread has not read yet, oldest first."""
     rows = connection.execute(
         "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
     ).fetchall()
@@ -44,8 +44,10 @@ def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
 
 
 def forget_changes(connection: SqlConnection, conversation: str) -> None:
-    """Withdraw what is open and erase every row image; what is being applied keeps its own until
-    its end."""
+    """Withdraw the conversation's open proposals and erase the row images of its changes.
+
+    A change that is being applied keeps its row images until it has finished.
+    """
     rows = connection.execute(
         "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
@@ -63,8 +65,8 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
-    """Whether the turn has something that cannot be taken back by asking again: a decision, or a
-    call that cost."""
+    """Return whether the turn has a decided change or a call that cost money: then it stays in the
+    transcript when its message is asked again."""
     return bool(
         connection.execute(
             "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
@@ -76,7 +78,7 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
-    """What that turn proposed, and nobody has decided."""
+    """Withdraw the proposals of that turn which nobody has decided."""
     rows = connection.execute(
         "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
     ).fetchall()
@@ -162,6 +164,8 @@ class SqlLedger:
         await self._database.write(write)
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
+        # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
+        # partial index only if the query contains its condition (sqlite.org/partialindex.html).
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created"
@@ -351,7 +355,11 @@ def _get_change(connection: SqlConnection, id: str) -> Change:
 
 
 def _get_locked(connection: SqlConnection, id: str) -> Change:
-    """The change, of which nobody else changes anything until this transaction ends."""
+    """Return the change, and lock its conversation until the transaction ends.
+
+    The conversation is only known from the row. So if another transaction may have written
+    between the read and the lock, the row is read again.
+    """
     change = _get_change(connection, id)
     if lock_key(connection, change.proposal.address.conversation):
         change = _get_change(connection, id)
@@ -392,7 +400,7 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "created": proposal.created,
             "expires": proposal.expires,
             "claim": change.claim,
-            "has_named_approvers": proposal.has_named_approvers,
+            "named": proposal.has_named_approvers,
             "tool": proposal.tool,
             "told": told,
             **_decision_columns(change.decider, change.decided_at),
@@ -431,7 +439,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """Into `state`, with these columns; people should see it."""
+    """Set the state and these columns, and raise the version so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
@@ -443,7 +451,7 @@ def _set_state(
 
 
 def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
-    """For the model, where there is one and the thread was not forgotten."""
+    """Store a note for the model, unless it is empty or the thread was forgotten."""
     if not note:
         return
     connection.execute(
@@ -454,7 +462,7 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Nothing of the rows stays but their ids, nothing of the people but their keys."""
+    """Erase row contents except their ids, and people's names except their keys."""
     _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(

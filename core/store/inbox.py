@@ -30,7 +30,7 @@ from core.observability import metrics
 from core.ports.conversations import TurnHandler
 from core.runtime.retry import Backoff, retry
 from core.store.database import Database, SqlConnection, SqlRow, area_condition, lock_key
-from core.store.places import Places, Sender, TurnQueue
+from core.store.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
 from core.store.tables import purged_with
 
 log = structlog.get_logger("inbox")
@@ -46,8 +46,6 @@ DECISIONS_FIRST_SECONDS = 30.0
 """Seconds that decisions which were left undone have before turns begin beside them."""
 CANCELLED_TURN_SECONDS = 5.0
 """Seconds that a cancelled turn has to record where it stands."""
-CRASHES_BEFORE_ALONE = 2
-"""Deaths of its process after which a turn runs alone."""
 MAX_CRASHES_ALONE = 2
 """Deaths while it ran alone after which a turn is given up."""
 MAX_CRASHES_ALONE_WITH_OTHERS = 5

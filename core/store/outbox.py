@@ -1,4 +1,4 @@
-"""What is said of proposals unasked: cards for their approvers, reminders, that one has expired."""
+"""Stored notices about proposals: cards for their approvers, reminders, and notices of expiry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "reminded": "state IN ('open', 'applying') AND state = 'open' AND told = 'asked'",
     "expired": "state = 'expired' AND told <> 'expired' AND told <> 'never'",
 }
-"""By stage, which changes it is next for."""
+"""By stage: the SQL condition for the changes whose next notice this is.
+
+`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
+index only if the query contains its condition (sqlite.org/partialindex.html)."""
 
 
 class SqlOutbox:
@@ -75,7 +78,7 @@ class SqlOutbox:
         )
 
     async def put(self, outgoing: ApprovalNotice) -> None:
-        """One whose change was forgotten meanwhile keeps no words."""
+        """Store the notice; without its text and names if its change was forgotten meanwhile."""
 
         def write(connection: SqlConnection) -> None:
             row = connection.execute(

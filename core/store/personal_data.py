@@ -232,13 +232,13 @@ _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
 def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
-    def one(key: str) -> dict[str, Any]:
+    def get_entry(key: str) -> dict[str, Any]:
         blank = {"person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
                  "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0}  # fmt: skip
         return found.setdefault(key, blank)
 
-    def seen(row: SqlRow) -> dict[str, Any]:
-        each = one(str(row["person"]))
+    def note_activity(row: SqlRow) -> dict[str, Any]:
+        each = get_entry(str(row["person"]))
         first, last = float(row["first"] or 0), float(row["last"] or 0)
         each["first"] = min(filter(None, (each["first"], first)), default=0.0)
         each["last"] = max(each["last"], last)
@@ -248,7 +248,7 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
         "SELECT person, count(*) AS n, min(created) AS first, max(created) AS last,"
         " max(seq) AS seq FROM inbox GROUP BY person"
     ).fetchall():
-        each = seen(row)
+        each = note_activity(row)
         each["messages"] = row["n"]
         stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
         each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
@@ -260,16 +260,16 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
             f" max({table.seen_at}) AS last FROM {table.name}"
             " WHERE person <> '' GROUP BY person"
         ).fetchall():
-            each = seen(row)
+            each = note_activity(row)
             if table.name in each:
                 each[table.name] = row["n"]
     for row in connection.execute(
         "SELECT decider AS person, count(*) AS n, min(decided) AS first, max(decided) AS last"
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
     ).fetchall():
-        seen(row)["decisions"] = row["n"]
+        note_activity(row)["decisions"] = row["n"]
     for key in _find_keys(connection, but=("directory",)):
-        one(key)
+        get_entry(key)
     people = [each for key, each in found.items() if _is_person(key)]
     return sorted(people, key=lambda each: (-each["last"], each["person"]))
 

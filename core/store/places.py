@@ -25,6 +25,8 @@ MAX_PERSON_TURNS_IN_CHANNEL = 10
 """Turns of one person in one channel that may be under way at once. Slack takes one post a second
 in a channel, so more of them would only wait for its pace."""
 
+CRASHES_BEFORE_ALONE = 2
+"""Deaths of its process after which a turn runs alone."""
 MAX_OVERTAKING_MESSAGES = 300
 """Later messages after which no further one may come before a turn that waits for a place."""
 

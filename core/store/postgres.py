@@ -35,7 +35,7 @@ SCHEMA_NAME = "ponte"
 """The Postgres schema that holds our tables and the engine's."""
 MAX_POOL_CONNECTIONS = 4
 """Connections of a process, at most; each is one transaction under way."""
-CONNECT_TIMEOUT_SECONDS = 5.0
+POSTGRES_TIMEOUT_SECONDS = 5.0
 """Seconds to wait for a free connection, or for a server that is being restarted."""
 MAX_TRANSACTION_ATTEMPTS = 5
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
@@ -192,14 +192,14 @@ class PostgresDatabase:
             self._url,
             min_size=1,
             max_size=MAX_POOL_CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=POSTGRES_TIMEOUT_SECONDS,
             kwargs=options,
             open=False,
         )
         try:
             # Not by way of the pool, which keeps a wrong password or host to itself.
             with psycopg.connect(
-                self._url, connect_timeout=int(CONNECT_TIMEOUT_SECONDS), **options
+                self._url, connect_timeout=int(POSTGRES_TIMEOUT_SECONDS), **options
             ) as connection:
                 self._migrate(connection)
         except psycopg.Error as error:
@@ -301,7 +301,7 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
 
     options: dict[str, Any] = {
         "row_factory": dict_row,
-        "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
+        "connect_timeout": int(POSTGRES_TIMEOUT_SECONDS),
         **CONNECTION_OPTIONS,
     }
     try:

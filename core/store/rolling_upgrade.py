@@ -9,6 +9,8 @@ migration 8: a database that has it without them is past that upgrade.
 
 from __future__ import annotations
 
+from core.store.places import CRASHES_BEFORE_ALONE
+
 WAITING_JOB = 0
 """`inbox.job` of a turn that waits, and the id of a job that no worker can fetch."""
 
@@ -34,9 +36,27 @@ BEGIN
 END $$;
 CREATE TRIGGER inbox_insert_of_schema_7 BEFORE INSERT ON inbox FOR EACH ROW
     WHEN (NEW.channel = '' AND NEW.decision = 0)
-    EXECUTE FUNCTION ponte_insert_of_schema_7()
+    EXECUTE FUNCTION ponte_insert_of_schema_7();
+
+CREATE FUNCTION ponte_keep_place() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    one inbox%ROWTYPE;
+BEGIN
+    SELECT * INTO one FROM inbox
+        WHERE seq = (OLD.args->>'seq')::bigint AND job = OLD.id AND {_OPEN};
+    IF FOUND THEN
+        PERFORM ponte_defer(one.seq, NULL,
+            CASE WHEN one.attempt >= {CRASHES_BEFORE_ALONE} THEN 2 ELSE 1 END);
+        UPDATE procrastinate_jobs SET scheduled_at = now() + interval '0.5 s'
+            WHERE id = (SELECT job FROM inbox WHERE seq = one.seq);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_keep_place AFTER DELETE ON procrastinate_jobs FOR EACH ROW
+    WHEN (OLD.task_name = 'turn' AND OLD.status = 'doing')
+    EXECUTE FUNCTION ponte_keep_place()
 """  # noqa: S608 (constants of ours)
-"""Two rules; a later version can drop both.
+"""Three rules; a later version can drop them.
 
 A process of schema 7 takes a turn over whose `job` is not in `procrastinate_jobs`, and puts it
 before all others. So `WAITING_JOB` is a row there, which is never due (Python cannot
@@ -46,4 +66,9 @@ A process of schema 7 stores a message without its `channel`, and defers its job
 right after. So the trigger first gives a job to each turn of the conversation that still waits, and
 raises the jobs that are there to the same priority: equal priorities run in the order of their ids.
 Jobs that run are raised too, since a process that ends puts them back.
+
+A process that stood still gives up its turn, since another process may have it, and its job ends
+before the turn does. If a process of schema 7 already gave the next turn of the conversation a job,
+that turn would begin first. So the turn gets a new job in the same transaction, before all that
+wait. The delay keeps a process that still runs the turn from fetching it again and again.
 """

@@ -14,7 +14,8 @@ import structlog
 from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import SqlConnection, lock_key
-from core.store.inbox import CRASHES_BEFORE_ALONE, get_locked_row
+from core.store.inbox import get_locked_row
+from core.store.places import CRASHES_BEFORE_ALONE
 from core.store.rolling_upgrade import WAITING_JOB
 from core.store.tables import OPEN_STATE_LIST
 

@@ -340,12 +340,12 @@ class SqlJournal:
         await self._database.write(lambda c: c.execute(statement, values).close())
 
     async def _write_current(self, turn: Turn, work: Callable[[SqlConnection], T]) -> T:
-        def checked(connection: SqlConnection) -> T:
+        def write_if_current(connection: SqlConnection) -> T:
             if not _is_current(connection, turn):
                 raise Superseded
             return work(connection)
 
-        result = await self._database.write(checked)
+        result = await self._database.write(write_if_current)
         self.check_ownership()
         return result
 

@@ -85,7 +85,8 @@ _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
 _TAME = str.maketrans("`<>", "'‹›")
-_SUSPICIOUS = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
+_SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
+"""Each address and link has one of these, and so has every way to hide one."""
 
 
 def is_too_complex(text: str) -> bool:
@@ -292,6 +293,8 @@ class Trust:
     ) -> str:  # fmt: skip
         """Prose on one line. `sure`: what is put into code is read as code there; `before` and
         `after`: code stands right beside it. `whole`: links of Markdown may stay."""
+        if not _may_hold_address(text):
+            return text
         out, at = [""], 0
         behind = f"{text}`" if after else text
         while at < len(text) and (found := _PIECE.search(text, at)):
@@ -363,6 +366,8 @@ class Trust:
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
         an address goes on into that."""
+        if not _may_hold_address(chunk):
+            return chunk
         plain = unescape(chunk)
         start = self._find_address(chunk)
         if start is None or plain != chunk:
@@ -498,7 +503,7 @@ def ended_blocks_length(text: str) -> int:
 
 
 def _may_hold_address(text: str) -> bool:
-    return any(mark in text for mark in _SUSPICIOUS)
+    return _SUSPICIOUS.search(text) is not None
 
 
 def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:

@@ -46,7 +46,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 # A text is one piece, also one that never ends: two texts without a comma between are no JSON.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_OPENING_BRACKETS, _CLOSING_BRACKETS, _BEFORE_VALUES = b"[{", b"]}", b"[{,"
+_CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 _TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
 _SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
@@ -247,17 +247,20 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
     """Return "many" for JSON of more than so many values, "deep" for one that is nested deeper,
     else "". Makes nothing of brackets, commas and texts but a count, and stops at the limit."""
     found = open_brackets = 0
+    most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
         sign = raw[each.start()]
-        if sign in _OPENING_BRACKETS:
-            open_brackets += 1
-        elif sign in _CLOSING_BRACKETS:
+        if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
-        found += sign in _BEFORE_VALUES
-        if open_brackets > depth:
-            return "deep"
+        elif sign in _BEFORE_VALUES:
+            found += 1
+            open_brackets += sign != _COMMA
+            if open_brackets > depth:
+                return "deep"
+            if found > values:
+                return "many"
         # Beside its comma or bracket a value has a name, a text and an end: more is no JSON.
-        if found > values or number > 4 * values + 2:
+        if number > most:
             return "many"
     return ""
 

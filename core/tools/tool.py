@@ -59,7 +59,7 @@ _KINDS = {
     int: "a number", float: "a number", type(None): "null",
 }  # fmt: skip
 
-PATIENCE = 300.0
+TOOL_TIMEOUT_SECONDS = 300.0
 """Seconds that one call may take, where the tool says nothing else."""
 
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
@@ -96,7 +96,7 @@ class UnfitSchema(TypeError):
     """The types of a tool cannot be said to a model; raised when the tool is made."""
 
 
-def closed(schema: Mapping[str, Any], *, strict: bool) -> Schema:
+def close_schema(schema: Mapping[str, Any], *, strict: bool) -> Schema:
     """`schema` of pydantic's in the form that model servers take.
 
     Each object is closed and requires each of its properties
@@ -204,7 +204,7 @@ class Parameter:
 
     def schema(self, *, strict: bool) -> Schema:
         try:
-            schema = closed(_json_schema(self.adapter), strict=strict)
+            schema = close_schema(_json_schema(self.adapter), strict=strict)
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
         if self.description:
@@ -292,7 +292,7 @@ class FunctionTool:
         parameters: Parameters,
         effect: Effect,
         doing: str,
-        patience: float = PATIENCE,
+        patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> None:
         self.spec = spec
         self.effect = effect
@@ -313,7 +313,7 @@ class FunctionTool:
         strict: bool = True,
         name: str = "",
         description: str = "",
-        patience: float = PATIENCE,
+        patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> Self:
         """`name` and `description` replace what the function says of itself.
 
@@ -350,10 +350,10 @@ class FunctionTool:
         values = self._parameters.read(arguments)
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx
-        return capped(outcome_of(await self._function(**values)))
+        return cap_text(outcome_of(await self._function(**values)))
 
 
-def paid_for(tool: Tool | None, arguments: str) -> PaidRun | None:
+def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
     """What this call pays for by the run, None where nothing."""
     costs: Callable[[str], PaidRun | None] | None = getattr(tool, "costs", None)
     return costs(arguments) if costs else None
@@ -362,10 +362,10 @@ def paid_for(tool: Tool | None, arguments: str) -> PaidRun | None:
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
     """Make a tool of the function below. `doing` is what a person sees while it runs."""
 
-    def made(function: Function) -> FunctionTool:
+    def make_tool(function: Function) -> FunctionTool:
         return FunctionTool.of(function, effect=effect, doing=doing, strict=strict)
 
-    return made
+    return make_tool
 
 
 def _entries(lines: list[str]) -> dict[str, str]:
@@ -424,10 +424,10 @@ def _complaints(name: str, error: ValidationError) -> list[str]:
     return lines
 
 
-CAP = 16_000
+MAX_OUTCOME_CHARACTERS = 16_000
 """Characters of one outcome, some 4,000 tokens of English."""
 
-HEALTH_PATIENCE = 10.0
+SOURCE_HEALTH_TIMEOUT_SECONDS = 10.0
 """Seconds that a source's health check may take."""
 
 
@@ -437,17 +437,17 @@ def outcome_of(value: object) -> Outcome:
         return value
     if value is None:
         return Outcome("ok", "Done.")
-    return Outcome("ok", value if isinstance(value, str) else compact(value))
+    return Outcome("ok", value if isinstance(value, str) else compact_json(value))
 
 
 def outcome_of_error(error: ToolError) -> Outcome:
     """The one line that the model is told when a tool could not do it."""
     told = {"code": error.code, "message": str(error), "hint": error.hint}
-    words = compact({"error": {key: text for key, text in told.items() if text}})
+    words = compact_json({"error": {key: text for key, text in told.items() if text}})
     return Outcome("error", words, usage=error.usage or Usage())
 
 
-def capped(outcome: Outcome, cap: int = CAP) -> Outcome:
+def cap_text(outcome: Outcome, cap: int = MAX_OUTCOME_CHARACTERS) -> Outcome:
     """`outcome` with at most `cap` characters of text, all of which can be stored."""
     outcome = dataclasses.replace(outcome, text=in_whole_characters(outcome.text))
     if len(outcome.text) <= cap:
@@ -459,17 +459,17 @@ def capped(outcome: Outcome, cap: int = CAP) -> Outcome:
     return dataclasses.replace(outcome, text=outcome.text[: max(0, cap - len(cut))] + cut)
 
 
-def fitting(rows: list[Any], cap: int) -> list[Any]:
+def rows_that_fit(rows: list[Any], cap: int) -> list[Any]:
     """As many of the first rows as fit whole into `cap` characters of JSON."""
     room = cap - len("[]")
     for number, row in enumerate(rows):
-        room -= len(compact(row)) + len(",")
+        room -= len(compact_json(row)) + len(",")
         if room < 0:
             return rows[:number]
     return rows
 
 
-def compact(value: object) -> str:
+def compact_json(value: object) -> str:
     """JSON without blanks; takes whatever pydantic knows (dates, dataclasses, models)."""
     try:
         return pydantic_core.to_json(value, inf_nan_mode="null").decode()
@@ -524,10 +524,10 @@ class Toolbox:
 
 async def _health(source: ToolSource) -> Health:
     try:
-        async with asyncio.timeout(HEALTH_PATIENCE):
+        async with asyncio.timeout(SOURCE_HEALTH_TIMEOUT_SECONDS):
             return await source.health()
     except TimeoutError:
-        words = say("no answer within {age} s", age=round(HEALTH_PATIENCE))
+        words = say("no answer within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
         return Health(source.name, "failing", words)
     except Exception as error:
         # Its text may hold an address or a key, so only its kind is told.

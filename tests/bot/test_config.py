@@ -226,10 +226,10 @@ def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> N
 def test_what_is_written_about_tables(tmp_path: Path) -> None:
     written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
     rules = read(tmp_path, written).table_rules
-    assert rules.hides("m7", "salaries")
+    assert rules.is_hidden("m7", "salaries")
     assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
     assert rules.of("m2", "Customers") == TableRule()
-    assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
+    assert rules.find_unknown({"m1", "Orders"}) == ["Salaries"]
 
 
 def test_what_is_written_about_approvers(tmp_path: Path) -> None:

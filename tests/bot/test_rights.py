@@ -188,4 +188,4 @@ def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -
     path = tmp_path / "ponte.toml"
     path.write_text('[[rules]]\nallow = ["read:Orders", "propose:Salries", "read:x*"]\n')
     rules: TableRules = read_config(path).table_rules
-    assert rules.unknown({"Orders", "Salaries"}) == ["Salries"]
+    assert rules.find_unknown({"Orders", "Salaries"}) == ["Salries"]

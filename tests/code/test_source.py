@@ -11,7 +11,7 @@ from core.domain.messages import Usage
 from core.domain.records import Outcome
 from core.tools.code.port import OutputFile, RunResult, find_python_block, strip_fence
 from core.tools.code.source import NOTHING_PRINTED, CodeSource
-from core.tools.tool import CAP
+from core.tools.tool import MAX_OUTCOME_CHARACTERS
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend
@@ -109,7 +109,7 @@ async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> N
     outcome = await call(
         FakeBackend(lambda code: RunResult(printed, error="E: last")), "f()", folder
     )
-    assert len(outcome.text) <= CAP
+    assert len(outcome.text) <= MAX_OUTCOME_CHARACTERS
     assert outcome.text.startswith("begin ")
     assert " end\n\nE: last" in outcome.text
     assert "characters …]" in outcome.text

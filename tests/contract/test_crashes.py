@@ -11,7 +11,8 @@ import pytest
 from core.domain.messages import Answer
 from core.domain.records import CRASHED_REASON
 from core.store import inbox
-from core.store.inbox import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE, TurnExecutor
+from core.store.inbox import MAX_CRASHES_ALONE, TurnExecutor
+from core.store.places import CRASHES_BEFORE_ALONE
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 

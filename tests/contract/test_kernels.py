@@ -42,12 +42,12 @@ def put_marks(home: Path, *names: str) -> Path:
     return folder
 
 
-async def test_a_thread_had_a_kernel_until_it_is_forgotten(embedded: Embedded) -> None:
-    places = KernelRows(embedded.database)
+async def test_a_thread_had_a_kernel_until_it_is_forgotten(database_engine: Embedded) -> None:
+    places = KernelRows(database_engine.database)
     assert not await places.record_start("a")
     await places.record_end("a")
     assert await places.record_start("a")
-    heir = await embedded.kill()
+    heir = await database_engine.kill()
     places = KernelRows(heir.database)
     assert await places.record_start("a")
     await places.forget("a")

@@ -93,6 +93,24 @@ async def test_a_turn_that_is_put_back_runs_before_what_an_old_process_stored_me
     assert await answer_in_order(on_postgres, seqs) == ["0", "1", "2"]
 
 
+async def test_a_turn_that_its_process_gave_up_runs_before_what_an_old_process_stored(
+    on_postgres: Shared,
+) -> None:
+    seqs = [(await on_postgres.inbox.accept(says("0"))).seq]
+    seqs.append(await accept_by_schema_7(on_postgres, "1"))
+
+    def give_up(connection: SqlConnection) -> None:
+        connection.execute(
+            "UPDATE procrastinate_jobs SET status = 'doing' WHERE id ="
+            " (SELECT job FROM inbox WHERE seq = ?)",
+            (seqs[0],),
+        )
+        connection.execute("DELETE FROM procrastinate_jobs WHERE status = 'doing'")
+
+    await on_postgres.database.write(give_up)
+    assert await answer_in_order(on_postgres, seqs) == ["0", "1"]
+
+
 async def test_a_newer_message_runs_after_those_that_an_old_process_stored(
     on_postgres: Shared,
 ) -> None:

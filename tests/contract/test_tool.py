@@ -21,7 +21,7 @@ from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot.source import StackSpotSource
-from core.tools.tool import CAP, Toolbox, tool
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, Toolbox, tool
 from tests.core.tools.scene import Seen, ctx
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
@@ -144,7 +144,7 @@ async def test_it_answers_within_the_cap(case: Case) -> None:
     outcome = await case.tool.run(ctx(Seen()), case.good)
     assert isinstance(outcome, Outcome)
     assert outcome.status == "ok"
-    assert 0 < len(outcome.text) <= CAP
+    assert 0 < len(outcome.text) <= MAX_OUTCOME_CHARACTERS
 
 
 async def test_it_serves_many_at_once(case: Case) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from core.changes.apply import Applying
+from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import Address, Person
@@ -61,7 +61,7 @@ def change(name: str, fields: list[str]) -> Change:
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     table = OneRow()
     changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
-    applying = Applying(cast(Ledger, NullLedger(*changes)), {"one": table})
+    applying = ChangeRunner(cast(Ledger, NullLedger(*changes)), {"one": table})
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
     assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"

@@ -35,7 +35,7 @@ UPDATE = [RowWrite(str(n), {"Name": "A"}, {"Name": "B"}) for n in range(1, 4)]
 
 
 def test_an_update_names_its_rows_on_both_sides() -> None:
-    card = cards.card_of(change("update", UPDATE[0]), "en")
+    card = cards.build_card(change("update", UPDATE[0]), "en")
     assert card.rows == ({"before": {"Id": "1", "Name": "A"}, "after": {"Id": "1", "Name": "B"}},)
     assert (card.title, card.expires_at) == ("Change a row in People", 9.0)
     assert card.text == "Asked by Ana. Rows: 1."
@@ -43,8 +43,8 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
-    card = cards.card_of(change("delete", *rows), "en")
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.ROWS)
+    card = cards.build_card(change("delete", *rows), "en")
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CARD_ROWS)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
     assert "The first 5 are shown." in card.text
@@ -56,12 +56,12 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
         "Linked": {"Id": 3, "Name": "Other"}, "Files": [{"title": "a.pdf"}, "b"], "Deep": [[1]],
         **{f"F{n}": n for n in range(20)},
     }  # fmt: skip
-    (shown,) = cards.card_of(change("create", RowWrite(after=row)), "en").rows
+    (shown,) = cards.build_card(change("create", RowWrite(after=row)), "en").rows
     after = shown["after"]
-    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.CELL)
+    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.MAX_CELL_CHARACTERS)
     assert "\x1b" not in after["Line"]
     assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
-    assert len(after) == cards.FIELDS
+    assert len(after) == cards.MAX_CARD_FIELDS
     assert "Empty" not in after, "what is filled comes first"
 
 
@@ -77,7 +77,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
     one = end_change(change("update", *UPDATE), "done", state, state, words="Because.")
-    text = cards.card_of(one, "en").text
+    text = cards.build_card(one, "en").text
     done = 3 if state == "differs" else 1
     assert text.startswith(f"Approved by Bea. Partly done: {done} of 3 rows.")
     assert told in text
@@ -86,24 +86,24 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
     told = "Done. Written, but could not be read back: 1."
-    assert told in cards.card_of(one, "en").text
+    assert told in cards.build_card(one, "en").text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "read back" not in cards.card_of(one, "en").text
+    assert "read back" not in cards.build_card(one, "en").text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
     named = change("create", RowWrite(after={"a": 1}), title="x`](http://evil)\n# Approved\u202e")
-    card = cards.card_of(named, "en")
+    card = cards.build_card(named, "en")
     assert "\n" not in card.title
     assert "\u202e" not in card.title
-    assert r"x\`\](`http://evil`) \# Approved" in cards.answer([card], "en")
-    assert "evil" in cards.note(named)
-    assert "\n" not in cards.note(named)
+    assert r"x\`\](`http://evil`) \# Approved" in cards.describe_proposals([card], "en")
+    assert "evil" in cards.build_model_note(named)
+    assert "\n" not in cards.build_model_note(named)
 
 
 def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
     one = end_change(change("create", RowWrite("7", after={"Name": "Secret"})), "done")
-    note = cards.note(replace(one, state="done"))
+    note = cards.build_model_note(replace(one, state="done"))
     assert "Secret" not in note
     assert "Approved by Bea. Done. New rows: 7." in note
 
@@ -122,7 +122,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
     one = change("update", *rows)
     target = {"key": "Id", "links": {"Orders": "c1"}}
     draft = replace(one.draft, target=target)
-    card = cards.card_of(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
     assert card.title == "Change a row in People", "two writes of one row"
     assert card.rows == (
         {
@@ -137,7 +137,7 @@ def test_what_nobody_may_know_of_stands_on_no_card() -> None:
     one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": link_entries("9,000")}))
     target = {"key": "Id", "links": ["Salaries"], "concealed": ["Salaries"]}
     draft = replace(one.draft, target=target)
-    card = cards.card_of(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
     assert card.rows == ({"before": {"Id": "7", "Name": "Ada"}, "after": None},)
 
 
@@ -146,18 +146,18 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     draft = replace(one.draft, target={"anew": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}.")
     undo = replace(one.proposal, draft=draft, undoes="xyz234")
     done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
-    assert cards.card_of(done, "en").text.endswith("New rows: 7. Anew: Id, Made at.")
+    assert cards.build_card(done, "en").text.endswith("New rows: 7. Anew: Id, Made at.")
 
 
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = end_change(change("update", *rows), "done", "changed", "done")
-    assert "Partly done: 1 of 2 rows." in cards.card_of(one, "en").text
+    assert "Partly done: 1 of 2 rows." in cards.build_card(one, "en").text
 
 
 def test_only_writes_that_have_ended_can_be_undone() -> None:
     written = end_change(change("update", *UPDATE), "done", "done", "writing")
-    assert cards.card_of(written, "en").actions == ("undo",)
-    assert cards.card_of(replace(written, state="applying"), "en").actions == ()
+    assert cards.build_card(written, "en").actions == ("undo",)
+    assert cards.build_card(replace(written, state="applying"), "en").actions == ()
     run = end_change(change("run", UPDATE[0]), "done")
-    assert cards.card_of(replace(run, state="done"), "en").actions == ()
+    assert cards.build_card(replace(run, state="done"), "en").actions == ()

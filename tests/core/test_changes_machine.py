@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bot.integrations import PLATFORM_RIGHTS
-from core.changes.apply import Applying
+from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
-from core.changes.service import Changes
+from core.changes.service import ChangeService
 from core.domain.changes import (
     Change,
     ChangeStep,
@@ -128,8 +128,8 @@ class Machine(RuleBasedStateMachine):
     def start(self) -> None:
         """A new process over the same file."""
         appliers = {self.table.name: self.table}
-        self.changes = Changes(
-            self.ledger, Applying(self.ledger, appliers),
+        self.changes = ChangeService(
+            self.ledger, ChangeRunner(self.ledger, appliers),
             Approval(allow_list(), platforms=PLATFORM_RIGHTS), NoAudit(),
             appliers, lambda: None, lambda: 0.0,
         )  # fmt: skip

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.commands.grammar import NAMES, RUN_PYTHON, Command, is_decision, parse, typed
+from core.commands.grammar import (
+    COMMAND_NAMES,
+    RUN_PYTHON,
+    TypedCommand,
+    is_decision,
+    parse_command,
+    render_command,
+)
 from core.domain.errors import BadInput, UnknownCommand
 from core.text.text import clean_text
 
@@ -19,16 +26,18 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 COMMANDS = st.one_of(
-    st.sampled_from(["help", "status", "new", "forget", "stop", "usage", "changes"]).map(Command),
+    st.sampled_from(["help", "status", "new", "forget", "stop", "usage", "changes"]).map(
+        TypedCommand
+    ),
     st.builds(
-        Command,
+        TypedCommand,
         st.sampled_from(["approve", "deny", "undo"]),
         st.from_regex(r"[a-z2-7]{5}[2-7]", fullmatch=True),
     ),
-    st.just(Command("forget", confirmed=True)),
-    CODE.map(lambda code: Command(RUN_PYTHON, code=code)),
+    st.just(TypedCommand("forget", confirmed=True)),
+    CODE.map(lambda code: TypedCommand(RUN_PYTHON, code=code)),
     st.builds(
-        lambda slug, given: Command("quick-command", slug=slug, input=given),
+        lambda slug, given: TypedCommand("quick-command", slug=slug, input=given),
         st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
         st.one_of(
             TEXTS,
@@ -42,25 +51,25 @@ COMMANDS = st.one_of(
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        ("help", Command("help")),
-        ("  /help \n", Command("help")),
-        ("!Stop", Command("stop")),
-        ("NEW", Command("new")),
-        ("\u200bstatus", Command("status")),
-        ("forget", Command("forget")),
-        ("forget Yes", Command("forget", confirmed=True)),
-        ("approve abc234", Command("approve", id="abc234")),
-        ("/Deny ABC234", Command("deny", id="abc234")),
-        ("undo  zzzzz7", Command("undo", id="zzzzz7")),
+        ("help", TypedCommand("help")),
+        ("  /help \n", TypedCommand("help")),
+        ("!Stop", TypedCommand("stop")),
+        ("NEW", TypedCommand("new")),
+        ("\u200bstatus", TypedCommand("status")),
+        ("forget", TypedCommand("forget")),
+        ("forget Yes", TypedCommand("forget", confirmed=True)),
+        ("approve abc234", TypedCommand("approve", id="abc234")),
+        ("/Deny ABC234", TypedCommand("deny", id="abc234")),
+        ("undo  zzzzz7", TypedCommand("undo", id="zzzzz7")),
         ("approve please", None),
-        ("quick-command explain", Command("quick-command", slug="explain")),
+        ("quick-command explain", TypedCommand("quick-command", slug="explain")),
         (
             "/quick-command a-1_b hello there",
-            Command("quick-command", slug="a-1_b", input="hello there"),
+            TypedCommand("quick-command", slug="a-1_b", input="hello there"),
         ),
         (
             'quick-command report day=monday tone="very dry" empty=',
-            Command(
+            TypedCommand(
                 "quick-command",
                 slug="report",
                 input={"day": "monday", "tone": "very dry", "empty": ""},
@@ -68,14 +77,16 @@ COMMANDS = st.one_of(
         ),
         (
             'quick-command report {"rows": [1, 2.5], "deep": {"a": null}}',
-            Command("quick-command", slug="report", input={"rows": [1, 2.5], "deep": {"a": None}}),
+            TypedCommand(
+                "quick-command", slug="report", input={"rows": [1, 2.5], "deep": {"a": None}}
+            ),
         ),
-        ("```python\nprint(1)\n```", Command(RUN_PYTHON, code="print(1)")),
-        ("~~~~py\nif x:\n    ```\n~~~~\n", Command(RUN_PYTHON, code="if x:\n    ```")),
+        ("```python\nprint(1)\n```", TypedCommand(RUN_PYTHON, code="print(1)")),
+        ("~~~~py\nif x:\n    ```\n~~~~\n", TypedCommand(RUN_PYTHON, code="if x:\n    ```")),
     ],
 )
-def test_a_typed_command_is_parsed(text: str, command: Command) -> None:
-    assert parse(text) == command
+def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
+    assert parse_command(text) == command
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_a_typed_command_is_parsed(text: str, command: Command) -> None:
     ],
 )
 def test_a_message_for_the_model(text: str) -> None:
-    assert parse(text) is None
+    assert parse_command(text) is None
     assert not is_decision(text, "en")
 
 
@@ -148,24 +159,26 @@ def test_decisions_never_wait(text: str, at_once: bool) -> None:
 )
 def test_a_wrong_slug_is_told(text: str, words: str) -> None:
     with pytest.raises(UnknownCommand) as told:
-        parse(text)
+        parse_command(text)
     assert words in told.value.words()
     assert len(told.value.words()) < 300
 
 
 @given(COMMANDS)
-def test_what_is_rendered_is_read_back(command: Command) -> None:
-    assert parse(typed(command)) == command
+def test_what_is_rendered_is_read_back(command: TypedCommand) -> None:
+    assert parse_command(render_command(command)) == command
 
 
-@given(st.sampled_from([*sorted(NAMES), "quick-command a", ""]), st.one_of(st.text(), TRICKY))
+@given(
+    st.sampled_from([*sorted(COMMAND_NAMES), "quick-command a", ""]), st.one_of(st.text(), TRICKY)
+)
 def test_any_text_is_read_or_told(head: str, rest: str) -> None:
     try:
-        command = parse(f"{head} {rest}")
+        command = parse_command(f"{head} {rest}")
     except BadInput as error:
         error.words()
     else:
-        assert command is None or parse(typed(command)) == command
+        assert command is None or parse_command(render_command(command)) == command
 
 
 def test_a_decision_has_at_most_64_characters() -> None:
@@ -175,4 +188,4 @@ def test_a_decision_has_at_most_64_characters() -> None:
 
 def test_two_megabytes_are_no_decision() -> None:
     assert not is_decision("stop " * 400_000, "en")
-    assert parse("stop " * 400_000) is None
+    assert parse_command("stop " * 400_000) is None

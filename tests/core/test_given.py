@@ -28,7 +28,7 @@ async def fill_inputs(command: QuickCommand, typed: Inputs, *files: bytes) -> In
     async def read(file: File) -> bytes:
         return kept[file.id]
 
-    return await quick_commands.given(command, typed, SAID, (attached, ()), read)
+    return await quick_commands.collect_inputs(command, typed, SAID, (attached, ()), read)
 
 
 async def nothing(file: File) -> bytes:
@@ -64,10 +64,13 @@ async def test_two_files_and_one_that_could_not_be_fetched() -> None:
     with pytest.raises(BadInput, match="you sent 2"):
         await fill_inputs(PLAIN, "", b"a", b"b")
     with pytest.raises(BadInput, match=r"`gone\.txt` could not be fetched"):
-        await quick_commands.given(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
+        await quick_commands.collect_inputs(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
 
 
 async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
     said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", replied=True)))
-    assert await quick_commands.given(PLAIN, "", said, ((), ()), nothing) == "this"
-    assert await quick_commands.given(PLAIN, "own words", said, ((), ()), nothing) == "own words"
+    assert await quick_commands.collect_inputs(PLAIN, "", said, ((), ()), nothing) == "this"
+    assert (
+        await quick_commands.collect_inputs(PLAIN, "own words", said, ((), ()), nothing)
+        == "own words"
+    )

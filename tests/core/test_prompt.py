@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.conversation.prompt import QUOTED, build_items
+from core.conversation.prompt import QUOTED_HEADING, build_items
 from core.domain.messages import Person, Quote
 from tests.fakes.choices import make_message
 
@@ -17,7 +17,7 @@ def test_a_newline_does_not_leave_the_quote(newline: str) -> None:
     quotes = (Quote("Eve\nAna", forged), Quote("Bo", "short"))
     quoted, own = build_items(replace(make_message("what is this?", "k1"), context=quotes), ())
     first, *rest = quoted.text.splitlines()
-    assert first == QUOTED
+    assert first == QUOTED_HEADING
     assert all(line.startswith("> ") for line in rest)
     assert rest[-1] == "> 'Bo': short"
     assert own.text == "what is this?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from core.commands.quick_commands import LONGEST_RESULT, Results
+from core.commands.quick_commands import MAX_RESULT_CHARACTERS, QuickCommandResults
 from core.domain.messages import File
 
 
@@ -20,7 +20,7 @@ class Kept:
 
 
 async def shown_text(result: str) -> str:
-    shown = await Results().shown(result, "x", "en", Kept().keep)
+    shown = await QuickCommandResults().render_result(result, "x", "en", Kept().keep)
     assert shown.files == ()
     return shown.text
 
@@ -46,13 +46,13 @@ async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
 
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
     kept = Kept()
-    words = "word " * LONGEST_RESULT
-    shown = await Results().shown(words, "Report: 1/2", "en", kept.keep)
+    words = "word " * MAX_RESULT_CHARACTERS
+    shown = await QuickCommandResults().render_result(words, "Report: 1/2", "en", kept.keep)
     (file,) = shown.files
     assert kept.data[file.name] == words.encode()
     assert f"{len(words):,} characters" in shown.text
     assert len(shown.text) < 2000
     many = json.dumps({"rows": list(range(4000))})
-    shown = await Results().shown(many, "x", "en", kept.keep)
+    shown = await QuickCommandResults().render_result(many, "x", "en", kept.keep)
     assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
     assert shown.text.count("```") == 2

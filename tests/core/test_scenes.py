@@ -15,11 +15,11 @@ from core.conversation.context import zone_of
 from core.domain.messages import Answer, Attachment, Item, Message
 from core.domain.records import (
     ModelEvent,
-    ModelRequest,
     Outcome,
     Remote,
     RoundCompleted,
     RoundOutput,
+    RoundRequest,
     ToolCall,
     ToolContext,
 )
@@ -41,7 +41,7 @@ def _spending(act: Act) -> FunctionTool:
 def _once(name: str = "order") -> Scripted:
     """Calls the tool, then says what came of it."""
 
-    def script(ask: ModelRequest) -> Sequence[ModelEvent]:
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
         return (
             [_completed_with(last.text)]

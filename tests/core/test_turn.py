@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.conversation.rounds import MAX_ROUNDS
 from core.domain.errors import ModelDown, NotStored, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
@@ -21,10 +21,10 @@ from core.domain.records import (
     Effect,
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     RoundCompleted,
     RoundOutput,
+    RoundRequest,
     TextDelta,
     Thread,
     ToolCall,
@@ -38,7 +38,7 @@ from tests.fakes.choices import make_choices, make_message, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
 
-Script = Callable[[ModelRequest], Sequence[ModelEvent]]
+Script = Callable[[RoundRequest], Sequence[ModelEvent]]
 Fn = Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -49,7 +49,7 @@ class Scripted(EchoModel):
         super().__init__()
         self._script = script
 
-    async def ask(self, ask: ModelRequest) -> Any:
+    async def ask(self, ask: RoundRequest) -> Any:
         self.asks.append(ask)
         for event in self._script(ask):
             yield event
@@ -222,19 +222,19 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
         ran.append(n)
         return "spent"
 
-    def script(ask: ModelRequest) -> Sequence[ModelEvent]:
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         if ask.number == 3:
             return [_completed_with("So far.")]
         first = 15 * (ask.number - 1)
         return [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(first, first + 15)))]
 
-    async def gate(ask: ModelRequest) -> None:
+    async def gate(ask: RoundRequest) -> None:
         if ask.number == 2:
             reached.set()
             await never.wait()
 
     class Gated(Scripted):
-        async def ask(self, ask: ModelRequest) -> Any:
+        async def ask(self, ask: RoundRequest) -> Any:
             await gate(ask)
             async for event in super().ask(ask):
                 yield event
@@ -297,7 +297,7 @@ async def test_what_a_tool_gives_is_capped(tmp_path: Path) -> None:
 
 
 async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None:
-    def script(ask: ModelRequest) -> Sequence[ModelEvent]:
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         if ask.number == 1:
             return [
                 TextDelta("So far"),
@@ -445,7 +445,7 @@ async def test_a_plain_turn_is_five_commits(
         commit(database, batch)
 
     async with _bot(tmp_path, EchoModel(), allowances=allowed) as (engine, _):
-        engine.platforms.replies["web"] = lambda to, posts: PostedReply(
+        engine.platforms.replies["web"] = lambda to, posts: GrowingReply(
             Slow(recorder, to), posts, to.turn
         )
         await _answer(engine)  # what is tidied up at the start comes with it

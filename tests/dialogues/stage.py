@@ -13,7 +13,7 @@ from bot.engine import Choices, Engine, Stores
 from bot.integrations import canonical_person
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.conversation.manager import Profile
 from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
@@ -100,7 +100,7 @@ class BotHome:
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
-        approval = replace(made.approval, one=canonical_person)
+        approval = replace(made.approval, canonical_person=canonical_person)
         if isinstance(known := made.policy, AccessPolicy):
             approval = replace(
                 approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
@@ -121,7 +121,7 @@ class BotHome:
             stores = await Stores.open_shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
-            engine.platforms.replies[platform] = lambda to, posts: PostedReply(
+            engine.platforms.replies[platform] = lambda to, posts: GrowingReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
             )
         engine.start()

@@ -156,7 +156,7 @@ async def test_a_card_lists_only_approvals_that_count(theatre: BotHome) -> None:
     only = two("slack:U6", "slack:U2")
     async with bot(theatre, table, policy=rights(), rules=only) as stage:
         ledger = stage.engine.changes.ledger
-        (still,) = await stage.engine.changes.latest("")
+        (still,) = await stage.engine.changes.find_latest("")
         assert "2 different people must approve it." in still.text
         told = await says(stage, f"approve {id}", "k3", CHIEF)
         assert told.text.startswith("1 of 2: approved by Carl *C*. Not all approvals count now")
@@ -365,7 +365,7 @@ async def test_approvers_of_a_channel(theatre: BotHome) -> None:
         return FINANCE if address.channel == "C1" else frozenset()
 
     made = make_choices(None, [table], policy, [table], is_named=policy.is_named)
-    made = replace(made, approval=replace(made.approval, of_place=of_place))
+    made = replace(made, approval=replace(made.approval, channel_approvers=of_place))
     async with theatre.play(made) as stage:
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert card.text.endswith("the operator named for it must approve it.")

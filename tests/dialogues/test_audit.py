@@ -11,7 +11,7 @@ import pytest
 from bot.health import OperatorService
 from core.domain.errors import NotFound
 from core.domain.messages import Person
-from core.domain.records import Effect, Health, ModelEvent, ModelRequest, Outcome
+from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest
 from core.ports.tools import Tool
 from core.rights.policy import Rule, RuleBook
 from core.tools.tool import FunctionTool
@@ -167,7 +167,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
     policy = allow_list(frozenset({"slack:U1"}))
 
     class Slow(EchoModel):
-        async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent]:
+        async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent]:
             denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
             policy.rule_book = lambda: RuleBook((denied,))
             async for event in super().ask(ask):

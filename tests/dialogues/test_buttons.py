@@ -71,7 +71,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(theatre: BotHome)
         ):  # fmt: skip
             card = await on_the_page(stage, text, person)
             assert card.actions == actions, (person.id, text)
-            shown = await stage.engine.changes.latest(on_page("", person).address.conversation)
+            shown = await stage.engine.changes.find_latest(on_page("", person).address.conversation)
             assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
             if actions != BOTH:
                 assert card.text.endswith("An admin of this bot must approve it.")
@@ -83,7 +83,7 @@ async def test_only_who_may_undo_has_the_button(theatre: BotHome) -> None:
         decided = await stage.ask_message(on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
         await stage.engine.redraw.once()
-        (anas,) = await stage.engine.changes.latest(on_page("", ANA).address.conversation)
+        (anas,) = await stage.engine.changes.find_latest(on_page("", ANA).address.conversation)
         assert (anas.state, anas.actions) == ("done", ())
 
 

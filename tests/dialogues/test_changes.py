@@ -110,7 +110,7 @@ async def test_it_expires_after_a_day(theatre: BotHome) -> None:
         card = await propose(stage, "table_create", rows=[ADA])
         assert card.expires_at is not None
         theatre.clock.now = card.expires_at - 1
-        await stage.engine.changes.tidy()
+        await stage.engine.changes.end_overdue()
         theatre.clock.now = card.expires_at
         late = await stage.ask(f"approve {card.id}")
         assert (late.status, late.code) == ("failed", "expired")
@@ -118,7 +118,7 @@ async def test_it_expires_after_a_day(theatre: BotHome) -> None:
             assert (await stage.ask(f"{word} {card.id}")).code == "expired", "each time"
         assert "nothing to take back" in (await stage.ask(f"undo {card.id}")).text
         assert table.rows == {}
-        (shown,) = await stage.engine.changes.latest("web:C1")
+        (shown,) = await stage.engine.changes.find_latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 

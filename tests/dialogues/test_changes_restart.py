@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import turn_id
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from core.runtime.tasks import cancel_all
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.dialogues.stage import BotHome
@@ -89,7 +89,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
 
-    async def block(ask: ModelRequest) -> None:
+    async def block(ask: RoundRequest) -> None:
         if ask.input[-1].text == "and now?":
             blocked.set()
             await asyncio.Event().wait()
@@ -106,7 +106,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
         await draining
     rows_when_asked: list[int] = []
 
-    async def count(ask: ModelRequest) -> None:
+    async def count(ask: RoundRequest) -> None:
         rows_when_asked.append(len(table.rows))
 
     async with bot(theatre, table, model=EchoModel(gate=count)) as stage:

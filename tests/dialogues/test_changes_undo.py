@@ -98,7 +98,7 @@ async def test_what_was_changed_since_is_left_alone(theatre: BotHome) -> None:
         assert "Partly done: 1 of 2 rows." in undone.text
         assert "no longer as they were proposed on: 2" in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
-        (undo, change) = await stage.engine.changes.latest("web:C1")
+        (undo, change) = await stage.engine.changes.find_latest("web:C1")
         assert (undo.state, change.state, change.actions) == ("partial", "done", ())
         assert f"See {undo.id}" in change.text
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from core.conversation.manager import ATTEMPTS, ConversationManager
+from core.conversation.manager import MAX_PREPARE_ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
 from core.domain.messages import Answer, encode_json
@@ -323,7 +323,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     async with open_served_stage(theatre, fake, level="chat") as stage:
         one, receipt = await stage.send("poison")
         answer = await stage.wait_for_answer(receipt)
-        assert (answer.status, answer.code, tried) == ("failed", "internal", ATTEMPTS)
+        assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_PREPARE_ATTEMPTS)
         fake.say("Well again.")
         assert (await stage.ask("again")).text == "Well again."
     assert theatre.recorder.visible(one.event_key) == list(answer.parts)

@@ -71,7 +71,7 @@ class SimcordSetup:
         await self.inbox.end(seq, answer)
 
     def _answer(self, text: str) -> Answer:
-        command = grammar.parse(text)
+        command = grammar.parse_command(text)
         if text == "change them":
             return Answer("", cards=(CARD,))
         if command and command.name == "approve":

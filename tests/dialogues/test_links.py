@@ -15,9 +15,9 @@ from core.domain.messages import Attachment, Item, Person, Quote
 from core.domain.records import (
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     ToolContext,
 )
@@ -69,7 +69,7 @@ class Author(EchoModel):
         super().__init__()
         self.text = text
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         last = ask.input[-1]
         if last.kind == "message" and last.text.startswith("call "):
             async for event in super().ask(ask):
@@ -231,8 +231,8 @@ def live_links(posts: Sequence[Post]) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

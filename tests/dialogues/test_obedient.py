@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.clients.http import HttpClient
 from core.domain.messages import Item, Quote
-from core.domain.records import Effect, Health, ModelEvent, ModelRequest, RoundCompleted
+from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
@@ -50,7 +50,7 @@ WISHES: Sequence[tuple[str, object]] = [
 class Obedient(EchoModel):
     """Calls everything in each round, for ever, and tells what it was told."""
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         calls = [
             Item("call", name=name, arguments=json.dumps(given), call_id=f"c{len(self.asks)}-{n}")

@@ -330,7 +330,7 @@ async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: BotH
         other = await proposed_on_slack(
             stage, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
-        await stage.engine.changes.leave(MEMBER.key)
+        await stage.engine.changes.withdraw_of(MEMBER.key)
         told = await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert "Denied by Ponte." in told.text
         assert (

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.dialogues.stage import BotHome, RunningBot
@@ -89,7 +89,7 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
     """It is taken away between the offer and the call."""
     policy = open_to_all()
 
-    async def taken_away(ask: ModelRequest) -> None:
+    async def taken_away(ask: RoundRequest) -> None:
         policy.rule_book = supplier(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})

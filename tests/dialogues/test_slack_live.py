@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer, Progress
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
@@ -20,8 +20,8 @@ WHOLE = "".join(WORDS).strip()
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
 
 
 async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
 async def test_a_quick_answer_shows_no_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SOON", 5.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 5.0)
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_for_answer(said)
@@ -230,7 +230,7 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
 async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, method: str) -> None:
     go_on = asyncio.Event()
 
-    async def gate(_: ModelRequest) -> None:
+    async def gate(_: RoundRequest) -> None:
         await go_on.wait()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=gate))) as w:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -34,11 +34,11 @@ def alert(w: Workplace, place: SlackChannel, thread: Post | None = None) -> Post
     return w.slack.alert(place, [HEADER, SECTION, RICH], [COLOURED], thread)
 
 
-def input_text(ask: ModelRequest) -> str:
+def input_text(ask: RoundRequest) -> str:
     return "\n".join(item.text for item in ask.input)
 
 
-def files(ask: ModelRequest) -> list[str]:
+def files(ask: RoundRequest) -> list[str]:
     return [file.name for item in ask.input for file in item.files]
 
 
@@ -83,7 +83,7 @@ async def test_no_more_files_than_ten_and_none_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = EchoModel()
-    monkeypatch.setattr("core.chat.files.LARGEST", 100)
+    monkeypatch.setattr("core.chat.files.MAX_FILE_BYTES", 100)
     async with workplace(tmp_path, Setting(model)) as w:
         many = [(f"{n}.txt", "text/plain", b"x" * (200 if n == 11 else n)) for n in range(1, 12)]
         root = w.slack.say(w.bob, w.general, "all of it", files=many)

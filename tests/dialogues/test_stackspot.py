@@ -285,7 +285,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         refused = await stage.click(f"approve {card.id}", said)
         assert refused.code == "too_many"
         assert "Your allowance is $0.50 a day; what is left of it, $0.10, is not" in refused.text
-        (last, *_) = await stage.engine.changes.latest("web:C3")
+        (last, *_) = await stage.engine.changes.find_latest("web:C3")
         assert last.state == "open"
         told = await stage.ask(asks("explain", "four"))
         assert told.text.startswith("You said: error: not run. Your allowance is $0.50 a day; ")

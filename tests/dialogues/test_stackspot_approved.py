@@ -70,7 +70,7 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
             f"Please look before you ask again. {LEFT}"
         )
         assert (await stage.ask("stop")).text == "Nothing is running here."
-        (card,) = await stage.engine.changes.latest("")
+        (card,) = await stage.engine.changes.find_latest("")
         assert card.state == "partial"
         await stage.ask("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
@@ -156,4 +156,4 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
         answer = await stage.ask(asks(slug, "it"))
         assert faults == []
         assert [card.state for card in answer.cards] == ["open"], answer.text
-        assert len(await stage.engine.changes.latest("")) == 1
+        assert len(await stage.engine.changes.find_latest("")) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import ModelRequest, Turn
+from core.domain.records import RoundRequest, Turn
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
@@ -26,7 +26,7 @@ class Gate:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
 
-    async def __call__(self, ask: ModelRequest) -> None:
+    async def __call__(self, ask: RoundRequest) -> None:
         self.reached.set()
         await self.open.wait()
 
@@ -104,7 +104,7 @@ async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None
         await stage.wait_for_answer(receipt)
         post = theatre.recorder.posts[0]
         theatre.recorder.remove(post.id)
-        await stage.engine.manager.removed(post.id)
+        await stage.engine.manager.on_post_removed(post.id)
         await stage.engine.records.inbox.accept(one)
     async with theatre.open() as stage:
         await stage.ask("later")

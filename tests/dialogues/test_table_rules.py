@@ -91,6 +91,6 @@ def test_a_rule_holds_however_an_accent_is_written() -> None:
     """A file from one system, and a table's name typed on another."""
     composed, decomposed = "Salários", "Sala\u0301rios"
     rules = TableRules({composed: TableRule("hidden")})
-    assert rules.hides("m1", decomposed.upper())
-    assert rules.unknown({decomposed}) == []
-    assert not rules.hides("m1", "Salarios")
+    assert rules.is_hidden("m1", decomposed.upper())
+    assert rules.find_unknown({decomposed}) == []
+    assert not rules.is_hidden("m1", "Salarios")

@@ -9,7 +9,7 @@ from core.clients.http import HttpClient
 from core.conversation.manager import DefaultSettings, Profile
 from core.domain.errors import Empty
 from core.domain.messages import Person, Quote
-from core.domain.records import ModelRequest
+from core.domain.records import RoundRequest
 from core.models.demo_model import DemoModel
 from core.observability import metrics
 from core.rights.policy import Rule, RuleBook
@@ -45,7 +45,7 @@ async def test_one_memory_a_conversation(theatre: BotHome) -> None:
 async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: BotHome) -> None:
     gate = asyncio.Event()
 
-    async def wait(ask: ModelRequest) -> None:
+    async def wait(ask: RoundRequest) -> None:
         await gate.wait()
 
     model = EchoModel(gate=wait)

@@ -13,10 +13,10 @@ from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
     ModelEvent,
-    ModelRequest,
     Outcome,
     Receipt,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     ToolContext,
 )
@@ -38,7 +38,7 @@ class Speaker(EchoModel):
         self.script: dict[str, Sequence[str]] = {}
         self.pauses: asyncio.Queue[None] | None = None
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         deltas = self.script.get(ask.input[-1].text)
         if deltas is None:
             async for event in super().ask(ask):
@@ -127,7 +127,7 @@ class DiscordPonte:
                 self.engine.records.files,
                 given.board,
                 given.policy,
-                self.engine.manager.removed,
+                self.engine.manager.on_post_removed,
                 on_refused=self.engine.audit_refusal,
                 directory=self.engine.records.directory,
                 peers=self.engine.stores.peers,
@@ -136,7 +136,7 @@ class DiscordPonte:
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
-        self.policy.memberships = {"discord": self.adapter.roles.of}
+        self.policy.memberships = {"discord": self.adapter.roles.roles_of}
         self.engine.platforms.replies["discord"] = self.adapter.reply
         self.engine.platforms.look_up["discord"] = self.adapter.look_up
         self.engine.platforms.fetch["discord"] = self.adapter.fetch

@@ -12,7 +12,7 @@ import pytest
 from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from core.domain.messages import Address, Card, Message, Person
-from core.domain.records import ModelRequest, QuickCommand, Receipt
+from core.domain.records import QuickCommand, Receipt, RoundRequest
 from tests.discord.house import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -251,7 +251,7 @@ async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
     house.give("plot.png", b"png")
     gate = asyncio.Event()
 
-    async def wait(ask: ModelRequest) -> None:
+    async def wait(ask: RoundRequest) -> None:
         if ask.number == 2:
             await gate.wait()
 

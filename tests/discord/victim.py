@@ -15,9 +15,9 @@ from pathlib import Path
 
 from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ModelRequest, RoundCompleted, TextDelta
+from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.integrations.integration import ChatPorts
 from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
@@ -32,7 +32,7 @@ class Model(EchoModel):
         super().__init__()
         self._hold = hold
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         if self._hold:
             yield TextDelta("begun")
             await asyncio.Event().wait()
@@ -46,7 +46,11 @@ class Model(EchoModel):
 async def main(
     home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
 ) -> None:
-    own = OwnWay(answer_everything=True, threads=False) if flat else OwnWay()
+    own = (
+        FixedAddressingSettings(answer_everything=True, threads=False)
+        if flat
+        else FixedAddressingSettings()
+    )
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     given = make_choices(Model(hold))
@@ -60,7 +64,7 @@ async def main(
             engine.records.files,
             given.board,
             given.policy,
-            engine.manager.removed,
+            engine.manager.on_post_removed,
             peers=engine.stores.peers,
         ),
         api_url=api,

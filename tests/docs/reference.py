@@ -31,7 +31,7 @@ from bot import config
 from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
-from core.commands.grammar import NAMES, TRANSLATED
+from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.observability import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def _type(source: str) -> str:
     if found := re.fullmatch(r"Literal\[(.*)\]", source):
         options = ast.literal_eval(f"[{found[1]}]")
         return " or ".join(_toml(each) for each in options if each != "")
-    literal = {"Access", "Of", "Per", "Approvals"}
+    literal = {"Access", "CountedBy", "PeriodLength", "Approvals"}
     if source in literal:
         return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
     plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
@@ -275,7 +275,7 @@ def _chat() -> Iterator[str]:
     )
     yield ""
     rows: list[Row] = []
-    for name in sorted(NAMES):
+    for name in sorted(COMMAND_NAMES):
         what, who = TYPED[name]
         words = [_in_language(name, locale) for locale in TRANSLATED]
         rows.append((f"`{name}`", *words, what, who))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from core.domain.errors import ToolError
 from core.domain.messages import Item, Person, decode_json, encode_json
-from core.domain.records import ModelRequest, RoundCompleted, TextDelta, Thread
+from core.domain.records import RoundCompleted, RoundRequest, TextDelta, Thread
 from core.ports.tools import Model, Tool
 from core.tools.tool import outcome_of_error
 from tests.core.tools.scene import ctx
@@ -26,7 +26,7 @@ class Chat:
         self, model: Callable[[], Model], tools: Sequence[Tool] = (), locale: str = "en"
     ) -> None:
         self.thread: list[Item] = []
-        self.asks: list[ModelRequest] = []
+        self.asks: list[RoundRequest] = []
         self.calls: list[Item] = []
         self.deltas: list[str] = []
         self._model = model
@@ -51,7 +51,7 @@ class Chat:
             new = [await self._run(call) for call in calls]
         raise AssertionError(f"no answer after {_ROUNDS} rounds")
 
-    async def complete(self, ask: ModelRequest) -> tuple[Item, ...]:
+    async def complete(self, ask: RoundRequest) -> tuple[Item, ...]:
         """The items of one round."""
         self.deltas = []
         async for event in self._model().ask(ask):
@@ -61,13 +61,13 @@ class Chat:
                 return event.items
         raise AssertionError("the model did not complete its round")
 
-    def _question(self, number: int, new: Sequence[Item], person: Person) -> ModelRequest:
+    def _question(self, number: int, new: Sequence[Item], person: Person) -> RoundRequest:
         before = [decode_json(Item, encode_json(item)) for item in self.thread]
 
         async def history() -> Sequence[Item]:
             return before
 
-        return ModelRequest(
+        return RoundRequest(
             thread=Thread("web:1", "t1"),
             turn=f"turn{self._turns}",
             number=number,

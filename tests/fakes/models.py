@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from core.domain.messages import Item
-from core.domain.records import Health, ModelEvent, ModelRequest, Remote, RoundCompleted, TextDelta
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 
-Gate = Callable[[ModelRequest], Awaitable[None]]
+Gate = Callable[[RoundRequest], Awaitable[None]]
 
 
 class EchoModel:
@@ -23,12 +23,12 @@ class EchoModel:
     def __init__(self, delay: float = 0.0, gate: Gate | None = None) -> None:
         self.delay = delay
         self.gate = gate
-        self.asks: list[ModelRequest] = []
+        self.asks: list[RoundRequest] = []
         self.under_way = 0
         self.most = 0
         self.came = asyncio.Condition()
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         async with self.came:
             self.asks.append(ask)
             self.under_way += 1
@@ -63,7 +63,7 @@ class EchoModel:
     async def close(self) -> None:
         return None
 
-    def _calls(self, ask: ModelRequest, text: str) -> tuple[Item, ...]:
+    def _calls(self, ask: RoundRequest, text: str) -> tuple[Item, ...]:
         """One call a line: `call NAME {json}`."""
         calls = []
         for number, line in enumerate(text.splitlines()):

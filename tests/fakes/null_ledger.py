@@ -1,4 +1,4 @@
-"""A ledger that stores nothing: it returns each change as `Applying` ended it."""
+"""A ledger that stores nothing: it returns each change as `ChangeRunner` ended it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.domain.changes import Change, ChangeState, ChangeStep
 
 
 class NullLedger:
-    """The part of the `Ledger` port that `Applying` uses."""
+    """The part of the `Ledger` port that `ChangeRunner` uses."""
 
     def __init__(self, *changes: Change) -> None:
         self._changes = {change.id: change for change in changes}

@@ -27,12 +27,12 @@ from aiohttp import web
 from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import HttpClient
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import NotStored
 from core.domain.messages import Message, ReplyTo, decode_json, encode_json
-from core.domain.records import ModelRequest, Remote
+from core.domain.records import Remote, RoundRequest
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.ports.conversations import PostJournal, Reply
@@ -138,11 +138,11 @@ async def main(
         ):
             recorder = RemoteRecorder(platform, session)
 
-            async def gate(ask: ModelRequest) -> None:
+            async def gate(ask: RoundRequest) -> None:
                 await recorder.gate(ask.turn, ask.number)
 
             def reply(to: ReplyTo, posts: PostJournal) -> Reply:
-                return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
+                return GrowingReply(RecordingSurface(recorder, to), posts, to.turn)
 
             sources = tables(http)
             appliers = [source.rows for source in sources]

@@ -10,7 +10,7 @@ from babel.messages.catalog import Catalog, Message
 
 from adapters.discord import commands
 from adapters.slack.setup import manifest
-from core.commands.grammar import TRANSLATED, parse
+from core.commands.grammar import TRANSLATED, parse_command
 from core.text.i18n import LANGUAGE, LOCALES, catalogue, say
 from tests.languages.sentences import LANGUAGES, Key, read, sentences
 
@@ -143,7 +143,7 @@ def test_its_commands_stand_in_help_and_mean_something(locale: str) -> None:
     told = catalogue(locale).gettext(str(english))
     for word in re.findall(r"`([^`]+)`", told):
         typed = word.replace("ID", "abc234").replace("SLUG …", "explain")
-        assert parse(typed, locale) is not None, word
+        assert parse_command(typed, locale) is not None, word
 
 
 @pytest.mark.parametrize("locale", LOCALES)

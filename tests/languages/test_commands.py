@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from core.commands.grammar import Command, is_decision, parse
+from core.commands.grammar import TypedCommand, is_decision, parse_command
 
 WORDS = [
-    ("pt-BR", "ajuda", Command("help")),
-    ("pt-BR", "/Estado", Command("status")),
-    ("pt_BR", "parar", Command("stop")),
-    ("pt-PT", "Alterações", Command("changes")),
-    ("pt-BR", "aprovar abc234", Command("approve", id="abc234")),
-    ("pt-BR", "recusar ABC234", Command("deny", id="abc234")),
-    ("pt-BR", "desfazer abc234", Command("undo", id="abc234")),
-    ("pt-BR", "aprovações", Command("approvals")),
-    ("pt-BR", "nova conversa", Command("new")),
-    ("pt-BR", "esquecer  sim", Command("forget", confirmed=True)),
-    ("pt-BR", "comando-rápido abc x=1", Command("quick-command", slug="abc", input={"x": "1"})),
-    ("fr", "aide", Command("help")),
-    ("fr-CA", "état", Command("status")),
-    ("fr", "ARRÊTER", Command("stop")),
-    ("fr", "arreter", Command("stop")),
-    ("fr", "!approuver abc234", Command("approve", id="abc234")),
-    ("fr", "refuser abc234", Command("deny", id="abc234")),
-    ("fr", "annuler abc234", Command("undo", id="abc234")),
-    ("fr", "Approbations", Command("approvals")),
-    ("fr", "nouvelle conversation", Command("new")),
-    ("fr", "Oublier oui", Command("forget", confirmed=True)),
-    ("fr", "commande-rapide abc texte", Command("quick-command", slug="abc", input="texte")),
+    ("pt-BR", "ajuda", TypedCommand("help")),
+    ("pt-BR", "/Estado", TypedCommand("status")),
+    ("pt_BR", "parar", TypedCommand("stop")),
+    ("pt-PT", "Alterações", TypedCommand("changes")),
+    ("pt-BR", "aprovar abc234", TypedCommand("approve", id="abc234")),
+    ("pt-BR", "recusar ABC234", TypedCommand("deny", id="abc234")),
+    ("pt-BR", "desfazer abc234", TypedCommand("undo", id="abc234")),
+    ("pt-BR", "aprovações", TypedCommand("approvals")),
+    ("pt-BR", "nova conversa", TypedCommand("new")),
+    ("pt-BR", "esquecer  sim", TypedCommand("forget", confirmed=True)),
+    ("pt-BR", "comando-rápido abc x=1",
+     TypedCommand("quick-command", slug="abc", input={"x": "1"})),
+    ("fr", "aide", TypedCommand("help")),
+    ("fr-CA", "état", TypedCommand("status")),
+    ("fr", "ARRÊTER", TypedCommand("stop")),
+    ("fr", "arreter", TypedCommand("stop")),
+    ("fr", "!approuver abc234", TypedCommand("approve", id="abc234")),
+    ("fr", "refuser abc234", TypedCommand("deny", id="abc234")),
+    ("fr", "annuler abc234", TypedCommand("undo", id="abc234")),
+    ("fr", "Approbations", TypedCommand("approvals")),
+    ("fr", "nouvelle conversation", TypedCommand("new")),
+    ("fr", "Oublier oui", TypedCommand("forget", confirmed=True)),
+    ("fr", "commande-rapide abc texte", TypedCommand("quick-command", slug="abc", input="texte")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("locale", "typed", "meant"), WORDS)
-def test_it_is_a_command_in_its_own_language_alone(locale: str, typed: str, meant: Command) -> None:
-    assert parse(typed, locale) == meant
+def test_it_is_a_command_in_its_own_language_alone(
+    locale: str, typed: str, meant: TypedCommand
+) -> None:
+    assert parse_command(typed, locale) == meant
     for other in {"en", "pt-BR", "fr"} - {"pt-BR" if locale.startswith("pt") else "fr"}:
-        assert parse(typed, other) is None
+        assert parse_command(typed, other) is None
 
 
 @pytest.mark.parametrize("locale", ["en", "pt-BR", "fr"])
 def test_the_english_ones_hold_for_everybody(locale: str) -> None:
     for typed in ("help", "stop", "forget", "forget yes", "new", "approve abc234"):
-        assert parse(typed, locale) == parse(typed, "en") is not None
+        assert parse_command(typed, locale) == parse_command(typed, "en") is not None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_the_english_ones_hold_for_everybody(locale: str) -> None:
     ],
 )  # fmt: skip
 def test_a_word_that_could_be_a_question_is_no_command(locale: str, asked: str) -> None:
-    assert parse(asked, locale) is None
+    assert parse_command(asked, locale) is None
 
 
 def test_a_translated_stop_does_not_wait() -> None:

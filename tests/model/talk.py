@@ -13,11 +13,11 @@ from typing import Any
 from core.domain.messages import File, Item, Person
 from core.domain.records import (
     ModelEvent,
-    ModelRequest,
     Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
     Thread,
     ToolSpec,
@@ -99,7 +99,7 @@ class Talk:
             self.keep(*event.items)
             self.thread = event.thread or self.thread
 
-    def question(self, response: str = "") -> ModelRequest:
+    def question(self, response: str = "") -> RoundRequest:
         own = [i for i, (seq, _) in enumerate(self.transcript) if seq == self.seq]
         spoken = [
             i + 1
@@ -113,7 +113,7 @@ class Talk:
         async def history() -> Sequence[Item]:
             return items[:heard]
 
-        return ModelRequest(
+        return RoundRequest(
             thread=self.thread,
             turn=f"turn{self.seq}",
             number=len(spoken) + 1,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.changes.apply import Applying
+from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
 from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
@@ -38,7 +38,7 @@ async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[ChangeStep]:
     steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
-    applying = Applying(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
+    applying = ChangeRunner(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
     return (await applying.run(change)).steps
 
 

@@ -15,7 +15,7 @@ from core.clients.http import HttpClient
 from core.domain.errors import ToolError
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
-from core.tools.tool import CAP
+from core.tools.tool import MAX_OUTCOME_CHARACTERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField
@@ -207,7 +207,7 @@ async def test_rows_that_are_too_long_together_are_cut_whole(own_place: Place) -
     assert (told["total"], told["truncated"]) == (50, True)
     assert 10 < told["returned"] == len(told["rows"]) < 50
     assert f"limit {told['returned']}" in told["cut"]
-    assert len(reader.last.text) < CAP
+    assert len(reader.last.text) < MAX_OUTCOME_CHARACTERS
     assert all(len(row["Title"]) == 200 for row in told["rows"])
 
 

@@ -11,11 +11,11 @@ from core.domain.messages import Card, Item, Message, Post
 from core.domain.records import (
     Health,
     ModelEvent,
-    ModelRequest,
     QuickCommand,
     Receipt,
     Remote,
     RoundCompleted,
+    RoundRequest,
     TextDelta,
 )
 from core.ports.conversations import Inbox
@@ -30,7 +30,7 @@ class Speaker:
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = list(pieces)
-        self.asks: list[ModelRequest] = []
+        self.asks: list[RoundRequest] = []
         self._cues = asyncio.Semaphore(0)
         self._rest = asyncio.Event()
 
@@ -42,7 +42,7 @@ class Speaker:
         self._rest.set()
         self.go(100 * (len(self.pieces) + 1))
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         for piece in self.pieces:
             if not self._rest.is_set():

@@ -12,7 +12,7 @@ import pytest
 
 from core.domain.errors import ModelDown
 from core.domain.messages import Usage
-from core.domain.records import ModelEvent, ModelRequest, RoundCompleted, TextDelta
+from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.observability import tracing
 from tests.dialogues.stage import BotHome
 from tests.fakes.models import EchoModel
@@ -47,7 +47,7 @@ def theatre(tmp_path: Path) -> BotHome:
 class PricedModel(EchoModel):
     level = "responses"
 
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         async for event in super().ask(ask):
             if isinstance(event, RoundCompleted):
                 usage = Usage(input=100, cached=40, output=7, reasoning=2, cost=0.25)
@@ -56,7 +56,7 @@ class PricedModel(EchoModel):
 
 
 class BrokenModel(EchoModel):
-    async def ask(self, ask: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         raise ModelDown
         yield TextDelta("")
 
@@ -154,7 +154,7 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
-    async def never(ask: ModelRequest) -> None:
+    async def never(ask: RoundRequest) -> None:
         await asyncio.Event().wait()
 
     slow = EchoModel(gate=never)

@@ -159,12 +159,12 @@ class WebPonte:
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=_exposition,
-            usage=self.used,
+            usage=self.usage_since,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
         )  # fmt: skip
 
-    async def used(self, since: str) -> Sequence[Mapping[str, Any]]:
+    async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:
         return [row for row in self.usage if row["name"] >= since]
 
     async def _handle(self, seq: int) -> None:

@@ -26,7 +26,7 @@ from core.tools.code.port import (
     list_input_files,
     strip_fence,
 )
-from core.tools.tool import CAP, FunctionTool
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool
 
 RUN_PYTHON_TOOL = "run_python"
 RUNNING_PYTHON = "is running Python…"
@@ -58,7 +58,9 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     after = [ran.value, ran.error, *(f"[{note}]" for note in _describe_limits(ran, "en"))]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
-    room = CAP - _RESERVED_CHARACTERS - sum(len(part) for part in (*parts, *after))
+    room = (
+        MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(len(part) for part in (*parts, *after))
+    )
     told = [*parts, cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room)), *after]
     return _join_parts(told) or NOTHING_PRINTED
 

@@ -138,7 +138,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                 if tables is None:
                     words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
                 else:
-                    _check_names(deps, rules.unknown(ids_and_titles(tables)), tables)
+                    _check_names(deps, rules.find_unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         known = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))

@@ -42,7 +42,13 @@ from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, Tab
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
 from core.tools.nocodb.write import TableWriter
-from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
+from core.tools.tool import (
+    MAX_OUTCOME_CHARACTERS,
+    Function,
+    FunctionTool,
+    compact_json,
+    rows_that_fit,
+)
 
 SAMPLE_ROWS = 25
 """Rows whose keys describe a table that the bridge does not describe."""
@@ -321,7 +327,7 @@ class BridgeTableFilter:
     async def _check_table(self, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
             self._titles[table] = (await self.tables.describe_table(table)).title
-        if not self.rules().sees(self._titles[table], table):
+        if not self.rules().is_visible(self._titles[table], table):
             raise hidden
 
     def remove_hidden(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
@@ -347,11 +353,11 @@ class BridgeTableFilter:
 
     def _is_hidden(self, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.rules().sees(table)
+            seen = isinstance(table, str) and self.rules().is_visible(table)
             return self.rules().hides_some and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        return not self.rules().sees(title, id)
+        return not self.rules().is_visible(title, id)
 
 
 class BridgeSource:
@@ -462,7 +468,7 @@ class BridgeSource:
             return Health(self.name, "failing", error.words())
         if self._rules().names_tables:
             tables = await list_table_names(self.api, self._base_id)
-            if tables is not None and self._rules().unknown(ids_and_titles(tables)):
+            if tables is not None and self._rules().find_unknown(ids_and_titles(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))
@@ -596,10 +602,10 @@ def _id_text(value: object) -> str:
 def _fit_page(result: Any) -> Any:
     """Return `result` with as many whole rows as fit, and a sentence if some were cut."""
     page = {"list": result} if isinstance(result, list) else result
-    if not isinstance(page, dict) or len(compact(result)) <= CAP:
+    if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
         return result
     rows = page.get("list")
-    kept = fitting(rows, CAP - 1_000) if isinstance(rows, list) else []
+    kept = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
     if not kept:
         return result
     cut = (

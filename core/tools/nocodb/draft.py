@@ -409,7 +409,7 @@ class WriteTools:
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
-            if id and self._schemas.rules().closed(title, id):
+            if id and self._schemas.rules().is_closed(title, id):
                 raise ToolError(
                     "The table {table} may only be read here. The operator can change that.",
                     code="read_only", hint="tell the person; do not look for another way",

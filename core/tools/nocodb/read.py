@@ -35,7 +35,7 @@ from core.tools.nocodb.api import (
 from core.tools.nocodb.fieldtypes import Field, format_csv_row, format_label, format_row
 from core.tools.nocodb.filters import Filter, Match, RowSelection, describe_selection
 from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
-from core.tools.tool import compact, fitting
+from core.tools.tool import compact_json, rows_that_fit
 
 MAX_ROWS_READ = 5_000
 """Rows that one call reads."""
@@ -323,7 +323,7 @@ class QueryTools:
         if file:
             told["file"] = f"{file.name} is sent to the person with your answer"
         sources = (asked.describe_source(rows, sent or told["returned"]),)
-        return Outcome("ok", compact(told), files=(file,) if file else (), sources=sources)
+        return Outcome("ok", compact_json(told), files=(file,) if file else (), sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
@@ -347,7 +347,7 @@ class QueryTools:
             "row": row,
         }
         sources = (describe_row_source(api.url, known, record.id, now, ctx.locale),)
-        return Outcome("ok", compact(told), sources=sources)
+        return Outcome("ok", compact_json(told), sources=sources)
 
     async def _export(
         self, ctx: ToolContext, asked: TableQuestion, wish: ColumnChoice
@@ -401,7 +401,7 @@ def _build_outcome(
     """Return what a model reads. Counts come first, so that a cut cannot remove them."""
     fields = wish.columns(asked.table)
     each = [format_row(record, fields, asked.zone) for record in rows.records]
-    kept = fitting(each, MAX_ROWS_CHARACTERS)
+    kept = rows_that_fit(each, MAX_ROWS_CHARACTERS)
     told: dict[str, Any] = {
         "table": format_label(asked.table.title),
         "total" if rows.is_counted else "total_at_least": rows.total,

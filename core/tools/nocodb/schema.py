@@ -262,7 +262,7 @@ class Schemas:
     async def visible_tables(self) -> Sequence[NamedTable]:
         """Return the tables that this turn may see, in NocoDB's order."""
         every = await self.all_tables()
-        return tuple(each for each in every if self.rules().sees(each.title, each.id))
+        return tuple(each for each in every if self.rules().is_visible(each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
         """Return all tables, hidden ones too. Only rules are checked against it; never show it."""
@@ -436,7 +436,7 @@ def build_tables_tool(
 
     def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
         return format_outline(
-            table, longest, read_only=schemas.rules().closed(table.title, table.id)
+            table, longest, read_only=schemas.rules().is_closed(table.title, table.id)
         )
 
     async def nocodb_tables(tables: Sequence[str] = ()) -> str:

@@ -78,15 +78,15 @@ class BaseOverview:
 
     def visible_part(self, rules: TableRules) -> VisibleBase:
         """Return what the current turn may see."""
-        seen = [each for each in self.all_tables if rules.sees(each.title, each.id)]
+        seen = [each for each in self.all_tables if rules.is_visible(each.title, each.id)]
         return VisibleBase(
             base=self.title,
             titles=tuple(each.title for each in seen),
             role=self.role,
             read_only_titles=tuple(
-                each.title for each in seen if rules.closed(each.title, each.id)
+                each.title for each in seen if rules.is_closed(each.title, each.id)
             ),
-            unknown_names=tuple(rules.unknown(ids_and_titles(self.all_tables))),
+            unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=turn_may("propose"),
         )
 

@@ -32,7 +32,7 @@ from core.tools.nocodb.read import (
     TableQuestion,
 )
 from core.tools.nocodb.schema import Schemas
-from core.tools.tool import Docstring, Function, FunctionTool, compact, fitting
+from core.tools.tool import Docstring, Function, FunctionTool, compact_json, rows_that_fit
 
 EMPTY_LABEL = "(empty)"
 """The label of rows whose cell is empty."""
@@ -261,7 +261,7 @@ class SummarizeTool:
         told = _build_outcome(asked, wanted, summary, group)
         rows = summary.rows
         counted = rows.total if rows.is_complete else len(rows.records)
-        return Outcome("ok", compact(told), sources=(asked.describe_source(rows, counted),))
+        return Outcome("ok", compact_json(told), sources=(asked.describe_source(rows, counted),))
 
     async def _summarize_remotely(
         self, asked: TableQuestion, wanted: Sequence[Wanted]
@@ -404,7 +404,7 @@ def _build_outcome(
         fieldtypes.may_be_incomplete(group, row.fields.get(group.title)) for row in rows.records
     ):
         told["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
-    kept = fitting(rows_of, MAX_ROWS_CHARACTERS)
+    kept = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)
     if len(kept) < len(rows_of):
         told["cut"] = f"the first {len(kept)} of {len(rows_of)} groups"
     return {**told, "note": UNTRUSTED_CELLS_NOTE, "rows": kept}

@@ -23,7 +23,6 @@ from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, wa
 from core.clients.http import (
     HttpAnswer,
     HttpClient,
-    HttpDown,
     HttpError,
     HttpTimeout,
     HttpTooLarge,
@@ -257,14 +256,17 @@ _COMMON_ROWS = (
 )
 
 
+def is_answer_lost(failure: HttpError) -> bool:
+    """Return whether StackSpot may have got the request, and no readable answer of its came."""
+    return was_sent(failure) and not isinstance(failure, HttpAnswer)
+
+
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
     may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
-        on(HttpDown, HttpTimeout, HttpUnreadable, HttpTooLarge, when=was_sent).raises(
-            "unknown", sentence, outcome_unknown=True
-        ),
+        on(when=is_answer_lost).raises("unknown", sentence, outcome_unknown=True),
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from core.clients.http import HttpClient, HttpUnreadable, Proxies
-from core.commands.grammar import SLUG
+from core.commands.grammar import SLUG_PATTERN
 from core.runtime.retry import Backoff
 from core.text.text import clean_text, in_whole_characters, to_one_line
 from core.tools.stackspot.api import (
@@ -308,7 +308,7 @@ class StackSpot:
         It costs money: if the answer is lost, the error's code is "unknown", and nothing is started
         again.
         """
-        if not re.fullmatch(SLUG, slug):
+        if not re.fullmatch(SLUG_PATTERN, slug):
             raise StackSpotError(
                 "{slug} is no name of a quick command: a name has up to 100 lower-case letters, "
                 "digits, - and _, and begins with a letter or digit.",

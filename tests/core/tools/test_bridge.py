@@ -17,7 +17,7 @@ from core.domain.errors import ToolError
 from core.domain.records import Health
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
 from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS
-from core.tools.tool import CAP, outcome_of_error
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
@@ -223,7 +223,7 @@ async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
         call = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 30}})
         outcome = await made.run(ctx(), call)
     page = json.loads(outcome.text)
-    assert len(outcome.text) <= CAP
+    assert len(outcome.text) <= MAX_OUTCOME_CHARACTERS
     assert page["cut"] == (
         f"only the first {len(page['list'])} of these 30 rows fit; "
         f"go on at offset + {len(page['list'])}, or ask for fewer fields"

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext
-from core.tools.tool import CAP, FunctionTool, outcome_of_error, tool
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool, outcome_of_error, tool
 from tests.core.tools.scene import Seen, ctx
 from tests.core.tools.strict import breaches
 
@@ -154,7 +154,7 @@ async def test_a_long_outcome_is_cut_and_says_so() -> None:
         return Outcome("error", "x" * 20_000, proposal="p")
 
     outcome = await much.run(ctx(), "{}")
-    assert len(outcome.text) == CAP
+    assert len(outcome.text) == MAX_OUTCOME_CHARACTERS
     assert outcome.text.endswith(
         "x\n[Cut: this is the beginning, 16,000 of 20,000 characters. Ask for less at a time.]"
     )

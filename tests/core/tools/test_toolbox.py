@@ -101,6 +101,6 @@ async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -
 async def test_a_source_that_hangs_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.tools.tool.HEALTH_PATIENCE", 0.02)
+    monkeypatch.setattr("core.tools.tool.SOURCE_HEALTH_TIMEOUT_SECONDS", 0.02)
     box = Toolbox([Shelf("a", hangs=True), Shelf("b")])
     assert [health.state for health in await box.health()] == ["failing", "on"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
-from core.commands.grammar import parse
+from core.commands.grammar import parse_command
 from core.domain.messages import Answer, Card
 from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
@@ -48,7 +48,7 @@ async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> N
     await expect(page.locator("#quick-form")).to_be_hidden()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
     (row,) = house.rows.values()
-    command = parse(row.message.text)
+    command = parse_command(row.message.text)
     assert command
     assert (command.slug, command.input) == ("report", {
         "title": 'A "big" one\\\nwith two lines', "pages": "12.5", "draft": "true",
@@ -63,7 +63,7 @@ async def test_free_text_stays_text(house: WebPonte, page: Page, text: str) -> N
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
     (row,) = house.rows.values()
-    command = parse(row.message.text)
+    command = parse_command(row.message.text)
     assert command
     assert command.input == text
 

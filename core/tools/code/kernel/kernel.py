@@ -343,6 +343,8 @@ def _interrupt(thread: int) -> None:
 
 def _prepare_matplotlib() -> None:
     """Where it keeps its list of fonts: not the work folder, and found there ready made."""
+    # This file runs inside the sandbox, where `bot.settings` does not exist. The sandbox itself
+    # sets these variables; they are not settings of a person.
     folder = os.path.join(os.environ["TMPDIR"], "matplotlib")
     ready = os.path.join(sys.prefix, "matplotlib")
     if os.path.isdir(ready):
