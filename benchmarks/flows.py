@@ -186,7 +186,7 @@ class Stage:
 
     async def approve(self) -> None:
         card = self.card
-        assert card
+        assert card and "Approve" in card.buttons, card and card.visible_text
         self.slack.click(self.alice, card, "Approve")
         await self.slack.wait_until(lambda: "Done." in card.visible_text)
 
