@@ -59,12 +59,14 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests, and put the longest first, so that no worker begins one at the end."""
     for item in items:
         place = item.path.relative_to(quick.TESTS).as_posix()
         if quick.is_quick(item):
             item.add_marker("quick")
         if place.startswith(LOOKS_FOR_PROGRAMS):
             item.add_marker("looks_for_programs")
+    items.sort(key=lambda item: not item.path.is_relative_to(quick.TESTS / "real"))
 
 
 def pytest_runtest_setup() -> None:

@@ -400,7 +400,7 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "created": proposal.created,
             "expires": proposal.expires,
             "claim": change.claim,
-            "has_named_approvers": proposal.has_named_approvers,
+            "named": proposal.has_named_approvers,
             "tool": proposal.tool,
             "told": told,
             **_decision_columns(change.decider, change.decided_at),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.home import Home, HomeUnusable
+from bot.home import REPLACE_PLAN_FILE, Home, HomeUnusable
 from core.domain.errors import HomeTaken, SettingsError
 
 HOLD = """
@@ -43,6 +43,15 @@ def test_a_new_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     with home.take():
         assert home.path.stat().st_mode & 0o777 == 0o700
         assert (home.path / "ponte.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_plan_of_a_restore_that_was_cut_off_while_it_was_written_is_removed(
+    tmp_path: Path,
+) -> None:
+    unfinished = tmp_path / f"{REPLACE_PLAN_FILE}.new"
+    unfinished.write_text('{"old": [')
+    with Home(tmp_path).take():
+        assert not unfinished.exists()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o1777, 0o770])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,7 @@ def folder(sqlite: Embedded) -> FileStore:
 async def test_a_file_comes_back_as_it_was(drawer: FileStore) -> None:
     file = await drawer.put()
     assert file == File(file.id, "plot.png", "image/png", len(PLOT))
+    assert re.fullmatch(r"[0-9a-f]{32}", file.id)
     assert await drawer.files.get(file.id) == (file, PLOT)
     assert await drawer.files.conversation_of(file.id) == "web:C1"
     assert await drawer.files.list_of_event("e1") == [file]

@@ -184,6 +184,8 @@ async def test_who_asked_stands_in_the_user_agent(fake: FakeNocoDB, api: NocoApi
         "ponte-bot (slack:T1:U123)", "ponte-bot (web:x-evil:n1)",
     ]  # fmt: skip
     assert fake.calls[2].agent.startswith("ponte-bot/")
+    await api.create(at, [{"Name": "New"}], by="slack:" + "U" * 200)
+    assert fake.calls[3].agent == f"ponte-bot (slack:{'U' * 94})"
 
 
 async def test_no_error_holds_the_token_or_the_address(
