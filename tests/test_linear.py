@@ -47,7 +47,7 @@ MAX_COST_RATIO = 4 * TIMES_LONGER
 MAX_COST_IN_RICH_TEXTS = 5
 """No text costs more than so many texts of ordinary Markdown of the same length, sanitised."""
 MEASUREMENTS = 4
-HOSTS = slack.Links(frozenset({"example.com"}))
+HOSTS = slack.LinkRules(frozenset({"example.com"}))
 TRUST = markdown.Trust(frozenset({"example.com"}))
 
 UNITS = [
@@ -114,8 +114,8 @@ FUNCTIONS: dict[str, Work] = {
     "slack: parts": lambda said: slack.parts(said, HOSTS, 500),
     "slack: content": lambda said: slack.content(said, HOSTS),
     "slack: plainly": slack.plainly,
-    "slack: settled": slack.settled,
-    "slack: mentioned": slack.mentioned,
+    "slack: settled_length": slack.settled_length,
+    "slack: mentioned": slack.mentioned_ids,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack.fit(said, 500),
     "discord: pages": lambda said: discord.pages(said, "en"),
@@ -138,7 +138,7 @@ MARKDOWN_READERS = ("tamed links", "discord: pages", "discord: render", "web: ht
 @pytest.fixture(autouse=True)
 def small_parts_and_no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Also the short text is cut into parts: else a longer one costs more for that reason."""
-    monkeypatch.setattr(slack, "SECTION", 400)
+    monkeypatch.setattr(slack, "SECTION_BYTES", 400)
     monkeypatch.setattr(discord, "LIMIT", 500)
     gc.disable()
     yield
@@ -188,7 +188,7 @@ def find_all_excess(work: Work, length: int) -> list[str]:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_cost_grows_with_the_length_alone(name: str) -> None:
-    length = slack.PART if name in AT_MOST_ONE_POST else LONG_TEXT_CHARACTERS
+    length = slack.ANSWER_PART_BYTES if name in AT_MOST_ONE_POST else LONG_TEXT_CHARACTERS
     assert find_all_excess(FUNCTIONS[name], length) == []
 
 

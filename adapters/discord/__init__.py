@@ -34,19 +34,19 @@ from core.store.database import Database
 from core.store.remembered import rewrite_remembered
 from core.text.i18n import say
 
-API_URL = "https://discord.com/api/v10"
-GATEWAY_URL = "wss://gateway.discord.gg/"
-REMEMBERED = "discord.json"
+DISCORD_API_URL = "https://discord.com/api/v10"
+DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
+DISCORD_STATE_NAME = "discord.json"
 """The name of what the adapter remembers over restarts, after the file that once held it."""
-STRANGERS = DailyTurns(50, 1000)
+DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
 """Turns a day of whoever is not named: of each, and of all together."""
 
 
 class DiscordSettings(SettingsPart):
     discord_token: SecretStr | None = setting(None, "the bot's token: with it, Discord is on")
-    discord_api_url: Url = setting(API_URL, "the base of Discord's API (a proxy, a fake)")
+    discord_api_url: Url = setting(DISCORD_API_URL, "the base of Discord's API (a proxy, a fake)")
     discord_gateway_url: SocketUrl = setting(
-        GATEWAY_URL, "the base of Discord's gateway (a proxy, a fake)"
+        DISCORD_GATEWAY_URL, "the base of Discord's gateway (a proxy, a fake)"
     )
     discord_message_content: Switch = setting(
         "off",
@@ -56,7 +56,7 @@ class DiscordSettings(SettingsPart):
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class DiscordSection:
     """Of Discord alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -72,12 +72,15 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_api_url": ("discord_token",),
         "discord_gateway_url": ("discord_token",),
     }
-    section = Section
-    remembers = REMEMBERED
+    section = DiscordSection
+    remembers = DISCORD_STATE_NAME
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(
-        frozenset({"chat"}), open_workspace=True, stranger_cap=STRANGERS, links_names=False
+        frozenset({"chat"}),
+        open_workspace=True,
+        stranger_cap=DISCORD_STRANGER_TURNS,
+        links_names=False,
     )
 
     def summary(self, own: DiscordSettings, shared: SharedSettings) -> Health:
@@ -86,8 +89,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def prepare_restored(self, database: Database) -> None:
-        client: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.client")
-        await rewrite_remembered(database, REMEMBERED, client.catch_up)
+        state: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.state")
+        await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
     async def build(
         self, deps: IntegrationDependencies[DiscordSettings], ports: ChatPorts
@@ -148,7 +151,7 @@ class Discord(ChatIntegration[DiscordSettings]):
             )
             yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         else:
-            most = f"{STRANGERS.person}/{STRANGERS.everybody}"
+            most = f"{DISCORD_STRANGER_TURNS.person}/{DISCORD_STRANGER_TURNS.everybody}"
             words = "on Discord whoever is not named has {most} turns a day"
             yield SafetyFinding("caps", say(words, most=most))
 

@@ -11,42 +11,34 @@ from typing import Any
 import discord
 import structlog
 
-from adapters.discord import API_URL, GATEWAY_URL
+from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
-    Acks,
     ChannelQueues,
-    Client,
+    DiscordClient,
     Interaction,
-    Roles,
-    State,
-    Token,
     attempt,
-    labels_of,
-    people,
-    reads_along,
     snowflake,
 )
 from adapters.discord.commands import Translations, make_tree, register, report_failure
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
-from adapters.discord.events import Catchup, Context, Intake, Locations, Notices
+from adapters.discord.context import DiscordContext
+from adapters.discord.events import Locations
 from adapters.discord.files import DiscordFiles
+from adapters.discord.intake import CatchUp, DiscordIntake, Notices
 from adapters.discord.interactions import DiscordHandlers, InteractionParts
-from adapters.discord.surface import (
-    ChannelSurface,
-    ClickSurface,
-    Dependencies,
-    ResponseSurface,
-    Threads,
-    TypingSign,
-    waiting_marks,
-)
-from core.chat.files import Downloads
+from adapters.discord.people import Roles, can_read_channel, find_labels, find_people
+from adapters.discord.presence import TypingSign, waiting_marks
+from adapters.discord.state import DiscordState
+from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
+from adapters.discord.threads import DiscordThreads
+from adapters.discord.tokens import Acks, Token
+from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
-from core.chat.participants import Ways, as_everywhere
+from core.chat.participants import FindAddressingSettings, find_no_settings
 from core.chat.platform import Surface
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
@@ -75,11 +67,12 @@ class DiscordAdapter:
     name = PLATFORM
 
     def __init__(
-        self, token: str, ports: ChatPorts, *, api_url: str = API_URL,
-        gateway_url: str = GATEWAY_URL, proxies: Proxies | None = None,
+        self, token: str, ports: ChatPorts, *, api_url: str = DISCORD_API_URL,
+        gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
-        ways: Ways = as_everywhere, everything: Callable[[], Sequence[str]] = tuple,
+        ways: FindAddressingSettings = find_no_settings,
+        everything: Callable[[], Sequence[str]] = tuple,
     ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)
         self._proxies = proxies or Proxies()
@@ -92,22 +85,22 @@ class DiscordAdapter:
         self.connection = GatewayConnection(token, self.make_client)
         client = self.connection.client
         self._peers = ports.peers
-        state = self.state = State(ports.peers)
+        state = self.state = DiscordState(ports.peers)
         queues = self._queues = ChannelQueues()
         shared = not isinstance(ports.peers, Alone)
         roles = self.roles = Roles(client, ports.directory, shared=shared)
-        deps = self._deps = Dependencies(
-            client, Threads(client, state, threads, ways), TypingSign(),
+        deps = self._deps = SurfaceParts(
+            client, DiscordThreads(client, state, threads, ways), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
         )  # fmt: skip
-        fetch = self._fetch = Downloads(
+        fetch = self._fetch = FileDownloads(
             "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
-        self._context = Context(client, state, message_content)
+        self._context = DiscordContext(client, state, message_content)
         locations = Locations(state, locale, ways)
         notices = Notices(state, locations)
-        self._intake = Intake(
+        self._intake = DiscordIntake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
             sign=deps.sign, marks=deps.marks, removed=ports.on_post_removed, policy=ports.policy,
@@ -121,7 +114,7 @@ class DiscordAdapter:
             ports.board,
             state,
         )
-        self._catchup = Catchup(
+        self._catchup = CatchUp(
             inbox=ports.inbox, state=state, locations=locations, intake=self._intake,
             queues=queues, notices=notices, age=answer_age,
         )  # fmt: skip
@@ -129,12 +122,12 @@ class DiscordAdapter:
     # The port `Platform`.
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        return PostedReply(self.surface(to), posts, to.turn)
+        return GrowingReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
         """Built from what was stored alone, in any process."""
         token = Token.read(to)
-        known = self.state.language(to.asker.id, None, self._locale)
+        known = self.state.language_of(to.asker.id, None, self._locale)
         locale = nearest_locale(token.locale if token else known)
         if token is None and to.source.startswith(SINCE):
             since = to.source.removeprefix(SINCE)
@@ -171,7 +164,7 @@ class DiscordAdapter:
         return await self._context(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        return await self.roles.of(person, max_age)
+        return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
         self.roles.forget(ids)
@@ -194,13 +187,13 @@ class DiscordAdapter:
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        return await people(await self.connection.client(), names)
+        return await find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        return await labels_of(await self.connection.client(), names)
+        return await find_labels(await self.connection.client(), names)
 
     async def reads(self, person: Person, address: Address) -> bool:
-        return await reads_along(await self.connection.client(), person, address)
+        return await can_read_channel(await self.connection.client(), person, address)
 
     async def title(self, address: Address) -> str:
         client = await self.connection.client()
@@ -211,10 +204,10 @@ class DiscordAdapter:
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         client = await self.connection.client()
         opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
-        await self.state.meets(opened.id, snowflake(), 0)
+        await self.state.note_channel(opened.id, snowflake(), 0)
         where = Address(PLATFORM, str(opened.id))
         to = ReplyTo(where, person, f"{SINCE}{snowflake()}", "")
-        return to, self.state.language(person.id, None, "")
+        return to, self.state.language_of(person.id, None, "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"
@@ -248,15 +241,15 @@ class DiscordAdapter:
 
     # What the client tells (`client.Events`).
 
-    def make_client(self) -> Client:
-        return Client(
+    def make_client(self) -> DiscordClient:
+        return DiscordClient(
             self,
             message_content=self._message_content,
             proxy=self._proxies.for_url(self._urls[0]),
             identify_wait=self._identify_wait,
         )
 
-    async def logged_in(self, client: Client) -> None:
+    async def on_login(self, client: DiscordClient) -> None:
         self._tree = make_tree(client, self._handlers)
         await self._tree.set_translator(Translations())
         self.connection.adopt(client)
@@ -264,23 +257,23 @@ class DiscordAdapter:
         tree = self._tree
         self._queues.tasks.start(register(tree, application, self.state))
 
-    async def connected(self) -> None:
+    async def on_connect(self) -> None:
         client = await self.connection.client()
         self.connection.on_connected()
         self._catchup.start(client)
 
-    async def message(self, message: discord.Message) -> None:
+    async def on_message(self, message: discord.Message) -> None:
         client = await self.connection.client()
-        self._queues.put(message.channel.id, lambda: self._intake.message(client, message))
+        self._queues.put(message.channel.id, lambda: self._intake.on_message(client, message))
 
-    async def edited(self, event: discord.RawMessageUpdateEvent) -> None:
+    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         client = await self.connection.client()
-        self._queues.put(event.channel_id, lambda: self._intake.edited(client, event.message))
+        self._queues.put(event.channel_id, lambda: self._intake.on_edit(client, event.message))
 
-    async def deleted(self, channel: int, messages: set[int]) -> None:
-        self._queues.put(channel, lambda: self._intake.deleted(channel, messages))
+    async def on_delete(self, channel: int, messages: set[int]) -> None:
+        self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 
-    async def interaction(self, interaction: Interaction) -> None:
+    async def on_interaction(self, interaction: Interaction) -> None:
         try:
             await self._handlers.handle(interaction)
         except Exception as error:

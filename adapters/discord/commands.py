@@ -16,8 +16,9 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord.client import IN_DOUBT, Interaction, State
+from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.interactions import DiscordHandlers
+from adapters.discord.state import DiscordState
 from core.text.i18n import LOCALES, nearest_locale, say
 
 log = structlog.get_logger("discord")
@@ -106,7 +107,9 @@ async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, An
     ]
 
 
-async def register(tree: app_commands.CommandTree[Any], application: int, state: State) -> bool:
+async def register(
+    tree: app_commands.CommandTree[Any], application: int, state: DiscordState
+) -> bool:
     """Register all commands with one PUT if they have changed. Return whether Discord took them.
 
     A refusal is logged, and tried again at the next start only: an app may create 200 commands a

@@ -16,7 +16,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord.client import IN_DOUBT, Client
+from adapters.discord.client import IN_DOUBT, DiscordClient
 from core.domain.errors import SettingsError
 from core.domain.records import Health
 from core.runtime.retry import Backoff, retry
@@ -53,11 +53,11 @@ class GatewayConnection:
     used again.
     """
 
-    def __init__(self, token: str, make_client: Callable[[], Client]) -> None:
+    def __init__(self, token: str, make_client: Callable[[], DiscordClient]) -> None:
         self._token = token
         self._make_client = make_client
         self._listens = True
-        self._client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self._client: asyncio.Future[DiscordClient] = asyncio.get_running_loop().create_future()
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failed: SettingsError | None = None
@@ -98,11 +98,11 @@ class GatewayConnection:
         except SettingsError as error:
             self._fail(error)
 
-    async def client(self) -> Client:
+    async def client(self) -> DiscordClient:
         """Wait for the login and return the client. REST calls work then, also without events."""
         return await asyncio.shield(self._client)
 
-    def adopt(self, client: Client) -> None:
+    def adopt(self, client: DiscordClient) -> None:
         """Use this client, which is logged in, from now on."""
         if self._client.done():
             self._client = asyncio.get_running_loop().create_future()

@@ -7,10 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import discord
 
-from adapters.discord.client import (
-    FilesTooLarge,
-    attempt,
-)
+from adapters.discord.client import FilesTooLarge, attempt
 from adapters.discord.render import LIMIT, Sheet
 from core.domain.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Attachment, File
@@ -19,16 +16,16 @@ from core.text import text
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
-DEADLINE = 120.0
+FILE_DOWNLOAD_SECONDS = 120.0
 """Seconds that one file may take."""
 
-FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 """Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
-REQUEST_LIMIT = 24 * 1024 * 1024
+MAX_REQUEST_BYTES = 24 * 1024 * 1024
 """Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
 that it carries: resources/message.mdx#create-message-limitations."""
-MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
-UPLOADS = 3
+MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
+MAX_UPLOAD_TRIES = 3
 """Tries after which an upload that Discord does not take is given up, in words."""
 
 Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
@@ -48,15 +45,15 @@ class DiscordFiles:
         client = await self._client()
         where, _, url = attachment.reference.rpartition(" ")
         try:
-            return await self._loaded(client, url)
+            return await self._download(client, url)
         except PonteError:
             if not where or (fresh := await self._address(client, where)) is None:
                 raise
-            return await self._loaded(client, fresh)
+            return await self._download(client, fresh)
 
-    async def _loaded(self, client: discord.Client, url: str) -> bytes:
+    async def _download(self, client: discord.Client, url: str) -> bytes:
         """From the CDN of Discord, or whatever a proxy or fake named; without cookies."""
-        return await attempt(lambda: client.http.get_from_cdn(url), deadline=DEADLINE)
+        return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
 
     async def _address(self, client: discord.Client, where: str) -> str | None:
         """A fresh address: the one in the event ends within a day."""
@@ -67,12 +64,12 @@ class DiscordFiles:
         return next((r.split(" ")[1] for r in told if r.startswith(where + " ")), None)
 
 
-async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+async def send_with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
     """`call` with an answer's long tables; where Discord refuses them, a line names each."""
     try:
         return await attempt(lambda: call(attachments(sheets), ()))
     except (FilesTooLarge, Undeliverable) as refused:
-        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
+        notes = explain_refusal(refused, [sheet.name for sheet in sheets], locale)
         return await attempt(lambda: call([], notes))
 
 
@@ -93,13 +90,13 @@ async def put_files(
     """
     fits: list[Sheet] = []
     notes: list[str] = []
-    limit = min(largest, REQUEST_LIMIT)
-    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
+    limit = min(largest, MAX_REQUEST_BYTES)
+    room = MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
     for file in files:
-        if file.size > limit or tries > UPLOADS:
-            notes.append(too_large(file, limit, locale))
-        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
-            notes.append(no_room(file, locale))
+        if file.size > limit or tries > MAX_UPLOAD_TRIES:
+            notes.append(explain_too_large(file, limit, locale))
+        elif file.size > room or len(fits) + len(sheets) >= MAX_FILES_IN_POST:
+            notes.append(explain_no_room(file, locale))
         else:
             try:
                 _, data = await store.get(file.id)
@@ -110,13 +107,13 @@ async def put_files(
                 room -= file.size
     attached = (*sheets, *fits)
     try:
-        await attempt(lambda: put(noted(text, notes), attachments(attached)))
+        await attempt(lambda: put(append_notes(text, notes), attachments(attached)))
     except FilesTooLarge:
-        notes = [too_large(file, limit, locale) for file in files]
-        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+        notes = [explain_too_large(file, limit, locale) for file in files]
+        await attempt(lambda: put(append_notes(text, notes), attachments(sheets)))
     except Undeliverable as refused:
-        notes = refusals(refused, [sheet.name for sheet in attached], locale)
-        await attempt(lambda: put(noted(text, notes), []))
+        notes = explain_refusal(refused, [sheet.name for sheet in attached], locale)
+        await attempt(lambda: put(append_notes(text, notes), []))
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
@@ -124,7 +121,7 @@ def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
     return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
 
 
-def noted(text: str, notes: Sequence[str]) -> str:
+def append_notes(text: str, notes: Sequence[str]) -> str:
     """The text with its notes; where both do not fit, the notes have the last lines."""
     if not notes:
         return text
@@ -132,7 +129,7 @@ def noted(text: str, notes: Sequence[str]) -> str:
     return text[: LIMIT - len(tail)] + tail
 
 
-def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
     """What stands in place of files that were refused with the request. Raises `error` where it
     was not for them."""
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
@@ -143,7 +140,7 @@ def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
     return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
 
 
-def too_large(file: File, limit: int, locale: str) -> str:
+def explain_too_large(file: File, limit: int, locale: str) -> str:
     return say(
         "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
         locale,
@@ -153,15 +150,15 @@ def too_large(file: File, limit: int, locale: str) -> str:
     )
 
 
-def no_room(file: File, locale: str) -> str:
+def explain_no_room(file: File, locale: str) -> str:
     return say(
         "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
         "{limit} in all. Please ask me for it alone.",
         locale,
         name=f"`{file.name}`",
         size=size_of(file.size),
-        count=MOST_FILES,
-        limit=size_of(REQUEST_LIMIT),
+        count=MAX_FILES_IN_POST,
+        limit=size_of(MAX_REQUEST_BYTES),
     )
 
 
@@ -169,7 +166,7 @@ def files_of(message: discord.Message) -> tuple[Attachment, ...]:
     """By reference to the message, and by an address that ends within a day: a message that is
     quoted may be read once only."""
     where = f"{message.channel.id}/{message.id}"
-    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in attached(message))
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
 
 
 def given_file(file: discord.Attachment) -> Attachment:
@@ -185,7 +182,7 @@ def file_name(file: discord.Attachment) -> str:
     return text.safe_file_name(file.title + dot + extension)
 
 
-def attached(message: discord.Message) -> list[discord.Attachment]:
+def all_attachments(message: discord.Message) -> list[discord.Attachment]:
     """Its own files, and those of what it forwards."""
     forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
     return [*message.attachments, *forwarded]

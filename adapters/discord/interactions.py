@@ -16,19 +16,10 @@ import discord
 import structlog
 
 from adapters.discord import events, render
-from adapters.discord.client import (
-    ALREADY_ACKNOWLEDGED,
-    IN_DOUBT,
-    TOKEN_LIFE,
-    UNKNOWN_INTERACTION,
-    Acks,
-    Interaction,
-    Roles,
-    State,
-    Token,
-)
+from adapters.discord.client import ALREADY_ACKNOWLEDGED, IN_DOUBT, UNKNOWN_INTERACTION, Interaction
 from adapters.discord.events import Locations, person_of
 from adapters.discord.files import files_of, given_file
+from adapters.discord.people import Roles
 from adapters.discord.render import (
     ABOUT_ID,
     ASK_ID,
@@ -41,7 +32,9 @@ from adapters.discord.render import (
     filled_in,
     quick_form,
 )
-from core.chat.files import Downloads
+from adapters.discord.state import DiscordState
+from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
+from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
@@ -70,7 +63,7 @@ class InteractionParts:
     locations: Locations
     roles: Roles
     acks: Acks
-    downloads: Downloads
+    downloads: FileDownloads
     tasks: BackgroundTasks
 
 
@@ -99,7 +92,7 @@ class DiscordInteraction:
     def address(self) -> Address:
         locations = self._parts.locations
         location = locations.of_interaction(self._interaction)
-        return locations.aliased(location, self._interaction.user.id)
+        return locations.conversation_address(location, self._interaction.user.id)
 
     @property
     def locale(self) -> str:
@@ -107,7 +100,7 @@ class DiscordInteraction:
 
     async def learn_about_person(self) -> None:
         """Take in the roles that the interaction carries, so that nothing needs to be asked."""
-        await self._parts.roles.saw(self._interaction.user)
+        await self._parts.roles.note_roles(self._interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message, and let its answer wait for the acknowledgement."""
@@ -121,7 +114,7 @@ class DiscordInteraction:
             locations,
             request.text,
             token.text(),
-            time.time() + TOKEN_LIFE,
+            time.time() + TOKEN_SECONDS,
             source=source,
             asker=self._asker,
             clicked=self._is_click,
@@ -149,7 +142,7 @@ class DiscordInteraction:
             log.info("ack in doubt", why=type(error).__name__)
         self._parts.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
-            self._parts.tasks.start(self._parts.downloads.all_of(self._message))
+            self._parts.tasks.start(self._parts.downloads.fetch_all(self._message))
         return is_acknowledged
 
     async def notify(self, words: str) -> None:
@@ -166,7 +159,11 @@ class DiscordHandlers:
     """Handles each command, click and filled-in form."""
 
     def __init__(
-        self, interactions: Interactions, parts: InteractionParts, board: StatusBoard, state: State
+        self,
+        interactions: Interactions,
+        parts: InteractionParts,
+        board: StatusBoard,
+        state: DiscordState,
     ) -> None:
         self._interactions = interactions
         self._parts = parts
@@ -309,11 +306,11 @@ class DiscordHandlers:
         """Handle a button of ours. Ids that we do not make ourselves are ignored."""
         if interaction.message is None:
             return
-        if found := render.ID.fullmatch(id):
+        if found := render.CARD_BUTTON_ID.fullmatch(id):
             request = InteractionRequest(f"{found['action']} {found['card']}")
             await self._submit(interaction, request)
             return
-        found = render.STOP.fullmatch(id)
+        found = render.STOP_BUTTON_ID.fullmatch(id)
         request = InteractionRequest("stop")
         if found and await self._submit(interaction, request, int(found["asker"])):
             # The post may not grow any more, so nothing else would take the button away.

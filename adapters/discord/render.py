@@ -13,9 +13,7 @@ from typing import Any
 
 import discord
 
-from adapters.discord.client import (
-    Interaction,
-)
+from adapters.discord.client import Interaction
 from core.chat.cards import LABELS
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
@@ -33,34 +31,39 @@ from core.text.text import (
 LIMIT = 2000
 """Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for
 what a character is."""
-MOST_PARTS = 4
+MAX_POSTS_OF_ANSWER = 4
 """Posts in a row; a longer answer reads better as a file."""
 WHOLE = "answer.md"
 _NOTE_ROOM = 120
 """Characters that the note on the file may take."""
 
-WIDEST = 38
+PHONE_LINE_CHARACTERS = 38
 """Characters of a code block's line on a telephone before it wraps."""
-WIDEST_TABLE = 100
+MAX_TABLE_COLUMNS = 100
 """Columns: each short row is filled up to them."""
-MOST_COLUMNS, MOST_ROWS = 3, 40
+MAX_CODE_BLOCK_COLUMNS, MAX_CODE_BLOCK_ROWS = 3, 40
 """Of a table that stands in a code block."""
-MOST_RECORDS, SHOWN_RECORDS = 12, 3
+MAX_RECORDS, SHOWN_RECORDS = 12, 3
 """Rows that stand as records; of a longer table so many, and the whole in a file."""
 
-MOST_CARDS = 5
+MAX_CARDS = 5
 """Cards with buttons under one message: five rows of buttons fit
 (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
 # 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
-TITLE, DESCRIPTION, IN_ALL, MOST_EMBEDS = 256, 4096, 5500, 10
-MOST_CARD_ROWS = 10
+MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = (
+    256,
+    4096,
+    5500,
+    10,
+)
+MAX_CARD_ROWS = 10
 NAMED_BY = 2
 """Cells that stay as they are and tell which row a changed one is: its id, its name."""
-LONGEST_VALUE = 200
+MAX_CELL_CHARACTERS = 200
 
-ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
-STOP = re.compile(r"ponte:stop:(?P<asker>\d+)")
+CARD_BUTTON_ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
+STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES = {
     "approve": discord.ButtonStyle.success,
@@ -87,9 +90,14 @@ _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 _MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
-LONGEST_INPUT, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
+MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS, MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = (
+    4000,
+    45,
+    100,
+    100,
+)
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal
-LONGEST_TITLE, MOST_FIELDS = 45, 5
+MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
 # What a modal is about stands in its id, so that it outlives us.
 ASK_ID = "ponte:ask"
@@ -100,7 +108,7 @@ PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -114,16 +122,16 @@ class Table:
         return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
 
     @property
-    def narrow(self) -> bool:
-        return len(self.header) <= MOST_COLUMNS and self.width <= WIDEST
+    def is_narrow(self) -> bool:
+        return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def needs_file(self) -> bool:
-        return len(self.rows) > (MOST_ROWS if self.narrow else MOST_RECORDS)
+        return len(self.rows) > (MAX_CODE_BLOCK_ROWS if self.is_narrow else MAX_RECORDS)
 
     def code_block(self) -> str:
         widths = self.widths
-        lines = [_padded(self.header, widths), "  ".join("─" * width for width in widths)]
-        lines += [_padded(row, widths) for row in self.rows]
+        lines = [_pad_row(self.header, widths), "  ".join("─" * width for width in widths)]
+        lines += [_pad_row(row, widths) for row in self.rows]
         return "\n".join(["```", *lines, "```"])
 
     def records(self, most: int | None = None) -> str:
@@ -162,7 +170,7 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class DiscordPages:
     parts: tuple[str, ...]
     sheets: tuple[Sheet, ...] = ()
 
@@ -171,7 +179,7 @@ def render(markdown: str, locale: str = "en") -> Rendered:
     """`markdown` as Discord shows it; tables that are too long become files. Text that is too
     long to be read as Markdown stays as it is written."""
     if is_too_complex(markdown):
-        return Rendered(_unfurled(markdown))
+        return Rendered(_prevent_previews(markdown))
     lines = markdown.split("\n")
     out: list[str] = []
     sheets: list[Sheet] = []
@@ -197,28 +205,28 @@ def inert(text: str) -> str:
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
-def pages(markdown: str, locale: str, most: int = MOST_PARTS) -> Pages:
+def pages(markdown: str, locale: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     """At least one part, empty where there is no text; what does not fit comes as a file."""
     rendered = render(markdown, locale)
     parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
-        return Pages(parts or ("",), rendered.sheets)
+        return DiscordPages(parts or ("",), rendered.sheets)
     note = say("*The whole answer is in {name}.*", locale, name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     shown = (*parts[: most - 1], f"{last}\n\n{note}")
-    return Pages(shown, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
+    return DiscordPages(shown, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
 
 
-def read_table(lines: list[str]) -> Table | None:
+def read_table(lines: list[str]) -> TextTable | None:
     """The pipe table that `lines` are (header, delimiter, rows), or None."""
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _cells(lines[0])
-    if len(_cells(lines[1])) != len(header) or len(header) > WIDEST_TABLE:
+    if len(_cells(lines[1])) != len(header) or len(header) > MAX_TABLE_COLUMNS:
         return None
-    rows = tuple(_fitted(_cells(line), len(header)) for line in lines[2:])
-    return Table(header, rows)
+    rows = tuple(_fit_row(_cells(line), len(header)) for line in lines[2:])
+    return TextTable(header, rows)
 
 
 def columns_of(text: str) -> int:
@@ -229,25 +237,26 @@ def columns_of(text: str) -> int:
 
 
 def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
-    shown = cards[:MOST_CARDS]
-    room = IN_ALL // max(1, len(shown))
+    shown = cards[:MAX_CARDS]
+    room = MAX_EMBEDS_CHARACTERS // max(1, len(shown))
     return [embed(card, locale, room) for card in shown]
 
 
-def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
+def embed(card: Card, locale: str, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """`room`: characters for this card, so that all cards of a message fit into its limit."""
-    lines = [_told(card.text)] if card.text else []
-    lines += [_change(row) for row in card.rows[:MOST_CARD_ROWS]]
-    if len(card.rows) > MOST_CARD_ROWS:
-        more = len(card.rows) - MOST_CARD_ROWS
+    lines = [_make_safe(card.text)] if card.text else []
+    lines += [_change(row) for row in card.rows[:MAX_CARD_ROWS]]
+    if len(card.rows) > MAX_CARD_ROWS:
+        more = len(card.rows) - MAX_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more, locale))
     if card.expires_at and card.state == "open":
         # Discord words the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", locale, when=when))
+    most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
     made = discord.Embed(
-        title=_told(card.title)[:TITLE],
-        description="\n".join(lines)[: min(DESCRIPTION, room - TITLE - 40)],
+        title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
+        description="\n".join(lines)[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
     return made.set_footer(text=f"{card.id} · {say(card.state, locale)}")
@@ -256,14 +265,15 @@ def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
 def in_words(cards: Sequence[Card], locale: str) -> list[str]:
     """Cards that no more fit under the message are decided by typing."""
     return [
-        f"{_told(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        f"{_make_safe(card.title)}: "
+        + ", ".join(f"`{action} {card.id}`" for action in card.actions)
         for card in cards
     ]
 
 
 def view(cards: Sequence[Card], locale: str) -> discord.ui.View:
     """A row of buttons for each card."""
-    rows = enumerate(cards[:MOST_CARDS])
+    rows = enumerate(cards[:MAX_CARDS])
     return _unkept(button for row, card in rows for button in _buttons(card, locale, row))
 
 
@@ -279,12 +289,12 @@ def redrawn(
     """The embeds and buttons of `message` with `card` as it stands now, all others as they were."""
     mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
     shown = list(message.embeds)
-    fresh = embed(card, locale, IN_ALL // max(1, len(shown)))
+    fresh = embed(card, locale, MAX_EMBEDS_CHARACTERS // max(1, len(shown)))
     for at in mine:
         shown[at] = fresh
     if not mine:
         shown.append(fresh)
-    return shown[:MOST_EMBEDS], _view_with(message, card, locale)
+    return shown[:MAX_EMBEDS], _view_with(message, card, locale)
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
@@ -292,14 +302,14 @@ def without_stop(message: discord.Message) -> discord.ui.View:
         _copy(button, number)
         for number, row in enumerate(_button_rows(message))
         for button in row
-        if button.custom_id and not STOP.fullmatch(button.custom_id)
+        if button.custom_id and not STOP_BUTTON_ID.fullmatch(button.custom_id)
     )
 
 
 def ask_form(locale: str) -> discord.ui.Modal:
     modal = _modal(say("Ask Ponte", locale), ASK_ID)
     modal.add_item(_lines(say("Your message", locale), PROMPT_FIELD))
-    return _stopped(modal)
+    return _stop_modal(modal)
 
 
 def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
@@ -307,26 +317,28 @@ def about_form(text: str, message: int, files: Sequence[str], locale: str) -> di
     its id where it has files, which are named."""
     modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
     modal.add_item(_lines(say("What do you want to know?", locale), PROMPT_FIELD))
-    quoted = _lines(say("The message", locale), QUOTE_FIELD, text[:LONGEST_INPUT], required=False)
+    quoted = _lines(
+        say("The message", locale), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False
+    )
     if files:
         along = say("Its files come along: {names}", locale, names=", ".join(files))
-        quoted.description = along[:LONGEST_ABOUT]
+        quoted.description = along[:MAX_HINT_CHARACTERS]
     modal.add_item(quoted)
-    return _stopped(modal)
+    return _stop_modal(modal)
 
 
 def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
     """A field for each input where the command has a few by name, else one for all."""
     title = (known.title_and_description(locale)[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
-    if not inputs or len(inputs) > MOST_FIELDS:
+    if not inputs or len(inputs) > MAX_FORM_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")
         modal.add_item(_lines(say("Its text, or key=value …", locale), INPUT_FIELD, required=False))
-        return _stopped(modal)
+        return _stop_modal(modal)
     modal = _modal(title, f"ponte:quick:{slug}:named")
     for name, about in inputs.items():
         modal.add_item(_lines(name, name, required=bool(about.get("required"))))
-    return _stopped(modal)
+    return _stop_modal(modal)
 
 
 def filled_in(interaction: Interaction) -> dict[str, str]:
@@ -369,8 +381,8 @@ def _table(lines: list[str], sheets: list[Sheet], locale: str) -> str:
     if table.needs_file():
         name = f"table-{len(sheets) + 1}.csv"
         sheets.append(Sheet(name, table.csv()))
-        return _unfurled(table.excerpt(name, locale))
-    return table.code_block() if table.narrow else _unfurled(table.records())
+        return _prevent_previews(table.excerpt(name, locale))
+    return table.code_block() if table.is_narrow else _prevent_previews(table.records())
 
 
 def _cells(line: str) -> tuple[str, ...]:
@@ -391,11 +403,11 @@ def _bare(cell: str) -> str:
     return cell.replace("`", "")
 
 
-def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
+def _fit_row(row: tuple[str, ...], width: int) -> tuple[str, ...]:
     return (*row, *[""] * (width - len(row)))[:width]
 
 
-def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
+def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
     padded = [
         " " * (width - columns_of(cell)) + cell
         if is_number(cell)
@@ -421,24 +433,24 @@ def _plain_line(line: str) -> str:
 
 def _prose(text: str) -> str:
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
-    text = _IMAGE.sub(lambda m: _shown(m[1], m[2]), text)
-    text = _LINK.sub(lambda m: _shown(m[1], m[2]), text)
-    return _unfurled(_BREAK.sub("\n", text))
+    text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
+    text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
+    return _prevent_previews(_BREAK.sub("\n", text))
 
 
-def _shown(label: str, url: str) -> str:
+def _spell_out_link(label: str, url: str) -> str:
     """A link says where it leads; in angle brackets Discord fetches no preview of it."""
     return f"<{url}>" if label in ("", url) else f"{label} (<{url}>)"
 
 
-def _unfurled(text: str) -> str:
+def _prevent_previews(text: str) -> str:
     return inert(_BARE_URL.sub(r"<\g<0>>", text))
 
 
 def _view_with(message: discord.Message, card: Card, locale: str) -> discord.ui.View:
     """The rows of other cards stay; this card's row holds what may be done with it now."""
     rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
-    rows = rows[: MOST_CARDS - 1] if card.actions else rows[:MOST_CARDS]
+    rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
     return _unkept([*kept, *_buttons(card, locale, len(rows))])
 
@@ -467,7 +479,7 @@ def _copy(button: discord.Button, row: int) -> discord.ui.Button[Any]:
 
 
 def _button_card(button: discord.Button) -> str:
-    found = ID.fullmatch(button.custom_id or "")
+    found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
     return found["card"] if found else ""
 
 
@@ -482,45 +494,48 @@ def _change(row: Mapping[str, Any]) -> str:
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         same = [key for key in before if key in after and key not in changed][:NAMED_BY]
         return "• " + ", ".join(
-            [f"{_safe(key)}: {_safe(before[key])}" for key in same]
+            [f"{_safe_cell(key)}: {_safe_cell(before[key])}" for key in same]
             + [
-                f"{_safe(key)}: ~~{_safe(before.get(key))}~~ → {_safe(after.get(key))}"
+                f"{_safe_cell(key)}: ~~{_safe_cell(before.get(key))}~~"
+                f" → {_safe_cell(after.get(key))}"
                 for key in changed
             ]
         )
     values, sign = (after, "+") if after is not None else (before, "−")
     if isinstance(values, Mapping):
-        return f"{sign} " + ", ".join(f"{_safe(k)}: {_safe(v)}" for k, v in values.items())
-    return f"{sign} {_safe(values)}"
+        return f"{sign} " + ", ".join(
+            f"{_safe_cell(k)}: {_safe_cell(v)}" for k, v in values.items()
+        )
+    return f"{sign} {_safe_cell(values)}"
 
 
-def _told(words: str) -> str:
+def _make_safe(words: str) -> str:
     return inert(defang_for_discord(words))
 
 
-def _safe(value: object) -> str:
+def _safe_cell(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    if len(text) > LONGEST_VALUE:
-        text = text[: LONGEST_VALUE - 1] + "…"
+    if len(text) > MAX_CELL_CHARACTERS:
+        text = text[: MAX_CELL_CHARACTERS - 1] + "…"
     return inert(discord.utils.escape_markdown(defang_for_discord(text.replace("\n", " ")))) or "∅"
 
 
 def _modal(title: str, id: str) -> discord.ui.Modal:
-    return discord.ui.Modal(title=title[:LONGEST_TITLE], custom_id=id, timeout=None)
+    return discord.ui.Modal(title=title[:MAX_FORM_TITLE_CHARACTERS], custom_id=id, timeout=None)
 
 
 def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(
         style=discord.TextStyle.paragraph,
-        custom_id=id[:LONGEST_ID],
+        custom_id=id[:MAX_FIELD_ID_CHARACTERS],
         default=default or None,
         required=required,
-        max_length=LONGEST_INPUT,
+        max_length=MAX_INPUT_CHARACTERS,
     )
-    return discord.ui.Label(text=label[:LONGEST_LABEL], component=field)
+    return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 
 
-def _stopped(modal: discord.ui.Modal) -> discord.ui.Modal:
+def _stop_modal(modal: discord.ui.Modal) -> discord.ui.Modal:
     """The SDK must not keep it: what is sent in is found by its id, also after a restart."""
     modal.stop()
     return modal

@@ -29,8 +29,10 @@ PERMISSIONS = discord.Permissions(
     add_reactions=True,
 )
 """What the invitation asks a server for."""
-SCOPES = ("bot", "applications.commands")
-NO_ANSWER = "Discord does not answer at {url} ({error}). Check the network and DISCORD_API_URL."
+INVITATION_SCOPES = ("bot", "applications.commands")
+DISCORD_NO_ANSWER = (
+    "Discord does not answer at {url} ({error}). Check the network and DISCORD_API_URL."
+)
 UNREGISTERED = "none yet: the first `ponte run` registers them"
 
 
@@ -45,7 +47,7 @@ async def check(
     try:
         async with client:
             await client.login(token)
-            found = await _examined(client, message_content)
+            found = await _examine(client, message_content)
             if everything and message_content:
                 words = say("answer_everything in {places}", places=", ".join(everything))
                 found.append(Health("discord channels", "on", words))
@@ -55,11 +57,11 @@ async def check(
     except discord.LoginFailure:
         return [Health("discord token", "failing", say(LOGIN_REFUSED))]
     except (discord.HTTPException, *IN_DOUBT) as error:
-        words = say(NO_ANSWER, url=api_url, error=type(error).__name__)
+        words = say(DISCORD_NO_ANSWER, url=api_url, error=type(error).__name__)
         return [Health("discord", "failing", words)]
 
 
-async def _examined(client: discord.Client, message_content: bool) -> list[Health]:
+async def _examine(client: discord.Client, message_content: bool) -> list[Health]:
     application = await client.application_info()
     name = client.user.name if client.user else "?"
     found = [Health("discord token", "on", f"{name} ({application.id})")]
@@ -80,4 +82,4 @@ async def _examined(client: discord.Client, message_content: bool) -> list[Healt
 
 def invite_url(application: int) -> str:
     """Where a server's owner lets Ponte in."""
-    return discord.utils.oauth_url(application, permissions=PERMISSIONS, scopes=SCOPES)
+    return discord.utils.oauth_url(application, permissions=PERMISSIONS, scopes=INVITATION_SCOPES)

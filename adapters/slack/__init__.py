@@ -75,7 +75,7 @@ BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's id, as in B0123456789"
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class SlackSection:
     """Of Slack alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -83,7 +83,7 @@ class Section:
     """ids of other bots that may talk with Ponte"""
 
 
-RIGHTS = {
+RIGHTS_SENTENCES = {
     "everybody": (
         "slack: members may chat, read tables, run code and quick commands; change data too, "
         "because PONTE_ALLOW names everybody (*)",
@@ -107,7 +107,7 @@ class Slack(ChatIntegration[SlackSettings]):
     name = "slack"
     settings = SlackSettings
     sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
-    section = Section
+    section = SlackSection
     ids = "[A-Za-z0-9]+"
     # Workspaces, organisations, channels, private channels, direct messages: people begin with U or
     # W, user groups with S.
@@ -146,7 +146,7 @@ class Slack(ChatIntegration[SlackSettings]):
             ports,
             api_url=own.slack_api_url,
             proxies=deps.shared.proxies,
-            options=slack.Options(
+            options=slack.SlackOptions(
                 way=config.channel,
                 bots=frozenset(config.section("slack").bots),
                 everything=lambda: list_answer_all_places(config, "slack"),
@@ -176,7 +176,9 @@ class Slack(ChatIntegration[SlackSettings]):
             return
         people = describe_allowed(shared.ponte_allow, "slack")
         everybody = EVERYBODY_NAME in shared.ponte_allow
-        members, visitors = RIGHTS["everybody" if everybody else "named" if people else "nobody"]
+        members, visitors = RIGHTS_SENTENCES[
+            "everybody" if everybody else "named" if people else "nobody"
+        ]
         yield SafetyFinding("rights", say(members, people=people))
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):

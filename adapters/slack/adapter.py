@@ -14,6 +14,7 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from adapters.slack import render
+from adapters.slack.channels import channel_name, direct_channel, is_member
 from adapters.slack.client import (
     FAILURES,
     HISTORY,
@@ -29,25 +30,20 @@ from adapters.slack.connection import (
     dispatch,
     retry_until_answered,
 )
-from adapters.slack.events import (
-    Context,
-    DirectThreads,
-    Intake,
-    Options,
-    Payload,
-    Source,
-    ThreadParticipants,
-    author_home,
-)
+from adapters.slack.context import SlackContext
+from adapters.slack.events import Payload, Source, author_home
 from adapters.slack.files import SlackFiles
+from adapters.slack.intake import SlackIntake, SlackOptions
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.render import Links
+from adapters.slack.people import SlackPeople
+from adapters.slack.render import LinkRules
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
-from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is_member
-from adapters.slack.workspace import Directory, Workspace
-from core.chat.files import Downloads
+from adapters.slack.surface import SlackSurface
+from adapters.slack.threads import DirectThreads, ThreadParticipants
+from adapters.slack.workspace import Workspace
+from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
@@ -81,8 +77,8 @@ class SlackAdapter:
 
     def __init__(
         self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
-        proxies: Proxies | None = None, options: Options | None = None, links: Links | None = None,
-        home: Path | None = None,
+        proxies: Proxies | None = None, options: SlackOptions | None = None,
+        links: LinkRules | None = None, home: Path | None = None,
     ) -> None:  # fmt: skip
         """Raises SettingsError where neither a socket nor HTTP is possible."""
         if not credentials.app_token and not credentials.signing_secret:
@@ -93,18 +89,18 @@ class SlackAdapter:
         self._proxies = proxies or Proxies()
         self._home = home
         api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
-        directory = Directory(api, ports.directory, peers=ports.peers)
-        workspace = self._workspace = Workspace(api, directory, links or Links())
-        self._downloads = Downloads(
+        directory = SlackPeople(api, ports.directory, peers=ports.peers)
+        workspace = self._workspace = Workspace(api, directory, links or LinkRules())
+        self._downloads = FileDownloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
         direct_threads = DirectThreads(workspace, ports.journal)
         taking_part = ThreadParticipants(
             workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
         )
-        options = self._options = options or Options()
-        self._context_of = Context(workspace, taking_part, ports.journal, options)
-        self._intake = Intake(
+        options = self._options = options or SlackOptions()
+        self._context_of = SlackContext(workspace, taking_part, ports.journal, options)
+        self._intake = SlackIntake(
             workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
             ports.on_post_removed, ports.policy,
         )  # fmt: skip
@@ -121,7 +117,7 @@ class SlackAdapter:
         self._open = False
 
     @property
-    def directory(self) -> Directory:
+    def directory(self) -> SlackPeople:
         return self._workspace.directory
 
     @property
@@ -129,13 +125,13 @@ class SlackAdapter:
         return self._workspace.api.limiter
 
     @property
-    def opened(self) -> bool:
+    def is_open(self) -> bool:
         """Whether events may come in."""
         return self._open
 
-    def reply(self, to: ReplyTo, posts: PostJournal) -> PostedReply:
-        surface = ChatSurface(self._workspace, self._ports.files, to, posts.is_resumed)
-        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
+    def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
+        surface = SlackSurface(self._workspace, self._ports.files, to, posts.is_resumed)
+        return GrowingReply(surface, posts, to.turn)
 
     async def start(self, *, listens: bool = True) -> None:
         """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
@@ -245,7 +241,7 @@ class SlackAdapter:
         channel = await direct_channel(self._workspace.api, person.id)
         where = Address("slack", channel, self._workspace.team)
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
-        locale = self._workspace.directory.known(person.id).locale
+        locale = self._workspace.directory.cached_member(person.id).locale
         return ReplyTo(where, person, str(source), ""), locale
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
@@ -299,7 +295,7 @@ class SlackAdapter:
             return
         if event.get("type") in MEMBER_EVENTS:
             await self._note_events()
-            await self._workspace.directory.hear(event.get("user"))
+            await self._workspace.directory.take_event(event.get("user"))
             return
         await self._intake.take(body)
 

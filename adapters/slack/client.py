@@ -45,10 +45,10 @@ STREAM_OVER = frozenset({
 })  # fmt: skip
 """The message streams no more, or still does: it is stopped, and then edited."""
 
-STOPPED = frozenset({"stopped_by_user"})
+STREAM_STOPPED = frozenset({"stopped_by_user"})
 """A person pressed Slack's own Stop (chat.appendStream)."""
 
-TOO_LONG = frozenset({
+MESSAGE_TOO_LONG = frozenset({
     "msg_too_long",  # chat.update, chat.postEphemeral; of posts seratch/ChatGPT-in-Slack issue 102,
     #                  of streams CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
     "msg_blocks_too_long",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
@@ -141,11 +141,11 @@ assistant.threads.setStatus are special: no tier stands on their pages."""
 _MOST_CHANNELS = 10_000
 """Channels whose lines are remembered."""
 
-IN_A_ROW, PAUSE = 3, 3600.0
+MAX_FEATURE_REFUSALS, FEATURE_PAUSE_SECONDS = 3, 3600.0
 """A feature that is refused so often in a row, for whatever reason, is left alone for so many
 seconds."""
 
-PATIENCE = 20.0
+SLACK_PLACE_SECONDS = 20.0
 """Seconds that a call waits for its place before it says PlatformBusy."""
 REQUEST_SECONDS = 15.0
 """Seconds that one request may take."""
@@ -168,9 +168,9 @@ _FORMS = frozenset({
 
 Feature = Literal["streams", "status", "sessions", "reactions"]
 
-WAITS = "hourglass_flowing_sand"
+WAITING_REACTION = "hourglass_flowing_sand"
 """The reaction on a message that waits its turn."""
-ON_IT_AFTER = 1.0
+NOTICE_AFTER_SECONDS = 1.0
 """Seconds after which a command's asker is told that it is under way; a quicker answer comes
 alone."""
 
@@ -409,31 +409,36 @@ class FeatureFlags:
         self._off: dict[Feature, tuple[str, float]] = {}
         self._refusals: Counter[Feature] = Counter()
 
-    def on(self, feature: Feature) -> bool:
+    def is_on(self, feature: Feature) -> bool:
         return feature not in self._off or self._off[feature][1] <= self._clock()
 
-    def worked(self, feature: Feature) -> None:
+    def note_success(self, feature: Feature) -> None:
         self._refusals.pop(feature, None)
 
-    def refused(self, feature: Feature, error: str) -> bool:
+    def note_refusal(self, feature: Feature, error: str) -> bool:
         """Whether the feature is off now: for good where `error` means that, else for an hour
         where it is only refused."""
         if error in OF_THE_MESSAGE:
             return False
         self._refusals[feature] += 1
         for_good = error in FEATURE_OFF
-        if not for_good and self._refusals[feature] < IN_A_ROW:
+        if not for_good and self._refusals[feature] < MAX_FEATURE_REFUSALS:
             return False
-        if self.on(feature):
+        if self.is_on(feature):
             log.info("slack feature off", feature=feature, why=error)
-        self._off[feature] = (error, float("inf") if for_good else self._clock() + PAUSE)
+        self._off[feature] = (
+            error,
+            float("inf") if for_good else self._clock() + FEATURE_PAUSE_SECONDS,
+        )
         self._refusals.pop(feature, None)
         return True
 
     @property
     def words(self) -> str:
         """For the operator: which are off, and Slack's word for why."""
-        off = {feature: error for feature, (error, _) in self._off.items() if not self.on(feature)}
+        off = {
+            feature: error for feature, (error, _) in self._off.items() if not self.is_on(feature)
+        }
         return ", ".join(f"{feature}: {error}" for feature, error in off.items())
 
 
@@ -463,7 +468,7 @@ class SlackApi:
         """The SDK's client, without a token, which Bolt may share; imported in a thread."""
         async with self._opening:
             if self._client is None:
-                self._sdk = await asyncio.to_thread(_imported)
+                self._sdk = await asyncio.to_thread(_import_sdk)
                 aiohttp: Any = importlib.import_module("aiohttp")
                 limit = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = aiohttp.ClientSession(timeout=limit)
@@ -480,7 +485,12 @@ class SlackApi:
             await self._session.close()
 
     async def call(
-        self, method: str, *, patience: float = PATIENCE, claimed: bool = False, **arguments: Any
+        self,
+        method: str,
+        *,
+        patience: float = SLACK_PLACE_SECONDS,
+        claimed: bool = False,
+        **arguments: Any,
     ) -> Json:
         """Call it until it was done once, or until it is known why not.
 
@@ -498,7 +508,7 @@ class SlackApi:
             is_claimed, claimed = claimed, False  # a claimed place serves the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
             try:
-                return _said(await self._once(method, arguments))
+                return _data_of(await self._once(method, arguments))
             except PlatformBusy as busy:
                 await self.limiter.hold(method, channel, busy.seconds)
                 raise
@@ -517,7 +527,7 @@ class SlackApi:
         """What auth.test says, and the scopes that the token has. Raises as `call`."""
         answer = await self._once("auth.test", {})
         granted = str(answer.headers.get("x-oauth-scopes", ""))
-        return _said(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
+        return _data_of(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
 
     async def respond(self, url: str, body: Json) -> bool:
         """Answer at a `response_url`; False when it is used up or too old."""
@@ -629,7 +639,7 @@ class Pending:
         answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(ON_IT_AFTER):
+                async with asyncio.timeout(NOTICE_AFTER_SECONDS):
                     await answered.wait()
                     return
             await self._api.respond(url, {"text": words, "response_type": "ephemeral"})
@@ -651,7 +661,7 @@ async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
 
 
 async def history(
-    api: SlackApi, channel: str, thread: str, since: str, patience: float = PATIENCE
+    api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS
 ) -> AsyncIterator[Json]:
     """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
     method = "conversations.replies" if thread else "conversations.history"
@@ -670,13 +680,13 @@ async def history(
         yield message
 
 
-def _imported() -> Any:
+def _import_sdk() -> Any:
     for name in ("slack_sdk.errors", "slack_sdk.web.async_client"):
         importlib.import_module(name)
     return importlib.import_module("slack_sdk")
 
 
-def _said(answer: AsyncSlackResponse) -> Json:
+def _data_of(answer: AsyncSlackResponse) -> Json:
     return dict(answer.data) if isinstance(answer.data, dict) else {}
 
 

@@ -15,7 +15,7 @@ from adapters.slack.client import (
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
 from adapters.slack.workspace import Workspace
-from core.chat.files import LARGEST
+from core.chat.files import MAX_FILE_BYTES
 from core.domain.messages import Attachment, File
 from core.ports.conversations import Files
 
@@ -30,12 +30,12 @@ class SlackFiles:
         self._workspace = workspace
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
-        attachment, url = await self._told(attachment)
+        attachment, url = await self._complete(attachment)
         data = await self._bytes(attachment, url)
         return None if data is None else (attachment, data)
 
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
-        if attachment.size > LARGEST or not self._ours(url):
+        if attachment.size > MAX_FILE_BYTES or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -45,12 +45,12 @@ class SlackFiles:
             data = bytearray()
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
-                if len(data) > LARGEST:
+                if len(data) > MAX_FILE_BYTES:
                     return None
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
 
-    async def _told(self, attachment: Attachment) -> tuple[Attachment, str]:
+    async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
         """With its address. Events from channels that are shared with other companies tell only
         the file's id, and so do forms."""
         id, _, url = attachment.reference.partition(" ")

@@ -20,16 +20,10 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, render
 from adapters.slack.client import FAILURES, InDoubt
-from adapters.slack.events import (
-    DirectThreads,
-    Options,
-    ParsedMessage,
-    Payload,
-    Source,
-    is_direct,
-    reply_to,
-)
-from adapters.slack.render import mentioned, readable
+from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
+from adapters.slack.intake import SlackOptions
+from adapters.slack.render import mentioned_ids, readable
+from adapters.slack.threads import DirectThreads
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import TypedCommand, parse_command, render_command
@@ -79,7 +73,7 @@ class SlackInteraction:
     """
 
     def __init__(
-        self, workspace: Workspace, direct_threads: DirectThreads, options: Options,
+        self, workspace: Workspace, direct_threads: DirectThreads, options: SlackOptions,
         place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
         has_notice: bool = False,
     ) -> None:  # fmt: skip
@@ -124,7 +118,7 @@ class SlackInteraction:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
         when it starts."""
         place = self._place
-        profile = self._workspace.directory.known(place.user)
+        profile = self._workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
         now = f"{time.time():.6f}"
         address = await self._conversation_address(now)
@@ -169,7 +163,7 @@ class SlackHandlers:
 
     def __init__(
         self, interactions: Interactions, workspace: Workspace, direct_threads: DirectThreads,
-        options: Options,
+        options: SlackOptions,
     ) -> None:  # fmt: skip
         self._interactions = interactions
         self._workspace = workspace
@@ -179,10 +173,12 @@ class SlackHandlers:
     def register(self, app: AsyncApp) -> None:
         """Let Bolt call these handlers."""
         app.command(QUICK_COMMAND)(self.on_command)
-        app.shortcut(render.ASK)(self.on_shortcut)
-        app.shortcut(render.QUICK)(self.on_shortcut)
+        app.shortcut(render.ASK_FORM)(self.on_shortcut)
+        app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
-        app.action(re.compile(f"^(?:{render.ACTION}|{render.STOP}$)"))(self.on_click)
+        app.action(re.compile(f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"))(
+            self.on_click
+        )
         app.action(re.compile(".*"))(self.ignore)
         app.view_closed(re.compile(".*"))(self.ignore)
 
@@ -237,12 +233,12 @@ class SlackHandlers:
 
         async def show() -> str:
             locale = interaction.locale
-            text = self._readable(events.words_of(about))
+            text = self._readable(events.text_of(about))
             memory = _memory(place) | {
                 "by": str(about.get("user") or about.get("username") or ""), "about": text,
                 "ts": str(about.get("ts") or ""), "files": _pack_files(events.files_of(about)),
             }  # fmt: skip
-            if shortcut["callback_id"] == render.ASK:
+            if shortcut["callback_id"] == render.ASK_FORM:
                 view = render.ask(memory, locale)
             else:
                 known = await self._find_quick_commands(interaction)
@@ -254,27 +250,28 @@ class SlackHandlers:
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle a filled-in form. An error is shown under one of its fields."""
-        view, values = body["view"], render.filled(body["view"])
+        view, values = body["view"], render.filled_values(body["view"])
         memory = render.memory(view)
         place = SlackPlace(
             body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
             memory["url"],
         )  # fmt: skip
-        field = render.QUESTION
+        field = render.QUESTION_BLOCK
 
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self._workspace.team}:{place.channel}:view:{view['id']}"
         interaction = self._interaction(place, key, ack, notify, has_notice=True)
-        if view["callback_id"] == render.ASK:
+        if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
+            name = self._workspace.directory.cached_member(by).name or by
             quote = Quote(
-                self._workspace.directory.known(by).name or by, str(memory.get("about", "")),
-                replied=True, reference=str(memory.get("ts", "")),
+                name, str(memory.get("about", "")), replied=True,
+                reference=str(memory.get("ts", "")),
             )  # fmt: skip
             request = InteractionRequest(
-                values.get(render.QUESTION, ""), context=(quote,),
+                values.get(render.QUESTION_BLOCK, ""), context=(quote,),
                 files=_unpack_files(memory.get("files")),
             )  # fmt: skip
         else:
@@ -295,8 +292,8 @@ class SlackHandlers:
                            body.get("response_url", ""))  # fmt: skip
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self._workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
-        is_stop = action["action_id"] == render.STOP
-        word = "stop" if is_stop else action["action_id"].removeprefix(render.ACTION)
+        is_stop = action["action_id"] == render.STOP_ACTION
+        word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
         text = word if is_stop else f"{word} {action.get('value', '')}"
         source = Source(ts, thread, "quiet" if is_stop else "card")
 
@@ -331,25 +328,27 @@ class SlackHandlers:
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
         memory = render.memory(view)
-        slug = str(memory.get("slug") or values.get(render.SLUG, "")).strip().lower()
+        slug = str(memory.get("slug") or values.get(render.SLUG_BLOCK, "")).strip().lower()
         given: Any
-        if view["callback_id"] == render.INPUTS:
-            given = {name.removeprefix(render.FIELD): value for name, value in values.items()}
-            field = next(iter(values), render.FIELD)
+        if view["callback_id"] == render.INPUTS_FORM:
+            given = {
+                name.removeprefix(render.FIELD_PREFIX): value for name, value in values.items()
+            }
+            field = next(iter(values), render.FIELD_PREFIX)
         else:
-            given, field = values.get(render.INPUT, ""), render.INPUT
+            given, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
         wanted = _parse_quick_command(
             render_command(TypedCommand("quick-command", slug=slug, input=given))
         )
         if wanted is None or wanted.slug != slug:
             error = UnknownCommand("There is no quick command {slug!r}.", slug=slug)
-            response = _field_error(render.SLUG, error.words(locale))
-            return TypedCommand("quick-command"), response, render.SLUG
+            response = _field_error(render.SLUG_BLOCK, error.words(locale))
+            return TypedCommand("quick-command"), response, render.SLUG_BLOCK
         command = known.get(wanted.slug)
         missing = _find_missing(command, wanted, locale)
         if not missing:
             return wanted, None, field
-        if command is None or view["callback_id"] == render.INPUTS:
+        if command is None or view["callback_id"] == render.INPUTS_FORM:
             return wanted, _field_error(field, missing), field
         form = render.inputs(command, memory, locale, missing if given else "")
         return wanted, {"response_action": "update", "view": form}, field
@@ -379,8 +378,8 @@ class SlackHandlers:
         return events.home_of(self._workspace.team, [payload["user"].get("team_id")], places)
 
     def _readable(self, text: str) -> str:
-        known = self._workspace.directory.known
-        names = {id: name for id in mentioned(text) if (name := known(id).name)}
+        known = self._workspace.directory.cached_member
+        names = {id: name for id in mentioned_ids(text) if (name := known(id).name)}
         return readable(text, names, self._workspace.user)
 
 

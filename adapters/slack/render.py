@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from core.chat.cards import LABELS
@@ -27,33 +27,29 @@ from core.text.text import (
     split_text,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
 Json = dict[str, Any]
 
-TEXT = 3_900
+MESSAGE_TEXT_BYTES = 3_900
 """Bytes of `text`, once `&`, `<` and `>` are escaped, as of all limits here. Slack's pages speak of
 characters; measured were UTF-8 bytes: 4,000 on an edit, also beside blocks (openclaw/openclaw pull
 115027, pymc-labs/daimon pull 106; of posts seratch/ChatGPT-in-Slack issue 102)."""
-SHORT = 300
+SHORT_TEXT_BYTES = 300
 """Of `text`, where Slack finds even that too long: its blocks say all."""
-PART = 9_000
+ANSWER_PART_BYTES = 9_000
 """Of an answer's text in one post: 12,000 in all Markdown of a message
 (docs.slack.dev/reference/block-kit/blocks/markdown-block), 10,000 in a stream."""
-STREAM = 9_900
+STREAM_BYTES = 9_900
 """Of a streamed message, with what is put under it at its end; between 10,600 and 11,300 were
 measured (openclaw/openclaw pull 143882)."""
-MESSAGE = 11_500
+ALL_BLOCKS_BYTES = 11_500
 """Of all blocks of a message: "12,000 text characters with a buffer for block containers"
 (slackapi/bolt-js issues 2509 and 2867)."""
-CONTAINER = 100
+BLOCK_BYTES = 100
 """What each block counts beside its text. That it counts is known, how much is not."""
-SECTION = 2_900
+SECTION_BYTES = 2_900
 """Of a section's text: 3,000 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
 
-PLAIN_LIMIT = 3000
+PLAIN_TEXT_CHARACTERS = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
 _SCHEMES = ("http", "https", "mailto")
 """Of addresses that a link may have."""
@@ -81,9 +77,9 @@ _MARKS = re.compile(
     re.M,
 )
 
-ACTION = "ponte_card_"
+CARD_ACTION_PREFIX = "ponte_card_"
 """Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
-STOP = "ponte_stop"
+STOP_ACTION = "ponte_stop"
 """Action id and block id of the stop button."""
 _CARD_BLOCK = "ponte_card:"
 """Prefix of the block ids of a card."""
@@ -91,7 +87,7 @@ _CARDS, _ROWS, _CELLS = 10, 5, 8
 """Cards of a message, rows of a card and cells of a row that are shown."""
 _TITLE, _TEXT, _CELL = 300, 1500, 80
 """Characters of a card that are shown."""
-_ROOM, _LEAST = 2 * SECTION + 800, 850
+_ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 """Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
 _NOTE, _FEW = 200, 60
 """Bytes of the note under a decided card, and those that its text and rows have in any case."""
@@ -110,11 +106,11 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("administer", "decide as an admin"),
 )
 
-ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
+ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
 """Callback ids: of the two message shortcuts too (the first two)."""
-QUESTION, SLUG, INPUT = "question", "slug", "input"
+QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
 """Block ids, which are the names of what was filled in."""
-FIELD = "field:"
+FIELD_PREFIX = "field:"
 """Prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
 _TYPED = _MEMORY = 2900
@@ -131,7 +127,7 @@ _FIELDS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinkRules:
     """Where links in an answer may lead; `hosts` None leaves all, else these and what is under
     them. A refused link stays readable and cannot be clicked. Images are only ever links."""
 
@@ -150,7 +146,7 @@ class Links:
         return any(host == known or host.endswith("." + known) for known in self.hosts)
 
 
-def markdown(text: str, links: Links) -> str:
+def markdown(text: str, links: LinkRules) -> str:
     """The model's Markdown as it may be posted: nobody is notified, no link is hidden.
 
     Slack renders standard Markdown itself (tables, code, lists, links; docs.slack.dev/reference/
@@ -165,7 +161,7 @@ def neutral(text: str) -> str:
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 
-def settled(text: str) -> int:
+def settled_length(text: str) -> int:
     """How much of a growing text reads the same whatever comes next: whole words, whole links."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     line = text.rfind("\n", 0, end) + 1
@@ -185,8 +181,10 @@ def plain(text: str) -> str:
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
     written = set(text.split())  # what only the missing marks made one word is no address
     words = _WORD.sub(lambda found: found[0] if found[0] in written else defang(found[0]), words)
-    short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
-    return escaped(short) or "…"
+    short = (
+        words if len(words) <= PLAIN_TEXT_CHARACTERS else words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    )
+    return escape_text(short) or "…"
 
 
 def without_links_in_code(text: str) -> str:
@@ -195,13 +193,13 @@ def without_links_in_code(text: str) -> str:
                    for start, end, code in _pieces(text))  # fmt: skip
 
 
-def escaped(text: str) -> str:
+def escape_text(text: str) -> str:
     """Text as it stands literally in mrkdwn and in plain text: `&`, `<`, `>` are Slack's own."""
     literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _AT_ALL.sub("@" + _JOINER, literal)
 
 
-def mentioned(text: str) -> frozenset[str]:
+def mentioned_ids(text: str) -> frozenset[str]:
     """The ids of the people that a message from Slack mentions."""
     return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
 
@@ -210,7 +208,7 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """A message from Slack as people read it; the bot's own name at its ends is left out."""
     text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
-    def said(found: re.Match[str]) -> str:
+    def spell_out(found: re.Match[str]) -> str:
         kind, id, label = found["kind"], found["id"], found["label"]
         if kind == "@":
             return "@" + (names.get(id) or label or id)
@@ -220,10 +218,10 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
-    return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(said, text)).strip()
+    return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(spell_out, text)).strip()
 
 
-def parts(text: str, links: Links, most: int = PART) -> tuple[str, ...]:
+def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
     taken out of Markdown can make it longer."""
     fitting: list[str] = []
@@ -239,27 +237,30 @@ def parts(text: str, links: Links, most: int = PART) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def content(part: str, links: Links, shown: Sequence[Card] = (), stop: bool = False,
+def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool = False,
             locale: str = "en") -> Json:  # fmt: skip
     """`text` and `blocks` of a post or an edit."""
     words = markdown(part, links)
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
-    blocks += all_blocks(shown, locale, MESSAGE - weight(blocks)) if shown else []
+    blocks += all_blocks(shown, locale, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
     if stop:
         blocks.append(stop_button(locale))
     spoken = plain(part) if part.strip() else "\n".join(card_text(card) for card in shown) or "…"
-    return {"text": cut(spoken, TEXT), "blocks": blocks}
+    return {"text": cut(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
 
 def shorter(body: Json) -> Json:
     """The same, with so little beside the blocks that no limit of `text` is meant."""
-    return body | {"text": cut(str(body["text"]), SHORT)}
+    return body | {"text": cut(str(body["text"]), SHORT_TEXT_BYTES)}
 
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    pieces = split_text(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
-    return {"text": cut(plain(part), SHORT), "blocks": [_section(escaped(p)) for p in pieces]}
+    pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, size) or ("…",)
+    return {
+        "text": cut(plain(part), SHORT_TEXT_BYTES),
+        "blocks": [_section(escape_text(p)) for p in pieces],
+    }
 
 
 def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -283,13 +284,15 @@ def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]
     words = _card_words(card, locale)
     left = room - weight([*under, _card_section(card, "text", ""), _card_section(card, "rows", "")])
     least = max(_FEW, left // 2, left - len(words.encode()))
-    rows = _rows(card.rows, min(SECTION, least)) if card.rows else ""
-    text = cut(words, max(_FEW, min(SECTION, left - len(rows.encode()))))
+    rows = _rows(card.rows, min(SECTION_BYTES, least)) if card.rows else ""
+    text = cut(words, max(_FEW, min(SECTION_BYTES, left - len(rows.encode()))))
     shown = [_card_section(card, "text", text)]
     return [*shown, *([_card_section(card, "rows", rows)] if rows else []), *under]
 
 
-def all_blocks(shown: Sequence[Card], locale: str = "en", room: int = MESSAGE) -> list[Json]:
+def all_blocks(
+    shown: Sequence[Card], locale: str = "en", room: int = ALL_BLOCKS_BYTES
+) -> list[Json]:
     """The cards of one message: each has its fair part of `room`. Those that do not fit are
     counted; the answer's text names those that wait for a person."""
     most = min(_CARDS, max(1, room // _LEAST))
@@ -301,14 +304,14 @@ def all_blocks(shown: Sequence[Card], locale: str = "en", room: int = MESSAGE) -
     return told
 
 
-def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
+def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
     """A message's blocks with the card as it is now; None where it does not stand there."""
     mine = f"{_CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
     kept = [block for n, block in enumerate(message) if n not in places]
-    room = max(_LEAST, min(_ROOM, MESSAGE - weight(kept)))
+    room = max(_LEAST, min(_ROOM, ALL_BLOCKS_BYTES - weight(kept)))
     return [*kept[: places[0]], *card_blocks(card, locale, room), *kept[places[0] :]]
 
 
@@ -321,8 +324,8 @@ def stop_button(locale: str = "en") -> Json:
     """Ends the turn whose message it stands under."""
     return {
         "type": "actions",
-        "block_id": STOP,
-        "elements": [{"type": "button", "action_id": STOP, "value": "stop",
+        "block_id": STOP_ACTION,
+        "elements": [{"type": "button", "action_id": STOP_ACTION, "value": "stop",
                       "text": {"type": "plain_text", "text": say("Stop", locale)}}],
     }  # fmt: skip
 
@@ -336,7 +339,7 @@ async def home_view(
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
-        blocks.append(_paragraph(escaped(verdict.words(locale))))
+        blocks.append(_paragraph(escape_text(verdict.words(locale))))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel, or write to me here. `help` says what else I know."
     may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
@@ -356,18 +359,20 @@ async def home_view(
 
 def ask(memory: Json, locale: str) -> Json:
     """ "Ask Ponte" on a message: `memory` says where and about what."""
-    block = _input(QUESTION, say("What do you want to know about this message?", locale),
+    block = _input(QUESTION_BLOCK, say("What do you want to know about this message?", locale),
                    multiline=True)  # fmt: skip
-    return _modal(ASK, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
+    return _modal(ASK_FORM, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
 
 
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
     """A quick command by name; chosen from a list where the registry knows any."""
     name = say("Quick command", locale)
     pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
-    slug = _select(SLUG, name, pairs) if _choosable(pairs) else _input(SLUG, name)
-    given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
-    return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
+    slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
+    given = _input(
+        INPUT_BLOCK, say("Text for it", locale), multiline=True, optional=True, initial=text
+    )
+    return _modal(QUICK_COMMAND_FORM, name, say("Run", locale), [slug, given], memory, locale)
 
 
 def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
@@ -375,19 +380,19 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
     blocks: list[Json] = []
     title, description = command.title_and_description(locale)
     if description or wrong:
-        blocks.append({"type": "section", "text": _plain(wrong or description, SECTION)})
+        blocks.append({"type": "section", "text": _plain(wrong or description, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         optional = not kind.get("required")
         pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
         if _choosable(pairs):
-            blocks.append(_select(FIELD + name, name, pairs, optional))
+            blocks.append(_select(FIELD_PREFIX + name, name, pairs, optional))
         else:
-            blocks.append(_input(FIELD + name, name, multiline=True, optional=optional))
+            blocks.append(_input(FIELD_PREFIX + name, name, multiline=True, optional=optional))
     kept = memory | {"slug": command.slug}
-    return _modal(INPUTS, title or command.slug, say("Run", locale), blocks, kept, locale)
+    return _modal(INPUTS_FORM, title or command.slug, say("Run", locale), blocks, kept, locale)
 
 
-def filled(view: Mapping[str, Any]) -> dict[str, str]:
+def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
     """What was typed or chosen, by block id; what was left empty is not there."""
     values: dict[str, str] = {}
     for block, elements in view.get("state", {}).get("values", {}).items():
@@ -412,7 +417,7 @@ def size(text: str) -> int:
 
 def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
     """Of a message's blocks."""
-    return CONTAINER * len(blocks) + sum(_texts(blocks))
+    return BLOCK_BYTES * len(blocks) + sum(_texts(blocks))
 
 
 def fit(text: str, limit: int) -> str:
@@ -430,21 +435,21 @@ def fit(text: str, limit: int) -> str:
     return text[: find_character_boundary(text, fits)] + "…"
 
 
-def cut(escaped: str, limit: int) -> str:
+def cut(escape_text: str, limit: int) -> str:
     """Escaped text in `limit` bytes at most, with "…" where something is missing; neither a
     character nor an entity is torn."""
-    data = escaped.encode()
+    data = escape_text.encode()
     if len(data) <= limit:
-        return escaped
+        return escape_text
     kept = data[: limit - len("…".encode())].decode(errors="ignore")
-    kept = escaped[: find_character_boundary(escaped, len(kept))]
+    kept = escape_text[: find_character_boundary(escape_text, len(kept))]
     entity = kept.rfind("&")
     if entity >= 0 and ";" not in kept[entity:]:
         kept = kept[:entity]
     return kept + "…"
 
 
-_INFO = max_info_length(PART, lambda text: size(text))
+_INFO = max_info_length(ANSWER_PART_BYTES, lambda text: size(text))
 """Characters of a code block's info string that are said again where the block goes on."""
 
 
@@ -460,7 +465,7 @@ class Rotation:
     def turn(self, text: str) -> None:
         """Let the text so far be final; what follows goes into the next part."""
         done = sum(map(len, self._heads))
-        end = max(text.rfind("\n") + 1, settled(text))
+        end = max(text.rfind("\n") + 1, settled_length(text))
         if text.startswith("".join(self._heads)) and text[done:end].strip():
             self._heads.append(text[done:end])
 
@@ -498,18 +503,18 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
         at = block[1]
 
 
-def _prose(text: str, links: Links) -> str:
-    def link(found: re.Match[str]) -> str:
+def _prose(text: str, links: LinkRules) -> str:
+    def check_link(found: re.Match[str]) -> str:
         label, url = found["label"] or found["url"], found["url"]
         if links.allows(url):
             return f"[{label}]({url})"
         return f"{label} (`{url}`)" if url else label
 
-    def angled(found: re.Match[str]) -> str:
+    def check_angled_link(found: re.Match[str]) -> str:
         url = found["url"]
         return f"<{url}>" if links.allows(url) else f"`{url}`"
 
-    text = _ANGLED.sub(angled, _LINK.sub(link, text))
+    text = _ANGLED.sub(check_angled_link, _LINK.sub(check_link, text))
     if links.hosts is None:
         return text
     return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
@@ -547,7 +552,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 
 def _card_words(card: Card, locale: str) -> str:
-    title, body = escaped(defang(card.title[:_TITLE])), escaped(defang(card.text[:_TEXT]))
+    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
@@ -578,19 +583,20 @@ def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
     return ", ".join(
-        f"{escaped(defang(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:_CELLS]
+        f"{escape_text(defang(str(name)[:_CELL]))}: {_code(row[name])}"
+        for name in list(row)[:_CELLS]
     )
 
 
 def _code(value: Any) -> str:
     value = "–" if value is None else value
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"`{escaped(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
+    return f"`{escape_text(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
 
 
 def _note(card: Card, locale: str) -> str:
     if card.state != "open":
-        return cut(escaped(card.state), _NOTE)
+        return cut(escape_text(card.state), _NOTE)
     if card.expires_at is None:
         return f"`{card.id}`"
     # Slack shows the time where the reader is (docs.slack.dev/messaging/formatting-message-text).
@@ -602,7 +608,12 @@ def _buttons(card: Card, locale: str) -> Json:
     elements = []
     for action in card.actions:
         label = {"type": "plain_text", "text": say(LABELS[action], locale)}
-        button = {"type": "button", "action_id": ACTION + action, "value": card.id, "text": label}
+        button = {
+            "type": "button",
+            "action_id": CARD_ACTION_PREFIX + action,
+            "value": card.id,
+            "text": label,
+        }
         if style := _STYLES.get(action):
             button["style"] = style
         elements.append(button)
@@ -615,7 +626,7 @@ def _card_section(card: Card, name: str, words: str) -> Json:
 
 def _health(parts: Sequence[Health]) -> str:
     return "\n".join(
-        f"{_HEALTH_MARKS[part.state]} *{escaped(part.name)}* {escaped(part.words)}"
+        f"{_HEALTH_MARKS[part.state]} *{escape_text(part.name)}* {escape_text(part.words)}"
         for part in parts
     )
 
@@ -623,7 +634,9 @@ def _health(parts: Sequence[Health]) -> str:
 def _changes(cards: Sequence[Card], locale: str) -> str:
     if not cards:
         return say("Nothing was changed here yet.", locale)
-    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({say(c.state, locale)})" for c in cards[:10])
+    return "\n".join(
+        f"• `{c.id}` {escape_text(c.title)} ({say(c.state, locale)})" for c in cards[:10]
+    )
 
 
 def _modal(
@@ -673,7 +686,7 @@ def _header(text: str) -> Json:
 
 
 def _paragraph(text: str) -> Json:
-    return _section(cut(text, SECTION) or "–")
+    return _section(cut(text, SECTION_BYTES) or "–")
 
 
 def _section(mrkdwn: str) -> Json:

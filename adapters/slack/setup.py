@@ -23,7 +23,7 @@ from core.domain.errors import PlatformBusy, SettingsError
 from core.domain.records import Health
 from core.text.i18n import say
 
-SCOPES: Mapping[str, str] = {
+SCOPE_PURPOSES: Mapping[str, str] = {
     "app_mentions:read": "hear when it is mentioned",
     "assistant:write": "show that it works, and Slack's stop button",
     "channels:history": "follow a thread in public channels that it is in",
@@ -67,13 +67,13 @@ NO_SOCKET_MODE = (
     "SLACK_APP_TOKEN: the app has no Socket Mode ({error}). Turn it on under Socket Mode, "
     "or unset it and set SLACK_SIGNING_SECRET for HTTP."
 )
-NO_ANSWER = "Slack does not answer at {url} ({error}). Check the network and SLACK_API_URL."
-MISSING = (
+SLACK_NO_ANSWER = "Slack does not answer at {url} ({error}). Check the network and SLACK_API_URL."
+SCOPE_MISSING = (
     "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
     "or paste the manifest of `ponte slack-manifest`."
 )
 ONLY_MENTIONS = "answer_everything: only mentions are heard, since {scopes} is missing"
-EVERYTHING = (
+EVENTS_NEEDED = (
     "answer_everything in {places}: for public channels the app needs the event message.channels, "
     "for private ones message.groups"
 )
@@ -108,13 +108,15 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 }
             ],
             "shortcuts": [
-                _shortcut(say("Ask Ponte"), render.ASK, say("Ask about this message")),
+                _shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
                 _shortcut(
-                    say("Quick command"), render.QUICK, say("Run a quick command on this message")
+                    say("Quick command"),
+                    render.QUICK_COMMAND_FORM,
+                    say("Run a quick command on this message"),
                 ),
             ],
         },
-        "oauth_config": {"scopes": {"bot": list(SCOPES)}},
+        "oauth_config": {"scopes": {"bot": list(SCOPE_PURPOSES)}},
         "settings": {
             "event_subscriptions": {"bot_events": list(EVENTS), **request},
             "interactivity": {"is_enabled": True, **request},
@@ -166,7 +168,7 @@ async def check(
     except SettingsError as error:
         found.append(Health("slack", "failing", error.words()))
     except (InDoubt, PlatformBusy) as error:
-        words = say(NO_ANSWER, url=base_url, error=error)
+        words = say(SLACK_NO_ANSWER, url=base_url, error=error)
         found.append(Health("slack", "failing", words))
     finally:
         await api.close()
@@ -182,8 +184,8 @@ async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
     told, scopes = await identity(api)
     name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
     missing = [
-        Health("slack scope", "failing", say(MISSING, scope=scope, what=say(what)))
-        for scope, what in SCOPES.items()
+        Health("slack scope", "failing", say(SCOPE_MISSING, scope=scope, what=say(what)))
+        for scope, what in SCOPE_PURPOSES.items()
         if scope not in scopes
     ]
     deaf = [scope for scope in HISTORY if scope not in scopes]
@@ -191,6 +193,6 @@ async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
         words = say(ONLY_MENTIONS, scopes=", ".join(deaf))
         missing.append(Health("slack channels", "failing", words))
     elif everything:
-        words = say(EVERYTHING, places=", ".join(everything))
+        words = say(EVENTS_NEEDED, places=", ".join(everything))
         missing.append(Health("slack channels", "on", words))
     return [Health("slack token", "on", name), *missing]

@@ -21,16 +21,16 @@ from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
 
 log = structlog.get_logger("redraw")
-STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
+CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
           "withdrawn", "undone")  # fmt: skip
 """What is said of a card; a post, too, is done or failed."""
 LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
 """Of the buttons under a card, in English; `say` has the other languages."""
-AGAIN = 20.0
+REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a post that could not be edited is tried again."""
-EVERY = 60.0
+REDRAW_PERIOD_SECONDS = 60.0
 """Seconds between two looks for what has expired."""
-TRIES = 20
+MAX_REDRAW_TRIES = 20
 _STANDS = ("done", "stopped", "failed")
 
 
@@ -58,9 +58,9 @@ class Redraw:
         """Until cancelled."""
         while True:
             self._due.clear()
-            wait = AGAIN
+            wait = REDRAW_RETRY_SECONDS
             try:
-                wait = AGAIN if await self.once() else EVERY
+                wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
             except PonteError as error:
                 log.warning("put off", why=str(error))
             except Exception:
@@ -91,7 +91,7 @@ class Redraw:
             try:
                 await self._refresh(turn, turn.answer)
             except Exception as error:
-                return await self._failed(change, error)
+                return await self._note_failure(change, error)
         await self._ledger.record_drawn(change)
         return True
 
@@ -109,10 +109,10 @@ class Redraw:
         except Undeliverable as gone:
             log.info("nothing to draw on", change=turn.id, why=str(gone))
 
-    async def _failed(self, change: Change, error: Exception) -> bool:
+    async def _note_failure(self, change: Change, error: Exception) -> bool:
         self._tries[change.id] += 1
         log.warning("card not drawn", change=change.id, why=repr(error))
-        if self._tries[change.id] < TRIES:
+        if self._tries[change.id] < MAX_REDRAW_TRIES:
             return False
         await self._ledger.record_drawn(change)
         return True

@@ -27,6 +27,8 @@ WRITE_AGAIN_SECONDS = 60.0
 """A row whose person did not change is written again after so long, for its `confirmed_at`."""
 ASK_AGAIN_SECONDS = 2.0
 """Before the platform is asked again where it did not answer."""
+EVENT_WRITE_SECONDS = 3600.0
+"""After this time a row is written again for an event that tells nothing new of its person."""
 READ_AGAIN_SECONDS = 1.0
 """Between two looks at the rows that another process may have written."""
 
@@ -104,7 +106,7 @@ class MemberDirectory:
         """Of whom an answer is under way."""
         self._asking: asyncio.Task[object] | None = None
         self._reading: asyncio.Task[object] | None = None
-        self.told = 0
+        self.resolved_count = 0
         """How many were waited for, and then told of."""
         self._tasks = BackgroundTasks("directory")
 
@@ -130,7 +132,7 @@ class MemberDirectory:
         """How many people are waited for."""
         return len(self._waits)
 
-    def known(self, id: str, scope: str = "") -> PlatformMember | None:
+    def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
         """Return what is in memory, however old."""
         known = self._known.get((scope, id))
         return known.member if known else None
@@ -249,7 +251,7 @@ class MemberDirectory:
         self._known[place] = known
         self._wanted.pop(place, None)
         if wait := self._waits.pop(place, None):
-            self.told += 1
+            self.resolved_count += 1
             wait.told.set()
 
     async def _read(self, places: Iterable[MemberKey]) -> None:

@@ -16,17 +16,17 @@ from core.text import text
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
-LARGEST = 20 * 1024 * 1024
+MAX_FILE_BYTES = 20 * 1024 * 1024
 """Bytes of one file that is taken: a request to a model holds no more (`core.models.input`)."""
-TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
-MISSING = "I could not read {names}, so I answered without."
-CUT = "`{name}` is long: I read its first {count} characters."
+FILE_TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
+FILES_NOT_READ = "I could not read {names}, so I answered without."
+FILE_CUT = "`{name}` is long: I read its first {count} characters."
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
 """A platform's way to a file's bytes, with what it then knows of the file; None where refused."""
 
 
-class Downloads:
+class FileDownloads:
     """Each file once: whoever asks while it is under way waits for the same. Of `failures`, what
     `why` says is logged."""
 
@@ -49,7 +49,7 @@ class Downloads:
         """The `Fetch` port: None where it cannot be had (too large, refused, gone)."""
         return await asyncio.shield(self._task(message, attachment))
 
-    async def all_of(self, message: Message) -> None:
+    async def fetch_all(self, message: Message) -> None:
         """One after the other."""
         for attachment in message.attachments:
             await self.fetch(message, attachment)
@@ -69,12 +69,12 @@ class Downloads:
         return task
 
     async def _get(self, message: Message, attachment: Attachment) -> File | None:
-        if attachment.size > LARGEST:
+        if attachment.size > MAX_FILE_BYTES:
             self._log.info("file too large", size=attachment.size)
             return None
         try:
             found = await self._read(attachment)
-            if found is None or len(found[1]) > LARGEST:
+            if found is None or len(found[1]) > MAX_FILE_BYTES:
                 return None
             known, data = found
             return await self._files.put(
@@ -88,13 +88,15 @@ class Downloads:
 
 def too_large(attachment: Attachment) -> TooLarge | None:
     """The refusal of a file, which names the limit; None for one that is taken."""
-    if attachment.size <= LARGEST or attachment.file:
+    if attachment.size <= MAX_FILE_BYTES or attachment.file:
         return None
     name = text.safe_file_name(attachment.name)
-    return TooLarge(TOO_LARGE, name=name, size=size_of(attachment.size), limit=size_of(LARGEST))
+    return TooLarge(
+        FILE_TOO_LARGE, name=name, size=size_of(attachment.size), limit=size_of(MAX_FILE_BYTES)
+    )
 
 
-async def unread(
+async def describe_unread(
     message: Message,
     files: Sequence[File],
     missing: Sequence[str],
@@ -107,6 +109,6 @@ async def unread(
     left = [name for name in missing if name not in {large.values["name"] for large in refused}]
     told = [large.words(locale) for large in refused]
     if left:
-        told.append(say(MISSING, locale, names=", ".join(f"`{name}`" for name in left)))
+        told.append(say(FILES_NOT_READ, locale, names=", ".join(f"`{name}`" for name in left)))
     cut = [file.name for file in files if await exceeds_text_limit(file, read)]
-    return told + [say(CUT, locale, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]
+    return told + [say(FILE_CUT, locale, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]

@@ -12,14 +12,14 @@ from typing import Protocol
 
 from core.domain.messages import Address
 
-QUOTES, QUOTED, FILES = 30, 500, 10
+MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
 """Earlier messages of a thread that a turn is told, characters of each, and their newest files."""
-PATIENCE = 10.0
+CONTEXT_SECONDS = 10.0
 """Seconds that a turn waits for what its message points at, and for what was said before it."""
-UNREAD = "I could not read what was said before in this thread, so I answered without it."
+THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 
 
-class Way(Protocol):
+class AddressingSettings(Protocol):
     """How a channel has it; None is as everywhere."""
 
     @property
@@ -37,18 +37,18 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnWay:
+class FixedAddressingSettings:
     strict_mention: bool | None = None
     answer_everything: bool | None = None
     threads: bool | None = None
 
 
-Ways = Callable[[Address], Way]
+FindAddressingSettings = Callable[[Address], AddressingSettings]
 """By where something is said; asked each time, since the operator may change it."""
 
 
-def as_everywhere(address: Address) -> Way:
-    return OwnWay()
+def find_no_settings(address: Address) -> AddressingSettings:
+    return FixedAddressingSettings()
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Participants:
         self.people += new
         return bool(new)
 
-    def to_be_told(self) -> bool:
+    def note_notice_due(self) -> bool:
         """Once, when there are several."""
         due = self.several and not self.told
         self.told = self.told or due

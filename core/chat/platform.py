@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
@@ -86,11 +87,28 @@ class ChatPlatform(Platform, Messenger, Protocol):
         """A request to this platform's route on our server, which it verifies itself."""
 
 
-class Surface(Protocol):
-    """What a platform that keeps posts can do; `core.chat.posting.PostedReply` makes a Reply of it.
+@dataclass(frozen=True, slots=True)
+class AnswerPart:
+    """The text of one post of an answer; parts count from 1.
 
-    Each call raises PostRemoved when the post was deleted by a person, Undeliverable when the
-    place refuses for good, and any other exception when its outcome is in doubt.
+    `answer`: the finished answer, on its last part only. `is_growing`: more text may follow in this
+    part. `is_final`: the whole answer is known.
+    """
+
+    number: int
+    text: str
+    answer: Answer | None = None
+    is_growing: bool = False
+    is_final: bool = False
+
+
+class Surface(Protocol):
+    """The calls of a platform that keeps posts; `core.chat.reply.GrowingReply` makes a Reply of
+    them.
+
+    Each call raises PostRemoved if a person deleted the post, Undeliverable if the platform refuses
+    for good, PlatformBusy to be called again later, and any other exception if its outcome is
+    unknown.
     """
 
     limit: int
@@ -98,25 +116,34 @@ class Surface(Protocol):
     interval: float
     """Seconds between two edits of one post."""
 
-    def split(self, text: str) -> tuple[str, ...]: ...
+    def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts that each fit into one post."""
 
-    async def busy(self, doing: str) -> None:
-        """A native sign that work goes on (status, typing) until `rest`; best effort. Comes as
-        soon as a turn begins, and with each thing that it is `doing`."""
+    async def seconds_until_growth(self) -> float:
+        """Return how long to wait before text is shown while it grows; 0.0 for now. A platform that
+        has few edits left reserves those that the whole answer needs."""
 
-    async def wait_for_updates(self) -> None:
-        """Nothing of the turn goes on in this process: take the signs away."""
+    async def show_activity(self, doing: str) -> None:
+        """Show that the turn is under way (status, typing) until `end_activity`; best effort.
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        """Post part `number`; `answer` is set on the final one of a finished answer."""
+        Called when a turn begins, and with each thing that it is `doing`.
+        """
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        """As `post`; also when cards of an answer that stands have changed: its files stay."""
+    async def end_activity(self) -> None:
+        """Take these signs away: this process does nothing more for the turn."""
 
-    async def delete(self, post: str) -> None: ...
+    async def post(self, key: str, part: AnswerPart) -> str:
+        """Make a post and return its id."""
+
+    async def edit(self, post: str, part: AnswerPart) -> None:
+        """Change a post; its files stay. Also called when only the cards have changed."""
+
+    async def delete(self, post: str) -> None:
+        """Delete a post of ours."""
 
     async def find(self, number: int, key: str) -> str | None:
-        """Our post with that key, or the one of ours since the source message that must be it."""
+        """Return the id of our post with that key, or of the only post of ours since the message
+        that can be it; None if there is none."""
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Post an answer's files; the id that `find(0, key)` gives for it."""
+        """Post an answer's files and return the id that `find(0, key)` gives for them."""

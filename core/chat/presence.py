@@ -16,7 +16,7 @@ from core.runtime.tasks import BackgroundTasks
 
 UNKNOWN_MARK_SECONDS = 1.0
 """How long the author of a message may be unknown before it is marked as waiting."""
-SOON = 0.4
+SIGN_AFTER_SECONDS = 0.4
 """Seconds before a turn shows that it works: a quicker answer needs no sign."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]

@@ -27,11 +27,11 @@ from core.text.i18n import nearest_locale, say
 from core.text.markdown import escape_markdown
 
 log = structlog.get_logger("requests")
-MOST_PEOPLE = 20
+MAX_COPIES = 20
 """Copies of one card."""
-PATIENCE = 30.0
+OUTGOING_POST_SECONDS = 30.0
 """Seconds that one post may take before the others go on; it is tried again."""
-TRIES = 20
+MAX_COPY_REDRAWS = 20
 """How often a copy is drawn that cannot be."""
 _FOREVER = float("inf")
 _COPY = (
@@ -84,7 +84,7 @@ class OutgoingPosts:
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
-        await self.put(state="posted", post=post, text=text, drawn=self.version)
+        await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 
     async def record_removed(self, number: int) -> None:
         await self.put(state="removed", text="")
@@ -120,7 +120,9 @@ class Requests:
         if after := self._changes.approval.rules().remind_after:
             before = self._changes.clock() - after
             left += await self._each(self._remind, await self._outbox.list_due("reminded", before))
-        left += await self._each(self._expired, await self._outbox.list_due("expired", _FOREVER))
+        left += await self._each(
+            self._announce_expiry, await self._outbox.list_due("expired", _FOREVER)
+        )
         left += await self._each(self._post, await self._outbox.list_unposted())
         left += await self._each(self._redraw, await self._outbox.list_outdated())
         return left
@@ -162,9 +164,9 @@ class Requests:
                 here = platform == proposal.address.platform
                 if not here or not await messenger.reads(person, proposal.address):
                     found[person.key] = person
-        if len(found) > MOST_PEOPLE:
+        if len(found) > MAX_COPIES:
             log.warning("not all approvers are asked", change=change.id, people=len(found))
-        return list(found.values())[:MOST_PEOPLE]
+        return list(found.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
         change = await self._changes.ledger.get(id)
@@ -179,7 +181,7 @@ class Requests:
             id, "reminded", [ApprovalNotice(id, "reminder", person) for person in people]
         )
 
-    async def _expired(self, id: str) -> None:
+    async def _announce_expiry(self, id: str) -> None:
         """A surface that is no messenger shows it on the card alone."""
         change = await self._changes.ledger.get(id)
         platform = change.proposal.address.platform
@@ -202,10 +204,10 @@ class Requests:
                 await posts.record_removed(1)
                 return
             try:
-                if not await self._aimed(posts, change):
+                if not await self._find_destination(posts, change):
                     return
             except Undeliverable as refused:
-                await self._refused(posts, refused)
+                await self._note_refusal(posts, refused)
                 return
             to = posts.outgoing.reply_to
             if to is None:
@@ -220,20 +222,20 @@ class Requests:
             shown = (card,)
         self._begun[one.key] = posts, reply
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
         except Undeliverable as refused:
-            await self._refused(posts, refused)
+            await self._note_refusal(posts, refused)
         except PostRemoved:
             log.info("removed by its reader", change=one.change, kind=one.kind)
         del self._begun[one.key]
 
-    async def _refused(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
+    async def _note_refusal(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
         one = posts.outgoing
         log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
         await posts.put(state="refused", text="")
 
-    async def _aimed(self, posts: OutgoingPosts, change: Change) -> bool:
+    async def _find_destination(self, posts: OutgoingPosts, change: Change) -> bool:
         """Whether it is known where it is posted, and in which words; kept before it is."""
         one = posts.outgoing
         if one.reply_to is not None:
@@ -246,7 +248,7 @@ class Requests:
         locale = nearest_locale(locale) if locale else change.proposal.locale
         text = await self._text(one, change, locale)
         to = replace(to, turn=turn_id(":".join(one.key)))
-        await posts.put(to=to, locale=locale, text=text)
+        await posts.put(reply_to=to, locale=locale, text=text)
         return True
 
     async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
@@ -294,15 +296,15 @@ class Requests:
         reply = self._replies[one.person.platform](one.reply_to, posts)
         name = (one.key, change.version)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
         except Undeliverable as refused:
             log.info("nothing to draw on", change=one.change, why=str(refused))
         except Exception as error:
             self._tries[name] += 1
-            if self._tries[name] < TRIES:
+            if self._tries[name] < MAX_COPY_REDRAWS:
                 raise
             log.warning("copy not drawn", change=one.change, why=repr(error))
         self._tries.pop(name, None)
         if posts.outgoing.state == "posted":
-            await posts.put(drawn=change.version)
+            await posts.put(drawn_version=change.version)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from core.chat.files import unread
+from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import CommandService
@@ -424,7 +424,7 @@ class ConversationManager:
             async def read(file: File) -> bytes:
                 return (await services.files.get(file.id))[1]
 
-            unread_notes = await unread(message, files, missing, read, LANGUAGE.get())
+            unread_notes = await describe_unread(message, files, missing, read, LANGUAGE.get())
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)

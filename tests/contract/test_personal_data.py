@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.discord.client import Heard, State
+from adapters.discord.state import DiscordState, ThreadState
 from core.conversation.prompt import build_items
 from core.domain.changes import (
     ApprovalNotice,
@@ -512,17 +512,21 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
         if isinstance(database_engine, Shared)
         else Alone(database_engine.database)
     )
-    state = State(peers)
+    state = DiscordState(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):
-        state.speaks(person, "fr")
+        state.note_language(person, "fr")
         await state.set_alias(55, str(person), thread)
-    state.threads[99] = Heard(["7", "8"], heard=3)
-    await state.meets(500, 10, 0)
+    state.threads[99] = ThreadState(["7", "8"], heard=3)
+    await state.note_channel(500, 10, 0)
     await state.forget(frozenset({"7", "500"}))
-    for one in (state, State(peers)):
+    for one in (state, DiscordState(peers)):
         await one.open()
-        assert (one.languages, one.alias(55, "7"), one.alias(55, "8")) == ({"8": "fr"}, None, 98)
+        assert (one.languages, one.find_alias(55, "7"), one.find_alias(55, "8")) == (
+            {"8": "fr"},
+            None,
+            98,
+        )
         assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN_ID, "8"], 3)
         assert one.seen == {}
         await one.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
@@ -363,6 +364,21 @@ async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
     await asyncio.wait({leads})
     assert left[0] > processes.ROLE_MARGIN_SECONDS - 0.2, "another process could lead already"
     assert left[0] < 2 * processes.ROLE_MARGIN_SECONDS, "it still leads through a short outage"
+
+
+async def test_led_work_that_broke_is_logged_and_work_that_was_cancelled_is_not() -> None:
+    async def break_at_once() -> None:
+        raise RuntimeError("broken on purpose")
+
+    async def wait_forever() -> None:
+        await asyncio.Event().wait()
+
+    for work, count in ((break_at_once, 1), (wait_forever, 0)):
+        led = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        with capture_logs() as logs:
+            await processes._cancel_and_log(led)
+        assert [line["log_level"] for line in logs] == ["error"] * count
 
 
 async def test_a_role_is_given_up_after_its_work_has_ended(two: Two) -> None:

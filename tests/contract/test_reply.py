@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.chat import posting
-from core.chat.posting import PostedReply
+from core.chat import reply
+from core.chat.platform import AnswerPart
+from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode_json, encode_json
@@ -36,11 +37,11 @@ class Place:
         self.posts = KeptPosts()
         self.surface = RecordingSurface(self.recorder, TO)
 
-    def reply(self) -> PostedReply:
+    def reply(self) -> GrowingReply:
         """Each call is another process: it has what was stored, and no more."""
         to = decode_json(ReplyTo, encode_json(TO))
         self.surface = RecordingSurface(self.recorder, to)
-        return PostedReply(self.surface, self.posts, to.turn)
+        return GrowingReply(self.surface, self.posts, to.turn)
 
     @property
     def visible(self) -> list[str]:
@@ -52,7 +53,7 @@ class Place:
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(posting, "POST_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr(reply, "POST_BACKOFF", Backoff(0.0))
     return Place()
 
 
@@ -167,7 +168,7 @@ async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(pla
 async def test_a_platform_that_stays_busy_is_given_up(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.posting.PATIENCE", 0.05)
+    monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 0.05)
     place.recorder.faults = Faults(busy=1000)
     with pytest.raises(Undeliverable, match="PlatformBusy"):
         await place.reply().finish(answer("hi"))
@@ -177,9 +178,9 @@ async def test_a_platform_that_stays_busy_is_given_up(
 async def test_a_busy_platform_is_not_pressed_with_progress(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    asked: list[AnswerPart] = []
 
-    async def busy(number: int, key: str, part: str, answer: Answer | None) -> str:
+    async def busy(key: str, part: AnswerPart) -> str:
         asked.append(part)
         raise PlatformBusy(3600)
 
@@ -262,11 +263,11 @@ async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) ->
     surface = RecordingSurface(recorder, turn.message.reply_to)
     await database_engine.journal.record_posting(turn, 1, "k1")
     await database_engine.journal.record_posted(
-        turn, 1, await surface.post(1, "k1", "my secr", None)
+        turn, 1, await surface.post("k1", AnswerPart(1, "my secr"))
     )
     turn = await again(database_engine, turn.seq)
     await database_engine.journal.forget("web:C1")
-    reply = PostedReply(surface, TurnPosts(database_engine.journal, turn), turn.id)
+    reply = GrowingReply(surface, TurnPosts(database_engine.journal, turn), turn.id)
     with pytest.raises(Superseded):
         await reply.finish(answer("Forgotten.", "And more."))
     assert recorder.visible(turn.message.reply_to.source) == ["Forgotten."]
@@ -314,7 +315,7 @@ async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
     surface = RecordingSurface(recorder, turn.message.reply_to)
     for number, part in enumerate(("one", "two"), 1):
         await posts.record_posting(number, f"{turn.id}:{number}")
-        await surface.post(number, f"{turn.id}:{number}", part, None)
+        await surface.post(f"{turn.id}:{number}", AnswerPart(number, part))
     await posts.record_posted(1, "p1")
     await sqlite.close()
     async with serve(recorder) as url:
@@ -332,7 +333,7 @@ async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
 async def test_a_platform_that_never_takes_it_is_left_after_an_hour(
     place: Place, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr(posting, "PATIENCE", 0.05)
+    monkeypatch.setattr(reply, "MAX_DELIVERY_SECONDS", 0.05)
     place.recorder.faults = Faults(busy=10**6) if trouble == "busy" else Faults(lose_before=10**6)
     with pytest.raises(Undeliverable, match=r"PlatformBusy|AnswerLost"):
         await place.reply().finish(answer("hi"))

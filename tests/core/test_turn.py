@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.conversation.rounds import MAX_ROUNDS
 from core.domain.errors import ModelDown, NotStored, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
@@ -445,7 +445,7 @@ async def test_a_plain_turn_is_five_commits(
         commit(database, batch)
 
     async with _bot(tmp_path, EchoModel(), allowances=allowed) as (engine, _):
-        engine.platforms.replies["web"] = lambda to, posts: PostedReply(
+        engine.platforms.replies["web"] = lambda to, posts: GrowingReply(
             Slow(recorder, to), posts, to.turn
         )
         await _answer(engine)  # what is tidied up at the start comes with it

@@ -44,7 +44,7 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again later is tried again at once."""
-    monkeypatch.setattr("core.chat.posting.POST_BACKOFF", Backoff(0.01, max_seconds=60.0))
+    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bot.engine import Choices, Engine, Stores
 from bot.integrations import canonical_person
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.conversation.manager import Profile
 from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
@@ -121,7 +121,7 @@ class BotHome:
             stores = await Stores.open_shared(self.database, works=self._works)
         engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
-            engine.platforms.replies[platform] = lambda to, posts: PostedReply(
+            engine.platforms.replies[platform] = lambda to, posts: GrowingReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
             )
         engine.start()

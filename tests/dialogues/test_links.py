@@ -231,8 +231,8 @@ def live_links(posts: Sequence[Post]) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.workspace import COURTESY_SECONDS
+from adapters.slack.people import COURTESY_SECONDS
 from core.domain.records import QuickCommand
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.loop_clock import LoopClock
@@ -115,7 +115,7 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
 async def test_history_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.participants.PATIENCE", 0.2)
+    monkeypatch.setattr("core.chat.participants.CONTEXT_SECONDS", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         reads = w.slack.api.close("conversations.replies")

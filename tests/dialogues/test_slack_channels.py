@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.events import ALONE, Options
-from core.chat.participants import OwnWay
+from adapters.slack.intake import SLACK_WAITS_FOR_MENTION, SlackOptions
+from core.chat.participants import FixedAddressingSettings
 from core.text.i18n import say
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
@@ -38,7 +38,7 @@ async def test_a_second_person_makes_it_wait_and_it_says_so_once(tmp_path: Path)
         await w.slack.wait_for_answer(said)
         bob = w.slack.say(w.bob, w.general, "let me join", thread=said)
         notice = await w.slack.wait_for_answer(bob)
-        assert notice.visible_text == say(ALONE, "pt-BR")
+        assert notice.visible_text == say(SLACK_WAITS_FOR_MENTION, "pt-BR")
         alice = w.slack.say(w.alice, w.general, "is that so?", thread=said)
         w.slack.say(w.bob, w.general, "it is", thread=said)
         await w.slack.deliveries.wait_for_deliveries()
@@ -65,7 +65,9 @@ async def test_after_a_restart_it_still_knows_who_is_there(tmp_path: Path) -> No
 
 
 async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
-    options = Options(lambda address: OwnWay(strict_mention=address.channel.startswith("C")))
+    options = SlackOptions(
+        lambda address: FixedAddressingSettings(strict_mention=address.channel.startswith("C"))
+    )
     async with workplace(tmp_path, Setting(options=options)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await w.slack.wait_for_answer(said)

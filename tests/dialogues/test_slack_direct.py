@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import surface
+from adapters.slack import posts
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Speaker
@@ -16,7 +16,7 @@ WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
 
 
 async def test_a_direct_message_needs_no_mention(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_a_stream_that_ends_by_itself_loses_nothing(tmp_path: Path) -> Non
 async def test_an_old_stream_goes_on_in_another_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "LIFE", 0.0)
+    monkeypatch.setattr(posts, "STREAM_SECONDS", 0.0)
     model = Speaker("Look:\n\n```python\nx = 1\n", "y = 2\n", "z = 3\n```\n", "Done.\n")
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "show me")
@@ -97,7 +97,7 @@ async def test_an_old_stream_goes_on_in_another_message(
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         model.go()
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id)[0].stream is None)
-        monkeypatch.setattr(surface, "LIFE", 240.0)
+        monkeypatch.setattr(posts, "STREAM_SECONDS", 240.0)
         model.finish()
         first, second = await w.slack.wait_for_answer(said), await w.slack.wait_for_answer(said, 2)
         assert first.visible_text == "Look:\n\n```python\nx = 1\ny = 2\n```"

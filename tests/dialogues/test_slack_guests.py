@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.client import WAITS
-from adapters.slack.workspace import Directory
+from adapters.slack.client import WAITING_REACTION
+from adapters.slack.people import SlackPeople
 from core.domain.messages import Answer, Card
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import Tool
@@ -145,7 +145,7 @@ async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: said.reactions == {WAITS})
+        await w.slack.wait_until(lambda: said.reactions == {WAITING_REACTION})
         assert w.slack.workspace.by_bot(w.general.id) == []
         held.release()
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
@@ -208,7 +208,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -224,7 +224,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     model = EchoModel()
     tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]

@@ -34,8 +34,8 @@ CARD = Card("abc234", "proposal", "Update 1 row", "漢字 <b>&" * 400,
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
     monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)  # a post a second is slow
 
 

@@ -20,8 +20,8 @@ WHOLE = "".join(WORDS).strip()
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
 
 
 async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
 async def test_a_quick_answer_shows_no_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SOON", 5.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 5.0)
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_for_answer(said)

@@ -129,7 +129,7 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
 @pytest.fixture
 def growing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is shown from its first words on, however quickly it comes."""
-    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
 
 
 PASSING = [
@@ -226,7 +226,7 @@ async def wait_for_turn_end(w: Workplace, said: Post) -> None:
 async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     tmp_path: Path, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
     thinking = asyncio.Semaphore(0)
 
     async def think(_: RoundRequest) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.events import Options
-from core.chat.participants import OwnWay
-from core.chat.posting import FILES
+from adapters.slack.intake import SlackOptions
+from core.chat.participants import FixedAddressingSettings
+from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
@@ -19,27 +19,27 @@ from tests.fakes.posts import KeptPosts
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
-EVERYTHING = OwnWay(answer_everything=True)
-FLAT = OwnWay(threads=False)
-BOTH = OwnWay(answer_everything=True, threads=False)
+EVERYTHING = FixedAddressingSettings(answer_everything=True)
+FLAT = FixedAddressingSettings(threads=False)
+BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 @dataclass
 class Ways:
     """Those of #general, which a test may change while the bot runs, and of nowhere else."""
 
-    now: OwnWay
+    now: FixedAddressingSettings
     places: set[str] = field(default_factory=set)
 
-    def __call__(self, address: Address) -> OwnWay:
-        return self.now if address.channel in self.places else OwnWay()
+    def __call__(self, address: Address) -> FixedAddressingSettings:
+        return self.now if address.channel in self.places else FixedAddressingSettings()
 
     def of(self, w: Workplace) -> None:
         self.places.add(w.general.id)
 
     @property
-    def options(self) -> Options:
-        return Options(self, everything=lambda: sorted(self.places))
+    def options(self) -> SlackOptions:
+        return SlackOptions(self, everything=lambda: sorted(self.places))
 
 
 def top(w: Workplace) -> list[str]:
@@ -140,14 +140,14 @@ async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         ways.of(w)
         robot = w.slack.person("Robot", is_bot=True)
-        options = Options(ways, bots=frozenset({"B" + robot.id[1:]}))
+        options = SlackOptions(ways, bots=frozenset({"B" + robot.id[1:]}))
         await w.restart(Setting(options=options))
         w.slack.say(robot, w.general, "beep")
         await reads(w, "You said: beep")
 
 
 async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
-    ways = Ways(OwnWay())
+    ways = Ways(FixedAddressingSettings())
     async with workplace(tmp_path, Setting(options=ways.options)) as w:
         ways.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
@@ -157,7 +157,7 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         w.slack.say(w.bob, w.general, "indeed", thread=said)
         await w.slack.wait_for_answer(said, 2)
-        ways.now = OwnWay()
+        ways.now = FixedAddressingSettings()
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()
@@ -310,7 +310,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         kept = KeptPosts()
         text = replace(answers[1], files=())
         await w.bot.slack.reply(second, kept).finish(answers[1] if came else text)
-        kept.posts[FILES] = Post(FILES, f"{second.turn}:0")
+        kept.posts[FILES_NUMBER] = Post(FILES_NUMBER, f"{second.turn}:0")
         await w.bot.slack.reply(second, kept).finish(answers[1])
         held = [[f.name for f in p.files] for p in w.slack.workspace.by_bot(w.general.id)]
         assert [names for names in held if names] == [["one.csv"], ["two.csv"]]

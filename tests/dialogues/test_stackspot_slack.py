@@ -18,8 +18,8 @@ from tests.slack.bot import Setting, Workplace, workplace
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.surface.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
 
 
 @asynccontextmanager

@@ -13,21 +13,21 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
 PAUSES = {
-    "adapters.discord.client.SOON": 0.01,
-    "adapters.discord.surface.INTERVAL": 0.1,
+    "adapters.discord.state.SHARE_AFTER_SECONDS": 0.01,
+    "adapters.discord.surface.EDIT_INTERVAL_SECONDS": 0.1,
     "adapters.discord.surface.ChannelSurface.interval": 0.1,
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
-    "adapters.discord.surface.SOON": 0.02,
-    "core.chat.posting.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
-    "core.chat.presence.SOON": 0.02,
+    "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
+    "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
+    "core.chat.presence.SIGN_AFTER_SECONDS": 0.02,
 }
 DEADLINES = {
     "adapters.discord.commands.AUTOCOMPLETE_SECONDS": 60.0,
     "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,
-    "adapters.discord.surface.THREAD_DEADLINE": 60.0,
+    "adapters.discord.threads.THREAD_CREATION_SECONDS": 60.0,
 }
 
 

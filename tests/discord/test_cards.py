@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord.surface import Renderer
+from adapters.discord.posts import Renderer
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.discord import events
+from adapters.discord import intake
 from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
@@ -52,7 +52,7 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
     await house.open(threads=False)
     for times in range(1, 3):
         await ana.mention_role("how many bolts?", channel)
-        await discord.wait_until(lambda: count(discord, events.BY_ROLE) == times)  # noqa: B023
+        await discord.wait_until(lambda: count(discord, intake.ROLE_MENTIONED) == times)  # noqa: B023
     await ana.mention("how many bolts?", channel)
     await ana.wait_for_text("You said: how many bolts?", channel)
 
@@ -67,18 +67,18 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await bob.say("I know that", thread)
-    await bob.wait_for_text(events.SEVERAL, thread)
+    await bob.wait_for_text(intake.DISCORD_WAITS_FOR_MENTION, thread)
     await ana.say("do you?", thread)
     await bob.mention("what do you say?", thread)
     await bob.wait_for_text("You said: what do you say?", thread)
-    assert count(discord, events.SEVERAL) == 1
+    assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
     assert len(house.model.asks) == 2
     await house.close()
     await house.open()
     await ana.say("still there?", thread)
     await ana.mention("hello?", thread)
     await ana.wait_for_text("You said: hello?", thread)
-    assert count(discord, events.SEVERAL) == 1
+    assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint(
@@ -89,11 +89,11 @@ async def test_without_message_content_a_follow_up_gets_one_hint(
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
-    await ana.wait_for_text(events.MENTION, thread)
+    await ana.wait_for_text(intake.MENTION_NEEDED, thread)
     await ana.say("hello?", thread)
     await ana.mention("and nuts?", thread)
     await ana.wait_for_text("You said: and nuts?", thread)
-    assert count(discord, events.MENTION) == 1
+    assert count(discord, intake.MENTION_NEEDED) == 1
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
@@ -106,7 +106,7 @@ async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_
     await ana.say("and nuts?", channel, reply_to=answer)
     await ana.wait_for_text("You said: and nuts?", channel)
     await ana.say("and washers?", channel, reply_to=answer, ping=False)
-    await ana.wait_for_text(events.MENTION, channel)
+    await ana.wait_for_text(intake.MENTION_NEEDED, channel)
     assert len(house.model.asks) == 2
 
 

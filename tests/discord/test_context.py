@@ -345,9 +345,9 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
     await ana.mention("well?", location)
     await ana.wait_for_text("You said: well?", location)
     around, question = newest_input(house_with_content)
-    assert around.count("'Bob':") == participants.QUOTES + 1
+    assert around.count("'Bob':") == participants.MAX_EARLIER_MESSAGES + 1
     assert "Which bolts do we buy?" in around
-    assert "x" * (participants.QUOTED + 1) not in around
+    assert "x" * (participants.EARLIER_MESSAGE_CHARACTERS + 1) not in around
     assert names(question) == [f"f{number}.csv" for number in range(2, 12)]
 
 
@@ -388,7 +388,7 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     held = discord.hold("GET", f"/channels/{location.id}/messages")
     await ana.mention("what do you think?", location)
     await discord.wait_until(lambda: location.typing)
-    clock.skip(participants.PATIENCE)
+    clock.skip(participants.CONTEXT_SECONDS)
     await ana.wait_for_text("could not read what was said before", location)
     held.release()
 

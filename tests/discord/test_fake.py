@@ -62,7 +62,7 @@ def test_every_code_that_the_adapter_knows_stands_on_the_page() -> None:
     names = re.findall(r"\b[A-Z_]{4,}\b", told.partition("OVER = ")[0])
     named = {value for name in names if type(value := getattr(client, name, None)) is int}
     assert {client.UNKNOWN_MESSAGE, client.THREAD_EXISTS} <= named
-    assert named | client.PASSING | {*client.OVER, *client.TOO_LARGE} <= CODES.keys()
+    assert named | client.PASSING | {*client.OVER, *client.TOO_LARGE_CODES} <= CODES.keys()
 
 
 async def test_it_refuses_what_discord_refuses(bot: Bot, ana: DiscordPerson) -> None:

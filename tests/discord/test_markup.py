@@ -7,7 +7,15 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.discord.render import LIMIT, MOST_PARTS, WIDEST, columns_of, pages, read_table, render
+from adapters.discord.render import (
+    LIMIT,
+    MAX_POSTS_OF_ANSWER,
+    PHONE_LINE_CHARACTERS,
+    columns_of,
+    pages,
+    read_table,
+    render,
+)
 
 MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
 
@@ -83,7 +91,7 @@ def test_a_table_inside_a_code_block_stays() -> None:
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
     made = pages(markdown, "en")
-    assert len(made.parts) == MOST_PARTS
+    assert len(made.parts) == MAX_POSTS_OF_ANSWER
     assert made.parts[-1].endswith("*The whole answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
@@ -99,7 +107,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
         assert not MENTIONS.search(outside)
 
 
-@given(st.text(max_size=9000), st.integers(1, MOST_PARTS))
+@given(st.text(max_size=9000), st.integers(1, MAX_POSTS_OF_ANSWER))
 def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
     made = pages(markdown, "en", most)
     assert 1 <= len(made.parts) <= most
@@ -111,9 +119,9 @@ def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None
     lines = ["| x | y |", "|---|---|", *("|" + "|".join(row) + "|" for row in rows)]
     table = read_table(lines)
     assert table is not None
-    if table.narrow:
+    if table.is_narrow:
         block = table.code_block().split("\n")[1:-1]
-        assert all(columns_of(line) <= WIDEST for line in block)
+        assert all(columns_of(line) <= PHONE_LINE_CHARACTERS for line in block)
 
 
 def test_a_tables_cell_fetches_no_preview() -> None:

@@ -189,7 +189,7 @@ async def test_a_refusal_that_passes_is_waited_for(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
     code: int, method: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
+    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
@@ -208,8 +208,8 @@ async def test_a_refusal_that_passes_is_waited_for(
 async def test_what_does_not_pass_within_the_hour_is_given_up(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
-    monkeypatch.setattr("core.chat.posting.PATIENCE", 0.2)
+    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
+    monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 0.2)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=1000)
     await ana.say("hello")
@@ -222,7 +222,7 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
 async def test_a_token_that_was_reset_loses_no_answer(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
+    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from adapters.discord import surface
-from core.chat.presence import SOON
+from adapters.discord import presence, surface
+from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.records import RoundRequest
 from tests.discord.house import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -34,8 +34,8 @@ class Gate:
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 0.3 < SOON < 0.8, "seconds; a quicker answer needs no sign"
-    monkeypatch.setattr(surface, "SOON", 3.0)
+    assert 0.3 < SIGN_AFTER_SECONDS < 0.8, "seconds; a quicker answer needs no sign"
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 3.0)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
@@ -50,15 +50,15 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 async def test_the_sign_is_renewed_until_the_answer_stands(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.posting.PROMPT", 60.0)  # the answer is posted whole
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
-    monkeypatch.setattr(surface, "AGAIN", 0.05)
+    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
     await discord.wait_until(lambda: len(ana.dm.typing) > 5)
     discord.refuse("POST", "/channels/*/messages", 429, 40062)
-    monkeypatch.setattr("adapters.discord.client.AGAIN", 3.0)
+    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 3.0)
     gate.open()
     await discord.wait_until(lambda: not discord.faults.waiting)
     typed = len(ana.dm.typing)
@@ -66,7 +66,7 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     LoopClock().skip(3.0)
     await ana.wait_for_text("You said: hello")
     typed = len(ana.dm.typing)
-    monkeypatch.setattr(surface, "SOON", 60.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await ana.say("next")
     await ana.wait_for_text("You said: next")
     assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
@@ -75,8 +75,8 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
 async def test_text_that_does_not_grow_is_no_sign(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "STILL", 0.3)
-    monkeypatch.setattr(surface, "AGAIN", 0.05)
+    monkeypatch.setattr(presence, "STILL_TEXT_SECONDS", 0.3)
+    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
@@ -91,7 +91,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 async def test_an_answer_that_comes_at_once_needs_no_sign(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "SOON", 60.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await house.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
@@ -141,8 +141,8 @@ async def test_what_is_private_shows_no_typing_to_others(
 async def test_a_turn_that_is_put_back_types_no_more(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "SOON", 0.01)
-    monkeypatch.setattr(surface, "AGAIN", 0.02)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.02)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
@@ -150,7 +150,7 @@ async def test_a_turn_that_is_put_back_types_no_more(
     await house.engine.drain(0.0)
     typed, clock = len(ana.dm.typing), LoopClock()
     for _ in range(3):
-        clock.skip(surface.AGAIN)
+        clock.skip(presence.TYPING_PERIOD_SECONDS)
         await run_ready()
     assert len(ana.dm.typing) <= typed + 1
     gate.open()
@@ -162,7 +162,7 @@ async def test_a_turn_that_is_put_back_types_no_more(
 async def test_a_message_that_waits_wears_an_hourglass(
     discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "PATIENCE", 0.05)
+    monkeypatch.setattr(presence, "HOURGLASS_AFTER_SECONDS", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
@@ -198,7 +198,7 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
     answer = await ana.wait_for_text("word199")
     took = loop.time() - began
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
-    assert answer["edits"] <= took / surface.INTERVAL + 2
+    assert answer["edits"] <= took / surface.EDIT_INTERVAL_SECONDS + 2
 
 
 async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from discord import Client, Intents
 
-from adapters.discord import events
-from adapters.discord.client import Roles
+from adapters.discord import intake
+from adapters.discord.people import Roles
 from adapters.discord.setup import check
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedAddressingSettings
 from core.clients.http import Proxies
 from core.domain.messages import Address, Person
 from tests.discord.house import DiscordPonte
@@ -23,20 +23,20 @@ from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild
 
-EVERYTHING = OwnWay(answer_everything=True)
-FLAT = OwnWay(threads=False)
+EVERYTHING = FixedAddressingSettings(answer_everything=True)
+FLAT = FixedAddressingSettings(threads=False)
 DAY = 86_400.0
-BOTH = OwnWay(answer_everything=True, threads=False)
+BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 @dataclass
 class Ways:
     """By channel; a test may change them while the bot runs."""
 
-    of: dict[int, OwnWay] = field(default_factory=dict)
+    of: dict[int, FixedAddressingSettings] = field(default_factory=dict)
 
-    def __call__(self, address: Address) -> OwnWay:
-        return self.of.get(int(address.channel), OwnWay())
+    def __call__(self, address: Address) -> FixedAddressingSettings:
+        return self.of.get(int(address.channel), FixedAddressingSettings())
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -55,7 +55,7 @@ class Scene:
     general: Channel
     ways: Ways
 
-    async def open(self, way: OwnWay, **options: Any) -> None:
+    async def open(self, way: FixedAddressingSettings, **options: Any) -> None:
         self.ways.of[self.general.id] = way
         await self.house.open(**self.ways.options, **{"message_content": True, **options})
 
@@ -89,7 +89,7 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     await scene.ana.say("and washers?", thread)
     await scene.ana.wait_for_text("You said: and washers?", thread)
     assert scene.model_inputs == ["how many bolts?", "and nuts?", "and washers?"]
-    assert count(scene.discord, events.SEVERAL) == 0
+    assert count(scene.discord, intake.DISCORD_WAITS_FOR_MENTION) == 0
 
 
 async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Scene) -> None:
@@ -118,10 +118,10 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
     assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
     for _ in range(2):
         await scene.ana.say("how many bolts?", scene.general)
-    await scene.ana.wait_for_text(events.MENTION, scene.general)
+    await scene.ana.wait_for_text(intake.MENTION_NEEDED, scene.general)
     thread = await thread_of(scene.discord, await scene.ana.mention("bolts?", scene.general))
     await scene.ana.wait_for_text("You said: bolts?", thread)
-    assert count(scene.discord, events.MENTION) == 1
+    assert count(scene.discord, intake.MENTION_NEEDED) == 1
     discord = scene.discord
     for content, state in ((False, "failing"), (True, "on")):
         found = await check(
@@ -184,7 +184,7 @@ async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation
 
 async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene: Scene) -> None:
     plain = scene.discord.text_channel(scene.guild, "plain")
-    await scene.open(OwnWay(threads=True), threads=False)
+    await scene.open(FixedAddressingSettings(threads=True), threads=False)
     thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
     await scene.ana.wait_for_text("You said: one", thread)
     await scene.ana.mention("two", plain)
@@ -198,7 +198,7 @@ async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene:
 
 
 async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
-    await scene.open(OwnWay(strict_mention=True))
+    await scene.open(FixedAddressingSettings(strict_mention=True))
     thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
     answer = await scene.ana.wait_for_text("You said: one", thread)
     await scene.ana.say("two", thread)
@@ -209,7 +209,7 @@ async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
 
 
 async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) -> None:
-    await scene.open(OwnWay())
+    await scene.open(FixedAddressingSettings())
     await scene.house.ready()
     old = scene.discord.world.channel(
         type=11, name="old", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
@@ -224,7 +224,7 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.ana.user.roles.add(77)
-    await scene.open(OwnWay())
+    await scene.open(FixedAddressingSettings())
     ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
     assert await scene.house.adapter.membership(eve, DAY) == frozenset()
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
@@ -235,7 +235,7 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
 
 
 async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
-    await scene.open(OwnWay())
+    await scene.open(FixedAddressingSettings())
     ana = f"discord:{scene.ana.id}"
     labels = scene.house.adapter.labels
     named = {ana: scene.ana.user.name, "discord:77": "buyers"}
@@ -245,7 +245,7 @@ async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
 
 
 async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:
-    await scene.open(OwnWay())
+    await scene.open(FixedAddressingSettings())
     title = scene.house.adapter.title
     here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
     assert await title(here) == f"#{scene.general.name} ({scene.guild.name})"
@@ -254,7 +254,7 @@ async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -
 
 
 async def test_who_left_the_server_has_left(scene: Scene) -> None:
-    await scene.open(OwnWay())
+    await scene.open(FixedAddressingSettings())
     ana = Person("discord", str(scene.ana.id))
     here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
     assert await scene.house.adapter.has_left(ana, here, 0.0) is False
@@ -285,9 +285,9 @@ async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_
 async def test_a_process_without_the_gateway_knows_roles_too(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.discord.people.ASK_AGAIN_SECONDS", 0.0)
     scene.ana.user.roles.add(77)
-    await scene.open(OwnWay())  # which also says where Discord is
+    await scene.open(FixedAddressingSettings())  # which also says where Discord is
     ana = Person("discord", str(scene.ana.id))
     async with Client(intents=Intents.none()) as client:
         await client.login(scene.discord.token)
@@ -297,7 +297,7 @@ async def test_a_process_without_the_gateway_knows_roles_too(
 
         roles = Roles(posting)
         scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
-        assert await roles.of(ana, DAY) == frozenset({"77"})
+        assert await roles.roles_of(ana, DAY) == frozenset({"77"})
         await roles.close()
 
 

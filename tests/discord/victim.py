@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Engine
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Item
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.integrations.integration import ChatPorts
@@ -46,7 +46,11 @@ class Model(EchoModel):
 async def main(
     home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
 ) -> None:
-    own = OwnWay(answer_everything=True, threads=False) if flat else OwnWay()
+    own = (
+        FixedAddressingSettings(answer_everything=True, threads=False)
+        if flat
+        else FixedAddressingSettings()
+    )
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     given = make_choices(Model(hold))

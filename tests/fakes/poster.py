@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
@@ -28,7 +28,7 @@ async def main(home: Path, url: str, seq: int) -> None:
         raise SystemExit(f"turn {seq} has no answer to bring out")
     async with aiohttp.ClientSession() as session:
         surface = RecordingSurface(RemoteRecorder(url, session), turn.message.reply_to)
-        await PostedReply(surface, TurnPosts(journal, turn), turn.id).finish(turn.answer)
+        await GrowingReply(surface, TurnPosts(journal, turn), turn.id).finish(turn.answer)
     await journal.end_turn(turn, turn.answer.status)
     await database.close()
 

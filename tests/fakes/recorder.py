@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.chat.platform import AnswerPart
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
 from core.text.text import split_text
@@ -164,18 +165,21 @@ class RecordingSurface:
     def split(self, text: str) -> tuple[str, ...]:
         return split_text(text, self.limit)
 
-    async def busy(self, doing: str) -> None:
+    async def seconds_until_growth(self) -> float:
+        return 0.0
+
+    async def show_activity(self, doing: str) -> None:
         self.doing.append(doing)
 
-    async def wait_for_updates(self) -> None:
+    async def end_activity(self) -> None:
         self.doing.clear()
 
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        text = render_post(part, answer)
+    async def post(self, key: str, part: AnswerPart) -> str:
+        text = render_post(part.text, part.answer)
         return await self._platform.post(self._to.address.channel, self._to.source, key, text)
 
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        await self._platform.edit(post, render_post(part, answer))
+    async def edit(self, post: str, part: AnswerPart) -> None:
+        await self._platform.edit(post, render_post(part.text, part.answer))
 
     async def delete(self, post: str) -> None:
         await self._platform.delete(post)

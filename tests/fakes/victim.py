@@ -27,7 +27,7 @@ from aiohttp import web
 from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.clients.http import HttpClient
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import NotStored
@@ -140,7 +140,7 @@ async def main(
                 await recorder.gate(ask.turn, ask.number)
 
             def reply(to: ReplyTo, posts: PostJournal) -> Reply:
-                return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
+                return GrowingReply(RecordingSurface(recorder, to), posts, to.turn)
 
             sources = tables(http)
             appliers = [source.rows for source in sources]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters.discord.adapter import DiscordAdapter
-from adapters.slack.surface import ChatSurface
+from adapters.slack.surface import SlackSurface
 from bot import cli
 from core.store import jobs, notifications, processes, procrastinate_adapter
 from core.store.database import SqlConnection
@@ -29,7 +29,7 @@ def hurry() -> None:
     processes.ROLE_LEASE_SECONDS, processes.ROLE_MARGIN_SECONDS = 2.0, 0.5
     jobs.RECHECK_SECONDS = jobs.Jobs.recheck = 0.5
     notifications.RECONNECT_SECONDS = procrastinate_adapter.RESTART_SECONDS = 0.2
-    ChatSurface.interval = 0.2
+    SlackSurface.interval = 0.2
     (DiscordAdapter.__init__.__kwdefaults__ or {})["identify_wait"] = 0.0
 
 

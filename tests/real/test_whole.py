@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.slack.setup import SCOPES
+from adapters.slack.setup import SCOPE_PURPOSES
 from core.clients.http import HttpClient
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
@@ -89,7 +89,7 @@ async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
         code, told = await doctor(settings)
         assert code == 1
         assert "slack scope: missing: chat:write" in told
-        slack.api.scopes = list(SCOPES)
+        slack.api.scopes = list(SCOPE_PURPOSES)
         code, told = await doctor(settings)
         assert code == 0, told
         assert "ok    slack token" in told

@@ -36,7 +36,7 @@ STEPS = {
 }
 
 async def opened(home):
-    await (await Stores.in_home(home)).close()
+    await (await Stores.open_in_home(home)).close()
 
 def child(home, step):
     left = [step]
@@ -67,7 +67,7 @@ def run(home, step):
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-home, step, deaths = Path(sys.argv[1]), 0, 0
+home, step, deaths, left = Path(sys.argv[1]), 0, 0, ()
 while True:
     step += 1
     copy = home.with_name(f"killed-{step}")
@@ -75,6 +75,15 @@ while True:
     code = run(copy, step)
     assert code in (0, -signal.SIGKILL), code
     deaths += code != 0
+    # The index of SQLite's log (-shm) is made anew by whoever opens it after a death.
+    found = tuple(
+        (path.relative_to(copy), path.read_bytes())
+        for path in sorted(copy.rglob("*")) if path.is_file() and path.suffix != ".db-shm"
+    )
+    if code != 0 and found == left:  # the step before left the same, and that was opened
+        shutil.rmtree(copy)
+        continue
+    left = found
     assert run(copy, 0) == 0, step
     if code == 0:
         break

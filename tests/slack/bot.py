@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
-from adapters.slack.render import Links
+from adapters.slack.intake import SlackOptions
+from adapters.slack.render import LinkRules
 from bot.engine import Choices, Engine, Stores
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox, StatusBoard
@@ -25,8 +25,8 @@ class Setting:
 
     model: Model | None = None
     http: bool = False
-    options: Options | None = None
-    links: Links | None = None
+    options: SlackOptions | None = None
+    links: LinkRules | None = None
     chosen: Choices | None = None
     board: StatusBoard | None = None
     inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox

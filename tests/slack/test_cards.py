@@ -8,7 +8,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.render import PART, Links, all_blocks, card_blocks, content, parts, replaced
+from adapters.slack.render import (
+    ANSWER_PART_BYTES,
+    LinkRules,
+    all_blocks,
+    card_blocks,
+    content,
+    parts,
+    replace_card,
+)
 from core.domain.messages import Card
 from tests.fakes.slack.blocks import check_message
 
@@ -35,13 +43,13 @@ def test_slack_takes_every_card(
                           ROWS.map(tuple)), max_size=14), WORDS)  # fmt: skip
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
-        for piece in parts(part, Links())[-1:] or ("",):
-            check_message(content(piece, Links(), shown)["blocks"] or [], "chat.postMessage")
+        for piece in parts(part, LinkRules())[-1:] or ("",):
+            check_message(content(piece, LinkRules(), shown)["blocks"] or [], "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:
     cards = [replace(CARD, id=f"abc23{n}", text="x" * 5000) for n in range(2, 4)]
-    body = content("word " * (PART // 5), Links(), cards)
+    body = content("word " * (ANSWER_PART_BYTES // 5), LinkRules(), cards)
     check_message(body["blocks"], "chat.postMessage")
     assert len(body["text"].encode()) <= 4000
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
@@ -67,8 +75,8 @@ def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
     others = card_blocks(replace(CARD, id="zzz222"))
     message = [{"type": "markdown", "text": "Shall I?"}, *card_blocks(CARD), *others]
     decided = replace(CARD, state="Approved by Bob", actions=())
-    now = replaced(message, decided) or []
+    now = replace_card(message, decided) or []
     assert now[0]["text"] == "Shall I?"
     assert "Approved by Bob" in str(now)
     assert now[-len(others) :] == others
-    assert replaced(others, decided) is None
+    assert replace_card(others, decided) is None

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from adapters.slack import workspace
+from adapters.slack import people
 from adapters.slack.client import SlackApi
-from adapters.slack.workspace import GROUPS, Directory
+from adapters.slack.people import GROUPS, SlackPeople
 from core.chat import directory as members
 from core.clients.http import Proxies
 from core.domain.messages import Person
@@ -37,10 +37,10 @@ class DirectorySetup:
         self.rows = SqlDirectory(database, lambda name: f"hash of {name}"[::-1])
         self.make_directory()
 
-    def make_directory(self) -> Directory:
+    def make_directory(self) -> SlackPeople:
         """Another process, which knows what is in the rows."""
         self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
-        self.directory = Directory(self.api, self.rows, clock=lambda: self.now)
+        self.directory = SlackPeople(self.api, self.rows, clock=lambda: self.now)
         self.directory.team = TEAM
         return self.directory
 
@@ -125,7 +125,7 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
     await town.restart()
     for method in ("users.info", "users.list", "usergroups.list"):
         town.slack.api.faults.add(method, "503", 0)
-    assert town.directory.known(town.alice.id).name == "Alice"
+    assert town.directory.cached_member(town.alice.id).name == "Alice"
     assert await town.guest(town.alice) is False
     assert await town.groups(town.alice) == frozenset({"slack:S1"})
     assert await town.row(town.alice) == PlatformMember(
@@ -195,7 +195,7 @@ async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> N
     }
     for method in ("users.info", "usergroups.list"):
         town.slack.api.faults.add(method, "missing_scope", 0)
-    other = Directory(town.api, clock=lambda: town.now)
+    other = SlackPeople(town.api, clock=lambda: town.now)
     assert await other.labels(asked) == {}
     await other.close()
 
@@ -210,7 +210,7 @@ async def test_who_waits_is_told_by_a_list_and_by_an_event(town: DirectorySetup)
     asked = await waits(town.guest(bob))
     user = town.slack.api.workspace.people[bob.id]
     assert user is bob
-    await town.directory.hear(told_of(bob))
+    await town.directory.take_event(told_of(bob))
     assert await asked is True
     held.release()
 
@@ -241,7 +241,7 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Directory
 async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
     town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "PAGE_SIZES", (50,))
+    monkeypatch.setattr(people, "PAGE_SIZES", (50,))
     for n in range(120):
         town.slack.person(f"Person {n}")
     faults = iter(["429", "", "invalid_cursor"])
@@ -271,10 +271,10 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
     town.directory.forget(frozenset({town.alice.id}))
     await town.list()
     assert (await town.row(zoe), await town.row(town.alice)) == (None, None)
-    assert town.directory.known(town.alice.id).name == ""
+    assert town.directory.cached_member(town.alice.id).name == ""
     town.slack.change_person(town.alice, name="Alice Again")
-    await town.directory.hear(told_of(town.alice))
-    assert town.directory.known(town.alice.id).name == ""
+    await town.directory.take_event(told_of(town.alice))
+    assert town.directory.cached_member(town.alice.id).name == ""
     assert town.calls[0] == 0
     assert await town.guest(town.alice) is False, "who writes again is asked for"
     assert town.calls[0] == 1
@@ -305,15 +305,15 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     for n in range(50):
         town.now += 10
         town.alice.status = f"in a meeting {n}"
-        await town.directory.hear(told_of(town.alice))
+        await town.directory.take_event(told_of(town.alice))
     assert writes == []
     town.now += MINUTES - 1
     assert await town.guest(town.alice) is False, "each event confirms them"
     town.alice.guest, town.alice.name = "single", "Alicia"
-    await town.directory.hear(told_of(town.alice))
+    await town.directory.take_event(told_of(town.alice))
     assert writes == [1]
     assert await town.guest(town.alice) is True
-    known = town.directory.known(town.alice.id)
+    known = town.directory.cached_member(town.alice.id)
     assert (known.name, known.locale) == ("Alicia", "en-US")
     assert town.calls == (0, 1)
 
@@ -324,11 +324,11 @@ async def test_an_event_that_does_not_tell_who_is_a_guest_tells_nothing(
     """docs.slack.dev/reference/events/user_status_changed has an example of such a user."""
     eve = town.slack.person("Eve", guest="single")
     bare = {"id": eve.id, "team_id": TEAM, "name": "eve", "profile": {"display_name": "Eve"}}
-    await town.directory.hear(bare)
+    await town.directory.take_event(bare)
     nothings: list[Any] = [{}, None, eve.id, [eve.id]]
     for nothing in nothings:
-        await town.directory.hear(nothing)
-    assert town.directory.known(eve.id).name == ""
+        await town.directory.take_event(nothing)
+    assert town.directory.cached_member(eve.id).name == ""
     assert await town.guest(eve) is True
 
 
@@ -336,20 +336,20 @@ async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(
     town: DirectorySetup,
 ) -> None:
     eve = town.slack.person("Eve", team=OTHER)
-    await town.directory.hear(told_of(eve))
+    await town.directory.take_event(told_of(eve))
     assert await town.row(eve) is None
     await town.guest(town.alice)
     town.alice.deactivated = True
-    await town.directory.hear(told_of(town.alice))
+    await town.directory.take_event(told_of(town.alice))
     assert await town.row(town.alice) is None
 
 
 async def test_the_names_of_many_leave_room_for_a_right(town: DirectorySetup) -> None:
     crowd = [town.slack.person(f"Person {n}") for n in range(60)]
     named = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
-    assert sum(bool(profile.name) for profile in named.values()) == workspace.COURTESIES_AT_ONCE
+    assert sum(bool(profile.name) for profile in named.values()) == people.COURTESIES_AT_ONCE
     assert await town.guest(town.slack.person("Newcomer")) is False
-    assert town.calls == (workspace.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
+    assert town.calls == (people.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
 
 
 async def test_memory_is_bounded_whoever_is_listed(
@@ -361,7 +361,7 @@ async def test_memory_is_bounded_whoever_is_listed(
     await town.guest(crowd[-1])
     await town.list()
     assert len(town.directory._members._known) == 100
-    assert town.directory.known(crowd[-1].id).name, "who talks with us stays"
+    assert town.directory.cached_member(crowd[-1].id).name, "who talks with us stays"
     assert await town.guest(crowd[-2]) is False
     assert town.calls == (1, 1), "the others are found in their rows"
 

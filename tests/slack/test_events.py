@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.slack.events import author_home, files_of, forwarded, home_of, words_of
+from adapters.slack.events import author_home, files_of, forwarded_messages, home_of, text_of
 from tests.fakes.slack import Json
 
 OURS, OTHER, GRID = "T1", "T9", "E5"
@@ -64,14 +64,14 @@ SAID: list[tuple[Json, str]] = [
 
 @pytest.mark.parametrize(("message", "expected"), SAID)
 def test_what_a_message_says(message: Json, expected: str) -> None:
-    assert words_of(message) == expected
+    assert text_of(message) == expected
 
 
 def test_what_is_forwarded_is_told_apart() -> None:
     message: Json = {"text": "see", "attachments": [
         {"is_share": True, "author_id": "U1", "text": "shared"}, {"text": "alert"}]}  # fmt: skip
-    assert words_of(message) == "see\nalert"
-    assert [(who, what) for who, what, _ in forwarded(message)] == [("U1", "shared")]
+    assert text_of(message) == "see\nalert"
+    assert [(who, what) for who, what, _ in forwarded_messages(message)] == [("U1", "shared")]
 
 
 def test_files_that_are_gone_are_none() -> None:

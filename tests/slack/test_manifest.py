@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from adapters.slack import client
 from adapters.slack.interactions import QUICK_COMMAND
-from adapters.slack.render import ASK, QUICK
-from adapters.slack.setup import EVENTS, SCOPES, link, manifest
+from adapters.slack.render import ASK_FORM, QUICK_COMMAND_FORM
+from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, link, manifest
 
 FOLDER = Path(client.__file__).parent
 NEEDS = {
@@ -43,9 +43,9 @@ def called_methods() -> set[str]:
 def test_every_call_and_event_has_its_scope() -> None:
     for method in called_methods():
         scope = next(scope for prefix, scope in NEEDS.items() if method.startswith(prefix))
-        assert scope in SCOPES, method
+        assert scope in SCOPE_PURPOSES, method
     for event in EVENTS:
-        assert EVENT_SCOPES.get(event, "chat:write") in SCOPES, event
+        assert EVENT_SCOPES.get(event, "chat:write") in SCOPE_PURPOSES, event
 
 
 def test_over_a_socket_it_names_no_address() -> None:
@@ -68,7 +68,10 @@ def test_over_http_it_names_the_address_everywhere() -> None:
 def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
     features = manifest()["features"]
     assert features["slash_commands"][0]["command"] == QUICK_COMMAND
-    assert {shortcut["callback_id"] for shortcut in features["shortcuts"]} == {ASK, QUICK}
+    assert {shortcut["callback_id"] for shortcut in features["shortcuts"]} == {
+        ASK_FORM,
+        QUICK_COMMAND_FORM,
+    }
     for text in (made["description"] for made in features["shortcuts"]):
         assert len(text) <= 150
 
@@ -83,6 +86,7 @@ def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
     table = text.partition("## What each scope is for")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z_]+:[a-z]+)`", table.partition("\n\nWithout")[0]))
     assert "`commands`" in table
-    assert named | {"commands"} == {*SCOPES, "connections:write"}
-    summary = f"({len(SCOPES)} bot scopes, {len(EVENTS)} events, one slash command, two shortcuts)"
+    assert named | {"commands"} == {*SCOPE_PURPOSES, "connections:write"}
+    counts = f"{len(SCOPE_PURPOSES)} bot scopes, {len(EVENTS)} events"
+    summary = f"({counts}, one slash command, two shortcuts)"
     assert summary in text

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.render import Links, escaped, markdown, plain, readable, settled
+from adapters.slack.render import LinkRules, escape_text, markdown, plain, readable, settled_length
 
-ANY, OURS = Links(), Links(frozenset({"ponte.example"}))
+ANY, OURS = LinkRules(), LinkRules(frozenset({"ponte.example"}))
 PIECES = st.lists(
     st.sampled_from([
         "word", " ", "\n", "`", "```", "\n```\n", "[a](https://x.y/z)", "![i](https://e.v)",
@@ -25,7 +25,7 @@ PIECES = st.lists(
      "```\n<!channel>\n```", "[<@U1>](https://x.y)", "@channel", "@here!", "<!HERE>"],
 )  # fmt: skip
 def test_nobody_is_notified(text: str) -> None:
-    for posted in (markdown(text, ANY), escaped(text), plain(text)):
+    for posted in (markdown(text, ANY), escape_text(text), plain(text)):
         for mark in ("<!", "<@", "@channel", "@here"):
             assert mark not in posted
 
@@ -70,13 +70,13 @@ def test_what_was_streamed_stays_as_it_is(pieces: list[str]) -> None:
     if "`" in text:
         return
     for end in range(len(text) + 1):
-        shown = markdown(text[:end][: settled(text[:end])], ANY)
+        shown = markdown(text[:end][: settled_length(text[:end])], ANY)
         assert markdown(text, ANY).startswith(shown)
 
 
 @given(st.text(max_size=200))
 def test_settled_is_within_the_text(text: str) -> None:
-    assert 0 <= settled(text) <= len(text)
+    assert 0 <= settled_length(text) <= len(text)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import client, setup, surface, workspace
+from adapters.slack import channels, client, people, posts, setup, surface
 from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, meaning
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
-SETS = {name: value for module in (client, surface, setup, workspace)
+SETS = {name: value for module in (channels, client, people, posts, setup, surface)
         for name, value in vars(module).items()
         if isinstance(value, frozenset)
         and name not in ("POSTS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip
@@ -28,8 +28,8 @@ def test_every_name_is_known_of_some_method(name: str) -> None:
 
 
 def test_no_name_means_two_things() -> None:
-    kinds = ("GONE", "STREAM_OVER", "STOPPED", "TOO_LONG", "SHAPE_REFUSED", "TOKEN_REFUSED",
-             "NOT_NOW", "UNSURE", "RATE_LIMITED", "FEATURE_OFF")  # fmt: skip
+    kinds = ("GONE", "STREAM_OVER", "STREAM_STOPPED", "MESSAGE_TOO_LONG", "SHAPE_REFUSED",
+             "TOKEN_REFUSED", "NOT_NOW", "UNSURE", "RATE_LIMITED", "FEATURE_OFF")  # fmt: skip
     for n, one in enumerate(kinds):
         for other in kinds[n + 1 :]:
             assert not SETS[one] & SETS[other], (one, other)
@@ -73,13 +73,17 @@ def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
 def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour() -> None:
     now = [0.0]
     kept = client.FeatureFlags(lambda: now[0])
-    assert kept.refused("streams", "unknown_method")
+    assert kept.note_refusal("streams", "unknown_method")
     for _ in range(2):
-        assert not kept.refused("sessions", "never_heard_of")
-    kept.worked("sessions")
+        assert not kept.note_refusal("sessions", "never_heard_of")
+    kept.note_success("sessions")
     for n in range(3):
-        assert kept.refused("sessions", "never_heard_of") is (n == 2)
-    assert not kept.refused("reactions", "message_not_found")
+        assert kept.note_refusal("sessions", "never_heard_of") is (n == 2)
+    assert not kept.note_refusal("reactions", "message_not_found")
     assert kept.words == "streams: unknown_method, sessions: never_heard_of"
     now[0] = 3601.0
-    assert (kept.on("streams"), kept.on("sessions"), kept.on("reactions")) == (False, True, True)
+    assert (kept.is_on("streams"), kept.is_on("sessions"), kept.is_on("reactions")) == (
+        False,
+        True,
+        True,
+    )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.slack.setup import SCOPES
+from adapters.slack.setup import SCOPE_PURPOSES
 from tests.fakes import forker
 from tests.fakes.slack import TEAM, FakeSlack
 
@@ -121,7 +121,7 @@ async def test_a_wrong_token_ends_the_start_with_one_line(tmp_path: Path) -> Non
 
 async def test_the_doctor_and_the_manifest(tmp_path: Path) -> None:
     async with FakeSlack() as slack:
-        slack.api.scopes = list(SCOPES)
+        slack.api.scopes = list(SCOPE_PURPOSES)
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
         async with ponte("doctor", env=env) as process:
             told, _ = await process.communicate()

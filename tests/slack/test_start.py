@@ -9,8 +9,8 @@ import pytest
 
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
-from adapters.slack.setup import SCOPES, check
+from adapters.slack.intake import SlackOptions
+from adapters.slack.setup import SCOPE_PURPOSES, check
 from bot.engine import Engine
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
@@ -64,7 +64,7 @@ async def test_a_slack_that_does_not_answer_holds_up_nobody(
         slack.api.faults.add("auth.test", "503", 1)
         async with running(slack, tmp_path, Setting(http=True)) as bot:
             assert (await bot.slack.health()).state == "failing"
-            await slack.wait_until(lambda: bot.slack.opened)
+            await slack.wait_until(lambda: bot.slack.is_open)
             assert (await bot.slack.health()).state == "on"
 
 
@@ -105,7 +105,7 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
 
 async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
     async with FakeSlack() as slack:
-        slack.api.scopes = [scope for scope in SCOPES if scope != "files:read"]
+        slack.api.scopes = [scope for scope in SCOPE_PURPOSES if scope != "files:read"]
         found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
         assert [(h.name, h.state) for h in found] == [
             ("slack token", "on"), ("slack scope", "failing"), ("slack socket", "on"),
@@ -142,17 +142,21 @@ async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path
     everything = ["slack:T1:C1"]
     async with FakeSlack() as slack:
         for scopes, state, words in (
-            (SCOPES, "on", "answer_everything in slack:T1:C1: for public channels"),
-            ([s for s in SCOPES if s != "groups:history"], "failing", "groups:history is missing"),
+            (SCOPE_PURPOSES, "on", "answer_everything in slack:T1:C1: for public channels"),
+            (
+                [s for s in SCOPE_PURPOSES if s != "groups:history"],
+                "failing",
+                "groups:history is missing",
+            ),
         ):
             slack.api.scopes = list(scopes)
             found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies(), everything)
             (told,) = [h for h in found if h.name == "slack channels"]
             assert (told.state, words in told.words) == (state, True)
     async with workplace(tmp_path) as w:
-        for scopes, heard in ((SCOPES, True), (["chat:write"], False)):
+        for scopes, heard in ((SCOPE_PURPOSES, True), (["chat:write"], False)):
             w.slack.api.scopes = list(scopes)
-            await w.restart(Setting(options=Options(everything=lambda: everything)))
+            await w.restart(Setting(options=SlackOptions(everything=lambda: everything)))
             told = await w.bot.slack.health()
             assert (told.state, "only mentions are heard" in told.words) == ("on", not heard)
 

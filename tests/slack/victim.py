@@ -17,11 +17,11 @@ from pathlib import Path
 import structlog
 
 from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.events import Options
-from adapters.slack.surface import ChatSurface
+from adapters.slack.intake import SlackOptions
+from adapters.slack.surface import SlackSurface
 from bot.engine import Engine
 from bot.home import Home
-from core.chat.participants import OwnWay
+from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Address, Item
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from tests.fakes.choices import make_choices
@@ -62,20 +62,20 @@ class Storyteller:
         return None
 
 
-def flat(address: Address) -> OwnWay:
-    return OwnWay(answer_everything=True, threads=False)
+def flat(address: Address) -> FixedAddressingSettings:
+    return FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 async def main(home: Path, api_url: str, *more: str) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    ChatSurface.interval = 0.02
+    SlackSurface.interval = 0.02
     chosen = make_choices(Storyteller())
     with Home(home).take():
         engine = await Engine.open(home, chosen)
         slack = SlackAdapter(
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
-            api_url=api_url, home=home, options=Options(flat) if "flat" in more else None,
+            api_url=api_url, home=home, options=SlackOptions(flat) if "flat" in more else None,
         )  # fmt: skip
         connect_adapter(engine, chosen, slack)
         engine.start()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictInt
 
-from core.chat.posting import PostedReply
+from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Health
@@ -78,7 +78,7 @@ class CorkAdapter:
         self._board, self._called, self._limit, self._ports = board, called, limit, ports
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        return PostedReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
+        return GrowingReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
 
     async def start(self, *, listens: bool = True) -> None:
         self._board.listener = self._hear

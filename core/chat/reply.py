@@ -1,8 +1,8 @@
-"""The Reply of a platform that keeps posts: one visible answer, whatever happens.
+"""The reply of every platform that keeps posts: one visible answer that grows, also after a crash.
 
-Each post is journalled before the call (with its key) and after it (with its id). When it is not
-known whether a post was made, it is looked up before anything is posted. A post that a person
-removed is never made again.
+Each post is journalled before the call (with its key) and after it (with its id). If it is not
+known whether a post was made, the platform is asked before anything is posted again. A post that a
+person removed is never made again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from core.chat.platform import Surface
+from core.chat.platform import AnswerPart, Surface
 from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.domain.messages import Answer, Post, Progress
 from core.observability import metrics
@@ -24,49 +24,39 @@ from core.runtime.retry import Backoff, retry
 from core.text import text
 
 log = structlog.get_logger("posting")
-FILES = 0
+FILES_NUMBER = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
 POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
 """Pauses between attempts to post an answer, where the platform asks for none."""
-PATIENCE = 3600.0
-"""Seconds after which an answer that cannot be posted is left, and told with the next message."""
-UNDER_WAY = 60.0
-"""Seconds that a post may take which nobody waits for any more, before it is given up."""
-PROMPT = 0.5
-"""Seconds within which an answer is posted whole: growing would only cost an edit."""
+MAX_DELIVERY_SECONDS = 3600.0
+"""After this time an answer that cannot be posted is given up; the next answer says so."""
+LATE_POST_SECONDS = 60.0
+"""How long `set_right` waits for a post under way that nobody waits for any more."""
+WHOLE_ANSWER_SECONDS = 0.5
+"""An answer that is complete within this time is posted once: growing would cost an edit more."""
 
 
-async def _no_pause() -> float:
-    return 0.0
+class GrowingReply:
+    """The port `Reply` over a platform's `Surface`: journals, throttles, retries, and repeats no
+    post. The surface only draws and calls."""
 
-
-class PostedReply:
-    """`pause` is asked before growing text is shown: seconds to leave it out for, where too many
-    answers grow at once for the platform's limits. `whole` is told when nothing grows any more."""
-
-    def __init__(
-        self, surface: Surface, posts: PostJournal, turn: str,
-        pause: Callable[[], Awaitable[float]] = _no_pause,
-        whole: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
         self._surface = surface
         self._posts = posts
         self._turn = turn
-        self._pause = pause
-        self._whole = whole
         self._known: dict[int, Post] | None = None
         self._shown: dict[int, str] = {}
         self._made: dict[int, str] = {}
-        """Posts that were made here, whether or not their record came about."""
+        """Ids of the posts that this process made, recorded or not."""
         self._making: dict[int, asyncio.Task[str]] = {}
-        """Posts under way; who asked for one may have been cancelled meanwhile."""
+        """Posts under way. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
         self._finishing = asyncio.Event()
-        self._whole_until = time.monotonic() + min(surface.interval, PROMPT)
+        self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
         self._next = 0.0
-        """When the platform takes the next edit, on the monotonic clock."""
+        """The time of the next edit, on the monotonic clock."""
 
     @property
     def first_key(self) -> str:
@@ -76,7 +66,8 @@ class PostedReply:
         return self._surface.split(text)
 
     async def show(self, progress: Progress) -> None:
-        """Put it into the one slot of what is to be shown; the newest wins, none waits."""
+        """Show progress when the platform takes the next edit. Newer progress replaces what still
+        waits, and no caller waits."""
         if self._gone:
             raise self._gone
         if self._finishing.is_set():
@@ -86,12 +77,11 @@ class PostedReply:
             self._worker = asyncio.create_task(self._show_latest())
 
     async def finish(self, answer: Answer) -> None:
-        """Bring the answer out, however often it takes. Raises Undeliverable, PostRemoved."""
+        """Post the answer; retry for `MAX_DELIVERY_SECONDS`. Raises Undeliverable, PostRemoved."""
         await self._show_no_more()
         if self._gone:
             raise self._gone
-        self._whole()
-        pauses, give_up = iter(POST_BACKOFF), time.monotonic() + PATIENCE
+        pauses, give_up = iter(POST_BACKOFF), time.monotonic() + MAX_DELIVERY_SECONDS
 
         def wait(error: Exception, failed: int) -> float | None:
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
@@ -111,20 +101,19 @@ class PostedReply:
             raise Undeliverable(reason=_reason(error)) from error
 
     async def refresh(self, answer: Answer) -> None:
-        """Edit the last post of an answer that stands: cards ride in it. One attempt."""
+        """Draw the cards of a posted answer anew, by one edit of its last post."""
         number = len(answer.parts)
         post = (await self._load()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
-        part = answer.parts[-1]
-        self._whole()
-        await self._watched(
-            post, lambda: self._surface.edit(post.id, part, answer), gone_is_fine=True
-        )
+        part = AnswerPart(number, answer.parts[-1], answer=answer, is_final=True)
+        await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        """Delete posts that this process made too late, and restore the text of the others: another
+        process took the turn over and posted `answer` as `posts`."""
         if self._making:
-            await asyncio.wait(self._making.values(), timeout=UNDER_WAY)
+            await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
         known = {post.number: post.id for post in posts}
         for number, made in self._made.items():
             if known.get(number) != made:
@@ -133,17 +122,20 @@ class PostedReply:
                 with suppress(PostRemoved):
                     await self._surface.delete(made)
         last = len(answer.parts)
-        for number, part in enumerate(answer.parts, 1):
+        for number, text_of_part in enumerate(answer.parts, 1):
             if number in self._shown and (id := known.get(number)):
+                ends = answer if number == last else None
                 with suppress(PostRemoved):
-                    await self._surface.edit(id, part, answer if number == last else None)
+                    await self._surface.edit(
+                        id, AnswerPart(number, text_of_part, ends, is_final=True)
+                    )
 
     async def wait_for_updates(self) -> None:
         await self._show_no_more()
-        await self._surface.wait_for_updates()
+        await self._surface.end_activity()
 
     async def _show_no_more(self) -> None:
-        """Let a post that is under way come to its record."""
+        """Wait until a post that is under way is recorded."""
         self._finishing.set()
         if self._worker is not None:
             await asyncio.shield(self._worker)
@@ -166,23 +158,24 @@ class PostedReply:
     async def _show(self, progress: Progress) -> None:
         if not progress.text:
             self._posts.check_ownership()
-            await self._surface.busy(progress.doing)
+            await self._surface.show_activity(progress.doing)
             return
         trust = progress.trust
 
-        def split(said: str) -> Sequence[str]:
-            whole = self._surface.split
-            return trust.split_sanitized(said, whole)[1] if trust else whole(said)
+        def split(answer: str) -> Sequence[str]:
+            into_posts = self._surface.split
+            return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
         seconds = self._whole_until - time.monotonic()
-        if seconds > 0 or (seconds := await self._pause()) > 0:
+        if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
-        for number, part in enumerate(await text.run_off_loop(split, progress.text), 1):
-            await self._put(number, part, None)
+        parts = await text.run_off_loop(split, progress.text)
+        for number, part in enumerate(parts, 1):
+            await self._put(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 
     async def _may_edit(self) -> bool:
-        """Wait until the platform takes an edit; False when the answer came first."""
+        """Wait for the time of the next edit. Return False if the answer is complete before."""
         if (early := self._next - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(early):
@@ -192,16 +185,18 @@ class PostedReply:
     async def _finish(self, answer: Answer) -> None:
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
-            await self._put(number, part, answer if number == last else None, final=True)
+            await self._put(
+                AnswerPart(number, part, answer if number == last else None, is_final=True)
+            )
         for post in list((await self._load()).values()):
             if post.number > last and post.state != "removed":
                 await self._drop(post)
         if answer.files:
             await self._upload(answer)
 
-    async def _put(
-        self, number: int, part: str, answer: Answer | None, final: bool = False
-    ) -> None:
+    async def _put(self, part: AnswerPart) -> None:
+        """Post the part, or edit its post. Nothing is sent if a growing part has not changed."""
+        number = part.number
         post = (await self._load()).get(number)
         if post is not None and post.state == "removed":
             raise PostRemoved
@@ -211,39 +206,43 @@ class PostedReply:
             found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
         self._posts.check_ownership()
-        known, self._shown[number] = self._shown.get(number), part
+        shown, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
             metrics.posts.labels("post").inc()
-            made = await self._make(number, self._surface.post(number, post.key, part, answer))
+            made = await self._make(number, self._surface.post(post.key, part))
+            answer = part.answer
             ends = answer is not None and not answer.files and number >= max(await self._load())
             await self._record(post, made, ends)
-        elif final or known != part:
+        elif part.is_final or shown != part.text:
             metrics.posts.labels("edit").inc()
-            await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
+            await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _upload(self, answer: Answer) -> None:
-        post = (await self._load()).get(FILES)
+        post = (await self._load()).get(FILES_NUMBER)
         if post is None:
-            post = await self._intend(FILES)
+            post = await self._intend(FILES_NUMBER)
         elif post.id or post.state == "removed":
             return
-        elif found := await self._made_here(FILES) or await self._surface.find(FILES, post.key):
+        elif found := await self._made_here(FILES_NUMBER) or await self._surface.find(
+            FILES_NUMBER, post.key
+        ):
             await self._record(post, found)
             return
         self._posts.check_ownership()
-        made = await self._make(FILES, self._surface.upload(post.key, answer.files))
+        made = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
         await self._record(post, made)
 
     async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
-        """Its id, which stands in `_made` also where the wait for it is cancelled."""
+        """Run a call that makes a post, and return its id. If the caller is cancelled, the call
+        goes on and its id is kept in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
-        def made(task: asyncio.Task[str]) -> None:
+        def keep_id(task: asyncio.Task[str]) -> None:
             del self._making[number]
             if not task.cancelled() and not task.exception():
                 self._made[number] = task.result()
 
-        task.add_done_callback(made)
+        task.add_done_callback(keep_id)
         return await asyncio.shield(task)
 
     async def _made_here(self, number: int) -> str:
@@ -254,7 +253,7 @@ class PostedReply:
     async def _drop(self, post: Post) -> None:
         id = post.id or await self._surface.find(post.number, post.key)
         if id:
-            await self._watched(post, lambda: self._surface.delete(id), gone_is_fine=True)
+            await self._call(post, lambda: self._surface.delete(id), ignore_removed=True)
         await self._posts.record_removed(post.number)
         (await self._load()).pop(post.number)
 
@@ -273,16 +272,16 @@ class PostedReply:
         (await self._load())[post.number] = done
         return done
 
-    async def _watched(
-        self, post: Post, call: Callable[[], Awaitable[None]], gone_is_fine: bool = False
+    async def _call(
+        self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
     ) -> None:
-        """Run a call on a post of ours; that a person removed it is recorded."""
+        """Run a call on a post of ours. If a person removed the post, record that."""
         self._posts.check_ownership()
         try:
             await call()
         except PostRemoved:
             await self._posts.record_removed(post.number)
-            if not gone_is_fine:
+            if not ignore_removed:
                 raise
 
     async def _load(self) -> dict[int, Post]:
@@ -292,5 +291,5 @@ class PostedReply:
 
 
 def _reason(error: Exception) -> str:
-    """The platform's own word for why it did not take the answer, where it said one."""
+    """Return the platform's reason for not taking the answer, else the type of the error."""
     return str(getattr(error, "reason", "")) or type(error).__name__

@@ -1,0 +1,175 @@
+"""What a message points at, read when its turn starts: quotes, the thread, files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import discord
+import structlog
+
+from adapters.discord.client import IN_DOUBT, attempt, history, own_id
+from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
+from adapters.discord.files import files_of
+from adapters.discord.state import DiscordState, ThreadState
+from core.chat import participants
+from core.chat.files import MAX_FILE_BYTES
+from core.domain.errors import PonteError
+from core.domain.messages import Attachment, Message, Quote
+from core.text.i18n import say
+
+log = structlog.get_logger("discord")
+
+THREAD_PAGE_SIZE = 100
+"""Messages of a thread that are looked at: one call gives so many
+(resources/message.mdx#get-channel-messages-query-string-params)."""
+QUOTE_WITHHELD = (
+    "Discord does not show me what the message says that you replied to. To show me, choose "
+    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
+)
+FILES_LOST = (
+    "I could not get the files of the message that you asked about. Please choose "
+    "*Apps → Ask Ponte* in its menu again."
+)
+HISTORY_WITHHELD = (
+    "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+)
+"""Told to the model, which says so where it matters."""
+Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
+"""What was read, its files, and sentences about what was not."""
+
+
+class DiscordContext:
+    """The port `LookUp`: reads what a message points at when its turn starts.
+
+    `may_read`: whether the operator asked for the message content intent. Only with it Discord
+    tells the text of others' messages, and the files with it
+    (events/gateway.mdx#message-content-intent); what it withholds is said in the answer.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        state: DiscordState,
+        may_read: bool,
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._may_read = may_read
+
+    async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        if not pointed:
+            return message, ()
+        (quotes, files, untold), (before, more, unread) = await asyncio.gather(
+            self._complete_quotes(message), self._read_earlier_messages(message)
+        )
+        if any(quote.replied for quote in quotes):
+            before = [replace(quote, replied=False) for quote in before]
+        attached = (*message.attachments, *files)
+        known = {_file_id(file) for file in attached}
+        more = [file for file in more if _file_id(file) not in known]
+        newest = (
+            more[-max(0, participants.MAX_CONTEXT_FILES - len(attached)) :]
+            if len(attached) < participants.MAX_CONTEXT_FILES
+            else ()
+        )
+        whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
+        return whole, [say(each, message.locale) for each in (*untold, *unread)]
+
+    async def _complete_quotes(self, message: Message) -> Found:
+        """Each quote with what its event did not tell, where it can be had now."""
+        known = {_file_id(file) for file in message.attachments}
+        quotes: list[Quote] = []
+        files: list[Attachment] = []
+        untold: list[str] = []
+        for quote in message.context:
+            if not quote.reference:
+                quotes.append(quote)
+                continue
+            told, attached = await self._fetch_quote(quote)
+            quotes += [told] if told.text else []
+            files += [file for file in attached if _file_id(file) not in known]
+            if quote.text and not attached:
+                untold.append(FILES_LOST)
+            elif not told.text and not (attached and self._may_read):
+                untold.append(QUOTE_WITHHELD)
+        return quotes, files, untold
+
+    async def _fetch_quote(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
+        client = await self._client()
+        me = own_id(client)
+        channel, id = (int(part) for part in quote.reference.split("/"))
+        location = client.get_partial_messageable(channel)
+        try:
+            async with asyncio.timeout(participants.CONTEXT_SECONDS):
+                found = await attempt(lambda: location.fetch_message(id))
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("quoted message not read", why=repr(error)[:200])
+            return quote, ()
+        if quote.text:
+            return quote, files_of(found)
+        return replace(quote_of(found, me), replied=quote.replied), files_of(found)
+
+    async def _read_earlier_messages(self, message: Message) -> Found:
+        """What others said in its thread, not to us, since the conversation heard of it last."""
+        address = message.address
+        if not address.thread or not address.workspace or message.clicked:
+            return (), (), ()
+        thread, source = int(address.thread), int(message.reply_to.source)
+        there = self._state.threads.get(thread)
+        if there is None or thread == source:
+            return (), (), ()
+        since = there.hear(source)
+        first = not since
+        self._state.note_change()
+        if there.people == [message.author.id] and not first:
+            return (), (), ()
+        if not self._may_read:
+            return ([Quote("Discord", HISTORY_WITHHELD, ours=True)] if first else ()), (), ()
+        try:
+            async with asyncio.timeout(participants.CONTEXT_SECONDS):
+                return await self._read_thread(int(address.channel), thread, since, source, there)
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("thread not read", why=repr(error)[:200])
+            return (), (), (participants.THREAD_UNREAD,)
+
+    async def _read_thread(
+        self, channel: int, thread: int, since: int, source: int, there: ThreadState
+    ) -> Found:
+        client = await self._client()
+        me = own_id(client)
+        location = client.get_partial_messageable(thread)
+        newest = await history(location, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
+        said = [m for m in reversed(newest) if m.id > since]
+        there.join(*(str(m.author.id) for m in said if is_speech(m)))
+        unheard = [m for m in said if has_readable_content(m) and not is_in_conversation(m, me)][
+            -participants.MAX_EARLIER_MESSAGES :
+        ]
+        root = None if since else await self._find_root(client, channel, thread)
+        quotes = [
+            quote_of(m, me, participants.EARLIER_MESSAGE_CHARACTERS)
+            for m in unheard
+            if m.id != thread
+        ]
+        kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
+        if root is not None and has_readable_content(root):
+            quotes.insert(0, replace(quote_of(root, me), replied=True))
+        return quotes, [file for file in kept if file.size <= MAX_FILE_BYTES], ()
+
+    async def _find_root(
+        self, client: discord.Client, channel: int, thread: int
+    ) -> discord.Message | None:
+        """The message that the thread was made from, in the channel above it, or in itself where
+        it is a post in a forum; both have the thread's id (topics/threads.mdx)."""
+        for location in (channel, thread):
+            where = client.get_partial_messageable(location)
+            try:
+                return await attempt(lambda: where.fetch_message(thread))  # noqa: B023
+            except PonteError:
+                continue
+        return None
+
+
+def _file_id(attachment: Attachment) -> str:
+    return attachment.reference.split(" ")[0].rpartition("/")[2]

@@ -1,0 +1,339 @@
+"""Which messages are for Ponte, how they are stored, and what is read back after a gap.
+
+A message that is not for Ponte is neither stored nor logged. A RESUME replays what was missed. A
+new session (after a restart, or an invalid one) does not, so known channels are read back then. A
+message that arrives twice has one key, so the inbox stores it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import discord
+import structlog
+
+from adapters.discord.client import IN_DOUBT, ChannelQueues, attempt, history, own_id
+from adapters.discord.events import (
+    Locations,
+    answers_us,
+    event_key,
+    is_ours,
+    is_speech,
+    is_withheld,
+    mentions_us,
+    to_message,
+)
+from adapters.discord.people import Roles
+from adapters.discord.presence import TypingSign
+from adapters.discord.state import DiscordState, Location, ThreadState
+from adapters.discord.threads import DiscordThreads
+from core.chat.files import FileDownloads
+from core.chat.presence import WaitingMarks, mark_while_unknown
+from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
+from core.domain.messages import turn_id
+from core.ports.conversations import Inbox
+from core.ports.rights import Policy
+from core.text.i18n import plural, say
+
+log = structlog.get_logger("discord")
+
+CHANNELS_READ_AT_ONCE = 4
+"""Channels that are read back side by side."""
+MAX_MESSAGES_READ_BACK = 2000
+"""Messages read back in one channel."""
+IDLE_CHANNEL_SECONDS = 30 * 24 * 3600.0
+"""Seconds after which a channel that nobody used counts as unknown."""
+MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-params
+HINT_PERIOD_SECONDS = 24 * 3600.0
+"""Seconds until the same hint is given again in a channel."""
+MENTION_NEEDED = (
+    "I cannot read a message here that does not mention me. Please mention me in it, "
+    "or reply to me with the mention on."
+)
+ROLE_MENTIONED = (
+    "You mentioned my role, and Discord does not show me what such a message says. "
+    "Please pick the bot of that name in the list, not the role."
+)
+DISCORD_WAITS_FOR_MENTION = "There are several of you here now, so I wait to be mentioned."
+MESSAGES_MISSED = (
+    "I was away, and left {count} older message here unanswered. "
+    "Please send again what still matters.",
+    "I was away, and left {count} older messages here unanswered. "
+    "Please send again what still matters.",
+)
+
+
+class DiscordIntake:
+    def __init__(
+        self,
+        inbox: Inbox,
+        state: DiscordState,
+        locations: Locations,
+        roles: Roles,
+        threads: DiscordThreads,
+        fetch: FileDownloads,
+        queues: ChannelQueues,
+        notices: Notices,
+        sign: TypingSign,
+        marks: WaitingMarks,
+        removed: Callable[[str], Awaitable[None]],
+        policy: Policy,
+    ) -> None:
+        self._inbox = inbox
+        self._policy = policy
+        self._state = state
+        self._locations = locations
+        self._roles = roles
+        self._threads = threads
+        self._fetch = fetch
+        self._queues = queues
+        self._notices = notices
+        self._sign = sign
+        self._marks = marks
+        self._removed = removed
+        self.open = True
+        """False once intake has stopped; what comes then is read back at the next start."""
+
+    async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
+        """Take it in, live or read back. Returns whether it is addressed to Ponte."""
+        if not self.open:
+            return False
+        me = own_id(client)
+        location = await self._locations.of_message(client, message)
+        guild = location.guild
+        if not is_speech(message) or not await self._is_addressed(message, location, me):
+            self._state.note_taken(message.channel.id, message.id, guild, known_only=True)
+            return False
+        await self._roles.note_roles(message.author)
+        await self._state.note_channel(message.channel.id, message.id, guild)
+        await self._store(message, location, me)
+        self._state.note_taken(message.channel.id, message.id, guild)
+        return True
+
+    async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
+        """An edit before the answer counts; a preview that Discord adds is no edit."""
+        if not self.open or message.edited_at is None or not is_speech(message):
+            return
+        me = own_id(client)
+        location = await self._locations.of_message(client, message)
+        key = event_key(message.channel.id, message.id)
+        if location.guild and is_withheld(message):
+            # Without our mention Discord tells no content: what it says now is not for us.
+            await self._inbox.amend(key, None)
+            return
+        changed = to_message(message, location, self._locations, me)
+        await self._inbox.amend(key, changed)
+
+    async def on_delete(self, channel: int, messages: set[int]) -> None:
+        """Theirs are withdrawn and blanked; ours stay away, and their turn stops."""
+        for message in messages:
+            key = event_key(channel, message)
+            if await self._inbox.amend(key, None) != "unknown":
+                self._sign.stop(turn_id(key))
+            else:
+                await self._removed(f"{channel}:{message}")
+
+    async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
+        if not location.guild:
+            return True
+        told, way = not is_withheld(message), self._locations.settings_of(location)
+        if is_ours(message, me, way):
+            if told and location.thread:
+                self._join_thread(message, location)
+            elif not told and mentions_us(message, me):
+                await self._notices.explain_role_mention(message)
+            elif not told:
+                await self._notices.ask_for_mention(message)
+            return told
+        if way.answer_everything or way.strict_mention:
+            return False
+        if answers_us(message, me):
+            if not told:
+                await self._notices.ask_for_mention(message)
+            return told
+        if not location.thread or not self._is_our_thread(message, location, me):
+            return False
+        return await self._is_follow_up(message, location, told)
+
+    async def _is_follow_up(self, message: discord.Message, location: Location, told: bool) -> bool:
+        """In a thread of ours without a mention: only while one person talks with Ponte."""
+        there = self._join_thread(message, location)
+        if not told:
+            await self._notices.ask_for_mention(message)
+            return False
+        if there.note_notice_due():
+            self._state.note_change()
+            await self._notices.say_that_it_waits(message)
+        return not there.several
+
+    def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
+        there = self._state.threads.setdefault(location.thread, ThreadState())
+        if there.join(str(message.author.id)):
+            self._state.note_change()
+        return there
+
+    def _is_our_thread(self, message: discord.Message, location: Location, me: int) -> bool:
+        """A thread that we made, or were mentioned in before."""
+        channel = message.channel
+        made = isinstance(channel, discord.Thread) and channel.owner_id == me
+        return made or location.thread in self._state.threads
+
+    async def _store(self, message: discord.Message, location: Location, me: int) -> None:
+        begins = self._threads.should_open(message, location)
+        thread = message.id if begins else 0
+        said = to_message(message, location, self._locations, me, thread)
+        try:
+            receipt = await self._inbox.accept(said)
+        except NotStored as error:
+            log.error("not stored", channel=message.channel.id)
+            await self._notices.post(message, error.words(), "not-stored")
+            return
+        if not receipt.is_new:
+            return
+        place = f"{message.channel.id}:{message.id}"
+        if receipt.turns_ahead:
+            self._marks.put(receipt.turn, place)
+        else:
+            self._queues.tasks.start(
+                mark_while_unknown(self._marks, self._policy, self._inbox, said, receipt, place)
+            )
+        if begins:
+            self._state.threads[message.id] = ThreadState(
+                [str(message.author.id)], heard=message.id
+            )
+            self._threads.open(message.channel.id, message.id, said.text or said.author.name)
+        if said.attachments:
+            self._queues.tasks.start(self._fetch.fetch_all(said))
+        log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
+
+
+class CatchUp:
+    """Reads back what was said while no session was there to tell it.
+
+    `age`: seconds; older messages are not answered, but told of.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        state: DiscordState,
+        locations: Locations,
+        intake: DiscordIntake,
+        queues: ChannelQueues,
+        notices: Notices,
+        age: float,
+    ) -> None:
+        self._inbox = inbox
+        self._state = state
+        self._locations = locations
+        self._intake = intake
+        self._queues = queues
+        self._notices = notices
+        self._age = age
+        self._gate = asyncio.Semaphore(CHANNELS_READ_AT_ONCE)
+
+    def start(self, client: discord.Client) -> None:
+        """Put each channel's missed messages into its lane, before anything that comes live."""
+        fresh = time.time() - IDLE_CHANNEL_SECONDS
+        known = [(c, seen) for c, seen in self._state.seen.items() if seen.at > fresh]
+        for channel, seen in sorted(known, key=lambda item: -item[1].last):
+            self._put(client, channel, seen.guild, seen.last)
+
+    def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        async def read_back() -> None:
+            if guild:
+                # Names, roles and threads of a server come with it, after the session began.
+                await client.wait_until_ready()
+            async with self._gate:
+                await self._read_back(client, channel, guild, last)
+
+        self._queues.put(channel, read_back)
+
+    async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        try:
+            missed = await self._history(client, channel, guild, last)
+        except Undeliverable as gone:
+            log.info("channel not read back", channel=channel, why=str(gone))
+            self._state.seen.pop(channel, None)
+            return
+        except (PlatformBusy, *IN_DOUBT) as error:
+            log.warning("channel not read back", channel=channel, why=repr(error))
+            return
+        skipped = await self._answer_recent(client, missed)
+        if skipped:
+            await self._notices.report_missed(skipped[-1], len(skipped))
+        if missed:
+            log.info("read back", channel=channel, messages=len(missed), skipped=len(skipped))
+
+    async def _history(
+        self, client: discord.Client, channel: int, guild: int, last: int
+    ) -> list[discord.Message]:
+        found = client.get_channel(channel) if guild else None
+        location = (
+            found
+            if isinstance(found, discord.abc.Messageable)
+            else client.get_partial_messageable(channel, guild_id=guild or None)
+        )
+        after = discord.Object(last)
+        return await history(location, after=after, limit=MAX_MESSAGES_READ_BACK, oldest_first=True)
+
+    async def _answer_recent(
+        self, client: discord.Client, missed: list[discord.Message]
+    ) -> list[discord.Message]:
+        """Answer the young ones; returns the older ones that nobody will answer."""
+        skipped: list[discord.Message] = []
+        oldest = datetime.now(UTC) - timedelta(seconds=self._age)
+        for message in missed:
+            if message.created_at >= oldest:
+                await self._intake.on_message(client, message)
+            elif await self._is_unanswered(client, message):
+                skipped.append(message)
+        if skipped:
+            self._state.note_taken(skipped[-1].channel.id, skipped[-1].id)
+        return skipped
+
+    async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
+        """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
+        me = own_id(client)
+        location = await self._locations.of_message(client, message)
+        ours = not location.guild or is_ours(message, me, self._locations.settings_of(location))
+        if not is_speech(message) or not ours:
+            return False
+        said = to_message(message, location, self._locations, me)
+        return await self._inbox.amend(said.event_key, said) == "unknown"
+
+
+class Notices:
+    """What Ponte says without having been asked: each once, as a reply."""
+
+    def __init__(self, state: DiscordState, locations: Locations) -> None:
+        self._state = state
+        self._language = locations.language_of
+
+    async def ask_for_mention(self, message: discord.Message) -> None:
+        """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
+        if self._state.is_first_notice(f"mention:{message.channel.id}", HINT_PERIOD_SECONDS):
+            await self.post(message, say(MENTION_NEEDED, self._language(message)), "mention")
+
+    async def explain_role_mention(self, message: discord.Message) -> None:
+        """Who wrote meant us, each time: silence would be no answer."""
+        await self.post(message, say(ROLE_MENTIONED, self._language(message)), "role")
+
+    async def say_that_it_waits(self, message: discord.Message) -> None:
+        await self.post(message, say(DISCORD_WAITS_FOR_MENTION, self._language(message)), "waits")
+
+    async def report_missed(self, newest: discord.Message, count: int) -> None:
+        await self.post(newest, plural(*MESSAGES_MISSED, count, self._language(newest)), "away")
+
+    async def post(self, message: discord.Message, words: str, about: str) -> None:
+        """As a reply to `message`, so that it is never taken for an answer to another one."""
+        nonce = hashlib.sha256(f"{about}:{message.id}".encode()).hexdigest()[:MAX_NONCE_CHARACTERS]
+        reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)
+        try:
+            await attempt(lambda: message.channel.send(words, nonce=nonce, reference=reference))
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("hint not given", about=about, why=str(error)[:200])

@@ -1,0 +1,105 @@
+"""The thread that a mention in a server's channel gets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import discord
+import structlog
+
+from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
+from adapters.discord.state import DiscordState, Location
+from core.chat.participants import FindAddressingSettings, find_no_settings
+from core.domain.errors import PlatformBusy, Undeliverable
+from core.domain.messages import ReplyTo
+
+log = structlog.get_logger("discord")
+
+# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
+# which it is archived, of four that there are.
+MAX_THREAD_NAME_CHARACTERS = 100
+ARCHIVE_AFTER_MINUTES: Final = 1440
+THREAD_CREATION_SECONDS = 8.0
+"""Seconds for the thread to be made; then the channel has the answer."""
+
+
+class DiscordThreads:
+    """The thread that a mention in a server's channel gets, where that is permitted."""
+
+    def __init__(
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        state: DiscordState,
+        enabled: bool,
+        ways: FindAddressingSettings = find_no_settings,
+    ) -> None:
+        """`enabled`: where a channel has no way of its own."""
+        self._client = client
+        self._state = state
+        self._enabled = enabled
+        self._ways = ways
+        self._opening: dict[int, asyncio.Task[bool]] = {}
+
+    def should_open(self, message: discord.Message, place: Location) -> bool:
+        """Whether this message, in a channel, begins a thread."""
+        channel, own = message.channel, self._ways(place.address()).threads
+        enabled = self._enabled if own is None else own
+        if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
+            return False
+        if self._state.find_alias(place.channel, str(message.author.id)):
+            return False
+        may = channel.permissions_for(channel.guild.me)
+        return may.create_public_threads and may.send_messages_in_threads
+
+    def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
+        """Make the thread, in a task that later callers share."""
+        if message not in self._opening:
+            task = asyncio.create_task(self._create(channel, message, name))
+            self._opening[message] = task
+            task.add_done_callback(lambda _: self._opening.pop(message, None))
+        return self._opening[message]
+
+    def visible_channel(self, to: ReplyTo) -> int:
+        """Where people look now: the thread if there is one already, else the channel."""
+        thread = int(to.address.thread or 0)
+        return thread if thread in self._state.parents else int(to.address.channel)
+
+    async def answer_channel(self, to: ReplyTo) -> int:
+        """The channel to post the answer in: the thread, or its parent where it could not be."""
+        address = to.address
+        if not address.thread:
+            return int(address.channel)
+        thread, channel = int(address.thread), int(address.channel)
+        if self._state.is_alias(thread):
+            return channel
+        if thread in self._state.parents:
+            return thread
+        made = await asyncio.shield(self.open(channel, thread, to.asker.name))
+        if not made:
+            await self._state.set_alias(channel, to.asker.id, thread)
+        return thread if made else channel
+
+    async def _create(self, channel: int, message: int, name: str) -> bool:
+        client = await self._client()
+        title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
+        try:
+            # The SDK's own method wants the server in its cache, which fills after a restart.
+            await attempt(
+                lambda: client.http.start_thread_with_message(
+                    channel, message, name=title, auto_archive_duration=ARCHIVE_AFTER_MINUTES
+                ),
+                deadline=THREAD_CREATION_SECONDS,
+            )
+        except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
+            if code_of(error) != THREAD_EXISTS:
+                log.info("no thread", message=message, why=str(error))
+                return False
+        self._state.parents[message] = channel
+        self._state.note_change()
+        return True
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)

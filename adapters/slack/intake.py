@@ -1,0 +1,258 @@
+"""Which messages are for Ponte, and how they are stored before Slack gets the acknowledgement.
+
+Before a message is stored, Slack is asked for nothing, except where nothing else tells whether it
+is for us (`ThreadParticipants`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from adapters.slack.client import (
+    FAILURES,
+)
+from adapters.slack.events import (
+    ParsedMessage,
+    Payload,
+    Source,
+    address_of,
+    author_home,
+    event_key,
+    is_direct,
+    parse_message,
+    reply_to,
+    to_message,
+)
+from adapters.slack.render import mentioned_ids, readable
+from adapters.slack.threads import NOTICE_EVENT_TYPE, DirectThreads, ThreadParticipants
+from adapters.slack.workspace import Workspace
+from core.chat.files import FileDownloads
+from core.chat.participants import FindAddressingSettings, find_no_settings
+from core.chat.presence import mark_while_unknown
+from core.domain.errors import NotStored
+from core.domain.messages import Address, Message, Person, Quote, ReplyTo
+from core.ports.conversations import Inbox
+from core.ports.rights import Policy
+from core.runtime.tasks import BoundedDict
+from core.text import text
+from core.text.i18n import nearest_locale, say
+
+SLACK_WAITS_FOR_MENTION = "There are several of you here now, so I answer only when I am mentioned."
+OPEN_THERE = "[While writing this to you, the person has open: {what}]"
+_TITLE = 80
+"""Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+Removed = Callable[[str], Awaitable[None]]
+"""Called with the id of a post of ours that a person deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlackOptions:
+    """What the operator chose. `way`: how a channel has it; `bots`: ids of other bots (B…) that may
+    talk with us; `everything`: the places in which all is for us, as ponte.toml names them."""
+
+    way: FindAddressingSettings = find_no_settings
+    bots: frozenset[str] = frozenset()
+    everything: Callable[[], Sequence[str]] = tuple
+
+    def is_whole(self, team: str, channel: str) -> bool:
+        """Whether the channel's top level is one conversation."""
+        where = Address("slack", channel, team, shared=True)
+        return not is_direct(channel, {}) and self.way(where).threads is False
+
+
+class SlackIntake:
+    def __init__(
+        self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
+        direct_threads: DirectThreads, downloads: FileDownloads, options: SlackOptions,
+        removed: Removed, policy: Policy,
+    ) -> None:  # fmt: skip
+        self._workspace = workspace
+        self._inbox = inbox
+        self._policy = policy
+        self._downloads = downloads
+        self._options = options
+        self._removed = removed
+        self._participants = taking_part
+        self._direct_threads = direct_threads
+        self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._stored: BoundedDict[str, bool] = BoundedDict()
+
+    async def take(self, body: Payload) -> None:
+        """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
+        event = body.get("event") or {}
+        match event.get("type"), event.get("subtype"):
+            case "message", "message_changed":
+                async with self._in_order(event, event.get("message") or {}):
+                    await self._take_edit(body, event)
+            case "message", "message_deleted":
+                async with self._in_order(event, event.get("previous_message") or {}):
+                    await self._take_deletion(event, str(event.get("deleted_ts") or ""))
+            case (("message" | "app_mention"), _):
+                if heard := parse_message(self._workspace.team, body, event, self._options.bots):
+                    async with self._in_order(event, event):
+                        await self._take_message(heard)
+            case "agent_session_stopped", _:
+                await self._take_stop(body, event)
+
+    async def stop(self, to: ReplyTo, stream: str) -> None:
+        """The reader of a stream pressed Slack's own Stop, and Slack told so to the stream."""
+        key = _stop_key(self._workspace.team, to.address.channel, stream or to.turn)
+        thread, now = Source.read(to.source).thread, time.time()
+        with suppress(NotStored):
+            await self._inbox.accept(_stop(key, to.asker, to.address, thread, f"{now:.6f}"))
+
+    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
+        """What is said in one place is stored in the order in which it came, though some of it
+        waits for Slack to tell more; an edit comes after what it edits."""
+        channel = str(event.get("channel", ""))
+        root = str(message.get("thread_ts") or message.get("ts") or "")
+        whole = is_direct(channel, event) or self._options.is_whole(self._workspace.team, channel)
+        place = channel if whole else f"{channel}:{root}"
+        return self._places.setdefault(place, asyncio.Lock())
+
+    async def _take_message(self, said: ParsedMessage) -> None:
+        if said.user == self._workspace.user:
+            return
+        where = await self._where(said)
+        if await self._is_for_us(said, where):
+            await self._accept(said, where)
+
+    async def _where(self, said: ParsedMessage) -> Address:
+        whole = self._options.is_whole(said.team, said.channel)
+        return address_of(said, await self._direct_threads.belongs_to_dm(said), whole)
+
+    async def _is_for_us(self, said: ParsedMessage, where: Address) -> bool:
+        """What is not is neither stored nor logged."""
+        if said.direct:
+            return True
+        way, mentions = self._options.way(where), said.mentions(self._workspace.user)
+        if way.answer_everything:
+            return await self._participants.is_ours(said, where, mentions)
+        if mentions:
+            self._participants.note_mention(said, where)
+            return True
+        if not said.thread or way.strict_mention:
+            return False
+        return await self._participants.is_follow_up(said, where.conversation)
+
+    async def _accept(self, said: ParsedMessage, where: Address) -> None:
+        """Most mentions are told twice, as a message and as a mention: stored once is enough."""
+        more = bool(said.files or said.shared)
+        if said.event_key in self._stored and not more:
+            return
+        message = self._message(said, where)
+        receipt = await self._inbox.accept(message)
+        self._stored[said.event_key] = True
+        self._direct_threads.took(said)
+        if not receipt.is_new and more:
+            # app_mention may have come first, and it need not tell of files.
+            await self._inbox.amend(message.event_key, message)
+        self._downloads.begin(message)
+        self._workspace.titles[receipt.turn] = text.to_one_line(message.text, _TITLE)
+        if not receipt.is_new:
+            return
+        marks, place = self._workspace.marks, f"{said.channel}:{said.ts}"
+        if receipt.turns_ahead:
+            marks.put(receipt.turn, place)
+        elif not self._workspace.directory.is_known(said.user):
+            self._workspace.tasks.start(
+                mark_while_unknown(marks, self._policy, self._inbox, message, receipt, place)
+            )
+
+    def _message(self, said: ParsedMessage, where: Address) -> Message:
+        """As far as it is known without asking; the rest is looked up when the turn starts."""
+        profile = self._workspace.directory.cached_member(said.user)
+        author = Person("slack", said.user, said.home, profile.name, said.robot)
+        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
+        if said.open_there:
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
+        return to_message(said, where, author, self._readable(said.text), tuple(context),
+                              profile.locale, profile.zone)  # fmt: skip
+
+    def _readable(self, words: str) -> str:
+        directory, us = self._workspace.directory, self._workspace.user
+        names = {
+            id: name for id in mentioned_ids(words) if (name := directory.cached_member(id).name)
+        }
+        return readable(words, names | {us: "Ponte"}, us)
+
+    async def _take_edit(self, body: Payload, event: Payload) -> None:
+        """A person's edit counts until the turn starts; unfurled links are no edits."""
+        now, before = event.get("message") or {}, event.get("previous_message") or {}
+        if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
+            await self._take_deletion(event, str(now.get("ts", "")))
+            return
+        if now.get("text") == before.get("text") or not now.get("edited"):
+            return
+        told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
+        said = parse_message(self._workspace.team, body, told, self._options.bots)
+        if said is None or said.user == self._workspace.user:
+            return
+        await self._inbox.amend(said.event_key, self._message(said, await self._where(said)))
+
+    async def _take_deletion(self, event: Payload, ts: str) -> None:
+        channel = str(event.get("channel", ""))
+        previous = event.get("previous_message") or {}
+        if previous.get("user") == self._workspace.user:
+            await self._removed(f"{channel}:{ts}")
+        elif ts:
+            await self._inbox.amend(event_key(self._workspace.team, channel, ts), None)
+
+    async def _take_stop(self, body: Payload, event: Payload) -> None:
+        """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
+        "processing" until we say otherwise (reference/events/agent_session_stopped)."""
+        team, channel = self._workspace.team, str(event.get("channel", ""))
+        thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
+        at = str(event.get("event_ts", ""))
+        stream = next(iter(event.get("streaming_message_ts") or ()), at)
+        pressed = ParsedMessage(team, channel, at, user, "stop", thread,
+                       direct=is_direct(channel, event))  # fmt: skip
+        where = await self._where(pressed)
+        author = Person("slack", user, author_home(team, body, event))
+        key = _stop_key(team, channel, str(stream))
+        await self._inbox.accept(_stop(key, author, where, thread, at))
+        works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
+        if not works or not await self._inbox.running_turn(where.conversation):
+            self._workspace.tasks.start(self._quietly(
+                "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
+            ))  # fmt: skip
+
+    def say_that_we_wait(self, channel: str, thread: str, user: str) -> None:
+        """A second person joined a thread."""
+        self._workspace.tasks.start(self._notice(channel, thread, user))
+
+    async def _notice(self, channel: str, thread: str, user: str) -> None:
+        directory = self._workspace.directory
+        await directory.profiles([user])
+        metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
+        await self._quietly(
+            "chat.postMessage", channel=channel, thread_ts=thread,
+            text=say(SLACK_WAITS_FOR_MENTION, nearest_locale(directory.locale(user))),
+            metadata=metadata, unfurl_links=False, unfurl_media=False,
+        )  # fmt: skip
+
+    async def _quietly(self, method: str, **arguments: Any) -> None:
+        """A courtesy: the answer does not depend on it."""
+        try:
+            await self._workspace.api.call(method, **arguments)
+        except FAILURES:
+            return
+
+
+def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Message:
+    source = str(Source(at, thread, "quiet"))
+    return Message(
+        event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
+        reply_to=reply_to(where, author, source, key), clicked=True,
+    )  # fmt: skip
+
+
+def _stop_key(team: str, channel: str, ts: str) -> str:
+    """One press of the button has one key, whether an event tells of it or its stream does."""
+    return f"slack:{team}:{channel}:stopped:{ts}"
