@@ -1,8 +1,10 @@
 """The way of one message through the code: `python -m benchmarks.flows [--list FLOW]`.
 
-Four flows run in a whole Ponte beside the tests' doubles of Slack, OpenAI and NocoDB. A profiler
-sees every call of a function of ours, in every thread, from the event until its last record. Each
-flow runs once before it is counted, so that imports, catalogues and people are known.
+Four flows run in a whole Ponte beside the tests' doubles of Slack, OpenAI and NocoDB: a mention
+without tools, a proposed write, its approval, and a code run. `turn` is the mention alone, without
+the clients of Slack and OpenAI. A profiler sees every call of a function of Ponte, in every thread,
+from the event until its last record. Each flow runs once before it is counted, so that imports,
+catalogues and people are known.
 
 - files: files of `bot`, `adapters` and `core` in which a function was called.
 - calls: calls of their functions, without comprehensions and methods that dataclasses generate.
@@ -45,7 +47,9 @@ from bot.config import Config
 from core.commands import grammar
 from core.rights import policy
 from core.text import i18n
+from tests.dialogues.decisions import on_slack
 from tests.dialogues.office import PAID, ZONE, Office, office
+from tests.dialogues.stage import BotHome
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
@@ -187,6 +191,7 @@ class Stage:
     async def approve(self) -> None:
         card = self.card
         assert card
+        assert "Approve" in card.buttons, card.visible_text
         self.slack.click(self.alice, card, "Approve")
         await self.slack.wait_until(lambda: "Done." in card.visible_text)
 
@@ -226,6 +231,10 @@ async def measure() -> dict[str, Trace]:
     recorder = Recorder()
     traces: dict[str, Trace] = {}
     with recorder.record_everything(), tempfile.TemporaryDirectory() as folder:
+        async with BotHome(Path(folder) / "turn").open() as bot:
+            for key in ("first", "second"):
+                asked = bot.ask_message(on_slack("hello", key))
+                traces["turn"] = await recorder.measure(asked)
         async with stage(Path(folder) / "plain", tools=False) as here:
             for _ in range(2):
                 traces["mention"] = await recorder.measure(here.mention("hello"))
@@ -279,5 +288,7 @@ async def main(listed: str = "") -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--list", default="", choices=["mention", "proposal", "approval", "code"])
+    parser.add_argument(
+        "--list", default="", choices=["turn", "mention", "proposal", "approval", "code"]
+    )
     asyncio.run(main(parser.parse_args().list))

@@ -16,8 +16,9 @@ from core.text import text
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
-MAX_FILE_BYTES = 20 * 1024 * 1024
-"""Bytes of one file that is taken: no model request holds more (`core.models.model_input`)."""
+MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
+"""Bytes of one file that is taken: a request to a model holds no more
+(`core.models.model_input`)."""
 FILE_TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
 FILES_NOT_READ = "I could not read {names}, so I answered without."
 FILE_CUT = "`{name}` is long: I read its first {count} characters."
@@ -69,12 +70,12 @@ class FileDownloads:
         return task
 
     async def _get(self, message: Message, attachment: Attachment) -> File | None:
-        if attachment.size > MAX_FILE_BYTES:
+        if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large", size=attachment.size)
             return None
         try:
             found = await self._read(attachment)
-            if found is None or len(found[1]) > MAX_FILE_BYTES:
+            if found is None or len(found[1]) > MAX_ATTACHMENT_BYTES:
                 return None
             known, data = found
             return await self._files.put(
@@ -88,11 +89,14 @@ class FileDownloads:
 
 def too_large(attachment: Attachment) -> TooLarge | None:
     """The refusal of a file, which names the limit; None for one that is taken."""
-    if attachment.size <= MAX_FILE_BYTES or attachment.file:
+    if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
     name = text.safe_file_name(attachment.name)
     return TooLarge(
-        FILE_TOO_LARGE, name=name, size=size_of(attachment.size), limit=size_of(MAX_FILE_BYTES)
+        FILE_TOO_LARGE,
+        name=name,
+        size=size_of(attachment.size),
+        limit=size_of(MAX_ATTACHMENT_BYTES),
     )
 
 

@@ -84,7 +84,7 @@ class OutgoingPosts:
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
-        await self.put(state="posted", post=post, text=text, drawn=self.version)
+        await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 
     async def record_removed(self, number: int) -> None:
         await self.put(state="removed", text="")
@@ -307,4 +307,4 @@ class Requests:
             log.warning("copy not drawn", change=one.change, why=repr(error))
         self._tries.pop(name, None)
         if posts.outgoing.state == "posted":
-            await posts.put(drawn=change.version)
+            await posts.put(drawn_version=change.version)

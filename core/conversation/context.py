@@ -46,10 +46,10 @@ class ToolContexts:
         """The context of one call; what it tells of itself is journalled."""
         message = turn.message
 
-        async def known_as(handle: str) -> None:
+        async def record_handle(handle: str) -> None:
             await self.journal.record_call_handle(turn, call.call_id, handle)
 
-        async def kept(remote: Remote) -> None:
+        async def record_remote(remote: Remote) -> None:
             await self.journal.record_remote(thread.id, remote)
 
         return ToolContext(
@@ -66,8 +66,8 @@ class ToolContexts:
             message_text=message.text,
             files=TurnFiles(turn, thread.id, self),
             handle=call.handle,
-            record_handle=known_as,
-            record_remote=kept,
+            record_handle=record_handle,
+            record_remote=record_remote,
             is_repeat=bool(message.replaces),
             is_stopped=lambda: self.stopped(turn.seq),
         )
@@ -75,18 +75,18 @@ class ToolContexts:
     async def make_command_context(self, turn: Turn, call: ToolCall, show: Show) -> ToolContext:
         """The context of what a person typed or clicked, without a model."""
 
-        async def doing(words: str) -> None:
+        async def show_words(words: str) -> None:
             await show(Progress(doing=words))
 
         thread = await self.load_thread(turn)
-        ctx = self.make_context(turn, thread, call, LANGUAGE.get(), doing)
+        ctx = self.make_context(turn, thread, call, LANGUAGE.get(), show_words)
 
-        async def kept(remote: Remote) -> None:
+        async def record_remote(remote: Remote) -> None:
             await self.journal.record_remote(thread.id, remote)
             if remote.kind == "container":
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return replace(ctx, record_remote=kept)
+        return replace(ctx, record_remote=record_remote)
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """The thread map's record; a lost or older one is made anew. `new`: there is none yet."""

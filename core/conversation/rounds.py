@@ -522,7 +522,7 @@ class Rounds:
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
 
-        async def written() -> None:
+        async def wait_for_writes() -> None:
             while beside:
                 await asyncio.shield(beside[0])
                 beside.pop(0)
@@ -545,17 +545,17 @@ class Rounds:
                                 spoke, waited = True, time.perf_counter() - asked_at
                                 metrics.first_token_seconds.labels(self._model_name).observe(waited)
                                 span.note("gen_ai.response.time_to_first_chunk", waited)
-                            await written()
+                            await wait_for_writes()
                             self.visible_text += piece
                             await self._show_progress()
                         case RemoteStored(remote, thread, listed):
                             begin(journal.record_remote(self.thread.id, remote))
                             self.thread = thread or self.thread
                             if not listed:
-                                await written()
+                                await wait_for_writes()
                             begin(self._store_thread())
                         case RoundCompleted():
-                            await written()
+                            await wait_for_writes()
                             return event
             raise ModelDown
         finally:
