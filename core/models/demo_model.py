@@ -25,7 +25,7 @@ from core.domain.records import (
     text_for_person,
 )
 from core.text.i18n import plural, say
-from core.text.text import clean_text, make_code_block, truncate_with_note
+from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
 
 Filter = Mapping[str, str | None]
 """A filter as `nocodb_query` takes it: {"field", "op", "value"}."""
@@ -278,7 +278,7 @@ def format_code_block(value: object, info: str = "") -> str:
 
 def escape_inline(text: str, longest: int = 200) -> str:
     """Return untrusted text on one line, without markup."""
-    return _MARKUP.sub(r"\\\1", truncate_with_note(text, longest))
+    return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
 
 
 def parse_table_request(words: str) -> TableRequest:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PERIODIC = {
     "core/store/jobs.py": {"_keep_beating", "_keep_sweeping"},
     "core/store/notifications.py": {"run"},
-    "core/tools/code/sandbox/limits.py": {"watch"},
-    "core/tools/code/session.py": {"_frames"},
+    "core/tools/code/sandbox/limits.py": {"watch_limits"},
+    "core/tools/code/session.py": {"_read_frames"},
     "adapters/slack/workspace.py": {"_keep_listing"},
 }
 """Loops that do something every few seconds, and go on after a failure."""

@@ -198,7 +198,7 @@ class Telling:
     def __init__(self, told: dict[str, object]) -> None:
         self.told = told
 
-    async def aggregate(self, *asked: object) -> dict[str, object]:
+    async def fetch_aggregates(self, *asked: object) -> dict[str, object]:
         return self.told
 
 
