@@ -14,7 +14,7 @@ from adapters.discord.events import has_readable_content, is_in_conversation, is
 from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.chat import participants
-from core.chat.files import MAX_FILE_BYTES
+from core.chat.files import MAX_ATTACHMENT_BYTES
 from core.domain.errors import PonteError
 from core.domain.messages import Attachment, Message, Quote
 from core.text.i18n import say
@@ -155,7 +155,7 @@ class DiscordContext:
         kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
         if root is not None and has_readable_content(root):
             quotes.insert(0, replace(quote_of(root, me), replied=True))
-        return quotes, [file for file in kept if file.size <= MAX_FILE_BYTES], ()
+        return quotes, [file for file in kept if file.size <= MAX_ATTACHMENT_BYTES], ()
 
     async def _find_root(
         self, client: discord.Client, channel: int, thread: int

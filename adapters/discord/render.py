@@ -57,10 +57,10 @@ MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACT
     5500,
     10,
 )
-MAX_CARD_ROWS = 10
+DISCORD_CARD_ROWS = 10
 NAMED_BY = 2
 """Cells that stay as they are and tell which row a changed one is: its id, its name."""
-MAX_CELL_CHARACTERS = 200
+DISCORD_CELL_CHARACTERS = 200
 
 CARD_BUTTON_ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
@@ -245,9 +245,9 @@ def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
 def embed(card: Card, locale: str, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """`room`: characters for this card, so that all cards of a message fit into its limit."""
     lines = [_make_safe(card.text)] if card.text else []
-    lines += [_change(row) for row in card.rows[:MAX_CARD_ROWS]]
-    if len(card.rows) > MAX_CARD_ROWS:
-        more = len(card.rows) - MAX_CARD_ROWS
+    lines += [_change(row) for row in card.rows[:DISCORD_CARD_ROWS]]
+    if len(card.rows) > DISCORD_CARD_ROWS:
+        more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more, locale))
     if card.expires_at and card.state == "open":
         # Discord words the moment in the reader's own language and time zone.
@@ -515,8 +515,8 @@ def _make_safe(words: str) -> str:
 
 def _safe_cell(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    if len(text) > MAX_CELL_CHARACTERS:
-        text = text[: MAX_CELL_CHARACTERS - 1] + "…"
+    if len(text) > DISCORD_CELL_CHARACTERS:
+        text = text[: DISCORD_CELL_CHARACTERS - 1] + "…"
     return inert(discord.utils.escape_markdown(defang_for_discord(text.replace("\n", " ")))) or "∅"
 
 

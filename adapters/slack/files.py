@@ -15,7 +15,7 @@ from adapters.slack.client import (
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
 from adapters.slack.workspace import Workspace
-from core.chat.files import MAX_FILE_BYTES
+from core.chat.files import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, File
 from core.ports.conversations import Files
 
@@ -35,7 +35,7 @@ class SlackFiles:
         return None if data is None else (attachment, data)
 
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
-        if attachment.size > MAX_FILE_BYTES or not self._ours(url):
+        if attachment.size > MAX_ATTACHMENT_BYTES or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -45,7 +45,7 @@ class SlackFiles:
             data = bytearray()
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
-                if len(data) > MAX_FILE_BYTES:
+                if len(data) > MAX_ATTACHMENT_BYTES:
                     return None
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)

@@ -40,7 +40,9 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
     tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = EchoModel()
-    monkeypatch.setattr("core.chat.files.MAX_FILE_BYTES", 4 if trouble == "too large" else 1000)
+    monkeypatch.setattr(
+        "core.chat.files.MAX_ATTACHMENT_BYTES", 4 if trouble == "too large" else 1000
+    )
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
         said = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
