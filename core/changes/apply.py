@@ -1,4 +1,4 @@
-"""Takes a decided change through its batches, so that a crash anywhere leaves it known.
+"""Apply a decided change batch by batch, so that a crash at any point leaves its outcome known.
 
 Before a batch is written its rows are read again, and those that have changed are left alone. It
 is journalled as being written, written once, read back, and journalled as it then stands. A batch

@@ -29,10 +29,10 @@ from core.text.text import (
     truncate_with_note,
 )
 
-MAX_CARD_ROWS = 5
+MAX_CHANGE_ROWS_SHOWN = 5
 """Rows shown on a card; all of them stand in the ledger."""
 MAX_CARD_FIELDS = 12
-MAX_CELL_CHARACTERS = 200
+MAX_CHANGE_CELL_CHARACTERS = 200
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Where a linked row, a file or a user has its name, the best first."""
 MAX_NOTED_CHARACTERS = 6_000
@@ -225,7 +225,7 @@ def _build_rows(change: Change) -> tuple[dict[str, Any], ...]:
     In an update the fields that hold links read `+ Order 12, - Order 9`.
     """
     view = change.draft.view
-    return tuple(_row(steps, view) for steps in _rows_of(change)[:MAX_CARD_ROWS])
+    return tuple(_row(steps, view) for steps in _rows_of(change)[:MAX_CHANGE_ROWS_SHOWN])
 
 
 def _row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
@@ -263,7 +263,8 @@ def _describe_link_changes(before: Cells, after: Cells, name: str) -> str:
     old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
     lines = [f"+ {words}" for id, words in new.items() if id not in old]
     return truncate(
-        ", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), MAX_CELL_CHARACTERS
+        ", ".join(lines + [f"- {old[id]}" for id in old if id not in new]),
+        MAX_CHANGE_CELL_CHARACTERS,
     )
 
 
@@ -281,11 +282,11 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return truncate(", ".join(str(_cell(each)) for each in value), MAX_CELL_CHARACTERS)
+        return truncate(", ".join(str(_cell(each)) for each in value), MAX_CHANGE_CELL_CHARACTERS)
     if isinstance(value, dict):
         named = (value[key] for key in _NAMES if value.get(key) is not None)
         return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return truncate(clean_text(str(value)), MAX_CELL_CHARACTERS)
+    return truncate(clean_text(str(value)), MAX_CHANGE_CELL_CHARACTERS)
 
 
 def _run_outcome(change: Change, locale: str) -> str:
@@ -313,8 +314,8 @@ def _sentences(
     said = [say("Asked by {name}.", locale, name=clip_line(asker.name or asker.id))]
     if ids := _ids(change.steps):
         said.append(say("Rows: {ids}.", locale, ids=ids))
-    if len(_rows_of(change)) > MAX_CARD_ROWS:
-        said.append(say("The first {count} are shown.", locale, count=MAX_CARD_ROWS))
+    if len(_rows_of(change)) > MAX_CHANGE_ROWS_SHOWN:
+        said.append(say("The first {count} are shown.", locale, count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change, locale)
     if deciders:
         said.append(say("Who can decide: {names}.", locale, names=deciders))

@@ -1,5 +1,7 @@
-"""Files in: fetched beside the turn as soon as a message is stored, or when the turn needs one; and
-what of them was not taken, or not read whole, told to the person."""
+"""Files that people attach: their download, and the sentences on those that could not be used.
+
+A download begins when its message is stored, or when the turn needs the file.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,21 @@ from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
 MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
-"""Bytes of one file that is taken: a request to a model holds no more
+"""The largest file that Ponte takes: a request to a model holds no more
 (`core.models.model_input`)."""
 FILE_TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
 FILES_NOT_READ = "I could not read {names}, so I answered without."
 FILE_CUT = "`{name}` is long: I read its first {count} characters."
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
-"""A platform's way to a file's bytes, with what it then knows of the file; None where refused."""
+"""Reads a file from its platform. Returns its description and its bytes, or None if refused."""
 
 
 class FileDownloads:
-    """Each file once: whoever asks while it is under way waits for the same. Of `failures`, what
-    `why` says is logged."""
+    """Downloads files, each of them once: callers that ask during a download wait for its result.
+
+    An error of a type in `failures` is logged with the text that `why` returns.
+    """
 
     def __init__(
         self, platform: str, files: Files, read: Read, failures: tuple[type[Exception], ...] = (),
@@ -43,19 +47,21 @@ class FileDownloads:
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
 
     def begin(self, message: Message) -> None:
+        """Start to download all files of a message at once."""
         for attachment in message.attachments:
             self._task(message, attachment)
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` port: None where it cannot be had (too large, refused, gone)."""
+        """Return a file; None if it is too large, refused or deleted. The port `Fetch`."""
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
-        """One after the other."""
+        """Download all files of a message, one after the other."""
         for attachment in message.attachments:
             await self.fetch(message, attachment)
 
     async def close(self) -> None:
+        """Cancel all downloads."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -88,7 +94,7 @@ class FileDownloads:
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
-    """The refusal of a file, which names the limit; None for one that is taken."""
+    """Return the refusal of a file that is too large, with the limit; None for any other file."""
     if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
     name = text.safe_file_name(attachment.name)
@@ -107,8 +113,10 @@ async def describe_unread(
     read: Callable[[File], Awaitable[bytes]],
     locale: str,
 ) -> list[str]:
-    """A sentence for each thing; `files` are those that were taken, `missing` names those that
-    were not. Raises NotFound."""
+    """Return a sentence for each file that was not read, or not to its end.
+
+    `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
+    """
     refused = [large for one in message.attachments if (large := too_large(one))]
     left = [name for name in missing if name not in {large.values["name"] for large in refused}]
     told = [large.words(locale) for large in refused]

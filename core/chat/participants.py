@@ -1,7 +1,7 @@
-"""Who takes part in a platform's thread, and how much of it a turn is told.
+"""Who takes part in a thread, and which of its messages are for Ponte.
 
-While one person talks with Ponte in a thread of theirs, each of their messages there is for it.
-From a second one on only a mention is, and they are told so once. A channel may have it otherwise.
+While only one person writes in a thread with Ponte, every message there is for Ponte. As soon as a
+second person writes, only mentions are; Ponte says so once. A channel can have other settings.
 """
 
 from __future__ import annotations
@@ -13,38 +13,41 @@ from typing import Protocol
 from core.domain.messages import Address
 
 MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
-"""Earlier messages of a thread that a turn is told, characters of each, and their newest files."""
+"""How many earlier messages of a thread a turn reads, characters of each, and newest files."""
 CONTEXT_SECONDS = 10.0
-"""Seconds that a turn waits for what its message points at, and for what was said before it."""
+"""How long a turn waits for the messages that its own message quotes, and for earlier ones."""
 THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 
 
 class AddressingSettings(Protocol):
-    """How a channel has it; None is as everywhere."""
+    """The settings of a channel on who is answered where; None means the default."""
 
     @property
     def strict_mention(self) -> bool | None:
-        """Only what mentions Ponte is for it."""
+        """Whether only mentions of Ponte are answered."""
 
     @property
     def answer_everything(self) -> bool | None:
-        """All that people say is for it, but what names others and not Ponte."""
+        """Whether every message is answered, except those that mention others and not Ponte."""
 
     @property
     def threads(self) -> bool | None:
-        """Whether a message gets a thread. False: answers stand in the channel itself, which is one
-        conversation; what is said in a thread all the same is answered there, as another one."""
+        """Whether an answer opens a thread. False: the channel itself is one conversation, and each
+        thread that people open there is another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedAddressingSettings:
+    """Addressing settings that do not change; without arguments, the defaults."""
+
     strict_mention: bool | None = None
     answer_everything: bool | None = None
     threads: bool | None = None
 
 
 FindAddressingSettings = Callable[[Address], AddressingSettings]
-"""By where something is said; asked each time, since the operator may change it."""
+"""Returns the settings of a place. It is called for each message, because the owner of the
+installation may change them at any time."""
 
 
 def find_no_settings(address: Address) -> AddressingSettings:

@@ -17,21 +17,24 @@ from core.runtime.tasks import BackgroundTasks
 UNKNOWN_MARK_SECONDS = 1.0
 """How long the author of a message may be unknown before it is marked as waiting."""
 SIGN_AFTER_SECONDS = 0.4
-"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+"""Seconds before a turn shows that it is under way: a quicker answer needs no sign."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]
-"""Does something to the message at a place; raises nothing."""
+"""Sets or removes the mark of the message at a place; raises nothing."""
 
 
 class WaitingMarks:
-    """A mark on each message that waits its turn. `worn` knows which message each turn's is, so
-    that another process takes off what this one put on; `changed` is told when it is another."""
+    """Marks the messages that wait for their turn.
+
+    `worn` maps each turn to its marked message. It is shared state, so that another process can
+    remove the mark; `changed` is called after each change of it.
+    """
 
     def __init__(
         self, tasks: BackgroundTasks, put_on: Mark, take_off: Mark, worn: MutableMapping[str, str],
         changed: Callable[[], None] = lambda: None, patience: float = 0.0,
     ) -> None:  # fmt: skip
-        """`patience`: seconds in which a turn may begin unmarked; most do."""
+        """`patience`: seconds before a message is marked; most turns begin earlier."""
         self._tasks = tasks
         self._put_on = put_on
         self._take_off = take_off
@@ -46,7 +49,7 @@ class WaitingMarks:
             task.add_done_callback(lambda _: self._due.pop(turn, None))
 
     def clear(self, turn: str) -> None:
-        """It begins."""
+        """Remove the mark: the turn begins."""
         if waiting := self._due.pop(turn, None):
             waiting.cancel()
         if place := self._worn.pop(turn, ""):
@@ -54,7 +57,7 @@ class WaitingMarks:
             self._tasks.start(self._take_off(place))
 
     def close(self) -> None:
-        """None is put on any more."""
+        """Mark no further messages."""
         for waiting in self._due.values():
             waiting.cancel()
 

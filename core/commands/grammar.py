@@ -19,13 +19,13 @@ from core.rights.policy import RIGHT_KINDS
 from core.text.i18n import LANGUAGE, nearest_locale
 from core.text.text import clean_text, fence_after_line, make_code_block
 
-DECISION_COMMANDS = frozenset(
+IMMEDIATE_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
     | {"approvals"}
 )
 """They act as soon as they are stored; everything else keeps its place in the queue."""
 
-COMMAND_NAMES = DECISION_COMMANDS | {"new", "quick-command"}
+COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command"}
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -115,7 +115,7 @@ def is_decision(text: str, locale: str) -> bool:
         command = parse_command(text, locale)
     except BadInput:
         return False
-    return command is not None and command.name in DECISION_COMMANDS
+    return command is not None and command.name in IMMEDIATE_COMMANDS
 
 
 def check_slug(slug: str) -> None:

@@ -1,4 +1,4 @@
-"""What a turn and its tools play in: for whom, where, with which files, posts and limits."""
+"""The context of tools and typed commands: the asker, the place, the files and the journal."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.build_card(change("delete", *rows), "en")
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CARD_ROWS)
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CHANGE_ROWS_SHOWN)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
     assert "The first 5 are shown." in card.text
@@ -58,7 +58,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     }  # fmt: skip
     (shown,) = cards.build_card(change("create", RowWrite(after=row)), "en").rows
     after = shown["after"]
-    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.MAX_CELL_CHARACTERS)
+    assert (after["Password"], len(after["Long"])) == (
+        "[withheld]",
+        cards.MAX_CHANGE_CELL_CHARACTERS,
+    )
     assert "\x1b" not in after["Line"]
     assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
     assert len(after) == cards.MAX_CARD_FIELDS
