@@ -36,8 +36,8 @@ PYTHON_TOOL = "run_python"
 NOCODB_PREFIX = "nocodb_"
 QUERY_TOOL, TABLES_TOOL, BRIDGE_TOOL = "nocodb_query", "nocodb_tables", "nocodb_execute"
 
-MAX_TABLE_ROWS = 20
-MAX_TABLE_COLUMNS = 8
+MAX_DEMO_ROWS = 20
+MAX_DEMO_COLUMNS = 8
 _MAX_CELL_CHARACTERS = 60
 """Characters of one table cell."""
 _MAX_BLOCK_CHARACTERS = 3000
@@ -252,9 +252,9 @@ class _TableSearch:
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table of the first rows. Columns come in the order of their first use."""
-    shown = rows[:MAX_TABLE_ROWS]
+    shown = rows[:MAX_DEMO_ROWS]
     names = list(dict.fromkeys(name for row in shown for name in row if name != "fields"))[
-        :MAX_TABLE_COLUMNS
+        :MAX_DEMO_COLUMNS
     ]
     if not names:
         return ""
@@ -363,15 +363,15 @@ def show_table(name: str, exchange: DemoExchange, offered: frozenset[str], local
     if read := exchange.calls_of(f"{BRIDGE_TOOL}:list_records"):
         return _format_rows(_table_name(read[-1], exchange, name), read[-1].reply, locale)
     if _TABLE_ID.fullmatch(name) and any(char.isdigit() for char in name):
-        return [_bridge_call("list_records", table_id=name, limit=MAX_TABLE_ROWS)]
+        return [_bridge_call("list_records", table_id=name, limit=MAX_DEMO_ROWS)]
     found = _search_tables(exchange, locale)
     if not isinstance(found, _TableSearch):
         return found
     plain = name.casefold()
     for each in found.tables:
         if plain in (each.title.casefold(), each.id.casefold()):
-            return [_bridge_call("list_records", table_id=each.id, limit=MAX_TABLE_ROWS)]
-    names = ", ".join(escape_inline(each.title) for each in found.tables[:MAX_TABLE_ROWS]) or "–"
+            return [_bridge_call("list_records", table_id=each.id, limit=MAX_DEMO_ROWS)]
+    names = ", ".join(escape_inline(each.title) for each in found.tables[:MAX_DEMO_ROWS]) or "–"
     missing = say(_NO_TABLE, locale, name=escape_inline(name), names=names)
     return "\n\n".join([missing, *found.problems])
 
@@ -652,7 +652,7 @@ def _parse_json(text: str) -> Any:
 def _query_table(wanted: TableRequest, exchange: DemoExchange, locale: str) -> Decision:
     if not (used := exchange.calls_of(QUERY_TOOL)):
         args = {"table": wanted.table, "filters": list(wanted.filters or ()), "match": "all",
-                "fields": [], "sort": [], "limit": MAX_TABLE_ROWS, "page": 1}  # fmt: skip
+                "fields": [], "sort": [], "limit": MAX_DEMO_ROWS, "page": 1}  # fmt: skip
         return [PlannedCall(QUERY_TOOL, args)]
     name, read = _table_name(used[-1], exchange, wanted.table), used[-1].reply
     if wanted.filters and read.total == 0:
@@ -712,13 +712,13 @@ def _format_rows(name: str, read: ToolReply, locale: str) -> str:
             if total in (None, 0)
             else format_code_block(read.value)
         )
-    shown = min(len(rows), MAX_TABLE_ROWS)
+    shown = min(len(rows), MAX_DEMO_ROWS)
     if total is None:
         head = plural(*_SHOWN_SOME, shown, locale, name=title)
     else:
         head = plural(*_SHOWN, total, locale, name=title, shown=shown)
-    if len({key for row in rows for key in row} - {"fields"}) > MAX_TABLE_COLUMNS:
-        head += " " + say(_MORE_COLUMNS, locale, columns=MAX_TABLE_COLUMNS)
+    if len({key for row in rows for key in row} - {"fields"}) > MAX_DEMO_COLUMNS:
+        head += " " + say(_MORE_COLUMNS, locale, columns=MAX_DEMO_COLUMNS)
     return f"{head}\n\n{format_table(rows)}"
 
 

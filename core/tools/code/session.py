@@ -50,7 +50,7 @@ MAX_KEPT_BYTES = 1 << 20
 """Bytes of one run's output that are kept."""
 MAX_PRINTED_BYTES = 64 << 20
 """Bytes of output from which a run is ended."""
-MAX_INPUT_FILE_BYTES, MAX_INPUT_BYTES = 20 << 20, 96 << 20
+MAX_WORK_FILE_BYTES, MAX_INPUT_BYTES = 20 << 20, 96 << 20
 """Bytes of one file that goes in, and of all: the work folder takes 128 MiB with what is made."""
 MAX_LEFT_OUT_FILES = 20_000
 """Files that a kernel may report as left out. An honest kernel looks at only 10,000 files."""
@@ -257,7 +257,7 @@ class WorkFolderState:
             if (each.id, each.name) in self._put:
                 continue
             self._put.add((each.id, each.name))
-            if each.size > MAX_INPUT_FILE_BYTES or self._total + each.size > MAX_INPUT_BYTES:
+            if each.size > MAX_WORK_FILE_BYTES or self._total + each.size > MAX_INPUT_BYTES:
                 left_out.append(f"{each.name!r} is too large to be put into the work folder")
                 continue
             try:

@@ -36,7 +36,7 @@ from core.tools.tool import Docstring, Function, FunctionTool, compact_json, row
 
 EMPTY_LABEL = "(empty)"
 """The label of rows whose cell is empty."""
-MAX_LABEL_CHARACTERS = 80
+MAX_GROUP_LABEL_CHARACTERS = 80
 """Characters of a label."""
 MAX_FIGURES = 12
 """Figures in one call."""
@@ -322,7 +322,9 @@ def _group_labels(field: Field, cell: object) -> Sequence[str]:
     if field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
         return (format(number, "f"),)
     texts = [
-        format_label(text, MAX_LABEL_CHARACTERS) for text in fieldtypes.cell_texts(cell) if text
+        format_label(text, MAX_GROUP_LABEL_CHARACTERS)
+        for text in fieldtypes.cell_texts(cell)
+        if text
     ]
     return tuple(dict.fromkeys(texts)) or (EMPTY_LABEL,)
 
