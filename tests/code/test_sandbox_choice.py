@@ -39,7 +39,7 @@ def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> Proof:
         return Proof(held[sandbox.name])
 
-    monkeypatch.setattr(probe, "prove", prove)
+    monkeypatch.setattr(probe, "prove_sandbox", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
     return held
@@ -64,7 +64,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     async def refuse_start(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(environment, "_asked", refuse_start)
+    monkeypatch.setattr(environment, "_start_version_check", refuse_start)
     kernels = Kernels(KernelRows(None), SandboxLimits(), 1)
     backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
     assert not await backend.is_available()

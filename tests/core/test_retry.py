@@ -18,7 +18,7 @@ PERIODIC = {
     "core/store/notifications.py": {"run"},
     "core/tools/code/sandbox/limits.py": {"watch_limits"},
     "core/tools/code/session.py": {"_read_frames"},
-    "adapters/slack/workspace.py": {"_keep_listing"},
+    "adapters/slack/people.py": {"_keep_listing"},
 }
 """Loops that do something every few seconds, and go on after a failure."""
 POLLS = {

@@ -120,7 +120,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert await read_counters(stage) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
         stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
-        assert (await stage.ask("hello")).text == "You ask: hello"
+        assert (await stage.ask("hello")).text == "You said: hello"
 
 
 async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:

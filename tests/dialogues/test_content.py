@@ -217,7 +217,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
         return "poison"
 
     bought: list[int] = []
-    monkeypatch.setattr(turns, "encode", _refusing)
+    monkeypatch.setattr(turns, "encode_json", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with open_served_stage(theatre, fake, [Source(buy)], level="chat") as stage:
         assert (await stage.ask("buy it")).text == "It is not known."
@@ -247,7 +247,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
         journal = stage.engine.records.journal
-        name = "items" if calls else "answered"
+        name = "record_round" if calls else "record_answer"
         write = getattr(journal, name)
 
         async def away(*given: Any) -> None:

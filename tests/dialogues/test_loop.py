@@ -111,8 +111,8 @@ async def files_opened_on_loop(home: Path) -> list[str]:
 def test_nothing_is_imported_and_no_file_opened_on_the_loop(tmp_path: Path) -> None:
     """In a process of its own, which has imported nothing yet that it did not need."""
     script = (
-        "import asyncio, pathlib, sys; from tests.dialogues.test_loop import watched;"
-        "print(asyncio.run(watched(pathlib.Path(sys.argv[1]))))"
+        "import asyncio, pathlib, sys; from tests.dialogues.test_loop import files_opened_on_loop;"
+        "print(asyncio.run(files_opened_on_loop(pathlib.Path(sys.argv[1]))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "home")],

@@ -144,7 +144,7 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
     bot.config = Config() if slug == "unlisted" else bot.config
     async with bot.open() as stage:
         place: object = stage.engine.records.journal if after else stage.engine.changes.ledger
-        name = "call_ended" if after else "propose"
+        name = "record_call_end" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 
         async def dying(*given: Any, **options: Any) -> Any:

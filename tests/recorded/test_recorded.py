@@ -32,7 +32,7 @@ from tests.recorded.house import (
 )
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
-SCHEMAS = (3, 4, 5, 6, 8)
+SCHEMAS = (3, 4, 5, 6, 8, 9)
 """Those whose home is recorded; each test runs on each. `home-8` is `home-6` as the last version
 with schema 8 (commit 1d028d5) left it after one start."""
 RECORDED_AS_BACKUP = (7,)

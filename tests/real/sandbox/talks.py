@@ -82,7 +82,7 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
         other = await KernelSession.start(sandbox, python, LIMITS)
         secret = ctx.what["secret"]
         await other.run(f"secret = 'MARK{secret}'\nopen('secret.txt', 'w').write(secret)", ())
-        with patch.multiple(sessions, WALL=WALL, GRACE=GRACE):
+        with patch.multiple(sessions, RUN_SECONDS=WALL, INTERRUPT_GRACE_SECONDS=GRACE):
             async with asyncio.TaskGroup() as group:
                 for name in attacks(talk):
                     group.create_task(ran(name, ctx))
