@@ -52,7 +52,7 @@ def test_a_quick_test_that_starts_a_process_fails_and_says_why() -> None:
     conftest.fail_if_started(report, [])
     assert report.passed
     conftest.fail_if_started(report, ["subprocess.Popen bwrap"])
-    assert report.has_failed
+    assert report.failed
     assert "marked quick and started a process: subprocess.Popen bwrap" in report.longreprtext
 
 

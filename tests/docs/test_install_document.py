@@ -188,7 +188,7 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
     folder = reader.folder("A notebook cell")
     made: list[list[str]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(subprocess, "run", lambda words, check_rights: made.append(words))
+        patched.setattr(subprocess, "run", lambda words, check: made.append(words))
         exec(make.text, {})
     assert made == [
         [sys.executable, "-m", "venv", "ponte"],

@@ -178,7 +178,7 @@ def peak():
 async def main():
     async def late(*_): pass
     options = replace(ModelOptions(secret=b"s"), silence_seconds=20.0)
-    client = ModelEndpoint(ModelServerClient("sk-test", sys.argv[1]))
+    client = ModelServerClient(ModelEndpoint("sk-test", sys.argv[1]))
     models = {level: ServedModel(client, options, level=level, record_remote=late)
               for level in sys.argv[2:]}
     for model in models.values():

@@ -88,7 +88,7 @@ def _owners() -> set[str]:
     owners = set()
     for package in ("bot", "adapters", "core"):
         for path in (ROOT / package).rglob("*.py"):
-            owners |= set(re.findall(r'\bTasks\("(\w+)"\)', path.read_text()))
+            owners |= set(re.findall(r'\bBackgroundTasks\("(\w+)"\)', path.read_text()))
     return owners
 
 
