@@ -20,15 +20,6 @@ from tests.names import (
     read_definitions,
 )
 
-FOLDERS_NOT_YET_CLEAN: tuple[str, ...] = (
-    "adapters/discord/", "adapters/slack/",
-    "core/changes/", "core/chat/", "core/clients/", "core/commands/", "core/conversation/",
-    "core/domain/", "core/integrations/", "core/models/", "core/observability/", "core/ports/",
-    "core/rights/", "core/runtime/", "core/store/", "core/text/", "core/tools/",
-)  # fmt: skip
-"""Folders that still break the rules. A name that one of them shares with another folder counts
-for neither, since a double in the tests has the names of its protocol."""
-
 PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
 CLASS_EXCEPTIONS: Mapping[str, str] = {}
@@ -43,29 +34,20 @@ def definitions() -> tuple[Definition, ...]:
 
 
 def repeated_in_product(kind: str) -> dict[str, list[str]]:
-    """Return each repeated name of clean folders with its places."""
+    """Return each repeated name of the product with its places."""
     product = [each for each in definitions() if each.path.startswith(PRODUCT)]
     return {
         name: [f"{each.path}:{each.line}" for each in places]
         for name, places in find_repeated(product, kind).items()
-        if not any(each.path.startswith(FOLDERS_NOT_YET_CLEAN) for each in places)
     }
 
 
-def participles() -> list[Definition]:
-    """Return the participle functions of clean folders."""
-    found = find_participles(definitions())
-    unclean = {each.name for each in found if each.path.startswith(FOLDERS_NOT_YET_CLEAN)}
-    return [
-        each
-        for each in found
-        if not each.path.startswith(FOLDERS_NOT_YET_CLEAN)
-        and not (each.path.startswith("tests/") and each.name in unclean)
-    ]
-
-
 def test_no_function_is_named_by_a_participle_alone() -> None:
-    found = [each for each in participles() if (each.path, each.name) not in PARTICIPLE_EXCEPTIONS]
+    found = [
+        each
+        for each in find_participles(definitions())
+        if (each.path, each.name) not in PARTICIPLE_EXCEPTIONS
+    ]
     assert [f"{each.path}:{each.line}: {each.name}" for each in found] == []
 
 
@@ -80,7 +62,7 @@ def test_each_public_constant_of_the_product_is_defined_in_one_module() -> None:
 
 
 def test_each_exception_is_still_needed() -> None:
-    places = {(each.path, each.name) for each in participles()}
+    places = {(each.path, each.name) for each in find_participles(definitions())}
     assert PARTICIPLE_EXCEPTIONS.keys() <= places
     assert CLASS_EXCEPTIONS.keys() <= repeated_in_product("class").keys()
     assert CONSTANT_EXCEPTIONS.keys() <= repeated_in_product("constant").keys()
