@@ -67,7 +67,6 @@ VISITOR_KEY = "known"
 NO_LINKS_PREFERENCE = "links=none"
 """The preference (RFC 7240) of a client on the home's socket that shows answers where addresses do
 not become links."""
-"""In a request's state: who asks (`Visitor`), where they have shown it; else None."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -81,8 +80,6 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a conversation's name and of a file's id."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
-NO_LINKS_PREFERENCE = "links=none"
-"""What a client on the home's socket prefers that shows answers where nothing becomes a link."""
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
 ConversationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
