@@ -1,5 +1,4 @@
-"""A client for Slack's Web API on top of slack_sdk: rate limits, retries and the meaning of error
-names.
+"""A client for Slack's Web API on top of slack_sdk: rate limits, retries and error names.
 
 The comment beside each error name lists the methods whose page documents it
 (docs.slack.dev/reference/methods/METHOD; "every page" means that all pages have it). For
@@ -118,7 +117,7 @@ RATE_LIMITED = frozenset({
     "ratelimited",  # every page
     "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
-"""Errors for a call over a rate limit. Slack may send them with an HTTP status other than 429."""
+"""Errors for a call over a rate limit. They count as such with any HTTP status."""
 
 POSTS = frozenset({"chat.postMessage", "chat.startStream"})
 """The methods that also count against the rate limit of their channel. `chat.postEphemeral` has its

@@ -50,8 +50,8 @@ class StoppedByUser(Exception):
 class SlackStream:
     """One open streamed message (chat.startStream, chat.appendStream, chat.stopStream).
 
-    A stream can only append. If the text before the end has changed, the caller edits the message
-    instead. A stream has no option that turns link previews off (slackapi/node-slack-sdk pull
+    A stream can only append. If earlier text has changed, the caller edits the message instead.
+    Ponte cannot control which links Slack previews under a stream (slackapi/node-slack-sdk pull
     2389).
     """
 
