@@ -19,8 +19,8 @@ NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 SLACKBOT = "USLACKBOT"
 """The user id of Slackbot."""
 _SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
-"""Subtypes of messages that a person or a bot wrote (reference/events/message). Other subtypes
-report joins, topics and the like."""
+"""Subtypes of messages with content from a person or a bot (reference/events/message). Other
+subtypes report joins, topics and the like."""
 _LONGEST, _DEEPEST = 20_000, 8
 """The characters of one message that are read, and the nesting depth of its blocks."""
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
@@ -254,8 +254,8 @@ def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False)
 
 def reply_to(where: Address, asker: Person, source: str, key: str, token: str = "",
              expires: float = 0.0) -> ReplyTo:  # fmt: skip
-    """Return all that a process needs to reply later. `token` is a response_url, valid until
-    `expires` (Unix seconds)."""
+    """Return everything that any process needs to reply later. `token` is a response_url, valid
+    until `expires` (Unix seconds)."""
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
 
 
@@ -296,7 +296,8 @@ def _attachment_text(attachment: Payload) -> str:
 
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
-    """Yield the readable text of blocks, line by line. Buttons and images give their names."""
+    """Yield the readable text of blocks, line by line. An image gives its title or its alternative
+    text; buttons give none."""
     for block in _mappings_in(blocks):
         if depth > _DEEPEST:
             return
@@ -349,8 +350,8 @@ def _mappings_in(value: Any) -> Sequence[Payload]:
 
 
 def _open_there(event: Payload) -> str:
-    """Return `app_context` of a direct message in words (docs.slack.dev/reference/events/
-    app_context_changed lists the kinds of entities)."""
+    """Return `app_context` of a direct message in words. The kinds of entities are listed in
+    docs.slack.dev/reference/events/app_context_changed."""
     told = []
     for entity in ((event.get("app_context") or {}).get("entities") or ())[:5]:
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")

@@ -1,7 +1,7 @@
 """Decides which messages are for Ponte, and stores them before Slack gets its acknowledgement.
 
-Ponte calls no method of Slack before a message is stored. The exception is a thread of which
-nothing else tells if the message is for Ponte (`ThreadParticipants`).
+Ponte calls no method of Slack before a message is stored. The exception is a reply in a thread if
+only Slack can tell that it is for Ponte (`ThreadParticipants`).
 """
 
 from __future__ import annotations

@@ -65,11 +65,13 @@ LIST_PATIENCE_SECONDS = 600.0
 TOO_LARGE_A_PAGE = frozenset({"limit_required", "invalid_arguments"})
 """Errors of users.list for a page size that is too large (reference/methods/users.list)."""
 CURSOR_OVER = frozenset({"invalid_cursor"})
-"""Errors of users.list for a cursor that has expired. The list then starts from the beginning."""
+"""Errors of users.list for a cursor that Slack no longer accepts. The list then starts from the
+beginning."""
 COURTESY_SECONDS = 0.3
 """Seconds that a turn waits for names, languages and time zones."""
 COURTESIES_AT_ONCE = 10
-"""The number of people in question, at most, while Ponte looks up somebody for a name only."""
+"""The most people that may be waiting for users.info while Ponte looks up others for their names
+only."""
 REFUSED_SECONDS = 30.0
 """Seconds before Ponte asks again for the name of a person that Slack refused to describe."""
 PEOPLE_SECONDS = 5.0
@@ -92,9 +94,9 @@ _NEVER = float("-inf")
 
 
 class SlackPeople:
-    """The directory of one workspace: what is known of its people and of others who write there.
+    """The directory of one workspace: its people, its user groups, and others who write there.
 
-    Its methods raise none of Slack's errors. PlatformBusy is the exception (`people`).
+    Its methods raise none of Slack's errors, except `people` and `ask`.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class SlackPeople:
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
     ) -> dict[str, PlatformMember]:
         """Return the records of these people. Ponte waits at most `seconds` for those that are
-        missing, and returns empty records for the rest.
+        missing, and returns what it already has for the rest.
 
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
@@ -223,7 +225,7 @@ class SlackPeople:
 
     async def labels(self, names: Iterable[str]) -> Mapping[str, str]:
         """Return the display names of people and user groups (`slack:ID`). Names that Slack does
-        not return within 5 seconds are left out."""
+        not return soon are left out."""
         ids = {name.removeprefix("slack:") for name in names}
         groups = {id for id in ids if id.startswith("S")}
         if groups - self._group_names.keys():

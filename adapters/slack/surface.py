@@ -92,8 +92,8 @@ class SlackSurface:
         self._shown: dict[str, Json] = {}
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post. An open stream that is too old ends
-        at the text so far."""
+        """Return the text in parts that each fit into one post. If the open stream is too old, its
+        part ends at the text so far."""
         if self._stream is not None and self._stream.old:
             self._rotation.turn(text)
         return self._rotation.split(text)
