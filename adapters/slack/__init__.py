@@ -102,8 +102,8 @@ RIGHTS_SENTENCES = {
         "slack: guests and people of other organisations may not chat",
     ),
 }
-"""The sentences of `ponte safety` on what members and visitors may do. The key says who PONTE_ALLOW
-names: everybody, some people, or nobody on Slack."""
+"""Findings about the rights of members and of visitors. The key tells how PONTE_ALLOW names people
+of Slack: everybody, some of them by name, or nobody."""
 
 
 class Slack(ChatIntegration[SlackSettings]):
@@ -114,11 +114,11 @@ class Slack(ChatIntegration[SlackSettings]):
     sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
     section = SlackSection
     ids = "[A-Za-z0-9]+"
-    # Workspaces, organisations, channels, private channels, direct messages: people begin with U or
-    # W, user groups with S.
+    # The first letters of workspaces (T), organisations (E), channels (C), private channels (G) and
+    # direct messages (D). Ids of people begin with U or W, those of user groups with S.
     place_ids = "[TECGD][A-Z0-9]*"
     lists_people = True
-    obsolete_files = ("slack-people.json",)  # names of people, until 2026-11
+    obsolete_files = ("slack-people.json",)  # names of people, before 2026-11
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
 

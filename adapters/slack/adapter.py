@@ -235,7 +235,7 @@ class SlackAdapter:
         The port `DepartureLookup`."""
         return await self._workspace.directory.has_left(person)
 
-    # The port `Messenger`.
+    # Methods of the port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         """Return the named people and the members of the named user groups. Raises PlatformBusy if
@@ -299,6 +299,8 @@ class SlackAdapter:
         await self._workspace.api.close()
 
     async def _connect(self) -> None:
+        """Identify the workspace, start the directory and, if this process listens, accept
+        events."""
         identity = await retry_until_answered(self._workspace.identify)
         self._workspace.directory.start()
         if not self._listens:
@@ -319,6 +321,7 @@ class SlackAdapter:
         self._open = True
 
     async def _take(self, body: Payload) -> None:
+        """Handle one event. Raises NotStored if it could not be stored."""
         event = body.get("event") or {}
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
@@ -339,6 +342,7 @@ class SlackAdapter:
                 await asyncio.to_thread(mark.touch, mode=0o600)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
+        """Publish the App Home tab for a person who opened it."""
         user, team = str(event["user"]), self._workspace.team
         profile = (await self._workspace.directory.profiles([user]))[user]
         person = Person("slack", user, author_home(team, body, event), profile.name)

@@ -52,8 +52,8 @@ STREAM_STOPPED = frozenset({"stopped_by_user"})
 """Errors for a stream that a person ended with Slack's own Stop button (chat.appendStream)."""
 
 MESSAGE_TOO_LONG = frozenset({
-    "msg_too_long",  # chat.update, chat.postEphemeral; of posts seratch/ChatGPT-in-Slack issue 102,
-    #                  of streams CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
+    "msg_too_long",  # chat.update, chat.postEphemeral; posts: seratch/ChatGPT-in-Slack issue 102,
+    #                  streams: CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
     "msg_blocks_too_long",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
     "msg_blocks_too_many",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
@@ -72,7 +72,7 @@ FEATURE_OFF = frozenset({
     "unknown_method", "method_deprecated", "deprecated_endpoint", "missing_scope",  # every page
     "not_allowed_token_type", "enterprise_is_restricted", "no_permission",  # every page
     "feature_disabled",  # agents.sessions.setStatus
-    "not_authorized",  # agents.sessions.setStatus; so for every app that is declared no agent
+    "not_authorized",  # agents.sessions.setStatus; for every app not declared as an agent
     #                    (kirodotdev/KiroCrew issue 9822)
     "channel_type_not_supported",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
@@ -90,7 +90,7 @@ OF_THE_MESSAGE = frozenset({
 
 TOKEN_REFUSED = frozenset({
     "token_revoked", "token_expired", "account_inactive", "not_authed",  # every page
-    "invalid_auth",  # auth.test, apps.connections.open; elsewhere the example answers have it
+    "invalid_auth",  # auth.test, apps.connections.open; other pages only in examples
 })  # fmt: skip
 """Errors for a token that Slack rejects: the app was removed, or its token is being replaced. The
 token may become valid again (slackapi/bolt-python issue 1029, microsoft/botframework-sdk issue
@@ -297,6 +297,7 @@ class RateLimiter:
     ) -> None:
         self._clock = clock
         self._pace = pace
+        # A third of the tier as burst and two thirds as rate: together one minute's limit.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
@@ -424,14 +425,16 @@ class RateLimiter:
         return quiet
 
     def _channel(self, line: str) -> RateLimit:
+        """Return the queue of a channel, and mark it as recently used."""
         if line not in self._channels:
             burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
             self._channels[line] = RateLimit(CHANNEL_INTERVAL, burst)
-        self._channels[line] = self._channels[line]  # the one that was used last goes last
+        self._channels[line] = self._channels[line]  # moved to the end, so it is evicted last
         return self._channels[line]
 
 
 def _line_of(channel: str) -> str:
+    """Return the name of a channel's queue."""
     return f"channel:{channel}"
 
 
@@ -558,7 +561,7 @@ class SlackApi:
 
         async def attempt() -> Json:
             nonlocal claimed
-            is_claimed, claimed = claimed, False  # a claimed place serves the first attempt
+            is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
             try:
                 return _data_of(await self._once(method, arguments))
@@ -570,7 +573,9 @@ class SlackApi:
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                return 0.0 if error.seconds <= patience else None  # the limiter waits
+                # No pause here: `limiter.turn` waits, because `hold` has noted the Retry-After.
+                return 0.0 if error.seconds <= patience else None
+            # After a lost response, only a call that is harmless twice, or one that was never sent.
             is_repeatable = method not in _UNREPEATABLE or isinstance(error, Unsent)
             return next(pauses) if is_repeatable else None
 
@@ -624,6 +629,8 @@ class SlackApi:
             raise InDoubt(type(error).__name__) from None
 
     async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
+        """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
+        It also updates `refused`."""
         client = await self.open()
         sent = {name: value for name, value in arguments.items() if value is not None}
         headers = self._authorization()
@@ -700,6 +707,7 @@ class Pending:
             answered.set()
 
     async def _watch(self, turn: str, url: str, words: str) -> None:
+        """Show the notice if no answer arrives in time, and delete it after the answer."""
         answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
@@ -761,6 +769,7 @@ def _data_of(answer: AsyncSlackResponse) -> Json:
 
 
 def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as form fields; lists, objects and booleans become JSON."""
     return {
         name: json.dumps(value) if isinstance(value, dict | list | bool) else value
         for name, value in arguments.items()

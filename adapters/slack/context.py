@@ -98,6 +98,7 @@ class SlackContext:
         return self._apply(message, found, people)
 
     def _people(self, message: Message) -> set[str]:
+        """Return the ids of the author, of people mentioned by id, and of quoted authors."""
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
@@ -160,6 +161,8 @@ class SlackContext:
     def _apply(
         self, message: Message, found: ReadMessages, people: Mapping[str, PlatformMember]
     ) -> tuple[Message, Sequence[str]]:
+        """Return the message with names, quotes and files filled in, and the sentences about what
+        is missing."""
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self._workspace.user] = "Ponte"

@@ -278,6 +278,7 @@ def to_message(
 
 
 def _is_preview(attachment: Payload) -> bool:
+    """Return whether an attachment is the preview of a link."""
     return bool(attachment.get("from_url") or attachment.get("original_url"))
 
 

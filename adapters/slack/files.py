@@ -40,6 +40,8 @@ class SlackFiles:
         return None if data is None else (attachment, data)
 
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
+        """Download a file. Return None if it is too large, not on one of Slack's hosts, or
+        refused."""
         if attachment.size > MAX_ATTACHMENT_BYTES or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:

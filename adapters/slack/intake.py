@@ -133,6 +133,7 @@ class SlackIntake:
             await self._accept(said, where)
 
     async def _where(self, said: ParsedMessage) -> Address:
+        """Return the address of the conversation that a message belongs to."""
         whole = self._options.is_whole(said.team, said.channel)
         return address_of(said, await self._direct_threads.belongs_to_dm(said), whole)
 
@@ -158,6 +159,7 @@ class SlackIntake:
             return
         message = self._message(said, where)
         receipt = await self._inbox.accept(message)
+        # Only after the commit, so that a second report of a message that was not stored is tried.
         self._stored[said.event_key] = True
         self._direct_threads.took(said)
         if not receipt.is_new and more:
@@ -209,6 +211,8 @@ class SlackIntake:
         await self._inbox.amend(said.event_key, self._message(said, await self._where(said)))
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
+        """Withdraw a message that a person deleted. A deleted post of the bot is reported to
+        `removed`."""
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
@@ -244,6 +248,8 @@ class SlackIntake:
         self._workspace.tasks.start(self._notice(channel, thread, user))
 
     async def _notice(self, channel: str, thread: str, user: str) -> None:
+        """Post the notice that Ponte now waits for mentions, in the language of the person who
+        joined."""
         directory = self._workspace.directory
         await directory.profiles([user])
         metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
@@ -262,6 +268,7 @@ class SlackIntake:
 
 
 def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Message:
+    """Return the message `stop` for a press of Slack's own Stop button."""
     source = str(Source(at, thread, "quiet"))
     return Message(
         event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),

@@ -283,7 +283,7 @@ class SlackPeople:
             member = replace(member, locale=known.locale)
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
-    # The port `core.chat.directory.Lookup`.
+    # Methods of the port `core.chat.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
         """Wait until users.info may be called. If that takes time, ask for a new list of everybody,
@@ -337,6 +337,7 @@ class SlackPeople:
         )  # fmt: skip
 
     def _ask_for_a_list(self) -> None:
+        """Ask the process that lists everybody for a new list."""
         if self._lists:
             self._list_now.set()
         else:
@@ -346,6 +347,7 @@ class SlackPeople:
         self._list_now.set()
 
     async def _keep_listing(self) -> None:
+        """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait."""
         self._lists = True
         try:
             while True:
@@ -367,6 +369,7 @@ class SlackPeople:
             self._lists = False
 
     async def _list_everybody(self) -> None:
+        """List everybody once. A page that Slack refuses is requested again in a smaller size."""
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
         told = self._members.resolved_count
         while True:
@@ -413,6 +416,8 @@ class SlackPeople:
         return len(members)
 
     async def _has_groups(self, max_age: float) -> bool:
+        """Return whether the user groups in memory are at most `max_age` seconds old. Lists them if
+        needed; False if Slack refuses that."""
         while self._clock() - self._groups_at > max_age:
             if self._listing_groups is None or self._listing_groups.done():
                 self._listing_groups = self._tasks.start(self._list_groups())
@@ -424,6 +429,8 @@ class SlackPeople:
         return True
 
     async def _list_groups(self) -> None:
+        """Load all user groups and their members from Slack, and store them if they have
+        changed."""
         self._groups_refused = False
         try:
             listed = await self._api.call(
@@ -451,6 +458,8 @@ class SlackPeople:
     async def _keep_groups(
         self, before: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]
     ) -> None:
+        """Store the user groups of each person. People who have left all groups get an empty
+        set."""
         of: dict[str, set[str]] = {user: set() for users in before.values() for user in users}
         for group, users in now.items():
             for user in users:

@@ -315,6 +315,7 @@ class SlackPosts:
                          for limit, (first, *rest) in smaller(part, most)]  # fmt: skip
         refused: SlackRefused | None = None
         for variant, limit, rest in attempts:
+            # Slack refused these blocks already; only a form with other blocks can succeed.
             if refused and refused.error in SHAPE_REFUSED and variant["blocks"] == body["blocks"]:
                 continue
             try:
@@ -344,6 +345,7 @@ class SlackPosts:
                 await self._new(key, body)
 
     async def _new(self, key: str, body: Json) -> Json:
+        """Post one message with its key in the metadata."""
         return await self._api.call(
             "chat.postMessage", channel=self._channel, thread_ts=self._thread or None,
             metadata=post_metadata(key), **_QUIET, **body,
@@ -399,6 +401,7 @@ async def card_in_place(
 
 
 async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
+    """Return the post with the time stamp `ts`; None if it is not there."""
     method = "conversations.replies" if thread else "conversations.history"
     told = await api.call(
         method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2

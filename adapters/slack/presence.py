@@ -131,18 +131,22 @@ class Presence:
 
     @property
     def _there(self) -> dict[str, Any]:
+        """The arguments that name the thread in a call."""
         return {"channel_id": self._channel, "thread_ts": self._thread}
 
     @property
     def _where(self) -> str:
+        """The key of the thread in `Workspace.working`."""
         return f"{self._channel}:{self._thread}"
 
     @property
     def _place(self) -> str:
+        """The place of the message that carries the reaction, as CHANNEL:TS."""
         return f"{self._channel}:{self._source.ts}"
 
     @property
     def _shows(self) -> bool:
+        """Whether this place can show any sign."""
         return bool(self._thread) or self._source.kind == "message"
 
     @property
@@ -153,6 +157,7 @@ class Presence:
         return self._source.kind == "message" and early
 
     def _begin(self) -> None:
+        """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
             self._workspace.tasks.start(self._mark())
             return
@@ -162,11 +167,13 @@ class Presence:
         self._session = self._workspace.tasks.start(self._stand())
 
     async def _mark(self) -> None:
+        """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.spare("reactions.remove")
         if spare and not self._ended:  # without a spare call, it could not be removed again
             self._workspace.marks.put(self._to.turn, self._place)
 
     async def _stand(self) -> None:
+        """Set the session to "processing". If Slack refuses, show the status line instead."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return  # a second place is needed to end the session
         self._reserved = True
@@ -182,6 +189,7 @@ class Presence:
                 self._line = self._workspace.tasks.start(self._keep_line())
 
     async def _let_go(self) -> None:
+        """Set the session to "active" in the background, and wait up to 2 seconds for it."""
         if releasing := self._workspace.tasks.start(self._release()):
             await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
 
@@ -211,6 +219,7 @@ class Presence:
             await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
+        """Set the status line again and again, because Slack shows it for two minutes only."""
         for _ in range(_SIGN_TIMES):
             locale = self._workspace.directory.locale(self._to.asker.id)
             await self._status(self._doing or say(_THINKING, nearest_locale(locale)))

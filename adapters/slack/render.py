@@ -558,6 +558,9 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _prose(text: str, links: LinkRules) -> str:
+    """Return Markdown outside code with its links checked. A refused link becomes text with its
+    address as code."""
+
     def check_link(found: re.Match[str]) -> str:
         label, url = found["label"] or found["url"], found["url"]
         if links.allows(url):
@@ -575,6 +578,7 @@ def _prose(text: str, links: LinkRules) -> str:
 
 
 def _in_fence(text: str, line: int) -> bool:
+    """Return whether a code block is open at the line that begins at this index."""
     return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
 
 
@@ -607,6 +611,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 
 def _card_words(card: Card, locale: str) -> str:
+    """Return a card's title and text as mrkdwn, each cut to its limit."""
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
@@ -635,6 +640,7 @@ def _change(before: Any, after: Any) -> str:
 
 
 def _cells(row: Any) -> str:
+    """Return a row as `name: value` pairs, at most 8 of them."""
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
     return ", ".join(
@@ -644,12 +650,14 @@ def _cells(row: Any) -> str:
 
 
 def _code(value: Any) -> str:
+    """Return a value as inline code of at most 80 characters."""
     value = "–" if value is None else value
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return f"`{escape_text(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
 
 
 def _note(card: Card, locale: str) -> str:
+    """Return the note under a card: its outcome, or its id and the end of its validity."""
     if card.state != "open":
         return cut(escape_text(card.state), _NOTE)
     if card.expires_at is None:
@@ -706,6 +714,8 @@ def _modal(
 
 
 def _fitting(kept: Json) -> str:
+    """Return the data of a form as JSON for `private_metadata`. The text of the message is halved
+    until it fits."""
     text = json.dumps(kept)
     while size(text) > _MEMORY and kept.get("about"):
         kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
@@ -755,6 +765,8 @@ def _plain(text: str, limit: int) -> Json:
 
 
 def _texts(part: Any) -> Iterator[int]:
+    """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
+    escaped."""
     if isinstance(part, Mapping):
         if isinstance(text := part.get("text"), str):
             yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)

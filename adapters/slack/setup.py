@@ -193,6 +193,7 @@ def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
 
 
 async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
+    """Check the bot token, its scopes, and the events that `everything` needs."""
     told, scopes = await identity(api)
     name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
     missing = [

@@ -191,6 +191,8 @@ class SlackSurface:
             raise _as_delivery_error(refused) from refused
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
+        """Post a part where it belongs: privately, in its card, as a stream or as an ordinary post.
+        Return its id."""
         answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._post_privately(part, answer)
@@ -276,6 +278,8 @@ class SlackSurface:
             return part.answer is None
 
     async def _append(self, stream: SlackStream, part: str) -> bool:
+        """Add the settled text to the stream. Return False if the text before it has changed; the
+        stream is then closed."""
         text = self._to_markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")
         if not spare or await stream.append(text):
@@ -302,6 +306,8 @@ class SlackSurface:
             await self._workspace.stopped(self._to, ts)
 
     async def _update(self, post: str, part: AnswerPart) -> None:
+        """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
+        limit has none to spare."""
         body = self._content(part)
         if self._shown.get(post) == body["blocks"]:
             return
@@ -320,6 +326,7 @@ class SlackSurface:
         self._shown[post] = body["blocks"]
 
     async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
+        """Edit a post with its metadata and cards, and use the reserved call for the final edit."""
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
         answer = part.answer
@@ -332,6 +339,7 @@ class SlackSurface:
         )  # fmt: skip
 
     async def _post_privately(self, part: AnswerPart, answer: Answer) -> str:
+        """Post a part that only the asker sees, and return its id."""
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part)
         shown = await self._posts.post_privately(
@@ -378,6 +386,7 @@ class SlackSurface:
         return self._workspace.directory.locale(self._to.asker.id)
 
     def _may_stream(self) -> bool:
+        """Return whether the answer may be streamed: only in a thread of a direct message."""
         direct = not self._to.address.shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
@@ -389,10 +398,12 @@ class SlackSurface:
 
 
 def _ts(post: str) -> str:
+    """Return the time stamp in a post's id."""
     return post.rpartition(":")[2]
 
 
 def _as_delivery_error(refused: SlackRefused) -> Exception:
+    """Return PostRemoved for a deleted post, and Undeliverable for any other refusal."""
     if refused.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refused.error)

@@ -152,10 +152,12 @@ class ThreadParticipants:
             self._join(channel, thread, user)
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
+        """Return the people who wrote these messages, and whether the notice is among them."""
         told = any((p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts)
         return Participants(list(dict.fromkeys(self._people(posts))), told)
 
     def _people(self, posts: Sequence[Json]) -> list[str]:
+        """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
