@@ -255,7 +255,8 @@ class RateLimit:
     """A rate limit by the generic cell rate algorithm (GCRA): `burst` calls at once, then one every
     `interval` seconds.
 
-    `due` is the time at which the calls so far are used up, by the clock of the caller.
+    `due` is the time at which the next call would leave if there were no burst, by the caller's
+    clock.
     """
 
     interval: float
@@ -386,9 +387,9 @@ class RateLimiter:
     ) -> T:
         """Run `work` on the rate limits of these methods, while no other process changes them.
 
-        `work` first runs on copies of the last known state. Other processes can only make a full
-        queue fuller. If `is_refused` is true for that result, it is returned without asking the
-        database.
+        `work` first runs on copies of the last known state. Other processes only add calls, so a
+        queue that was full there is still full. If `is_refused` is true for that first result, it
+        is returned without asking the database.
         """
         own = [self._methods.get(method) or self._channel(method) for method in methods]
         pace = self._pace
@@ -543,7 +544,7 @@ class SlackApi:
         claimed: bool = False,
         **arguments: Any,
     ) -> Json:
-        """Call a method once, with retries, and return the JSON of the response.
+        """Call a method, with retries, and return the JSON of the response.
 
         Ponte retries after a refused connection and after a rate limit. It retries after a lost
         response only if a second call does no harm. `claimed` means that the call's place under the
@@ -552,7 +553,8 @@ class SlackApi:
         Raises:
         - SlackRefused if Slack refuses the call;
         - PlatformBusy if the rate limits require a longer wait than `patience` seconds;
-        - NotNow (TokenRefused for the token) if Slack cannot do it for a while;
+        - NotNow if Slack cannot do it for a while, and its subclass TokenRefused if it rejects the
+          token;
         - InDoubt if the call may or may not have taken effect.
         """
         await self.open()
@@ -726,7 +728,8 @@ class Pending:
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
     """Return the response of auth.test, which names our user and workspace, and the token's scopes.
 
-    Raises SettingsError if Slack refuses the token, and InDoubt if Slack does not answer.
+    Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does not
+    answer now.
     """
     try:
         return await api.scopes()

@@ -29,6 +29,7 @@ from core.text.i18n import nearest_locale, say
 ROOT_CHARACTERS = 4000
 """The characters of the message that a person refers to, such as a thread's root."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
+"""The note that the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
     "I could not read what was said before in this thread: Slack lets this app read history only "
     "once a minute. I answered without it."

@@ -26,6 +26,7 @@ _LONGEST, _DEEPEST = 20_000, 8
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
 _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
 Payload = Mapping[str, Any]
+"""A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]
 """The kind of a source: see `Source`."""
 _GROUP = "<!subteam^"

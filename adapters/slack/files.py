@@ -54,7 +54,7 @@ class SlackFiles:
                 data += chunk
                 if len(data) > MAX_ATTACHMENT_BYTES:
                     return None
-        # A login page is HTML as well. Only its length tells it from an HTML file.
+        # A login page is HTML as well. Only its length distinguishes it from an HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
 

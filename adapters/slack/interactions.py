@@ -36,6 +36,7 @@ from core.text.i18n import nearest_locale, say
 log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
+"""The slash command that the app manifest registers."""
 RESPONSE_URL_SECONDS = 1700.0
 """Seconds that Ponte uses a response_url. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
@@ -44,11 +45,14 @@ SLACK_FORM_SECONDS = 1.0
 """Seconds that a form may wait for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
+"""The number of a message's files that a form carries, because of its 3,000 characters."""
 _TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
 _ON_IT = "I am on it: `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
+"""Acknowledges an interaction to Slack."""
 Notify = Callable[[str], Awaitable[None]]
+"""Shows words to the person who acted, and to nobody else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
-"""The people and user groups of a workspace: names, languages, time zones, guest status and
-membership.
+"""The people and user groups of a workspace: names, languages, time zones, guests and memberships.
 
 One process lists everybody with users.list at its start and then every hour. If the app is
-subscribed to them, `team_join` and `user_change` events report changes in between.
+subscribed to `team_join` and `user_change` events, they report changes in between.
 
-Ponte calls users.info for people that the list does not cover. These are people who have just
-joined, people of other workspaces, and people whose status must be confirmed now. If these calls
-have to wait for their rate limit, everybody is listed again: one page of users.list confirms 999
-people.
+The list does not cover people who have just joined, people of other workspaces, and people whose
+status must be confirmed now. Ponte calls users.info for them. If these calls have to wait for their
+rate limit, everybody is listed again: one page of users.list confirms 999 people.
 """
 
 from __future__ import annotations

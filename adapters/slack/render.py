@@ -601,7 +601,7 @@ def _without_ends(text: str, name: re.Pattern[str]) -> str:
 
 
 def _level(wanted: Sequence[int], room: int) -> int:
-    """Return the most that each may use, so that together they use at most `room`."""
+    """Return the most bytes that each item may use, so that all together use at most `room`."""
     for place, want in enumerate(sorted(wanted)):
         share = room // (len(wanted) - place)
         if want > share:

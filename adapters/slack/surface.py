@@ -191,8 +191,7 @@ class SlackSurface:
             raise _as_delivery_error(refused) from refused
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
-        """Post a part where it belongs: privately, in its card, as a stream or as an ordinary post.
-        Return its id."""
+        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
         answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._post_privately(part, answer)
@@ -278,7 +277,7 @@ class SlackSurface:
             return part.answer is None
 
     async def _append(self, stream: SlackStream, part: str) -> bool:
-        """Add the settled text to the stream. Return False if the text before it has changed; the
+        """Add the settled text to the stream. Return False if the stream can no longer show it; the
         stream is then closed."""
         text = self._to_markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")

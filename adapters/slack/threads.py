@@ -47,11 +47,11 @@ class ThreadParticipants:
         """For threads without a turn of ours: whether the first message addressed others."""
 
     async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
-        """Return whether a message is for Ponte, in a place where every message is, unless it
-        mentions others.
+        """Return whether a message is for Ponte in a place with `answer_everything`.
 
-        A thread that began with a mention of others is for them until somebody mentions us there.
-        No notice is posted, because Ponte goes on answering.
+        Every message there is, except those that mention only others. A thread that began with a
+        mention of others is for them until somebody mentions us in it. No notice is posted, because
+        Ponte goes on answering.
         """
         conversation = where.conversation
         ours = mentions or not said.names_somebody
