@@ -1,4 +1,4 @@
-"""Slack: mention it, write to it, and it answers in the thread."""
+"""The Slack integration: mention Ponte or write to it, and it answers in the thread."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ def _app_token(value: SecretStr) -> SecretStr:
 
 
 class SlackSettings(SettingsPart):
+    """The environment settings of Slack."""
+
     slack_bot_token: Annotated[SecretStr, AfterValidator(_bot_token)] | None = setting(
         None, "Slack's bot token (xoxb-…)"
     )
@@ -64,14 +66,14 @@ class SlackSettings(SettingsPart):
 
     @property
     def slack(self) -> Literal["off", "socket", "http"]:
-        """How Slack's events come in."""
+        """How Slack's events arrive."""
         if self.slack_bot_token is None:
             return "off"
         return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
 
 
 BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
-"""As in `B0123456789`."""
+"""The id of a bot, as in `B0123456789`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +102,29 @@ RIGHTS_SENTENCES = {
         "slack: guests and people of other organisations may not chat",
     ),
 }
-"""By whom PONTE_ALLOW names: what members may do, and visitors."""
+"""Findings about the rights of members and of visitors. The key tells how PONTE_ALLOW names people
+of Slack: everybody, some of them by name, or nobody."""
 
 
 class Slack(ChatIntegration[SlackSettings]):
+    """The integration that connects Ponte with one Slack workspace."""
+
     name = "slack"
     settings = SlackSettings
     sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
     section = SlackSection
     ids = "[A-Za-z0-9]+"
-    # Workspaces, organisations, channels, private channels, direct messages: people begin with U or
-    # W, user groups with S.
+    # The first letters of workspaces (T), organisations (E), channels (C), private channels (G) and
+    # direct messages (D). Ids of people begin with U or W, those of user groups with S.
     place_ids = "[TECGD][A-Z0-9]*"
     lists_people = True
-    obsolete_files = ("slack-people.json",)  # names of people, until 2026-11
+    obsolete_files = ("slack-people.json",)  # names of people, before 2026-11
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
 
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
+        """Return whether Slack is on and how events arrive, or which setting is missing. No service
+        is called."""
         if own.slack == "http" and shared.ponte_web == "off":
             return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
         if own.slack != "off":
@@ -129,12 +136,14 @@ class Slack(ChatIntegration[SlackSettings]):
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
     def is_used(self, own: SlackSettings, shared: SharedSettings) -> bool:
-        """Also where no event can come in: what was asked before is still answered."""
+        """Return whether the adapter is built. It is also built if no event can arrive, so that
+        earlier messages are still answered."""
         return own.slack != "off"
 
     async def build(
         self, deps: IntegrationDependencies[SlackSettings], ports: ChatPorts
     ) -> ChatPlatform:
+        """Return the adapter, not yet started. Its module is imported in a thread."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
@@ -156,6 +165,7 @@ class Slack(ChatIntegration[SlackSettings]):
         return adapter
 
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
+        """Try the settings against Slack for `ponte doctor`."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         found: Sequence[Health] = await setup.check(
@@ -168,6 +178,8 @@ class Slack(ChatIntegration[SlackSettings]):
     def safety(
         self, own: SlackSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
+        """Yield findings on a weak signing secret, on rights, and on missing caps. No service is
+        called."""
         secret = plain_value(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
             words = "SLACK_SIGNING_SECRET is shorter than Slack's are (32 characters): copy it anew"

@@ -54,16 +54,18 @@ from core.text.i18n import nearest_locale, say
 
 log = structlog.get_logger("slack")
 SLACK_SILENCE_SECONDS = 90.0
-"""Seconds without a frame of any kind after which a connection counts as broken."""
+"""Seconds without a frame of any kind after which `health` reports the connection as broken."""
 SLACK_START_SECONDS = 15.0
-"""Seconds that the start of the rest of Ponte waits for Slack."""
+"""Seconds that the rest of Ponte's start waits for Slack."""
 _CLOCK_DIFFERENCE_SECONDS = 300.0
-"""Seconds that our clock may be ahead of Slack's."""
+"""Seconds that our clock may be ahead of Slack's. A search for our posts starts that much
+earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """`app_token` for Socket Mode; without it `signing_secret` for HTTP."""
+    """The tokens of the Slack app. `app_token` is for Socket Mode; without it, `signing_secret` is
+    for HTTP."""
 
     bot_token: str = field(repr=False)
     app_token: str = field(default="", repr=False)
@@ -71,7 +73,7 @@ class Credentials:
 
 
 class SlackAdapter:
-    """Slack as a `ChatPlatform`."""
+    """The `ChatPlatform` of Slack. It handles one workspace."""
 
     name = "slack"
 
@@ -80,7 +82,8 @@ class SlackAdapter:
         proxies: Proxies | None = None, options: SlackOptions | None = None,
         links: LinkRules | None = None, home: Path | None = None,
     ) -> None:  # fmt: skip
-        """Raises SettingsError where neither a socket nor HTTP is possible."""
+        """Raises SettingsError without an app token and a signing secret: then no event could
+        arrive."""
         if not credentials.app_token and not credentials.signing_secret:
             raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
                                 "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
@@ -118,24 +121,30 @@ class SlackAdapter:
 
     @property
     def directory(self) -> SlackPeople:
+        """The people of the workspace."""
         return self._workspace.directory
 
     @property
     def limiter(self) -> RateLimiter:
+        """The rate limits of the workspace."""
         return self._workspace.api.limiter
 
     @property
     def is_open(self) -> bool:
-        """Whether events may come in."""
+        """Whether events are accepted."""
         return self._open
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
+        """Return the reply that posts an answer to `to`."""
         surface = SlackSurface(self._workspace, self._ports.files, to, posts.is_resumed)
         return GrowingReply(surface, posts, to.turn)
 
     async def start(self, *, listens: bool = True) -> None:
-        """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
-        Ponte starts, and this goes on trying."""
+        """Connect to Slack. Without `listens`, this process posts but receives no events.
+
+        Raises SettingsError if Slack refuses a token. If Slack does not answer within 15 seconds,
+        the call returns and the connection is retried in the background.
+        """
         self._listens = listens
         await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
         connecting = asyncio.create_task(self._connect())
@@ -148,10 +157,10 @@ class SlackAdapter:
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """`POST /slack/events`: status, headers and body of the answer to a signed request.
+        """Answer a signed request to `POST /slack/events` with status, headers and body.
 
-        Without a signing secret there is no such route: 404. Before the start and while the
-        intake is stopped it is 503, and Slack tries again.
+        The status is 404 without a signing secret. It is 503 before the start and while the intake
+        is stopped, so that Slack tries again.
         """
         if not self._credentials.signing_secret:
             return 404, {}, b""
@@ -160,6 +169,7 @@ class SlackAdapter:
         return await dispatch(self._app, self._credentials.signing_secret, headers, body)
 
     async def health(self) -> Health:
+        """Return the state of the connection, and the features and scopes that are missing."""
         off = "; ".join(filter(None, [self._missing_history_scopes, self._workspace.flags.words]))
         if word := self._workspace.api.refused:
             words = say("Slack refuses the token ({error}): answers wait", error=word)
@@ -189,54 +199,71 @@ class SlackAdapter:
 
     @property
     def _missing_history_scopes(self) -> str:
-        """Why it hears mentions alone where everything is for it; "" where it hears all."""
+        """The reason why Ponte receives only mentions in places where every message is for it; ""
+        if it receives all."""
         missing = [scope for scope in HISTORY if scope not in self._workspace.scopes]
         if not missing or not self._workspace.scopes or not self._options.everything():
             return ""
         return say(ONLY_MENTIONS, scopes=", ".join(missing))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` port."""
+        """Return a file; None if it is too large, refused or deleted. The port
+        `FetchAttachment`."""
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """The `LookUp` port."""
+        """Return the message with its context, and sentences about what could not be read. The port
+        `LoadContext`."""
         return await self._context_of.look_up(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """The `Membership` port: user groups."""
+        """Return the user groups of a person; None if Slack does not tell. The port
+        `GroupLookup`."""
         return await self._workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
+        """Remove these people from memory."""
         self._workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """The `Guests` port."""
+        """Return whether a person is a guest; None if Slack does not tell. The port
+        `GuestLookup`."""
         return await self._workspace.directory.guest(person, max_age)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """The `HasLeft` port."""
+        """Return whether a person's account is deactivated or gone; None if Slack does not tell.
+        The port `DepartureLookup`."""
         return await self._workspace.directory.has_left(person)
 
-    # The port `Messenger`.
+    # Methods of the port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
+        """Return the named people and the members of the named user groups. Raises PlatformBusy if
+        Slack does not tell."""
         await self._workspace.identify()
         return await self._workspace.directory.people(names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return the display names of people and user groups, as far as Slack returns them soon."""
         return await self._workspace.directory.labels(names)
 
     async def reads(self, person: Person, address: Address) -> bool:
-        """A direct message is read by whoever writes there."""
+        """Return whether a person is a member of a shared channel; False for a direct message."""
         if not address.shared:
             return False
         return await is_member(self._workspace.api, address.channel, person.id)
 
     async def title(self, address: Address) -> str:
+        """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
+        not tell."""
         return await channel_name(self._workspace.api, address.channel) if address.shared else ""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        """Return where to post into a direct message with a person, and their locale ("" if
+        unknown).
+
+        Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
+        """
         await self._workspace.identify()
         channel = await direct_channel(self._workspace.api, person.id)
         where = Address("slack", channel, self._workspace.team)
@@ -245,6 +272,8 @@ class SlackAdapter:
         return ReplyTo(where, person, str(source), ""), locale
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        """Return where to post something that answers no message: beside the answer to `to`, or in
+        a thread under our `post`."""
         source = Source.read(to.source)
         if post:
             ts = post.rpartition(":")[2]
@@ -254,6 +283,7 @@ class SlackAdapter:
         return replace(to, source=str(source), token="", token_expires=0.0)
 
     async def stop_intake(self) -> None:
+        """Accept no further events. Events in progress are stored and acknowledged first."""
         self._open = False
         if self._connecting is not None:
             self._connecting.cancel()
@@ -262,12 +292,15 @@ class SlackAdapter:
             await self._socket.stop()
 
     async def close(self) -> None:
+        """Stop all tasks and close the connections to Slack."""
         await self._workspace.tasks.close()
         await self._downloads.close()
         await self._workspace.directory.close()
         await self._workspace.api.close()
 
     async def _connect(self) -> None:
+        """Identify the workspace, start the directory and, if this process listens, accept
+        events."""
         identity = await retry_until_answered(self._workspace.identify)
         self._workspace.directory.start()
         if not self._listens:
@@ -288,6 +321,7 @@ class SlackAdapter:
         self._open = True
 
     async def _take(self, body: Payload) -> None:
+        """Handle one event. Raises NotStored if it could not be stored."""
         event = body.get("event") or {}
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
@@ -300,13 +334,15 @@ class SlackAdapter:
         await self._intake.take(body)
 
     async def _note_events(self) -> None:
-        """For `ponte doctor`."""
+        """Create the file EVENTS_MARK once, so that `ponte doctor` can tell that these events
+        arrive."""
         if self._home is not None:
             mark, self._home = self._home / EVENTS_MARK, None
             with suppress(OSError):
                 await asyncio.to_thread(mark.touch, mode=0o600)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
+        """Publish the App Home tab for a person who opened it."""
         user, team = str(event["user"]), self._workspace.team
         profile = (await self._workspace.directory.profiles([user]))[user]
         person = Person("slack", user, author_home(team, body, event), profile.name)

@@ -1,4 +1,4 @@
-"""Questions about Slack's channels: their names, their members, and direct messages."""
+"""Queries about Slack's channels: their names, their members, and direct messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from core.domain.errors import Undeliverable
 log = structlog.get_logger("slack")
 
 _PAGE, _PAGES = 1000, 10
-"""Members of a channel that are asked for at once, and how often."""
+"""Members per page, and the maximum number of pages, when Ponte lists a channel's members."""
 
 
 async def direct_channel(api: SlackApi, user: str) -> str:
-    """The direct message with a person, opened where there is none. Raises Undeliverable for who
-    cannot be written to, else as `SlackApi.call`."""
+    """Return the id of the direct message with a person, and open it if there is none.
+
+    Raises Undeliverable for a person that Slack refuses, else the errors of `SlackApi.call`.
+    """
     try:
         opened = await api.call("conversations.open", users=user)
     except SlackRefused as refused:
@@ -28,7 +30,8 @@ async def direct_channel(api: SlackApi, user: str) -> str:
 
 
 async def is_member(api: SlackApi, channel: str, user: str) -> bool:
-    """False where that is not told, or not within so many pages."""
+    """Return whether a person is a member of a channel. False if Slack does not tell, or if the
+    first 10,000 members do not include them."""
     cursor = None
     try:
         for _ in range(_PAGES):
@@ -46,7 +49,7 @@ async def is_member(api: SlackApi, channel: str, user: str) -> bool:
 
 
 async def channel_name(api: SlackApi, channel: str) -> str:
-    """With its mark, as in `#general`; "" where that is not told."""
+    """Return a channel's name, as in `#general`; "" if Slack does not tell."""
     try:
         told = await api.call("conversations.info", channel=channel, patience=5.0)
     except FAILURES as failure:

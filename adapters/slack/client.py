@@ -1,7 +1,8 @@
-"""Slack's Web API through slack_sdk: paced, and what its answers mean.
+"""A client for Slack's Web API on top of slack_sdk: rate limits, retries and error names.
 
-Each name of an error stands with the methods whose page has it (docs.slack.dev/reference/methods/
-METHOD, "every page" for those that all have), or with who published that Slack says it.
+The comment beside each error name lists the methods whose page documents it
+(docs.slack.dev/reference/methods/METHOD; "every page" means that all pages have it). For
+undocumented names it cites who published that Slack returns it.
 """
 
 from __future__ import annotations
@@ -37,24 +38,27 @@ log = structlog.get_logger("slack")
 T = TypeVar("T")
 
 GONE = frozenset({"message_not_found"})
-"""Somebody deleted the post (chat.update, chat.delete, chat.appendStream, chat.stopStream)."""
+"""Errors for a post that somebody deleted (chat.update, chat.delete, chat.appendStream,
+chat.stopStream)."""
 
 STREAM_OVER = frozenset({
     "message_not_in_streaming_state",  # chat.appendStream, chat.stopStream
     "streaming_state_conflict",  # chat.update: the message is still streaming
 })  # fmt: skip
-"""The message streams no more, or still does: it is stopped, and then edited."""
+"""Errors for a message whose stream has already ended, or has not ended yet. Ponte stops the stream
+and then edits the message."""
 
 STREAM_STOPPED = frozenset({"stopped_by_user"})
-"""A person pressed Slack's own Stop (chat.appendStream)."""
+"""Errors for a stream that a person ended with Slack's own Stop button (chat.appendStream)."""
 
 MESSAGE_TOO_LONG = frozenset({
-    "msg_too_long",  # chat.update, chat.postEphemeral; of posts seratch/ChatGPT-in-Slack issue 102,
-    #                  of streams CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
+    "msg_too_long",  # chat.update, chat.postEphemeral; posts: seratch/ChatGPT-in-Slack issue 102,
+    #                  streams: CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
     "msg_blocks_too_long",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
     "msg_blocks_too_many",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
-"""The same answer fits in a shorter dress, or in one more post."""
+"""Errors for a message that is too long. Ponte tries a shorter form of it, or splits it into more
+posts."""
 
 SHAPE_REFUSED = frozenset({
     "invalid_blocks",  # chat.postMessage, .postEphemeral, .update, .startStream and so on
@@ -62,17 +66,18 @@ SHAPE_REFUSED = frozenset({
     "invalid_chunks",  # chat.startStream, .appendStream, .stopStream
     "block_mismatch",  # chat.update
 })  # fmt: skip
-"""The blocks do not please: the same text without them may."""
+"""Errors for blocks that Slack rejects. The same text may be accepted without these blocks."""
 
 FEATURE_OFF = frozenset({
     "unknown_method", "method_deprecated", "deprecated_endpoint", "missing_scope",  # every page
     "not_allowed_token_type", "enterprise_is_restricted", "no_permission",  # every page
     "feature_disabled",  # agents.sessions.setStatus
-    "not_authorized",  # agents.sessions.setStatus; so for every app that is declared no agent
+    "not_authorized",  # agents.sessions.setStatus; for every app not declared as an agent
     #                    (kirodotdev/KiroCrew issue 9822)
     "channel_type_not_supported",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
-"""This workspace, plan or app does not have it, and will not within this process."""
+"""Errors for a feature that this workspace, plan or app does not have. Ponte does not try the
+feature again until the process restarts."""
 
 OF_THE_MESSAGE = frozenset({
     "message_not_found", "no_reaction", "already_reacted", "thread_locked", "not_reactable",
@@ -81,14 +86,15 @@ OF_THE_MESSAGE = frozenset({
     "invalid_thread_ts",  # assistant.threads.setStatus
     "thread_ts_required", "thread_ts_not_allowed",  # agents.sessions.setStatus
 })  # fmt: skip
-"""They say nothing about a feature, only about where it was tried."""
+"""Errors that concern one message or channel. They do not count as refusals of a feature."""
 
 TOKEN_REFUSED = frozenset({
     "token_revoked", "token_expired", "account_inactive", "not_authed",  # every page
-    "invalid_auth",  # auth.test, apps.connections.open; elsewhere the example answers have it
+    "invalid_auth",  # auth.test, apps.connections.open; other pages only in examples
 })  # fmt: skip
-"""The app was removed, or its token is being replaced: it may come back (slackapi/bolt-python issue
-1029, microsoft/botframework-sdk issue 2537)."""
+"""Errors for a token that Slack rejects: the app was removed, or its token is being replaced. The
+token may become valid again (slackapi/bolt-python issue 1029, microsoft/botframework-sdk issue
+2537)."""
 
 NOT_NOW = frozenset({
     "update_failed",  # chat.update
@@ -97,7 +103,7 @@ NOT_NOW = frozenset({
     "team_added_to_org", "org_login_required",  # every page: "until migration is complete"
     "request_timeout",  # every page: "the POST data was either missing or truncated"
 })  # fmt: skip
-"""Nothing was done, and later it may be."""
+"""Errors for a call that Slack did not carry out. A later call may succeed."""
 
 UNSURE = frozenset({
     "fatal_error",  # every page: "it's possible some aspect of the operation succeeded"
@@ -105,26 +111,33 @@ UNSURE = frozenset({
     "internal_error",  # agents.sessions.setStatus, auth.test, apps.connections.open; elsewhere
     #                    slackapi/python-slack-sdk issue 1403, slackapi/node-slack-sdk issue 1305
 })  # fmt: skip
-"""Slack broke on the way: the call may have had its effect."""
+"""Errors for a failure inside Slack. The call may or may not have taken effect."""
 
 RATE_LIMITED = frozenset({
     "ratelimited",  # every page
     "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
+"""Errors for a call over a rate limit. They count as such with any HTTP status."""
 
 POSTS = frozenset({"chat.postMessage", "chat.startStream"})
-"""The methods that count against a channel's pace too. `chat.postEphemeral` has a tier of its own
-instead (its page), so that a refusal takes no place of an answer's."""
+"""The methods that also count against the rate limit of their channel. `chat.postEphemeral` has its
+own tier instead (see its page), so a refusal takes no place from an answer."""
 REFUSAL_LINE, REFUSALS_A_MINUTE = "refusals", 50
-"""The line of what is said to people who are refused: half the tier of `chat.postEphemeral`, which
-other answers to one person alone need too."""
+"""The queue for messages that refuse a request, and its calls per minute: half the tier of
+`chat.postEphemeral`. Other answers to one person alone use the same method."""
 CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
-"""One post a second in each channel, with short bursts (docs.slack.dev/apis/web-api/rate-limits).
-Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
+"""The rate limit of posts in one channel: how many may leave at once, and seconds between posts.
+
+Slack allows one post a second in each channel, with short bursts
+(docs.slack.dev/apis/web-api/rate-limits). The extra 0.1 seconds are a margin, because the intervals
+between calls change on their way to Slack.
+"""
 SHARED_CHANNEL_BURST = 3
-"""The burst of a channel where several processes post. Each may add one post to a quiet channel."""
+"""The burst of a channel in which several processes post. It is smaller, because each process may
+add one post to a quiet channel without asking the database."""
 QUIET_SECONDS = 10.0
-"""A process that has not posted in a channel for so long posts without asking the database."""
+"""Seconds without a post from this process in a channel. After that, its next post there does not
+ask the database."""
 TIERS: dict[str, int] = {
     "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
     "users.list": 20,
@@ -135,44 +148,50 @@ TIERS: dict[str, int] = {
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
     "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
 }  # fmt: skip
-"""Tiers 2, 3 and 4, in calls a minute and workspace; which one a method has stands on its own page
-(docs.slack.dev/apis/web-api/rate-limits). The limits of chat.postMessage, auth.test and
-assistant.threads.setStatus are special: no tier stands on their pages."""
+"""The rate limits of Slack's methods, in calls per minute and workspace.
+
+These are Slack's tiers 2, 3 and 4; each method's page names its tier
+(docs.slack.dev/apis/web-api/rate-limits). chat.postMessage, auth.test and
+assistant.threads.setStatus have special limits: their pages name no tier.
+"""
 _MOST_CHANNELS = 10_000
-"""Channels whose lines are remembered."""
+"""The number of channels whose rate limits are kept in memory."""
 
 MAX_FEATURE_REFUSALS, FEATURE_PAUSE_SECONDS = 3, 3600.0
-"""A feature that is refused so often in a row, for whatever reason, is left alone for so many
+"""Consecutive refusals, for any reason, after which a feature is switched off, and for how many
 seconds."""
 
 SLACK_PLACE_SECONDS = 20.0
-"""Seconds that a call waits for its place before it says PlatformBusy."""
+"""Seconds that a call waits for its turn under the rate limits before it raises PlatformBusy."""
 REQUEST_SECONDS = 15.0
-"""Seconds that one request may take."""
+"""The timeout of one HTTP request, in seconds."""
 _TRIES = 4
-"""How often a call is repeated."""
+"""The number of times that a failed call is retried."""
 CALL_BACKOFF = Backoff(0.2)
-"""Pauses before a call is repeated whose answer was lost."""
+"""The pauses between retries of a call whose response was lost."""
 _UNREPEATABLE = frozenset({
     "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
     "files.completeUploadExternal",
 })  # fmt: skip
-"""Done twice, they would show twice."""
+"""Methods that are never retried when their response is lost: a second call would post a second
+time."""
 _FORMS = frozenset({
     "auth.test", "users.info", "users.list", "usergroups.list", "conversations.replies",
     "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
     "conversations.info", "conversations.members",
 })  # fmt: skip
-"""They take no JSON bodies (docs.slack.dev/apis/web-api, "POST bodies")."""
+"""Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
+bodies")."""
 
 Feature = Literal["streams", "status", "sessions", "reactions"]
+"""An optional feature of Slack: streamed messages, the status line, agent sessions, reactions."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
-"""The reaction on a message that waits its turn."""
+"""The emoji reaction that marks a message waiting for its turn."""
 NOTICE_AFTER_SECONDS = 1.0
-"""Seconds after which a command's asker is told that it is under way; a quicker answer comes
-alone."""
+"""Seconds after which the sender of a slash command is notified that it is in progress. A faster
+answer arrives without that notice."""
 
 REFUSED_BOT = (
     "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
@@ -180,13 +199,14 @@ REFUSED_BOT = (
 )
 
 HISTORY = ("channels:history", "groups:history")
-"""The scopes by which it is told what does not mention it, in public and in private channels."""
+"""The scopes that let Ponte receive messages which do not mention it, in public and in private
+channels."""
 _PAGE, _PAGES = 200, 5
-"""Messages asked for at once when a place is read, and how often."""
+"""Messages per page, and the maximum number of pages, when Ponte reads a thread or a channel."""
 
 
 class SlackRefused(Exception):
-    """Slack answered `{"ok": false}`; nothing was done. `error` is its word for why."""
+    """Slack answered `{"ok": false}` and did nothing. `error` is Slack's name for the reason."""
 
     def __init__(self, method: str, error: str) -> None:
         super().__init__(f"{method}: {error}")
@@ -195,20 +215,21 @@ class SlackRefused(Exception):
 
 
 class InDoubt(Exception):
-    """No answer came to a call that must not simply be repeated: it may have had its effect."""
+    """The outcome of a call is unknown: it may have taken effect. Callers must not simply repeat
+    it."""
 
     @property
     def reason(self) -> str:
-        """In Slack's word, where it said one."""
+        """The reason: Slack's error name if there is one, else the message of the exception."""
         return str(self)
 
 
 class Unsent(InDoubt):
-    """No connection was made, so nothing was done: the call may be repeated."""
+    """No connection was made, so the call did nothing and may be repeated."""
 
 
 class NotNow(Unsent):
-    """Slack did nothing, for a reason that passes: who called waits, and calls again."""
+    """Slack did nothing, for a temporary reason. The caller waits and then calls again."""
 
     def __init__(self, method: str, error: str) -> None:
         super().__init__(f"{method}: {error}")
@@ -216,49 +237,60 @@ class NotNow(Unsent):
 
     @property
     def reason(self) -> str:
+        """Slack's name for the error."""
         return self.error
 
 
 class TokenRefused(NotNow):
-    """The token is not taken. A start does not wait for that; an answer does."""
+    """Slack does not accept the token. Startup fails because of this error; an answer waits until
+    the token is accepted again."""
 
 
 FAILURES = (SlackRefused, InDoubt, PlatformBusy)
-"""What `SlackApi.call` raises."""
+"""The exceptions that `SlackApi.call` raises."""
 
 
 @dataclass(slots=True)
 class RateLimit:
-    """A line of calls: `burst` at once, then one each `interval` seconds (GCRA)."""
+    """A rate limit by the generic cell rate algorithm (GCRA): `burst` calls at once, then one every
+    `interval` seconds.
+
+    `due` is the time at which the next call would leave if there were no burst, by the caller's
+    clock.
+    """
 
     interval: float
     burst: int
     due: float = 0.0
 
     def delay(self, now: float) -> float:
-        """Seconds until the next call may leave."""
+        """Return the seconds until the next call may leave; 0.0 if it may leave now."""
         return max(0.0, self.due - (self.burst - 1) * self.interval - now)
 
     def take(self, now: float) -> None:
+        """Count one call."""
         self.due = max(self.due, now) + self.interval
 
     def hold(self, until: float) -> None:
-        """Slack said when to come back: nothing leaves before."""
+        """Let no call leave before `until`, the time that Slack gave in Retry-After."""
         self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
     def spare(self, now: float) -> bool:
-        """Whether half of the burst is still there: enough for what may as well be left out."""
+        """Return whether at least half of the burst is free, which is enough for an optional
+        call."""
         return self.due - now <= self.burst * self.interval / 2
 
 
 class RateLimiter:
-    """Calls at the pace that Slack allows, so that none is refused: the lines of one workspace, in
-    each of which a call takes the next free place. A burst and a minute's pace together stay
-    under the tier.
+    """Delays calls so that they stay within Slack's rate limits for one workspace.
 
-    `pace`: the lines are those of all processes. A post in a channel where this process has not
-    posted for QUIET_SECONDS takes no place in the shared line, which saves a transaction for most
-    answers.
+    Each method of `TIERS` and each channel has its own queue (a `RateLimit`), in which a call takes
+    the next free place. The burst and one minute of calls at the interval together stay within the
+    tier.
+
+    `pace` shares these queues between all processes. A post in a channel where this process has not
+    posted for QUIET_SECONDS takes no place in the shared queue. This saves a database transaction
+    for most answers.
     """
 
     def __init__(
@@ -266,17 +298,21 @@ class RateLimiter:
     ) -> None:
         self._clock = clock
         self._pace = pace
+        # A third of the tier as burst and two thirds as rate: together one minute's limit.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
         }
         self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
         self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
-        """When this process posted last in each channel, or may post again after Slack refused."""
+        """For each channel, the time of this process's last post, or the end of a Retry-After."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
-        """Wait for a place. Raises PlatformBusy, taking none, when it is further than `patience`
-        seconds away. `claimed`: the method's place was taken before, by `claim`."""
+        """Wait until a call of `method` may leave, and count it.
+
+        Raises PlatformBusy, without counting the call, if the wait exceeds `patience` seconds.
+        `claimed` means that `claim` or `reserve` has already counted the call for its method.
+        """
         lines = [method] if method in self._methods and not claimed else []
         if channel and method in POSTS and not self._is_quiet(channel):
             lines.append(_line_of(channel))
@@ -297,7 +333,8 @@ class RateLimiter:
             await asyncio.sleep(wait)
 
     async def hold(self, method: str, channel: str, seconds: float) -> None:
-        """Slack said when to come back."""
+        """Let no call of the method leave for `seconds`, as Slack asked in Retry-After. A post
+        holds its channel instead."""
         if channel and method in POSTS:
             self._posted_at[channel] = self._clock() + seconds
             line = _line_of(channel)
@@ -310,13 +347,14 @@ class RateLimiter:
         )
 
     async def spare(self, method: str) -> bool:
-        """Return whether a call may be made that may as well be left out."""
+        """Return whether an optional call of this method may be made. It takes no place."""
         if method not in self._methods:
             return True
         return await self._on_lines([method], lambda lines, now: lines[0].spare(now), _is_refused)
 
     async def claim(self, *methods: str) -> bool:
-        """Take a place now for calls that will be made later, if each has one to spare."""
+        """Take one place for each method, for calls that follow later. Return False and take none
+        unless every method has places to spare."""
 
         def take(lines: Sequence[RateLimit], now: float) -> bool:
             if not all(line.spare(now) for line in lines):
@@ -328,7 +366,8 @@ class RateLimiter:
         return await self._on_lines(methods, take, _is_refused)
 
     async def reserve(self, method: str, places: int) -> bool:
-        """Take so many places now for calls that belong together, if they are free."""
+        """Take `places` places of one method for calls that belong together. Return False and take
+        none if they are not free now."""
 
         def take(lines: Sequence[RateLimit], now: float) -> bool:
             (line,) = lines
@@ -346,10 +385,11 @@ class RateLimiter:
         work: Callable[[Sequence[RateLimit], float], T],
         is_refused: Callable[[T], bool],
     ) -> T:
-        """Run `work` on these lines, while no other process does.
+        """Run `work` on the rate limits of these methods, while no other process changes them.
 
-        A line that this process saw full stays full, whatever the others do, so `work` is tried on
-        what was seen last; where `is_refused` says so of its result, the database is not asked.
+        `work` first runs on copies of the last known state. Other processes only add calls, so a
+        queue that was full there is still full. If `is_refused` is true for that first result, it
+        is returned without asking the database.
         """
         own = [self._methods.get(method) or self._channel(method) for method in methods]
         pace = self._pace
@@ -369,14 +409,15 @@ class RateLimiter:
         began = self._clock()
         try:
             result, ahead = await pace.run([f"slack:{method}" for method in methods], on_dues)
-        except NotStored:  # the database is away: this process keeps to its own pace
+        except NotStored:  # without the database, each process limits only its own calls
             return work(own, self._clock())
         for line, seconds in zip(own, ahead, strict=True):
             line.due = max(line.due, began + seconds)
         return result
 
     def _is_quiet(self, channel: str) -> bool:
-        """Note a post; return whether it may leave without a place in the line of all processes."""
+        """Note a post in a channel, and return whether it may leave without a place in the shared
+        queue."""
         if self._pace is None:
             return False
         now = self._clock()
@@ -385,14 +426,16 @@ class RateLimiter:
         return quiet
 
     def _channel(self, line: str) -> RateLimit:
+        """Return the queue of a channel, and mark it as recently used."""
         if line not in self._channels:
             burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
             self._channels[line] = RateLimit(CHANNEL_INTERVAL, burst)
-        self._channels[line] = self._channels[line]  # the one that was used last goes last
+        self._channels[line] = self._channels[line]  # moved to the end, so it is evicted last
         return self._channels[line]
 
 
 def _line_of(channel: str) -> str:
+    """Return the name of a channel's queue."""
     return f"channel:{channel}"
 
 
@@ -401,8 +444,8 @@ def _is_refused(allowed: bool) -> bool:
 
 
 class FeatureFlags:
-    """Features that Slack turned out not to have here: tried, then left alone. Shared by all
-    replies of the process."""
+    """Records which optional features Slack refuses here, so that Ponte stops trying them. All
+    replies of a process share it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -410,14 +453,20 @@ class FeatureFlags:
         self._refusals: Counter[Feature] = Counter()
 
     def is_on(self, feature: Feature) -> bool:
+        """Return whether a feature may be tried now."""
         return feature not in self._off or self._off[feature][1] <= self._clock()
 
     def note_success(self, feature: Feature) -> None:
+        """Reset the count of consecutive refusals of a feature."""
         self._refusals.pop(feature, None)
 
     def note_refusal(self, feature: Feature, error: str) -> bool:
-        """Whether the feature is off now: for good where `error` means that, else for an hour
-        where it is only refused."""
+        """Count a refusal, and return whether the feature is off because of it.
+
+        An error of FEATURE_OFF switches the feature off for good. Any other error does so for an
+        hour (FEATURE_PAUSE_SECONDS) after MAX_FEATURE_REFUSALS refusals in a row. Errors of
+        OF_THE_MESSAGE do not count.
+        """
         if error in OF_THE_MESSAGE:
             return False
         self._refusals[feature] += 1
@@ -435,7 +484,8 @@ class FeatureFlags:
 
     @property
     def words(self) -> str:
-        """For the operator: which are off, and Slack's word for why."""
+        """The features that are off with Slack's error names, for the operator, as in `streams:
+        missing_scope`."""
         off = {
             feature: error for feature, (error, _) in self._off.items() if not self.is_on(feature)
         }
@@ -443,20 +493,20 @@ class FeatureFlags:
 
 
 class SlackApi:
-    """One bot token. `call` raises SlackRefused, PlatformBusy, or InDoubt.
+    """A client of Slack's Web API for one token.
 
-    The SDK's retry handlers are off: its default one repeats a post whose answer was lost, and its
-    rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
+    The SDK's retry handlers are off. Its default handler repeats a post whose response was lost,
+    and its rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
     """
 
     def __init__(
         self, token: str, base_url: str, proxies: Proxies, pace: Pace | None = None
     ) -> None:
-        """`pace`: that of all processes that use this token."""
+        """`pace` shares the rate limits with all processes that use this token."""
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
         self.limiter = RateLimiter(pace=pace)
         self.refused = ""
-        """Slack's word for why it does not take the token now; "" while it does."""
+        """Slack's error name if it rejects the token at present, else ""."""
         self._token = token
         self._proxies = proxies
         self._opening = asyncio.Lock()
@@ -465,7 +515,8 @@ class SlackApi:
         self._sdk: Any = None
 
     async def open(self) -> AsyncWebClient:
-        """The SDK's client, without a token, which Bolt may share; imported in a thread."""
+        """Return the SDK's client, and create it at the first call. Bolt may share it, because it
+        holds no token. The SDK is imported in a thread."""
         async with self._opening:
             if self._client is None:
                 self._sdk = await asyncio.to_thread(_import_sdk)
@@ -476,11 +527,12 @@ class SlackApi:
                     base_url=self.base_url, session=self._session, retry_handlers=[],
                     logger=sdk_log(),
                 )  # fmt: skip
-                # Not what the SDK found in the environment.
+                # The SDK reads a proxy from the environment; our own setting replaces it.
                 self._client.proxy = self._proxies.for_url(self.base_url)
             return self._client
 
     async def close(self) -> None:
+        """Close the HTTP session."""
         if self._session is not None:
             await self._session.close()
 
@@ -492,12 +544,18 @@ class SlackApi:
         claimed: bool = False,
         **arguments: Any,
     ) -> Json:
-        """Call it until it was done once, or until it is known why not.
+        """Call a method, with retries, and return the JSON of the response.
 
-        A refused connection, a rate limit or, for calls that may be repeated, a lost answer are
-        met by another try. Raises SlackRefused; PlatformBusy when Slack wants a longer wait than
-        `patience`; NotNow where it does nothing for a while; InDoubt when the call may or may not
-        have had its effect. `claimed`: its place in the method's line was taken before.
+        Ponte retries after a refused connection and after a rate limit. It retries after a lost
+        response only if a second call does no harm. `claimed` means that the call's place under the
+        rate limit was taken before.
+
+        Raises:
+        - SlackRefused if Slack refuses the call;
+        - PlatformBusy if the rate limits require a longer wait than `patience` seconds;
+        - NotNow if Slack cannot do it for a while, and its subclass TokenRefused if it rejects the
+          token;
+        - InDoubt if the call may or may not have taken effect.
         """
         await self.open()
         channel = str(arguments.get("channel", ""))
@@ -505,7 +563,7 @@ class SlackApi:
 
         async def attempt() -> Json:
             nonlocal claimed
-            is_claimed, claimed = claimed, False  # a claimed place serves the first attempt
+            is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
             try:
                 return _data_of(await self._once(method, arguments))
@@ -517,39 +575,49 @@ class SlackApi:
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                return 0.0 if error.seconds <= patience else None  # the limiter waits
+                # No pause here: `limiter.turn` waits, because `hold` has noted the Retry-After.
+                return 0.0 if error.seconds <= patience else None
+            # After a lost response, only a call that is harmless twice, or one that was never sent.
             is_repeatable = method not in _UNREPEATABLE or isinstance(error, Unsent)
             return next(pauses) if is_repeatable else None
 
         return await retry(attempt, (PlatformBusy, InDoubt), wait)
 
     async def scopes(self) -> tuple[Json, frozenset[str]]:
-        """What auth.test says, and the scopes that the token has. Raises as `call`."""
+        """Return the response of auth.test and the scopes of the token. Raises the errors of
+        `call`."""
         answer = await self._once("auth.test", {})
         granted = str(answer.headers.get("x-oauth-scopes", ""))
         return _data_of(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
 
     async def respond(self, url: str, body: Json) -> bool:
-        """Answer at a `response_url`; False when it is used up or too old."""
+        """Post to a `response_url`. Return False if that address is used up or expired. Raises
+        InDoubt."""
         async with self._request("POST", url, json=body) as answer:
             return bool(answer.status < 300)
 
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[ClientResponse]:
-        """A file's bytes; redirects lead to a login page."""
+        """Open a private file for reading. Raises InDoubt. Redirects are not followed: they lead to
+        a login page."""
         headers = self._authorization()
         async with self._request("GET", url, headers=headers) as answer:
             yield answer
 
     async def send_file(self, url: str, data: bytes) -> None:
-        """The second step of an upload. Raises InDoubt, which only means: begin anew."""
+        """Send the bytes of a file, the second step of an upload. Raises InDoubt; the caller then
+        starts the upload again."""
         async with self._request("POST", url, data=data) as answer:
             if answer.status >= 300:
                 raise InDoubt(f"upload: HTTP {answer.status}")
 
     @asynccontextmanager
     async def _request(self, verb: str, url: str, **options: Any) -> AsyncIterator[ClientResponse]:
-        """No redirect is followed: it would carry a message, a file or the token elsewhere."""
+        """Send an HTTP request and yield the response. Raises InDoubt if none arrives.
+
+        No redirect is followed, because it could send a message, a file or the token to another
+        server.
+        """
         await self.open()
         if self._session is None:
             raise RuntimeError("the session is closed")
@@ -563,6 +631,8 @@ class SlackApi:
             raise InDoubt(type(error).__name__) from None
 
     async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
+        """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
+        It also updates `refused`."""
         client = await self.open()
         sent = {name: value for name, value in arguments.items() if value is not None}
         headers = self._authorization()
@@ -592,14 +662,16 @@ class SlackApi:
 
 
 def sdk_log() -> logging.Logger:
-    """The logger of the SDKs: never below warnings, since at debug they log what people say."""
+    """Return the logger for the SDKs. Its level is at least WARNING, because the SDKs log the
+    content of messages at debug level."""
     log = logging.getLogger("ponte.slack.sdk")
     log.setLevel(max(logging.WARNING, logging.getLogger().level))
     return log
 
 
 def meaning(method: str, error: str) -> Exception:
-    """A refusal as one of these, by its name; one in no list ends the call for good."""
+    """Return the exception for an error name of Slack. A name that is in none of the lists becomes
+    SlackRefused, which ends the call for good."""
     if error in TOKEN_REFUSED:
         return TokenRefused(method, error)
     if error in NOT_NOW:
@@ -610,13 +682,13 @@ def meaning(method: str, error: str) -> Exception:
 
 
 class Pending:
-    """Slash commands whose answer takes its time: who typed one is told so, and nobody else.
+    """Notices for slash commands that take long, visible only to the person who typed the command.
 
-    A slash command leaves no message that could wear a sign. What its `response_url` showed can, by
-    what was published, not be taken back (slackapi/bolt-js issue 2287, langchain-ai/open-swe pull
-    2889); the deletion is asked for all the same, and at the latest the client's next start takes
-    it away, as all that is shown to one person alone (docs.slack.dev/reference/methods/
-    chat.postEphemeral).
+    A slash command leaves no message that could carry a reaction. According to published reports, a
+    message sent to a `response_url` cannot be deleted (slackapi/bolt-js issue 2287,
+    langchain-ai/open-swe pull 2889). Ponte asks for the deletion anyway. At the latest, the message
+    disappears when the client restarts, like every ephemeral message
+    (docs.slack.dev/reference/methods/chat.postEphemeral).
     """
 
     def __init__(self, api: SlackApi, tasks: BackgroundTasks) -> None:
@@ -625,17 +697,19 @@ class Pending:
         self._waiting: dict[str, asyncio.Event] = {}
 
     def begin(self, turn: str, url: str, words: str) -> None:
-        """`turn` was accepted; `words` are shown at `url` while its answer takes its time."""
+        """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
+        within NOTICE_AFTER_SECONDS."""
         if url and turn not in self._waiting:
             self._waiting[turn] = asyncio.Event()
             self._tasks.start(self._watch(turn, url, words))
 
     def end(self, turn: str) -> None:
-        """Its answer is there."""
+        """Withdraw the notice of `turn`, because its answer is posted."""
         if answered := self._waiting.get(turn):
             answered.set()
 
     async def _watch(self, turn: str, url: str, words: str) -> None:
+        """Show the notice if no answer arrives in time, and delete it after the answer."""
         answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
@@ -652,8 +726,11 @@ class Pending:
 
 
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
-    """Who we are, by auth.test, and the token's scopes. Raises SettingsError, or InDoubt where
-    Slack does not answer."""
+    """Return the response of auth.test, which names our user and workspace, and the token's scopes.
+
+    Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does not
+    answer now.
+    """
     try:
         return await api.scopes()
     except (SlackRefused, TokenRefused) as refused:
@@ -663,7 +740,11 @@ async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
 async def history(
     api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS
 ) -> AsyncIterator[Json]:
-    """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
+    """Yield the messages of a thread after `since`, oldest first; with `thread` "" those of a
+    channel's top level.
+
+    It reads at most 5 pages of 200 messages. Raises the errors of `SlackApi.call`.
+    """
     method = "conversations.replies" if thread else "conversations.history"
     pages: list[Json] = []
     cursor = None
@@ -691,6 +772,7 @@ def _data_of(answer: AsyncSlackResponse) -> Json:
 
 
 def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as form fields; lists, objects and booleans become JSON."""
     return {
         name: json.dumps(value) if isinstance(value, dict | list | bool) else value
         for name, value in arguments.items()
@@ -698,7 +780,7 @@ def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _failure(method: str, response: Any) -> Exception:
-    """A failed answer as SlackRefused, PlatformBusy, NotNow or InDoubt."""
+    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow or InDoubt."""
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
     error = data.get("error", "") if isinstance(data, dict) else ""

@@ -1,6 +1,8 @@
-"""How Slack's events arrive: over Socket Mode, or over signed HTTP behind the web adapter's server.
+"""The transport of Slack's events: Socket Mode, or signed HTTP requests through the web adapter's
+server.
 
-Bolt parses and dispatches them. It is imported in a thread, since that takes a third of a second.
+Bolt parses and dispatches the events. It is imported in a thread, because the import takes a third
+of a second.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ from core.runtime.retry import Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
-"""Pauses between attempts to reach Slack at the start."""
+"""The pauses between attempts to reach Slack at startup, at most 30 seconds."""
 PING_SECONDS = 3.0
-"""Seconds between two pings. A connection that broke without a word is replaced after about three
-of them (slack_sdk 3.47 waits one interval after a break, four for a silence)."""
+"""Seconds between two pings on the socket. A connection that broke silently is replaced after about
+three pings (slack_sdk 3.47 waits one interval after a break, four after silence)."""
 _TIMESTAMP, _SIGNATURE = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
-"""A request's time and its signature."""
+"""The format of a request's timestamp header and of its signature header."""
 
 T = TypeVar("T")
 StoreEvent = Callable[[Payload], Awaitable[None]]
-"""Stores an event; raises NotStored."""
+"""Stores an event. Raises NotStored if the event could not be saved."""
 
 
 class Listeners(Protocol):
@@ -51,8 +53,8 @@ class Listeners(Protocol):
 
 
 class KnownAuthorization(AsyncAuthorize):
-    """Returns the one installation, known since the start. Bolt itself would call auth.test before
-    each acknowledgement."""
+    """Returns the single installation, which Ponte knows since startup. Bolt itself would call
+    auth.test before each acknowledgement."""
 
     def __init__(self, result: AuthorizeResult) -> None:
         self._result = result
@@ -65,8 +67,11 @@ class KnownAuthorization(AsyncAuthorize):
 
 
 class StoreBeforeAcknowledging(AsyncMiddleware):
-    """Stores every event, and only then lets Bolt acknowledge it. Bolt itself acknowledges an event
-    before its listeners run, and never an event of a type that nobody listens to."""
+    """Stores every event before Slack gets its acknowledgement.
+
+    Bolt itself acknowledges an event before its listeners run, and never acknowledges an event type
+    without a listener.
+    """
 
     def __init__(self, store: StoreEvent) -> None:
         self._store = store
@@ -75,6 +80,8 @@ class StoreBeforeAcknowledging(AsyncMiddleware):
         self, *, req: AsyncBoltRequest, resp: BoltResponse,
         next: Callable[[], Awaitable[BoltResponse]],
     ) -> BoltResponse | None:  # fmt: skip
+        """Store an event and answer with 200, or with 503 if it could not be stored, so that Slack
+        sends it again. Requests other than events continue to Bolt's listeners."""
         if req.body.get("type") != "event_callback":
             return await next()
         try:
@@ -86,21 +93,21 @@ class StoreBeforeAcknowledging(AsyncMiddleware):
 
 
 class SlackSocket(AsyncSocketModeHandler):
-    """One Socket Mode connection, which knows which events it is still handling."""
+    """A Socket Mode connection that keeps track of the events it is still handling."""
 
     client: SocketModeClient
 
     def __init__(self, app: AsyncApp, app_token: str, proxy: str | None) -> None:
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
-        self.client.proxy = proxy  # in place of the one that the SDK finds in the environment
+        self.client.proxy = proxy  # the SDK reads a proxy from the environment
         self.client.on_message_listeners.append(self._on_frame)
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
         self._is_open = True
 
     async def handle(self, client: Any, req: SocketModeRequest) -> None:
-        """Handle an event. After `stop` it stays unacknowledged, so that Slack sends it again, to
-        the next process."""
+        """Handle an event. After `stop` it is left unacknowledged, so that Slack sends it to the
+        next process."""
         if not self._is_open:
             return
         task = asyncio.current_task()
@@ -111,13 +118,14 @@ class SlackSocket(AsyncSocketModeHandler):
             self._handling.discard(task)
 
     async def open(self, url: str) -> None:
-        """Connect to the address that Slack gave for this socket."""
+        """Connect to the WebSocket address that Slack returned for this socket."""
         self.client.wss_uri = url
         untyped: Any = self.client
         await untyped.connect()
 
     async def stop(self, seconds: float = 2.0) -> None:
-        """Take no further events. Those under way are stored and acknowledged before the close."""
+        """Take no further events, and close the connection. Events in progress have up to `seconds`
+        to be stored and acknowledged first."""
         self._is_open = False
         if tasks := {task for task in self._handling if task}:
             await asyncio.wait(tasks, timeout=seconds)
@@ -126,13 +134,13 @@ class SlackSocket(AsyncSocketModeHandler):
 
     @property
     def is_connected(self) -> bool:
-        """Return whether the socket is open."""
+        """Whether the socket is open."""
         session = self.client.current_session
         return session is not None and not session.closed
 
     @property
     def last_frame_at(self) -> float:
-        """Return when the last frame came, an answer to a ping too, in seconds since the epoch."""
+        """The time of the last frame, in seconds since the epoch. Responses to pings count."""
         return max(self._last_frame_at, self.client.last_ping_pong_time or 0.0)
 
     async def _on_frame(self, frame: object) -> None:
@@ -143,14 +151,15 @@ def build_app(
     client: AsyncWebClient, result: AuthorizeResult, signing_secret: str, store: StoreEvent,
     listeners: Listeners,
 ) -> AsyncApp:  # fmt: skip
-    """Return the Bolt app. Without a signing secret it takes events from a socket only.
+    """Return the Bolt app. Without a signing secret it accepts events from a socket only.
 
-    `authorize` keeps Bolt from reading the environment: SLACK_CLIENT_ID would switch it to OAuth.
+    `authorize` prevents Bolt from reading the environment, where SLACK_CLIENT_ID would switch it to
+    OAuth.
     """
     bolt_log = sdk_log()
-    bolt_log.disabled = True  # it warns that the token in the environment is not used
+    bolt_log.disabled = True  # Bolt warns that it ignores the token in the environment
     app = AsyncApp(
-        # Without a name, Bolt walks the whole stack for one and reads the source of each frame.
+        # Without a name, Bolt searches the whole call stack and reads the source of each frame.
         name="ponte",
         logger=bolt_log, client=client, authorize=KnownAuthorization(result),
         signing_secret=signing_secret, ssl_check_enabled=False, ignoring_self_events_enabled=False,
@@ -168,12 +177,14 @@ def build_app(
 async def dispatch(
     app: AsyncApp, secret: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Answer one signed request with status, headers and body.
+    """Answer one HTTP request from Slack. Return the status, headers and body of the response.
 
-    The signature and its age are checked before the body is parsed; Bolt parses the body first.
+    It checks the signature and its age before it parses the body; Bolt parses the body first. The
+    status is 401 without a valid signature, and 400 if the body cannot be decoded.
     """
     given = {name.lower(): value for name, value in headers.items()}
-    # slack_sdk's verifier takes int() of the one and compares the other as ASCII: both may raise.
+    # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
+    # may raise, so the formats are checked first.
     if not (_TIMESTAMP.fullmatch(given.get("x-slack-request-timestamp", ""))
             and _SIGNATURE.fullmatch(given.get("x-slack-signature", ""))):  # fmt: skip
         return 401, {"content-type": "text/plain"}, b"not signed"
@@ -189,7 +200,7 @@ async def dispatch(
 
 
 def authorize_result(identity: Mapping[str, Any], token: str) -> AuthorizeResult:
-    """Return the answer of auth.test in the form that Bolt takes."""
+    """Return the response of auth.test in the form that Bolt expects."""
     return AuthorizeResult(
         enterprise_id=identity.get("enterprise_id"), team_id=identity.get("team_id"),
         bot_user_id=identity.get("user_id"), bot_id=identity.get("bot_id"), bot_token=token,
@@ -197,12 +208,12 @@ def authorize_result(identity: Mapping[str, Any], token: str) -> AuthorizeResult
 
 
 async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Call `ask` until Slack answers, and return the answer. Raises what `ask` raises for a
-    refusal."""
+    """Call `ask` until Slack answers, and return the answer. Retries on InDoubt and PlatformBusy;
+    any other error of `ask` is raised."""
 
     def wait(error: Exception, failed: int) -> float:
         seconds = SLACK_CONNECT_BACKOFF.seconds_after(failed)
-        tell = log.warning if failed == 1 else log.debug  # after that, `status` shows it
+        tell = log.warning if failed == 1 else log.debug  # later failures show in `status`
         tell("slack does not answer", why=str(error), wait=seconds)
         return seconds
 

@@ -1,4 +1,4 @@
-"""Everything around a message that its turn looks up when it starts: names, the thread, files."""
+"""Looks up what a message refers to when its turn starts: names, earlier messages and files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from core.runtime.tasks import run_together
 from core.text.i18n import nearest_locale, say
 
 ROOT_CHARACTERS = 4000
-"""Characters of the message that is meant."""
+"""The characters of the message that a person refers to, such as a thread's root."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
+"""The note that the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
     "I could not read what was said before in this thread: Slack lets this app read history only "
     "once a minute. I answered without it."
@@ -38,29 +39,32 @@ _ONLY_TEXT = (
 )
 _MORE_FILES = "I looked only at the newest {count} files of this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
-"""A mention whose name was not known when it was stored."""
+"""A mention with an id, because the name was not known when the message was stored."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
-"""A person's id."""
+"""The id of a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadMessages:
-    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them,
-    `heard` are those that the conversation has already."""
+    """The earlier messages that a turn has read.
+
+    `posts` are ordered oldest first. `meant` is the time stamp of the one that the person refers
+    to. `heard` are the time stamps of those that the conversation already contains.
+    """
 
     posts: Sequence[Json] = ()
     meant: str = ""
     heard: frozenset[str] = frozenset()
     failure: str = ""
-    """The English sentence for what could not be read, "" where all could."""
+    """The English sentence about what could not be read; "" if everything was read."""
 
 
 class SlackContext:
-    """What is known around a message, looked up when its turn starts, all at once.
+    """Loads the context of a message at the start of its turn, with all lookups at once.
 
-    Names, languages and zones are courtesies, hardly waited for. What a person points at (the
-    thread's earlier messages, one that a shortcut was used on, their files) is waited for up to
-    `participants.SLACK_PLACE_SECONDS`, and what could not be had is told in the answer.
+    Names, languages and time zones are optional, so the turn hardly waits for them. Referenced
+    messages and their files get up to `participants.CONTEXT_SECONDS`. The answer mentions what
+    could not be read.
     """
 
     def __init__(
@@ -76,14 +80,18 @@ class SlackContext:
         self._options = options
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """The `LookUp` port."""
+        """Return the message with its context, and sentences about what could not be read. The port
+        `LoadContext`.
+
+        `pointed` asks for the messages that it refers to, not only for names.
+        """
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self._workspace.identify()
         found, _ = await run_together(
             self._read_pointed_at(message) if pointed else _nothing(),
             self._workspace.directory.profiles(self._people(message)),
         )
-        # Who wrote what was read is known only now; who takes part mostly was known before.
+        # The authors of these messages are known only now. Most participants are in memory.
         written = {str(post.get("user") or "") for post in found.posts}
         texts = [text_of(post) for post in found.posts]
         ids = self._people(message) | written | {id for text in texts for id in mentioned_ids(text)}
@@ -91,11 +99,13 @@ class SlackContext:
         return self._apply(message, found, people)
 
     def _people(self, message: Message) -> set[str]:
+        """Return the ids of the author, of people mentioned by id, and of quoted authors."""
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
     async def _read_pointed_at(self, message: Message) -> ReadMessages:
-        """The thread up to the message, where others may have said something there."""
+        """Return the thread's messages before this one, if others may have written there. No call
+        is made for a thread in which this person is alone."""
         where, source = message.address, Source.read(message.reply_to.source)
         meant = next((quote.reference for quote in message.context if quote.reference), "")
         said = where.shared and source.kind == "message"
@@ -129,7 +139,8 @@ class SlackContext:
         return ReadMessages(before, meant, heard)
 
     async def _find_in_conversation(self, where: Address, posts: Sequence[Json]) -> frozenset[str]:
-        """Of what was said since our last word: what was said to us, though it does not say so."""
+        """Return the time stamps of the messages since our last post that the conversation already
+        contains. In such a place they need no mention to be for us."""
         heard: set[str] = set()
         for post in self._since(posts, where.shared):
             with suppress(NotFound):
@@ -139,8 +150,11 @@ class SlackContext:
         return frozenset(heard)
 
     def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
-        """What stands after our last word. A post of ours that a channel's thread hangs under was
-        said in another conversation."""
+        """Return the messages after our last post.
+
+        In a channel (`shared`), a post of ours at the root of the thread belongs to another
+        conversation and does not count.
+        """
         bot = self._workspace.user
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
         return posts[ours[-1] + 1 :] if ours else posts
@@ -148,13 +162,15 @@ class SlackContext:
     def _apply(
         self, message: Message, found: ReadMessages, people: Mapping[str, PlatformMember]
     ) -> tuple[Message, Sequence[str]]:
+        """Return the message with names, quotes and files filled in, and the sentences about what
+        is missing."""
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
         kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
         quotes, files = self._quotes(found, names, message.address.shared)
-        if found.meant and quotes:  # what was stored of it is told whole now
+        if found.meant and quotes:  # the complete message replaces the stored excerpt
             kept = [quote for quote in kept if not quote.reference]
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
@@ -176,7 +192,10 @@ class SlackContext:
     def _quotes(
         self, found: ReadMessages, names: Mapping[str, str], shared: bool
     ) -> tuple[list[Quote], list[Attachment]]:
-        """What others said since our last answer and was not said to us, and their files."""
+        """Return the messages that the conversation does not contain yet, and their files.
+
+        These are messages of others since our last answer that were not addressed to us.
+        """
         posts, bot = found.posts, self._workspace.user
         unheard = [
             post
@@ -192,7 +211,8 @@ class SlackContext:
         return [self._quote(post, names, str(post["ts"]) == root) for post in unheard], files
 
     def _quote(self, post: Json, names: Mapping[str, str], meant: bool) -> Quote:
-        """`meant`: the thread's root is what a reply in it replies to."""
+        """Return one message as a quote. `meant` marks the message that this one replies to, such
+        as the thread's root."""
         who = str(post.get("user") or "")
         name = names.get(who) or str(post.get("username") or who or "?")
         said = [text_of(post)]
@@ -213,6 +233,6 @@ async def _nothing() -> ReadMessages:
 
 
 def _merge_files(own: Sequence[Attachment], others: Sequence[Attachment]) -> tuple[Attachment, ...]:
-    """Each file once, by its id."""
+    """Return all files of both lists, each id once."""
     had = {attachment.reference.partition(" ")[0] for attachment in own}
     return (*own, *(one for one in others if one.reference.partition(" ")[0] not in had))

@@ -1,6 +1,6 @@
-"""Slack's events as messages (docs.slack.dev/reference/events/message).
+"""Parses Slack's events into messages (docs.slack.dev/reference/events/message).
 
-These functions only read what an event carries; they ask Slack for nothing.
+These functions read only what an event contains. They do not call Slack.
 """
 
 from __future__ import annotations
@@ -15,29 +15,36 @@ from adapters.slack.render import mentioned_ids
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
-"""The `mode` of a file that is gone, or older than a free workspace shows."""
+"""The `mode` of a file that is deleted, or older than a free workspace shows."""
 SLACKBOT = "USLACKBOT"
+"""The user id of Slackbot."""
 _SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
-"""Subtypes of messages in which somebody says something (reference/events/message)."""
+"""Subtypes of messages with content from a person or a bot (reference/events/message). Other
+subtypes report joins, topics and the like."""
 _LONGEST, _DEEPEST = 20_000, 8
-"""Characters of what one message says, and blocks within each other that are read."""
+"""The characters of one message that are read, and the nesting depth of its blocks."""
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
 _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
 Payload = Mapping[str, Any]
+"""A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]
+"""The kind of a source: see `Source`."""
 _GROUP = "<!subteam^"
-"""Begins a mention of a user group."""
+"""The beginning of a user group's mention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a reply answers, as it is stored in `ReplyTo.source`.
+    """The event that a reply answers, in the form stored in `ReplyTo.source`.
 
-    `message`: one that a person wrote. `command`: a slash command, which leaves no message;
-    `ts` is then only a time. `card`: a click on a card in our post `ts`. `quiet`: a click or a
-    native stop, whose outcome is for that person alone. `thread` is the root that the answer
-    stands under ("" at the top level). Written as `TS`, `THREAD/TS`, or `KIND:THREAD/TS`; a message
-    that is answered at the top level as `/TS`.
+    - `message`: a message that a person wrote.
+    - `command`: a slash command, which leaves no message; `ts` is then only a time.
+    - `card`: a click on a card in the bot's post `ts`.
+    - `quiet`: a click or Slack's own Stop button. Only that person sees the outcome.
+
+    `thread` is the time stamp of the root message of the answer's thread ("" at the top level). The
+    text form is `TS`, `THREAD/TS` or `KIND:THREAD/TS`; `/TS` is a message answered at the top
+    level.
     """
 
     ts: str
@@ -53,6 +60,7 @@ class Source:
 
     @classmethod
     def read(cls, text: str) -> Self:
+        """Parse the text form of a source."""
         kind, _, place = text.rpartition(":")
         thread, slash, ts = place.rpartition("/")
         known: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
@@ -62,9 +70,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ParsedMessage:
-    """A message as Slack tells it. `team` is our workspace, `home` the author's ("" where Slack
-    contradicts itself); `thread` is its root's time stamp ("" at the top level), `parent` who wrote
-    that root; `shared` are messages that it forwards: (who, what)."""
+    """A message as Slack's event describes it.
+
+    - `team` is our workspace. `home` is the author's, "" if the event contradicts itself.
+    - `thread` is the time stamp of the thread's root ("" at the top level), `parent` its author.
+    - `edited` is the time of the last edit in Unix seconds, 0.0 for none.
+    - `shared` are the messages that it forwards, as pairs of author and text.
+    """
 
     team: str
     channel: str
@@ -79,36 +91,37 @@ class ParsedMessage:
     home: str = ""
     shared: tuple[tuple[str, str], ...] = ()
     robot: bool = False
-    """Another bot's, which may talk with us."""
+    """Whether another bot wrote it, one that may talk with Ponte."""
     open_there: str = ""
-    """What its author has open beside a direct message."""
+    """A description of what its author has open in Slack beside a direct message."""
 
     @property
     def event_key(self) -> str:
-        """One message has one key, whichever events tell of it."""
+        """The unique key of the message, which all events about it share."""
         return event_key(self.team, self.channel, self.ts)
 
     def mentions(self, bot: str) -> bool:
+        """Return whether the message mentions the user `bot`."""
         return bot in mentioned_ids(self.text)
 
     @property
     def names_somebody(self) -> bool:
-        """Whether it mentions a person or a user group."""
+        """Whether the message mentions a person or a user group."""
         return bool(mentioned_ids(self.text)) or _GROUP in self.text
 
 
 def text_of(message: Payload) -> str:
-    """What it says, in Slack's own mrkdwn (`render.readable`), without what is only a preview of a
-    link.
+    """Return all text of a message in Slack's own mrkdwn (see `render.readable`), without previews
+    of links.
 
-    Other apps' messages mostly have an empty or a short `text`; what they say stands in `blocks`
-    and `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
+    Messages of other apps mostly have an empty or short `text`. Their content is in `blocks` and
+    `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
     """
     return "\n".join(filter(None, [author_text(message), *attached_texts(message)]))[:_LONGEST]
 
 
 def author_text(message: Payload) -> str:
-    """The same without what hangs on it: what its author wrote."""
+    """Return the text that the author of a message wrote, without its attachments."""
     text = str(message.get("text") or "").strip()
     shown = "\n".join(_lines(message.get("blocks"))).strip()
     if not text or (message.get("bot_id") and len(shown) > len(text)):
@@ -117,13 +130,14 @@ def author_text(message: Payload) -> str:
 
 
 def attached_texts(message: Payload) -> Sequence[str]:
-    """What apps hang on a message, without forwarded messages and previews of links."""
+    """Return the texts of a message's attachments, without forwarded messages and previews of
+    links."""
     hung = _mappings_in(message.get("attachments"))
     return [_attachment_text(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
 
 
 def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
-    """The messages that it shares: (who said it, what, the attachment)."""
+    """Return the messages that a message forwards, as tuples of author, text and attachment."""
     return [
         (str(one.get("author_id") or one.get("author_name") or "?"), _attachment_text(one), one)
         for one in _mappings_in(message.get("attachments"))
@@ -132,13 +146,17 @@ def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
 
 
 def is_forwarded(attachment: Payload) -> bool:
+    """Return whether an attachment is a forwarded message."""
     return bool(attachment.get("is_share") or attachment.get("is_msg_unfurl"))
 
 
 def files_of(message: Payload) -> tuple[Attachment, ...]:
-    """`reference` is the file's id and its private address, which needs our token to be read. Of
-    files in channels shared with other companies only the id is told
-    (docs.slack.dev/reference/events/message/file_share)."""
+    """Return the files of a message.
+
+    Each `reference` is the file's id and its private address, which needs our token. In channels
+    shared with other companies, Slack sends only the id
+    (docs.slack.dev/reference/events/message/file_share).
+    """
     return tuple(
         Attachment(
             name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
@@ -151,17 +169,20 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
 
 
 def private_url(file: Payload) -> str:
-    """Where a file is read with our token; "" where that is not told."""
+    """Return the address at which our token can read a file; "" if the event lacks it."""
     return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def event_key(team: str, channel: str, ts: str) -> str:
+    """Return the unique event key of the message `ts`."""
     return f"slack:{team}:{channel}:{ts}"
 
 
 def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[object] = ()) -> str:
-    """The workspace that a person writes from: ours only where nothing that is told says another,
-    and "" (nobody's) where that contradicts itself. Ids of organisations (E…) say nothing."""
+    """Return the workspace that a person writes from; "" if the values contradict each other.
+
+    It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
+    """
     persons, places = ({str(t) for t in told if str(t or "").startswith("T")}
                        for told in (of_the_person, of_the_place))  # fmt: skip
     if len(persons) > 1:
@@ -172,8 +193,11 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
 
 
 def author_home(ours: str, body: Payload, event: Payload) -> str:
-    """`home` of a message's author. In a channel that is shared with other companies the outer
-    `team_id` may be another one's: there Bolt (1.30) trusts `authorizations` instead."""
+    """Return the workspace of a message's author; "" if the event contradicts itself.
+
+    In a channel shared with other companies, the outer `team_id` may name another workspace. There
+    Bolt (1.30) trusts `authorizations` instead.
+    """
     places = [body.get("context_team_id")]
     places += [each.get("team_id") for each in body.get("authorizations") or ()]
     if not body.get("is_ext_shared_channel"):
@@ -184,7 +208,8 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
 def parse_message(
     ours: str, body: Payload, event: Payload, bots: frozenset[str]
 ) -> ParsedMessage | None:
-    """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
+    """Return the message of an event. Return None for joins, topics and Slackbot, and for bots that
+    `bots` does not list."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
         return None
@@ -208,15 +233,19 @@ def parse_message(
 
 
 def is_direct(channel: str, event: Payload) -> bool:
-    """A direct message: app_mention carries no channel_type, but the id's letter tells."""
+    """Return whether the channel is a direct message. An app_mention event has no channel_type; the
+    id's first letter D decides there."""
     kind = event.get("channel_type") or ("im" if channel.startswith("D") else "")
     return bool(kind == "im")
 
 
 def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False) -> Address:
-    """Where the conversation is: a channel's thread, a direct message's channel, or a thread of
-    its own in it (`belongs_to_dm`: it holds our answer to a top-level message). `whole`: the top
-    level of a channel is one conversation."""
+    """Return the address of a message's conversation.
+
+    A conversation is a thread of a channel, a direct message, or a separate thread in one.
+    `belongs_to_dm` means that the thread holds an answer to a top-level message of the direct
+    message. `whole` means that the channel's top level is one conversation.
+    """
     thread = message.thread if message.direct or whole else message.thread or message.ts
     return Address(
         platform="slack", workspace=message.team, channel=message.channel,
@@ -226,6 +255,8 @@ def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False)
 
 def reply_to(where: Address, asker: Person, source: str, key: str, token: str = "",
              expires: float = 0.0) -> ReplyTo:  # fmt: skip
+    """Return everything that any process needs to reply later. `token` is a response_url, valid
+    until `expires` (Unix seconds)."""
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
 
 
@@ -233,7 +264,10 @@ def to_message(
     heard: ParsedMessage, where: Address, author: Person, text: str,
     context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
 ) -> Message:  # fmt: skip
-    """`text` as people read it. A reply in a direct message's thread is answered in that thread."""
+    """Return the `Message` to store. `text` is already readable, with names in place of ids.
+
+    A reply in a thread of a direct message is answered in that thread.
+    """
     root = "" if where.shared else heard.ts
     source = Source(heard.ts, where.thread or heard.thread or root)
     return Message(
@@ -245,11 +279,13 @@ def to_message(
 
 
 def _is_preview(attachment: Payload) -> bool:
+    """Return whether an attachment is the preview of a link."""
     return bool(attachment.get("from_url") or attachment.get("original_url"))
 
 
 def _attachment_text(attachment: Payload) -> str:
-    """docs.slack.dev/reference/messaging/payload, "Legacy fields"."""
+    """Return the text of an attachment (docs.slack.dev/reference/messaging/payload, "Legacy
+    fields")."""
     said = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
     said += list(_lines(attachment.get("blocks")))
     said += [
@@ -262,7 +298,8 @@ def _attachment_text(attachment: Payload) -> str:
 
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
-    """What a person reads of blocks, a line for each; buttons and pictures by their names."""
+    """Yield the readable text of blocks, line by line. An image gives its title or its alternative
+    text; buttons give none."""
     for block in _mappings_in(blocks):
         if depth > _DEEPEST:
             return
@@ -283,7 +320,8 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _inline(element: Payload) -> str:
-    """docs.slack.dev/reference/block-kit/blocks/rich-text-block."""
+    """Return an element of rich text as mrkdwn
+    (docs.slack.dev/reference/block-kit/blocks/rich-text-block)."""
     match element.get("type"):
         case "user":
             return f"<@{element.get('user_id')}>"
@@ -303,7 +341,7 @@ def _inline(element: Payload) -> str:
 
 
 def _text(value: Any) -> str:
-    """A text object's words, or a plain string."""
+    """Return the text of a text object or of a plain string."""
     return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
 
 
@@ -314,8 +352,8 @@ def _mappings_in(value: Any) -> Sequence[Payload]:
 
 
 def _open_there(event: Payload) -> str:
-    """`app_context` of a direct message, in words (docs.slack.dev/reference/events/
-    app_context_changed has the kinds of entities)."""
+    """Return `app_context` of a direct message in words. The kinds of entities are listed in
+    docs.slack.dev/reference/events/app_context_changed."""
     told = []
     for entity in ((event.get("app_context") or {}).get("entities") or ())[:5]:
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")

@@ -1,4 +1,4 @@
-"""How a file's bytes are got from Slack, and how files go there."""
+"""Downloads files from Slack, and uploads files to it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,32 @@ from core.ports.conversations import Files
 
 log = structlog.get_logger("slack")
 Find = Callable[[frozenset[str]], Awaitable[str | None]]
-"""The time stamp of a post of ours that holds these files."""
+"""Returns the time stamp of a post of the bot with files of these names; None if there is none."""
 _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
+"""The domains that may receive our token."""
 
 
 class SlackFiles:
+    """Downloads the files that people attach."""
+
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
+        """Return a file's description and bytes. Return None if it is larger than
+        MAX_ATTACHMENT_BYTES or refused. Raises the errors of `SlackApi.call`."""
         attachment, url = await self._complete(attachment)
         data = await self._bytes(attachment, url)
         return None if data is None else (attachment, data)
 
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
+        """Download a file. Return None if it is too large, not on one of Slack's hosts, or
+        refused."""
         if attachment.size > MAX_ATTACHMENT_BYTES or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
-            if answer.status != 200 or page:  # without files:read Slack shows its login page
+            if answer.status != 200 or page:  # without files:read Slack sends a login page
                 log.warning("file refused", status=answer.status, login_page=page)
                 return None
             data = bytearray()
@@ -47,12 +54,16 @@ class SlackFiles:
                 data += chunk
                 if len(data) > MAX_ATTACHMENT_BYTES:
                     return None
+        # A login page is HTML as well. Only its length distinguishes it from an HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
 
     async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
-        """With its address. Events from channels that are shared with other companies tell only
-        the file's id, and so do forms."""
+        """Return the file's description and its private address.
+
+        Forms, and events from channels shared with other companies, contain only the file's id.
+        Then files.info supplies the rest.
+        """
         id, _, url = attachment.reference.partition(" ")
         if url:
             return attachment, url
@@ -65,7 +76,8 @@ class SlackFiles:
         return found, private_url(told)
 
     def _ours(self, url: str) -> bool:
-        """Our token goes to Slack alone, whatever address an event carries."""
+        """Return whether an address may receive our token. Only Slack's hosts and the configured
+        API may, whatever address an event contains."""
         parts, api = urlsplit(url), urlsplit(self._workspace.api.base_url)
         if (parts.scheme, parts.netloc) == (api.scheme, api.netloc):
             return True
@@ -77,10 +89,11 @@ class SlackFiles:
 async def upload(
     api: SlackApi, kept: Files, find: Find, files: Sequence[File], channel: str, thread: str
 ) -> str:
-    """All of an answer's files in one post; its time stamp. Raises as `SlackApi.call`.
+    """Upload all files of an answer in one post, and return its time stamp ("0" if it is not
+    found).
 
-    The SDK's files_upload_v2 does it in one call; here each step is told apart, so that an answer
-    lost after the last one is looked for instead of repeated.
+    Raises the errors of `SlackApi.call`. The SDK's files_upload_v2 does it in one call. Separate
+    steps let Ponte look for the post if the last response was lost, instead of posting twice.
     """
     names = frozenset(file.name for file in files)
     entries: list[Json] = []

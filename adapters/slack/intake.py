@@ -1,7 +1,7 @@
-"""Which messages are for Ponte, and how they are stored before Slack gets the acknowledgement.
+"""Decides which messages are for Ponte, and stores them before Slack gets its acknowledgement.
 
-Before a message is stored, Slack is asked for nothing, except where nothing else tells whether it
-is for us (`ThreadParticipants`).
+Ponte calls no method of Slack before a message is stored. The exception is a reply in a thread if
+only Slack can tell that it is for Ponte (`ThreadParticipants`).
 """
 
 from __future__ import annotations
@@ -46,27 +46,34 @@ from core.text.i18n import nearest_locale, say
 SLACK_WAITS_FOR_MENTION = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
-"""Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+"""Characters of a session's title. Slack allows 200
+(docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 Removed = Callable[[str], Awaitable[None]]
-"""Called with the id of a post of ours that a person deleted."""
+"""Receives the id of a bot's post that a person deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlackOptions:
-    """What the operator chose. `way`: how a channel has it; `bots`: ids of other bots (B…) that may
-    talk with us; `everything`: the places in which all is for us, as ponte.toml names them."""
+    """Settings of the operator for Slack.
+
+    - `way` returns the settings of a channel.
+    - `bots` are the ids (B…) of other bots that may talk with Ponte.
+    - `everything` returns the places in which every message is for Ponte, as ponte.toml names them.
+    """
 
     way: FindAddressingSettings = find_no_settings
     bots: frozenset[str] = frozenset()
     everything: Callable[[], Sequence[str]] = tuple
 
     def is_whole(self, team: str, channel: str) -> bool:
-        """Whether the channel's top level is one conversation."""
+        """Return whether a channel's top level is one single conversation (`threads = false`)."""
         where = Address("slack", channel, team, shared=True)
         return not is_direct(channel, {}) and self.way(where).threads is False
 
 
 class SlackIntake:
+    """Handles events about messages: new ones, edits, deletions, and Slack's own Stop button."""
+
     def __init__(
         self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
         direct_threads: DirectThreads, downloads: FileDownloads, options: SlackOptions,
@@ -84,7 +91,8 @@ class SlackIntake:
         self._stored: BoundedDict[str, bool] = BoundedDict()
 
     async def take(self, body: Payload) -> None:
-        """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
+        """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
+        that Slack sends it again."""
         event = body.get("event") or {}
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
@@ -101,15 +109,16 @@ class SlackIntake:
                 await self._take_stop(body, event)
 
     async def stop(self, to: ReplyTo, stream: str) -> None:
-        """The reader of a stream pressed Slack's own Stop, and Slack told so to the stream."""
+        """Store a `stop` because a person pressed Slack's own Stop button. Slack reported the press
+        in its response to a call for the stream."""
         key = _stop_key(self._workspace.team, to.address.channel, stream or to.turn)
         thread, now = Source.read(to.source).thread, time.time()
         with suppress(NotStored):
             await self._inbox.accept(_stop(key, to.asker, to.address, thread, f"{now:.6f}"))
 
     def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
-        """What is said in one place is stored in the order in which it came, though some of it
-        waits for Slack to tell more; an edit comes after what it edits."""
+        """Return the lock of one conversation. It keeps messages in the order of their arrival,
+        although some wait for Slack. An edit is stored after the message that it changes."""
         channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
         whole = is_direct(channel, event) or self._options.is_whole(self._workspace.team, channel)
@@ -124,11 +133,12 @@ class SlackIntake:
             await self._accept(said, where)
 
     async def _where(self, said: ParsedMessage) -> Address:
+        """Return the address of the conversation that a message belongs to."""
         whole = self._options.is_whole(said.team, said.channel)
         return address_of(said, await self._direct_threads.belongs_to_dm(said), whole)
 
     async def _is_for_us(self, said: ParsedMessage, where: Address) -> bool:
-        """What is not is neither stored nor logged."""
+        """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if said.direct:
             return True
         way, mentions = self._options.way(where), said.mentions(self._workspace.user)
@@ -142,16 +152,18 @@ class SlackIntake:
         return await self._participants.is_follow_up(said, where.conversation)
 
     async def _accept(self, said: ParsedMessage, where: Address) -> None:
-        """Most mentions are told twice, as a message and as a mention: stored once is enough."""
+        """Store a message once. Slack reports most mentions twice, as `message` and as
+        `app_mention`."""
         more = bool(said.files or said.shared)
         if said.event_key in self._stored and not more:
             return
         message = self._message(said, where)
         receipt = await self._inbox.accept(message)
+        # Only after the commit, so that a second report of a message that was not stored is tried.
         self._stored[said.event_key] = True
         self._direct_threads.took(said)
         if not receipt.is_new and more:
-            # app_mention may have come first, and it need not tell of files.
+            # app_mention may have arrived first, and it may lack the files.
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
         self._workspace.titles[receipt.turn] = text.to_one_line(message.text, _TITLE)
@@ -166,7 +178,8 @@ class SlackIntake:
             )
 
     def _message(self, said: ParsedMessage, where: Address) -> Message:
-        """As far as it is known without asking; the rest is looked up when the turn starts."""
+        """Return the message with what is known without a call to Slack. The turn looks up the rest
+        when it starts."""
         profile = self._workspace.directory.cached_member(said.user)
         author = Person("slack", said.user, said.home, profile.name, said.robot)
         context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
@@ -183,9 +196,10 @@ class SlackIntake:
         return readable(words, names | {us: "Ponte"}, us)
 
     async def _take_edit(self, body: Payload, event: Payload) -> None:
-        """A person's edit counts until the turn starts; unfurled links are no edits."""
+        """Apply a person's edit to a stored message whose turn has not started. Slack also reports
+        link previews as edits; these are ignored."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
-        if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
+        if now.get("subtype") == "tombstone":  # a deleted message that had replies
             await self._take_deletion(event, str(now.get("ts", "")))
             return
         if now.get("text") == before.get("text") or not now.get("edited"):
@@ -197,6 +211,8 @@ class SlackIntake:
         await self._inbox.amend(said.event_key, self._message(said, await self._where(said)))
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
+        """Withdraw a message that a person deleted. A deleted post of the bot is reported to
+        `removed`."""
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
@@ -205,8 +221,11 @@ class SlackIntake:
             await self._inbox.amend(event_key(self._workspace.team, channel, ts), None)
 
     async def _take_stop(self, body: Payload, event: Payload) -> None:
-        """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
-        "processing" until we say otherwise (reference/events/agent_session_stopped)."""
+        """Store a press of Slack's own Stop button as the message `stop` of that person.
+
+        The session stays "processing" until Ponte changes it
+        (reference/events/agent_session_stopped).
+        """
         team, channel = self._workspace.team, str(event.get("channel", ""))
         thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
         at = str(event.get("event_ts", ""))
@@ -217,17 +236,20 @@ class SlackIntake:
         author = Person("slack", user, author_home(team, body, event))
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
-        works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
+        works = f"{channel}:{thread}" in self._workspace.working  # its turn sets the session itself
         if not works or not await self._inbox.running_turn(where.conversation):
             self._workspace.tasks.start(self._quietly(
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip
 
     def say_that_we_wait(self, channel: str, thread: str, user: str) -> None:
-        """A second person joined a thread."""
+        """Announce in a thread that Ponte now answers only mentions, because a second person
+        joined."""
         self._workspace.tasks.start(self._notice(channel, thread, user))
 
     async def _notice(self, channel: str, thread: str, user: str) -> None:
+        """Post the notice that Ponte now waits for mentions, in the language of the person who
+        joined."""
         directory = self._workspace.directory
         await directory.profiles([user])
         metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
@@ -238,7 +260,7 @@ class SlackIntake:
         )  # fmt: skip
 
     async def _quietly(self, method: str, **arguments: Any) -> None:
-        """A courtesy: the answer does not depend on it."""
+        """Call a method whose failure does not affect any answer."""
         try:
             await self._workspace.api.call(method, **arguments)
         except FAILURES:
@@ -246,6 +268,7 @@ class SlackIntake:
 
 
 def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Message:
+    """Return the message `stop` for a press of Slack's own Stop button."""
     source = str(Source(at, thread, "quiet"))
     return Message(
         event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
@@ -254,5 +277,6 @@ def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Mes
 
 
 def _stop_key(team: str, channel: str, ts: str) -> str:
-    """One press of the button has one key, whether an event tells of it or its stream does."""
+    """Return the event key of one press of the Stop button. The event and the stream that report it
+    get one key."""
     return f"slack:{team}:{channel}:stopped:{ts}"

@@ -1,9 +1,9 @@
-"""Commands, shortcuts, forms and clicks on Slack, and the right answer to each.
+"""Handles commands, shortcuts, forms and clicks on Slack.
 
 Slack sends each of them once, and shows the person an error unless the acknowledgement arrives
-within three seconds. `SlackInteraction` is one interaction as `core.chat.interactions` handles it;
-Slack is asked for nothing before it is stored. Only opening a form comes first, because the form is
-the answer; people who may not chat do not see it.
+within three seconds. `SlackInteraction` adapts one of them to `core.chat.interactions`. No method
+of Slack is called before it is stored, except to open a form, because the form is the answer.
+People who may not chat see no form.
 """
 
 from __future__ import annotations
@@ -36,26 +36,31 @@ from core.text.i18n import nearest_locale, say
 log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
+"""The slash command that the app manifest registers."""
 RESPONSE_URL_SECONDS = 1700.0
-"""A response_url lives for 30 minutes (docs.slack.dev/interactivity/handling-user-interaction,
-"response_url"); the last of them are not counted on."""
+"""Seconds that Ponte uses a response_url. It expires after 30 minutes
+(docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
+margin."""
 SLACK_FORM_SECONDS = 1.0
-"""How long a form may wait for the person's rights and for the quick commands to choose from. Its
-trigger lives for three seconds (docs.slack.dev/interactivity, "trigger_id")."""
+"""Seconds that a form may wait for the person's rights and the list of quick commands. Its trigger
+expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
+"""The number of a message's files that a form carries, because of its 3,000 characters."""
 _TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
 _ON_IT = "I am on it: `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
+"""Acknowledges an interaction to Slack."""
 Notify = Callable[[str], Awaitable[None]]
+"""Shows words to the person who acted, and to nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlackPlace:
     """The place where a person used a command, a button or a form.
 
-    `thread` is "" at the top level. `url` is the response_url, if there is one. `home` is the
-    workspace that the person belongs to, "" where Slack contradicts itself.
+    `thread` is "" at the top level. `url` is the response_url, "" if there is none. `home` is the
+    workspace that the person belongs to, "" if Slack contradicts itself.
     """
 
     user: str
@@ -89,8 +94,9 @@ class SlackInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
-        # There is no deadline for storing: what is stored late can still be answered, because the
-        # response_url lives for half an hour.
+        """The deadlines of this interaction."""
+        # There is no deadline for storing. A message that is stored late can still be answered,
+        # because the response_url is valid for half an hour.
         return InteractionLimits(
             SLACK_FORM_SECONDS, checks_rights_before_storing=False,
             without_rights=say(_TYPE_IT, self.locale),
@@ -98,16 +104,19 @@ class SlackInteraction:
 
     @property
     def person(self) -> Person:
+        """The person who acted."""
         return Person("slack", self._place.user, self._place.home)
 
     @property
     def address(self) -> Address:
+        """The place where they acted, for questions of rights."""
         place = self._place
         return Address("slack", place.channel, self._workspace.team, place.thread,
                        shared=not is_direct(place.channel, {}))  # fmt: skip
 
     @property
     def locale(self) -> str:
+        """The language of the person; English until it is known."""
         return nearest_locale(self._workspace.directory.locale(self._place.user))
 
     async def learn_about_person(self) -> None:
@@ -133,6 +142,8 @@ class SlackInteraction:
         )  # fmt: skip
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
+        """Acknowledge the interaction, and return whether it is new. It also schedules the notice
+        for a command that takes long."""
         if receipt.is_new and self._has_notice and not self._place.thread:
             given = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=given)
@@ -141,6 +152,7 @@ class SlackInteraction:
         return receipt.is_new
 
     async def notify(self, words: str) -> None:
+        """Show words to the person who acted, and to nobody else."""
         await self._notify(words)
 
     async def _conversation_address(self, now: str) -> Address:
@@ -159,7 +171,7 @@ class SlackInteraction:
 
 
 class SlackHandlers:
-    """Handles each slash command, shortcut, form and button."""
+    """The handlers of slash commands, shortcuts, forms and buttons."""
 
     def __init__(
         self, interactions: Interactions, workspace: Workspace, direct_threads: DirectThreads,
@@ -171,7 +183,7 @@ class SlackHandlers:
         self._options = options
 
     def register(self, app: AsyncApp) -> None:
-        """Let Bolt call these handlers."""
+        """Register these handlers with Bolt."""
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(render.ASK_FORM)(self.on_shortcut)
         app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
@@ -183,7 +195,7 @@ class SlackHandlers:
         app.view_closed(re.compile(".*"))(self.ignore)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
-        """Handle `/quick-command SLUG …`. A form asks for what is missing."""
+        """Handle `/quick-command SLUG …`. A form asks for missing inputs."""
         home = events.home_of(self._workspace.team, [command.get("team_id")])
         place = SlackPlace(
             command["user_id"], home, command["channel_id"], "", command["response_url"]
@@ -249,7 +261,7 @@ class SlackHandlers:
         await ack()
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle a filled-in form. An error is shown under one of its fields."""
+        """Handle a submitted form. An error is shown under one of its fields."""
         view, values = body["view"], render.filled_values(body["view"])
         memory = render.memory(view)
         place = SlackPlace(
@@ -284,8 +296,8 @@ class SlackHandlers:
         await self._interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a button under a post of ours. Without an acknowledgement Slack shows a warning
-        beside the button."""
+        """Handle a click on a button of the bot's post. Without an acknowledgement Slack shows a
+        warning beside the button."""
         channel, post = body["channel"]["id"], body.get("message") or {}
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
         place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread,
@@ -384,7 +396,7 @@ class SlackHandlers:
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:
-    """Return the command in these words; None if they are no complete command."""
+    """Return the command in the text; None if it is incomplete."""
     try:
         return parse_command(text)
     except BadInput:
@@ -392,8 +404,8 @@ def _parse_quick_command(text: str) -> TypedCommand | None:
 
 
 def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: str) -> str:
-    """Return a sentence on the inputs that the registry requires and that were not given; "" if
-    none is missing."""
+    """Return a sentence about inputs that the registry requires but that are missing; "" if there
+    are none."""
     if command is None:
         return ""
     try:
@@ -404,12 +416,13 @@ def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: st
 
 
 def _memory(place: SlackPlace) -> dict[str, Any]:
-    """Return what a form carries along until it comes back."""
+    """Return the data that a form carries until it is submitted."""
     return {"channel": place.channel, "thread": place.thread, "url": place.url}
 
 
 def _pack_files(files: tuple[Attachment, ...]) -> list[list[Any]]:
-    """Return files by id alone: a form carries only 3,000 characters along."""
+    """Return files in a short form, with the id in place of the address: a form carries only 3,000
+    characters."""
     return [
         [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
         for file in files[:_MAX_REMEMBERED_FILES]

@@ -1,11 +1,11 @@
-"""The workspace that the token belongs to: its people, and what all replies in it share.
+"""The people and user groups of a workspace: names, languages, time zones, guests and memberships.
 
-Names, languages, zones, guests, workspaces and user groups of people: one process lists everybody
-(users.list) at its start and now and then; `team_join` and `user_change` events keep that fresh in
-between, where the app is subscribed to them. Whoever is not known that way is asked for
-(users.info): people who have just joined, people of other workspaces, and those whose status must
-be confirmed now. Where these questions have to wait for their pace, everybody is listed again: one
-page of users.list confirms 999 people.
+One process lists everybody with users.list at its start and then every hour. If the app is
+subscribed to `team_join` and `user_change` events, they report changes in between.
+
+The list does not cover people who have just joined, people of other workspaces, and people whose
+status must be confirmed now. Ponte calls users.info for them. If these calls have to wait for their
+rate limit, everybody is listed again: one page of users.list confirms 999 people.
 """
 
 from __future__ import annotations
@@ -39,49 +39,69 @@ from core.runtime.tasks import BackgroundTasks, BoundedDict
 log = structlog.get_logger("slack")
 
 PAGE_SIZES = (999, 500, 200)
-"""People in one page of users.list: the most that it takes first (docs.slack.dev, node-slack-sdk,
-`UsersListArguments`), and 200, which its page recommends, last. Pages of 999 list 10,000 people in
-22 s at the pace of tier 2, pages of 200 in minutes."""
+"""People per page of users.list, in the order in which the sizes are tried.
+
+999 is the largest size that Slack accepts (docs.slack.dev, node-slack-sdk, `UsersListArguments`).
+200 is what the page of the method recommends. Pages of 999 list 10,000 people in 22 s at the rate
+of tier 2; pages of 200 take minutes.
+"""
 LIST_EVERY_SECONDS = 3600.0
+"""Seconds between two lists of everybody."""
 LIST_AGAIN_SECONDS, LIST_AGAIN_LONGEST_SECONDS = 2.0, 60.0
-"""Before everybody is listed again because many people wait. It doubles with each list that told
-of none of them, and is at least a place in the pace of tier 2 for each page."""
+"""Seconds before everybody is listed again because many people wait, and the longest such pause.
+
+The pause doubles with each list that contained none of the waiting people. It is at least as long
+as the rate of tier 2 requires for the pages.
+"""
 LIST_PAGE_SECONDS = 4.5
+"""Seconds that each page adds to the pause before the next list, because of the rate limit of tier
+2."""
 LIST_RETRY_SECONDS = 30.0
+"""Seconds before a list that failed is repeated."""
 LIST_PATIENCE_SECONDS = 600.0
-"""How long a page may have to wait for its place."""
+"""Seconds that one page may wait for its turn under the rate limit."""
 TOO_LARGE_A_PAGE = frozenset({"limit_required", "invalid_arguments"})
-"""What users.list says of a page that it does not give (reference/methods/users.list)."""
+"""Errors of users.list for a page size that is too large (reference/methods/users.list)."""
 CURSOR_OVER = frozenset({"invalid_cursor"})
+"""Errors of users.list for a cursor that Slack no longer accepts. The list then starts from the
+beginning."""
 COURTESY_SECONDS = 0.3
-"""How long a turn waits for names, languages and zones."""
+"""Seconds that a turn waits for names, languages and time zones."""
 COURTESIES_AT_ONCE = 10
-"""People who are asked for, at most, while somebody is asked for by courtesy alone."""
+"""The most people that may be waiting for users.info while Ponte looks up others for their names
+only."""
 REFUSED_SECONDS = 30.0
-"""How long somebody of whom Slack tells nothing is not asked for again for a courtesy."""
+"""Seconds before Ponte asks again for the name of a person that Slack refused to describe."""
 PEOPLE_SECONDS = 5.0
-"""How long those are waited for who are to be written to."""
+"""Seconds that Ponte waits for the description of people that it is about to write to."""
 GROUPS_WRITE_SECONDS = 3600.0
+"""Seconds after which unchanged user groups are stored again."""
 GROUPS_RETRY_SECONDS = 2.0
+"""Seconds to wait after usergroups.list failed."""
 GROUPS_PATIENCE_SECONDS = 60.0
+"""Seconds that usergroups.list may wait for its turn under the rate limit."""
 GROUPS = "groups"
-"""The scope of user groups."""
+"""The scope under which the user groups of each person are stored."""
 LISTS = "slack-people"
-"""The role of the process that lists everybody."""
+"""The leader role of the process that lists everybody."""
 _LIST_SOON = "list-people"
-"""Tells that process that many people wait."""
+"""The notification that asks that process for a new list, because many people wait."""
 _MOST_REFUSED = 10_000
+"""The number of ids remembered as refused, and as unknown or deactivated."""
 _NEVER = float("-inf")
 
 
 class SlackPeople:
-    """The people of one workspace. Raises nothing that Slack does."""
+    """The directory of one workspace: its people, its user groups, and others who write there.
+
+    Its methods raise none of Slack's errors, except `people` and `ask`.
+    """
 
     def __init__(
         self, api: SlackApi, rows: Rows | None = None, *, peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`rows`: where people are kept over restarts."""
+        """`rows` stores people across restarts. Without it, they are kept in memory only."""
         self._api = api
         self._rows = rows or NoRows()
         self._peers = peers or Alone()
@@ -91,7 +111,7 @@ class SlackPeople:
         self._tasks = BackgroundTasks("slack")
         self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
         self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
-        """Ids of deactivated accounts, and those that Slack knows nobody by."""
+        """Ids of deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}
         self._group_names: dict[str, str] = {}
         self._groups_at = _NEVER
@@ -106,10 +126,11 @@ class SlackPeople:
         self.team = ""
         """Our workspace's id."""
         self.trouble = ""
-        """Slack's word for why it says nothing of anybody; "" while it does."""
+        """Slack's error name if users.info is refused at present, else ""."""
         self._peers.on(_LIST_SOON, self._on_list_soon)
 
     async def open(self) -> None:
+        """Load the stored people and user groups."""
         await self._members.open("")
         groups: dict[str, set[str]] = {}
         for member in await self._members.newest(GROUPS):
@@ -119,35 +140,40 @@ class SlackPeople:
         self._groups = {group: frozenset(users) for group, users in groups.items()}
 
     async def close(self) -> None:
+        """Stop all tasks of the directory."""
         await self._tasks.close()
         await self._members.close()
 
     def start(self) -> None:
-        """List everybody from now on, where no other process does."""
+        """List everybody now and regularly, unless another process does it."""
         self._tasks.start(self._peers.lead(LISTS, self._keep_listing))
 
     def forget(self, ids: frozenset[str]) -> None:
-        """Remember nothing more of these people. Who writes again is asked for."""
+        """Remove these people from memory. A person who writes again is looked up again."""
         self._members.forget(ids)
         self._groups = {group: users - ids for group, users in self._groups.items()}
 
     def cached_member(self, user: str) -> PlatformMember:
-        """Return what is known of a person without asking."""
+        """Return what is in memory of a person; an empty record if nothing is."""
         return self._members.cached_member(user) or PlatformMember(user)
 
     def is_known(self, user: str) -> bool:
-        """Return whether what is in memory of a person is enough to talk with them."""
+        """Return whether the record in memory is recent enough to chat with the person (a day)."""
         return self._clock() - self.cached_member(user).confirmed_at <= MAX_STALE_SECONDS
 
     def locale(self, user: str) -> str:
-        """Return their language as far as it is known already, else English."""
+        """Return a person's language as Slack writes it (such as `pt-BR`); "en" if it is not known
+        yet."""
         return self.cached_member(user).locale or "en"
 
     async def profiles(
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
     ) -> dict[str, PlatformMember]:
-        """Return what Slack says of people, within `seconds`, else what is known. Names leave most
-        of the pace of users.info to rights."""
+        """Return the records of these people. Ponte waits at most `seconds` for those that are
+        missing, and returns what it already has for the rest.
+
+        These lookups leave most of the rate limit of users.info to questions of rights.
+        """
         wanted = set(users)
         found = await asyncio.gather(*(self._members.find(u, MAX_STALE_SECONDS) for u in wanted))
         missing = [
@@ -170,9 +196,11 @@ class SlackPeople:
         return {user: self.cached_member(user) for user in wanted}
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Return whether somebody is less than a member of the workspace that they write as one of:
-        a guest, or of another one although they write as one of ours. None where Slack does not
-        tell. Waits as long as Slack takes."""
+        """Return whether a person is a guest, or belongs to another workspace although they write
+        as a member of ours.
+
+        None if Slack does not tell. It waits as long as Slack takes.
+        """
         member = await self._members.resolve(person.id, max_age)
         if member is None:
             return None
@@ -180,21 +208,22 @@ class SlackPeople:
         return member.is_guest or outside
 
     async def has_left(self, person: Person) -> bool | None:
-        """Return whether their account is deactivated or gone; None where Slack does not tell.
-        Waits as long as Slack takes."""
+        """Return whether a person's account is deactivated or gone; None if Slack does not tell. It
+        waits as long as Slack takes."""
         if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
             return False
         return True if person.id in self._nobody else None
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the user groups of a person (scope usergroups:read); None where Slack does not
-        tell. Waits as long as Slack takes."""
+        """Return the user groups of a person as `slack:ID` (scope usergroups:read); None if Slack
+        does not tell. It waits as long as Slack takes."""
         if not await self._has_groups(max_age):
             return None
         return frozenset(f"slack:{id}" for id, users in self._groups.items() if person.id in users)
 
     async def labels(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Return the names of people and user groups (`slack:ID`), as far as Slack tells soon."""
+        """Return the display names of people and user groups (`slack:ID`). Names that Slack does
+        not return soon are left out."""
         ids = {name.removeprefix("slack:") for name in names}
         groups = {id for id in ids if id.startswith("S")}
         if groups - self._group_names.keys():
@@ -208,8 +237,12 @@ class SlackPeople:
         return {f"slack:{id}": name for id, name in known.items()}
 
     async def people(self, names: Iterable[str]) -> Sequence[Person]:
-        """Return who is named, and who is in a user group, each as a member of our workspace and
-        without bots. Raises PlatformBusy where Slack does not tell who they are."""
+        """Return the named people and the members of the named user groups (`slack:ID`), without
+        bots.
+
+        All of them count as members of our workspace. Raises PlatformBusy if Slack does not say
+        within 5 seconds who they are.
+        """
         ids = {name.removeprefix("slack:") for name in names if name.startswith("slack:")}
         try:
             async with asyncio.timeout(PEOPLE_SECONDS):
@@ -233,8 +266,8 @@ class SlackPeople:
         return people
 
     async def take_event(self, user: Any) -> None:
-        """Take what a `team_join` or `user_change` event says of a person. One that does not say
-        whether they are a guest says nothing."""
+        """Store the person that a `team_join` or `user_change` event describes. An event without
+        guest status is ignored."""
         if not isinstance(user, Mapping) or not user.get("id") or "is_restricted" not in user:
             return
         id = str(user["id"])
@@ -243,14 +276,16 @@ class SlackPeople:
             return
         member, known = self._member(user), self._members.cached_member(id)
         if known is None and self.team not in member.belongs_to:
-            return  # a stranger who never wrote to us
+            return  # somebody of another workspace who has never written to us
         if known is not None and "locale" not in user:
             member = replace(member, locale=known.locale)
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
-    # The port `core.chat.directory.Lookup`.
+    # Methods of the port `core.chat.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
+        """Wait until users.info may be called. If that takes time, ask for a new list of everybody,
+        which confirms more people at once."""
         try:
             await self._api.limiter.turn("users.info", "", 0.0)
         except PlatformBusy:
@@ -258,6 +293,8 @@ class SlackPeople:
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
     async def ask(self, place: MemberKey) -> PlatformMember:
+        """Call users.info for one person and return their record. Raises NoMember for an unknown,
+        deactivated or refused person, else the errors of `SlackApi.call`."""
         _, user = place
         try:
             told = await self._api.call(
@@ -281,8 +318,8 @@ class SlackPeople:
         return self._member(told.get("user", {}))
 
     def _member(self, user: Mapping[str, Any]) -> PlatformMember:
-        """In a Grid organisation a person may be of several workspaces
-        (`enterprise_user.teams`)."""
+        """Return the record of a user object of Slack's API. In a Grid organisation a person may
+        belong to several workspaces (`enterprise_user.teams`)."""
         told = user.get("profile", {})
         name = told.get("display_name") or told.get("real_name") or user.get("real_name") or ""
         others = (user.get("enterprise_user") or {}).get("teams") or ()
@@ -298,6 +335,7 @@ class SlackPeople:
         )  # fmt: skip
 
     def _ask_for_a_list(self) -> None:
+        """Ask the process that lists everybody for a new list."""
         if self._lists:
             self._list_now.set()
         else:
@@ -307,6 +345,7 @@ class SlackPeople:
         self._list_now.set()
 
     async def _keep_listing(self) -> None:
+        """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait."""
         self._lists = True
         try:
             while True:
@@ -328,6 +367,7 @@ class SlackPeople:
             self._lists = False
 
     async def _list_everybody(self) -> None:
+        """List everybody once. A page that Slack refuses is requested again in a smaller size."""
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
         told = self._members.resolved_count
         while True:
@@ -359,7 +399,8 @@ class SlackPeople:
         log.info("people listed", people=count, seconds=round(time.monotonic() - began, 1))
 
     async def _take_page(self, users: Sequence[Json]) -> int:
-        """Take our own people; others are asked for when they write."""
+        """Store the members of our workspace from one page, and return their number. People of
+        other workspaces are looked up only when they write."""
 
         def read() -> tuple[list[PlatformMember], list[str]]:
             members = [self._member(user) for user in users if not user.get("deleted")]
@@ -373,6 +414,8 @@ class SlackPeople:
         return len(members)
 
     async def _has_groups(self, max_age: float) -> bool:
+        """Return whether the user groups in memory are at most `max_age` seconds old. Lists them if
+        needed; False if Slack refuses that."""
         while self._clock() - self._groups_at > max_age:
             if self._listing_groups is None or self._listing_groups.done():
                 self._listing_groups = self._tasks.start(self._list_groups())
@@ -384,6 +427,8 @@ class SlackPeople:
         return True
 
     async def _list_groups(self) -> None:
+        """Load all user groups and their members from Slack, and store them if they have
+        changed."""
         self._groups_refused = False
         try:
             listed = await self._api.call(
@@ -411,6 +456,8 @@ class SlackPeople:
     async def _keep_groups(
         self, before: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]
     ) -> None:
+        """Store the user groups of each person. People who have left all groups get an empty
+        set."""
         of: dict[str, set[str]] = {user: set() for users in before.values() for user in users}
         for group, users in now.items():
             for user in users:

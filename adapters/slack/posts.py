@@ -1,4 +1,4 @@
-"""Posts of ours in Slack: made, streamed, edited in a form that Slack takes, and found again."""
+"""Creates, streams, edits and finds the bot's own posts in Slack."""
 
 from __future__ import annotations
 
@@ -37,20 +37,22 @@ from adapters.slack.workspace import Workspace
 from core.domain.messages import Card, ReplyTo
 
 STREAM_SECONDS = 240.0
-"""Seconds after which a stream is closed and another one begun; Slack's own limit is about 300
+"""Seconds after which Ponte closes a stream and starts another one. Slack's own limit is about 300
 (slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
+"""Arguments that prevent previews of links under a post."""
 
 
 class StoppedByUser(Exception):
-    """A person pressed Slack's own Stop: nothing more is taken."""
+    """A person pressed Slack's own Stop button. Slack accepts no more text for this stream."""
 
 
 class SlackStream:
-    """One streamed message while it is open (chat.startStream, appendStream, stopStream).
+    """One open streamed message (chat.startStream, chat.appendStream, chat.stopStream).
 
-    It takes only what follows on what was said, so it is left where the text changed behind it.
-    What a stream unfurls is not ours to say (slackapi/node-slack-sdk pull 2389).
+    A stream can only append. If earlier text has changed, the caller edits the message instead.
+    Ponte cannot control which links Slack previews under a stream (slackapi/node-slack-sdk pull
+    2389).
     """
 
     def __init__(self, api: SlackApi, channel: str, ts: str, key: str, sent: str) -> None:
@@ -65,7 +67,11 @@ class SlackStream:
     async def start(
         cls, api: SlackApi, to: ReplyTo, thread: str, key: str, text: str, team: str
     ) -> SlackStream:
-        """Raises as `SlackApi.call`. The key cannot be told to Slack before the stop."""
+        """Start a stream with `text`, and return it. Raises the errors of `SlackApi.call`.
+
+        The caller has already claimed a place under the rate limit. Slack takes the post's `key`
+        only when the stream stops.
+        """
         channel = to.address.channel
         began = await api.call(
             "chat.startStream", channel=channel, thread_ts=thread, chunks=_chunks(text),
@@ -76,11 +82,15 @@ class SlackStream:
 
     @property
     def old(self) -> bool:
+        """Whether the stream is open for longer than STREAM_SECONDS."""
         return time.monotonic() - self.began > STREAM_SECONDS
 
     async def append(self, text: str) -> bool:
-        """Let `text` stand there; False where this stream can no longer do that. Raises
-        StoppedByUser, and as `SlackApi.call`."""
+        """Append what `text` adds to the text sent so far. Return False if this stream cannot show
+        `text`.
+
+        Raises StoppedByUser and the errors of `SlackApi.call`.
+        """
         if not text.startswith(self.sent):
             return False
         if text == self.sent:
@@ -93,8 +103,12 @@ class SlackStream:
     async def stop(
         self, text: str, blocks: list[Json], session: str = "", claimed: bool = False
     ) -> bool:
-        """Close it with `text` standing there; False where an edit must bring the text. Raises as
-        `append`. `session`: what the thread's session is then; Slack makes it "active"."""
+        """Close the stream with the final `text` and `blocks`. Return False if an edit must still
+        bring them into the post.
+
+        `session` is the status of the thread's session afterwards; with "", Slack sets it to
+        "active". Raises StoppedByUser and the errors of `SlackApi.call`.
+        """
         follows = text.startswith(self.sent)
         fits = size(text) + BLOCK_BYTES + weight(blocks) <= STREAM_BYTES
         rest = text[len(self.sent) :] if follows else ""
@@ -106,7 +120,8 @@ class SlackStream:
         return done and follows and (fits or not blocks)
 
     async def _try(self, method: str, **arguments: Any) -> bool:
-        """An answer that was lost counts as not done: the edit that follows puts it right."""
+        """Call a method, and return whether the stream took it. A lost response counts as failed,
+        because the edit that follows replaces the whole text."""
         try:
             await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
@@ -121,8 +136,11 @@ class SlackStream:
 
 
 class PostLookup:
-    """Our own posts in one place since a source message: by their key, else as the one that must be
-    it."""
+    """Finds the bot's posts of one turn in a thread or channel, after the message that it answers.
+
+    `since` is that message's time stamp. Most posts are found by their key. A post without a key is
+    identified by its position.
+    """
 
     def __init__(
         self, workspace: Workspace, channel: str, thread: str, since: str, turn: str
@@ -134,19 +152,23 @@ class PostLookup:
         self._turn = turn
 
     async def find_by_key(self, key: str) -> str | None:
-        """The time stamp of the post with that key."""
+        """Return the time stamp of the post with that key; None if there is none."""
         async for post in self._ours():
             if key_of(post) == key:
                 return str(post["ts"])
         return None
 
     async def keys(self) -> frozenset[str]:
-        """Of all our posts."""
+        """Return the keys of all posts of the bot since the source message. The key of a post
+        without one is ""."""
         return frozenset([key_of(post) async for post in self._ours()])
 
     async def find_without_key(self, key: str) -> str | None:
-        """A stream that was begun and not yet stopped carries no key: ours, then, is the one
-        without. It is stopped, so that it can be edited, and marked with `key`."""
+        """Return the time stamp of a streamed post that was never stopped; None if there is none.
+
+        Such a post has no key yet. Ponte stops its stream, which allows edits, and writes `key`
+        into its metadata.
+        """
         async for post in self._ours():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
@@ -155,8 +177,12 @@ class PostLookup:
         return None
 
     async def with_files(self, names: frozenset[str] = frozenset()) -> str | None:
-        """The post that holds files of the turn (all of `names`, where they are given). It has no
-        key: the one before it says whose it is, in a place where one turn follows another."""
+        """Return the time stamp of the post that holds the turn's files; None if there is none.
+
+        It must hold all files of `names`, if names are given. A post with files has no key. If
+        several turns follow one another, it belongs to the turn of the nearest keyed post before
+        it.
+        """
         whose, found, answered = "", None, False
         async for post in self._ours():
             whose = key_of(post).partition(":")[0] or whose
@@ -169,7 +195,8 @@ class PostLookup:
         return None if answered else found
 
     async def _ours(self) -> AsyncIterator[Json]:
-        """Oldest first; nothing where the place does not let us read."""
+        """Yield the bot's posts since the source message, oldest first; none if Slack refuses to
+        list them."""
         await self._workspace.identify()
         try:
             async for post in history(
@@ -182,11 +209,10 @@ class PostLookup:
 
 
 class SlackPosts:
-    """Posts of an answer in one thread of one channel (`thread` "": at its top level), made or
-    edited in the fullest dress that Slack takes.
+    """Posts and edits the parts of an answer in one thread (`thread` "" for a channel's top level).
 
-    What it finds too long goes out with less beside it, then in sections, then in two or three
-    messages; an answer is never lost to its length.
+    If Slack finds a message too long, Ponte first shortens the text beside the blocks. Then it
+    sends plain sections, and then several messages. No answer is dropped because of its length.
     """
 
     def __init__(
@@ -202,8 +228,11 @@ class SlackPosts:
     async def make(
         self, key: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool
     ) -> Json:
-        """What chat.postMessage answers. `grows`: more comes, so that what is too long for one
-        message is left until then. Raises as `SlackApi.call`."""
+        """Post a part of an answer, and return the response of chat.postMessage.
+
+        `grows` means that more text follows, so text that is too long for one message waits until
+        the part is complete. Raises the errors of `SlackApi.call`.
+        """
         made: Json = {}
 
         async def post(variant: Json) -> None:
@@ -217,8 +246,11 @@ class SlackPosts:
     async def post_privately(
         self, user: str, thread: str, body: Json, part: str, *, refusal: bool = False
     ) -> str:
-        """To one person alone; the time stamp, "" for none. `refusal`: at the pace of refusals, so
-        that no answer waits for one. Raises as `SlackApi.call`."""
+        """Post a message that only `user` sees. Return its time stamp, or "" if Slack gave none.
+
+        `refusal` uses the separate rate limit of refusals, so that no answer has to wait for one.
+        Raises the errors of `SlackApi.call`.
+        """
         shown: list[Json] = []
         if refusal:
             await self._api.limiter.turn(REFUSAL_LINE, "", SLACK_PLACE_SECONDS)
@@ -235,7 +267,8 @@ class SlackPosts:
         return str(shown[0].get("message_ts", ""))
 
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
-        """At a `response_url`; False where it takes none of the dresses."""
+        """Post to a `response_url`, and return whether Slack accepted any form of the message.
+        Raises InDoubt."""
         for variant in _variants(body, part, ()):
             if await self._api.respond(url, variant | {"response_type": kind}):
                 return True
@@ -244,7 +277,11 @@ class SlackPosts:
     async def edit(
         self, ts: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool, **arguments: Any
     ) -> None:
-        """`grows` as in `make`. Raises as `SlackApi.call`."""
+        """Replace the content of the post `ts`. If its text is too long and more text follows
+        (`grows`), the edit is skipped.
+
+        Further arguments go to chat.update. Raises the errors of `SlackApi.call`.
+        """
 
         async def update(variant: Json) -> None:
             await self._api.call(
@@ -264,7 +301,11 @@ class SlackPosts:
         self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
         cards: tuple[Card, ...] = (), grows: bool = False,
     ) -> tuple[str, ...]:  # fmt: skip
-        """Send it; what must follow in messages of its own is given back."""
+        """Send the message in the first form that Slack accepts. Return the rest of the text, which
+        must follow in further messages.
+
+        Raises SlackRefused if Slack accepts no form.
+        """
         most = self._workspace.part
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
         if grows or size(part) <= most or not part.strip():
@@ -274,6 +315,7 @@ class SlackPosts:
                          for limit, (first, *rest) in smaller(part, most)]  # fmt: skip
         refused: SlackRefused | None = None
         for variant, limit, rest in attempts:
+            # Slack refused these blocks already; only a form with other blocks can succeed.
             if refused and refused.error in SHAPE_REFUSED and variant["blocks"] == body["blocks"]:
                 continue
             try:
@@ -289,7 +331,11 @@ class SlackPosts:
     async def _follow(
         self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], made: frozenset[str]
     ) -> None:
-        """Those that follow a message are known by its time stamp, so that none is made twice."""
+        """Post the rest of a text in further messages. Their keys contain the first message's time
+        stamp, so that a retry posts none of them twice.
+
+        `made` are the keys of existing posts.
+        """
         for number, piece in enumerate(rest, 1):
             key = f"{self._turn}:{ts}+{number}"
             if key not in made:
@@ -299,6 +345,7 @@ class SlackPosts:
                 await self._new(key, body)
 
     async def _new(self, key: str, body: Json) -> Json:
+        """Post one message with its key in the metadata."""
         return await self._api.call(
             "chat.postMessage", channel=self._channel, thread_ts=self._thread or None,
             metadata=post_metadata(key), **_QUIET, **body,
@@ -306,7 +353,8 @@ class SlackPosts:
 
 
 async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
-    """Close a stream that another process left open; one that is closed already is fine."""
+    """Close a stream that another process left open. A stream that is already closed causes no
+    error."""
     try:
         metadata = post_metadata(key) if key else None
         await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
@@ -315,11 +363,13 @@ async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> No
 
 
 def post_metadata(key: str) -> Json:
-    """What a post of ours is found by (docs.slack.dev/messaging/message-metadata)."""
+    """Return the metadata by which Ponte finds a post of its own
+    (docs.slack.dev/messaging/message-metadata)."""
     return {"event_type": "ponte_post", "event_payload": {"key": key}}
 
 
 def key_of(post: Json) -> str:
+    """Return the key in a post's metadata; an empty string if there is none."""
     metadata = post.get("metadata") or {}
     return str(metadata.get("event_payload", {}).get("key", ""))
 
@@ -327,10 +377,10 @@ def key_of(post: Json) -> str:
 async def card_in_place(
     api: SlackApi, channel: str, ts: str, thread: str, card: Card, locale: str
 ) -> bool:
-    """Render a decided card anew in the post `ts` (of `thread`, "" at the top level); False where
-    it is not in it.
+    """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
+    the card is not in that post.
 
-    Raises as `SlackApi.call`. Doing it again changes nothing.
+    Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
     post = await _post_at(api, channel, ts, thread)
     if post is None:
@@ -347,10 +397,11 @@ async def card_in_place(
         except SlackRefused as refused:
             if refused.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
                 raise
-    return False  # the outcome is posted beside it
+    return False  # the caller then posts the outcome as a message
 
 
 async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
+    """Return the post with the time stamp `ts`; None if it is not there."""
     method = "conversations.replies" if thread else "conversations.history"
     told = await api.call(
         method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2
@@ -363,7 +414,8 @@ def _chunks(text: str) -> list[Json] | None:
 
 
 def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
-    """The same text in one message; cards are not given up for it."""
+    """Yield forms of one message: complete, with a shorter `text`, and as plain sections. A message
+    with cards has no plain form, because it would lose them."""
     yield body
     yield shorter(body)
     if part.strip() and not cards:

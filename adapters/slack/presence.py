@@ -1,4 +1,5 @@
-"""The signs that a turn is under way: Slack's session with its Stop, the status line, a mark."""
+"""Shows that a turn is in progress: Slack's session with its Stop button, the status line, or a
+reaction."""
 
 from __future__ import annotations
 
@@ -20,25 +21,27 @@ from core.runtime.retry import retry, wait_after_each
 from core.text.i18n import nearest_locale, say
 
 STATUS_PERIOD_SECONDS = 90.0
-"""Seconds after which the status line is said again: Slack shows it for two minutes."""
+"""Seconds after which the status line is set again. Slack shows it for two minutes."""
 NO_STOP_WARNING = "missing_agent_session_stopped_event_subscription"
-"""A warning of agents.sessions.setStatus: there is no Stop, since nobody would hear it
-(docs.slack.dev/reference/events/agent_session_stopped)."""
+"""A warning of agents.sessions.setStatus: Slack shows no Stop button, because the app is not
+subscribed to its event (docs.slack.dev/reference/events/agent_session_stopped)."""
 _THINKING = "is thinking…"
 _SESSION = "agents.sessions.setStatus"
-"""What it shows goes on until it is ended, for up to an hour (NousResearch/hermes-agent issue
-90978)."""
+"""The method that sets a session's status. "processing" stays visible until the session ends, for
+up to an hour (NousResearch/hermes-agent issue 90978)."""
 _SIGN_TIMES, _SIGN_PATIENCE, _SIGN_PAUSE = 20, 2.0, 5.0
-"""How often a sign is tried or said again; seconds that one may take, and between two tries."""
+"""How often a sign is set or retried, the timeout of one call in seconds, and the seconds between
+two attempts."""
 
 
 class Presence:
-    """Of one turn, in one thread; without a thread Slack has no place for them, and the message
-    that is answered wears a mark.
+    """The signs of one turn in one thread. A message outside a thread gets a reaction, because
+    Slack has no other place for signs there.
 
-    A session that is "processing" is shown with Slack's own Stop (docs.slack.dev/ai/
-    agent-sessions). The status line stands for two minutes or until the app posts. Both write one
-    place, and the last one wins (agentconnect-md/agentconnect pull 1483).
+    Slack shows a session that is "processing" with its own Stop button
+    (docs.slack.dev/ai/agent-sessions). The status line stays for two minutes or until the app
+    posts. Both use the same place in the client, and the last call replaces the other one
+    (agentconnect-md/agentconnect pull 1483).
     """
 
     def __init__(self, workspace: Workspace, to: ReplyTo, resumed: bool = False) -> None:
@@ -58,11 +61,14 @@ class Presence:
         self._released = False
         self._reserved = False
         self.native_stop = False
-        """Whether Slack shows its own Stop for this turn."""
+        """Whether Slack shows its own Stop button for this turn."""
 
     def soon(self, posts: bool = True) -> None:
-        """Show them if the turn takes its time. `posts`: its outcome will be a post; that of a
-        click may stand in its card alone."""
+        """Show the signs after SIGN_AFTER_SECONDS, unless the turn has ended by then.
+
+        `posts` means that the outcome will be a post. The outcome of a click may change only its
+        card.
+        """
         if self._begun:
             return
         self._begun, self._posts = True, posts
@@ -73,7 +79,7 @@ class Presence:
             self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
 
     async def show(self, doing: str) -> None:
-        """Say what is being done, where there is a line for it; else when there is."""
+        """Note what the turn is doing, and show it in the status line if there is one."""
         if not doing or doing == self._doing:
             return
         self._doing = doing
@@ -81,11 +87,13 @@ class Presence:
             await self._status(doing)
 
     def streams(self) -> None:
-        """A stream began: it makes the thread's session "processing" by itself."""
+        """Note that a stream has started. Slack then sets the thread's session to "processing" by
+        itself."""
         self._workspace.working[self._where] = self._to.turn
 
     def hush(self) -> None:
-        """An answer is there: the status line went with it, the session and its Stop stay."""
+        """Stop the status line and remove the reaction, because an answer is posted. The session
+        and its Stop button stay."""
         if self._timer is not None:
             self._timer.cancel()
         if self._line is not None:
@@ -93,13 +101,14 @@ class Presence:
         self._workspace.marks.clear(self._to.turn)
 
     async def end(self, released: bool = False) -> None:
-        """The turn is over. `released`: its stream ended, and the session with it."""
+        """Remove all signs at the end of the turn. `released` means that its stream ended, which
+        also ended the session."""
         self.hush()
         self._workspace.pending.end(self._to.turn)
         if self._ended:
             return
         self._ended = True
-        if self._line is not None and not self._posts:  # only a post would take the line away
+        if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
@@ -110,8 +119,8 @@ class Presence:
             await self._let_go()
 
     async def tidy(self) -> None:
-        """Take away what a former process left; this one may have shown nothing, where the answer
-        was there already."""
+        """Remove the signs that a former process left. This also applies if the answer was already
+        posted and this process has shown nothing."""
         if not self._is_left_over or self._released:
             return
         self._released = True
@@ -122,27 +131,33 @@ class Presence:
 
     @property
     def _there(self) -> dict[str, Any]:
+        """The arguments that name the thread in a call."""
         return {"channel_id": self._channel, "thread_ts": self._thread}
 
     @property
     def _where(self) -> str:
+        """The key of the thread in `Workspace.working`."""
         return f"{self._channel}:{self._thread}"
 
     @property
     def _place(self) -> str:
+        """The place of the message that carries the reaction, as CHANNEL:TS."""
         return f"{self._channel}:{self._source.ts}"
 
     @property
     def _shows(self) -> bool:
+        """Whether this place can show any sign."""
         return bool(self._thread) or self._source.kind == "message"
 
     @property
     def _is_left_over(self) -> bool:
-        """A former process took this message, or another one had it, and may have left signs."""
+        """Whether a former process may have left signs for this message: the turn was resumed, or
+        the message is older than this process."""
         early = self._resumed or float(self._source.ts) < self._workspace.started
         return self._source.kind == "message" and early
 
     def _begin(self) -> None:
+        """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
             self._workspace.tasks.start(self._mark())
             return
@@ -152,13 +167,15 @@ class Presence:
         self._session = self._workspace.tasks.start(self._stand())
 
     async def _mark(self) -> None:
+        """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.spare("reactions.remove")
-        if spare and not self._ended:  # it must come off again
+        if spare and not self._ended:  # without a spare call, it could not be removed again
             self._workspace.marks.put(self._to.turn, self._place)
 
     async def _stand(self) -> None:
+        """Set the session to "processing". If Slack refuses, show the status line instead."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
-            return  # there must be a place left to end it
+            return  # a second place is needed to end the session
         self._reserved = True
         self._workspace.working[self._where] = self._to.turn
         title = self._workspace.titles.get(self._to.turn) or None
@@ -172,11 +189,13 @@ class Presence:
                 self._line = self._workspace.tasks.start(self._keep_line())
 
     async def _let_go(self) -> None:
+        """Set the session to "active" in the background, and wait up to 2 seconds for it."""
         if releasing := self._workspace.tasks.start(self._release()):
             await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
-        """Slack itself would show for an hour that work goes on."""
+        """Set the session to "active", with retries. Otherwise Slack would show the turn as in
+        progress for up to an hour."""
         flags = self._workspace.flags
 
         async def release() -> None:
@@ -200,6 +219,7 @@ class Presence:
             await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
+        """Set the status line again and again, because Slack shows it for two minutes only."""
         for _ in range(_SIGN_TIMES):
             locale = self._workspace.directory.locale(self._to.asker.id)
             await self._status(self._doing or say(_THINKING, nearest_locale(locale)))
@@ -210,15 +230,19 @@ class Presence:
         await self._try("status", method, status=words[:50], **self._there)
 
     async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
-        """Best effort: an answer never fails for want of a sign. None where it was refused, nothing
-        in it where it may or may not have been done."""
+        """Call a method of an optional feature. Its failure never affects the answer.
+
+        Return the response; None if Slack refused or the feature is off; an empty dictionary if the
+        outcome is unknown.
+        """
         flags = self._workspace.flags
         if not flags.is_on(feature):
             return None
         try:
             told = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
         except SlackRefused as refused:
-            # Where a command was typed, the app need not be a member, and is not authorised either.
+            # A command can be typed where the app is not a member. A refusal there says nothing
+            # about the feature.
             if self._source.kind == "message":
                 flags.note_refusal(feature, refused.error)
             return None

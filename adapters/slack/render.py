@@ -1,4 +1,5 @@
-"""Text on its way to Slack and back, and what is built of it: posts, cards, App Home, modals."""
+"""Converts text between Slack's formats and ours, and builds posts, cards, the App Home tab and
+modals."""
 
 from __future__ import annotations
 
@@ -30,31 +31,42 @@ from core.text.text import (
 Json = dict[str, Any]
 
 MESSAGE_TEXT_BYTES = 3_900
-"""Bytes of `text`, once `&`, `<` and `>` are escaped, as of all limits here. Slack's pages speak of
-characters; measured were UTF-8 bytes: 4,000 on an edit, also beside blocks (openclaw/openclaw pull
-115027, pymc-labs/daimon pull 106; of posts seratch/ChatGPT-in-Slack issue 102)."""
+"""The maximum bytes of a message's `text`, after `&`, `<` and `>` are escaped. All limits here
+count escaped bytes.
+
+Slack's pages speak of characters, but measurements found UTF-8 bytes. An edit takes 4,000, also
+beside blocks (openclaw/openclaw pull 115027, pymc-labs/daimon pull 106; for posts
+seratch/ChatGPT-in-Slack issue 102).
+"""
 SHORT_TEXT_BYTES = 300
-"""Of `text`, where Slack finds even that too long: its blocks say all."""
+"""The maximum bytes of `text` if Slack refuses a longer one. The blocks contain the whole
+content."""
 ANSWER_PART_BYTES = 9_000
-"""Of an answer's text in one post: 12,000 in all Markdown of a message
-(docs.slack.dev/reference/block-kit/blocks/markdown-block), 10,000 in a stream."""
+"""The maximum bytes of an answer's text in one post.
+
+Slack allows 12,000 for all Markdown of a message
+(docs.slack.dev/reference/block-kit/blocks/markdown-block), and 10,000 in a stream.
+"""
 STREAM_BYTES = 9_900
-"""Of a streamed message, with what is put under it at its end; between 10,600 and 11,300 were
-measured (openclaw/openclaw pull 143882)."""
+"""The maximum bytes of a streamed message, with the blocks added at its end. Measured limits are
+between 10,600 and 11,300 (openclaw/openclaw pull 143882)."""
 ALL_BLOCKS_BYTES = 11_500
-"""Of all blocks of a message: "12,000 text characters with a buffer for block containers"
-(slackapi/bolt-js issues 2509 and 2867)."""
+"""The maximum bytes of all blocks of a message: "12,000 text characters with a buffer for block
+containers" (slackapi/bolt-js issues 2509 and 2867)."""
 BLOCK_BYTES = 100
-"""What each block counts beside its text. That it counts is known, how much is not."""
+"""The bytes that each block counts beside its text. Slack counts something for each block, but does
+not publish how much."""
 SECTION_BYTES = 2_900
-"""Of a section's text: 3,000 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
+"""The maximum bytes of a section's text. Slack allows 3,000
+(docs.slack.dev/reference/block-kit/blocks/section-block)."""
 
 PLAIN_TEXT_CHARACTERS = 3000
-"""Characters of the plain text that stands beside blocks, for push and screen readers."""
+"""The maximum characters of the plain text beside blocks, which notifications and screen readers
+use."""
 _SCHEMES = ("http", "https", "mailto")
-"""Of addresses that a link may have."""
+"""The URL schemes that a link may have."""
 
-_JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks the control sequence
+_JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
 _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
 _LINK = re.compile(
@@ -68,7 +80,7 @@ _BLOCK = re.compile(
 )
 _WORD = re.compile(r"\S+")
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
-_ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those that we write ourselves
+_ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
@@ -78,24 +90,26 @@ _MARKS = re.compile(
 )
 
 CARD_ACTION_PREFIX = "ponte_card_"
-"""Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
+"""The prefix of the action ids of a card's buttons. The card action follows it; the button's value
+is the card's id."""
 STOP_ACTION = "ponte_stop"
-"""Action id and block id of the stop button."""
+"""The action id and block id of the Stop button."""
 _CARD_BLOCK = "ponte_card:"
-"""Prefix of the block ids of a card."""
+"""The prefix of the block ids of a card."""
 _CARDS, _ROWS, _CELLS = 10, 5, 8
-"""Cards of a message, rows of a card and cells of a row that are shown."""
+"""The maximum number of cards in a message, of rows in a card, and of cells in a row."""
 _TITLE, _TEXT, _CELL = 300, 1500, 80
-"""Characters of a card that are shown."""
+"""The maximum characters of a card's title, of its text, and of one cell."""
 _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
-"""Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
+"""The bytes of a complete card, and of the shortest card that still shows its request."""
 _NOTE, _FEW = 200, 60
-"""Bytes of the note under a decided card, and those that its text and rows have in any case."""
+"""The maximum bytes of the note under a decided card, and the minimum bytes of its text and its
+rows."""
 _HIDDEN = "…and {count} more: `changes` lists them."
 _STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
 
 _HEADER = 150
-"""Of a header: docs.slack.dev/reference/block-kit/blocks/header-block."""
+"""The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 _HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
     ("chat", "talk with me"),
@@ -107,33 +121,42 @@ _MAY: tuple[tuple[Action, str], ...] = (
 )
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
-"""Callback ids: of the two message shortcuts too (the first two)."""
+"""The callback ids of the forms. The first two are also those of the message shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
-"""Block ids, which are the names of what was filled in."""
+"""The block ids of the input fields, by which `filled_values` returns their values."""
 FIELD_PREFIX = "field:"
-"""Prefix of the block ids of a quick command's own inputs."""
+"""The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
 _TYPED = _MEMORY = 2900
-"""Of what stands in an input, and of `private_metadata`: 3,000 (docs.slack.dev/reference/
-block-kit/block-elements/plain-text-input-element, reference/views)."""
+"""The maximum bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
+(docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
 _BUTTON = 24
-"""Of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+"""The maximum bytes of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
 _LABEL, _OPTIONS, _OPTION, _VALUE = 2000, 100, 75, 150
-"""Of an input's label, and of a list: options, of one's words, and of its value (docs.slack.dev/
-reference/block-kit/blocks/input-block, block-elements/select-menu-element, composition-objects/
-option-object)."""
+"""The limits of form fields: bytes of a label, number of options, bytes of an option's text and of
+its value.
+
+Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
+block-elements/select-menu-element, composition-objects/option-object.
+"""
 _FIELDS = 40
-"""A view has 100 blocks (docs.slack.dev/reference/views); nobody fills in so many."""
+"""The maximum number of inputs in a form. Slack allows 100 blocks in a view
+(docs.slack.dev/reference/views), more than a person would fill in."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """Where links in an answer may lead; `hosts` None leaves all, else these and what is under
-    them. A refused link stays readable and cannot be clicked. Images are only ever links."""
+    """The hosts that links in an answer may lead to. `hosts` None allows all hosts; otherwise
+    subdomains of a listed host are allowed too.
+
+    A refused link stays readable and cannot be clicked. Images are always shown as links.
+    """
 
     hosts: frozenset[str] | None = None
 
     def allows(self, url: str) -> bool:
+        """Return whether a link may lead to this address. The scheme must be http, https or
+        mailto."""
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").lower()
@@ -147,22 +170,26 @@ class LinkRules:
 
 
 def markdown(text: str, links: LinkRules) -> str:
-    """The model's Markdown as it may be posted: nobody is notified, no link is hidden.
+    """Return the model's Markdown in a form that is safe to post. It notifies nobody and hides no
+    link.
 
-    Slack renders standard Markdown itself (tables, code, lists, links; docs.slack.dev/reference/
-    block-kit/blocks/markdown-block), so nothing is converted, only taken out what must not work.
+    Slack renders standard Markdown itself: tables, code, lists and links
+    (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
+    parts are removed.
     """
     return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
                            for start, end, code in _pieces(text)))  # fmt: skip
 
 
 def neutral(text: str) -> str:
-    """Without the control sequences by which Slack notifies people, groups and channels."""
+    """Return the text with Slack's control sequences disabled, so that it notifies no person, group
+    or channel."""
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 
 def settled_length(text: str) -> int:
-    """How much of a growing text reads the same whatever comes next: whole words, whole links."""
+    """Return the length of the part of a growing text that later text cannot change: whole words
+    and whole links."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     line = text.rfind("\n", 0, end) + 1
     opened = text.rfind("[", line, end)
@@ -176,10 +203,10 @@ def settled_length(text: str) -> int:
 
 
 def plain(text: str) -> str:
-    """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    """Return a Markdown text without its markup, escaped for a message's `text`."""
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
-    written = set(text.split())  # what only the missing marks made one word is no address
+    written = set(text.split())  # removed markup may join words into an address
     words = _WORD.sub(lambda found: found[0] if found[0] in written else defang(found[0]), words)
     short = (
         words if len(words) <= PLAIN_TEXT_CHARACTERS else words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
@@ -188,24 +215,27 @@ def plain(text: str) -> str:
 
 
 def without_links_in_code(text: str) -> str:
-    """For where marks of code are taken off, or may be cut: addresses in it are broken."""
+    """Return the text with the addresses inside code defanged. It is needed where the code marks
+    are removed or may be cut off."""
     return "".join(defang(text[start:end]) if code else text[start:end]
                    for start, end, code in _pieces(text))  # fmt: skip
 
 
 def escape_text(text: str) -> str:
-    """Text as it stands literally in mrkdwn and in plain text: `&`, `<`, `>` are Slack's own."""
+    """Escape text for mrkdwn and plain text, where `&`, `<` and `>` have a meaning. Mentions of
+    everybody are disabled too."""
     literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _AT_ALL.sub("@" + _JOINER, literal)
 
 
 def mentioned_ids(text: str) -> frozenset[str]:
-    """The ids of the people that a message from Slack mentions."""
+    """Return the ids of the people that a message from Slack mentions."""
     return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
 
 
 def readable(text: str, names: Mapping[str, str], bot: str) -> str:
-    """A message from Slack as people read it; the bot's own name at its ends is left out."""
+    """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
+    at its beginning and end are removed."""
     text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
     def spell_out(found: re.Match[str]) -> str:
@@ -222,8 +252,8 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
 
 
 def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
-    """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
-    taken out of Markdown can make it longer."""
+    """Split `text` into parts that each fit into one post after rendering. `markdown` can make a
+    text longer."""
     fitting: list[str] = []
     for part in split_text(text, most, size):
         limit = most
@@ -239,7 +269,8 @@ def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[s
 
 def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool = False,
             locale: str = "en") -> Json:  # fmt: skip
-    """`text` and `blocks` of a post or an edit."""
+    """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
+    if `stop` is set."""
     words = markdown(part, links)
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
     blocks += all_blocks(shown, locale, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
@@ -250,12 +281,13 @@ def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool 
 
 
 def shorter(body: Json) -> Json:
-    """The same, with so little beside the blocks that no limit of `text` is meant."""
+    """Return the message with its `text` cut to SHORT_TEXT_BYTES, below every known limit."""
     return body | {"text": cut(str(body["text"]), SHORT_TEXT_BYTES)}
 
 
 def plainly(part: str) -> Json:
-    """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
+    """Return a message without Markdown blocks, for a Slack that refuses them. Its sections show
+    the Markdown source."""
     pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, size) or ("…",)
     return {
         "text": cut(plain(part), SHORT_TEXT_BYTES),
@@ -264,8 +296,12 @@ def plainly(part: str) -> Json:
 
 
 def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """A part that Slack finds too long in every dress: in halves, in quarters, and so on, with the
-    bytes that each piece has at most. `most`: what it was last found to take."""
+    """Yield ever smaller divisions of a part that Slack refuses as too long: halves, quarters, and
+    so on.
+
+    Each item is the maximum bytes of a piece, and the pieces. `most` is the size that Slack last
+    accepted.
+    """
     limit = min(size(part) // 2, most)
     while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
         yield limit, split_text(without_links_in_code(part), limit, size)
@@ -273,8 +309,11 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
-    """At most four blocks in `room` bytes; `block_id`s begin with the card's id, so that they are
-    found again. What does not fit is cut: rows first, down to half of what is there for both."""
+    """Return the blocks of a card, at most four, in `room` bytes.
+
+    Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
+    that does not fit is cut: rows first, down to half of the bytes for text and rows.
+    """
     under: list[Json] = []
     if note := _note(card, locale):
         under.append({"type": "context", "block_id": f"{_CARD_BLOCK}{card.id}:note",
@@ -293,8 +332,11 @@ def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]
 def all_blocks(
     shown: Sequence[Card], locale: str = "en", room: int = ALL_BLOCKS_BYTES
 ) -> list[Json]:
-    """The cards of one message: each has its fair part of `room`. Those that do not fit are
-    counted; the answer's text names those that wait for a person."""
+    """Return the blocks of all cards of a message, with a fair share of `room` bytes for each.
+
+    Cards that do not fit are counted in a last line. The answer's text names those that wait for a
+    person.
+    """
     most = min(_CARDS, max(1, room // _LEAST))
     level = _level([weight(card_blocks(card, locale)) for card in shown[:most]], room)
     told = [block for card in shown[:most] for block in card_blocks(card, locale, level)]
@@ -305,7 +347,8 @@ def all_blocks(
 
 
 def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
-    """A message's blocks with the card as it is now; None where it does not stand there."""
+    """Return a message's blocks with the current state of the card; None if they do not contain
+    it."""
     mine = f"{_CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
@@ -316,12 +359,12 @@ def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> lis
 
 
 def card_text(card: Card) -> str:
-    """The card in words, for push and screen readers."""
+    """Return a card as plain text, for notifications and screen readers."""
     return plain(defang(f"{card.title}\n{card.text}"))
 
 
 def stop_button(locale: str = "en") -> Json:
-    """Ends the turn whose message it stands under."""
+    """Return the block with the Stop button, which ends the turn of its message."""
     return {
         "type": "actions",
         "block_id": STOP_ACTION,
@@ -333,8 +376,12 @@ def stop_button(locale: str = "en") -> Json:
 async def home_view(
     board: StatusBoard, policy: Policy, person: Person, where: Address, locale: str
 ) -> Json:
-    """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
-    changed of late. `where` is the person's direct message with us."""
+    """Return the App Home tab for views.publish: connected services, the person's rights, and
+    recent changes.
+
+    `where` is the person's direct message with the bot. A person who may not chat sees only the
+    reason.
+    """
     LANGUAGE.set(nearest_locale(locale))
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
@@ -358,14 +405,16 @@ async def home_view(
 
 
 def ask(memory: Json, locale: str) -> Json:
-    """ "Ask Ponte" on a message: `memory` says where and about what."""
+    """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
+    message."""
     block = _input(QUESTION_BLOCK, say("What do you want to know about this message?", locale),
                    multiline=True)  # fmt: skip
     return _modal(ASK_FORM, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
 
 
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
-    """A quick command by name; chosen from a list where the registry knows any."""
+    """Return the form that runs a quick command. The name is chosen from a list if the registry
+    offers one, else typed."""
     name = say("Quick command", locale)
     pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
     slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
@@ -376,7 +425,8 @@ def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str
 
 
 def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
-    """The inputs that one quick command takes."""
+    """Return the form with the inputs of one quick command. `wrong` is an error to show above
+    them."""
     blocks: list[Json] = []
     title, description = command.title_and_description(locale)
     if description or wrong:
@@ -393,7 +443,7 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
 
 
 def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """What was typed or chosen, by block id; what was left empty is not there."""
+    """Return the values of a form by block id, without empty fields."""
     values: dict[str, str] = {}
     for block, elements in view.get("state", {}).get("values", {}).items():
         for element in elements.values():
@@ -404,25 +454,24 @@ def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
 
 
 def memory(view: Mapping[str, Any]) -> Json:
-    """What the modal was opened with."""
+    """Return the data that a form was opened with (`private_metadata`)."""
     kept: Json = json.loads(view.get("private_metadata") or "{}")
     return kept
 
 
 def size(text: str) -> int:
-    """Of text that is not escaped yet."""
+    """Return the bytes of an unescaped text after escaping."""
     marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
     return len(text.encode(errors="surrogatepass")) + marks
 
 
 def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Of a message's blocks."""
+    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block."""
     return BLOCK_BYTES * len(blocks) + sum(_texts(blocks))
 
 
 def fit(text: str, limit: int) -> str:
-    """Text that is not escaped, in `limit` bytes at most once it is; "…" where something is
-    missing."""
+    """Cut an unescaped text to `limit` bytes after escaping. A cut text ends with "…"."""
     if size(text) <= limit:
         return text
     fits, over = 0, min(len(text), limit) + 1
@@ -436,8 +485,8 @@ def fit(text: str, limit: int) -> str:
 
 
 def cut(escape_text: str, limit: int) -> str:
-    """Escaped text in `limit` bytes at most, with "…" where something is missing; neither a
-    character nor an entity is torn."""
+    """Cut an escaped text to `limit` bytes. A cut text ends with "…", and no character or entity is
+    split."""
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
@@ -450,12 +499,16 @@ def cut(escape_text: str, limit: int) -> str:
 
 
 _INFO = max_info_length(ANSWER_PART_BYTES, lambda text: size(text))
-"""Characters of a code block's info string that are said again where the block goes on."""
+"""The maximum characters of a code block's info string that are repeated where the block
+continues."""
 
 
 class Rotation:
-    """Splits an answer as `split` does, and where `turn` said so, because its stream grew old: a
-    code block that is cut there is closed, and opened again in the next part."""
+    """Splits an answer with `split`, and additionally where `turn` ended a part because its stream
+    grew old.
+
+    A code block that is split there is closed, and opened again in the next part.
+    """
 
     def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
         self._split = split
@@ -463,14 +516,15 @@ class Rotation:
         self._ends: set[str] = set()
 
     def turn(self, text: str) -> None:
-        """Let the text so far be final; what follows goes into the next part."""
+        """End the current part at the settled text. Later text goes into the next part."""
         done = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled_length(text))
         if text.startswith("".join(self._heads)) and text[done:end].strip():
             self._heads.append(text[done:end])
 
     def split(self, text: str) -> tuple[str, ...]:
-        """A text that changed before a cut loses that cut: what is posted is then edited."""
+        """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
+        and the caller edits its posts."""
         parts: list[str] = []
         rest, opening = text, ""
         self._ends.clear()
@@ -486,12 +540,12 @@ class Rotation:
         return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
     def ends(self, part: str) -> bool:
-        """Whether this part was ended by a turn, so that nothing more is added to it."""
+        """Return whether `turn` ended this part, so that nothing is added to it."""
         return part in self._ends
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Prose and code in turn: where each begins and ends, and whether it is code."""
+    """Yield prose and code in order, as tuples of start, end and whether it is code."""
     at = 0
     for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
         begun = at
@@ -504,6 +558,9 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _prose(text: str, links: LinkRules) -> str:
+    """Return Markdown outside code with its links checked. A refused link becomes text with its
+    address as code."""
+
     def check_link(found: re.Match[str]) -> str:
         label, url = found["label"] or found["url"], found["url"]
         if links.allows(url):
@@ -521,11 +578,13 @@ def _prose(text: str, links: LinkRules) -> str:
 
 
 def _in_fence(text: str, line: int) -> bool:
+    """Return whether a code block is open at the line that begins at this index."""
     return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
 
 
 def _without_ends(text: str, name: re.Pattern[str]) -> str:
-    """Without the names at its beginning, and what sets them off there, and at its end."""
+    """Return the text without the names at its beginning and end, and without the punctuation after
+    the first ones."""
     found = [each.span() for each in name.finditer(text)]
     start, end = 0, len(text)
     for first, last in found:
@@ -542,7 +601,7 @@ def _without_ends(text: str, name: re.Pattern[str]) -> str:
 
 
 def _level(wanted: Sequence[int], room: int) -> int:
-    """What each may have at most, so that together they have no more than `room`."""
+    """Return the most bytes that each item may use, so that all together use at most `room`."""
     for place, want in enumerate(sorted(wanted)):
         share = room // (len(wanted) - place)
         if want > share:
@@ -552,12 +611,13 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 
 def _card_words(card: Card, locale: str) -> str:
+    """Return a card's title and text as mrkdwn, each cut to its limit."""
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
-    """The first rows, as many as fit; the rest is counted."""
+    """Return the first rows that fit into `limit` bytes, and the number of the others."""
     told = ["• " + _change(row.get("before"), row.get("after")) for row in rows[:_ROWS]]
     for shown in range(len(told), 0, -1):
         text = "\n".join([*told[:shown], *_more(len(rows) - shown)])
@@ -571,7 +631,7 @@ def _more(count: int) -> list[str]:
 
 
 def _change(before: Any, after: Any) -> str:
-    """A row as it is, and what of it would be otherwise."""
+    """Return a row as it is, and those of its fields that the change sets to another value."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         other = {name: after[name] for name in after if name not in before
                  or before[name] != after[name]}  # fmt: skip
@@ -580,6 +640,7 @@ def _change(before: Any, after: Any) -> str:
 
 
 def _cells(row: Any) -> str:
+    """Return a row as `name: value` pairs, at most 8 of them."""
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
     return ", ".join(
@@ -589,17 +650,20 @@ def _cells(row: Any) -> str:
 
 
 def _code(value: Any) -> str:
+    """Return a value as inline code of at most 80 characters."""
     value = "–" if value is None else value
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return f"`{escape_text(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
 
 
 def _note(card: Card, locale: str) -> str:
+    """Return the note under a card: its outcome, or its id and the end of its validity."""
     if card.state != "open":
         return cut(escape_text(card.state), _NOTE)
     if card.expires_at is None:
         return f"`{card.id}`"
-    # Slack shows the time where the reader is (docs.slack.dev/messaging/formatting-message-text).
+    # Slack shows the time in the reader's time zone
+    # (docs.slack.dev/messaging/formatting-message-text).
     at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
     return say("{id} · open until {at}", locale, id=f"`{card.id}`", at=at)
 
@@ -650,6 +714,8 @@ def _modal(
 
 
 def _fitting(kept: Json) -> str:
+    """Return the data of a form as JSON for `private_metadata`. The text of the message is halved
+    until it fits."""
     text = json.dumps(kept)
     while size(text) > _MEMORY and kept.get("about"):
         kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
@@ -668,7 +734,8 @@ def _input(
 
 
 def _choosable(pairs: Sequence[tuple[str, str]]) -> bool:
-    """Whether a list holds them all, as they are; else what is meant is typed."""
+    """Return whether a select menu can offer all of these values uncut. Otherwise the form has a
+    text input."""
     return 0 < len(pairs) <= _OPTIONS and all(size(value) <= _VALUE for _, value in pairs)
 
 
@@ -698,6 +765,8 @@ def _plain(text: str, limit: int) -> Json:
 
 
 def _texts(part: Any) -> Iterator[int]:
+    """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
+    escaped."""
     if isinstance(part, Mapping):
         if isinstance(text := part.get("text"), str):
             yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)

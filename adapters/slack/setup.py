@@ -1,4 +1,5 @@
-"""Setting Slack up: the app manifest, and the trial of the tokens, with what mends each failure."""
+"""The app manifest, and the check of the tokens for `ponte doctor`, with a remedy for each
+failure."""
 
 from __future__ import annotations
 
@@ -41,14 +42,18 @@ SCOPE_PURPOSES: Mapping[str, str] = {
     "usergroups:read": "allow user groups in PONTE_ALLOW",
     "users:read": "tell members from guests; people's names, languages, time zones",
 }
-"""Bot scopes, and what each is for."""
+"""The bot scopes, and the purpose of each."""
 SOCKET_SCOPE = "connections:write"
 """The scope of the app-level token for Socket Mode."""
 MEMBER_EVENTS = ("team_join", "user_change")
-"""They tell who people are. Without them it is known from users.list, up to an hour later."""
+"""The events that report changes of people. Without them, Ponte learns of changes from users.list,
+up to an hour later."""
 EVENTS_MARK = "slack-events"
-"""An empty file of the home, made when one of these events came first. With its bot token an app
-cannot ask which events it is subscribed to (apps.manifest.export takes another token)."""
+"""The name of an empty file in the home folder, created when the first of these events arrives.
+
+An app cannot ask with its bot token which events it is subscribed to (apps.manifest.export takes
+another token).
+"""
 NO_EVENTS_YET = (
     "No team_join or user_change event has arrived yet. If you created this app before December "
     "2026, paste the manifest of `ponte slack-manifest` into App Manifest and install the app "
@@ -58,6 +63,7 @@ EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
     "message.groups", "message.im", "message.mpim", *MEMBER_EVENTS,
 )  # fmt: skip
+"""The events that the app subscribes to."""
 _DESCRIPTION = "Connects people with their tables, quick commands and a Python sandbox."
 REFUSED_APP = (
     "SLACK_APP_TOKEN: Slack refuses it ({error}). Under Basic Information, generate an "
@@ -78,13 +84,15 @@ EVENTS_NEEDED = (
     "for private ones message.groups"
 )
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
-"""What says that the app has no Socket Mode (docs.slack.dev/reference/methods/
-apps.connections.open)."""
+"""Errors of apps.connections.open for an app without Socket Mode. They are listed in
+docs.slack.dev/reference/methods/apps.connections.open."""
 
 
 def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
-    """The app as Ponte needs it (docs.slack.dev/reference/app-manifest): for Socket Mode, or
-    with a `request_url` (https://…/slack/events) for HTTP."""
+    """Return the app manifest that Ponte needs (docs.slack.dev/reference/app-manifest).
+
+    It is for Socket Mode, or for HTTP with a `request_url` (https://…/slack/events).
+    """
     at = {"url": request_url} if request_url else {}
     request = {"request_url": request_url} if request_url else {}
     return {
@@ -128,12 +136,14 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
 
 
 def link(made: Mapping[str, Any]) -> str:
-    """The address that begins a new app from it (docs.slack.dev/app-manifests)."""
+    """Return the address that opens Slack's page for a new app with this manifest
+    (docs.slack.dev/app-manifests)."""
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(made))}"
 
 
 async def socket_url(app_api: SlackApi) -> str:
-    """Where a socket may be opened (apps.connections.open). Raises SettingsError or InDoubt."""
+    """Return the WebSocket address for a new socket (apps.connections.open). Raises SettingsError,
+    PlatformBusy or InDoubt."""
     try:
         return str((await app_api.call("apps.connections.open"))["url"])
     except (SlackRefused, TokenRefused) as refused:
@@ -145,8 +155,10 @@ async def check(
     bot_token: str, app_token: str, signing_secret: str, base_url: str, proxies: Proxies,
     everything: Sequence[str] = (), home: Path | None = None,
 ) -> Sequence[Health]:  # fmt: skip
-    """Each setting against the live service, for the operator. `everything`: the places in which
-    all that people say is for Ponte. `home`: its folder."""
+    """Try each setting against Slack, and return the results for the operator.
+
+    `everything` lists the places in which every message is for Ponte. `home` is the home folder.
+    """
     found: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
@@ -181,6 +193,7 @@ def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
 
 
 async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
+    """Check the bot token, its scopes, and the events that `everything` needs."""
     told, scopes = await identity(api)
     name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
     missing = [

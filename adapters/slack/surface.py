@@ -1,4 +1,4 @@
-"""The `Surface` of Slack: answers as they grow, their cards and their files."""
+"""Slack's implementation of the `Surface` port: answers that grow, their cards and their files."""
 
 from __future__ import annotations
 
@@ -49,18 +49,23 @@ from core.ports.conversations import Files
 log = structlog.get_logger("slack")
 
 GROWTH_RETRY_SECONDS = 2.0
-"""Seconds after which an answer tries again to be shown as it grows."""
+"""Seconds before Ponte checks again if the rate limits allow an answer to be shown while it
+grows."""
 PRIVATE_PREFIX = "private:"
-"""Begins the id of what was shown to one person alone: it cannot be edited or found again."""
+"""The prefix of the id of a post that Ponte cannot edit or find again, such as a message to one
+person alone."""
 _NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
-"""The bot is no member there (chat.postMessage)."""
+"""Errors of chat.postMessage if the bot is not a member of the channel."""
 _BYTES_FOR_CARDS = 2000
-"""Bytes of a stream that are left for cards; more of them come by an edit."""
+"""The bytes that a stream must have left for its cards. With less room, an edit adds the cards."""
 
 
 class SlackSurface:
-    """The `Surface` of one reply: streams in direct messages, throttled edits in channels. A post's
-    id is `CHANNEL:TS`."""
+    """The posts of one reply: streams in direct messages, throttled edits in channels.
+
+    A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that
+    `core.chat.platform.Surface` lists.
+    """
 
     limit = ANSWER_PART_BYTES
     interval = 1.0
@@ -87,13 +92,19 @@ class SlackSurface:
         self._shown: dict[str, Json] = {}
 
     def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts that each fit into one post. If the open stream is too old, its
+        part ends at the text so far."""
         if self._stream is not None and self._stream.old:
             self._rotation.turn(text)
         return self._rotation.split(text)
 
     async def seconds_until_growth(self) -> float:
-        """Reserve the place in Slack's rate limits that the last call of a growing answer needs.
-        Without one, the answer is posted once, when it is complete."""
+        """Reserve the calls that a growing answer needs, and return 0.0; else return the seconds to
+        wait.
+
+        It reserves the last call in advance, so that the answer can always be completed. Without a
+        reservation, the answer is posted once, when it is complete.
+        """
         if self._own_posts or self._claims:
             return 0.0
         streams = ("chat.startStream", "chat.stopStream")
@@ -104,15 +115,19 @@ class SlackSurface:
         return GROWTH_RETRY_SECONDS
 
     async def show_activity(self, doing: str) -> None:
+        """Show that the turn is in progress, and what it is `doing`."""
         if self._source.kind != "quiet":
             self._presence.soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
 
     async def end_activity(self) -> None:
+        """Remove the signs of a turn in progress, also those that a former process left."""
         await self._presence.end()
         await self._presence.tidy()
 
     async def post(self, key: str, part: AnswerPart) -> str:
+        """Post a part of the answer, and return the id of the post. If the bot is not a member of
+        the channel, a command's `response_url` is used."""
         self._presence.hush()
         await self._close_stream()
         try:
@@ -126,6 +141,8 @@ class SlackSurface:
         return id
 
     async def edit(self, post: str, part: AnswerPart) -> None:
+        """Change a post through its open stream or by an edit. Posts that cannot be edited are left
+        as they are."""
         if not post.startswith(self._channel + ":"):
             return
         released = False
@@ -140,6 +157,8 @@ class SlackSurface:
             await self._presence.end(released)
 
     async def delete(self, post: str) -> None:
+        """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
+        only logged."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -150,6 +169,11 @@ class SlackSurface:
             log.warning("a post too many stays", why=refused.error)
 
     async def find(self, number: int, key: str) -> str | None:
+        """Return the id of the post with `key`, or of the post that holds the files; None if there
+        is none.
+
+        A streamed post that was never stopped has no key and is found too.
+        """
         if number == FILES_NUMBER:
             found = await self._lookup.with_files()
         else:
@@ -159,6 +183,7 @@ class SlackSurface:
         return self._id(found) if found else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Upload an answer's files in one post, and return its id."""
         try:
             return self._id(await upload(self._api, self._files, self._lookup.with_files, files,
                                          self._channel, self._thread))  # fmt: skip
@@ -166,6 +191,7 @@ class SlackSurface:
             raise _as_delivery_error(refused) from refused
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
+        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
         answer = part.answer
         if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._post_privately(part, answer)
@@ -178,8 +204,8 @@ class SlackSurface:
         posted = await self._posts.make(key, body, part.text, cards, not part.is_final)
         id = self._id(str(posted["ts"]))
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
-            # Slack takes a reply to a message that was deleted, and puts it at the top level
-            # (slack-go/slack issue 1571): an answer to nothing, for all to see.
+            # Slack accepts a reply to a deleted message and posts it at the top level
+            # (slack-go/slack issue 1571), where everybody would see an answer without a question.
             await self.delete(id)
             await self._presence.end()
             raise Undeliverable(reason="thread_not_found")
@@ -187,14 +213,15 @@ class SlackSurface:
         return id
 
     def _content(self, part: AnswerPart) -> Json:
-        """Return the blocks and the text of a post. A growing one has a Stop button, unless Slack
+        """Return the blocks and the text of a post. A growing post has a Stop button, unless Slack
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
         return content(part.text, self._workspace.links, cards, stops, self._locale)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
-        """Begin a stream; None where this must be an ordinary post."""
+        """Start a stream, and return the id of its post. Return None if an ordinary post must be
+        made instead."""
         text = self._to_markdown(part[: settled_length(part)])
         if not text.strip() or not await self._claimed_stream():
             return None
@@ -217,7 +244,8 @@ class SlackSurface:
         return id
 
     async def _claimed_stream(self) -> bool:
-        """The first stream's places were taken by `pause`; one that follows it needs its own."""
+        """Return whether the calls of a stream are reserved. `seconds_until_growth` reserves those
+        of the first stream; each further stream reserves its own here."""
         if "chat.startStream" in self._claims:
             self._claims.remove("chat.startStream")
             return True
@@ -228,7 +256,7 @@ class SlackSurface:
         return False
 
     async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
-        """Bring it out through the open stream; False where an edit must."""
+        """Show the part through the open stream. Return False if an edit must do it."""
         stream = self._stream
         if stream is None or _ts(post) != stream.ts:
             return False
@@ -249,6 +277,8 @@ class SlackSurface:
             return part.answer is None
 
     async def _append(self, stream: SlackStream, part: str) -> bool:
+        """Add the settled text to the stream. Return False if the stream can no longer show it; the
+        stream is then closed."""
         text = self._to_markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")
         if not spare or await stream.append(text):
@@ -260,19 +290,23 @@ class SlackSurface:
     async def _stop_stream(
         self, stream: SlackStream, text: str, cards: list[Json], goes_on: bool
     ) -> bool:
-        """`goes_on`: the turn does, in an edit or another message; so does its session."""
+        """Close a stream, and return whether it shows `text` and `cards`. `goes_on` means that the
+        turn continues in an edit or another message, so its session stays "processing"."""
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
         session = "processing" if goes_on and self._presence.native_stop else ""
         return await stream.stop(text, cards, session, claimed)
 
     async def _stop_turn(self, ts: str) -> None:
-        """What a person does with Slack's own Stop; the event that tells of it may be lost."""
+        """Stop the turn because a person pressed Slack's own Stop button. The stream reports the
+        press too, because its event may be lost."""
         if not self._stopped:
             self._stopped = True
             await self._workspace.stopped(self._to, ts)
 
     async def _update(self, post: str, part: AnswerPart) -> None:
+        """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
+        limit has none to spare."""
         body = self._content(part)
         if self._shown.get(post) == body["blocks"]:
             return
@@ -291,6 +325,7 @@ class SlackSurface:
         self._shown[post] = body["blocks"]
 
     async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
+        """Edit a post with its metadata and cards, and use the reserved call for the final edit."""
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
         answer = part.answer
@@ -303,6 +338,7 @@ class SlackSurface:
         )  # fmt: skip
 
     async def _post_privately(self, part: AnswerPart, answer: Answer) -> str:
+        """Post a part that only the asker sees, and return its id."""
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part)
         shown = await self._posts.post_privately(
@@ -311,13 +347,15 @@ class SlackSurface:
         return PRIVATE_PREFIX + shown
 
     async def _in_place(self, answer: Answer) -> bool:
-        """Render a decided card anew where it stands; False where none stands there."""
+        """Replace the decided cards in the post that holds them. Return False if they are not
+        there."""
         place = self._channel, self._source.ts, self._thread
         done = [await card_in_place(self._api, *place, c, self._locale) for c in answer.cards]
         return any(done)
 
     async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:
-        """Where the bot is no member, a command's own address still takes a final answer."""
+        """Post a final answer to the command's `response_url` if the bot is not a member of the
+        channel. Raises PostRemoved or Undeliverable if that is impossible."""
         to, answer = self._to, part.answer
         alive = to.token and time.time() < to.token_expires
         if refused.error not in _NOT_A_MEMBER or not alive:
@@ -332,7 +370,8 @@ class SlackSurface:
         return f"{PRIVATE_PREFIX}hook"
 
     async def _close_stream(self) -> None:
-        """A further post begins: the one before is as it is, and gets its key."""
+        """Close the open stream before another post begins. The text stays as it is, and the post
+        gets its key."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
@@ -346,6 +385,7 @@ class SlackSurface:
         return self._workspace.directory.locale(self._to.asker.id)
 
     def _may_stream(self) -> bool:
+        """Return whether the answer may be streamed: only in a thread of a direct message."""
         direct = not self._to.address.shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
@@ -357,10 +397,12 @@ class SlackSurface:
 
 
 def _ts(post: str) -> str:
+    """Return the time stamp in a post's id."""
     return post.rpartition(":")[2]
 
 
 def _as_delivery_error(refused: SlackRefused) -> Exception:
+    """Return PostRemoved for a deleted post, and Undeliverable for any other refusal."""
     if refused.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refused.error)

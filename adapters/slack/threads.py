@@ -1,4 +1,4 @@
-"""Threads of Slack: who takes part in one, and which of them belong to a direct message."""
+"""Tracks who takes part in a thread, and which threads belong to a direct message."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from core.ports.conversations import Journal, ThreadMap
 from core.runtime.tasks import BoundedDict
 
 NOTICE_EVENT_TYPE = "ponte_notice"
-"""The event type in the metadata of our word that we wait to be mentioned from now on."""
+"""The event type in the metadata of our notice that Ponte now waits for mentions."""
 THREAD_SECONDS = 1.0
-"""Seconds that an event may wait for what Slack says of its thread, where nothing else tells
-whether it is for us: after a restart, for the first reply in it."""
+"""Seconds that an event may wait while Ponte reads its thread from Slack.
+
+This happens only if nothing else tells that the message is for us: after a restart, for the first
+reply in a thread.
+"""
 
 
 class ThreadParticipants:
-    """Who is in a thread: Ponte answers unmentioned only while one person talks with it.
+    """Tracks the people in threads. Ponte answers without a mention only while one person talks
+    with it.
 
-    Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
-    called with (channel, thread, person) when a second person joins.
+    The data is kept in memory and read again from Slack, so nothing that others write is stored.
+    `join` is called with channel, thread and person when a second person joins.
     """
 
     def __init__(
@@ -40,19 +44,22 @@ class ThreadParticipants:
         self._join = join
         self._known: BoundedDict[str, Participants] = BoundedDict()
         self._others: BoundedDict[str, bool] = BoundedDict()
-        """Threads that nobody talked with us in: whether they began with a word to others."""
+        """For threads without a turn of ours: whether the first message addressed others."""
 
     async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
-        """Whether a message is for us where all is that is not said to others; also what is said in
-        a thread is to them that began so, until somebody mentions us there. Nobody is told that we
-        wait: we do not."""
+        """Return whether a message is for Ponte in a place with `answer_everything`.
+
+        Every message there is, except those that mention only others. A thread that began with a
+        mention of others is for them until somebody mentions us in it. No notice is posted, because
+        Ponte goes on answering.
+        """
         conversation = where.conversation
         ours = mentions or not said.names_somebody
         if not where.thread:
             return ours
         if not said.thread:
             self._others[conversation] = not ours
-            if ours and conversation not in self._known:  # it may be told twice
+            if ours and conversation not in self._known:  # Slack may report it twice
                 self._known[conversation] = Participants([said.user])
             return ours
         if mentions:
@@ -60,13 +67,14 @@ class ThreadParticipants:
         if ours and not mentions and await self._to_others(said, conversation):
             return False
         if not ours:
-            self._known.pop(conversation, None)  # the next turn there reads what was said
+            self._known.pop(conversation, None)  # the next turn reads the thread again
         elif there := self._known.get(conversation):
             there.join(said.user)
         return ours
 
     async def _to_others(self, said: ParsedMessage, conversation: str) -> bool:
-        """By the thread's first message, where Slack tells it in time."""
+        """Return whether the thread's first message addressed others; False if Slack does not
+        answer in time."""
         if conversation in self._known or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
@@ -85,7 +93,7 @@ class ThreadParticipants:
         return self._others[conversation]
 
     async def is_follow_up(self, said: ParsedMessage, conversation: str) -> bool:
-        """Whether an unmentioned reply in a channel's thread is meant for us."""
+        """Return whether a reply without a mention in a channel's thread is for Ponte."""
         there = self._known.get(conversation) or await self._read(said, conversation)
         if there is None:
             return False
@@ -93,8 +101,8 @@ class ThreadParticipants:
         return not there.several
 
     def note_mention(self, said: ParsedMessage, where: Address) -> None:
-        """Take note of who mentioned us; a thread that is not known is read when the turn starts,
-        and then `learn`ed of."""
+        """Note the person who mentioned us. An unknown thread is read when the turn starts, which
+        then calls `learn`."""
         conversation = where.conversation
         if not where.thread:
             return
@@ -104,12 +112,13 @@ class ThreadParticipants:
             self._enter(there, said.channel, said.thread or said.ts, said.user)
 
     def is_alone(self, conversation: str, user: str) -> bool:
-        """Whether this person is known to be the only one in the thread."""
+        """Return whether this person is known to be the only one in the thread."""
         there = self._known.get(conversation)
         return there is not None and there.people == [user]
 
     def learn(self, where: Address, user: str, posts: Sequence[Json], quiet: bool) -> None:
-        """What stands in the thread before a message of `user`. `quiet`: nobody is told of it."""
+        """Note the people in a thread, from its messages before one of `user`. `quiet` suppresses
+        the notice."""
         conversation = where.conversation
         known = self._known.get(conversation)
         there = known or self._participants_in(posts)
@@ -120,7 +129,7 @@ class ThreadParticipants:
         self._known[conversation] = there
 
     async def _read(self, said: ParsedMessage, conversation: str) -> Participants | None:
-        """None for a thread in which nobody talked with us."""
+        """Return the people in a thread; None for a thread without a conversation of ours."""
         record = await self._threads.get(conversation)
         if record is None:
             return None
@@ -136,25 +145,28 @@ class ThreadParticipants:
         return there
 
     def _enter(self, there: Participants, channel: str, thread: str, user: str) -> None:
-        """A second person in a thread that one had to themselves: say so, once."""
+        """Add a person. If they are the second one in the thread, post the notice once."""
         alone = len(there.people) == 1
         there.join(user)
         if alone and there.note_notice_due():
             self._join(channel, thread, user)
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
+        """Return the people who wrote these messages, and whether the notice is among them."""
         told = any((p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts)
         return Participants(list(dict.fromkeys(self._people(posts))), told)
 
     def _people(self, posts: Sequence[Json]) -> list[str]:
+        """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
 class DirectThreads:
-    """Threads in direct messages: most hold our answers, some are conversations of their own.
+    """Decides for threads in direct messages if they belong to the direct message's conversation.
 
-    Our answer to a top-level message stands in a thread under it, and that thread belongs to
-    the direct message's conversation: where the journal knows a turn of the thread's root.
+    Our answer to a top-level message is posted in a thread under it. That thread belongs to the
+    direct message's conversation. Ponte recognises it by a turn of the thread's root in the
+    journal. Other threads are separate conversations.
     """
 
     def __init__(self, workspace: Workspace, journal: Journal) -> None:
@@ -163,11 +175,13 @@ class DirectThreads:
         self._known: BoundedDict[str, bool] = BoundedDict()
 
     def took(self, said: ParsedMessage) -> None:
-        """A top-level message was accepted: its thread will hold our answer."""
+        """Note that a top-level message was accepted. Its thread will hold our answer."""
         if said.direct and not said.thread:
             self._known[said.event_key] = True
 
     async def belongs_to_dm(self, said: ParsedMessage) -> bool:
+        """Return whether a message belongs to the direct message's own conversation; for a channel,
+        whether it is at the top level."""
         if not said.direct or not said.thread or said.parent == self._workspace.user:
             return not said.thread
         root = event_key(said.team, said.channel, said.thread)

@@ -1,4 +1,4 @@
-"""The workspace that the token belongs to, and what all replies in it share."""
+"""The state that all replies in a workspace share."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ async def _nobody(to: ReplyTo, ts: str) -> None:
 
 @dataclass(slots=True)
 class Workspace:
-    """The workspace that the token belongs to, and what all replies in it share. `team` and `user`
-    are our own ids, "" until `identify` has asked for them."""
+    """The workspace of the token, and the state that all replies in it share.
+
+    `team` is its id and `user` the bot's user id; both are "" until `identify` has returned.
+    """
 
     api: SlackApi
     directory: SlackPeople
@@ -42,16 +44,18 @@ class Workspace:
     team: str = ""
     user: str = ""
     scopes: frozenset[str] = frozenset()
-    """What the token may do, as far as Slack tells; empty where it does not."""
+    """The scopes of the token; empty if Slack does not return them."""
     started: float = field(default_factory=time.time)
+    """The start of this process, in Unix seconds."""
     part: int = ANSWER_PART_BYTES
-    """Bytes of an answer's text in one post; less, once Slack was found to take less."""
+    """The maximum bytes of an answer's text in one post. It shrinks if Slack refuses that many."""
     working: BoundedDict[str, str] = field(default_factory=BoundedDict)
-    """The turn that a thread's session was last set to "processing" for."""
+    """For each thread (`CHANNEL:THREAD`), the turn that last set its session to "processing"."""
     titles: BoundedDict[str, str] = field(default_factory=BoundedDict)
-    """What a session is called that a turn begins: the first words of its message."""
+    """For each turn, the title of a session that it starts: the first words of its message."""
     stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
-    """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
+    """Called with a reply and a stream's time stamp if a call shows that a person stopped the
+    stream."""
     pending: Pending = field(init=False)
     marks: WaitingMarks = field(init=False)
     _told: Json = field(default_factory=dict)
@@ -62,10 +66,12 @@ class Workspace:
         self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, BoundedDict())
 
     async def mark(self, place: str) -> None:
-        """The message at CHANNEL:TS waits its turn."""
+        """Add the reaction for waiting to the message at CHANNEL:TS. Raises nothing that Slack
+        causes."""
         await self._react("reactions.add", place, 2.0)
 
     async def unmark(self, place: str) -> None:
+        """Remove the reaction for waiting from the message at CHANNEL:TS."""
         await self._react("reactions.remove", place, SLACK_PLACE_SECONDS)
 
     async def _react(self, method: str, place: str, patience: float) -> None:
@@ -83,8 +89,10 @@ class Workspace:
             return
 
     async def identify(self) -> Json:
-        """What auth.test says, asked once: turns that are taken up again may come before the
-        adapter's start. Raises as `setup.identity`."""
+        """Return the response of auth.test, requested once. Raises the errors of `client.identity`.
+
+        Resumed turns may call it before the adapter has started.
+        """
         async with self._asking:
             if not self.user:
                 self._told, self.scopes = await identity(self.api)
