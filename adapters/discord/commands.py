@@ -23,11 +23,12 @@ from core.text.i18n import LOCALES, nearest_locale, say
 
 log = structlog.get_logger("discord")
 
-# interactions/application-commands.mdx: #autocomplete, and of a name or value
-# #application-command-object-application-command-option-choice-structure.
 MAX_CHOICES, MAX_CHOICE_CHARACTERS = 25, 100
+"""Choices that an autocomplete may return (interactions/application-commands.mdx#autocomplete), and
+characters in the name or value of a choice
+(#application-command-object-application-command-option-choice-structure)."""
 AUTOCOMPLETE_SECONDS = 2.0
-"""How long an autocomplete may take, of the 3 seconds that every interaction has
+"""Seconds that an autocomplete may take. Every interaction has 3 seconds
 (interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
 
 ASK_DESCRIPTION = "Ask Ponte something"
@@ -52,8 +53,8 @@ FindChoices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
 
 
 class Translations(app_commands.Translator):
-    """Translates descriptions with our catalogues. Names of commands stay as they are, because
-    people tell each other what to type."""
+    """Translates the descriptions of commands with our catalogues. The names of commands stay
+    English, because people tell each other what to type."""
 
     async def translate(
         self,
@@ -61,6 +62,7 @@ class Translations(app_commands.Translator):
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
+        """Return the translation of a text, or None if it stays as it is."""
         # Discord knows pt-BR and fr; en is what the commands say themselves.
         if locale.value not in LOCALES or string.message.islower():
             return None
@@ -69,7 +71,8 @@ class Translations(app_commands.Translator):
 
 
 def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands.CommandTree[Any]:
-    """Return all commands, for servers and for people who installed the app for themselves."""
+    """Return a tree of all commands. They work in servers and for people who installed the app for
+    themselves."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -88,7 +91,8 @@ def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands
 
 
 async def report_failure(interaction: Interaction, error: Exception) -> None:
-    """Log the failure of a command or click, and tell the person about it."""
+    """Log the failure of a command or click, and tell the person about it if nothing was sent
+    yet."""
     cause = getattr(error, "original", error)
     log.error("command broke", why=type(cause).__name__, exc_info=cause)
     words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
@@ -98,7 +102,8 @@ async def report_failure(interaction: Interaction, error: Exception) -> None:
 
 
 async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
-    """Return the commands and their translations as Discord takes them, in a fixed order."""
+    """Return the commands and their translations in the form of Discord's API. The order is fixed,
+    so that a hash of the result shows a change."""
     translator = tree.translator
     if translator is None:
         return [command.to_dict(tree) for command in tree.get_commands()]
@@ -110,10 +115,11 @@ async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, An
 async def register(
     tree: app_commands.CommandTree[Any], application: int, state: DiscordState
 ) -> bool:
-    """Register all commands with one PUT if they have changed. Return whether Discord took them.
+    """Register all commands with one PUT if they have changed. Return whether Discord accepted
+    them.
 
-    A refusal is logged, and tried again at the next start only: an app may create 200 commands a
-    day (interactions/application-commands.mdx#registering).
+    A refusal is logged. It is tried again only at the next start, because an app may create 200
+    commands a day (interactions/application-commands.mdx#registering).
     """
     body = json.dumps(await make_payload(tree), sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()

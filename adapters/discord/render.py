@@ -81,7 +81,7 @@ _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
 
 _LONGEST_MARK = 16
-"""Largest length of the mark that begins a code block."""
+"""A longer run of backticks or tildes is text and begins no code block."""
 _TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
 _CELL_LINK = re.compile(rf"!?\[([^\[\]]*)\]{_TARGET}")
 _IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
