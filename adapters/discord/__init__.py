@@ -40,7 +40,7 @@ DISCORD_STATE_NAME = "discord.json"
 """Name of the row with the adapter's state across restarts. Earlier versions stored it in a file of
 that name."""
 DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
-"""Turns a day of people whom no rule names: for each person, and for all together."""
+"""Turns a day of people who are in no rule: for each person, and for all together."""
 
 
 class DiscordSettings(SettingsPart):
@@ -135,7 +135,7 @@ class Discord(ChatIntegration[DiscordSettings]):
     def safety(
         self, own: DiscordSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
-        """Yield findings on who may do what on Discord, and on the cap on turns a day."""
+        """Yield findings on the rights of strangers, and on the cap on turns a day."""
         if not own.discord_token:
             return
         if EVERYBODY_NAME in shared.ponte_allow:

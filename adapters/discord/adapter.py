@@ -203,7 +203,7 @@ class DiscordAdapter:
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        """Return the people whom these names (`discord:ID`) identify; see `find_people`."""
+        """Return the people with these names (`discord:ID`); see `find_people`."""
         return await find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
@@ -245,7 +245,7 @@ class DiscordAdapter:
         self._intake.open = self._interactions.is_open = False
 
     async def close(self) -> None:
-        """Finish what is under way and end the connection."""
+        """Finish the work in progress and end the connection."""
         self._intake.open = self._interactions.is_open = False
         if self._leading is not None:
             self._leading.cancel()
@@ -271,7 +271,7 @@ class DiscordAdapter:
     # The port `DiscordEvents`.
 
     def make_client(self) -> DiscordClient:
-        """Return a new client whose events this adapter receives."""
+        """Return a new client that sends its events to this adapter."""
         return DiscordClient(
             self,
             message_content=self._message_content,
@@ -313,5 +313,5 @@ class DiscordAdapter:
         try:
             await self._handlers.handle(interaction)
         except Exception as error:
-            # The person gets an answer too, so that they do not wait for one.
+            # The person is told too, so that they do not wait for an answer.
             await report_failure(interaction, error)

@@ -26,7 +26,8 @@ from core.runtime.tasks import BackgroundTasks
 log = structlog.get_logger("discord")
 T = TypeVar("T")
 
-# Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
+# Ponte does not use voice channels. Without this the SDK warns at each start that the libraries for
+# them are missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 CALL_PAUSES_SECONDS = (0.2, 1.0)
 """Pauses before a call whose outcome is unknown is repeated."""
@@ -266,21 +267,28 @@ class DiscordClient(discord.Client):
         log.exception("event not handled", on=event_method)
 
     async def on_connect(self) -> None:
+        """Report the start of a new session."""
         await self._events.on_connect()
 
     async def on_message(self, message: discord.Message) -> None:
+        """Report a new message."""
         await self._events.on_message(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """Report an edited message. The raw event comes for every message, cached by the SDK or
+        not."""
         await self._events.on_edit(payload)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """Report a deleted message."""
         await self._events.on_delete(payload.channel_id, {payload.message_id})
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """Report messages that were deleted together."""
         await self._events.on_delete(payload.channel_id, payload.message_ids)
 
     async def on_interaction(self, interaction: Interaction) -> None:
+        """Report a command, click or form."""
         await self._events.on_interaction(interaction)
 
 

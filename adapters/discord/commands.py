@@ -63,7 +63,8 @@ class Translations(app_commands.Translator):
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
         """Return the translation of a text, or None if it stays as it is."""
-        # Discord knows pt-BR and fr; en is what the commands say themselves.
+        # A text in lower case is the name of a command or option. Discord's locales pt-BR and fr
+        # are ours too; the texts themselves are English.
         if locale.value not in LOCALES or string.message.islower():
             return None
         translated = say(string.message, nearest_locale(locale.value))
@@ -201,7 +202,7 @@ def _autocomplete(
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
                 found = await find_choices(interaction, typed)
         except Exception as error:
-            # Discord takes an empty list. A late or broken one looks like a failure of the app.
+            # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
             log.warning("no choices", why=type(error).__name__)
             return []
         return [

@@ -1,5 +1,4 @@
-"""Reads what a message refers to when its turn starts: quotes, earlier messages of the thread,
-files."""
+"""Reads the messages and files that a message refers to, when its turn starts."""
 
 from __future__ import annotations
 
@@ -38,15 +37,15 @@ HISTORY_WITHHELD = (
 )
 """Text for the model, in place of the earlier messages. The model mentions it where it matters."""
 Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
-"""Quotes, files, and sentences for the person on what could not be read."""
+"""Quotes, files, and sentences for the person on anything that could not be read."""
 
 
 class DiscordContext:
-    """The port `LoadContext`: reads what a message refers to when its turn starts.
+    """The port `LoadContext`: reads quotes, earlier messages and files when a turn starts.
 
     `may_read`: whether the operator asked for the message content intent. Without it, Discord
     withholds the text and files of messages that do not address Ponte
-    (events/gateway.mdx#message-content-intent). The answer says what was withheld.
+    (events/gateway.mdx#message-content-intent). The answer then says that they were withheld.
     """
 
     def __init__(
@@ -61,8 +60,10 @@ class DiscordContext:
 
     async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, the earlier messages of its thread and their files.
-        Also return sentences in the person's language on what could not be read. Return the message
-        unchanged unless `pointed`."""
+
+        Also return sentences in the person's language on anything that could not be read. Unless
+        `pointed`, the message is unchanged.
+        """
         if not pointed:
             return message, ()
         (quotes, files, untold), (before, more, unread) = await asyncio.gather(

@@ -38,8 +38,8 @@ _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 class Locations:
     """Finds the `Location` and the language of a message or interaction.
 
-    `ways` returns the addressing settings of a place; `locale` is the language of people whose own
-    is not known. Discord is called only for a channel that the SDK's cache lacks.
+    `ways` returns the addressing settings of a place; `locale` is the default language. Discord is
+    called only for a channel that the SDK's cache lacks.
     """
 
     def __init__(
@@ -286,11 +286,11 @@ def text_of(message: discord.Message, me: int) -> str:
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """Return what the message replies to and forwards, as quotes.
+    """Return the messages that a message replies to and forwards, as quotes.
 
-    Our own posts are left out because the transcript has them, unless the message is a quick
-    command, which may take such a post as its input. If the event does not contain the quoted
-    message, the quote has a `reference` by which the turn fetches it.
+    Our own posts are left out, because the transcript has them. A quick command is the exception:
+    it may take such a post as its input. If the event does not contain the quoted message, the
+    quote has a `reference` by which the turn fetches it.
     """
     found: list[Quote] = []
     replied = _replied_message(message)

@@ -118,8 +118,11 @@ class DiscordIntake:
             self._state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
         await self._roles.note_roles(message.author)
+        # Before the message is stored: a crash in between must not leave an unknown channel, which
+        # is never read back.
         await self._state.note_channel(message.channel.id, message.id, guild)
         await self._store(message, location, me)
+        # Only now: after a crash before this line, the message is read back.
         self._state.note_taken(message.channel.id, message.id, guild)
         return True
 

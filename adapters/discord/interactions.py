@@ -148,7 +148,7 @@ class DiscordInteraction:
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning("not acked", why=f"{refused.status}/{refused.code}")
         except IN_DOUBT as error:
-            # Discord may have taken it: the first edit of the answer shows whether it did.
+            # Discord may have accepted it. The first edit of the answer shows whether it did.
             log.info("ack in doubt", why=type(error).__name__)
         self._parts.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
@@ -325,7 +325,7 @@ class DiscordHandlers:
         found = render.STOP_BUTTON_ID.fullmatch(id)
         request = InteractionRequest("stop")
         if found and await self._submit(interaction, request, int(found["asker"])):
-            # The post may not grow any more, so nothing else would take the button away.
+            # If the post does not grow any more, no later edit removes the button.
             view = render.without_stop(interaction.message)
             with suppress(discord.HTTPException, *IN_DOUBT):
                 await interaction.edit_original_response(view=view)

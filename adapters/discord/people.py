@@ -40,7 +40,7 @@ MAX_LOOKUPS_AT_ONCE = 10
 
 
 async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
-    """Return the people whom these names (`discord:ID`) identify by their user id.
+    """Return the people with these names (`discord:ID`).
 
     Bots, unknown ids and roles are left out. Discord lists the members of a role only with a
     privileged intent (resources/guild.mdx#list-guild-members). Raise PlatformBusy if Discord does
@@ -129,14 +129,17 @@ class Roles:
         """Store the roles that an event contains of its author, so that Discord need not be asked
         for them."""
         if isinstance(user, discord.Member) and user.guild:
-            # Every role but the server's own, which everybody has.
+            # The first role is the server's own, which every member has.
             roles = (str(role.id) for role in user.roles[1:])
             member = _make_member(str(user.guild.id), str(user.id), roles)
             await self._members.take([member], write_again=EVENT_WRITE_SECONDS)
 
     async def roles_of(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the ids of a person's roles on all our servers, confirmed within `max_age`
-        seconds. Return None if a server refuses to tell. Wait as long as Discord takes."""
+        seconds.
+
+        Return None if a server refuses to report them. Wait as long as Discord takes.
+        """
         client = await self._client()
         guilds = await retry(
             lambda: self._guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
@@ -172,7 +175,7 @@ class Roles:
 
     async def ask(self, place: MemberKey) -> PlatformMember:
         """Ask Discord for a member of a server. A person who is not there has no roles. Raise
-        NoMember if Discord refuses to tell."""
+        NoMember if Discord refuses the request."""
         guild, user = place
         async with self._places:
             client = await self._client()

@@ -99,7 +99,7 @@ class TypingSign:
             if still < STILL_TEXT_SECONDS:
                 await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue
-            # Only a sign: the answer will meet the same fault, and tell it.
+            # A failure is ignored: it is only an indicator, and the answer reports the fault.
             with suppress(PonteError, *IN_DOUBT):
                 await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
             await asyncio.sleep(TYPING_PERIOD_SECONDS)

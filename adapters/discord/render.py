@@ -55,7 +55,7 @@ MAX_CARDS = 5
 """Largest number of cards with buttons under one message: five rows of buttons fit
 (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
-# 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
+# 6000 in all embeds, including their footers; and up to 10 embeds.
 MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = (
     256,
     4096,
@@ -366,8 +366,11 @@ def about_form(text: str, message: int, files: Sequence[str], locale: str) -> di
 
 
 def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
-    """Return the form of a quick command. It has a field for each named input, or one field for all
-    if there are none, more than MAX_FORM_FIELDS, or the command is not known."""
+    """Return the form of a quick command, with a field for each named input.
+
+    It has one field for all inputs if the command is not known, has no named input, or has more
+    than MAX_FORM_FIELDS of them.
+    """
     title = (known.title_and_description(locale)[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:

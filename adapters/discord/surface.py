@@ -152,6 +152,7 @@ class ChannelSurface:
         try:
             message = await self._send(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
+            # The post is tried again. Until then the typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
         self._deps.sign.note_growth(self._to.turn)
@@ -183,6 +184,7 @@ class ChannelSurface:
             if code_of(refused) != NO_HISTORY:
                 self._refused = refused
                 raise
+            # Without Read Message History Discord refuses replies, so this is a plain post.
             reference.clear()
             return await self._with_sheets(send, answer)
 
@@ -207,6 +209,7 @@ class ChannelSurface:
     ) -> None:
         """Edit a post, unless it already shows `shown`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
+        # Entered again after the edit: if that fails, the content is unknown and the next call edits.
         had = self._shown.pop(post, None)
         plain = answer is None or (await self._renderer.rendering(answer)).plain
         if had != shown or not plain:

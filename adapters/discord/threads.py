@@ -18,8 +18,8 @@ from core.domain.messages import ReplyTo
 
 log = structlog.get_logger("discord")
 
-# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
-# which it is archived, of four that there are.
+# resources/channel.mdx#start-thread-from-message-json-params: a name has up to 100 characters; a
+# thread is archived after one of four numbers of minutes without a message.
 MAX_THREAD_NAME_CHARACTERS = 100
 ARCHIVE_AFTER_MINUTES: Final = 1440
 THREAD_CREATION_SECONDS = 8.0
@@ -93,7 +93,7 @@ class DiscordThreads:
         client = await self._client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
         try:
-            # The SDK's own method wants the server in its cache, which fills after a restart.
+            # The SDK's own method needs the server in its cache, which is empty after a restart.
             await attempt(
                 lambda: client.http.start_thread_with_message(
                     channel, message, name=title, auto_archive_duration=ARCHIVE_AFTER_MINUTES
@@ -101,6 +101,7 @@ class DiscordThreads:
                 deadline=THREAD_CREATION_SECONDS,
             )
         except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
+            # THREAD_EXISTS: the message has its thread already, for example from an earlier try.
             if code_of(error) != THREAD_EXISTS:
                 log.info("no thread", message=message, why=str(error))
                 return False

@@ -112,8 +112,8 @@ class InterruptHandler:
                 if stopping is None:
                     raise Quit
                 tasks.append(asyncio.create_task(stopping))
-            # What `stop` asked is being answered: a Unix socket that is left in the moment in which
-            # it can be read makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
+            # Wait for the response to `stop`. Cancelling a read of a Unix socket in the moment in
+            # which data arrives makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             return task.result()
         finally:
@@ -159,7 +159,7 @@ class PipeInput:
     async def _read(self) -> bytes:
         try:
             descriptor = self._stdin.fileno()
-        except (OSError, ValueError):  # in memory
+        except (OSError, ValueError):  # a stream in memory has no descriptor
             return (await asyncio.to_thread(self._stdin.readline)).encode()
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
@@ -291,7 +291,7 @@ class Screen:
             self._write(wanted[len(written) :])
         elif self._erase_lines(written):
             self._write(wanted)
-        elif written.startswith(raw):  # too long to be drawn anew: it stays as it is written
+        elif written.startswith(raw):  # too long to erase: it stays unrendered
             self._rendered = len(text)
             return
         else:
@@ -345,7 +345,7 @@ class Screen:
             for change in describe_differences(row):
                 self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
-            # In the zone of this machine, at which the reader sits.
+            # In the time zone of this machine, which is the reader's.
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
             self.write_line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
@@ -379,7 +379,7 @@ def render_markdown(text: str) -> str:
     width = min(shutil.get_terminal_size().columns, MAX_MARKDOWN_COLUMNS)
     console = Console(file=out, force_terminal=True, color_system="standard", width=width)
     drawn = Markdown(text, hyperlinks=False)
-    drawn.parsed = parser().parse(text)  # its own parser takes HTML for such, and leaves it out
+    drawn.parsed = parser().parse(text)  # rich's own parser would drop HTML
     console.print(drawn)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")
 
@@ -432,8 +432,8 @@ class Unreachable(PonteError):
 
 
 def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
-    """Return the headers of each request. Without a terminal (`is_terminal`), Ponte is asked for
-    answers without links."""
+    """Return the headers of each request. Without a terminal (`is_terminal`), they say that
+    addresses in the output do not become links."""
     return {"Accept-Language": locale} | ({} if is_terminal else {"Prefer": "links=none"})
 
 
@@ -457,7 +457,7 @@ async def turn_stream(
             field, _, value = line.partition(": ")
             if field == "event":
                 name = value
-            elif field == "data":  # our server writes each as one line of JSON
+            elif field == "data":  # our server writes the data as one line of JSON
                 yield name, json.loads(value)
                 if name in ("done", "error"):
                     return
