@@ -209,7 +209,8 @@ class ChannelSurface:
     ) -> None:
         """Edit a post, unless it already shows `shown`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
-        # Entered again after the edit: if that fails, the content is unknown and the next call edits.
+        # Stored again after the edit. If the edit fails, the content is unknown, so that the next
+        # call is not skipped.
         had = self._shown.pop(post, None)
         plain = answer is None or (await self._renderer.rendering(answer)).plain
         if had != shown or not plain:
