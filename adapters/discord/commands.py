@@ -197,6 +197,9 @@ def _make_menu(handlers: DiscordHandlers) -> app_commands.ContextMenu:
 def _autocomplete(
     find_choices: FindChoices,
 ) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
+    """Return the SDK's callback for an option. It returns at most MAX_CHOICES choices, and none
+    after AUTOCOMPLETE_SECONDS or an error."""
+
     async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         try:
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):

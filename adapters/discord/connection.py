@@ -161,6 +161,8 @@ class GatewayConnection:
         await retry(self._stay_connected, errors, wait)
 
     async def _stay_connected(self) -> None:
+        """Log in with a new client, and hold the gateway session if this process listens. Return if
+        Discord refuses for good; errors that may pass are raised."""
         client = self._make_client()
         try:
             if self._listens:

@@ -147,6 +147,8 @@ class DiscordContext:
     async def _read_thread(
         self, channel: int, thread: int, since: int, source: int, there: ThreadState
     ) -> Found:
+        """Read the messages between the ids `since` and `source` in a thread, and the message that
+        it was created from if `since` is 0. Note who takes part in the thread."""
         client = await self._client()
         me = own_id(client)
         location = client.get_partial_messageable(thread)

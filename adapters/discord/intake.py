@@ -202,6 +202,8 @@ class DiscordIntake:
         return made or location.thread in self._state.threads
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
+        """Store a message. If it is new, mark it while it waits, create its thread and download its
+        files. If it cannot be stored, tell the person."""
         begins = self._threads.should_open(message, location)
         thread = message.id if begins else 0
         said = to_message(message, location, self._locations, me, thread)
@@ -273,6 +275,8 @@ class CatchUp:
         self._queues.put(channel, read_back)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        """Read the missed messages of a channel and answer the recent ones. A channel that Discord
+        refuses for good is forgotten; after any other failure it is read at the next start."""
         try:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:

@@ -281,6 +281,8 @@ class DiscordHandlers:
         await self._interactions.show_form(DiscordInteraction(self._parts, interaction), show)
 
     async def _handle_form(self, interaction: Interaction, id: str) -> None:
+        """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
+        command."""
         values = filled_in(interaction)
         prompt = values.get(PROMPT_FIELD, "")
         if id == ASK_ID:

@@ -66,6 +66,7 @@ async def check(
 
 
 async def _examine(client: discord.Client, message_content: bool) -> list[Health]:
+    """Return findings on the token, the intent, the registered commands and the invitation."""
     application = await client.application_info()
     name = client.user.name if client.user else "?"
     found = [Health("discord token", "on", f"{name} ({application.id})")]

@@ -245,6 +245,7 @@ class DiscordState:
         await self.flush()
 
     def _data(self) -> object:
+        """Return the state as JSON to be stored."""
         self._trim()
         return {
             "commands": self.commands,

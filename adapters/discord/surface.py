@@ -170,6 +170,8 @@ class ChannelSurface:
         form: dict[str, Any],
         answer: Answer | None,
     ) -> discord.Message:
+        """Send a post as a reply to `source`. If Discord refuses for good, remember the refusal; if
+        only the reply is refused, send the post without it."""
         reference = self._answering(channel.id)
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
@@ -443,6 +445,8 @@ class ResponseSurface:
         return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
+        """Write a part into the original response and return its id as `channel:message`. While the
+        answer grows, the response has a stop button. Raise TokenOver."""
         original = await self._original()
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()

@@ -76,8 +76,11 @@ class Unreadable(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file of an answer. `path` is where it was saved ("" if that failed); `code` is its text if
-    it is the code that ran."""
+    """A file of an answer.
+
+    `path` is where it was saved ("" if that failed). `code` is its text if it is the code that ran.
+    `size` is in bytes.
+    """
 
     name: str
     size: int
@@ -157,6 +160,7 @@ class PipeInput:
         return line.removesuffix("\r") if line or newline else None
 
     async def _read(self) -> bytes:
+        """Return the next bytes, b"" at the end of the input."""
         try:
             descriptor = self._stdin.fileno()
         except (OSError, ValueError):  # a stream in memory has no descriptor
@@ -210,6 +214,7 @@ class DownloadFolder:
             return DownloadedFile(name, size)
 
     def _save(self, name: str, data: bytes) -> Path:
+        """Save the bytes under a free name and return the path. Raise OSError."""
         stem, dot, extension = name.rpartition(".")
         with open_folder(self._folder) as folder:
             for number in itertools.count():
@@ -336,6 +341,7 @@ class Screen:
         self.write_line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
+        """Write a card: its title, text and changes, when it expires, and the commands to type."""
         self.write_line(
             self._without_links(f"  # {card['title']} ({say(card['state'], self._locale)})")
         )
