@@ -276,7 +276,7 @@ class CatchUp:
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
-        refuses for good is forgotten; after any other failure it is read at the next start."""
+        refuses for good is forgotten; after any other failure it is read in the next session."""
         try:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
