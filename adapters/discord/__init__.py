@@ -1,7 +1,7 @@
-"""Discord: the face. What imports the SDK is loaded where it is built or checked.
+"""The Discord integration. Modules that import the SDK are loaded only when it is built or checked.
 
-An address such as topics/threads.mdx in this package is a page of Discord's documentation, after
-"developers/" (github.com/discord/discord-api-docs); a number such as #20 is an issue there.
+In this package, an address such as topics/threads.mdx is a page of Discord's documentation, below
+"developers/" (github.com/discord/discord-api-docs). A number such as #20 is an issue there.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ from core.text.i18n import say
 DISCORD_API_URL = "https://discord.com/api/v10"
 DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
 DISCORD_STATE_NAME = "discord.json"
-"""The name of what the adapter remembers over restarts, after the file that once held it."""
+"""Name of the row with the adapter's state across restarts. Earlier versions stored it in a file of
+that name."""
 DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
-"""Turns a day of whoever is not named: of each, and of all together."""
+"""Turns a day of people who are in no rule: for each person, and for all together."""
 
 
 class DiscordSettings(SettingsPart):
+    """The settings of the Discord integration, from the environment."""
+
     discord_token: SecretStr | None = setting(None, "the bot's token: with it, Discord is on")
     discord_api_url: Url = setting(DISCORD_API_URL, "the base of Discord's API (a proxy, a fake)")
     discord_gateway_url: SocketUrl = setting(
@@ -66,6 +69,8 @@ class DiscordSection:
 
 
 class Discord(ChatIntegration[DiscordSettings]):
+    """The integration of Discord: settings, rights, checks, and how its adapter is built."""
+
     name = "discord"
     settings = DiscordSettings
     sent_to: ClassVar = {
@@ -84,17 +89,21 @@ class Discord(ChatIntegration[DiscordSettings]):
     )
 
     def summary(self, own: DiscordSettings, shared: SharedSettings) -> Health:
+        """Return whether Discord is on, for the start screen."""
         if own.discord_token:
             return Health("discord", "on", "connects to the gateway")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def prepare_restored(self, database: Database) -> None:
+        """Count all messages up to now as processed, so that none sent since the backup is
+        answered."""
         state: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.state")
         await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
     async def build(
         self, deps: IntegrationDependencies[DiscordSettings], ports: ChatPorts
     ) -> ChatPlatform:
+        """Return an adapter that is not started yet."""
         own = deps.own
         name = "adapters.discord.adapter"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
@@ -113,6 +122,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         return adapter
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
+        """Return the findings of `ponte doctor`; see `setup.check`."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         found: Sequence[Health] = await setup.check(
@@ -125,6 +135,7 @@ class Discord(ChatIntegration[DiscordSettings]):
     def safety(
         self, own: DiscordSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
+        """Yield findings on the rights of strangers, and on the cap on turns a day."""
         if not own.discord_token:
             return
         if EVERYBODY_NAME in shared.ponte_allow:

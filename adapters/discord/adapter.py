@@ -49,19 +49,21 @@ from core.text.i18n import nearest_locale, say
 log = structlog.get_logger("discord")
 
 MAX_ANSWER_AGE_SECONDS = 3600.0
-"""Messages that were missed for longer are not answered."""
+"""Missed messages that are older than this are not answered."""
 DRAIN_SECONDS = 5.0
-"""How long events under way may take to be stored, once intake has stopped."""
+"""Once intake has stopped, how long events under way may take until they are stored."""
 SINCE = "since:"
-"""Begins the source of what answers no message: the moment since when it can have been posted."""
+"""Prefix of the `source` of a post that answers no message. After it comes a snowflake: the post
+cannot be older."""
 
 
 class DiscordAdapter:
-    """Discord as a `ChatPlatform`.
+    """The `ChatPlatform` of Discord.
 
-    `answer_age`: seconds; what was missed for longer is told of and not answered. `threads`: make
-    a thread for each mention in a server's channel, where that has no way of its own (`ways`).
-    `everything`: the places in which all is for us, as ponte.toml names them.
+    `answer_age`: seconds; older missed messages are counted in a notice and not answered.
+    `threads`: create a thread for each mention in a server's channel, unless the settings of that
+    channel (`ways`) say otherwise. `everything`: returns the places where every message is for
+    Ponte, as in ponte.toml.
     """
 
     name = PLATFORM
@@ -122,10 +124,12 @@ class DiscordAdapter:
     # The port `Platform`.
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
+        """Return the Reply to a message."""
         return GrowingReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
-        """Built from what was stored alone, in any process."""
+        """Return the surface on which `to` is answered. `to` is stored with the message, so any
+        process can build the surface, also after a restart."""
         token = Token.read(to)
         known = self.state.language_of(to.asker.id, None, self._locale)
         locale = nearest_locale(token.locale if token else known)
@@ -139,7 +143,11 @@ class DiscordAdapter:
         return ResponseSurface(to, token, self._deps, locale)
 
     async def start(self, *, listens: bool = True) -> None:
-        """Raises SettingsError where Discord refuses the token or an intent."""
+        """Connect to Discord, and to the gateway if the process `listens`.
+
+        If several processes share the bot, only the one that leads holds the gateway. Raise
+        SettingsError if Discord refuses the token or an intent.
+        """
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
         set_sdk_addresses(*self._urls)
@@ -152,56 +160,72 @@ class DiscordAdapter:
             self._leading = asyncio.create_task(self._peers.lead("discord", self._lead))
 
     async def health(self) -> Health:
+        """Return the state of the connection. It also says if settings require the content of all
+        messages but the intent is off."""
         health = self.connection.health()
         if health.state != "on" or self._message_content or not self._everything():
             return health
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """Return a file of a message; None if it is too large, refused or deleted."""
         return await self._fetch.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """Return the message with its quotes, earlier messages and files, and sentences on what
+        could not be read."""
         return await self._context(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """Return the ids of the person's roles, as `Roles.roles_of` does."""
         return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
+        """Erase what is remembered about these people and places."""
         self.roles.forget(ids)
         await self.state.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Discord has no guests: who may do what is told by roles."""
+        """Return False: Discord has no guest accounts. Roles decide what people may do."""
         return False
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """The `HasLeft` port: whether they are no member of the server in which they did it."""
+        """Return whether the person is no longer a member of the server of `address`. `since` is
+        not used. The port `HasLeft`."""
         return await self.roles.has_left(person, address)
 
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Discord speaks through its gateway alone."""
+        """Return 404: Discord sends events only through its gateway, never to our HTTP server."""
         return 404, {}, b""
 
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
+        """Return the people with these names (`discord:ID`); see `find_people`."""
         return await find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return the display names of people and roles by their names (`discord:ID`)."""
         return await find_labels(await self.connection.client(), names)
 
     async def reads(self, person: Person, address: Address) -> bool:
+        """Return whether the person can read the channel of `address`; False if that is not
+        known."""
         return await can_read_channel(await self.connection.client(), person, address)
 
     async def title(self, address: Address) -> str:
+        """Return the channel and server as people know them, such as `#general (Acme)`; "" if not
+        cached."""
         client = await self.connection.client()
         guild = client.get_guild(int(address.workspace or 0))
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        """Open a direct message with the person. Return where to post in it, and the person's
+        locale ("" if not known). Raise as `attempt` does."""
         client = await self.connection.client()
         opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
         await self.state.note_channel(opened.id, snowflake(), 0)
@@ -210,14 +234,18 @@ class DiscordAdapter:
         return to, self.state.language_of(person.id, None, "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        """Return where to post something that replies to no message, or that replies to our post
+        `post`."""
         source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"
         return replace(to, source=source, token="", token_expires=0.0)
 
     async def stop_intake(self) -> None:
-        """What comes from now on is read back at the next start; commands are told to wait."""
+        """Stop taking messages and commands. Later messages are read back at the next start; people
+        who use commands are asked to wait."""
         self._intake.open = self._interactions.is_open = False
 
     async def close(self) -> None:
+        """Finish the work in progress and end the connection."""
         self._intake.open = self._interactions.is_open = False
         if self._leading is not None:
             self._leading.cancel()
@@ -232,16 +260,18 @@ class DiscordAdapter:
         await self.state.close()
 
     async def _lead(self) -> None:
-        """The gateway is ours: from where another process left off."""
+        """Hold the gateway while this process leads. Start from the state that the former leader
+        stored."""
         await self.state.lead()
         try:
             await self.connection.hold()
         finally:
             self.state.leads = False
 
-    # What the client tells (`client.Events`).
+    # The port `DiscordEvents`.
 
     def make_client(self) -> DiscordClient:
+        """Return a new client that sends its events to this adapter."""
         return DiscordClient(
             self,
             message_content=self._message_content,
@@ -250,6 +280,7 @@ class DiscordAdapter:
         )
 
     async def on_login(self, client: DiscordClient) -> None:
+        """Register the slash commands, in a task, and use the client from now on."""
         self._tree = make_tree(client, self._handlers)
         await self._tree.set_translator(Translations())
         self.connection.adopt(client)
@@ -258,24 +289,29 @@ class DiscordAdapter:
         self._queues.tasks.start(register(tree, application, self.state))
 
     async def on_connect(self) -> None:
+        """Start to read missed messages back, because a new session replays nothing."""
         client = await self.connection.client()
         self.connection.on_connected()
         self._catchup.start(client)
 
     async def on_message(self, message: discord.Message) -> None:
+        """Queue a message for the intake, in the order of its channel."""
         client = await self.connection.client()
         self._queues.put(message.channel.id, lambda: self._intake.on_message(client, message))
 
     async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        """Queue the edit of a message for the intake."""
         client = await self.connection.client()
         self._queues.put(event.channel_id, lambda: self._intake.on_edit(client, event.message))
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
+        """Queue the deletion of messages for the intake."""
         self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 
     async def on_interaction(self, interaction: Interaction) -> None:
+        """Handle a click or form. If that fails, log it and tell the person."""
         try:
             await self._handlers.handle(interaction)
         except Exception as error:
-            # The person gets an answer too, so that they do not wait for one.
+            # The person is told too, so that they do not wait for an answer.
             await report_failure(interaction, error)

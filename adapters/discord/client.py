@@ -1,8 +1,8 @@
-"""The SDK's client as this adapter uses it, and the outcome of each call in our own errors.
+"""Wraps the SDK's client for this adapter and maps failed calls to our own errors.
 
-The client asks for few intents, mentions nobody, and counts every frame. The SDK starts a task for
-each event, so `ChannelQueues` keeps the order: events of one channel are handled one after the
-other, those of several channels at the same time.
+The client requests few intents, mentions nobody, and notes the time of every frame. The SDK starts
+a task for each event, which loses their order. `ChannelQueues` restores it: events of one channel
+are handled one after the other, those of several channels at the same time.
 """
 
 from __future__ import annotations
@@ -26,32 +26,37 @@ from core.runtime.tasks import BackgroundTasks
 log = structlog.get_logger("discord")
 T = TypeVar("T")
 
-# Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
+# Ponte does not use voice channels. Without this the SDK warns at each start that the libraries for
+# them are missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 CALL_PAUSES_SECONDS = (0.2, 1.0)
 """Pauses before a call whose outcome is unknown is repeated."""
 DISCORD_CALL_SECONDS = 60.0
-"""Seconds that one try may take."""
+"""Timeout of one try of a call."""
 RETRY_LATER_SECONDS = 60.0
-"""Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
+"""Seconds until a call that Discord refuses only for now is tried again. An answer is tried for an
+hour."""
 MAX_RATE_LIMIT_SECONDS = 60.0
-"""Seconds of a rate limit that the SDK waits for; longer ones it raises."""
+"""The longest rate limit that the SDK waits for. For a longer one it raises an error."""
 MENTION_NOBODY = discord.AllowedMentions.none()
-"""Goes with every request that makes or changes a message: the SDK leaves it out of an edit that
-has no content, and Discord mentions by its own defaults then (resources/message.mdx#edit-message).
-"""
+"""Prevents every mention. It is passed with each request that makes or changes a message: the SDK
+leaves it out of an edit without content, and Discord then mentions by its own defaults
+(resources/message.mdx#edit-message)."""
 # discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
 # for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
 IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
-# All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not named
-# here refuses for good.
+"""Errors after which it is not known whether Discord executed the call."""
+# All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not listed
+# here is a permanent refusal.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
 NO_HISTORY, THREAD_EXISTS = 160002, 160004
-"""A reply needs Read Message History; a message has one thread at most."""
+"""160002: a reply needs the permission Read Message History. 160004: the message already has a
+thread, and it can have only one."""
 NOBODY_THERE = (10007, 10013)
-"""Unknown member, unknown user: they have no roles there."""
+"""Unknown member, unknown user: the person is not in the server and has no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
+"""Codes of an interaction token that has expired or was never acknowledged."""
 TOO_LARGE_CODES = (40005, 50045)
 """The request, or a file in it, exceeds a limit."""
 PASSING = frozenset(
@@ -63,30 +68,34 @@ PASSING = frozenset(
         40001,  # the token is not valid: it was reset, and the new one is on its way
         40003,  # direct messages opened too fast
         40004,  # sending is switched off for a while
-        40006,  # this feature is
+        40006,  # the feature is switched off for a while
         40062,  # rate limited
         40333,  # Cloudflare, in front of Discord
-        50014,  # as 40001
+        50014,  # the token is not valid, as with 40001
         130000,  # overloaded
     }
 )
+"""Codes with which Discord refuses a call only for now."""
 IN_FRONT = (401, 403, 429)
-"""Statuses that come without a code from what stands in front of Discord, and for a token that it
-does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
+"""HTTP statuses that may come without a code. A proxy in front of Discord sends them, as does
+Discord for an unknown token: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
 CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
+"""How far our clock may be ahead of Discord's."""
 
 
 class TokenOver(PonteError):
-    """The interaction's token answers no more: 15 minutes are over, or it was never acked."""
+    """The interaction token can no longer be used: 15 minutes have passed, or the interaction was
+    never acknowledged."""
 
     code = "token_over"
 
 
 class RefusedForNow(PlatformBusy):
-    """Refused only for now, in Discord's own words."""
+    """Discord refuses the call for now. `reason` has the status, the code and the text of the
+    refusal."""
 
     def __init__(self, *, reason: str) -> None:
         super().__init__(RETRY_LATER_SECONDS)
@@ -94,18 +103,19 @@ class RefusedForNow(PlatformBusy):
 
 
 class FilesTooLarge(PonteError):
-    """Discord took none of the request: a file in it is over the limit of this place."""
+    """Discord refused the whole request because a file exceeds the size limit of this place."""
 
     code = "files_too_large"
 
 
 class DiscordEvents(Protocol):
-    """Who is told what happens on Discord."""
+    """Receives the events of a `DiscordClient`."""
 
     async def on_login(self, client: DiscordClient) -> None: ...
 
     async def on_connect(self) -> None:
-        """A new session began: what happened before it is not told."""
+        """Handle the start of a new session. Discord does not send the events that happened before
+        it."""
 
     async def on_message(self, message: discord.Message) -> None: ...
 
@@ -119,10 +129,12 @@ class DiscordEvents(Protocol):
 async def attempt(
     call: Callable[[], Awaitable[T]], *, repeat: bool = True, deadline: float = DISCORD_CALL_SECONDS
 ) -> T:
-    """The call's outcome. `call` must be safe to repeat (a nonce, an edit), or `repeat` False.
+    """Make a call and return its result, with a timeout of `deadline` seconds for each try.
 
-    Raises PostRemoved, Undeliverable, PlatformBusy, TokenOver or FilesTooLarge when Discord
-    refused, and one of IN_DOUBT when it is not known whether it took the call.
+    After an error of IN_DOUBT the call is repeated, so it must be safe to repeat (a nonce, an
+    edit), or `repeat` must be False. Raise PostRemoved, Undeliverable, PlatformBusy, TokenOver or
+    FilesTooLarge if Discord refused the call. Raise an error of IN_DOUBT if it is not known whether
+    Discord executed it.
     """
 
     async def once() -> T:
@@ -140,13 +152,14 @@ async def attempt(
 
 
 def code_of(error: Exception) -> int:
-    """Discord's code behind one of our errors; 0 where there is none."""
+    """Return Discord's error code behind one of our errors; 0 if there is none."""
     cause = error.__cause__
     return cause.code if isinstance(cause, discord.HTTPException) else 0
 
 
 async def history(location: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
-    """`place.history(**which)`, as one call. Raises as `attempt` does."""
+    """Return the messages that `location.history(**which)` yields, as a list. Raise as `attempt`
+    does."""
 
     async def read() -> list[discord.Message]:
         return [message async for message in location.history(**which)]
@@ -155,18 +168,18 @@ async def history(location: discord.abc.Messageable, **which: Any) -> list[disco
 
 
 def snowflake() -> int:
-    """Smaller than any id that Discord gives from this moment on, if our clock is not that far
-    ahead of its own."""
+    """Return an id that is smaller than any id Discord assigns from now on, if our clock is at most
+    CLOCK_DIFFERENCE ahead of Discord's."""
     return discord.utils.time_snowflake(discord.utils.utcnow() - CLOCK_DIFFERENCE)
 
 
 def own_id(client: discord.Client) -> int:
-    """Our user's; 0 before the login."""
+    """Return the id of our bot user; 0 before the login."""
     return client.user.id if client.user else 0
 
 
 def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
-    """`where`: channel:message."""
+    """Return the message at `where` (`channel:message`) without a call to Discord."""
     channel, _, message = where.partition(":")
     return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
@@ -190,17 +203,24 @@ DISCORD_ERRORS = ErrorTable(
     on(*IN_FRONT, when=has_code(0)).raises(RefusedForNow, values=_reason_values),
     on().raises(Undeliverable, values=_reason_values),
 )
-"""What a refused call means for the post: it is gone, it must wait, or it can never be made."""
+"""Maps a refused call to our error: the post was removed, the call must wait, or it can never
+succeed."""
 
 
 def intents(message_content: bool) -> discord.Intents:
-    """What the adapter needs; only the content of unaddressed messages is privileged."""
+    """Return the intents that the adapter requests. Only `message_content`, the content of messages
+    that do not address Ponte, is privileged."""
     return discord.Intents(
         guilds=True, guild_messages=True, dm_messages=True, message_content=message_content
     )
 
 
 class DiscordClient(discord.Client):
+    """The SDK's client with our settings. It passes events on to `events`.
+
+    `identify_wait` is the pause in seconds before each new identify after the first.
+    """
+
     def __init__(
         self,
         events: DiscordEvents,
@@ -213,7 +233,7 @@ class DiscordClient(discord.Client):
         super().__init__(
             intents=intents(message_content),
             allowed_mentions=MENTION_NOBODY,
-            max_messages=None,  # nothing is read from the SDK's cache of them
+            max_messages=None,  # no code reads the SDK's cache of messages
             max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
             chunk_guilds_at_startup=False,
             proxy=proxy,
@@ -226,50 +246,62 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """Pass an SDK event on; a raw frame only updates `last_frame`."""
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
-        """One identify in 5 s is allowed: events/gateway.mdx#rate-limiting."""
+        """Wait before each identify but the first, because Discord allows one in 5 s
+        (events/gateway.mdx#rate-limiting)."""
         if not initial:
             await asyncio.sleep(self._identify_wait)
 
     async def setup_hook(self) -> None:
+        """Report the login to the adapter. The SDK calls this method after each login."""
         await self._events.on_login(self)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Log the exception of an event handler."""
         log.exception("event not handled", on=event_method)
 
     async def on_connect(self) -> None:
+        """Report the start of a new session."""
         await self._events.on_connect()
 
     async def on_message(self, message: discord.Message) -> None:
+        """Report a new message."""
         await self._events.on_message(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """Report an edited message. The raw event comes for every message, cached by the SDK or
+        not."""
         await self._events.on_edit(payload)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """Report a deleted message."""
         await self._events.on_delete(payload.channel_id, {payload.message_id})
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """Report messages that were deleted together."""
         await self._events.on_delete(payload.channel_id, payload.message_ids)
 
     async def on_interaction(self, interaction: Interaction) -> None:
+        """Report a command, click or form."""
         await self._events.on_interaction(interaction)
 
 
 class ChannelQueues:
-    """Work in order for each channel, channels side by side."""
+    """Queues of work, one for each channel. Work of one channel runs in order; channels run side by
+    side."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
         self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
-        """Do `work` after all that was put into this channel's lane before."""
+        """Run `work` after all work that was queued for this channel before."""
         queue = self._waiting.get(channel)
         if queue is not None:
             queue.append(work)
@@ -287,7 +319,8 @@ class ChannelQueues:
 
 
 async def _quietly(work: Work) -> None:
-    """One event that breaks must not take the channel's later ones with it."""
+    """Run `work` and log its exception, so that one failing event does not stop the channel's later
+    ones."""
     try:
         await work()
     except Exception:

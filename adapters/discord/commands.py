@@ -23,11 +23,12 @@ from core.text.i18n import LOCALES, nearest_locale, say
 
 log = structlog.get_logger("discord")
 
-# interactions/application-commands.mdx: #autocomplete, and of a name or value
-# #application-command-object-application-command-option-choice-structure.
 MAX_CHOICES, MAX_CHOICE_CHARACTERS = 25, 100
+"""Choices that an autocomplete may return (interactions/application-commands.mdx#autocomplete), and
+characters in the name or value of a choice
+(#application-command-object-application-command-option-choice-structure)."""
 AUTOCOMPLETE_SECONDS = 2.0
-"""How long an autocomplete may take, of the 3 seconds that every interaction has
+"""Seconds that an autocomplete may take. Every interaction has 3 seconds
 (interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
 
 ASK_DESCRIPTION = "Ask Ponte something"
@@ -52,8 +53,8 @@ FindChoices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
 
 
 class Translations(app_commands.Translator):
-    """Translates descriptions with our catalogues. Names of commands stay as they are, because
-    people tell each other what to type."""
+    """Translates the descriptions of commands with our catalogues. The names of commands stay
+    English, because people tell each other what to type."""
 
     async def translate(
         self,
@@ -61,7 +62,9 @@ class Translations(app_commands.Translator):
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
-        # Discord knows pt-BR and fr; en is what the commands say themselves.
+        """Return the translation of a text, or None if it stays as it is."""
+        # A text in lower case is the name of a command or option. Discord's locales pt-BR and fr
+        # are ours too; the texts themselves are English.
         if locale.value not in LOCALES or string.message.islower():
             return None
         translated = say(string.message, nearest_locale(locale.value))
@@ -69,7 +72,8 @@ class Translations(app_commands.Translator):
 
 
 def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands.CommandTree[Any]:
-    """Return all commands, for servers and for people who installed the app for themselves."""
+    """Return a tree of all commands. They work in servers and for people who installed the app for
+    themselves."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -88,7 +92,8 @@ def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands
 
 
 async def report_failure(interaction: Interaction, error: Exception) -> None:
-    """Log the failure of a command or click, and tell the person about it."""
+    """Log the failure of a command or click, and tell the person about it if nothing was sent
+    yet."""
     cause = getattr(error, "original", error)
     log.error("command broke", why=type(cause).__name__, exc_info=cause)
     words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
@@ -98,7 +103,8 @@ async def report_failure(interaction: Interaction, error: Exception) -> None:
 
 
 async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
-    """Return the commands and their translations as Discord takes them, in a fixed order."""
+    """Return the commands and their translations in the form of Discord's API. The order is fixed,
+    so that a hash of the result shows a change."""
     translator = tree.translator
     if translator is None:
         return [command.to_dict(tree) for command in tree.get_commands()]
@@ -110,10 +116,11 @@ async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, An
 async def register(
     tree: app_commands.CommandTree[Any], application: int, state: DiscordState
 ) -> bool:
-    """Register all commands with one PUT if they have changed. Return whether Discord took them.
+    """Register all commands with one PUT if they have changed. Return whether Discord accepted
+    them.
 
-    A refusal is logged, and tried again at the next start only: an app may create 200 commands a
-    day (interactions/application-commands.mdx#registering).
+    A refusal is logged. It is tried again only at the next start, because an app may create 200
+    commands a day (interactions/application-commands.mdx#registering).
     """
     body = json.dumps(await make_payload(tree), sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
@@ -190,12 +197,15 @@ def _make_menu(handlers: DiscordHandlers) -> app_commands.ContextMenu:
 def _autocomplete(
     find_choices: FindChoices,
 ) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
+    """Return the SDK's callback for an option. It returns at most MAX_CHOICES choices, and none
+    after AUTOCOMPLETE_SECONDS or an error."""
+
     async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         try:
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
                 found = await find_choices(interaction, typed)
         except Exception as error:
-            # Discord takes an empty list. A late or broken one looks like a failure of the app.
+            # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
             log.warning("no choices", why=type(error).__name__)
             return []
         return [

@@ -25,9 +25,9 @@ from core.text.i18n import say
 log = structlog.get_logger("discord")
 
 DISCORD_START_SECONDS = 10.0
-"""Seconds that `start` waits for Discord before it goes on trying in the background."""
+"""Seconds that `start` waits for Discord. After that, connecting continues in the background."""
 DISCORD_SILENCE_SECONDS = 90.0
-"""Seconds without a frame of any kind after which the session counts as broken."""
+"""If no frame of any kind comes for so many seconds, the session counts as broken."""
 DISCORD_CONNECT_BACKOFF = Backoff(1.0, max_seconds=60.0)
 """Pauses between attempts to connect."""
 
@@ -43,14 +43,15 @@ CLOSED = "Discord closed the connection for good (code {code}). Check the bot's 
 UNREACHABLE = "Discord cannot be reached ({why}); trying on."
 MENTIONS_ONLY = "answer_everything: only mentions are heard, since DISCORD_MESSAGE_CONTENT is off"
 INVALID_TOKEN_CODES = frozenset({4004})
-"""topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes: authentication failed."""
+"""Close codes of the gateway that mean that authentication failed
+(topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes)."""
 
 
 class GatewayConnection:
-    """The bot's login, and the gateway session where this process `listens`.
+    """The bot's login, and the gateway session if this process `listens`.
 
-    `make_client` builds a new SDK client for each attempt to connect: one that was closed cannot be
-    used again.
+    `make_client` builds a new SDK client for each attempt to connect, because a closed client
+    cannot be used again.
     """
 
     def __init__(self, token: str, make_client: Callable[[], DiscordClient]) -> None:
@@ -64,8 +65,8 @@ class GatewayConnection:
         self._trouble = ""
 
     async def start(self, *, listens: bool = True) -> None:
-        """Connect. Return when events may arrive, or when Discord has not answered for
-        `DISCORD_START_SECONDS`. Raises SettingsError if Discord refuses the token or an intent."""
+        """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS` without an
+        answer. Raise SettingsError if Discord refuses the token or an intent."""
         self._listens = listens
         self._task = asyncio.create_task(self._run())
         waiting = asyncio.create_task(self._connected.wait())
@@ -79,7 +80,8 @@ class GatewayConnection:
             raise self._failed
 
     async def hold(self) -> None:
-        """Hold the gateway session until the caller is cancelled, or the connection is closed."""
+        """Hold the gateway session until the caller is cancelled or the connection is closed. After
+        that, stay logged in without it."""
         await self._restart(listens=True)
         try:
             await self.wait_until_ended()
@@ -99,11 +101,12 @@ class GatewayConnection:
             self._fail(error)
 
     async def client(self) -> DiscordClient:
-        """Wait for the login and return the client. REST calls work then, also without events."""
+        """Wait for the login and return the client. REST calls work from then on, also without a
+        session."""
         return await asyncio.shield(self._client)
 
     def adopt(self, client: DiscordClient) -> None:
-        """Use this client, which is logged in, from now on."""
+        """Use `client`, which is logged in, from now on."""
         if self._client.done():
             self._client = asyncio.get_running_loop().create_future()
         self._client.set_result(client)
@@ -158,6 +161,8 @@ class GatewayConnection:
         await retry(self._stay_connected, errors, wait)
 
     async def _stay_connected(self) -> None:
+        """Log in with a new client, and hold the gateway session if this process listens. Return if
+        Discord refuses for good; errors that may pass are raised."""
         client = self._make_client()
         try:
             if self._listens:
@@ -178,12 +183,13 @@ class GatewayConnection:
             await client.close()
 
     def _fail(self, error: SettingsError) -> None:
-        """Stop this adapter. `health` says why; the rest of Ponte goes on."""
+        """Mark this adapter as failed. `health` reports the reason; the rest of Ponte continues."""
         self._failed = error
         log.error("stopped", why=str(error))
 
 
 def set_sdk_addresses(api_url: str, gateway_url: str) -> None:
-    """Let the SDK call these addresses. It has one of each for the whole process."""
+    """Make the SDK use these addresses. They are global to the process, because the SDK has one of
+    each."""
     Route.BASE = api_url.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)

@@ -1,4 +1,4 @@
-"""What a message points at, read when its turn starts: quotes, the thread, files."""
+"""Reads the messages and files that a message refers to, when its turn starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.text.i18n import say
 log = structlog.get_logger("discord")
 
 THREAD_PAGE_SIZE = 100
-"""Messages of a thread that are looked at: one call gives so many
+"""Messages of a thread that are read. One call returns so many
 (resources/message.mdx#get-channel-messages-query-string-params)."""
 QUOTE_WITHHELD = (
     "Discord does not show me what the message says that you replied to. To show me, choose "
@@ -35,17 +35,17 @@ FILES_LOST = (
 HISTORY_WITHHELD = (
     "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
 )
-"""Told to the model, which says so where it matters."""
+"""Text for the model, in place of the earlier messages. The model mentions it where it matters."""
 Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
-"""What was read, its files, and sentences about what was not."""
+"""Quotes, files, and sentences for the person on anything that could not be read."""
 
 
 class DiscordContext:
-    """The port `LookUp`: reads what a message points at when its turn starts.
+    """The port `LoadContext`: reads quotes, earlier messages and files when a turn starts.
 
-    `may_read`: whether the operator asked for the message content intent. Only with it Discord
-    tells the text of others' messages, and the files with it
-    (events/gateway.mdx#message-content-intent); what it withholds is said in the answer.
+    `may_read`: whether the operator asked for the message content intent. Without it, Discord
+    withholds the text and files of messages that do not address Ponte
+    (events/gateway.mdx#message-content-intent). The answer then says that they were withheld.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class DiscordContext:
         self._may_read = may_read
 
     async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """Return the message with its quotes, the earlier messages of its thread and their files.
+
+        Also return sentences in the person's language on anything that could not be read. Unless
+        `pointed`, the message is unchanged.
+        """
         if not pointed:
             return message, ()
         (quotes, files, untold), (before, more, unread) = await asyncio.gather(
@@ -78,7 +83,8 @@ class DiscordContext:
         return whole, [say(each, message.locale) for each in (*untold, *unread)]
 
     async def _complete_quotes(self, message: Message) -> Found:
-        """Each quote with what its event did not tell, where it can be had now."""
+        """Fetch the quotes that the message event did not contain. Return all quotes, the files of
+        fetched ones, and sentences on what could not be read."""
         known = {_file_id(file) for file in message.attachments}
         quotes: list[Quote] = []
         files: list[Attachment] = []
@@ -97,6 +103,8 @@ class DiscordContext:
         return quotes, files, untold
 
     async def _fetch_quote(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
+        """Return the quote and files of a referenced message. If it cannot be read, return the
+        quote unchanged and no files."""
         client = await self._client()
         me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
@@ -112,7 +120,9 @@ class DiscordContext:
         return replace(quote_of(found, me), replied=quote.replied), files_of(found)
 
     async def _read_earlier_messages(self, message: Message) -> Found:
-        """What others said in its thread, not to us, since the conversation heard of it last."""
+        """Return the messages of the thread that are new to the conversation and were not addressed
+        to us. They are read only in a thread that the conversation joins now, or in which several
+        people write."""
         address = message.address
         if not address.thread or not address.workspace or message.clicked:
             return (), (), ()
@@ -137,6 +147,8 @@ class DiscordContext:
     async def _read_thread(
         self, channel: int, thread: int, since: int, source: int, there: ThreadState
     ) -> Found:
+        """Read the messages between the ids `since` and `source` in a thread, and the message that
+        it was created from if `since` is 0. Note who takes part in the thread."""
         client = await self._client()
         me = own_id(client)
         location = client.get_partial_messageable(thread)
@@ -160,8 +172,9 @@ class DiscordContext:
     async def _find_root(
         self, client: discord.Client, channel: int, thread: int
     ) -> discord.Message | None:
-        """The message that the thread was made from, in the channel above it, or in itself where
-        it is a post in a forum; both have the thread's id (topics/threads.mdx)."""
+        """Return the message that the thread was created from, or None. It is in the parent
+        channel, or in the thread itself if that is a post in a forum. In both cases it has the
+        thread's id (topics/threads.mdx)."""
         for location in (channel, thread):
             where = client.get_partial_messageable(location)
             try:

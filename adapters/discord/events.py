@@ -1,7 +1,7 @@
-"""Discord's messages and interactions as the core's messages.
+"""Converts Discord's messages and interactions into the core's messages.
 
-These functions read what an event carries. Only `Locations.of_message` asks Discord, for a thread
-that the SDK's cache lacks.
+These functions read only what an event contains. `Locations.of_message` alone calls Discord, for a
+thread that the SDK's cache lacks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from core.domain.messages import Address, Attachment, Message, Person, Quote, Re
 from core.text import text
 
 DISCORD_QUOTE_CHARACTERS = 4000
+"""Largest number of characters of a quoted or forwarded message."""
 SPEECH = (MessageType.default, MessageType.reply)
+"""Types of messages that people write: new messages and replies."""
 SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
-"""The last two are what apps answer: resources/message.mdx#message-object-message-types."""
+"""Types of messages with readable text: those of people, and the answers of apps to slash commands
+and menus (resources/message.mdx#message-object-message-types)."""
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
@@ -33,7 +36,11 @@ _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 
 
 class Locations:
-    """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
+    """Finds the `Location` and the language of a message or interaction.
+
+    `ways` returns the addressing settings of a place; `locale` is the default language. Discord is
+    called only for a channel that the SDK's cache lacks.
+    """
 
     def __init__(
         self,
@@ -46,14 +53,18 @@ class Locations:
         self._ways = ways
 
     def language_of(self, message: discord.Message) -> str:
+        """Return the locale of a message's author, of their community server, or the default."""
         return self._state.language_of(str(message.author.id), message.guild, self._locale)
 
     def learn_language(self, interaction: Interaction) -> str:
-        """The language of who used it, also for what they write later."""
+        """Return the locale of the person who used a command or button, and remember it for the
+        messages that they write later."""
         self._state.note_language(interaction.user.id, str(interaction.locale))
         return str(interaction.locale)
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
+        """Return where a message was written. Raise as `attempt` does if the channel must be
+        fetched."""
         channel = message.channel
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:
@@ -63,21 +74,26 @@ class Locations:
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
+        """Return where a command or button was used."""
         channel = interaction.channel
         id = interaction.channel_id or 0
         if interaction.guild_id:
             return self._of_guild_channel(channel, interaction.guild_id, id)
-        # Where the app is only installed for its user, a DM may be between two other people.
+        # If only its user installed the app, a DM may be between two other people.
         alone = bool(interaction.context.dm_channel)
         return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
 
     def settings_of(self, location: Location) -> AddressingSettings:
-        """Of the channel; a thread has its channel's."""
+        """Return the addressing settings of the channel. A thread has those of its parent
+        channel."""
         return self._ways(location.address())
 
     def conversation_address(self, location: Location, person: int) -> Address:
-        """The Address of `person` there, in the thread that could not be made if there is one.
-        Where a channel is to have no threads, it is everybody's."""
+        """Return the Address of the conversation that `person` has at a location.
+
+        If a thread could not be created there, its id still names the conversation for a day. If
+        the channel is set to have no threads, all people in it share one conversation.
+        """
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
         alias = (
@@ -98,7 +114,8 @@ class Locations:
     async def _of_unknown(
         self, client: discord.Client, message: discord.Message, guild: int
     ) -> Location:
-        """A channel that the cache lacks: a thread that was archived when Ponte started."""
+        """Return the location of a message in a channel that the cache lacks, such as a thread that
+        was archived when Ponte started."""
         id = message.channel.id
         if id not in self._state.parents:
             found = await attempt(lambda: client.fetch_channel(id))
@@ -111,67 +128,74 @@ class Locations:
 
 
 def person_of(user: discord.abc.User) -> Person:
-    """A Discord account belongs to no server, so its key is the same everywhere."""
+    """Return a Discord account as a Person. Accounts belong to no server, so the key is equal
+    everywhere."""
     return Person(platform=PLATFORM, id=str(user.id), name=user.display_name)
 
 
 def event_key(channel: int, message: int) -> str:
+    """Return the unique key of a message event, as `discord:channel:message`."""
     return f"discord:{channel}:{message}"
 
 
 def is_speech(message: discord.Message) -> bool:
-    """A person wrote it: no bot, webhook, or system message such as a pin or a new thread."""
+    """Return whether a person wrote the message. Bots, webhooks and system messages (a pin, a new
+    thread) do not count."""
     return not message.author.bot and message.webhook_id is None and message.type in SPEECH
 
 
 def has_readable_content(message: discord.Message) -> bool:
-    """Whether somebody, bots and webhooks with their alerts among them, says something here that
-    Discord shows us."""
+    """Return whether the message has content that Discord shows us. Bots, and webhooks with their
+    alerts, count too."""
     return message.type in SPEECH_AND_APP_ANSWERS and not is_withheld(message)
 
 
 def is_in_conversation(message: discord.Message, me: int) -> bool:
-    """Whether the conversation has it already: what we said, and what was said to us."""
+    """Return whether the conversation's transcript has the message already: we wrote it, or it
+    mentions us."""
     return message.author.id == me or mentions_us(message, me)
 
 
 def mentions_us(message: discord.Message, me: int) -> bool:
-    """Whether it mentions us, by our id or by the role that is ours alone, or answers us with the
-    mention on."""
+    """Return whether the message mentions us: by our id, by the role that only we have, or as a
+    reply to us with the mention on."""
     return any(user.id == me for user in message.mentions) or bool(own_roles(message, me))
 
 
 def names_others(message: discord.Message, me: int) -> bool:
-    """Whether it names people or roles, or answers a person with the mention on. An answer to an
-    app's message, which is a mention too, need not be meant for that app."""
+    """Return whether the message mentions other people or roles, or replies to a person with the
+    mention on. A reply to another app is a mention of it too, but may still be meant for Ponte, so
+    it does not count."""
     written = {int(id) for id in _USER.findall(message.content)} - {me}
     people = any(user.id != me and not user.bot for user in message.mentions)
     return bool(written or people or {r.id for r in message.role_mentions} - own_roles(message, me))
 
 
 def is_ours(message: discord.Message, me: int, way: AddressingSettings) -> bool:
-    """Whether it is for us whoever takes part there."""
+    """Return whether the message is for us, however many people take part: it mentions us, or the
+    channel's settings say that everything is for us and it names nobody else."""
     return mentions_us(message, me) or (
         bool(way.answer_everything) and not names_others(message, me)
     )
 
 
 def own_roles(message: discord.Message, me: int) -> set[int]:
-    """The mention picker offers a bot's managed role beside the bot, under the same name
+    """Return the ids of our bot's managed role among the roles that the message mentions. The
+    mention picker shows that role beside the bot, under the same name
     (topics/permissions.mdx#role-object-role-tags-structure)."""
     tagged = ((role.id, role.tags) for role in message.role_mentions)
     return {id for id, tags in tagged if tags is not None and tags.bot_id == me}
 
 
 def is_withheld(message: discord.Message) -> bool:
-    """Whether Discord tells that it was written, but nothing of it: no message is empty
-    (events/gateway.mdx#message-content-intent)."""
+    """Return whether Discord withholds the content of the message. No real message is empty, so one
+    that arrives empty is withheld (events/gateway.mdx#message-content-intent)."""
     return not (message.content or message.attachments or message.stickers or message.embeds
                 or message.message_snapshots or message.components or message.poll)  # fmt: skip
 
 
 def answers_us(message: discord.Message, me: int) -> bool:
-    """Whether it is a reply to a message of ours, mention or not."""
+    """Return whether the message replies to one of ours, with or without the mention."""
     replied = _replied_message(message)
     return replied is not None and replied.author.id == me
 
@@ -179,7 +203,8 @@ def answers_us(message: discord.Message, me: int) -> bool:
 def to_message(
     message: discord.Message, location: Location, locations: Locations, me: int, thread: int = 0
 ) -> Message:
-    """`thread` is the id of a thread that will be made from this message."""
+    """Convert a message into the core's Message. `me` is our user id; `thread` is the id of a
+    thread that will be created from this message, or 0."""
     key = event_key(message.channel.id, message.id)
     address = (
         location.address("", thread)
@@ -215,7 +240,12 @@ def from_interaction(
     context: tuple[Quote, ...] = (),
     files: tuple[Attachment, ...] = (),
 ) -> Message:
-    """The command or click as a Message; `asker` owns the conversation that a click is about."""
+    """Convert a command, form or click into the core's Message.
+
+    `said` is the text that a person could have typed instead. `token` is valid until `expires`
+    (seconds since the epoch). `source` is the id of the message that was clicked. `asker` is the
+    user id of the person who owns the conversation that a click is about.
+    """
     key = f"discord:interaction:{interaction.id}"
     author = person_of(interaction.user)
     address = locations.conversation_address(location, asker or interaction.user.id)
@@ -236,7 +266,8 @@ def from_interaction(
 
 
 def text_of(message: discord.Message, me: int) -> str:
-    """The text as a person reads it: without our mention, other mentions as names."""
+    """Return the text of a message as people read it: without our own mention, with names in place
+    of other mentions and of emoji codes, and with the names of stickers."""
     people = {user.id: user.display_name for user in message.mentions}
     roles = {role.id: f"@{role.name}" for role in message.role_mentions}
     roles |= dict.fromkeys(own_roles(message, me), "")
@@ -255,8 +286,12 @@ def text_of(message: discord.Message, me: int) -> str:
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """What the message answers or forwards. Our own words the transcript has already, but a quick
-    command may be run on them too. A `reference` is where nothing of it is told."""
+    """Return the messages that a message replies to and forwards, as quotes.
+
+    Our own posts are left out, because the transcript has them. A quick command is the exception:
+    it may take such a post as its input. If the event does not contain the quoted message, the
+    quote has a `reference` by which the turn fetches it.
+    """
     found: list[Quote] = []
     replied = _replied_message(message)
     if replied is None and message.type is MessageType.reply and message.reference:
@@ -279,7 +314,8 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
 
 
 def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARACTERS) -> Quote:
-    """What somebody said, forwarded or asked, also in an app's embeds and components."""
+    """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
+    names of its files. The text has at most `most` characters."""
     told = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
     told += [
         text.clean_text(words)
@@ -301,7 +337,7 @@ def _forwarded_text(message: discord.Message) -> str:
 
 
 def _embed_text(embed: discord.Embed) -> str:
-    """What another app says in an embed; a link's preview is none."""
+    """Return the text of another app's embed; "" for the preview of a link."""
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
@@ -309,7 +345,7 @@ def _embed_text(embed: discord.Embed) -> str:
 
 
 def _component_texts(components: Iterable[Any]) -> Iterator[str]:
-    """The texts of components, which may stand in place of content and embeds
+    """Yield the texts of components. They can replace content and embeds
     (components/reference.mdx#text-display)."""
     for component in components:
         if isinstance(component, discord.TextDisplay):
@@ -324,7 +360,7 @@ def _poll_text(message: discord.Message) -> str:
 
 
 def _replied_message(message: discord.Message) -> discord.Message | None:
-    """The message that this one replies to, where its event tells it."""
+    """Return the message that this one replies to, if the event contains it."""
     resolved = message.reference.resolved if message.reference else None
     return resolved if isinstance(resolved, discord.Message) else None
 
@@ -334,8 +370,11 @@ def _is_command(message: discord.Message, me: int) -> bool:
 
 
 def _files_of_replied(message: discord.Message, me: int) -> tuple[Attachment, ...]:
-    """The files of what it replies to: all that others sent; of ours the pictures, since a text
-    that we attached is an answer that the transcript has. A quick command takes words first."""
+    """Return the files of the message that this one replies to.
+
+    Of our own posts only pictures count: a text that we attached is an answer, which the transcript
+    has. A quick command with quoted text takes the text and no files.
+    """
     replied = _replied_message(message)
     if replied is None or (_is_command(message, me) and quote_of(replied, me).text):
         return ()

@@ -1,4 +1,4 @@
-"""How a file's bytes are got from Discord, and how files stand under an answer."""
+"""Downloads files from Discord, and attaches files to answers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
 FILE_DOWNLOAD_SECONDS = 120.0
-"""Seconds that one file may take."""
+"""Timeout of the download of one file."""
 
 DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
-"""Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
+"""Largest size of one file in bytes, without the boosts of a server or a subscription:
+reference.mdx#uploading-files."""
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
-"""Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
-that it carries: resources/message.mdx#create-message-limitations."""
+"""Largest size in bytes of all files in one message, and so of one file. Discord accepts 25 MiB for
+the whole request: resources/message.mdx#create-message-limitations."""
 MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 MAX_UPLOAD_TRIES = 3
-"""Tries after which an upload that Discord does not take is given up, in words."""
+"""Number of tries of an upload. After these, a sentence takes the place of the files."""
 
 Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
-"""Makes or changes a post, with these files and these notes in its text."""
+"""Creates or changes a post with these files, and with these notes in its text."""
 Put = Callable[[str, list[discord.File]], Awaitable[object]]
-"""Gives a post this text and these files, in place of what it had."""
+"""Replaces the text and the files of a post."""
 
 
 class DiscordFiles:
+    """Reads the bytes of files that people attached."""
+
     def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
+        """Return a file and its bytes. If its address has expired, fetch the message for a fresh
+        one. Raise as `attempt` does."""
         return attachment, await self._bytes(attachment)
 
     async def _bytes(self, attachment: Attachment) -> bytes:
@@ -52,11 +57,13 @@ class DiscordFiles:
             return await self._download(client, fresh)
 
     async def _download(self, client: discord.Client, url: str) -> bytes:
-        """From the CDN of Discord, or whatever a proxy or fake named; without cookies."""
+        """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
+        cookies are sent."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
 
     async def _address(self, client: discord.Client, where: str) -> str | None:
-        """A fresh address: the one in the event ends within a day."""
+        """Return a fresh address of a file from its message. The address in an event expires within
+        a day."""
         channel, message, _ = where.split("/")
         place = client.get_partial_messageable(int(channel))
         found = await attempt(lambda: place.fetch_message(int(message)))
@@ -65,7 +72,8 @@ class DiscordFiles:
 
 
 async def send_with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
-    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
+    """Make a call with an answer's long tables as files. If Discord refuses them, repeat it without
+    files and with a line for each."""
     try:
         return await attempt(lambda: call(attachments(sheets), ()))
     except (FilesTooLarge, Undeliverable) as refused:
@@ -84,9 +92,10 @@ async def put_files(
     tries: int,
     locale: str,
 ) -> None:
-    """Under a post that stands; `largest`: bytes of one file that the place takes.
+    """Attach files to an existing post.
 
-    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
+    `largest` is the largest size of one file in bytes in this place. A file that does not fit gets
+    a sentence instead, and so does every file once `tries` is over MAX_UPLOAD_TRIES.
     """
     fits: list[Sheet] = []
     notes: list[str] = []
@@ -117,12 +126,14 @@ async def put_files(
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Fresh each time: the SDK uses a File up."""
+    """Return the files for one call. They are made again for each call, because the SDK reads a
+    File only once."""
     return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
 
 
 def append_notes(text: str, notes: Sequence[str]) -> str:
-    """The text with its notes; where both do not fit, the notes have the last lines."""
+    """Return the text with the notes below it. If both do not fit into one message, the text is
+    cut; notes take at most half of it."""
     if not notes:
         return text
     tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
@@ -130,8 +141,8 @@ def append_notes(text: str, notes: Sequence[str]) -> str:
 
 
 def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
-    """What stands in place of files that were refused with the request. Raises `error` where it
-    was not for them."""
+    """Return a sentence for each file that Discord refused. Raise `error`, or an Undeliverable, if
+    the refusal was not about the files."""
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
         raise error
     if not names:
@@ -141,6 +152,7 @@ def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> lis
 
 
 def explain_too_large(file: File, limit: int, locale: str) -> str:
+    """Return the sentence for a file that is larger than `limit` bytes."""
     return say(
         "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
         locale,
@@ -151,6 +163,7 @@ def explain_too_large(file: File, limit: int, locale: str) -> str:
 
 
 def explain_no_room(file: File, locale: str) -> str:
+    """Return the sentence for a file that does not fit into the message with the other files."""
     return say(
         "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
         "{limit} in all. Please ask me for it alone.",
@@ -163,19 +176,24 @@ def explain_no_room(file: File, locale: str) -> str:
 
 
 def files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """By reference to the message, and by an address that ends within a day: a message that is
-    quoted may be read once only."""
+    """Return the files of a message, and of messages that it forwards.
+
+    Each reference has the message and the file's id, and the file's address, which expires within a
+    day. The address is needed because a quoted message may be readable only once.
+    """
     where = f"{message.channel.id}/{message.id}"
     return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
 
 
 def given_file(file: discord.Attachment) -> Attachment:
-    """One that came with an interaction, which Discord tells once."""
+    """Return a file that came with an interaction. Discord sends it only there, so its reference is
+    the address alone."""
     return _file(file, file.url)
 
 
 def file_name(file: discord.Attachment) -> str:
-    """Discord turns `filename` into ASCII; `title` is what the person called it."""
+    """Return the file's name as the person wrote it. Discord converts `filename` to ASCII and puts
+    the original in `title`."""
     if not file.title:
         return text.safe_file_name(file.filename)
     _, dot, extension = file.filename.rpartition(".")
@@ -183,7 +201,7 @@ def file_name(file: discord.Attachment) -> str:
 
 
 def all_attachments(message: discord.Message) -> list[discord.Attachment]:
-    """Its own files, and those of what it forwards."""
+    """Return the attachments of a message, and those of messages that it forwards."""
     forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
     return [*message.attachments, *forwarded]
 

@@ -1,8 +1,9 @@
-"""Which messages are for Ponte, how they are stored, and what is read back after a gap.
+"""Decides which messages are for Ponte, stores them, and reads missed messages back.
 
-A message that is not for Ponte is neither stored nor logged. A RESUME replays what was missed. A
-new session (after a restart, or an invalid one) does not, so known channels are read back then. A
-message that arrives twice has one key, so the inbox stores it once.
+A message that is not for Ponte is neither stored nor logged. After a RESUME, Discord replays the
+missed events. A new session (after a restart, or an invalid session) replays nothing, so known
+channels are read back then. A message that arrives twice has one event key, so the inbox stores it
+once.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ from core.text.i18n import plural, say
 log = structlog.get_logger("discord")
 
 CHANNELS_READ_AT_ONCE = 4
-"""Channels that are read back side by side."""
+"""Number of channels that are read back at the same time."""
 MAX_MESSAGES_READ_BACK = 2000
-"""Messages read back in one channel."""
+"""Largest number of messages that are read back in one channel."""
 IDLE_CHANNEL_SECONDS = 30 * 24 * 3600.0
-"""Seconds after which a channel that nobody used counts as unknown."""
+"""A channel where nobody addressed Ponte for so many seconds is not read back."""
 MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-params
 HINT_PERIOD_SECONDS = 24 * 3600.0
-"""Seconds until the same hint is given again in a channel."""
+"""Seconds until a hint is given again in the same channel."""
 MENTION_NEEDED = (
     "I cannot read a message here that does not mention me. Please mention me in it, "
     "or reply to me with the mention on."
@@ -68,6 +69,12 @@ MESSAGES_MISSED = (
 
 
 class DiscordIntake:
+    """Decides for each message whether it is addressed to Ponte, and stores it in the inbox.
+
+    Edits and deletions change or withdraw what was stored. `removed` is called with the id of a
+    deleted message that the inbox does not know, as `channel:message`: it may be a post of ours.
+    """
+
     def __init__(
         self,
         inbox: Inbox,
@@ -96,10 +103,12 @@ class DiscordIntake:
         self._marks = marks
         self._removed = removed
         self.open = True
-        """False once intake has stopped; what comes then is read back at the next start."""
+        """False once intake has stopped. Messages that arrive later are read back at the next
+        start."""
 
     async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
-        """Take it in, live or read back. Returns whether it is addressed to Ponte."""
+        """Store a live or read-back message if it is addressed to Ponte. Return whether it is.
+        Return False for every message once intake has stopped."""
         if not self.open:
             return False
         me = own_id(client)
@@ -109,27 +118,33 @@ class DiscordIntake:
             self._state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
         await self._roles.note_roles(message.author)
+        # Before the message is stored: a crash in between must not leave an unknown channel, which
+        # is never read back.
         await self._state.note_channel(message.channel.id, message.id, guild)
         await self._store(message, location, me)
+        # Only now: after a crash before this line, the message is read back.
         self._state.note_taken(message.channel.id, message.id, guild)
         return True
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
-        """An edit before the answer counts; a preview that Discord adds is no edit."""
+        """Store the new text of a message that is not answered yet. A link preview that Discord
+        adds is not an edit: `edited_at` is None then."""
         if not self.open or message.edited_at is None or not is_speech(message):
             return
         me = own_id(client)
         location = await self._locations.of_message(client, message)
         key = event_key(message.channel.id, message.id)
         if location.guild and is_withheld(message):
-            # Without our mention Discord tells no content: what it says now is not for us.
+            # Discord withholds the content once our mention is edited out, so the message is no
+            # longer for us.
             await self._inbox.amend(key, None)
             return
         changed = to_message(message, location, self._locations, me)
         await self._inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Theirs are withdrawn and blanked; ours stay away, and their turn stops."""
+        """Withdraw deleted messages of people and stop their turns. Report each message that the
+        inbox does not know, because it may be a post of ours."""
         for message in messages:
             key = event_key(channel, message)
             if await self._inbox.amend(key, None) != "unknown":
@@ -138,6 +153,8 @@ class DiscordIntake:
                 await self._removed(f"{channel}:{message}")
 
     async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
+        """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
+        content, post a hint and return False."""
         if not location.guild:
             return True
         told, way = not is_withheld(message), self._locations.settings_of(location)
@@ -160,7 +177,9 @@ class DiscordIntake:
         return await self._is_follow_up(message, location, told)
 
     async def _is_follow_up(self, message: discord.Message, location: Location, told: bool) -> bool:
-        """In a thread of ours without a mention: only while one person talks with Ponte."""
+        """Return whether a message without a mention, in a thread of ours, is for Ponte. That is so
+        only while one person writes there; when a second one joins, say once that Ponte now waits
+        for mentions."""
         there = self._join_thread(message, location)
         if not told:
             await self._notices.ask_for_mention(message)
@@ -177,12 +196,14 @@ class DiscordIntake:
         return there
 
     def _is_our_thread(self, message: discord.Message, location: Location, me: int) -> bool:
-        """A thread that we made, or were mentioned in before."""
+        """Return whether Ponte made the thread or was mentioned in it before."""
         channel = message.channel
         made = isinstance(channel, discord.Thread) and channel.owner_id == me
         return made or location.thread in self._state.threads
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
+        """Store a message. If it is new, mark it while it waits, create its thread and download its
+        files. If it cannot be stored, tell the person."""
         begins = self._threads.should_open(message, location)
         thread = message.id if begins else 0
         said = to_message(message, location, self._locations, me, thread)
@@ -212,9 +233,9 @@ class DiscordIntake:
 
 
 class CatchUp:
-    """Reads back what was said while no session was there to tell it.
+    """Reads back the messages that arrived while this process had no gateway session.
 
-    `age`: seconds; older messages are not answered, but told of.
+    Messages that are older than `age` seconds are not answered; one message reports their number.
     """
 
     def __init__(
@@ -237,7 +258,7 @@ class CatchUp:
         self._gate = asyncio.Semaphore(CHANNELS_READ_AT_ONCE)
 
     def start(self, client: discord.Client) -> None:
-        """Put each channel's missed messages into its lane, before anything that comes live."""
+        """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
         known = [(c, seen) for c, seen in self._state.seen.items() if seen.at > fresh]
         for channel, seen in sorted(known, key=lambda item: -item[1].last):
@@ -246,7 +267,7 @@ class CatchUp:
     def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         async def read_back() -> None:
             if guild:
-                # Names, roles and threads of a server come with it, after the session began.
+                # Discord sends a server's names, roles and threads after the session begins.
                 await client.wait_until_ready()
             async with self._gate:
                 await self._read_back(client, channel, guild, last)
@@ -254,6 +275,8 @@ class CatchUp:
         self._queues.put(channel, read_back)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        """Read the missed messages of a channel and answer the recent ones. A channel that Discord
+        refuses for good is forgotten; after any other failure it is read in the next session."""
         try:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
@@ -284,7 +307,8 @@ class CatchUp:
     async def _answer_recent(
         self, client: discord.Client, missed: list[discord.Message]
     ) -> list[discord.Message]:
-        """Answer the young ones; returns the older ones that nobody will answer."""
+        """Pass messages younger than `age` to the intake. Return the older ones that were addressed
+        to Ponte and will not be answered."""
         skipped: list[discord.Message] = []
         oldest = datetime.now(UTC) - timedelta(seconds=self._age)
         for message in missed:
@@ -297,7 +321,8 @@ class CatchUp:
         return skipped
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
-        """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
+        """Return whether a message is addressed to Ponte and not in the inbox. It can be in the
+        inbox, because the last second of the remembered state may be lost."""
         me = own_id(client)
         location = await self._locations.of_message(client, message)
         ours = not location.guild or is_ours(message, me, self._locations.settings_of(location))
@@ -308,29 +333,39 @@ class CatchUp:
 
 
 class Notices:
-    """What Ponte says without having been asked: each once, as a reply."""
+    """Posts short notices that nobody asked for, as replies. Each has a nonce, so that it appears
+    once."""
 
     def __init__(self, state: DiscordState, locations: Locations) -> None:
         self._state = state
         self._language = locations.language_of
 
     async def ask_for_mention(self, message: discord.Message) -> None:
-        """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
+        """Ask for a mention, once a day in each channel. The message was meant for Ponte, but
+        Discord withholds its content without the message content intent."""
         if self._state.is_first_notice(f"mention:{message.channel.id}", HINT_PERIOD_SECONDS):
             await self.post(message, say(MENTION_NEEDED, self._language(message)), "mention")
 
     async def explain_role_mention(self, message: discord.Message) -> None:
-        """Who wrote meant us, each time: silence would be no answer."""
+        """Explain that a message mentioned Ponte's role and not Ponte. This is said each time:
+        without it the person would get no answer at all."""
         await self.post(message, say(ROLE_MENTIONED, self._language(message)), "role")
 
     async def say_that_it_waits(self, message: discord.Message) -> None:
+        """Say that Ponte now waits to be mentioned, because several people write in this thread."""
         await self.post(message, say(DISCORD_WAITS_FOR_MENTION, self._language(message)), "waits")
 
     async def report_missed(self, newest: discord.Message, count: int) -> None:
+        """Say how many older messages were left unanswered, as a reply to the newest of them."""
         await self.post(newest, plural(*MESSAGES_MISSED, count, self._language(newest)), "away")
 
     async def post(self, message: discord.Message, words: str, about: str) -> None:
-        """As a reply to `message`, so that it is never taken for an answer to another one."""
+        """Post `words` as a reply to `message`. It must be a reply, because after a crash a post
+        without a reference could be taken for the answer to another message. A failure is only
+        logged.
+
+        `about` names the kind of notice; together with the message's id it is the nonce.
+        """
         nonce = hashlib.sha256(f"{about}:{message.id}".encode()).hexdigest()[:MAX_NONCE_CHARACTERS]
         reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)
         try:

@@ -1,7 +1,7 @@
-"""Commands, clicks and filled-in forms on Discord, and the right answer to each.
+"""Commands, clicks and submitted forms on Discord, and the responses to them.
 
 `DiscordInteraction` is one interaction as `core.chat.interactions` handles it. `DiscordHandlers`
-turns each command, button and form into the words that a person could have typed.
+turns each command, button and form into the text that a person could have typed.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ from core.text.i18n import nearest_locale
 log = structlog.get_logger("discord")
 
 DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS = 0.5, 1.8
-"""How long rights may take, and by when an interaction must be stored. Discord wants the
-acknowledgement within 3 seconds (receiving-and-responding.mdx#responding-to-an-interaction); more
-than one of them is left for the network."""
+"""Seconds that the check of rights may take, and seconds after which an interaction must be stored.
+Discord wants the acknowledgement within 3 seconds
+(receiving-and-responding.mdx#responding-to-an-interaction). More than one of them is left for the
+network."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 """How long the look-up of a quick command may delay the form that asks for its inputs."""
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
-"""Commands whose answer only the person sees."""
+"""Commands with an answer that only the person sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +83,33 @@ class DiscordInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
+        """The time limits for the check of rights and for storing the message."""
         return InteractionLimits(DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS)
 
     @property
     def person(self) -> Person:
+        """The person who used the command, button or form."""
         return person_of(self._interaction.user)
 
     @property
     def address(self) -> Address:
+        """The address of that person's conversation in this place."""
         locations = self._parts.locations
         location = locations.of_interaction(self._interaction)
         return locations.conversation_address(location, self._interaction.user.id)
 
     @property
     def locale(self) -> str:
+        """The language of the person's client, or the nearest one that we have."""
         return locale_of(self._interaction)
 
     async def learn_about_person(self) -> None:
-        """Take in the roles that the interaction carries, so that nothing needs to be asked."""
+        """Store the roles that the interaction carries, so that Discord need not be asked for
+        them."""
         await self._parts.roles.note_roles(self._interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
-        """Return the message, and let its answer wait for the acknowledgement."""
+        """Return the message, and make its answer wait for the acknowledgement."""
         interaction, locations = self._interaction, self._parts.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
@@ -125,7 +131,11 @@ class DiscordInteraction:
         return self._message
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Defer the answer. After a late acknowledgement the answer goes to the channel."""
+        """Acknowledge the interaction by a deferred response. Return whether Discord accepted it.
+
+        Return False for a second delivery. If the acknowledgement was too late, the answer goes to
+        the channel. If its outcome is unknown, it counts as accepted.
+        """
         if not receipt.is_new:
             return False
         is_acknowledged = True
@@ -138,7 +148,7 @@ class DiscordInteraction:
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning("not acked", why=f"{refused.status}/{refused.code}")
         except IN_DOUBT as error:
-            # Discord may have taken it: the first edit of the answer shows whether it did.
+            # Discord may have accepted it. The first edit of the answer shows whether it did.
             log.info("ack in doubt", why=type(error).__name__)
         self._parts.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
@@ -146,7 +156,7 @@ class DiscordInteraction:
         return is_acknowledged
 
     async def notify(self, words: str) -> None:
-        """Answer the interaction with words that only the person sees."""
+        """Respond with words that only the person sees. A failure is only logged."""
         if self._message is not None:
             self._parts.acks.settle(self._message.turn, False)
         try:
@@ -171,7 +181,7 @@ class DiscordHandlers:
         self._state = state
 
     async def handle(self, interaction: Interaction) -> None:
-        """Handle a click or a filled-in form. The SDK's command tree handles commands."""
+        """Handle a click or a submitted form. The SDK's command tree handles commands."""
         data: Mapping[str, Any] = interaction.data or {}
         id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.component:
@@ -182,7 +192,7 @@ class DiscordHandlers:
     async def ask(
         self, interaction: Interaction, prompt: str, file: discord.Attachment | None
     ) -> None:
-        """Handle `/ask`. Without a prompt and a file, a form asks for several lines."""
+        """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
             await self._show_form(interaction, ask_form(locale_of(interaction)))
         else:
@@ -207,7 +217,8 @@ class DiscordHandlers:
     async def run_quick_command(
         self, interaction: Interaction, slug: str, input: str, file: discord.Attachment | None
     ) -> None:
-        """Handle `/quick-command`. Without input, a form asks for the inputs that it takes."""
+        """Handle `/quick-command`. Without input, show a form that asks for the command's
+        inputs."""
         if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             known = await self._interactions.find_quick_commands(
                 DiscordInteraction(self._parts, interaction), QUICK_COMMAND_LOOKUP_SECONDS
@@ -260,7 +271,8 @@ class DiscordHandlers:
         return await self._interactions.submit(user, request)
 
     async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
-        """A form must be the first response to an interaction, so nothing is sent before it."""
+        """Show a form. Nothing is sent before it, because a form must be the first response to an
+        interaction."""
 
         async def show() -> str:
             await interaction.response.send_modal(form)
@@ -269,6 +281,8 @@ class DiscordHandlers:
         await self._interactions.show_form(DiscordInteraction(self._parts, interaction), show)
 
     async def _handle_form(self, interaction: Interaction, id: str) -> None:
+        """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
+        command."""
         values = filled_in(interaction)
         prompt = values.get(PROMPT_FIELD, "")
         if id == ASK_ID:
@@ -293,8 +307,8 @@ class DiscordHandlers:
     def _recall_files(
         self, interaction: Interaction, message: str | None
     ) -> tuple[tuple[Attachment, ...], str]:
-        """Return the files of the message that a form is about. If they are not remembered any
-        more, return the reference by which the turn can fetch them again."""
+        """Return the files of the message that a form is about, and "". If they are no longer
+        remembered, return no files and the reference by which the turn can fetch them."""
         if not message:
             return (), ""
         files = self._state.asked.get(message)
@@ -303,7 +317,7 @@ class DiscordHandlers:
         return tuple(Attachment(**file) for file in files), ""
 
     async def _handle_click(self, interaction: Interaction, id: str) -> None:
-        """Handle a button of ours. Ids that we do not make ourselves are ignored."""
+        """Handle a button of ours. Buttons with other ids are ignored."""
         if interaction.message is None:
             return
         if found := render.CARD_BUTTON_ID.fullmatch(id):
@@ -313,7 +327,7 @@ class DiscordHandlers:
         found = render.STOP_BUTTON_ID.fullmatch(id)
         request = InteractionRequest("stop")
         if found and await self._submit(interaction, request, int(found["asker"])):
-            # The post may not grow any more, so nothing else would take the button away.
+            # If the post does not grow any more, no later edit removes the button.
             view = render.without_stop(interaction.message)
             with suppress(discord.HTTPException, *IN_DOUBT):
                 await interaction.edit_original_response(view=view)

@@ -1,4 +1,4 @@
-"""People of Discord: their roles, their names, and who reads a channel."""
+"""People on Discord: their roles, their names, and who can read a channel."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ from core.runtime.retry import retry
 log = structlog.get_logger("discord")
 
 MAX_SERVERS = 10
-"""Servers that are asked for a person's roles."""
+"""Largest number of servers that are asked for a person's roles."""
 MAX_LOOKUPS_AT_ONCE = 10
-"""Members who are asked for at once."""
+"""Number of members who are looked up at the same time."""
 
 
 async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
-    """Who is named by id. Who has a role is not told without a privileged intent (resources/
-    guild.mdx#list-guild-members), so a role names nobody here. Raises PlatformBusy."""
+    """Return the people with these names (`discord:ID`).
+
+    Bots, unknown ids and roles are left out. Discord lists the members of a role only with a
+    privileged intent (resources/guild.mdx#list-guild-members). Raise PlatformBusy if Discord does
+    not answer now.
+    """
     found = []
     for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
         if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
@@ -59,7 +63,8 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
 
 
 async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, str]:
-    """What people and roles (`discord:ID`) are called, as far as Discord tells soon."""
+    """Return the display names of people and roles by their names (`discord:ID`). Those that cannot
+    be found now are left out. Raise nothing."""
     found: dict[str, str] = {}
     for name in names:
         id = name.removeprefix(f"{PLATFORM}:")
@@ -75,7 +80,8 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
 
 
 async def can_read_channel(client: discord.Client, person: Person, address: Address) -> bool:
-    """Whether a member sees the server's channel; False where that is not told."""
+    """Return whether a person can see the channel of `address` in a server; False if that is not
+    known."""
     guild = client.get_guild(int(address.workspace or 0))
     channel = guild.get_channel(int(address.channel)) if guild else None
     if guild is None or channel is None:
@@ -89,14 +95,15 @@ async def can_read_channel(client: discord.Client, person: Person, address: Addr
 
 
 class ServersNotTold(Exception):
-    """Discord does not answer at present."""
+    """Discord does not list our servers at present."""
 
 
 class Roles:
-    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name.
+    """The roles that people have on the servers where Ponte is a member. PONTE_ALLOW may name them.
 
-    A message or command from a server carries its author's roles there; where it does not (in a
-    direct message), and of other servers, Discord is asked. What it told is kept over restarts.
+    A message or command from a server contains its author's roles there. Discord is asked for the
+    roles on other servers, and for those of people in direct messages. Roles are stored across
+    restarts.
     """
 
     def __init__(
@@ -111,22 +118,28 @@ class Roles:
         self._asked: tuple[float, Sequence[int]] = (0.0, ())
 
     async def close(self) -> None:
+        """Stop the look-ups that are under way."""
         await self._members.close()
 
     def forget(self, ids: Collection[str]) -> None:
+        """Erase the roles of people with these ids."""
         self._members.forget(ids)
 
     async def note_roles(self, user: discord.abc.User) -> None:
-        """Take the roles that an event carries of its author, so that nothing needs to be asked."""
+        """Store the roles that an event contains of its author, so that Discord need not be asked
+        for them."""
         if isinstance(user, discord.Member) and user.guild:
-            # Every role but the server's own, which everybody has.
+            # The first role is the server's own, which every member has.
             roles = (str(role.id) for role in user.roles[1:])
             member = _make_member(str(user.guild.id), str(user.id), roles)
             await self._members.take([member], write_again=EVENT_WRITE_SECONDS)
 
     async def roles_of(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the ids of a person's roles, as Discord told them within `max_age` seconds; None
-        where a server refuses to tell. Waits as long as Discord takes."""
+        """Return the ids of a person's roles on all our servers, confirmed within `max_age`
+        seconds.
+
+        Return None if a server refuses to report them. Wait as long as Discord takes.
+        """
         client = await self._client()
         guilds = await retry(
             lambda: self._guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
@@ -138,8 +151,11 @@ class Roles:
         return frozenset[str]().union(*known) if len(known) == len(found) else None
 
     async def has_left(self, person: Person, address: Address) -> bool | None:
-        """Return whether they are no member of that server any more, where Ponte is a member
-        itself; None where Discord does not tell."""
+        """Return whether the person is no longer a member of the server of `address`.
+
+        Return False outside servers, and for a server where Ponte is not a member. Return None if
+        Discord does not answer.
+        """
         if not address.workspace:
             return False
         guild, user = int(address.workspace), int(person.id)
@@ -155,9 +171,11 @@ class Roles:
     # The port `core.chat.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
-        """The SDK keeps Discord's pace."""
+        """Return at once: the SDK obeys Discord's rate limits."""
 
     async def ask(self, place: MemberKey) -> PlatformMember:
+        """Ask Discord for a member of a server. A person who is not there has no roles. Raise
+        NoMember if Discord refuses the request."""
         guild, user = place
         async with self._places:
             client = await self._client()
@@ -173,8 +191,12 @@ class Roles:
         return _make_member(guild, user, map(str, told["roles"]))
 
     async def _guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
-        """The servers, as the session tells them; where it is another process's, or has just begun,
-        Discord is asked (resources/user.mdx#get-current-user-guilds). Raises ServersNotTold."""
+        """Return the ids of our servers, at most MAX_SERVERS.
+
+        They are known from the gateway session. If another process holds it, or it has just begun,
+        Discord is asked (resources/user.mdx#get-current-user-guilds). Raise ServersNotTold if
+        Discord does not answer.
+        """
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
         if not self._asked[0] or time.monotonic() - self._asked[0] > max_age:

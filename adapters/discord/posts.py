@@ -1,4 +1,4 @@
-"""Posts of ours in Discord: their content in its final form, and how they are found again."""
+"""The content of our posts on Discord in its final form, and how our posts are found again."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from core.text.text import run_off_loop
 log = structlog.get_logger("discord")
 
 MAX_POSTS_SEARCHED = 200
-"""Messages in which a post of ours is looked for."""
+"""Number of messages in which a post of ours is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """The final form of an answer's last post."""
+    """The embeds, buttons and files of an answer's last post."""
 
     embeds: list[discord.Embed]
     view: discord.ui.View | None
@@ -34,12 +34,15 @@ class Rendering:
 
     @property
     def plain(self) -> bool:
-        """Whether it carries text alone."""
+        """Whether the post contains only text."""
         return not (self.embeds or self.view or self.sheets)
 
 
 class Renderer:
-    """Dresses the answer that is being brought, once; a long one takes time."""
+    """Renders the final form of an answer once and keeps it, because a long answer takes time.
+
+    `most` is the largest number of posts of the answer. Text that does not fit becomes a file.
+    """
 
     def __init__(self, locale: str, most: int) -> None:
         self._locale = locale
@@ -47,13 +50,14 @@ class Renderer:
         self._made: tuple[Answer, Rendering] | None = None
 
     async def rendering(self, answer: Answer) -> Rendering:
-        """`most`, above, is how many parts it was split into at most: what is over is a file."""
+        """Return the embeds, buttons and files of an answer's last post."""
         if self._made is None or self._made[0] is not answer:
             self._made = (answer, await self._make(answer))
         return self._made[1]
 
     async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        """What a post or an edit says and shows, without its files."""
+        """Return the arguments of a post or an edit, without its files. `answer` is None while it
+        grows."""
         form: dict[str, Any] = {"content": post_content(part, answer, self._locale)}
         if answer is not None:
             rendering = await self.rendering(answer)
@@ -72,9 +76,11 @@ class Renderer:
 async def own_posts_since(
     client: discord.Client, channel: discord.PartialMessageable, since: int
 ) -> Sequence[discord.Message]:
-    """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
-    minutes, and history does not tell it. Oldest first, without answers to commands; none where
-    history may not be read."""
+    """Return our posts after the message id `since`, oldest first, without answers to commands.
+
+    They are needed if it is not known whether a post was made: Discord forgets a nonce after
+    minutes, and history does not contain it. Return none if history may not be read.
+    """
     after = discord.Object(since)
     try:
         found = await history(channel, after=after, limit=MAX_POSTS_SEARCHED, oldest_first=True)
@@ -88,14 +94,16 @@ async def own_posts_since(
 def posts_answering(
     posts: Sequence[discord.Message], source: int | None
 ) -> Sequence[discord.Message]:
-    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
+    """Return the posts that reply to `source`; for None, those that reply to nothing. In a thread
+    that was made from the source, our posts reply to nothing."""
     return [post for post in posts if answered_id(post) == source]
 
 
 def find_by_text(
     posts: Sequence[discord.Message], text: str, source: int | None
 ) -> discord.Message | None:
-    """The one with this text that answers `source`, or nothing: the source may be gone."""
+    """Return the first post with this text that replies to `source` or to nothing. The source may
+    have been deleted, so a post without a reference counts too."""
     if not text:
         return None
     mine = (post for post in posts if answered_id(post) in (None, source))
@@ -103,12 +111,14 @@ def find_by_text(
 
 
 def answered_id(message: discord.Message) -> int | None:
-    """The message that this one refers to."""
+    """Return the id of the message that this one replies to, or None."""
     return message.reference.message_id if message.reference else None
 
 
 def post_content(part: str, answer: Answer | None, locale: str) -> str:
-    """Discord refuses a message of nothing; one that only carries files says so."""
+    """Return the text of a post. Cards without buttons are added as commands to type. Discord
+    refuses an empty message, so a post without text names its files or says that there is nothing
+    to say."""
     if answer and len(answer.cards) > render.MAX_CARDS:
         part = append_notes(part, render.in_words(answer.cards[render.MAX_CARDS :], locale)).strip()
     if part or (answer and answer.cards):

@@ -1,4 +1,5 @@
-"""The signs that a turn is under way: typing, and an hourglass on a message that waits."""
+"""The signs that a turn is under way: the typing indicator, and an hourglass on a waiting
+message."""
 
 from __future__ import annotations
 
@@ -17,17 +18,19 @@ from core.runtime.tasks import BackgroundTasks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0
-"""Seconds that a message waits without one: most turns end sooner."""
+"""Seconds until a waiting message gets an hourglass. Most turns end sooner."""
 TYPING_PERIOD_SECONDS = 8.0
-"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
+"""Seconds between two typing calls. The indicator lasts for 10
+(resources/channel.mdx#trigger-typing-indicator)."""
 STILL_TEXT_SECONDS = 5.0
-"""Seconds after which text that does not grow is no sign any more."""
+"""After so many seconds without new text, the typing indicator is shown again."""
 
 
 def waiting_marks(
     client: Callable[[], Awaitable[discord.Client]], state: DiscordState, tasks: BackgroundTasks
 ) -> WaitingMarks:
-    """Hourglasses; a server may forbid them."""
+    """Return the marks that put an hourglass on waiting messages. Failures are ignored, because a
+    server may forbid reactions."""
 
     async def put_on(where: str) -> None:
         message = message_at(await client(), where)
@@ -47,8 +50,8 @@ def waiting_marks(
 
 
 class TypingSign:
-    """Typing, by turn, sent again while nothing else shows that the turn lasts. Each sign lasts
-    until `end`, which whoever ends a turn calls."""
+    """Typing indicators, one for each turn. They are repeated while the answer shows no new text,
+    until `end` is called for the turn."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -56,30 +59,33 @@ class TypingSign:
         self._grew: dict[str, float] = {}
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """`sign` from soon on, again and again."""
+        """Call `sign` soon, and then again and again until the turn ends."""
         if turn not in self._tasks:
             self._tasks[turn] = asyncio.create_task(self._repeat(turn, sign))
 
     def note_growth(self, turn: str) -> None:
-        """Text stands, and grew just now: that is sign enough for a while."""
+        """Note that new text was shown just now. It replaces the typing indicator for a while."""
         if turn in self._tasks:
             self._grew[turn] = time.monotonic()
 
     def do_later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` then, unless the turn ended before."""
+        """Run `work` after so many seconds, unless the turn ends before. Only one such work is
+        pending for a turn."""
         if turn not in self._later:
             task = asyncio.create_task(_do_after(seconds, work))
             self._later[turn] = task
             task.add_done_callback(lambda _: self._later.pop(turn, None))
 
     def stop(self, turn: str) -> None:
+        """Stop the typing indicator of a turn."""
         self._grew.pop(turn, None)
         task = self._tasks.pop(turn, None)
         if task is not None:
             task.cancel()
 
     async def end(self, turn: str) -> None:
-        """Nothing of the turn goes on from here."""
+        """Stop the typing indicator and the delayed work of a turn, and wait until that has
+        stopped."""
         self.stop(turn)
         later = self._later.pop(turn, None)
         if later is not None:
@@ -93,12 +99,13 @@ class TypingSign:
             if still < STILL_TEXT_SECONDS:
                 await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue
-            # Only a sign: the answer will meet the same fault, and tell it.
+            # A failure is ignored: it is only an indicator, and the answer reports the fault.
             with suppress(PonteError, *IN_DOUBT):
                 await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 
     async def close(self) -> None:
+        """Stop all indicators and all delayed work."""
         tasks = [*self._tasks.values(), *self._later.values()]
         for task in tasks:
             task.cancel()

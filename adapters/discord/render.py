@@ -1,5 +1,7 @@
-"""An answer as Discord shows it: Markdown without tables, images or mentions, cut into parts that
-fit, its cards as embeds with buttons, and its forms.
+"""Renders answers, cards and forms for Discord.
+
+Discord shows no Markdown tables, and an answer must show no images and mention nobody. The text is
+cut into parts that fit into one message. Cards become embeds with buttons.
 """
 
 from __future__ import annotations
@@ -29,28 +31,31 @@ from core.text.text import (
 )
 
 LIMIT = 2000
-"""Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for
-what a character is."""
+"""Unicode code points in one message: resources/message.mdx#create-message-jsonform-params, and
+#1315 for what counts as a character."""
 MAX_POSTS_OF_ANSWER = 4
-"""Posts in a row; a longer answer reads better as a file."""
+"""Largest number of posts in a row. A longer answer reads better as a file."""
 WHOLE = "answer.md"
+"""Name of the file that contains an answer of too many posts."""
 _NOTE_ROOM = 120
-"""Characters that the note on the file may take."""
+"""Characters that are reserved for the note that names the file."""
 
 PHONE_LINE_CHARACTERS = 38
-"""Characters of a code block's line on a telephone before it wraps."""
+"""Characters of a code block's line that a phone shows without wrapping."""
 MAX_TABLE_COLUMNS = 100
-"""Columns: each short row is filled up to them."""
+"""Lines with more columns are not read as a table. The limit is needed because each short row is
+filled up to the number of columns."""
 MAX_CODE_BLOCK_COLUMNS, MAX_CODE_BLOCK_ROWS = 3, 40
-"""Of a table that stands in a code block."""
+"""Largest table that is rendered as a code block."""
 MAX_RECORDS, SHOWN_RECORDS = 12, 3
-"""Rows that stand as records; of a longer table so many, and the whole in a file."""
+"""A table of up to MAX_RECORDS rows is rendered as one paragraph for each row. A longer one shows
+SHOWN_RECORDS rows, and a file contains all of it."""
 
 MAX_CARDS = 5
-"""Cards with buttons under one message: five rows of buttons fit
+"""Largest number of cards with buttons under one message: five rows of buttons fit
 (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
-# 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
+# 6000 in all embeds, including their footers; and up to 10 embeds.
 MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = (
     256,
     4096,
@@ -58,9 +63,11 @@ MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACT
     10,
 )
 DISCORD_CARD_ROWS = 10
+"""Changed rows that a card shows. The others are counted."""
 NAMED_BY = 2
-"""Cells that stay as they are and tell which row a changed one is: its id, its name."""
+"""Number of unchanged cells that are shown to identify a changed row: its id and its name."""
 DISCORD_CELL_CHARACTERS = 200
+"""Characters of one cell on a card. A longer value is cut."""
 
 CARD_BUTTON_ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
@@ -74,11 +81,12 @@ _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
 
 _LONGEST_MARK = 16
+"""A longer run of backticks or tildes is text and begins no code block."""
 _TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
 _CELL_LINK = re.compile(rf"!?\[([^\[\]]*)\]{_TARGET}")
 _IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
 _LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
-# A preview would fetch the address, and with it whatever a tool's text put there.
+# Discord fetches an address to make its preview. A tool's text could leak data in that address.
 _BARE_URL = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -86,7 +94,7 @@ _MARKS = re.compile(r"(\*\*|__|~~)")
 _HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
-# What Discord turns into a mention or a command: reference.mdx#message-formatting.
+# Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
 _MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
@@ -99,43 +107,52 @@ MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS, MAX_HINT_CHARACTERS, MAX_FIELD_ID_CH
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal
 MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
-# What a modal is about stands in its id, so that it outlives us.
+# The id of a form says what it is about, so that it can be handled after a restart.
 ASK_ID = "ponte:ask"
 ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
-"""A longer slug has no room in an id; its command runs without a form."""
+"""The id of the form for a quick command. A longer slug does not fit into an id, so its command
+runs without a form."""
 PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
+    """A table read from Markdown. Each row has as many cells as the header."""
+
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     @property
     def width(self) -> int:
+        """Columns of a monospaced font that the table takes, with two between its columns."""
         return sum(self.widths) + 2 * (len(self.header) - 1)
 
     @property
     def widths(self) -> list[int]:
+        """The width of each column in columns of a monospaced font."""
         columns = zip(self.header, *self.rows, strict=True)
         return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
 
     @property
     def is_narrow(self) -> bool:
+        """Whether the table fits on a phone as a code block."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def needs_file(self) -> bool:
+        """Return whether the table has too many rows for a message."""
         return len(self.rows) > (MAX_CODE_BLOCK_ROWS if self.is_narrow else MAX_RECORDS)
 
     def code_block(self) -> str:
+        """Return the table as a code block with aligned columns."""
         widths = self.widths
         lines = [_pad_row(self.header, widths), "  ".join("─" * width for width in widths)]
         lines += [_pad_row(row, widths) for row in self.rows]
         return "\n".join(["```", *lines, "```"])
 
     def records(self, most: int | None = None) -> str:
-        """A paragraph per row: its first cell in bold, then a line per column."""
+        """Return a paragraph for each row, at most `most`: the first cell in bold, then a line for
+        each other cell that is not empty."""
         paragraphs = []
         for row in self.rows[:most]:
             lines = [f"**{self.header[0]}: {row[0]}**" if self.header[0] else f"**{row[0]}**"]
@@ -145,6 +162,8 @@ class TextTable:
         return "\n\n".join(paragraphs)
 
     def excerpt(self, name: str, locale: str) -> str:
+        """Return the first SHOWN_RECORDS rows and a note that the file `name` contains the
+        others."""
         note = plural(
             "…{count} more row in {name}.", "…{count} more rows in {name}.",
             len(self.rows) - SHOWN_RECORDS, locale, name=f"`{name}`",
@@ -152,12 +171,14 @@ class TextTable:
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
+        """Return the table as the bytes of a CSV file."""
         return encode_csv([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table that is too long for a chat."""
+    """A file that is attached to a post: a long table as CSV, or the whole text of a long
+    answer."""
 
     name: str
     data: bytes
@@ -165,19 +186,23 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
+    """Text in Discord's format, and the tables that became files."""
+
     text: str
     sheets: tuple[Sheet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordPages:
+    """The text of each post of an answer, and the files under the last one."""
+
     parts: tuple[str, ...]
     sheets: tuple[Sheet, ...] = ()
 
 
 def render(markdown: str, locale: str = "en") -> Rendered:
-    """`markdown` as Discord shows it; tables that are too long become files. Text that is too
-    long to be read as Markdown stays as it is written."""
+    """Return Markdown in Discord's format. Tables that are too long become files. Text that is too
+    complex to be read as Markdown stays unchanged, without link previews and mentions."""
     if is_too_complex(markdown):
         return Rendered(_prevent_previews(markdown))
     lines = markdown.split("\n")
@@ -201,12 +226,13 @@ def render(markdown: str, locale: str = "en") -> Rendered:
 
 
 def inert(text: str) -> str:
-    """Text in which nothing mentions anybody, outside code."""
+    """Return text in which nothing mentions anybody. It is meant for text outside code."""
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
 def pages(markdown: str, locale: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
-    """At least one part, empty where there is no text; what does not fit comes as a file."""
+    """Return an answer as at least one and at most `most` parts. If it needs more, the last part
+    names the file that contains the whole answer. The only part of an empty text is empty."""
     rendered = render(markdown, locale)
     parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
@@ -219,7 +245,7 @@ def pages(markdown: str, locale: str, most: int = MAX_POSTS_OF_ANSWER) -> Discor
 
 
 def read_table(lines: list[str]) -> TextTable | None:
-    """The pipe table that `lines` are (header, delimiter, rows), or None."""
+    """Return the pipe table that the lines (header, delimiter, rows) are, or None."""
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _cells(lines[0])
@@ -230,27 +256,30 @@ def read_table(lines: list[str]) -> TextTable | None:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a monospaced font the text takes: East Asian wide ones count twice."""
+    """Return how many columns of a monospaced font a text takes. Wide East Asian characters take
+    two."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     marks = sum(unicodedata.combining(char) != 0 for char in text)
     return len(text) + wide - marks
 
 
 def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
+    """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
     shown = cards[:MAX_CARDS]
     room = MAX_EMBEDS_CHARACTERS // max(1, len(shown))
     return [embed(card, locale, room) for card in shown]
 
 
 def embed(card: Card, locale: str, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
-    """`room`: characters for this card, so that all cards of a message fit into its limit."""
+    """Return a card as an embed of at most `room` characters. The caller divides the limit of a
+    message between its cards."""
     lines = [_make_safe(card.text)] if card.text else []
     lines += [_change(row) for row in card.rows[:DISCORD_CARD_ROWS]]
     if len(card.rows) > DISCORD_CARD_ROWS:
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more, locale))
     if card.expires_at and card.state == "open":
-        # Discord words the moment in the reader's own language and time zone.
+        # Discord shows the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", locale, when=when))
     most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
@@ -263,7 +292,8 @@ def embed(card: Card, locale: str, room: int = MAX_EMBEDS_CHARACTERS) -> discord
 
 
 def in_words(cards: Sequence[Card], locale: str) -> list[str]:
-    """Cards that no more fit under the message are decided by typing."""
+    """Return a line for each card that lists the commands to type. It is for cards that do not fit
+    under the message with buttons."""
     return [
         f"{_make_safe(card.title)}: "
         + ", ".join(f"`{action} {card.id}`" for action in card.actions)
@@ -272,13 +302,14 @@ def in_words(cards: Sequence[Card], locale: str) -> list[str]:
 
 
 def view(cards: Sequence[Card], locale: str) -> discord.ui.View:
-    """A row of buttons for each card."""
+    """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     rows = enumerate(cards[:MAX_CARDS])
     return _unkept(button for row, card in rows for button in _buttons(card, locale, row))
 
 
 def stop_view(asker: str, locale: str) -> discord.ui.View:
-    """The button that stops the turn of `asker`'s conversation here."""
+    """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
+    here."""
     label = say("Stop", locale)
     return _unkept([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
 
@@ -286,7 +317,8 @@ def stop_view(asker: str, locale: str) -> discord.ui.View:
 def redrawn(
     message: discord.Message, card: Card, locale: str
 ) -> tuple[list[discord.Embed], discord.ui.View]:
-    """The embeds and buttons of `message` with `card` as it stands now, all others as they were."""
+    """Return the embeds and buttons of `message` with `card` in its current state. All other cards
+    stay unchanged."""
     mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
     shown = list(message.embeds)
     fresh = embed(card, locale, MAX_EMBEDS_CHARACTERS // max(1, len(shown)))
@@ -298,6 +330,7 @@ def redrawn(
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
+    """Return the buttons of `message` without the stop button."""
     return _unkept(
         _copy(button, number)
         for number, row in enumerate(_button_rows(message))
@@ -307,14 +340,19 @@ def without_stop(message: discord.Message) -> discord.ui.View:
 
 
 def ask_form(locale: str) -> discord.ui.Modal:
+    """Return the form of `/ask`: one field for a message of several lines."""
     modal = _modal(say("Ask Ponte", locale), ASK_ID)
     modal.add_item(_lines(say("Your message", locale), PROMPT_FIELD))
     return _stop_modal(modal)
 
 
 def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
-    """The message's text goes into the modal: after a restart nobody would know it. `message` is
-    its id where it has files, which are named."""
+    """Return the form that asks about a message.
+
+    The text of that message is in a field of the form, so that it is still known after a restart.
+    `message` is the message's id if it has files, else 0. `files` are the names of these files,
+    which the form shows.
+    """
     modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
     modal.add_item(_lines(say("What do you want to know?", locale), PROMPT_FIELD))
     quoted = _lines(
@@ -328,7 +366,11 @@ def about_form(text: str, message: int, files: Sequence[str], locale: str) -> di
 
 
 def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
-    """A field for each input where the command has a few by name, else one for all."""
+    """Return the form of a quick command, with a field for each named input.
+
+    It has one field for all inputs if the command is not known, has no named input, or has more
+    than MAX_FORM_FIELDS of them.
+    """
     title = (known.title_and_description(locale)[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
@@ -342,7 +384,7 @@ def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui
 
 
 def filled_in(interaction: Interaction) -> dict[str, str]:
-    """What was filled in, by field."""
+    """Return the values of a submitted form by the ids of their fields."""
     data: Mapping[str, Any] = interaction.data or {}
     found: dict[str, str] = {}
     for item in _items(data.get("components") or []):
@@ -364,7 +406,8 @@ def _buttons(card: Card, locale: str, row: int) -> list[discord.ui.Button[Any]]:
 
 
 def _table_end(lines: list[str], start: int) -> int:
-    """The line after the table that begins at `start`; 0 where none does."""
+    """Return the index of the line after the table that begins at `start`; 0 if none begins
+    there."""
     line, following = lines[start : start + 2]
     if "|" not in line or "-" not in following or read_table([line, following]) is None:
         return 0
@@ -399,7 +442,7 @@ def _cell(cell: str) -> str:
 
 
 def _bare(cell: str) -> str:
-    """Without the marks of code, which stay in prose; one of them could close a block."""
+    """Return a cell without backticks: they could close the code block that contains the table."""
     return cell.replace("`", "")
 
 
@@ -418,7 +461,7 @@ def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _plain_line(line: str) -> str:
-    """A line outside code blocks; what stands in inline code stays as it is."""
+    """Return a line outside code blocks in Discord's format. Inline code stays unchanged."""
     if _RULE.fullmatch(line):
         return ""
     if heading := _HEADING.match(line):
@@ -439,7 +482,8 @@ def _prose(text: str) -> str:
 
 
 def _spell_out_link(label: str, url: str) -> str:
-    """A link says where it leads; in angle brackets Discord fetches no preview of it."""
+    """Return a link as its label and its full address. Discord fetches no preview of an address in
+    angle brackets."""
     return f"<{url}>" if label in ("", url) else f"{label} (<{url}>)"
 
 
@@ -448,7 +492,7 @@ def _prevent_previews(text: str) -> str:
 
 
 def _view_with(message: discord.Message, card: Card, locale: str) -> discord.ui.View:
-    """The rows of other cards stay; this card's row holds what may be done with it now."""
+    """Return the buttons of `message` with those of `card` replaced by its current actions."""
     rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
@@ -456,7 +500,8 @@ def _view_with(message: discord.Message, card: Card, locale: str) -> discord.ui.
 
 
 def _unkept(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
-    """The SDK must not keep it: clicks are found by their id."""
+    """Return a view that the SDK does not track: clicks are handled by the ids of their buttons, so
+    that they work after a restart."""
     view = discord.ui.View(timeout=None)
     for button in buttons:
         view.add_item(button)
@@ -488,7 +533,8 @@ def _card_of(embed: discord.Embed) -> str:
 
 
 def _change(row: Mapping[str, Any]) -> str:
-    """What changes in one row; values are other people's data, so nothing in them is markup."""
+    """Return a line about one changed row. Its values are other people's data, so Markdown in them
+    is escaped."""
     before, after = row.get("before"), row.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
@@ -536,7 +582,8 @@ def _lines(label: str, id: str, default: str = "", required: bool = True) -> dis
 
 
 def _stop_modal(modal: discord.ui.Modal) -> discord.ui.Modal:
-    """The SDK must not keep it: what is sent in is found by its id, also after a restart."""
+    """Make the SDK not track a form: submissions are handled by the form's id, so that they work
+    after a restart."""
     modal.stop()
     return modal
 

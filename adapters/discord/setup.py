@@ -1,4 +1,4 @@
-"""For `ponte doctor`: the token, the intent, the commands, and the address that invites us."""
+"""Checks for `ponte doctor`: the token, the intent, the commands, and the invitation address."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ PERMISSIONS = discord.Permissions(
     read_message_history=True,
     add_reactions=True,
 )
-"""What the invitation asks a server for."""
+"""The permissions that the invitation asks a server for."""
 INVITATION_SCOPES = ("bot", "applications.commands")
+"""The OAuth2 scopes of the invitation: the bot, and its slash commands."""
 DISCORD_NO_ANSWER = (
     "Discord does not answer at {url} ({error}). Check the network and DISCORD_API_URL."
 )
@@ -40,8 +41,11 @@ async def check(
     token: str, api_url: str, gateway_url: str, message_content: bool, proxies: Proxies,
     everything: Sequence[str] = (),
 ) -> Sequence[Health]:  # fmt: skip
-    """Each setting against the live service, over REST alone: no gateway session is begun.
-    `everything`: the places in which all that people say is for Ponte."""
+    """Check each setting against the live service and return the findings.
+
+    It uses only REST calls and begins no gateway session. `everything`: the places where every
+    message is for Ponte; they need the message content intent.
+    """
     set_sdk_addresses(api_url, gateway_url)
     client = discord.Client(intents=intents(message_content), proxy=proxies.for_url(api_url))
     try:
@@ -62,6 +66,7 @@ async def check(
 
 
 async def _examine(client: discord.Client, message_content: bool) -> list[Health]:
+    """Return findings on the token, the intent, the registered commands and the invitation."""
     application = await client.application_info()
     name = client.user.name if client.user else "?"
     found = [Health("discord token", "on", f"{name} ({application.id})")]
@@ -81,5 +86,5 @@ async def _examine(client: discord.Client, message_content: bool) -> list[Health
 
 
 def invite_url(application: int) -> str:
-    """Where a server's owner lets Ponte in."""
+    """Return the address where the owner of a server adds Ponte to it."""
     return discord.utils.oauth_url(application, permissions=PERMISSIONS, scopes=INVITATION_SCOPES)

@@ -1,4 +1,5 @@
-"""The `Surface` of Discord: an answer in a channel, in a command's response, or on a card."""
+"""The `Surface` implementations of Discord: in a channel, in a command's response, and for a
+click."""
 
 from __future__ import annotations
 
@@ -48,17 +49,18 @@ from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
 
 EDIT_INTERVAL_SECONDS = 1.3
-"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
-stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
+"""Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
+Today's limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
 ORIGINAL_PARTS = 1
-"""A command's answer is one message, the original response."""
+"""Number of posts in the answer to a command: only the original response."""
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-"""One click at a time on each message: its cards are read, changed and written back."""
+"""Message id → a lock that serializes the redraws of that message's cards. A redraw reads all
+cards, changes one, and writes all of them back; two at once would lose a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class SurfaceParts:
-    """What every surface works with."""
+    """The parts of the adapter that every surface works with."""
 
     client: Callable[[], Awaitable[discord.Client]]
     threads: DiscordThreads
@@ -70,16 +72,21 @@ class SurfaceParts:
 
 @dataclass(frozen=True, slots=True)
 class ShownPost:
-    """What a post of ours shows, as far as this process knows."""
+    """The content of a post of ours and whether it has a stop button, as far as this process
+    knows."""
 
     content: str
     stop: bool = False
 
 
 class ChannelSurface:
-    """Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
+    """Posts an answer in a channel, thread or direct message.
 
-    `source` is the message that is answered; None where a command's own post is lost.
+    Each post is sent with a nonce: for some minutes, Discord makes no second post with it. After a
+    crash a post is found again by the message that it replies to.
+
+    `source` is the id of the message that is answered; None if the posts answer no message, as for
+    a command.
     """
 
     limit = LIMIT
@@ -99,26 +106,39 @@ class ChannelSurface:
         self._refused: Undeliverable | None = None
 
     def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in at most MAX_POSTS_OF_ANSWER parts that each fit into one message. A
+        longer text is cut; the last part names the file that contains all of it."""
         return pages(text, self._locale, MAX_POSTS_OF_ANSWER).parts
 
     async def seconds_until_growth(self) -> float:
+        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
         return 0.0
 
     async def show_activity(self, doing: str) -> None:
+        """Remove the hourglass from the message and start the typing indicator. `doing` is not
+        shown."""
         self._deps.marks.clear(self._to.turn)
         self._deps.sign.start(self._to.turn, self.type)
 
     async def type(self) -> None:
-        """In the channel while its thread is still being made."""
+        """Trigger the typing indicator once: in the thread if it exists already, else in the
+        channel."""
         client = await self._deps.client()
         await client.get_partial_messageable(self._deps.threads.visible_channel(self._to)).typing()
 
     async def end_activity(self) -> None:
+        """Stop the typing indicator and the delayed work of this turn."""
         await self._deps.sign.end(self._to.turn)
 
     async def post(self, key: str, part: AnswerPart) -> str:
+        """Post a part and return its id as `channel:message`.
+
+        If `find` was called for this part, a post with the same text is looked for first and
+        edited. Raise the refusal again, without a call, once Discord has refused a post of this
+        answer for good.
+        """
         if self._refused is not None:
-            # Discord punishes who knocks at a closed door again and again.
+            # Discord restricts bots that repeat requests which it refuses, so no call is made.
             raise self._refused
         self._deps.marks.clear(self._to.turn)
         channel = await self._channel()
@@ -132,6 +152,7 @@ class ChannelSurface:
         try:
             message = await self._send(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
+            # The post is tried again. Until then the typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
         self._deps.sign.note_growth(self._to.turn)
@@ -149,6 +170,8 @@ class ChannelSurface:
         form: dict[str, Any],
         answer: Answer | None,
     ) -> discord.Message:
+        """Send a post as a reply to `source`. If Discord refuses for good, remember the refusal; if
+        only the reply is refused, send the post without it."""
         reference = self._answering(channel.id)
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
@@ -163,11 +186,12 @@ class ChannelSurface:
             if code_of(refused) != NO_HISTORY:
                 self._refused = refused
                 raise
+            # Without Read Message History Discord refuses replies, so this is a plain post.
             reference.clear()
             return await self._with_sheets(send, answer)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """The stop button stands under the last part while the answer grows."""
+        """Change a post. The stop button is under the last part while the answer grows."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)
@@ -176,7 +200,7 @@ class ChannelSurface:
         await self._end_answer(post, part)
 
     async def _offer_stop(self) -> None:
-        """The newest post has grown for a while, and may go on to: it gets the button."""
+        """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
             for post, shown in list(self._shown.items())[-1:]:
                 if not shown.stop:
@@ -185,7 +209,10 @@ class ChannelSurface:
     async def _change(
         self, post: str, shown: ShownPost, form: dict[str, Any], answer: Answer | None = None
     ) -> None:
-        """Nothing is sent where the post shows that already: edits are few (see INTERVAL)."""
+        """Edit a post, unless it already shows `shown`: few edits are allowed
+        (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
+        # Stored again after the edit. If the edit fails, the content is unknown, so that the next
+        # call is not skipped.
         had = self._shown.pop(post, None)
         plain = answer is None or (await self._renderer.rendering(answer)).plain
         if had != shown or not plain:
@@ -206,12 +233,16 @@ class ChannelSurface:
         self._shown[post] = shown
 
     async def delete(self, post: str) -> None:
+        """Delete a post of ours."""
         message = message_at(await self._deps.client(), post)
         self._shown.pop(post, None)
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
-        """By what it answers; a post that answers nothing is found by its text, in `post`."""
+        """Return the id of the part `number`, counted from 1 among our posts that answer `source`.
+
+        Return None for a surface without `source`; `post` then looks for a post with the same text.
+        """
         self._doubted.add(number)
         if number < 1 or self._source is None:
             return None
@@ -221,7 +252,8 @@ class ChannelSurface:
         return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Put them under the answer's last post: an edit, so that it can be done again."""
+        """Add the files to the answer's last post and return its id. This is an edit, so it can be
+        repeated without a second post."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
@@ -243,7 +275,8 @@ class ChannelSurface:
         return post
 
     async def _largest(self) -> int:
-        """Bytes of one file: by the server's boosts, which the SDK knows once it has the server."""
+        """Return the largest size of one file in bytes. It depends on the server's boosts, which
+        are fetched if the SDK does not have the server in its cache."""
         client, id = await self._deps.client(), int(self._to.address.workspace or 0)
         if not id:
             return DEFAULT_FILE_BYTES
@@ -259,7 +292,8 @@ class ChannelSurface:
         return await send_with_sheets(call, rendering.sheets, self._locale)
 
     async def _end_answer(self, post: str, part: AnswerPart) -> None:
-        """The answer stands: no typing, and no stop button under an earlier part of it."""
+        """After the final part was sent, remember it and remove the stop button from all earlier
+        parts."""
         if part.answer is None:
             return
         self._last = (post, part.text, part.answer)
@@ -274,7 +308,8 @@ class ChannelSurface:
         return client.get_partial_messageable(where, guild_id=guild)
 
     def _answering(self, channel: int) -> dict[str, Any]:
-        """What our post refers to; a thread's starter stands in the channel above it."""
+        """Return the argument that makes a post a reply to `source`. It is empty in a thread that
+        was made from `source`: that message is in the parent channel, not in the thread."""
         if self._source is None or channel == self._source:
             return {}
         reference = discord.MessageReference(
@@ -292,9 +327,11 @@ class ChannelSurface:
 
 
 class ResponseSurface:
-    """A command's whole answer in its original response: by edits, the rest as attached files.
+    """Shows the whole answer to a command in its original response, by edits. Text that does not
+    fit is attached as a file.
 
-    Where the token ended before the answer, a post in the channel takes the answer's place.
+    If the interaction token expires before the answer is complete, a post in the channel replaces
+    it.
     """
 
     limit = LIMIT
@@ -312,14 +349,18 @@ class ResponseSurface:
         self._lost = False
 
     def split(self, text: str) -> tuple[str, ...]:
+        """Return the text as one part (ORIGINAL_PARTS). A longer text is cut; the part names the
+        file that contains all of it."""
         return pages(text, self._locale, ORIGINAL_PARTS).parts
 
     async def seconds_until_growth(self) -> float:
+        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
         return 0.0
 
     async def show_activity(self, doing: str) -> None:
-        """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
-        what is being done says more."""
+        """Write what is being done into the original response. Discord shows "thinking…" there from
+        the acknowledgement on. Once the token has expired, a public answer shows the typing
+        indicator instead."""
         self._deps.sign.start(self._to.turn, self._type)
         if doing and not await self._over():
             await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
@@ -329,9 +370,16 @@ class ResponseSurface:
             await self._channel.type()
 
     async def end_activity(self) -> None:
+        """Stop the typing indicator and the delayed work of this turn."""
         await self._channel.end_activity()
 
     async def post(self, key: str, part: AnswerPart) -> str:
+        """Write the part into the original response, or post it in the channel if the token has
+        expired. Return the post's id as `channel:message`.
+
+        Raise Undeliverable if the token has expired and others could read a private answer in the
+        channel.
+        """
         if not await self._over():
             try:
                 return await self._edit(part.text, part.answer)
@@ -340,6 +388,8 @@ class ResponseSurface:
         return await self._instead(key, part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
+        """Change the answer, through the token or, once that has expired, as a message of the
+        channel. Raise Undeliverable if the token of a private answer has expired."""
         if not await self._over():
             try:
                 await self._edit(part.text, part.answer)
@@ -351,15 +401,20 @@ class ResponseSurface:
         await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
+        """Delete a post of ours."""
         await self._channel.delete(post)
 
     async def find(self, number: int, key: str) -> str | None:
-        """While the token lives an edit can be repeated; then the response is sought by its id."""
+        """Return None while the token is valid, because writing the original response can be
+        repeated. Later, look for the response in the channel's history. If it is not there, `post`
+        looks for a post with the same text."""
         if not await self._over():
             return None
         return await self._standing() or await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Add the files to the original response, or to the post in the channel that replaced it.
+        Return the post's id."""
         if self._last is None or await self._over():
             return await self._channel.upload(key, files)
         post, part, answer = self._last
@@ -379,7 +434,8 @@ class ResponseSurface:
         return post
 
     async def _over(self) -> bool:
-        """Whether the token answers no more: its time is over, or it was acked too late."""
+        """Return whether the token cannot be used: it has expired, or Discord refused the
+        acknowledgement."""
         if self._lost or time.time() > self._to.token_expires:
             return True
         self._lost = await self._deps.acks.wait_for(self._to.turn) is False
@@ -389,6 +445,8 @@ class ResponseSurface:
         return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
+        """Write a part into the original response and return its id as `channel:message`. While the
+        answer grows, the response has a stop button. Raise TokenOver."""
         original = await self._original()
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
@@ -408,7 +466,8 @@ class ResponseSurface:
         return post
 
     async def _instead(self, key: str, part: AnswerPart) -> str:
-        """In the channel, where others may read it: never for what was private."""
+        """Post in the channel instead of the response. Raise Undeliverable for a private answer in
+        a shared channel, where others could read it."""
         if self._token.private and self._to.address.shared:
             raise Undeliverable(reason="the command's token is over")
         if standing := await self._standing():
@@ -417,7 +476,9 @@ class ResponseSurface:
         return await self._channel.post(key, part)
 
     async def _standing(self) -> str | None:
-        """The original response, as a message of the channel that names its interaction."""
+        """Return the id of the original response, found as the channel's message that names the
+        interaction. None if it is not among the 100 messages after the command, or if history
+        cannot be read."""
         client = await self._deps.client()
         where = int(self._to.address.thread or self._to.address.channel)
         channel = client.get_partial_messageable(where)
@@ -434,9 +495,11 @@ class ResponseSurface:
 
 
 class ClickSurface:
-    """The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
+    """Shows the outcome of a click: on the card, in an ephemeral message, or in a post for
+    everybody.
 
-    `to.source` is the message that holds the card.
+    An ephemeral message is visible only to the person who clicked. A post is made if the answer is
+    `aloud`. `to.source` is the id of the message that contains the card.
     """
 
     limit = LIMIT
@@ -451,19 +514,25 @@ class ClickSurface:
         self._aloud = False
 
     def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts as `ChannelSurface.split` does."""
         return self._channel.split(text)
 
     async def seconds_until_growth(self) -> float:
+        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
         return 0.0
 
     async def show_activity(self, doing: str) -> None:
-        """Once it is acked, the client shows nothing of a click."""
+        """Start the typing indicator in the channel. After the acknowledgement of a click the
+        Discord client itself shows no progress."""
         await self._channel.show_activity(doing)
 
     async def end_activity(self) -> None:
+        """Stop the typing indicator and the delayed work of this turn."""
         await self._channel.end_activity()
 
     async def post(self, key: str, part: AnswerPart) -> str:
+        """Redraw the card; an `aloud` answer, or one that still grows, is posted in the channel.
+        Return the id of the card's message or of the new post, as `channel:message`."""
         if part.answer is not None and not part.answer.aloud:
             await self._take(part.text, part.answer)
             return self._card
@@ -471,10 +540,12 @@ class ClickSurface:
         try:
             return await self._channel.post(key, part)
         except Undeliverable:
-            await self._whisper(part.text)  # the bot is no member there; the token still answers
+            await self._whisper(part.text)  # not a member there, but the token is valid
             return self._card
 
     async def _take(self, part: str, answer: Answer) -> None:
+        """Redraw the answer's cards. Send the text as an ephemeral message if it is private,
+        reports a failure, or comes without a card."""
         await self._deps.acks.wait_for(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
@@ -482,23 +553,26 @@ class ClickSurface:
             await self._whisper(part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
+        """Change a post, or redraw the card if `post` is the card's message."""
         if post != self._card:
             await self._channel.edit(post, part)
         elif part.answer is not None and not part.answer.aloud:
             await self._take(part.text, part.answer)
 
     async def delete(self, post: str) -> None:
-        """The card's message stays."""
+        """Do nothing: the message that contains the card is not deleted."""
 
     async def find(self, number: int, key: str) -> str | None:
+        """Return None. `post` then looks in the channel for a post with the same text."""
         return await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Add files to the post of an `aloud` answer. Any other outcome has no place for files."""
         return await self._channel.upload(key, files) if self._aloud else self._card
 
     @property
     def _card(self) -> str:
-        """The message that holds the card."""
+        """The id of the message that contains the card, as `channel:message`."""
         return f"{self._where}:{self._to.source}"
 
     @property
@@ -507,7 +581,7 @@ class ClickSurface:
 
     async def _redraw(self, card: Card) -> None:
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
-        # Where the card was deleted meanwhile, what it decided stands in the ledger.
+        # If somebody deleted the card's message, nothing is redrawn: the decision is stored.
         async with lock:
             with suppress(PostRemoved):
                 try:
@@ -531,6 +605,8 @@ class ClickSurface:
         )
 
     async def _whisper(self, part: str) -> None:
+        """Send an ephemeral message. It is not repeated, because it has no nonce and could appear
+        twice."""
         original = await self._original()
         try:
             await attempt(lambda: original.whisper(part), repeat=False)

@@ -1,4 +1,4 @@
-"""The thread that a mention in a server's channel gets."""
+"""Creates the thread for a mention in a server's channel."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from core.domain.messages import ReplyTo
 
 log = structlog.get_logger("discord")
 
-# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
-# which it is archived, of four that there are.
+# resources/channel.mdx#start-thread-from-message-json-params: a name has up to 100 characters; a
+# thread is archived after one of four numbers of minutes without a message.
 MAX_THREAD_NAME_CHARACTERS = 100
 ARCHIVE_AFTER_MINUTES: Final = 1440
 THREAD_CREATION_SECONDS = 8.0
-"""Seconds for the thread to be made; then the channel has the answer."""
+"""Timeout for the creation of a thread. After it, the answer is posted in the channel."""
 
 
 class DiscordThreads:
-    """The thread that a mention in a server's channel gets, where that is permitted."""
+    """Creates a thread for each mention in a server's channel, where that is enabled and
+    permitted."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class DiscordThreads:
         enabled: bool,
         ways: FindAddressingSettings = find_no_settings,
     ) -> None:
-        """`enabled`: where a channel has no way of its own."""
+        """`enabled` is the default for channels that have no setting of their own in `ways`."""
         self._client = client
         self._state = state
         self._enabled = enabled
@@ -44,7 +45,9 @@ class DiscordThreads:
         self._opening: dict[int, asyncio.Task[bool]] = {}
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
-        """Whether this message, in a channel, begins a thread."""
+        """Return whether a message in a channel gets a thread. It does not if the settings or
+        permissions forbid it, or if a thread for this person could not be created there
+        recently."""
         channel, own = message.channel, self._ways(place.address()).threads
         enabled = self._enabled if own is None else own
         if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
@@ -55,7 +58,8 @@ class DiscordThreads:
         return may.create_public_threads and may.send_messages_in_threads
 
     def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
-        """Make the thread, in a task that later callers share."""
+        """Create the thread in a task and return the task. Later calls for that message get that
+        task too."""
         if message not in self._opening:
             task = asyncio.create_task(self._create(channel, message, name))
             self._opening[message] = task
@@ -63,12 +67,14 @@ class DiscordThreads:
         return self._opening[message]
 
     def visible_channel(self, to: ReplyTo) -> int:
-        """Where people look now: the thread if there is one already, else the channel."""
+        """Return the id of the channel where the person looks now: the thread if it exists, else
+        its parent."""
         thread = int(to.address.thread or 0)
         return thread if thread in self._state.parents else int(to.address.channel)
 
     async def answer_channel(self, to: ReplyTo) -> int:
-        """The channel to post the answer in: the thread, or its parent where it could not be."""
+        """Return the id of the channel to post the answer in. The thread is created first if it
+        does not exist; if that fails, the answer goes to its parent channel."""
         address = to.address
         if not address.thread:
             return int(address.channel)
@@ -83,10 +89,11 @@ class DiscordThreads:
         return thread if made else channel
 
     async def _create(self, channel: int, message: int, name: str) -> bool:
+        """Create the thread and return whether it exists now."""
         client = await self._client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
         try:
-            # The SDK's own method wants the server in its cache, which fills after a restart.
+            # The SDK's own method needs the server in its cache, which is empty after a restart.
             await attempt(
                 lambda: client.http.start_thread_with_message(
                     channel, message, name=title, auto_archive_duration=ARCHIVE_AFTER_MINUTES
@@ -94,6 +101,7 @@ class DiscordThreads:
                 deadline=THREAD_CREATION_SECONDS,
             )
         except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
+            # THREAD_EXISTS: the message has its thread already, for example from an earlier try.
             if code_of(error) != THREAD_EXISTS:
                 log.info("no thread", message=message, why=str(error))
                 return False
@@ -102,4 +110,5 @@ class DiscordThreads:
         return True
 
     async def close(self) -> None:
+        """Wait for the threads that are being created."""
         await asyncio.gather(*self._opening.values(), return_exceptions=True)

@@ -1,4 +1,5 @@
-"""Interaction tokens: the answer to a command or click, and whether it was acknowledged in time."""
+"""Interaction tokens: they allow the answer to a command or click. Also, whether each interaction
+was acknowledged in time."""
 
 from __future__ import annotations
 
@@ -16,19 +17,21 @@ from adapters.discord.client import Interaction, TokenOver
 from core.domain.messages import ReplyTo
 
 MAX_REMEMBERED_ACKS = 1000
-"""Turns whose acks are remembered."""
+"""Number of turns whose acknowledgements are remembered."""
 TOKEN_SECONDS = 14.5 * 60
-"""Seconds; Discord takes a token for 15 minutes
+"""Seconds that a token is used for. Discord accepts it for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Answers an interaction while it lives. A secret, erased with the turn's end: whoever has it
-    can write in the app's name.
+    """The token of an interaction, with which Ponte answers it.
 
-    `kind`: a command's answer is the original response, a click's stands where the card is.
-    `private`: the asker alone sees the original response, which the first ack has fixed.
+    It is a secret, because anybody who has it can write in the app's name. It is erased when the
+    turn ends.
+
+    `kind`: a command is answered in its original response, a click on the message with the card.
+    `private`: only the asker sees the original response; the first acknowledgement has fixed that.
     """
 
     value: str
@@ -37,7 +40,8 @@ class Token:
     locale: str = "en"
     private: bool = False
     largest: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
-    """Bytes of one file in the answer: the interaction's `attachment_size_limit`."""
+    """Largest size of one file in the answer, in bytes: the interaction's
+    `attachment_size_limit`."""
 
     @classmethod
     def of(
@@ -46,26 +50,30 @@ class Token:
         kind: Literal["command", "click"],
         private: bool = False,
     ) -> Token:
+        """Return the token of an interaction."""
         locale = str(interaction.locale)
         app, largest = interaction.application_id, interaction.filesize_limit
         return cls(interaction.token, app, kind, locale, private, largest)
 
     @classmethod
     def read(cls, to: ReplyTo) -> Token | None:
+        """Return the token that is stored in `to`, or None if it has none."""
         return cls(**json.loads(to.token)) if to.token else None
 
     def text(self) -> str:
+        """Return the token as JSON, to be stored."""
         return json.dumps(asdict(self))
 
 
 class Acks:
-    """Whether each turn's interaction was acked: the answer waits for that, since there is nothing
-    to edit before. None for a turn that this process knows nothing of: a restart came between."""
+    """Whether the interaction of each turn was acknowledged. The answer waits for that, because
+    before it there is nothing to edit."""
 
     def __init__(self) -> None:
         self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
 
     def expect(self, turn: str) -> None:
+        """Note that the interaction of this turn will be acknowledged."""
         if turn in self._acked:
             return
         self._acked[turn] = asyncio.get_running_loop().create_future()
@@ -74,34 +82,41 @@ class Acks:
             self._acked.popitem(last=False)
 
     def settle(self, turn: str, acked: bool) -> None:
+        """Set whether the interaction of this turn was acknowledged. Only the first call counts."""
         future = self._acked.get(turn)
         if future is not None and not future.done():
             future.set_result(acked)
 
     async def wait_for(self, turn: str) -> bool | None:
+        """Wait for the acknowledgement and return whether Discord accepted it. Return None for a
+        turn that this process does not know, as after a restart."""
         future = self._acked.get(turn)
         return None if future is None else await asyncio.shield(future)
 
 
 class OriginalResponse:
-    """The original response, through its token. Raises TokenOver once that has ended."""
+    """The original response to an interaction, accessed by its token. Each call raises TokenOver
+    after the token has expired."""
 
     def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
         self._expires = expires
         self._hook = discord.Webhook.partial(token.app, token.value, client=client)
-        # A partial one passes for an incoming webhook, which may not whisper.
+        # The SDK takes a partial webhook for an incoming one, and refuses ephemeral messages on it.
         self._hook.type = discord.WebhookType.application
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
+        """Change the response and return it."""
         self._check()
         return await self._hook.edit_message(_ORIGINAL, **form)
 
     async def read(self) -> discord.WebhookMessage:
+        """Return the response."""
         self._check()
         return await self._hook.fetch_message(_ORIGINAL)
 
     async def whisper(self, text: str) -> None:
-        """A follow-up that the person alone sees. It has no nonce: repeated, it stands twice."""
+        """Send a follow-up message that only the person sees. It has no nonce, so a repeated call
+        makes a second message."""
         self._check()
         await self._hook.send(text, ephemeral=True, wait=True)
 
@@ -111,7 +126,8 @@ class OriginalResponse:
 
 
 class _AtOriginal:
-    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+    """Takes the place of a message id in a URL's path. The SDK would percent-encode the @ of a
+    string."""
 
     def __str__(self) -> str:
         return "@original"

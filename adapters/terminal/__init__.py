@@ -1,4 +1,4 @@
-"""The integration of the terminal. Everybody who can open the home's Unix socket is the owner."""
+"""The terminal integration. Anyone who can open the home's Unix socket has the owner's rights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.text.i18n import say
 
 
 class TerminalIntegration(OwnerIntegration[SettingsPart]):
-    """The terminal, as an HTTP API on the home's Unix socket."""
+    """The terminal. Its messages arrive over an HTTP API on the home's Unix socket."""
 
     name = "terminal"
     settings = SettingsPart
@@ -35,6 +35,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     async def build(
         self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts
     ) -> Platform:
+        """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.adapter import WebAdapter
         from adapters.web.authentication import SocketAuthentication
 
@@ -48,6 +49,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     def safety(
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
+        """Yield the finding that access to the socket gives all rights."""
         words = "terminal: who can open the home's socket may do everything, as its owner"
         yield SafetyFinding("rights", say(words))
 

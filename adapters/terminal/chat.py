@@ -1,7 +1,7 @@
-"""Talks with a running Ponte over its Unix socket, for a person at a terminal or a pipe.
+"""The chat client of the terminal. It connects to a running Ponte over the home's Unix socket.
 
-At a terminal Ctrl-C stops an answer, and files go both ways: `@sales.csv` in a message sends that
-file, and files of answers are saved in a folder.
+It serves a person at a terminal, or a script through a pipe. At a terminal, Ctrl-C stops an answer.
+`@sales.csv` in a message sends that file, and files of answers are saved in a folder.
 """
 
 from __future__ import annotations
@@ -39,27 +39,28 @@ from core.text.text import clean_text, fence_after_line, safe_file_name
 STOP_TIMEOUT_SECONDS = 1.0
 """How long the request that stops a turn may take before the terminal gives up."""
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
-"""Largest file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
+"""Size limit of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
 `adapters/web/http_io.py`; importing that module would load Starlette)."""
 DOWNLOAD_FOLDER = Path("ponte-files")
+"""Folder in which files of answers are saved, below the current folder."""
 SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
-"""The type of the file that contains the code that ran."""
+"""Media type of the file that contains the code that ran."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
 )
 _DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
-"""Lists and quotes that are nested deeper than 10 levels. markdown-it reads 20 levels and leaves
-out what is deeper."""
+"""Matches lists and quotes that are nested 10 levels deep. markdown-it reads 20 levels and leaves
+out deeper ones."""
 MAX_MARKDOWN_COLUMNS = 100
-"""Widest columns of rendered Markdown."""
+"""Largest width of rendered Markdown, in columns."""
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 T = TypeVar("T")
 StopWork = Callable[[], Coroutine[Any, Any, None] | None]
-"""Returns what the first Ctrl-C runs, or None if there is nothing to stop."""
+"""Returns the coroutine that the first Ctrl-C runs, or None if there is nothing to stop."""
 
 
 class Quit(Exception):
@@ -67,14 +68,19 @@ class Quit(Exception):
 
 
 class Unreadable(PonteError):
+    """A file that the message names exists but cannot be read, so nothing is sent."""
+
     code = "unreadable"
     sentence = "The file {name} cannot be read ({cause}), so I sent nothing."
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file of an answer. `path` is where it was saved ("" if that failed); `code` is its text if
-    it is the code that ran."""
+    """A file of an answer.
+
+    `path` is where it was saved ("" if that failed). `code` is its text if it is the code that ran.
+    `size` is in bytes.
+    """
 
     name: str
     size: int
@@ -100,7 +106,7 @@ class InterruptHandler:
 
     async def run(self, work: Coroutine[Any, Any, T], stop: StopWork = lambda: None) -> T:
         """Return the result of `work`. The first Ctrl-C runs `stop` and waits for `work`; another
-        one raises Quit."""
+        one raises Quit. If there is nothing to stop, the first one raises Quit."""
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
@@ -109,8 +115,8 @@ class InterruptHandler:
                 if stopping is None:
                     raise Quit
                 tasks.append(asyncio.create_task(stopping))
-            # What `stop` asked is being answered: a Unix socket that is left in the moment in which
-            # it can be read makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
+            # Wait for the response to `stop`. Cancelling a read of a Unix socket in the moment in
+            # which data arrives makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             return task.result()
         finally:
@@ -154,9 +160,10 @@ class PipeInput:
         return line.removesuffix("\r") if line or newline else None
 
     async def _read(self) -> bytes:
+        """Return the next bytes, b"" at the end of the input."""
         try:
             descriptor = self._stdin.fileno()
-        except (OSError, ValueError):  # in memory
+        except (OSError, ValueError):  # a stream in memory has no descriptor
             return (await asyncio.to_thread(self._stdin.readline)).encode()
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
@@ -172,7 +179,7 @@ class PipeInput:
 
 
 class LineSource(Protocol):
-    """A source of messages. `shows_prompt` says whether it prints its own prompt."""
+    """A source of messages. `shows_prompt` is true if it prints its own prompt."""
 
     shows_prompt: bool
 
@@ -180,7 +187,11 @@ class LineSource(Protocol):
 
 
 class DownloadFolder:
-    """Saves files of answers in `folder`, which is made when needed. It replaces no file."""
+    """Saves files of answers in `folder`, which is created when needed.
+
+    It never replaces a file. A name that is taken gets a number, unless that file has equal
+    contents.
+    """
 
     def __init__(self, http: HttpClient, folder: Path = DOWNLOAD_FOLDER) -> None:
         self._http = http
@@ -203,6 +214,7 @@ class DownloadFolder:
             return DownloadedFile(name, size)
 
     def _save(self, name: str, data: bytes) -> Path:
+        """Save the bytes under a free name and return the path. Raise OSError."""
         stem, dot, extension = name.rpartition(".")
         with open_folder(self._folder) as folder:
             for number in itertools.count():
@@ -221,8 +233,8 @@ class DownloadFolder:
 class Screen:
     """Writes answers as they grow, a line of progress, cards and files.
 
-    All outside text is cleaned first, since a terminal would obey escape sequences in it. Without a
-    terminal (a pipe) only the final text is written, without formatting.
+    All text from outside is cleaned first, because a terminal obeys escape sequences in it. If the
+    output is not a terminal (a pipe), only the final text is written, without formatting.
     """
 
     def __init__(self, stdout: TextIO, locale: str) -> None:
@@ -231,20 +243,22 @@ class Screen:
         self._locale = locale
         self._progress = False
         self._shown = ""
-        """The answer so far, of which `_rendered` characters stand there as they stay."""
+        """The answer so far. Its first `_rendered` characters are on the screen in their final
+        form."""
         self._rendered = 0
 
     def show_prompt(self) -> None:
+        """Write the prompt for the next message, on a terminal only."""
         if self.live:
             self._write(say("You: ", self._locale))
 
     def write_line(self, text: str) -> None:
-        """Write a line of its own, from us or from outside."""
+        """Write text, ours or from outside, and end the line."""
         self._erase_progress()
         self._write(f"{clean_text(text)}\n")
 
     def show_progress(self, words: str) -> None:
-        """Write the progress over the line before it, until text of the answer is there."""
+        """Replace the line of progress. Once text of the answer is on the screen, do nothing."""
         if not self.live or self._shown:
             return
         words = clean_text(words).replace("\n", " ")
@@ -255,7 +269,7 @@ class Screen:
     def show_text(self, text: str) -> None:
         """Write the answer so far.
 
-        Each block of Markdown is rendered once it has ended; the text after the last ended block is
+        Each block of Markdown is rendered once it has ended. Text after the last ended block is
         written unchanged.
         """
         text = clean_text(text)
@@ -282,7 +296,7 @@ class Screen:
             self._write(wanted[len(written) :])
         elif self._erase_lines(written):
             self._write(wanted)
-        elif written.startswith(raw):  # too long to be drawn anew: it stays as it is written
+        elif written.startswith(raw):  # too long to erase: it stays unrendered
             self._rendered = len(text)
             return
         else:
@@ -316,7 +330,7 @@ class Screen:
             self._file(file)
 
     def _file(self, file: DownloadedFile) -> None:
-        """Write where a file was saved. The code that ran is written out, dim on a terminal."""
+        """Write where a file was saved. The code that ran is written in full, dim on a terminal."""
         if file.code:
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
@@ -327,6 +341,7 @@ class Screen:
         self.write_line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
+        """Write a card: its title, text and changes, when it expires, and the commands to type."""
         self.write_line(
             self._without_links(f"  # {card['title']} ({say(card['state'], self._locale)})")
         )
@@ -336,7 +351,7 @@ class Screen:
             for change in describe_differences(row):
                 self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
-            # In the zone of this machine, at which the reader sits.
+            # In the time zone of this machine, which is the reader's.
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
             self.write_line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
@@ -344,7 +359,7 @@ class Screen:
             self.write_line("    " + say("Type: {hints}", self._locale, hints=hints))
 
     def _without_links(self, text: str) -> str:
-        """Return text of a card that a terminal does not turn into a link. For a pipe it stays
+        """Return text of a card in which a terminal recognizes no links. For a pipe the text is
         unchanged."""
         return defang_for_terminal(text) if self.live else text
 
@@ -359,8 +374,8 @@ class Screen:
 
 
 def render_markdown(text: str) -> str:
-    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses are written in
-    full."""
+    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses of links are
+    written in full. Text that is too complex or nested too deeply is returned unchanged."""
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.console import Console
@@ -370,16 +385,16 @@ def render_markdown(text: str) -> str:
     width = min(shutil.get_terminal_size().columns, MAX_MARKDOWN_COLUMNS)
     console = Console(file=out, force_terminal=True, color_system="standard", width=width)
     drawn = Markdown(text, hyperlinks=False)
-    drawn.parsed = parser().parse(text)  # its own parser takes HTML for such, and leaves it out
+    drawn.parsed = parser().parse(text)  # rich's own parser would drop HTML
     console.print(drawn)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")
 
 
 def read_attachments(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Return name and bytes of each file that `text` names with @, and names that look like files
-    but are none.
+    """Return the name and bytes of each file that `text` names with @, and the names that look like
+    files but do not exist.
 
-    `@ana` stays a word. Raise Unreadable, TooLarge.
+    A word such as `@ana` is neither. Raise Unreadable, or TooLarge above MAX_UPLOAD_BYTES.
     """
     found, missing = [], []
     for word in _WORD.findall(text):
@@ -405,23 +420,26 @@ def _read_upload(path: Path) -> bytes:
 STREAM_TIMEOUT_SECONDS = 60.0
 """Longest silence of a stream. The server sends a comment every 15 seconds."""
 RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""Pauses between attempts to reach Ponte: a restart takes less than their sum."""
+"""Pauses between attempts to reach Ponte. A restart takes less than their sum."""
 QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
-"""Words that end the chat, also after a slash."""
+"""Words that end the chat, with or without a slash before them."""
 NO_FILE_SENTENCE = "There is no file {name} here; your words go without it."
 SHOW_TIME_AFTER_SECONDS = 5
-"""From this time on, the progress line says how long the turn has run."""
+"""Seconds of a turn after which the line of progress shows how long it has run."""
 FormFile = tuple[str, tuple[str, bytes]]
 """The name of a form's field, then the file's name and bytes."""
 
 
 class Unreachable(PonteError):
+    """Ponte did not answer after all attempts to reconnect."""
+
     code = "unreachable"
     sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
 
 
 def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
-    """Return the headers of each request. At a terminal (`is_terminal`) addresses become links."""
+    """Return the headers of each request. Without a terminal (`is_terminal`), they say that
+    addresses in the output do not become links."""
     return {"Accept-Language": locale} | ({} if is_terminal else {"Prefer": "links=none"})
 
 
@@ -445,7 +463,7 @@ async def turn_stream(
             field, _, value = line.partition(": ")
             if field == "event":
                 name = value
-            elif field == "data":  # our server writes each as one line of JSON
+            elif field == "data":  # our server writes the data as one line of JSON
                 yield name, json.loads(value)
                 if name in ("done", "error"):
                     return
@@ -455,7 +473,8 @@ async def turn_stream(
 async def chat(
     socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = DOWNLOAD_FOLDER
 ) -> int:
-    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit code.
+    """Run a dialogue until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit
+    code.
 
     It is 1 if Ponte could not be reached, and for a pipe also if any message failed. Files of
     answers are saved in `folder`.
@@ -477,7 +496,7 @@ async def chat(
 
 
 class TerminalChat:
-    """The dialogue of one terminal or pipe."""
+    """The dialogue of one terminal or pipe with Ponte."""
 
     def __init__(
         self, http: HttpClient, screen: Screen, locale: str, downloads: DownloadFolder
@@ -489,7 +508,7 @@ class TerminalChat:
         self._headers = headers_for(locale, is_terminal=screen.live)
         self.interrupts = InterruptHandler()
         self.has_failed = False
-        """Whether any message so far was not answered: a script asks for the exit code."""
+        """Whether any message so far was not answered. Scripts read it from the exit code."""
         self._turn = ""
         self._doing = ""
 
@@ -504,7 +523,8 @@ class TerminalChat:
         )
 
     async def _past_messages(self) -> list[str]:
-        """Return the messages of this conversation, oldest first. After `forget` there are none."""
+        """Return the messages of this conversation that the person wrote, oldest first. After
+        `forget` there are none."""
         with suppress(HttpError):
             read = await self._http.get_json(
                 f"{SOCKET_ORIGIN}/conversations/main", headers=self._headers
@@ -521,7 +541,7 @@ class TerminalChat:
         return []
 
     async def talk(self, source: LineSource) -> None:
-        """Send each line until the input ends. Raise Quit, Unreachable."""
+        """Send each line until the input ends. Raise Quit or Unreachable."""
         if self._screen.live:
             self._screen.write_line(
                 say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale)
@@ -560,8 +580,8 @@ class TerminalChat:
         self._screen.show_progress(words)
 
     async def _send(self, text: str, key: str) -> None:
-        """Send the message, and again with the same key after a lost connection, so that it stays
-        one turn."""
+        """Send the message. After a lost connection it is sent again with the key unchanged, so
+        that it remains one turn."""
         try:
             files, missing = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
@@ -645,8 +665,8 @@ def disable_echo() -> Iterator[None]:
 
 
 async def _read_message(source: LineSource) -> str | None:
-    """Return a line, or all lines of a code block if the line begins one. None at the end of the
-    input."""
+    """Return a line, or all lines of a code block if the line begins one. Return None at the end of
+    the input."""
     text = await source.read_line()
     if text is None or not text.lstrip().startswith(("```", "~~~")):
         return text

@@ -1,4 +1,4 @@
-"""Reads lines that a person types: editing, history and completion (prompt_toolkit)."""
+"""Reads lines that a person types, with editing, history and completion (prompt_toolkit)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.text.i18n import nearest_locale, say
 
 HISTORY_SIZE = 200
-"""Earlier messages that the arrow keys bring back. They come from the home and are stored nowhere
-else."""
+"""Number of earlier messages that the arrow keys bring back. They are read from Ponte and not
+stored anywhere else."""
 _FILE = re.compile(r"(?:^|\s)@(?P<path>[^\s\"]*)$")
 
 
 class LineEditor:
-    """The `LineSource` of a terminal. Ctrl-C and Ctrl-D end it."""
+    """The `LineSource` of a terminal. Ctrl-C and Ctrl-D end the input."""
 
     shows_prompt = True
 
@@ -36,6 +36,7 @@ class LineEditor:
         )  # fmt: skip
 
     async def read_line(self) -> str | None:
+        """Return the next line, or None after Ctrl-C or Ctrl-D."""
         try:
             return await self._session.prompt_async(self._message, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
@@ -54,6 +55,7 @@ class CommandCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
+        """Yield the completions of the text before the cursor."""
         text = document.text_before_cursor
         if found := _FILE.search(text):
             yield from self._paths.get_completions(Document(found["path"]), complete_event)
