@@ -204,7 +204,7 @@ class SqlPseudonyms:
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Return the pseudonyms of these people by their keys, and create those that are missing.
         Raise NotStored."""
-        wanted = sorted(people)
+        wanted = sorted(people)  # one order of locks in every transaction
         found = await self._database.read(lambda c: _find_pseudonyms(c, wanted))
         if all(person in found for person in wanted):
             return found

@@ -241,6 +241,7 @@ class CountingBudget:
         the first caller in a period gets True, in whatever process."""
 
         def claim(connection: SqlConnection) -> bool:
+            # The UPDATE tests the bit itself, so only one of several callers changes the row.
             return bool(
                 connection.execute(
                     "UPDATE counters SET told = told + ? WHERE scope = ? AND period = ?"
@@ -273,10 +274,12 @@ class CountingBudget:
         """Return the usage since that day (ISO; "" for today), one mapping for each person,
         channel, model, tool or day.
 
-        The keys are `name`, `turns` (None by model and tool), `calls` (None by person, channel and
-        day), `input`, `cached`, `output`, `reasoning`, `cost` in US dollars (None if no price is
-        known) and `estimated` (calls whose amounts are estimates). The most expensive come first;
-        days are in order. With `place`, return only the usage there.
+        The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost` and
+        `estimated`. `turns` is None by model and tool, `calls` by person, channel and day. `cost`
+        is in US dollars, None if no price is known. `estimated` counts calls whose amounts are
+        estimates.
+
+        The most expensive come first; days are in order. With `place`, return only the usage there.
         """
         first = since or self._today()
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
@@ -309,6 +312,7 @@ class CountingBudget:
             if same := found.get(scope.key):
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             found[scope.key] = scope
+        # Sorted, so that all transactions lock the counters' rows in one order.
         return tuple(found[key] for key in sorted(found))
 
     def zone_of(self, message: Message) -> tzinfo:
@@ -369,6 +373,7 @@ class CountingBudget:
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
+            # A full answer does not fit. Reserve one with the output that is left.
             before = [(count, count.spent - bound) for count in counts]
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
@@ -597,6 +602,7 @@ def _settle(
         (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
          int(usage.estimated), seq),
     )  # fmt: skip
+    # A part is recorded once, so the totals grow only with a new row.
     if recorded.rowcount:
         connection.execute(
             "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"

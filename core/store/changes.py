@@ -123,6 +123,7 @@ class SqlLedger:
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
+            # 'never' suppresses all notices, 'asked' only the first one (core/store/outbox.py).
             told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
             return _insert(connection, Change(proposal), told)
 
@@ -273,7 +274,7 @@ class SqlLedger:
                 _add_note(connection, change, note)
                 if change.proposal.undoes:
                     original = _get_change(connection, change.proposal.undoes)
-                    if state == "failed":
+                    if state == "failed":  # nothing is undone: the original can be undone again
                         _set_state(connection, original.id, original.state, undone_by="")
                     else:
                         stands = "undone" if state == "done" else original.state
@@ -304,6 +305,7 @@ class SqlLedger:
         conversation, the latest first."""
 
         def read(connection: SqlConnection) -> Sequence[int]:
+            # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
             rows = connection.execute(
                 "SELECT claim FROM changes WHERE conversation = ? AND kind = 'run'"
                 " AND state IN ('open', 'applying') AND state = 'applying' AND claim IN (SELECT seq"
@@ -346,6 +348,7 @@ class SqlLedger:
 
     async def list_abandoned(self) -> Sequence[Change]:
         """Return changes in state `applying` whose event has ended or is deleted."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
             " claim NOT IN (SELECT seq FROM inbox"

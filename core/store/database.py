@@ -165,12 +165,14 @@ class SqliteStatements:
         self.raw = raw
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Run a statement and return its cursor."""
         try:
             return self.raw.execute(sql, parameters)
         except UnicodeEncodeError:  # raised before the statement ran, so it runs once
             return self.raw.execute(sql, make_storable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
+        """Run a statement once for each element of `parameters`."""
         for each in parameters:  # one by one, so that a repaired text repeats none of the others
             self.execute(sql, each).close()
 
@@ -227,6 +229,7 @@ class SqliteDatabase:
 
     @property
     def remains_notice(self) -> str:
+        """Return a sentence about the snapshots from before an upgrade, "" if there are none."""
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def scrub(self, *, whole: bool = False) -> None:
@@ -245,6 +248,7 @@ class SqliteDatabase:
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
+        """Remove snapshots that have been kept for long enough."""
         await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
@@ -261,6 +265,7 @@ class SqliteDatabase:
         return result
 
     async def close(self) -> None:
+        """Commit the writes that wait, refuse everything after them, and end both threads."""
         if self._closed:
             return
         self._closed = True
@@ -337,6 +342,7 @@ class SqliteDatabase:
         while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
+                # Commit this batch first. The next call then returns None.
                 self._writes.put(None)
                 break
             batch.append(job)

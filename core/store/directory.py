@@ -12,6 +12,8 @@ from core.domain.records import MemberKey, PlatformMember
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 _LOCK_KEY = "directory"
+"""The key of a lock that `put` and `forget` share, so that no row is stored after its person was
+forgotten."""
 _IDS_PER_STATEMENT = 500
 """Ids in one statement. Before version 3.32, SQLite allowed 999 values
 (https://sqlite.org/limits.html)."""

@@ -142,18 +142,24 @@ class FolderBytes:
         self._folder = folder
 
     async def put(self, file: str, data: bytes) -> None:
+        """Store the bytes completely or not at all. Bytes that are stored already count as new.
+        Raise NotStored."""
         await _run_on_disk(_write_file, self._path(file), data)
 
     async def get(self, file: str) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
         try:
             return await asyncio.to_thread(self._path(file).read_bytes)
         except OSError as error:
             raise NotFound(what="file") from error
 
     async def discard(self, file: str) -> None:
+        """Remove the bytes of a file, if there are any. Raise NotStored."""
         await _run_on_disk(self._path(file).unlink, missing_ok=True)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        """Remove bytes older than `before` that belong to no known file. Return how many files
+        there were. Raise NotStored."""
         return await _run_on_disk(_remove_orphans, self._folder, before, await known())
 
     def _path(self, file: str) -> Path:
@@ -172,6 +178,8 @@ class PieceBytes:
         self._database = database
 
     async def put(self, file: str, data: bytes) -> None:
+        """Store the bytes in place of any that have this id. Raise NotStored."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
             connection.executemany(
@@ -186,6 +194,8 @@ class PieceBytes:
         await self._database.write(write)
 
     async def get(self, file: str) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
+
         def read(connection: SqlConnection) -> list[bytes]:
             rows = connection.execute(
                 "SELECT data FROM pieces WHERE file = ? ORDER BY number", (file,)
@@ -197,6 +207,7 @@ class PieceBytes:
         return b"".join(pieces)
 
     async def discard(self, file: str) -> None:
+        """Delete the bytes of a file, if there are any. Raise NotStored."""
         if not file.isalnum():
             raise NotFound(what="file")
         await self._database.write(
@@ -204,6 +215,9 @@ class PieceBytes:
         )
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        """Delete bytes older than `before` without a row in `files`. Return how many files there
+        were. `known` is not needed, because both tables are in one database."""
+
         def write(connection: SqlConnection) -> int:
             rows = connection.execute(
                 "DELETE FROM pieces WHERE at < ? AND NOT EXISTS"

@@ -41,10 +41,10 @@ from core.store.tables import purged_with
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
 MAX_WORKING_TURNS = 300
-"""Turns that work at the same time in a process that has a database of its own. Other turns
-wait."""
+"""The number of turns that work at the same time in a process with a database of its own. Other
+turns wait."""
 TURN_BACKOFF = Backoff(0.2, max_seconds=30.0)
-"""Pauses before a turn runs again whose outcome could not be recorded."""
+"""Pauses before Ponte runs a turn again because its outcome could not be recorded."""
 KEEP_PLACE_SECONDS = 0.05
 """Seconds that a turn keeps its place while Ponte looks up its author. The look-up of a known
 author takes a few milliseconds."""
@@ -64,7 +64,8 @@ After that they run side by side, and a crash is not blamed on it."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
 """Replaces the text of a deleted message in the transcript that the model reads."""
 Admit = Callable[[int, float], Awaitable[bool]]
-"""Waits up to that many seconds until the turn `seq` may begin. Returns whether it may."""
+"""Takes a turn's `seq` and a number of seconds. Waits at most that long until the turn may begin,
+and returns whether it may."""
 
 
 class _NotEnded(Exception):
@@ -109,8 +110,8 @@ class TurnExecutor:
     def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler once, if the turn is in this process now. Return whether it is.
 
-        If the cancellation ends a handler before it could record it, the handler runs again. Then
-        `is_stopped` tells it what to do.
+        If the handler ends before it has recorded the stop, it runs again. Then `is_stopped`
+        returns True, so it knows what to do.
         """
         if seq not in self._current:
             return False
@@ -200,8 +201,8 @@ class TurnExecutor:
     async def run_turn_alone(self, seq: int) -> bool:
         """Run a turn with no other turn beside it, and return what `run_turn` returns.
 
-        It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. If the
-        process crashes again, this turn is the cause. Other turns wait at most RUN_ALONE_SECONDS.
+        It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
+        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS.
         """
         self._current.setdefault(seq, None)
         async with self._one_alone:
@@ -235,8 +236,8 @@ class TurnExecutor:
         return task.done() and not task.cancelled()
 
     async def _try_to_record(self, write: Callable[[SqlConnection, int], None], seq: int) -> bool:
-        """Record a fact about the turn and return whether it is stored. If the database is
-        unavailable, the turn continues without."""
+        """Record a fact about the turn, and return whether it is stored. An unavailable database
+        must not cost the turn its answer."""
         try:
             await self._database.write(lambda connection: write(connection, seq))
         except NotStored:
@@ -341,8 +342,10 @@ class LocalRunner(TurnExecutor):
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
         """Take up what an earlier process left, then run each message in its turn until `drain`.
-        Decisions that were left come before any turn. Turns that crashed the process while they ran
-        alone come after those that did not."""
+
+        Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
+        crashed the process while they ran alone come after those that did not.
+        """
         # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
         unfinished = await self._database.read(
             lambda c: c.execute(
@@ -419,6 +422,7 @@ class LocalRunner(TurnExecutor):
             _, sender = self._since.pop(seq)
             metrics.queued.dec()
             if seq in self._suspects:
+                # Its task starts later. No other turn may begin until then.
                 self.places.shut()
             else:
                 self.places.begin(seq)
@@ -449,7 +453,7 @@ class LocalRunner(TurnExecutor):
 
 class TurnDispatch(Protocol):
     """Runs the turns of an inbox. `LocalRunner` implements it for one process, `Jobs`
-    (core/store/jobs.py) for several. `TurnExecutor` documents the methods."""
+    (core/store/jobs.py) for several. `TurnExecutor` and `LocalRunner` document the methods."""
 
     admit: Admit | None
 
@@ -593,7 +597,7 @@ class SqlInbox:
                 return None
             if row["answer"]:
                 return decode_json(Answer, row["answer"])
-            return Answer("", status="stopped")  # removed before there was one
+            return Answer("", status="stopped")  # ended before there was an answer
 
         return await self._runner.wait_until_ended(seq, lambda: self._database.read(read))
 
@@ -619,7 +623,7 @@ class SqlInbox:
         if await self._database.write(withdraw):
             self._runner.wake(seq)
             return True
-        return self._runner.cancel(seq)  # it began meanwhile
+        return self._runner.cancel(seq)  # the turn began meanwhile
 
     def is_stopped(self, seq: int) -> bool:
         """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
@@ -721,7 +725,7 @@ def _get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def get_locked_row(connection: SqlConnection, seq: int) -> SqlRow | None:
     """Return the message's row and lock its conversation until this transaction ends. Return None
     if there is no such row."""
-    # Only the row tells the conversation. Read it again, since it may have changed before the lock.
+    # The conversation is known only from the row, and the row may change before the lock.
     row = _get_row(connection, seq)
     if row is not None and lock_key(connection, row["conversation"]):
         row = _get_row(connection, seq)
@@ -789,10 +793,12 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
         return
     is_given_up = row["refused"].startswith(CRASHED_REASON)
     deaths = row["alone"]
+    # Other turns that crashed their process alone since this message arrived.
     others = connection.execute(
         "SELECT 1 FROM inbox WHERE alone > 0 AND seq <> ? AND updated >= ? LIMIT 1",
         (seq, row["created"]),
     ).fetchone()
+    # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
     if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
         connection.execute("UPDATE inbox SET alone = alone + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
@@ -803,6 +809,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
             (CRASHED_REASON, time.time(), seq),
         )
     else:
+        # `alone` is above both limits now, and counts the crashes during the apology.
         connection.execute(
             "UPDATE inbox SET alone = ?, refused = ? WHERE seq = ?",
             (

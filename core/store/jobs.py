@@ -5,9 +5,8 @@ decision's job has no lock, and workers of its own. A message that may begin get
 transaction that stores it. Any other message gets its job when an earlier turn ends
 (core/store/schema.py). A job carries the message's `seq`.
 
-Other modules hold the parts: Procrastinate itself (procrastinate_adapter.py), signs of life and
-roles of processes (processes.py), turns whose process died (stalled_turns.py), and notifications
-(notifications.py).
+Related modules are procrastinate_adapter.py (Procrastinate itself), processes.py (signs of life and
+roles of processes), stalled_turns.py (turns whose process died) and notifications.py.
 """
 
 from __future__ import annotations
@@ -55,10 +54,9 @@ log = structlog.get_logger("jobs")
 MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
 """How many turns, and how many decisions, may work in one process at the same time."""
 ADMISSION_WAIT_SECONDS = 0.3
-"""Seconds that a worker's place is held for a turn whose author the platform has not reported
-yet."""
+"""Seconds that a worker keeps a place for a turn whose author the platform has not reported yet."""
 RECHECK_SECONDS = 5.0
-"""Seconds between two looks at the rows, in case a notification was lost."""
+"""Seconds between two looks at the rows, because a notification may be lost."""
 DECISION_QUEUE_SUFFIX = "!"
 """The end of the name of a queue of decisions."""
 TURNS_TO_STOP_SQL = (
@@ -82,6 +80,7 @@ class Jobs(TurnExecutor):
     turns."""
 
     recheck = RECHECK_SECONDS
+    """Seconds after which a caller that waits for a turn's end reads the row again."""
 
     def __init__(
         self,
@@ -193,8 +192,8 @@ class Jobs(TurnExecutor):
     def on_stored(
         self, connection: SqlConnection, seq: int, message: Message, decision: bool
     ) -> int:
-        """Give the message its job if it may begin. Runs in the transaction that stores the
-        message. Return how many turns of its conversation come first."""
+        """Give the message its job if it may begin; a decision always may. Runs in the transaction
+        that stores the message. Return how many turns of its conversation come first."""
         if decision:
             refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
             connection.execute(
@@ -281,7 +280,7 @@ class Jobs(TurnExecutor):
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
         """Run the turn of a job. Raise PutBack if a drain came first."""
         if seq in self._current:
-            return  # another process gave it a new job, as this one seemed dead
+            return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
         if priority != ALONE_PRIORITY:
             places.begin(seq)

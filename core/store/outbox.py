@@ -57,6 +57,7 @@ class SqlOutbox:
                 return
             lock_key(connection, row["conversation"])
             due = f"UPDATE changes SET told = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+            # The UPDATE matches once, so only the first caller stores the notices of a stage.
             if connection.execute(due, (stage, change)).rowcount:
                 for one in outgoing:
                     _put_notice(connection, one)
