@@ -127,6 +127,7 @@ class TableAuditLines:
     """The lines in the table `audit` of a database that several processes share."""
 
     name = "the table audit"
+    """The name of the log in messages to the operator."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

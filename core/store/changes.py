@@ -105,8 +105,8 @@ class SqlLedger:
         self._is_alive = is_alive
 
     async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
-        """Store an open proposal and return it. If this call has proposed before, return that
-        proposal. `asks_nobody`: no approver gets a message about it. Raise Superseded if the
+        """Store an open proposal and return it, or return the one that this call stored before.
+        With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
         conversation was forgotten meanwhile."""
 
         def write(connection: SqlConnection) -> Change:
@@ -409,8 +409,8 @@ def _get_change(connection: SqlConnection, id: str) -> Change:
 def _get_locked(connection: SqlConnection, id: str) -> Change:
     """Return the change, and lock its conversation until the transaction ends. Raise NotFound.
 
-    Only the row tells the conversation. So if another transaction may have written between the read
-    and the lock, the row is read again.
+    The conversation is known only from the row. So if another transaction may have written between
+    the read and the lock, the row is read again.
     """
     change = _get_change(connection, id)
     if lock_key(connection, change.proposal.address.conversation):

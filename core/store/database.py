@@ -57,8 +57,8 @@ write that shares it fails."""
 
 
 def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
-    """Return an SQL condition that `conversation` belongs to the area, and the values of its
-    placeholders. A conversation's key begins with the names of its place
+    """Return an SQL condition that is true if the column `conversation` belongs to the area, and
+    the values of its placeholders. A conversation's key begins with the names of its place
     (`Address.conversation`)."""
     one = "substr(conversation || ':', 1, ?) = ?"
     clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
@@ -233,9 +233,9 @@ class SqliteDatabase:
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Remove what `secure_delete`, which overwrites deleted data, does not reach. Older
-        versions of pages remain in the write-ahead log until it is truncated. Rows that moved to
-        another page remain in the gap that they left; VACUUM (`whole`) removes them."""
+        """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
+        remain in the write-ahead log until it is truncated. Rows that moved to another page remain
+        in the gap that they left; VACUUM (`whole`) removes them."""
 
         def work(connection: SqlConnection) -> None:
             if whole:

@@ -177,8 +177,8 @@ class TurnExecutor:
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Run the turn until it has ended, or until another process has it. Return False if a drain
-        came first."""
+        """Run the turn until it has ended, or until another process has taken it over. Return False
+        if a drain came first."""
         self._current[seq] = None
         await self._wait_until_admitted(seq)
 

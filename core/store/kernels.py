@@ -22,14 +22,15 @@ MARK = re.compile("[0-9a-f]{32}")
 
 
 class KernelRows:
-    """The kernel rows of a process that works alone. They outlive the process. After a restart
-    Ponte can so tell a thread that its variables are lost.
+    """The kernel rows of a process that works alone. They outlive the process. After a restart they
+    show that a thread's variables are lost.
 
     If the database fails, Python still runs, but a thread does not learn of that loss. Without a
     `database`, nothing is stored.
     """
 
     why = "I was started anew"
+    """Why an earlier kernel of a thread is gone."""
 
     def __init__(self, database: Database | None, process: str = "") -> None:
         self._database = database
@@ -75,6 +76,7 @@ class SharedKernelRows(KernelRows):
     "" if none has."""
 
     why = "its former process is gone"
+    """Why an earlier kernel of a thread is gone."""
 
     def __init__(
         self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
