@@ -1,5 +1,5 @@
-"""Where the audit log's lines are kept, in files of a home or in a table that many processes share,
-and who goes by which pseudonym in them."""
+"""The storage of the audit log: its lines, in files or in a table that several processes share, and
+the pseudonyms of the people in them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from core.rights.audit import AuditPage, Pseudonyms, convert_old_lines, is_old_f
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
-"""Bytes of one file before it is rotated."""
+"""The size in bytes at which the file is rotated."""
 MAX_ROTATED_FILES = 9
-"""Rotated files beside the current one: `audit.log.1` is the newest of them."""
+"""The number of rotated files beside the current one. `audit.log.1` is the newest of them."""
 MAX_PAGE_LINES = 500
-"""Lines in a page, at most."""
+"""The largest number of lines in a page."""
 MAX_SCANNED_LINES = 5000
-"""Lines that are looked at for one page: whoever writes waits no longer."""
+"""The largest number of lines that one page reads, because writers wait that long."""
 
 
 class FileAuditLines:
-    """`audit.log` and those before it. One thread writes and reads them, not the event loop."""
+    """The lines in `audit.log` and its rotated files. One thread reads and writes them, so the
+    event loop never waits for the disk."""
 
     def __init__(
         self,
@@ -44,29 +45,35 @@ class FileAuditLines:
 
     @property
     def name(self) -> str:
+        """Return the path of the current file."""
         return str(self._path)
 
     async def append(self, line: str) -> None:
+        """Append a line and write it to disk. Raise OSError."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._append, line)
 
     async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
-        """`after`: a file's inode, which rotation leaves to it, and a place in bytes."""
+        """Return the next wanted lines after the place `after`: a file's inode and an offset in
+        bytes, as in `INODE:OFFSET`. A file keeps its inode when it is rotated."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._page, after, is_wanted)
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
-        """A file that has old lines is written anew, whole or not at all."""
+        """Drop the old lines at the beginning of the log, and return how many there were. A file
+        that loses some of its lines is replaced completely or not at all."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._purge, is_old)
 
     async def convert_old_lines(self, keys: Pseudonyms) -> None:
-        """Bring old lines up to date, before any is appended. Raises NotStored."""
+        """Convert files in an old format. Must end before the first line is appended. Raise
+        NotStored."""
         for path in await asyncio.to_thread(list_audit_files, self._path):
             if old := await asyncio.to_thread(_read_old_lines, path):
                 lines = await convert_old_lines(old, keys)
                 await asyncio.to_thread(_replace_file, path, lines)
 
     async def close(self) -> None:
+        """Wait for the thread's last write, and end it."""
         await asyncio.to_thread(self._thread.shutdown)
 
     def _append(self, line: str) -> None:
@@ -101,7 +108,7 @@ class FileAuditLines:
                 continue
             if len(kept) < len(lines):
                 _replace_file(path, kept)
-            break  # later ones are newer
+            break  # all later files are newer
         return gone
 
     def _page(self, after: str, wanted: Callable[[str], bool]) -> AuditPage:
@@ -117,17 +124,21 @@ class FileAuditLines:
 
 
 class TableAuditLines:
+    """The lines in the table `audit` of a database that several processes share."""
+
     name = "the table audit"
+    """The name of the log in messages to the operator."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def append(self, line: str) -> None:
+        """Append a line. Raise NotStored."""
         statement = "INSERT INTO audit (line) VALUES (?)"
         await self._database.write(lambda c: c.execute(statement, (line,)).close())
 
     async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
-        """`after`: a row's id."""
+        """Return the next wanted lines after the place `after`, which is a row's id."""
 
         def read(connection: SqlConnection) -> AuditPage:
             rows = connection.execute(
@@ -149,6 +160,8 @@ class TableAuditLines:
         return await self._database.read(read)
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
+        """Delete the old lines at the beginning of the log, and return how many there were."""
+
         def write(connection: SqlConnection) -> int:
             rows = connection.execute(
                 "SELECT id, line FROM audit ORDER BY id LIMIT ?", (MAX_SCANNED_LINES,)
@@ -164,8 +177,8 @@ class TableAuditLines:
         return gone
 
     async def convert_old_lines(self, keys: Pseudonyms) -> None:
-        """Bring old lines up to date, the newest first: where the oldest is new, all are but what
-        an older Ponte beside this one has written since. Raises NotStored."""
+        """Convert lines in an old format, the newest first. Once the oldest line is converted, only
+        lines can be left that an older Ponte beside this one has written since. Raise NotStored."""
         first = "SELECT line FROM audit ORDER BY id LIMIT 1"
         row = await self._database.read(lambda c: c.execute(first).fetchone())
         before, more = 1 << 62, row is not None
@@ -180,23 +193,27 @@ class TableAuditLines:
             before, more = rows[-1]["id"], more or is_old_format(row["line"])
 
     async def close(self) -> None:
-        """The database is its owner's."""
+        """Do nothing: the owner of the database closes it."""
 
 
 class SqlPseudonyms:
-    """The `Keys` of the log."""
+    """The `Pseudonyms` of the audit log, in the table `audit_keys`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
-        wanted = sorted(people)
+        """Return the pseudonyms of these people by their keys, and create those that are missing.
+        Raise NotStored."""
+        wanted = sorted(people)  # one order of locks in every transaction
         found = await self._database.read(lambda c: _find_pseudonyms(c, wanted))
         if all(person in found for person in wanted):
             return found
         return await self._database.write(lambda c: _make_pseudonyms(c, wanted))
 
     async def list_people(self) -> Mapping[str, str]:
+        """Return everybody's key by their pseudonym. Raise NotStored."""
+
         def read(connection: SqlConnection) -> Mapping[str, str]:
             rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
             return {row["pseudonym"]: row["person"] for row in rows}
@@ -204,25 +221,29 @@ class SqlPseudonyms:
         return await self._database.read(read)
 
     async def destroy(self, person: str) -> None:
+        """Delete the pseudonyms of a person (a key). Nobody can tell any more which lines are
+        theirs. Raise NotStored."""
         statement = "DELETE FROM audit_keys WHERE person = ?"
         await self._database.write(lambda c: c.execute(statement, (person,)).close())
 
 
 def list_audit_files(path: Path) -> list[Path]:
-    """Those that there are, the oldest first."""
+    """Return the log's files, the oldest first."""
     older = [one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
     older.sort(key=lambda one: -int(one.suffix[1:]))
     return [each for each in (*older, path) if each.is_file()]
 
 
 def _read_old_lines(path: Path) -> list[str]:
-    """The lines of a file that an older Ponte wrote; all of a file are by one."""
+    """Return the lines of a file in an old format, and no lines of any other file. All lines of a
+    file have one format."""
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()
         return [line.rstrip("\n") for line in (first, *file)] if is_old_format(first) else []
 
 
 def _replace_file(path: Path, lines: Sequence[str]) -> None:
+    """Replace a file's lines, completely or not at all."""
     beside = path.with_name("audit.new")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -232,6 +253,7 @@ def _replace_file(path: Path, lines: Sequence[str]) -> None:
 
 
 def _read_rows_before(id: int, connection: SqlConnection) -> Sequence[SqlRow]:
+    """Return the rows before this id, the newest first, at most MAX_SCANNED_LINES."""
     return connection.execute(
         "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (id, MAX_SCANNED_LINES)
     ).fetchall()
@@ -242,7 +264,7 @@ def _rewrite_rows(lines: Sequence[tuple[str, int]], connection: SqlConnection) -
 
 
 def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:
-    """Each line with the place after it."""
+    """Yield each line after the place `after`, with the place that follows it."""
     inode, _, offset = after.partition(":")
     inodes = [str(path.stat().st_ino) for path in paths]
     first = inodes.index(inode) if inode in inodes else 0
@@ -254,6 +276,7 @@ def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]
 
 
 def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
+    """Return the pseudonyms that exist, by the people's keys."""
     found = {}
     for person in people:
         row = connection.execute(
@@ -266,6 +289,8 @@ def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
 
 
 def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
+    """Return the pseudonyms of all these people, and create those that are missing."""
+    # Locked first, so that two processes never give one person two pseudonyms.
     for person in people:
         lock_key(connection, f"audit:{person}")
     found = _find_pseudonyms(connection, people)
@@ -279,7 +304,8 @@ def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
 
 
 def _write_whole(file: int, data: bytes) -> None:
-    """All of it and onto the disk, or nothing: a torn line would spoil the next one."""
+    """Write all of `data` to disk or nothing of it: half a line would spoil the next one. Raise
+    OSError."""
     size = os.fstat(file).st_size
     try:
         if os.write(file, data) < len(data):

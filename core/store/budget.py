@@ -1,9 +1,11 @@
-"""What is spent, in `ponte.db`: turns, the calls that cost, and what of each allowance is left.
+"""Usage and allowances in the database: turns, calls that cost, and what is left of each allowance.
 
-Nothing that costs is begun before its upper bound is in the counters of every allowance that
-applies (`holds`); what it really was takes the bound's place once it is known (`spendings`). A
-counter is the sum of its spendings and its holds. Counters are changed in the order of their keys,
-and looked at after that, in the same transaction: whoever comes second sees what the first took.
+Before anything that costs begins, Ponte adds its upper bound to the counters of all allowances that
+apply (table `holds`). The real cost replaces the bound once it is known (table `spendings`). A
+counter is the sum of its spendings and its holds.
+
+A transaction changes the counters in the order of their keys and compares them with the limits
+after that. So of two transactions at the same time, the second sees what the first reserved.
 """
 
 from __future__ import annotations
@@ -39,37 +41,44 @@ from core.store.database import Database, SqlConnection
 from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
-"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
+"""Returns two caps of turns a day that apply to a person at an address: the person's own, and the
+one for everybody together. 0 is no cap."""
 IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether these names of ponte.toml mean who writes there."""
+"""Returns whether these names of ponte.toml include the person who writes at that address."""
 
 
 async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
+    """Return two zeros: there is no cap."""
     return 0, 0
 
 
 async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
+    """Return True: names include everybody."""
     return True
 
 
 class SqlReservation:
-    """A step of the transaction in which what was said is kept; `grant` is what the last run of it
-    reserved for the first call of the model, None where nothing bounds it."""
+    """A transaction step that counts a turn and reserves its first model call. It runs in the
+    transaction that stores the user's message. If that transaction runs again, `grant` and `counts`
+    are those of the last run."""
 
     def __init__(
         self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
     ) -> None:
         self._work = work
         self.grant: Grant | None = None
+        """The reservation of the first model call. None if no allowance bounds the call."""
         self.counts: tuple[AllowanceCount, ...] = ()
-        """Of each allowance with this turn in it; none where it was counted before."""
+        """The count of each allowance with this turn in it. Empty if the turn was counted
+        before."""
 
     def __call__(self, connection: SqlConnection) -> None:
         self.counts, self.grant = self._work(connection)
 
 
 class CountingBudget:
-    """The `Budget` port. `allowances` and `prices` return what holds now."""
+    """The `Budget` port: it counts and reserves before anything is spent. `allowances` and `prices`
+    return the current configuration at each call."""
 
     def __init__(
         self,
@@ -82,8 +91,8 @@ class CountingBudget:
         prices: Callable[[], Prices] = Prices,
         is_meant: IsMeant = means_everybody,
     ) -> None:
-        """`one`: a person's key → the key that all of theirs are counted under. Periods begin at
-        midnight in `zone`."""
+        """`money_key` maps a person's key to the key under which all their accounts are counted.
+        Periods begin at midnight in `zone`."""
         self._database = database
         self._caps = caps
         self._money_key = money_key
@@ -94,21 +103,25 @@ class CountingBudget:
 
     @property
     def zone(self) -> tzinfo:
+        """Return the time zone in which days and months begin."""
         return self._zone
 
     @property
     def bounds_calls(self) -> bool:
+        """Return whether there is any allowance of money or tokens."""
         return any(rule.bounds_calls for rule in self.allowances())
 
     def run_price(self, paid: PaidRun) -> float | None:
+        """Return the price of one run in US dollars, None if it is not known."""
         return self._prices().run_cost(paid)
 
     async def reserve(self, turn: Turn) -> None:
-        """Count the turn, once however often it resumes. Raises OverBudget."""
+        """Count the turn, only once however often it resumes. Raise OverBudget."""
         await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
-        """The same as a part of another transaction, with the turn's first call of the model."""
+        """Return a transaction step that counts the turn and reserves its first model call, if
+        `call` is given. The step raises OverBudget."""
         scopes = await self.scopes(turn.message.author, turn.message.address)
         zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
 
@@ -122,8 +135,8 @@ class CountingBudget:
         return SqlReservation(work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more call of the model. None where no allowance bounds it. Raises
-        OverBudget where not even a short answer fits."""
+        """Reserve one more model call. Return None if no allowance bounds it. Raise OverBudget if
+        not even a short answer fits."""
         scopes = _bounding_scopes(await self.scopes(turn.message.author, turn.message.address))
         if not scopes:
             return None
@@ -133,7 +146,7 @@ class CountingBudget:
         )
 
     async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
-        """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
+        """Reserve one run that has a price, once for each call. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
         await self._reserve_run(message.author, message.address, turn.seq, call_id, paid, zone)
@@ -141,11 +154,12 @@ class CountingBudget:
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
-        """The same for what somebody approved, in the event `seq`: it is `person` who asked for it
-        and pays."""
+        """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
+        for the run, and who pays for it. Raise OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
 
         def begin(connection: SqlConnection) -> None:
+            # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
             connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place, counted)"
                 " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
@@ -156,7 +170,8 @@ class CountingBudget:
         await self._reserve_run(person, address, seq, call_id, paid, self._zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """What a run cost that no call of a model stands for: its price, where it was begun."""
+        """Record the price of a run that includes no model call. If the run was not begun, release
+        its reservation instead."""
         price = self._prices().run_cost(paid) if begun else None
 
         def settle(connection: SqlConnection) -> None:
@@ -173,6 +188,8 @@ class CountingBudget:
     async def _reserve_run(
         self, asker: Person, address: Address, seq: int, call_id: str, paid: PaidRun, zone: tzinfo
     ) -> None:
+        """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
+        Raise OverAllowance."""
         scopes = _bounding_scopes(await self.scopes(asker, address))
         if not scopes:
             return
@@ -196,7 +213,7 @@ class CountingBudget:
         await self._database.write(hold)
 
     async def release(self, turn: Turn, part: str) -> None:
-        """What was reserved for a call that the server refused before it did anything."""
+        """Release the reservation of a call that the server refused before it did anything."""
 
         def release(connection: SqlConnection) -> None:
             for hold in _read_holds(connection, turn.seq):
@@ -206,8 +223,9 @@ class CountingBudget:
         await self._database.write(release)
 
     async def settle_ended_turns(self) -> int:
-        """What is held for turns that are over, or gone: nobody knows any more what it was, so it
-        counts as its bound. How many there were."""
+        """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
+        Their real usage is unknown, so they count with their upper bounds. Return how many there
+        were."""
 
         def settle(connection: SqlConnection) -> int:
             left = connection.execute(
@@ -219,9 +237,11 @@ class CountingBudget:
         return await self._database.write(settle)
 
     async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
-        """Whether this is to be told now: once for each period, whoever asks."""
+        """Return whether the caller must send this notice now. `bit` is the kind of notice. Only
+        the first caller in a period gets True, in whatever process."""
 
         def claim(connection: SqlConnection) -> bool:
+            # The UPDATE tests the bit itself, so only one of several callers changes the row.
             return bool(
                 connection.execute(
                     "UPDATE counters SET told = told + ? WHERE scope = ? AND period = ?"
@@ -233,12 +253,14 @@ class CountingBudget:
         return await self._database.write(claim)
 
     async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
-        """Today's, of one person key or of all; `place`: there alone."""
+        """Return the usage of today, of one person (a key) or of all. With `place`, return only the
+        usage there."""
         day, one = self._today(), None if person is None else self._money_key(person)
         return await self._database.read(lambda c: _usage_total(c, day, one, place))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """What is used or held now of each allowance that applies to them there."""
+        """Return the current count of each allowance that applies to the person at that address.
+        Reservations are included."""
         scopes, day = await self.scopes(person, address), self._today()
 
         def read(connection: SqlConnection) -> list[AllowanceCount]:
@@ -249,15 +271,21 @@ class CountingBudget:
     async def report(
         self, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """Rows of `name`, `turns` (None by model and tool), `calls`, `input`, `cached`, `output`,
-        `reasoning`, `cost` in US dollars (None: no price is known), `estimated` (calls whose
-        amounts are estimates) since that day (ISO; "" for today), the dearest first, or by day.
-        `place`: there alone."""
+        """Return the usage since that day (ISO; "" for today), one mapping for each person,
+        channel, model, tool or day.
+
+        The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost` and
+        `estimated`. `turns` is None by model and tool, `calls` by person, channel and day. `cost`
+        is in US dollars, None if no price is known. `estimated` counts calls whose amounts are
+        estimates.
+
+        The most expensive come first; days are in order. With `place`, return only the usage there.
+        """
         first = since or self._today()
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
     async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
-        """What counts for them there, ordered by key."""
+        """Return the counters that apply to the person at that address, ordered by key."""
         one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
@@ -284,16 +312,20 @@ class CountingBudget:
             if same := found.get(scope.key):
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             found[scope.key] = scope
+        # Sorted, so that all transactions lock the counters' rows in one order.
         return tuple(found[key] for key in sorted(found))
 
     def zone_of(self, message: Message) -> tzinfo:
-        """The asker's, where their platform tells it."""
+        """Return the time zone of the message's author if the platform reports it, otherwise
+        `zone`."""
         try:
             return ZoneInfo(message.time_zone) if message.time_zone else self._zone
         except (ZoneInfoNotFoundError, ValueError):
             return self._zone
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
+        """Return a call of that model, with its price and its context window. `number` is the
+        round, `prompt_bytes` the size of the prompt beside the thread."""
         return ModelCall(
             number,
             model,
@@ -312,6 +344,8 @@ class CountingBudget:
         self, connection: SqlConnection, turn: Turn, person: str, day: str,
         scopes: Sequence[Scope], zone: tzinfo,
     ) -> Sequence[AllowanceCount]:  # fmt: skip
+        """Count the turn in these scopes and return their counts. Return an empty sequence if it
+        was counted before. Raise OverAllowance."""
         if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
             return ()
         counts = _add_to_counters(connection, scopes, day, Spend(1))
@@ -327,6 +361,8 @@ class CountingBudget:
         self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
         call: ModelCall, zone: tzinfo,
     ) -> Grant | None:  # fmt: skip
+        """Reserve a call with MAX_OUTPUT_TOKENS, or with fewer if an allowance has less left. Raise
+        OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
@@ -337,6 +373,7 @@ class CountingBudget:
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
+            # A full answer does not fit. Reserve one with the output that is left.
             before = [(count, count.spent - bound) for count in counts]
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
@@ -350,7 +387,7 @@ class CountingBudget:
         return Grant(part, input, output, bound, output < MAX_OUTPUT_TOKENS, tuple(counts))
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
-        """Raises OverAllowance where one is over now that `bound` is in it."""
+        """Raise OverAllowance if a count exceeds its limit. The counts include `bound` already."""
         for count in counts:
             allowance = count.scope.allowance
             unit: Unit | None = allowance.exceeded_unit(count.spent)
@@ -363,8 +400,8 @@ class CountingBudget:
 def settle_round(
     connection: SqlConnection, seq: int, number: int, usage: Usage, model: str
 ) -> None:
-    """What a round really used takes the place of what was held for its last call; calls of it
-    that were lost before count as their bounds."""
+    """Replace the reservation of a round's last call with what the round really used. Earlier calls
+    of the round were lost, so they count with their upper bounds."""
     held = [hold for hold in _read_holds(connection, seq) if hold["part"].startswith(f"r{number}.")]
     held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
     for lost in held[:-1]:
@@ -374,7 +411,7 @@ def settle_round(
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
-    """What a tool call really cost."""
+    """Replace the reservation of a tool call with what the call really cost."""
     part = f"call:{call_id}"
     hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
     if hold is not None or usage != Usage():
@@ -382,8 +419,8 @@ def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, us
 
 
 def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
-    """Return how many calls were paid for since that day (ISO), and of how many the amounts are
-    estimates."""
+    """Return how many calls were paid for since that day (ISO), and how many of them have estimated
+    amounts."""
     row = connection.execute(
         "SELECT count(*) AS calls, sum(lost) AS estimates FROM usage"
         " JOIN spendings ON spendings.seq = usage.seq WHERE usage.day >= ?",
@@ -393,7 +430,8 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
 
 
 def settle_holds(connection: SqlConnection, seq: int) -> int:
-    """The turn is over: what is still held counts as its bound. How many there were."""
+    """Settle all reservations of a turn that is over, each with its upper bound. Return how many
+    there were."""
     held = _read_holds(connection, seq)
     for hold in held:
         _settle_as_estimate(connection, hold)
@@ -405,18 +443,19 @@ def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
 
 
 def _day_of(connection: SqlConnection, seq: int) -> str:
-    """On which the turn is counted, and all that it uses."""
+    """Return the day (ISO) on which the turn and all that it uses are counted."""
     row = connection.execute("SELECT day FROM usage WHERE seq = ?", (seq,)).fetchone()
     return str(row["day"])
 
 
 def _thread_tokens(connection: SqlConnection, thread: str) -> int:
-    """Tokens of what stands in the thread, at most."""
+    """Return an upper bound of the tokens in the thread's transcript."""
     rows = connection.execute("SELECT item FROM items WHERE thread = ? AND replaced = 0", (thread,))
     return sum(max_item_tokens(row["item"]) for row in rows)
 
 
 def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
+    """Return whether this part of the turn has a reservation or a cost."""
     found = connection.execute(
         "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
         " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
@@ -426,7 +465,8 @@ def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
 
 
 def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
-    """How often that round was paid for before, in this process or another one."""
+    """Return the number of the last call of that round that was reserved or paid for, in any
+    process. Return 0 if there was none."""
     rows = connection.execute(
         "SELECT part FROM holds WHERE seq = :seq UNION ALL"
         " SELECT part FROM spendings WHERE seq = :seq",
@@ -439,13 +479,15 @@ def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
 def _add_to_counters(
     connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend
 ) -> list[AllowanceCount]:
-    """All of these with so much more; ordered by key, as `scopes` gives them."""
+    """Add `spend` to the counter of each scope, and return the counts in the order of `scopes` (by
+    key)."""
     counts = []
     for scope in scopes:
         period = scope.period_of(day)
         row = _add_to_counter(connection, scope.key, period, spend)
         if row is None:
             past = _past_spend(connection, scope, period)
+            # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
                 "INSERT INTO counters (scope, period, person, turns, tokens, money)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
@@ -460,6 +502,7 @@ def _add_to_counters(
 def _add_to_counter(
     connection: SqlConnection, scope: str, period: str, spend: Spend
 ) -> SqlRow | None:
+    """Add `spend` to one counter and return its row, None if there is no row yet."""
     row: SqlRow | None = connection.execute(
         "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
         " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, told",
@@ -484,7 +527,8 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
 
 
 def _past_spend(connection: SqlConnection, scope: Scope, period: str) -> Spend:
-    """What was spent in that period before it was counted: of an allowance that is new."""
+    """Return what was spent in that period before the allowance had a counter. The first count of a
+    new allowance begins with it."""
     if not scope.counts_past_usage:
         return Spend()
     month = len(period) == len("2026-11")
@@ -524,7 +568,7 @@ def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
 
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
-    """What was really spent takes the hold's place."""
+    """Delete a reservation, and replace its amounts in the counters with what was really spent."""
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
@@ -533,7 +577,8 @@ def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
-    """It may have been done, and nobody knows what it was."""
+    """Record a reservation's upper bound as its cost. The call may have been made, and its real
+    usage is unknown."""
     kind, name, unknown = hold["kind"], hold["name"], Usage(estimated=True)
     _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
 
@@ -542,8 +587,8 @@ def _settle(
     connection: SqlConnection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
     usage: Usage,
 ) -> None:  # fmt: skip
-    """Record what a call used in the place of its reservation, and the reservation itself where
-    the amounts are an estimate."""
+    """Record what a call used in place of its reservation. If the usage is an estimate, record the
+    amounts of the reservation."""
     if hold is not None and usage.estimated:
         cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
         usage = Usage(input=int(hold["tokens"]), cost=cost or None, estimated=True)
@@ -557,6 +602,7 @@ def _settle(
         (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
          int(usage.estimated), seq),
     )  # fmt: skip
+    # A part is recorded once, so the totals grow only with a new row.
     if recorded.rowcount:
         connection.execute(
             "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"

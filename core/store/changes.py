@@ -1,5 +1,9 @@
-"""Proposals and changes in the database: one row each, and one step for each table row that they
-write. Each method is one transaction."""
+"""Proposals and changes in the database. Each has one row, with one step for each table row that it
+writes.
+
+Each method is one transaction. A function that takes a connection is part of its caller's
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +33,11 @@ from core.store.database import SqlRow as SqlRow
 from core.store.tables import purged_with
 
 _FORGOTTEN, _LAPSED = 1, 2
-"""Why the column `forgotten` says that the rows are erased: by a person, by age."""
+"""Values of the column `forgotten`: why the row contents are erased. A person forgot the
+conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decided": None,
               "ended": None, "undone_by": None}  # fmt: skip
+"""The columns that `_set_state` can set. None leaves a column unchanged."""
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
@@ -65,8 +71,8 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
-    """Return whether the turn has a decided change or a call that cost money: then it stays in the
-    transcript when its message is asked again."""
+    """Return whether the turn has a decided change or a call that cost money. Such a turn stays in
+    the transcript if its message is asked again."""
     return bool(
         connection.execute(
             "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
@@ -78,7 +84,7 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
-    """Withdraw the proposals of that turn which nobody has decided."""
+    """Withdraw those proposals of the turn that nobody has decided."""
     rows = connection.execute(
         "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
     ).fetchall()
@@ -87,17 +93,22 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
 
 
 class SqlLedger:
-    """The `Ledger` port."""
+    """The `Ledger` port: every proposal, its decision, and the result of each row."""
 
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """As the journal's, where other processes write in it too."""
+        """Where several processes share the database, `owner` is the id of this one. `is_alive`
+        returns False once others may count it as dead."""
         self._database = database
         self._owner = owner
         self._is_alive = is_alive
 
     async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
+        """Store an open proposal and return it, or return the one that this call stored before.
+        With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
+        conversation was forgotten meanwhile."""
+
         def write(connection: SqlConnection) -> Change:
             lock_key(connection, proposal.address.conversation)
             known = connection.execute(
@@ -112,15 +123,20 @@ class SqlLedger:
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
+            # 'never' suppresses all notices, 'asked' only the first one (core/store/outbox.py).
             told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
             return _insert(connection, Change(proposal), told)
 
         return await self._database.write(write)
 
     async def get(self, id: str) -> Change:
+        """Return a change by its id. Raise NotFound."""
         return await self._database.read(lambda c: _get_change(c, id))
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
+        """Begin to apply an open proposal for the event `seq`, or expire it if it is too old.
+        Return the change. A second caller gets the change as the first one left it."""
+
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
             if change.state == "open" and change.proposal.expires <= now:
@@ -132,6 +148,9 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def consent(self, id: str, consent: Consent) -> Change:
+        """Store that a person approves an open proposal, in place of their earlier approval. Return
+        the change. A decided or expired one stays as it is."""
+
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
             late = change.proposal.expires <= consent.at
@@ -154,6 +173,8 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
+        """Remove the approvals of these people (keys)."""
+
         def write(connection: SqlConnection) -> None:
             _get_locked(connection, id)
             for person in people:
@@ -166,12 +187,14 @@ class SqlLedger:
     async def list_waiting_for_people(self) -> Sequence[Change]:
         # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
         # partial index only if the query contains its condition (sqlite.org/partialindex.html).
+        """Return the open proposals, oldest first."""
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created"
         )
 
     async def count_unfinished(self) -> Mapping[str, int]:
+        """Return how many changes are in each of the states `open` and `applying`."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
@@ -183,6 +206,9 @@ class SqlLedger:
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
     ) -> Change:
+        """Give an open proposal this final state, and store `note` for the model's next turn.
+        Return the change. Any other change stays as it is."""
+
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
             if change.state == "open":
@@ -194,6 +220,8 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def release(self, id: str, seq: int) -> None:
+        """Open a claimed proposal again, because nothing of it was begun."""
+
         def write(connection: SqlConnection) -> None:
             self._get_claimed(connection, id, seq)
             _set_state(connection, id, "open", claim=0, **_decision_columns(None, 0.0))
@@ -201,6 +229,9 @@ class SqlLedger:
         await self._database.write(write)
 
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
+        """Begin to undo the change `proposal.undoes`. Return the change that undoes it, or the one
+        that an earlier call began."""
+
         def write(connection: SqlConnection) -> Change:
             original = _get_locked(connection, proposal.undoes)
             if original.undone_by:
@@ -215,17 +246,23 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
+        """Store the state of these steps. Raise Superseded if the event `seq` does not have the
+        claim, TakenOver if another process has that event."""
+
         def write(connection: SqlConnection) -> None:
             _put_steps(connection, self._get_claimed(connection, id, seq), steps)
 
         await self._database.write(write)
-        if not self._is_alive():  # what was about to be written is another one's by now
+        if not self._is_alive():  # another process may have this event: the caller must not write
             raise TakenOver
 
     async def finish(
         self, id: str, seq: int, state: ChangeState, note: str, now: float,
         steps: Sequence[ChangeStep] = (),
     ) -> Change:  # fmt: skip
+        """Store the last steps and the final state of a change that the event `seq` claims. `note`
+        is stored for the model's next turn. With steps, raise what `record` raises."""
+
         def write(connection: SqlConnection) -> Change:
             change = (
                 self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
@@ -237,7 +274,7 @@ class SqlLedger:
                 _add_note(connection, change, note)
                 if change.proposal.undoes:
                     original = _get_change(connection, change.proposal.undoes)
-                    if state == "failed":
+                    if state == "failed":  # nothing is undone: the original can be undone again
                         _set_state(connection, original.id, original.state, undone_by="")
                     else:
                         stands = "undone" if state == "done" else original.state
@@ -249,8 +286,8 @@ class SqlLedger:
         return await self._database.write(write)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        """Raises Superseded where another event has it, or none; TakenOver where another process
-        has that event."""
+        """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
+        have the claim, TakenOver if another process has that event."""
         change = _get_locked(connection, id)
         if change.state != "applying" or change.claim != seq:
             raise Superseded
@@ -264,7 +301,11 @@ class SqlLedger:
         return change
 
     async def list_waiting_runs(self, conversation: str) -> Sequence[int]:
+        """Return the `seq` of each event that waits for the end of a run proposed in that
+        conversation, the latest first."""
+
         def read(connection: SqlConnection) -> Sequence[int]:
+            # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
             rows = connection.execute(
                 "SELECT claim FROM changes WHERE conversation = ? AND kind = 'run'"
                 " AND state IN ('open', 'applying') AND state = 'applying' AND claim IN (SELECT seq"
@@ -277,6 +318,7 @@ class SqlLedger:
         return await self._database.read(read)
 
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+        """Return the newest changes of a conversation ("" for all), the newest first."""
         return await self._select(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
             " ORDER BY created DESC, seq DESC, call_id DESC LIMIT :limit",
@@ -284,10 +326,13 @@ class SqlLedger:
         )  # fmt: skip
 
     async def list_undrawn(self) -> Sequence[Change]:
+        """Return the changes that have changed since their card was drawn, oldest first."""
         found = await self._select("SELECT * FROM changes WHERE drawn < version")
         return sorted(found, key=lambda change: change.proposal.created)
 
     async def record_drawn(self, change: Change) -> None:
+        """Record that this version of the change is on its card, or that nobody can see the card
+        any more."""
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn = ? WHERE id = ? AND drawn < ?",
@@ -296,11 +341,14 @@ class SqlLedger:
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
+        """Return the open proposals that have expired."""
         return await self._select(
             "SELECT * FROM changes WHERE state = 'open' AND expires <= :now", now=now
         )
 
     async def list_abandoned(self) -> Sequence[Change]:
+        """Return changes in state `applying` whose event has ended or is deleted."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
             " claim NOT IN (SELECT seq FROM inbox"
@@ -308,7 +356,8 @@ class SqlLedger:
         )
 
     async def erase_old_rows(self, before: float) -> int:
-        """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
+        """Erase the row contents of changes that ended before `before`, and return how many changes
+        there were. Who did what remains. A card that still offers undo is drawn again."""
 
         def write(connection: SqlConnection) -> int:
             ids = connection.execute(
@@ -324,6 +373,8 @@ class SqlLedger:
         return await self._database.write(write)
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+        """Delete the area's changes that ended before `before`, with the rows that belong to them.
+        Return how many there were."""
         there, values = area_condition(area)
         old = f"ended > 0 AND ended < ? AND {there}"
 
@@ -348,6 +399,7 @@ class SqlLedger:
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
+    """Return a change with its steps and approvals. Raise NotFound."""
     row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
@@ -355,10 +407,10 @@ def _get_change(connection: SqlConnection, id: str) -> Change:
 
 
 def _get_locked(connection: SqlConnection, id: str) -> Change:
-    """Return the change, and lock its conversation until the transaction ends.
+    """Return the change, and lock its conversation until the transaction ends. Raise NotFound.
 
-    The conversation is only known from the row. So if another transaction may have written
-    between the read and the lock, the row is read again.
+    The conversation is known only from the row. So if another transaction may have written between
+    the read and the lock, the row is read again.
     """
     change = _get_change(connection, id)
     if lock_key(connection, change.proposal.address.conversation):
@@ -367,8 +419,8 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
 
 
 def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change:
-    """Return it as it then stands, under another id where its own is taken. `told`: the last stage
-    of which people need not be told any more."""
+    """Store a new change and return it as stored. If its id is in use, the change gets another one.
+    `told` is the last notice that people need not get any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
@@ -411,6 +463,7 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
 
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
+    """Store the steps of a change, in place of earlier versions of these steps."""
     now = time.time()
     connection.executemany(
         "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
@@ -477,6 +530,7 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
 
 
 def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    """Return the columns that record who decided and when. Without a decider they are empty."""
     return {
         "decider": decider.key if decider else "",
         "decided_by": encode_json(decider) if decider else "",
@@ -485,6 +539,7 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
 
 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
+    """Erase the row contents of all steps of a change, except the rows' ids."""
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
         " WHERE change = ?",
@@ -493,6 +548,7 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 
 def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
+    """Return the change of this row, with its steps and approvals."""
     found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
     steps = tuple(
         ChangeStep(
@@ -554,4 +610,5 @@ def _row_from_json(text: str | None) -> Row | None:
 
 
 def _without_name(person: str) -> str:
+    """Return a stored person without their name, "" for none."""
     return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -1,8 +1,9 @@
-"""What the stores need of a database, and SQLite for it: one file, a single writer thread that
-commits in groups, and a reader thread beside it.
+"""The database interface of the stores, and its implementation for SQLite.
 
-Nothing here runs on the event loop. A write is durable (WAL, synchronous=FULL) when its await
-returns; writes that wait together share one commit. `core/store/postgres.py` is the other one.
+`SqliteDatabase` is one file with a writer thread and a reader thread, so the event loop never waits
+for the disk. Writes that wait at the same time share one commit. A write is durable when its
+`await` returns (WAL mode, synchronous=FULL). `core/store/postgres.py` implements the same interface
+for Postgres.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ from core.text.text import make_storable
 log = structlog.get_logger("store")
 T = TypeVar("T")
 SqlRow = Mapping[str, Any]
-"""By the names of its columns. (`sqlite3.Row` has no base class, so a type checker is told.)"""
+"""A row of a result: its values by column name. The alias is for type checkers, because
+`sqlite3.Row` has no base class that says so."""
 MAX_WRITES_PER_COMMIT = 256
-"""Writes in one commit, at most."""
+"""The largest number of writes that share one commit."""
 SYNCHRONOUS_MODE = "FULL"
-"""SQLite's setting for when it waits for the disk (sqlite.org/pragma.html#pragma_synchronous).
-FULL: a commit survives a power cut. Only the tests, which survive none, set another one."""
+"""The value of SQLite's `synchronous` pragma, which decides when SQLite waits for the disk
+(sqlite.org/pragma.html#pragma_synchronous). With FULL, a commit survives a power failure. Only the
+tests set another value."""
 BUSY_TIMEOUT_MS = 5000
-"""Milliseconds to wait while another process, a backup, say, holds the file."""
+"""Milliseconds that a statement waits while another process, such as a backup, locks the file."""
 STATEMENT_FAULT_CODES = frozenset(
     {
         sqlite3.SQLITE_ERROR,
@@ -48,13 +51,15 @@ STATEMENT_FAULT_CODES = frozenset(
         sqlite3.SQLITE_RANGE,
     }
 )
-"""Primary result codes (https://sqlite.org/rescode.html) that are a statement's own fault; all
-others are the disk's, the file's or the machine's, and none of a group can count on its commit."""
+"""SQLite's primary result codes (https://sqlite.org/rescode.html) for a fault of one statement. Any
+other code is a fault of the disk, the file or the machine. Then the commit is in doubt, so every
+write that shares it fails."""
 
 
 def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
-    """That `conversation` is in there, as a condition and its values: its key begins with the
-    names of where it is (`Address.conversation`)."""
+    """Return an SQL condition that is true if the column `conversation` belongs to the area, and
+    the values of its placeholders. A conversation's key begins with the names of its place
+    (`Address.conversation`)."""
     one = "substr(conversation || ':', 1, ?) = ?"
     clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
     places = [f"{place}:" for place in filter(None, (area.place, *area.excluded))]
@@ -66,6 +71,8 @@ def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
 
 
 class NewerDatabase(PonteError):
+    """Raised when a newer version of Ponte has migrated the database."""
+
     code = "newer_database"
     sentence = (
         "{path} was written by a newer Ponte (schema {found}, this one knows {known}). "
@@ -74,6 +81,8 @@ class NewerDatabase(PonteError):
 
 
 class SqlCursor(Protocol):
+    """The result of a statement, as far as the stores use it."""
+
     @property
     def rowcount(self) -> int: ...
     def fetchone(self) -> Any: ...
@@ -83,88 +92,105 @@ class SqlCursor(Protocol):
 
 
 class SqlConnection(Protocol):
-    """What a transaction is written with: SQL that every engine understands, `?` and `:name` for
-    values; rows are read by the names of their columns."""
+    """A connection inside a transaction. Its SQL must work on every engine, with `?` or `:name` for
+    values. Rows are read by column name."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor: ...
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
 
 
 class Database(Protocol):
-    """Transactions, each a function of the connection alone: it may be run again from its start,
-    so it touches nothing of the process."""
+    """A database that runs functions as transactions. Each function takes the connection and
+    nothing else.
+
+    The database may run a function again from its start. So the function must not change anything
+    in the process.
+    """
 
     async def write(
         self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
     ) -> T:
-        """Run `work` in a transaction off the event loop; durable on return.
+        """Run `work` in a transaction outside the event loop, and return its result. The
+        transaction is durable when this returns.
 
-        `then` runs on the event loop, even if the caller was cancelled meanwhile. Raises NotStored
-        when it cannot be kept or the database is closed, Unstorable when the database does not
-        take the values, and whatever `work` raises.
+        `then` gets the result on the event loop, even if the caller was cancelled meanwhile. Raise
+        NotStored if nothing can be stored or the database is closed, Unstorable if the database
+        rejects the values, and whatever `work` raises.
         """
 
     async def read(self, work: Callable[[SqlConnection], T]) -> T:
-        """Run `work`; it sees every write that was awaited before, and one state of all.
+        """Run `work` and return its result. It sees every write that was awaited before, and one
+        consistent state of all tables.
 
-        Raises NotStored when nothing can be read, and whatever `work` raises.
+        Raise NotStored if the database cannot be read, and whatever `work` raises.
         """
 
     @property
     def remains_notice(self) -> str:
-        """Where what was deleted may still stand, for who had it deleted; "" for nowhere."""
+        """Return a sentence for a person who had data deleted, about where it may still exist.
+        Return "" if it exists nowhere."""
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """What was deleted leaves the tables and the log of writes, as far as the engine can.
-        `whole`: also what a page still holds that was moved within it, which takes as long as
-        writing all anew, and the copies from before an upgrade. Raises NotStored."""
+        """Remove deleted data from the tables and the write-ahead log, as far as the engine can.
+
+        `whole` also removes the copies from before an upgrade, and data that a page still holds
+        because it was moved within the page. That takes as long as writing the whole database
+        again. Raise NotStored.
+        """
 
     async def remove_old_copies(self) -> None:
-        """Copies that have been kept for long enough go; asked now and then."""
+        """Remove copies that have been kept for long enough. The caller repeats this from time to
+        time."""
 
     async def close(self) -> None:
-        """Let what waits be committed; nothing more is taken."""
+        """Commit the writes that wait, and refuse everything after them."""
 
 
 def lock_key(connection: SqlConnection, conversation: str) -> bool:
-    """Nobody else changes that conversation until this transaction ends.
+    """Lock a conversation (or another key) until this transaction ends, so that no other
+    transaction changes it.
 
-    Whether others write at all beside it: then what was read before is to be read again. (SQLite
-    has one writer; there this costs a call.)
+    Return whether other transactions can write at the same time. If so, read again what was read
+    before the lock. SQLite has a single writer, so there this returns False and costs one call.
     """
     row = connection.execute("SELECT ponte_lock(?) AS taken", (conversation,)).fetchone()
     return bool(row["taken"])
 
 
 class SqliteStatements:
-    """The stores' `Connection` over SQLite's: texts become storable here, if they are not yet."""
+    """An `SqlConnection` over a connection of SQLite. It repairs texts that SQLite cannot encode
+    (`make_storable`)."""
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Run a statement and return its cursor."""
         try:
             return self.raw.execute(sql, parameters)
-        except UnicodeEncodeError:  # raised before the statement ran
+        except UnicodeEncodeError:  # raised before the statement ran, so it runs once
             return self.raw.execute(sql, make_storable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
-        for each in parameters:  # one after the other, so that none runs twice
+        """Run a statement once for each element of `parameters`."""
+        for each in parameters:  # one by one, so that a repaired text repeats none of the others
             self.execute(sql, each).close()
 
 
 @dataclass
 class _Write(Generic[T]):
+    """A transaction in the writer's queue, and the future that its caller awaits."""
+
     work: Callable[[SqlConnection], T]
     future: asyncio.Future[T]
     then: Callable[[T], None] | None
     alone: bool = False
-    """In no transaction."""
+    """Run it outside of any transaction."""
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
     def settle(self) -> None:
-        """Tell whoever waits for it; on the event loop."""
+        """Call `then` and resolve the caller's future. Runs on the event loop."""
         if self.error is None and self.then is not None:
             try:
                 self.then(self.result[0])
@@ -179,6 +205,9 @@ class _Write(Generic[T]):
 
 
 class SqliteDatabase:
+    """A database in one SQLite file, with a writer thread that commits in groups and a reader
+    thread."""
+
     def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         self.path = path
         self._migrations = migrations
@@ -191,7 +220,8 @@ class SqliteDatabase:
 
     @classmethod
     async def open(cls, path: Path, migrations: Sequence[Migration]) -> SqliteDatabase:
-        """Open or make it, and bring it to the newest schema. Raises NotStored, NewerDatabase."""
+        """Open or create the file, and migrate it to the newest schema. Raise NotStored or
+        NewerDatabase."""
         database = cls(path, migrations)
         await asyncio.to_thread(database._open)
         database._thread.start()
@@ -199,11 +229,13 @@ class SqliteDatabase:
 
     @property
     def remains_notice(self) -> str:
+        """Return a sentence about the snapshots from before an upgrade, "" if there are none."""
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """`secure_delete` has overwritten it; older pages stand in the write-ahead log until that
-        is cut off, and cells that a page gave to its neighbour in the gap that they left."""
+        """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
+        remain in the write-ahead log until it is truncated. Rows that moved to another page remain
+        in the gap that they left; VACUUM (`whole`) removes them."""
 
         def work(connection: SqlConnection) -> None:
             if whole:
@@ -216,22 +248,24 @@ class SqliteDatabase:
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
+        """Remove snapshots that have been kept for long enough."""
         await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
         self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
     ) -> T:
-        """On the writer thread; `then` comes in the order of commits."""
+        """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
         return await self._enqueue(_Write(work, self._loop.create_future(), then))
 
     async def read(self, work: Callable[[SqlConnection], T]) -> T:
-        """On the reader thread."""
+        """Run `work` on the reader thread."""
         if self._closed:
             raise NotStored
         result: T = await self._loop.run_in_executor(self._reader, self._read, work)
         return result
 
     async def close(self) -> None:
+        """Commit the writes that wait, refuse everything after them, and end both threads."""
         if self._closed:
             return
         self._closed = True
@@ -249,6 +283,7 @@ class SqliteDatabase:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
+        # SQLite has one writer, so `lock_key` has nothing to lock here.
         connection.create_function("ponte_lock", 1, lambda _: 0)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         return connection
@@ -271,7 +306,7 @@ class SqliteDatabase:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")
         connection.execute("PRAGMA foreign_keys=ON")
-        # What is erased is overwritten; only some builds of SQLite do so by themselves.
+        # Overwrite deleted data. Only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete=ON")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
@@ -282,10 +317,12 @@ class SqliteDatabase:
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
                 f" PRAGMA user_version={step.version}; COMMIT;"
             )
-        # What a killed process erased stands in its log until then.
+        # Data that a killed process deleted is still in the write-ahead log.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _run_writer(self) -> None:
+        """Commit queued writes in groups until the database is closed. This is the writer
+        thread."""
         while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)
@@ -296,6 +333,8 @@ class SqliteDatabase:
         self._connection.close()
 
     def _next_batch(self) -> list[_Write[Any]] | None:
+        """Wait for a write and return it with all that have queued up behind it. Return None at the
+        end."""
         first = self._writes.get()
         if first is None:
             return None
@@ -303,12 +342,15 @@ class SqliteDatabase:
         while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
+                # Commit this batch first. The next call then returns None.
                 self._writes.put(None)
                 break
             batch.append(job)
         return batch
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
+        """Run a group of writes in one transaction. If the disk or the file fails, nothing of the
+        group is stored and every caller gets an error."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -319,7 +361,7 @@ class SqliteDatabase:
             log.error("commit refused", why=str(error), writes=len(batch))
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
-            with suppress(sqlite3.Error):  # a full disk: give back what the log holds
+            with suppress(sqlite3.Error):  # on a full disk, free the log's space
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for job in batch:
                 job.error = job.error or NotStored()
@@ -331,12 +373,14 @@ class SqliteDatabase:
             job.error = self._unusable(error)
 
     def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
+        """Run one write of a group, so that an error of its own undoes only this write. Raise
+        sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
         try:
             job.result.append(job.work(SqliteStatements(connection)))
-        except BaseException as error:  # goes to whoever awaits the job
+        except BaseException as error:  # raised where the caller awaits this write
             if isinstance(error, sqlite3.Error) and not _is_statement_fault(error):
-                raise  # the disk's: the whole group fails
+                raise  # a fault of the disk: the whole group fails
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             job.error = Unstorable() if _is_unstorable(error) else error
@@ -361,8 +405,9 @@ class SqliteDatabase:
 
 
 def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
-    """Return what `look` finds in a database that another process may have open; nothing is made or
-    changed. None where there is no such file. Blocking. Raises NotStored."""
+    """Return the result of `look` on a database file that another process may have open. Return
+    None if there is no such file. The file is opened read-only and not created. Blocks the calling
+    thread. Raise NotStored."""
     if not path.exists():
         return None
     try:
@@ -374,7 +419,8 @@ def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
 
 
 def _add_late_parts(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
-    """A file that has these migrations gets what came late to them."""
+    """Add what these migrations gained in their first days (`Migration.late`), if the file lacks
+    it."""
     has = {
         name
         for (name,) in connection.execute(
@@ -395,17 +441,19 @@ def _settle_all(batch: list[_Write[Any]]) -> None:
 
 
 def _is_statement_fault(error: sqlite3.Error) -> bool:
-    """Whether the statement is to blame."""
+    """Return whether the error is a fault of the statement, not of the disk or the file."""
     return _primary_code(error) in STATEMENT_FAULT_CODES
 
 
 def _is_unstorable(error: BaseException) -> bool:
-    """Whether the values of a statement are to blame: a number beyond 64 bits, a text too long."""
+    """Return whether the values of a statement caused the error: a number beyond 64 bits, a text
+    that is too long."""
     if isinstance(error, sqlite3.Error):
         return _primary_code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
     return isinstance(error, OverflowError)
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """The primary result code; the module's own errors carry none."""
+    """Return SQLite's primary result code of the error. Errors of Python's own module carry none
+    and count as SQLITE_ERROR."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

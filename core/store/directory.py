@@ -1,7 +1,7 @@
-"""The directory: what platforms say of their people, a row for each person and scope.
+"""The directory: what platforms report about their people, in one row for each person and scope.
 
-One row is written when a person's data changes. People who were forgotten are recognised by a keyed
-hash of their id: no list of a platform's brings their rows back.
+A change of a person's data writes one row. A keyed hash of the id recognises people who were
+forgotten, so that no platform's list brings their rows back.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from core.domain.records import MemberKey, PlatformMember
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 _LOCK_KEY = "directory"
+"""The key of a lock that `put` and `forget` share, so that no row is stored after its person was
+forgotten."""
 _IDS_PER_STATEMENT = 500
-"""Ids in one statement: SQLite took 999 values until 3.32 (https://sqlite.org/limits.html)."""
+"""Ids in one statement. Before version 3.32, SQLite allowed 999 values
+(https://sqlite.org/limits.html)."""
 _COLUMNS = "scope, id, person, name, locale, zone, guest, robot, belongs_to, confirmed_at"
 _UPSERT = (
     f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -26,14 +29,15 @@ _UPSERT = (
 
 
 class SqlDirectory:
-    """The `Directory` port. `pseudonym` makes the keyed hash of a name."""
+    """The `MemberStore` port. `pseudonym` returns the keyed hash of a name."""
 
     def __init__(self, database: Database, pseudonym: Callable[[str], str]) -> None:
         self._database = database
         self._pseudonym = pseudonym
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
-        """Return the members that were confirmed last, the oldest of them first."""
+        """Return the `most` members of that scope that were confirmed last, the oldest confirmation
+        first."""
 
         def read(connection: SqlConnection) -> Sequence[PlatformMember]:
             rows = connection.execute(
@@ -46,7 +50,7 @@ class SqlDirectory:
         return await self._database.read(read)
 
     async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
-        """Return the members at these places, without those of whom there is no row."""
+        """Return the members with these keys. Members without a row are left out."""
         ids = sorted({id for _, id in places})
 
         def read(connection: SqlConnection) -> Sequence[PlatformMember]:
@@ -64,7 +68,8 @@ class SqlDirectory:
         return await self._database.read(read)
 
     async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
-        """Keep them, but for people who were forgotten. Return the ids of those people."""
+        """Store these members, except people who were forgotten. Return the ids of the forgotten
+        people. A row that was confirmed later than the member is not changed."""
 
         def write(connection: SqlConnection) -> frozenset[str]:
             lock_key(connection, _LOCK_KEY)
@@ -95,13 +100,15 @@ class SqlDirectory:
         await self._database.write(write)
 
     async def purge(self, before: float) -> int:
-        """Delete the rows that no platform confirmed since then. Return how many there were."""
+        """Delete the rows that no platform has confirmed since `before`. Return how many there
+        were."""
         sql = "DELETE FROM directory WHERE confirmed_at < ?"
         return await self._database.write(lambda c: c.execute(sql, (before,)).rowcount)
 
     def _find_erased(
         self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
+        """Return those of the ids that belong to forgotten people."""
         rows = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
         if not rows:
             return frozenset()

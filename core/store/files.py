@@ -1,4 +1,5 @@
-"""Files: a row describes each, and their bytes are in a folder or in rows."""
+"""Stored files. A row of the database describes each file. Its bytes are in a folder, or in rows
+that several processes share."""
 
 from __future__ import annotations
 
@@ -20,29 +21,31 @@ from core.text import text
 
 log = structlog.get_logger("files")
 PIECE_BYTES = 1 << 20
-"""Bytes of a file in one row."""
+"""The number of bytes of a file in one row of the table `pieces`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class FileBytes(Protocol):
-    """Where the bytes of files are kept, by the files' ids."""
+    """Stores the bytes of files by the files' ids."""
 
     async def put(self, file: str, data: bytes) -> None:
-        """Whole or not at all; what is there already counts as new. Raises NotStored."""
+        """Store the bytes completely or not at all. Bytes that are stored already count as new.
+        Raise NotStored."""
 
     async def get(self, file: str) -> bytes:
-        """Raises NotFound."""
+        """Return the bytes of a file. Raise NotFound."""
 
     async def discard(self, file: str) -> None: ...
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        """Remove what is older than `before` and not of a known file; returns how many."""
+        """Remove bytes that are older than `before` (seconds since 1970) and that belong to no
+        known file. Return how many files that were. `known` returns the ids of all known files."""
 
 
 class SqlFiles:
-    """The `Files` port: what they are in a row each, the bytes beside them."""
+    """The `Files` port. The database holds one row for each file, and `kept` holds the bytes."""
 
     def __init__(self, database: Database, kept: FileBytes) -> None:
         self._database = database
@@ -51,8 +54,11 @@ class SqlFiles:
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
+        """Store a file and return it. Its id depends on the event and the bytes, so the same bytes
+        for the same event are one file. Raise NotStored."""
         digest = hashlib.sha256(data).hexdigest()
         file = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
+        # The bytes come first, so that no row lacks its bytes. `sweep` removes bytes without a row.
         await self._bytes.put(file, data)
 
         def insert(connection: SqlConnection) -> File:
@@ -69,30 +75,35 @@ class SqlFiles:
         return await self._database.write(insert)
 
     async def get(self, file: str) -> tuple[File, bytes]:
+        """Return a file with its bytes. Raise NotFound."""
         row = await self._row(file)
         return _file_of(row), await self._bytes.get(file)
 
     async def conversation_of(self, file: str) -> str:
+        """Return the key of the file's conversation. Raise NotFound."""
         return str((await self._row(file))["conversation"])
 
     async def list_of_event(self, event_key: str) -> Sequence[File]:
+        """Return the files of an event."""
         statement = "SELECT * FROM files WHERE event_key = ?"
         return await self._database.read(
             lambda c: [_file_of(row) for row in c.execute(statement, (event_key,))]
         )
 
     async def delete(self, file: str) -> None:
+        """Delete the file's row and then its bytes."""
         await self._database.write(
             lambda c: c.execute("DELETE FROM files WHERE id = ?", (file,)).close()
         )
         await self.discard(file)
 
     async def discard(self, file: str) -> None:
-        """Remove the bytes alone, where the row is gone already."""
+        """Remove only the bytes of a file whose row is deleted already."""
         await self._bytes.discard(file)
 
     async def sweep(self, before: float) -> int:
-        """Rows whose event was never accepted, and bytes without a row."""
+        """Delete files that are older than `before` and whose event was never accepted, and bytes
+        without a row. Return how many there were."""
 
         def orphans(connection: SqlConnection) -> list[SqlRow]:
             return connection.execute(
@@ -125,39 +136,50 @@ class SqlFiles:
 
 
 class FolderBytes:
-    """The port `Bytes` in a folder of this machine."""
+    """A `FileBytes` in a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def put(self, file: str, data: bytes) -> None:
+        """Store the bytes completely or not at all. Bytes that are stored already count as new.
+        Raise NotStored."""
         await _run_on_disk(_write_file, self._path(file), data)
 
     async def get(self, file: str) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
         try:
             return await asyncio.to_thread(self._path(file).read_bytes)
         except OSError as error:
             raise NotFound(what="file") from error
 
     async def discard(self, file: str) -> None:
+        """Remove the bytes of a file, if there are any. Raise NotStored."""
         await _run_on_disk(self._path(file).unlink, missing_ok=True)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        """Remove bytes older than `before` that belong to no known file. Return how many files
+        there were. Raise NotStored."""
         return await _run_on_disk(_remove_orphans, self._folder, before, await known())
 
     def _path(self, file: str) -> Path:
+        """Return the path of a file's bytes. Raise NotFound for an id that could lead out of the
+        folder."""
         if not file.isalnum():
             raise NotFound(what="file")
         return self._folder / file[:2] / file
 
 
 class PieceBytes:
-    """The port `Bytes` in rows of a database that many processes share."""
+    """A `FileBytes` in rows of a database that several processes share. A row holds at most
+    PIECE_BYTES."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def put(self, file: str, data: bytes) -> None:
+        """Store the bytes in place of any that have this id. Raise NotStored."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
             connection.executemany(
@@ -172,6 +194,8 @@ class PieceBytes:
         await self._database.write(write)
 
     async def get(self, file: str) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
+
         def read(connection: SqlConnection) -> list[bytes]:
             rows = connection.execute(
                 "SELECT data FROM pieces WHERE file = ? ORDER BY number", (file,)
@@ -183,6 +207,7 @@ class PieceBytes:
         return b"".join(pieces)
 
     async def discard(self, file: str) -> None:
+        """Delete the bytes of a file, if there are any. Raise NotStored."""
         if not file.isalnum():
             raise NotFound(what="file")
         await self._database.write(
@@ -190,6 +215,9 @@ class PieceBytes:
         )
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        """Delete bytes older than `before` without a row in `files`. Return how many files there
+        were. `known` is not needed, because both tables are in one database."""
+
         def write(connection: SqlConnection) -> int:
             rows = connection.execute(
                 "DELETE FROM pieces WHERE at < ? AND NOT EXISTS"
@@ -206,7 +234,7 @@ def _file_of(row: SqlRow) -> File:
 
 
 async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Run it in a thread. Raises NotStored when the disk refuses."""
+    """Run `work` in a thread and return its result. Raise NotStored for any OSError."""
     try:
         return await asyncio.to_thread(work, *args, **options)
     except OSError as error:
@@ -214,9 +242,9 @@ async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs)
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all, also across a power loss."""
+    """Write a file completely or not at all, even if the power fails."""
     if path.exists():
-        path.touch()  # a sweep takes it for new, until its row is there
+        path.touch()  # so that a sweep does not remove it before its row is stored
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
@@ -233,7 +261,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name in a folder is durable only when the folder is (fsync(2))."""
+    """Write a folder to disk: a new name in it is durable only after that (fsync(2))."""
     entry = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(entry)
@@ -242,9 +270,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_orphans(folder: Path, before: float, known: set[str]) -> int:
+    """Remove files of the folder that are unknown and were last touched before `before`. Return how
+    many there were."""
     gone = 0
     for path in folder.glob("*/*"):
-        with suppress(FileNotFoundError):  # somebody forgot it meanwhile
+        with suppress(FileNotFoundError):  # another caller removed it meanwhile
             if path.name not in known and path.stat().st_mtime < before:
                 path.unlink()
                 gone += 1

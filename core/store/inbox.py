@@ -1,5 +1,10 @@
-"""The inbox: a conversation's turns one at a time and in order, conversations side by side,
-decisions at once; `Runner` runs them all in this process.
+"""The inbox: it stores each message and runs its turn.
+
+A conversation has one turn at a time, in the order of its messages. Conversations run side by side.
+Decisions (`stop`, `approve` and others) run at once.
+
+`SqlInbox` stores messages. `TurnExecutor` runs handlers in this process. `LocalRunner` is the
+executor of a process that has a database of its own.
 """
 
 from __future__ import annotations
@@ -36,71 +41,77 @@ from core.store.tables import purged_with
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
 MAX_WORKING_TURNS = 300
-"""Turns that work at once in a process that runs all of them; the others wait."""
+"""The number of turns that work at the same time in a process with a database of its own. Other
+turns wait."""
 TURN_BACKOFF = Backoff(0.2, max_seconds=30.0)
-"""Pauses before a turn whose outcome could not be recorded runs again."""
+"""Pauses before Ponte runs a turn again because its outcome could not be recorded."""
 KEEP_PLACE_SECONDS = 0.05
-"""How long a turn whose author is not known yet keeps its place. The look-up of somebody who is
-known takes a few milliseconds."""
+"""Seconds that a turn keeps its place while Ponte looks up its author. The look-up of a known
+author takes a few milliseconds."""
 DECISIONS_FIRST_SECONDS = 30.0
-"""Seconds that decisions which were left undone have before turns begin beside them."""
+"""Seconds for which unfinished decisions of an earlier process run before turns start beside
+them."""
 CANCELLED_TURN_SECONDS = 5.0
-"""Seconds that a cancelled turn has to record where it stands."""
+"""Seconds that a cancelled turn has to record its progress."""
 MAX_CRASHES_ALONE = 2
-"""Deaths while it ran alone after which a turn is given up."""
+"""Crashes of the process while the turn runs alone, after which Ponte gives the turn up."""
 MAX_CRASHES_ALONE_WITH_OTHERS = 5
-"""The same where other turns died alone too: then it may be somebody outside who ends the process,
-such as an operator or the kernel when memory runs out."""
+"""The value of MAX_CRASHES_ALONE if other turns crashed alone, too. Then something outside may end
+the process, such as an operator or the kernel when memory runs out."""
 RUN_ALONE_SECONDS = 60.0
-"""How long the others wait for a turn that runs alone, and how long it waits for those under way.
-After that they run side by side, and the turn is not blamed."""
+"""Seconds that other turns wait for a turn that runs alone, and that it waits for those under way.
+After that they run side by side, and a crash is not blamed on it."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
-"""What the model reads where a message was."""
+"""Replaces the text of a deleted message in the transcript that the model reads."""
 Admit = Callable[[int, float], Awaitable[bool]]
-"""Waits so many seconds until a turn may begin, and returns whether it may."""
+"""Takes a turn's `seq` and a number of seconds. Waits at most that long until the turn may begin,
+and returns whether it may."""
 
 
 class _NotEnded(Exception):
-    """A turn's handler ended, but the turn did not."""
+    """Raised when a turn's handler ended before the turn did."""
 
 
 class TurnExecutor:
-    """The handlers that run in this process: cancelled, waited for, taken up again."""
+    """Runs the handlers of turns in this process. It cancels them, waits for them, and runs them
+    again if their turn has not ended."""
 
     recheck: float | None = None
-    """Seconds after which who waits for an end looks at the row again; None: each is told here."""
+    """Seconds after which a caller that waits for a turn's end reads the row again. None if all
+    turns run in this process: then `wake` is reliable."""
 
     def __init__(self, database: Database, turns: int) -> None:
-        """`turns` may work at once."""
+        """`turns` is how many turns may work at the same time."""
         self._database = database
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
         self.admit: Admit | None = None
-        """Asked before each turn; None: every turn may begin at once."""
+        """Called before each turn. None: every turn may begin at once."""
         self._handler: TurnHandler | None = None
         self._admitting: dict[int, asyncio.Task[Any]] = {}
-        """Taken up, and not admitted yet, or not alone yet: they hold nothing that another turn
-        needs."""
+        """Tasks of turns that wait to be admitted or to run alone, by `seq`. These turns hold
+        nothing that another turn needs."""
         self._current: dict[int, asyncio.Task[None] | None] = {}
-        """Taken up, with the handler that is at it; None between two tries."""
+        """Turns of this process by `seq`, each with the task of its handler. None between two
+        attempts."""
         self._stopped: set[int] = set()
         self._taken_over: set[int] = set()
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._draining = asyncio.Event()
 
     def leave_place(self, seq: int) -> None:
-        """The turn only waits, or posts, from now on: another one may work."""
+        """Give the turn's place to another turn. From now on it only waits, or posts."""
         self.places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place again."""
+        """Wait for a place again after `leave_place`."""
         await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
-        """Cancel its handler, once, if it is taken up here now.
+        """Cancel the turn's handler once, if the turn is in this process now. Return whether it is.
 
-        A handler that the cancellation took before it could record it runs again, and learns from
-        `stopped` what it has to do.
+        If the handler ends before it has recorded the stop, it runs again. Then `is_stopped`
+        returns True, so it knows what to do.
         """
         if seq not in self._current:
             return False
@@ -110,7 +121,7 @@ class TurnExecutor:
         return True
 
     def stop_taken_over(self, seq: int) -> None:
-        """Another process has it: its handler ends, and is not begun again here."""
+        """Cancel the handler of a turn that another process has now. It is not run again here."""
         if seq in self._current:
             self._taken_over.add(seq)
             self._cancel(seq)
@@ -120,20 +131,23 @@ class TurnExecutor:
             task.cancel()
 
     def is_taken_over(self, seq: int) -> bool:
+        """Return whether another process has the turn now."""
         return seq in self._taken_over
 
     def is_stopped(self, seq: int) -> bool:
-        """Whether `cancel` (and not a drain) is why its handler was cancelled."""
+        """Return whether `cancel`, not a drain, cancelled the turn's handler."""
         return seq in self._stopped
 
     def wake(self, seq: int) -> None:
-        """Let those who wait for its end look at the row again."""
+        """Wake all callers that wait for the turn's end, so that they read its row again."""
         if event := self._end_events.pop(seq, None):
             event.set()
 
     async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """What `look` gives, as soon as the message's handler has come to its end."""
+        """Return the first result of `look` that is not None. Call `look` now, each time the turn
+        is woken, and every `recheck` seconds."""
         while True:
+            # The event exists before `look` runs, so that an end in between is not missed.
             ended = self._end_events.setdefault(seq, asyncio.Event())
             if (found := await look()) is not None:
                 return found
@@ -142,6 +156,8 @@ class TurnExecutor:
                     await ended.wait()
 
     async def drain(self, grace: float) -> None:
+        """Start nothing more, let handlers finish for `grace` seconds, then cancel them. Cancelled
+        handlers get CANCELLED_TURN_SECONDS to record their progress."""
         self._draining.set()
         for waiting in self._admitting.values():
             waiting.cancel()
@@ -153,14 +169,16 @@ class TurnExecutor:
             await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
 
     def _waiting_tasks(self) -> set[asyncio.Task[None]]:
-        """What else ends by itself once the handlers do."""
+        """Return other tasks that end by themselves once the handlers have ended."""
         return set()
 
     def _handlers(self) -> set[asyncio.Task[None]]:
+        """Return the tasks of the handlers that run now."""
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Run the turn until it has ended. Return False when a drain came first."""
+        """Run the turn until it has ended, or until another process has taken it over. Return False
+        if a drain came first."""
         self._current[seq] = None
         await self._wait_until_admitted(seq)
 
@@ -181,8 +199,11 @@ class TurnExecutor:
         return handled
 
     async def run_turn_alone(self, seq: int) -> bool:
-        """Like `take`, for a turn that was under way at CRASHES deaths of its process: no other
-        turn runs beside it, within ALONE_SECONDS. So it is known which turn ends the process."""
+        """Run a turn with no other turn beside it, and return what `run_turn` returns.
+
+        It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
+        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS.
+        """
         self._current.setdefault(seq, None)
         async with self._one_alone:
             self.places.shut()
@@ -202,8 +223,8 @@ class TurnExecutor:
         return await work
 
     async def _wait_until_quiet(self, seq: int) -> bool:
-        """Wait until no turn is under way, and return whether that came in time. A stop and a drain
-        end the wait too."""
+        """Wait until no turn is under way, and return whether that came within RUN_ALONE_SECONDS. A
+        stop or a drain ends the wait, too."""
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
         if self._draining.is_set() or seq in self._stopped:
             task.cancel()
@@ -215,7 +236,8 @@ class TurnExecutor:
         return task.done() and not task.cancelled()
 
     async def _try_to_record(self, write: Callable[[SqlConnection, int], None], seq: int) -> bool:
-        """Record it; a database that is away costs no turn its answer."""
+        """Record a fact about the turn, and return whether it is stored. An unavailable database
+        must not cost the turn its answer."""
         try:
             await self._database.write(lambda connection: write(connection, seq))
         except NotStored:
@@ -223,8 +245,9 @@ class TurnExecutor:
         return True
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """Wait until the turn may begin, without a place once that takes longer than a moment. A
-        stop, a drain and a loss end the wait too."""
+        """Wait until the turn may begin. If that takes longer than KEEP_PLACE_SECONDS, the turn
+        gives up its place meanwhile. A stop, a drain, or another process that takes the turn over
+        ends the wait, too."""
         if self.admit is None or self._draining.is_set():
             return
         task = self._admitting[seq] = asyncio.ensure_future(self.admit(seq, math.inf))
@@ -247,8 +270,8 @@ class TurnExecutor:
                 await self._draining.wait()
 
     async def _run_handler(self, seq: int) -> None:
-        """Raises _PutOff where the handler was cancelled or failed, so that the turn has not
-        ended."""
+        """Run the turn's handler once. Raise _NotEnded if it was cancelled or failed: then the turn
+        has not ended."""
         if self._handler is None:
             raise RuntimeError("the runner has no handler yet")
         task = self._current[seq] = asyncio.create_task(self._handler(seq))
@@ -266,39 +289,44 @@ class TurnExecutor:
 
 
 class LocalRunner(TurnExecutor):
-    """All turns of a database that is this process' alone."""
+    """Runs all turns of a database that no other process uses. It implements `TurnDispatch`."""
 
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
         super().__init__(database, turns)
         self._open = False
         self._early_decisions: set[int] = set()
-        """Decisions that a former process left, at work: turns begin after them. One that only
-        waits, for its author to be known or for its platform, is none of them any more."""
+        """Unfinished decisions of an earlier process that run now. Turns begin after them. A
+        decision leaves the set once it only waits for its author or its platform."""
         self._early_decisions_done = asyncio.Event()
         self._queue = TurnQueue()
         self._decisions: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._suspects: set[int] = set()
-        """Those that were under way at CRASHES deaths of a process."""
+        """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run
+        alone."""
         self._known: set[int] = set()
-        """Taken in and not at their end yet; `run` finds in the file what `accept` gave already."""
+        """Messages that are queued or under way. `run` also reads from the database what `accept`
+        has already queued."""
         self._turns: dict[str, int] = {}
+        """The `seq` of the turn that runs in a conversation, by conversation."""
         self._since: dict[int, tuple[float, Sender]] = {}
-        """When each that waits was stored, in seconds since 1970, and where it waits."""
+        """For each waiting turn: when its message was stored (seconds since 1970), and its
+        sender."""
 
     def on_stored(
         self, connection: SqlConnection, seq: int, message: Message, decision: bool
     ) -> int:
-        """In the transaction that stores it; how many turns stand before it, where it is known."""
+        """Return 0. Runs in the transaction that stores the message. Here, `enqueue` counts the
+        turns ahead."""
         return 0
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """In a transaction: have the process stop it that runs it; False where that is this one."""
+        """Return False: no other process could have the turn. Runs in a transaction."""
         return False
 
     def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
-        """Take a stored message in, once; returns how many turns stand before it. `since`: when
-        it was stored, where that was not now."""
+        """Queue a stored message, once. Return how many turns of its conversation come first.
+        `since` is when it was stored (seconds since 1970), None for now."""
         if seq in self._known:
             return 0
         self._known.add(seq)
@@ -313,8 +341,12 @@ class LocalRunner(TurnExecutor):
         return before
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
-        """Decisions that a former process left come before any turn, and turns that ended the
-        process while they ran alone come after those that did not."""
+        """Take up what an earlier process left, then run each message in its turn until `drain`.
+
+        Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
+        crashed the process while they ran alone come after those that did not.
+        """
+        # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
         unfinished = await self._database.read(
             lambda c: c.execute(
                 "SELECT seq, conversation, channel, person, decision, created, attempt,"
@@ -326,7 +358,7 @@ class LocalRunner(TurnExecutor):
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
-        early = self._empty_queue()  # what was accepted by now comes after what is older
+        early = self._empty_queue()  # messages accepted since the start come after older ones
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 sender = Sender(row["conversation"], row["channel"], row["person"])
@@ -346,16 +378,18 @@ class LocalRunner(TurnExecutor):
         await self._draining.wait()
 
     def _empty_queue(self) -> dict[int, tuple[float, Sender]]:
-        """Take all turns that wait out of the line, before any has begun, and return them."""
+        """Remove all waiting turns from the queue, before any has begun, and return them."""
         left, self._since, self._queue = self._since, {}, TurnQueue()
         self._known -= left.keys()
         metrics.queued.dec(len(left))
         return left
 
     async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
         return self._turns.get(conversation)
 
     def _queue_age(self) -> float:
+        """Return the age of the oldest waiting turn in seconds, 0 if none waits."""
         if not self._since:
             return 0.0
         return max(0.0, time.time() - min(at for at, _ in self._since.values()))
@@ -381,13 +415,14 @@ class LocalRunner(TurnExecutor):
         return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
 
     def _start_turns(self) -> None:
-        """Give each free place to the turn that is next."""
+        """Start waiting turns while there are free places."""
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
             _, sender = self._since.pop(seq)
             metrics.queued.dec()
             if seq in self._suspects:
+                # Its task starts later. No other turn may begin until then.
                 self.places.shut()
             else:
                 self.places.begin(seq)
@@ -410,13 +445,15 @@ class LocalRunner(TurnExecutor):
         task.add_done_callback(self._tasks.discard)
 
     def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn, and stop counting it as an early decision."""
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
 
 
 class TurnDispatch(Protocol):
-    """What an inbox needs of whoever runs its turns."""
+    """Runs the turns of an inbox. `LocalRunner` implements it for one process, `Jobs`
+    (core/store/jobs.py) for several. `TurnExecutor` and `LocalRunner` document the methods."""
 
     admit: Admit | None
 
@@ -439,14 +476,15 @@ class TurnDispatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """How much one person may send: messages a minute, and turns that wait; 0 is any number.
-    Decisions are always accepted."""
+    """Limits for each person: messages a minute, and waiting turns. 0 is no limit. Decisions are
+    never limited."""
 
     per_minute: int = 0
     waiting: int = 0
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
-        """Why one more is too many, with its limit ("fast:20", "waiting:5"); "" where it is not."""
+        """Return the limit that the message just stored exceeds, as in "fast:20" or "waiting:5".
+        Return "" if it exceeds none."""
         if self.per_minute and _count_this_minute(connection, person, now) > self.per_minute:
             return f"fast:{self.per_minute}"
         if self.waiting:
@@ -461,8 +499,9 @@ class SenderLimits:
 
 
 class SqlInbox:
-    """The `Inbox` port; `runner` runs its turns, here or wherever the database is shared. What is
-    too many by the present `intake()` is stored as refused, and answered at once."""
+    """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
+    `limits` returns the current limits. A message over its sender's limit is stored as refused and
+    answered at once."""
 
     def __init__(
         self,
@@ -475,7 +514,8 @@ class SqlInbox:
         self._runner = runner or LocalRunner(database)
 
     async def accept(self, message: Message) -> Receipt:
-        """Store it; durable on return. Raises NotStored, and then nothing was taken."""
+        """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
+        stored."""
         decides = grammar.is_decision(message.text, message.locale)
         waiting = 0
         address = message.address
@@ -485,6 +525,8 @@ class SqlInbox:
 
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
             now, decision, why = time.time(), decides, ""
+            # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
+            # order of commits.
             lock_key(connection, sender.conversation)
             row = connection.execute(
                 "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"
@@ -504,7 +546,7 @@ class SqlInbox:
                 if not decision and (
                     why := limits.exceeded_limit(connection, message.author.key, now)
                 ):
-                    decision = True
+                    decision = True  # a refusal is answered at once, like a decision
                     connection.execute(
                         "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?",
                         (why, row["seq"]),
@@ -532,6 +574,9 @@ class SqlInbox:
         return replace(receipt, turns_ahead=receipt.turns_ahead + waiting)
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
+        """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
+        turn had begun."""
+
         def wake(amended: tuple[int, AmendResult]) -> None:
             if message is None:
                 self._runner.wake(amended[0])
@@ -541,6 +586,9 @@ class SqlInbox:
         ]
 
     async def wait_for_answer(self, seq: int) -> Answer:
+        """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
+        withdrawn or erased."""
+
         def read(connection: SqlConnection) -> Answer | None:
             row = _get_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
@@ -549,14 +597,18 @@ class SqlInbox:
                 return None
             if row["answer"]:
                 return decode_json(Answer, row["answer"])
-            return Answer("", status="stopped")  # removed before there was one
+            return Answer("", status="stopped")  # ended before there was an answer
 
         return await self._runner.wait_until_ended(seq, lambda: self._database.read(read))
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
+        """Run the turns of these platforms (all if empty) with `handler`, until `drain`."""
         await self._runner.run(handler, platforms)
 
     async def cancel(self, seq: int) -> bool:
+        """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
+        it was stopped."""
+
         def withdraw(connection: SqlConnection) -> bool:
             row = get_locked_row(connection, seq)
             if row is None or row["state"] in FINAL_STATES:
@@ -571,20 +623,23 @@ class SqlInbox:
         if await self._database.write(withdraw):
             self._runner.wake(seq)
             return True
-        return self._runner.cancel(seq)  # it began meanwhile
+        return self._runner.cancel(seq)  # the turn began meanwhile
 
     def is_stopped(self, seq: int) -> bool:
+        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
         return self._runner.is_stopped(seq)
 
     def is_taken_over(self, seq: int) -> bool:
+        """Return whether another process has the turn now."""
         return self._runner.is_taken_over(seq)
 
     def set_admission(self, admit: Admit) -> None:
-        """From now on ask `admit` before each turn."""
+        """Call `admit` before each turn from now on."""
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
-        """Return a message whose turn has not begun yet, and when it was stored."""
+        """Return the message of a turn without a stored answer, and when it was stored (seconds
+        since 1970). Return None for any other turn."""
 
         def read(connection: SqlConnection) -> tuple[Message, float] | None:
             row = _get_row(connection, seq)
@@ -595,18 +650,24 @@ class SqlInbox:
         return await self._database.read(read)
 
     def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn. From now on it only waits, or posts."""
         self._runner.leave_place(seq)
 
     async def take_place(self, seq: int) -> None:
+        """Wait for a place again after `leave_place`."""
         await self._runner.take_place(seq)
 
     async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
         return await self._runner.running_turn(conversation)
 
     async def drain(self, grace: float) -> None:
+        """Start nothing more, let turns finish for `grace` seconds, and put the rest back."""
         await self._runner.drain(grace)
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+        """Delete the area's finished messages that changed last before `before`, with the rows that
+        belong to them. Return how many messages there were."""
         there, values = area_condition(area)
         old = "SELECT seq FROM inbox_finished WHERE updated < ?"
         if area != ALL_CONVERSATIONS:
@@ -628,7 +689,8 @@ class SqlInbox:
 def _drop_conversations(
     connection: SqlConnection, before: float, there: str, values: Sequence[str | int]
 ) -> None:
-    """Those there of which nothing is left: each request has one, and nobody comes back to it."""
+    """Delete the area's unused conversations without messages and items. Each single request has a
+    conversation of its own, and nobody returns to it."""
     left = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
         " AND NOT EXISTS (SELECT 1 FROM inbox"
@@ -644,7 +706,7 @@ def _drop_conversations(
 
 
 def _count_this_minute(connection: SqlConnection, person: str, now: float) -> int:
-    """Messages of theirs in this minute, with one more."""
+    """Count one more message of the person, and return how many there are in this minute."""
     scope, minute = f"minute:{person}", str(int(now // 60))
     connection.execute("DELETE FROM counters WHERE scope = ? AND period <> ?", (scope, minute))
     row = connection.execute(
@@ -661,7 +723,9 @@ def _get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 
 
 def get_locked_row(connection: SqlConnection, seq: int) -> SqlRow | None:
-    """The row, of which nobody else changes anything until this transaction ends."""
+    """Return the message's row and lock its conversation until this transaction ends. Return None
+    if there is no such row."""
+    # The conversation is known only from the row, and the row may change before the lock.
     row = _get_row(connection, seq)
     if row is not None and lock_key(connection, row["conversation"]):
         row = _get_row(connection, seq)
@@ -671,6 +735,8 @@ def get_locked_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def _amend_message(
     connection: SqlConnection, event_key: str, message: Message | None
 ) -> tuple[int, AmendResult]:
+    """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
+    than what is stored is ignored, as is an edit of a withdrawn message."""
     found = connection.execute("SELECT seq FROM inbox WHERE event_key = ?", (event_key,)).fetchone()
     row = get_locked_row(connection, found["seq"]) if found else None
     if row is None:
@@ -688,6 +754,8 @@ def _amend_message(
 
 
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
+    """Remove the message's text and files. If its turn has begun, replace its text in the
+    transcript, too."""
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
     bare = replace(message, text="", attachments=(), context=(), brought=(), reply_to=to)
     _rewrite_message(connection, seq, bare)
@@ -704,6 +772,8 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
 
 
 def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:
+    """Store the new content. An edit before the turn begins can also make the message a decision,
+    or a decision a message."""
     connection.execute(
         "UPDATE inbox SET message = ?, updated = ?,"
         " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
@@ -712,18 +782,23 @@ def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> N
 
 
 def begin_alone(connection: SqlConnection, seq: int) -> None:
-    """Record that the turn runs alone from now on, or that it is given up. A turn that is given up
-    gets an apology. Where even that ends the process, or an answer is stored already, it is over,
-    and the person is told in the next turn."""
+    """Record that the turn runs alone from now on, or give it up after too many crashes.
+
+    A turn that is given up gets an apology. If the apology crashes the process as well, or an
+    answer is stored already, the turn ends as undeliverable. The person learns of it in the next
+    turn.
+    """
     row = get_locked_row(connection, seq)
     if row is None or row["state"] in FINAL_STATES:
         return
     is_given_up = row["refused"].startswith(CRASHED_REASON)
     deaths = row["alone"]
+    # Other turns that crashed their process alone since this message arrived.
     others = connection.execute(
         "SELECT 1 FROM inbox WHERE alone > 0 AND seq <> ? AND updated >= ? LIMIT 1",
         (seq, row["created"]),
     ).fetchone()
+    # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
     if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
         connection.execute("UPDATE inbox SET alone = alone + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
@@ -734,6 +809,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
             (CRASHED_REASON, time.time(), seq),
         )
     else:
+        # `alone` is above both limits now, and counts the crashes during the apology.
         connection.execute(
             "UPDATE inbox SET alone = ?, refused = ? WHERE seq = ?",
             (
@@ -745,5 +821,5 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
-    """Record that the process did not die while the turn ran alone."""
+    """Record that the process survived the time in which the turn ran alone."""
     connection.execute("UPDATE inbox SET alone = alone - 1 WHERE seq = ? AND alone > 0", (seq,))

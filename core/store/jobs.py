@@ -1,11 +1,12 @@
-"""Runs the turns of a database that many processes share: each turn is a job of Procrastinate.
+"""Runs the turns of a database that several processes share. Each turn is a job of Procrastinate.
 
-A message is one job, under the lock of its conversation; a decision's job has no lock, and workers
-of its own. A message that may begin gets its job in the transaction that stores it, any other one
-when a turn before it ends (core/store/schema.py). A job carries the message's `seq`.
+A message's job holds the lock of its conversation, so a conversation has one turn at a time. A
+decision's job has no lock, and workers of its own. A message that may begin gets its job in the
+transaction that stores it. Any other message gets its job when an earlier turn ends
+(core/store/schema.py). A job carries the message's `seq`.
 
-The parts: Procrastinate itself (procrastinate_adapter.py), signs of life and roles of processes
-(processes.py), turns whose process died (stalled_turns.py), notifications (notifications.py).
+Related modules are procrastinate_adapter.py (Procrastinate itself), processes.py (signs of life and
+roles of processes), stalled_turns.py (turns whose process died) and notifications.py.
 """
 
 from __future__ import annotations
@@ -51,33 +52,35 @@ from core.text.i18n import say
 
 log = structlog.get_logger("jobs")
 MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
-"""Places in a process."""
+"""How many turns, and how many decisions, may work in one process at the same time."""
 ADMISSION_WAIT_SECONDS = 0.3
-"""How long a worker's place is held for somebody whom the platform has yet to tell of."""
+"""Seconds that a worker keeps a place for a turn whose author the platform has not reported yet."""
 RECHECK_SECONDS = 5.0
-"""After which what a lost notification would have told is looked up."""
+"""Seconds between two looks at the rows, because a notification may be lost."""
 DECISION_QUEUE_SUFFIX = "!"
-"""Ends the name of a queue of decisions."""
+"""The end of the name of a queue of decisions."""
 TURNS_TO_STOP_SQL = (
     f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN_STATE_LIST}"  # noqa: S608
 )
+"""Selects the open turns of a process that somebody has stopped."""
 TAKEN_TURN_SQL = (
     f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN_STATE_LIST})"  # noqa: S608
 )
-"""Whether another process has the turn, or has ended it."""
+"""Selects a row if another process has the turn, or if the turn has ended."""
 
 
 class PutBack(Exception):
-    """A drain came before the turn's end: another process takes it up."""
+    """Raised when a drain comes before the turn's end. Procrastinate then puts the job back, and
+    another process takes the turn up."""
 
 
 class Jobs(TurnExecutor):
-    """The `Dispatch` of one process among many; `process` is its own id.
-
-    `takes`: events come in here; `works`: turns run here.
-    """
+    """Runs turns in one of several processes on one database. It implements `TurnDispatch`.
+    `process` is the id of this process. If `takes`, it takes events in; if `works`, it runs
+    turns."""
 
     recheck = RECHECK_SECONDS
+    """Seconds after which a caller that waits for a turn's end reads the row again."""
 
     def __init__(
         self,
@@ -103,19 +106,21 @@ class Jobs(TurnExecutor):
         self._worker_tasks: list[asyncio.Task[None]] = []
 
     def is_alive(self) -> bool:
-        """Whether no other process can have taken this one for dead."""
+        """Return whether this process wrote its last sign of life so recently that no other process
+        counts it as dead."""
         return self.own.is_alive()
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Call `handler` with the rest of every notification that begins with `word`."""
+        """Call `handler` with the id of every notification that begins with `word`."""
         self.notifications.on(word, handler)
 
     async def notify(self, word: str, id: str) -> None:
-        """Notify every process, this one too. What must not be missed also stands in a table."""
+        """Notify every process, this one too. A notification may be lost, so what must not be
+        missed is also stored in a table. Raise NotStored."""
         await self.notifications.send(word, id)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` while this process has the role's lease (`OwnProcess.lead`)."""
+        """Run `work` while this process has the role's lease (`OwnProcess.lead`)."""
         await self.own.lead(role, work)
 
     async def health(self) -> Health:
@@ -139,14 +144,19 @@ class Jobs(TurnExecutor):
         return Health("database", "on", f"Postgres; {status.words}")
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
+        """Return the state that the row `name` keeps over restarts. `data` returns what the row is
+        to hold."""
         return SharedRememberedState(self._database, name, data)
 
     def kernel_places(self) -> SharedKernelRows:
-        """From now on a turn runs where its conversation's kernel is."""
+        """Return the rows that record which process has which kernel. From now on a turn runs in
+        the process that has its conversation's kernel."""
         self._has_kernels = True
         return SharedKernelRows(self._database, self.process, self.notify)
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
+        """Store the progress of a turn, and notify every process of it."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "INSERT INTO progress (turn, progress, at)"
@@ -159,6 +169,8 @@ class Jobs(TurnExecutor):
         await self._database.write(write)
 
     async def read_progress(self, turn: str) -> Progress | None:
+        """Return the last stored progress of a turn, None if there is none."""
+
         def read(connection: SqlConnection) -> Progress | None:
             row = connection.execute(
                 "SELECT progress FROM progress WHERE turn = ?", (turn,)
@@ -168,7 +180,8 @@ class Jobs(TurnExecutor):
         return await self._database.read(read)
 
     async def start(self) -> None:
-        """Begin to give signs of life and to listen. Raises NotStored."""
+        """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
+        the connection. Raise NotStored."""
         await self._beat()
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
@@ -179,6 +192,8 @@ class Jobs(TurnExecutor):
     def on_stored(
         self, connection: SqlConnection, seq: int, message: Message, decision: bool
     ) -> int:
+        """Give the message its job if it may begin; a decision always may. Runs in the transaction
+        that stores the message. Return how many turns of its conversation come first."""
         if decision:
             refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
             connection.execute(
@@ -190,22 +205,30 @@ class Jobs(TurnExecutor):
         return int(row["before"])
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
+        """Return 0. `on_stored` has already queued the message."""
         return 0
 
     def leave_place(self, seq: int) -> None:
+        """Give the turn's or the decision's place to another one."""
         super().leave_place(seq)
         self._decision_places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
+        """Wait for a place again after `leave_place`."""
         await super().take_place(seq)
         await self._decision_places.come_back(seq)
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
+        """Record that the turn is to stop, and notify the process that runs it. Return True. Runs
+        in a transaction."""
         connection.execute("UPDATE inbox SET stop = 1 WHERE seq = ?", (row["seq"],))
         notify(connection, "stop", row["seq"])
         return True
 
     async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that any process runs in that conversation, None if none
+        runs."""
+
         def read(connection: SqlConnection) -> int | None:
             row = connection.execute(
                 "SELECT seq FROM inbox WHERE conversation = ? AND decision = 0"
@@ -217,6 +240,8 @@ class Jobs(TurnExecutor):
         return await self._database.read(read)
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+        """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
+        `works`, only take stalled turns over and tidy the queue."""
         self._handler = handler
         await self.workers.open()
         self._side_tasks.start(self._keep_sweeping())
@@ -230,7 +255,8 @@ class Jobs(TurnExecutor):
         await self._draining.wait()
 
     async def drain(self, grace: float) -> None:
-        """Fetch nothing more; what does not end within `grace` seconds is put back."""
+        """Fetch no more jobs, and let turns finish for `grace` seconds. Put the others back, and
+        remove this process's row."""
         self._draining.set()
         for task in self._worker_tasks:
             task.cancel()
@@ -252,9 +278,9 @@ class Jobs(TurnExecutor):
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
-        """Run the turn of a job. Raises PutBack."""
+        """Run the turn of a job. Raise PutBack if a drain came first."""
         if seq in self._current:
-            return  # it was taken for dead here, and is not
+            return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
         if priority != ALONE_PRIORITY:
             places.begin(seq)
@@ -274,7 +300,7 @@ class Jobs(TurnExecutor):
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places
 
     async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
-        """Wait until a job of these queues may begin here; False when a drain came first."""
+        """Wait until a job of these queues may begin here. Return False if a drain came first."""
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
             waits = [asyncio.ensure_future(places.wait_until_free()),
@@ -286,10 +312,11 @@ class Jobs(TurnExecutor):
         return not self._draining.is_set()
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """It was admitted before it was taken up."""
+        """Do nothing: `_is_admitted` asked before the turn was taken up."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
-        """Whether the turn may begin now. One that may not gives its place back."""
+        """Return whether the turn may begin now. A turn that may not gets a new job, due a moment
+        later, and gives up its place."""
         if self.admit is None:
             return True
         try:
@@ -302,8 +329,8 @@ class Jobs(TurnExecutor):
             return True
 
     async def _hand_over(self, seq: int, priority: int) -> bool:
-        """Give the turn to the process that has the conversation's kernel; nothing was attempted
-        here."""
+        """Give the turn to the process that has its conversation's kernel. Return whether there is
+        one. Nothing of the turn was attempted here."""
         try:
             holder = await self._database.write(
                 lambda connection: hand_over(connection, seq, priority, self.process)
@@ -323,8 +350,10 @@ class Jobs(TurnExecutor):
                 log.warning("no sign of life", why=str(error))
 
     async def _beat(self) -> None:
-        """Give a sign of life, and stop turns that somebody stopped or another process has."""
+        """Write a sign of life. Cancel turns that somebody stopped, or that another process has
+        taken over."""
         began = time.monotonic()
+        # After a long silence, other processes may have taken over turns of this one.
         doubtful = [] if self.own.is_alive() else list(self._current)
 
         def write(connection: SqlConnection) -> tuple[list[int], list[int]]:
@@ -356,7 +385,7 @@ class Jobs(TurnExecutor):
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
-        """Give turns whose process died to others, and tidy the queue. Raises NotStored."""
+        """Give new jobs to turns whose process died, and tidy the queue. Raise NotStored."""
         for seq in await self._database.read(find_stalled):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("taken over", seq=seq)
@@ -366,7 +395,8 @@ class Jobs(TurnExecutor):
         )
 
     def _wake_all(self) -> None:
-        """Look at every turn whose end somebody waits for: its notification may be lost."""
+        """Wake every caller that waits for the end of a turn, because its notification may be
+        lost."""
         for seq in list(self._end_events):
             self.wake(seq)
 
@@ -374,7 +404,8 @@ class Jobs(TurnExecutor):
         self.wake(int(id))
 
     async def _on_stop(self, id: str) -> None:
-        """Stop the turn if its row says so."""
+        """Stop the turn if its row says so. The notification alone is not enough: any role that may
+        connect to the database can send one."""
         asked = await self._database.read(
             lambda c: c.execute(
                 f"{TURNS_TO_STOP_SQL} AND seq = ?", (self.process, int(id))

@@ -1,4 +1,5 @@
-"""Which threads have or had a kernel, the process that runs their Python: a row for each."""
+"""Records which threads have or had a kernel, the process that runs their Python. There is one row
+for each thread."""
 
 from __future__ import annotations
 
@@ -15,31 +16,33 @@ import structlog
 from core.domain.errors import NotStored
 from core.store.database import Database, SqlConnection
 
-log = structlog.get_logger("files")  # the name that operators know it by
+log = structlog.get_logger("files")  # operators know these lines by this name
 MARK = re.compile("[0-9a-f]{32}")
-"""The name of a mark of an earlier version: half of the SHA-256 of a thread's id."""
+"""The name of a mark, the file of an earlier version: half of the SHA-256 of a thread's id."""
 
 
 class KernelRows:
-    """The rows of a process that works alone. They survive it, so that a thread learns after a
-    restart that its variables are gone.
+    """The kernel rows of a process that works alone. They outlive the process. After a restart they
+    show that a thread's variables are lost.
 
-    If the database fails, a thread is not told of that loss; its Python runs all the same. Without
-    a `database`, nothing is remembered.
+    If the database fails, Python still runs, but a thread does not learn of that loss. Without a
+    `database`, nothing is stored.
     """
 
     why = "I was started anew"
+    """Why an earlier kernel of a thread is gone."""
 
     def __init__(self, database: Database | None, process: str = "") -> None:
         self._database = database
         self._process = process
 
     async def is_here(self, thread: str) -> bool:
+        """Return True: no other process can have the thread's kernel."""
         return True
 
     async def record_start(self, thread: str) -> bool:
-        """Record that the thread has a new kernel, in this process. Return whether it ever had one
-        before."""
+        """Record that this process has started a kernel for the thread. Return whether the thread
+        had one before."""
 
         def write(connection: SqlConnection) -> bool:
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
@@ -55,9 +58,11 @@ class KernelRows:
         return False
 
     async def record_end(self, thread: str) -> None:
+        # The row stays, because it records that the thread had a kernel.
         return None
 
     async def forget(self, thread: str) -> None:
+        """Delete the thread's row."""
         await self._write("DELETE FROM kernels WHERE thread = ?", thread)
 
     async def _write(self, statement: str, *values: str) -> None:
@@ -67,21 +72,25 @@ class KernelRows:
 
 
 class SharedKernelRows(KernelRows):
-    """The rows where several processes share them: a row also names the process that has the
-    kernel now, "" if none has."""
+    """The kernel rows of several processes. A row also names the process that has the kernel now,
+    "" if none has."""
 
     why = "its former process is gone"
+    """Why an earlier kernel of a thread is gone."""
 
     def __init__(
         self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
     ) -> None:
-        """`tell` sends "kernel" and the thread to all processes, to end the kernel that they
-        have."""
+        """`tell` sends the word "kernel" and the thread's id to all processes, so that each ends
+        its kernel of that thread."""
         super().__init__(database, process)
         self._shared = database
         self._tell = tell
 
     async def is_here(self, thread: str) -> bool:
+        """Return whether this process has the thread's kernel. Return True if the database
+        fails."""
+
         def read(connection: SqlConnection) -> bool:
             row = connection.execute(
                 "SELECT process FROM kernels WHERE thread = ?", (thread,)
@@ -94,24 +103,26 @@ class SharedKernelRows(KernelRows):
             return True
 
     async def record_end(self, thread: str) -> None:
+        """Record that this process no longer has the thread's kernel."""
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
             thread, self._process,
         )  # fmt: skip
 
     async def forget(self, thread: str) -> None:
+        """Delete the thread's row, and end its kernel in every process."""
         await super().forget(thread)
         with suppress(NotStored):
             await self._tell("kernel", thread)
 
 
 async def import_marks(database: Database, folder: Path) -> None:
-    """Move the marks of an earlier version into rows: an empty file in `folder` for each thread,
-    named by the hash of its id.
+    """Move the marks of an earlier version into rows. A mark is an empty file in `folder` for each
+    thread, named by the hash of the thread's id.
 
-    The files are removed once the rows are durable and were read back. So a process that is killed
-    anywhere in between leaves files, and the next one does all of it again. A mark of a thread that
-    is not known any more is removed. Raises NotStored.
+    The files are removed once the rows are durable and were read back. If the process is killed
+    before that, files remain, and the next process repeats the import. The mark of an unknown
+    thread is removed. Raise NotStored.
     """
     marks = await asyncio.to_thread(_list_marks, folder)
     if marks is None:
@@ -149,7 +160,8 @@ def _known_threads(connection: SqlConnection) -> set[str]:
 
 
 def _list_marks(folder: Path) -> list[str] | None:
-    """Return the names of the marks in it, None if there is no such folder. Raises NotStored."""
+    """Return the names of the marks in the folder, None if there is no such folder. Raise
+    NotStored."""
     try:
         return [name for name in os.listdir(folder) if MARK.fullmatch(name)]
     except FileNotFoundError:
@@ -159,11 +171,11 @@ def _list_marks(folder: Path) -> list[str] | None:
 
 
 def _remove_marks(folder: Path, marks: list[str]) -> None:
-    """Raises NotStored."""
+    """Remove the marks, and the folder if it is empty then. Raise NotStored."""
     try:
         for mark in marks:
             (folder / mark).unlink()
-        with suppress(OSError):  # something of somebody else's lies in it
+        with suppress(OSError):  # the folder holds other files
             folder.rmdir()
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,8 +1,9 @@
-"""Notifications between the processes of one database, over Postgres' LISTEN and NOTIFY.
+"""Notifications between the processes of one database, over LISTEN and NOTIFY of Postgres.
 
-A notification is a word and an id, never text of a person. It is a hint: whoever may connect to the
-database can send one, and one that is sent while a process reconnects is lost. So a handler acts on
-what it reads in a row, and what must not be missed is also looked up now and then.
+A notification is a word and an id, never a person's text. It is only a hint. Any role that may
+connect to the database can send one, and a process misses those that are sent while it reconnects.
+So a handler acts on what it reads in a row. What must not be missed is also looked up from time to
+time.
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("jobs")
 NOTIFY_CHANNEL = "ponte"
+"""The Postgres channel of all notifications."""
 RECONNECT_SECONDS = 1.0
-"""The pause before the first attempt to connect again."""
+"""Seconds before the first attempt to reconnect."""
 RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, max_seconds=30.0)
 HANDLER_TIMEOUT_SECONDS = 10.0
-"""How long one handler may take before the next notification is read."""
+"""Seconds that one handler may take. After that it is cancelled, and the next notification is
+read."""
 NotificationHandler = Callable[[str], Awaitable[None]]
+"""Handles a notification, given by its id."""
 
 
 class Notifications:
-    """Sends notifications, and passes each received one to its handlers."""
+    """Sends notifications, and passes each received one to the handlers of its word."""
 
     def __init__(self, url: str, database: PostgresDatabase) -> None:
         self._url = url
@@ -42,22 +46,24 @@ class Notifications:
         self._handlers: dict[str, list[NotificationHandler]] = {}
         self.connected = asyncio.Event()
         self.disconnected_at = time.monotonic()
-        """When the connection was lost, by the monotonic clock, while `connected` is not set."""
+        """When the connection was lost, by the monotonic clock. Valid while `connected` is not
+        set."""
 
     def on(self, word: str, handler: NotificationHandler) -> None:
-        """Call `handler` with the rest of every notification that begins with `word`."""
+        """Call `handler` with the id of every notification that begins with `word`."""
         self._handlers.setdefault(word, []).append(handler)
 
     async def send(self, word: str, id: str) -> None:
-        """Notify every process, this one too. Raises NotStored."""
+        """Notify every process, this one too. Raise NotStored."""
         await self._database.write(lambda connection: notify(connection, word, id))
 
     @property
     def seconds_disconnected(self) -> float:
+        """Return for how many seconds no notification could arrive, 0 while connected."""
         return 0.0 if self.connected.is_set() else time.monotonic() - self.disconnected_at
 
     async def run(self, on_connect: Callable[[], None]) -> None:
-        """Receive notifications for as long as this process runs, over one connection at a time.
+        """Receive notifications until cancelled, over one connection at a time. After each connect,
         `on_connect` looks up what the process may have missed."""
         while True:
             connection = await retry(self._connect, Exception, reconnect_pause)
@@ -74,6 +80,7 @@ class Notifications:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        """Return a new connection that listens. Raise any error of psycopg."""
         import psycopg
 
         connection = await psycopg.AsyncConnection.connect(
@@ -87,7 +94,7 @@ class Notifications:
         return connection
 
     async def _receive(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Pass each notification on, until the connection breaks."""
+        """Pass each notification to its handlers, until the connection breaks."""
         async with contextlib.aclosing(connection.notifies()) as notifications:
             async for notification in notifications:
                 word, _, id = notification.payload.partition(" ")
@@ -95,9 +102,10 @@ class Notifications:
                     await self._call(handler, word, id)
 
     async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
-        """Call one handler and log its failure: the rows that it reads are read again later.
+        """Call one handler. If it fails, log that: the rows that it reads are read again later.
 
-        It runs in a task of its own, so that a cancellation inside it does not end the listener.
+        The handler runs in a task of its own, so that a cancellation inside it does not end the
+        listener.
         """
         task = asyncio.ensure_future(handler(id))
         try:
@@ -111,11 +119,11 @@ class Notifications:
 
 
 def notify(connection: SqlConnection, word: str, id: str) -> None:
-    """Notify every process when the transaction of `connection` commits."""
+    """Notify every process as soon as the transaction of `connection` commits."""
     connection.execute("SELECT pg_notify(?, ?)", (NOTIFY_CHANNEL, f"{word} {id}")).close()
 
 
 def reconnect_pause(error: Exception, failed: int) -> float:
-    """Return the seconds before the next attempt to listen."""
+    """Log a failed connect, and return the seconds until the next attempt."""
     log.warning("no notices", why=repr(error), attempts=failed)
     return RECONNECT_BACKOFF.seconds_after(failed)

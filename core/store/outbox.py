@@ -1,4 +1,5 @@
-"""Stored notices about proposals: cards for their approvers, reminders, and notices of expiry."""
+"""Stored notices about proposals: copies of cards for their approvers, reminders, and notices of
+expiry."""
 
 from __future__ import annotations
 
@@ -16,19 +17,23 @@ _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "reminded": "state IN ('open', 'applying') AND state = 'open' AND told = 'asked'",
     "expired": "state = 'expired' AND told <> 'expired' AND told <> 'never'",
 }
-"""By stage: the SQL condition for the changes whose next notice this is.
+"""The SQL condition for the changes that need the notice of a stage next, by stage.
 
 `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
-index only if the query contains its condition (sqlite.org/partialindex.html)."""
+index only if the query contains its condition (sqlite.org/partialindex.html).
+"""
 
 
 class SqlOutbox:
-    """The `Outbox` port."""
+    """The `Outbox` port: notices about proposals, each stored before it is posted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
+        """Return the ids of the changes made before `created_before` that need the notice of this
+        stage next, oldest first."""
+
         def read(connection: SqlConnection) -> Sequence[str]:
             rows = connection.execute(
                 f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created < ?"  # noqa: S608 - ours
@@ -42,6 +47,9 @@ class SqlOutbox:
     async def record_notices(
         self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
     ) -> None:
+        """Store the notices of a stage for a change, once: a second call for the stage stores
+        nothing."""
+
         def write(connection: SqlConnection) -> None:
             there = "SELECT conversation FROM changes WHERE id = ?"
             row = connection.execute(there, (change,)).fetchone()
@@ -49,6 +57,7 @@ class SqlOutbox:
                 return
             lock_key(connection, row["conversation"])
             due = f"UPDATE changes SET told = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+            # The UPDATE matches once, so only the first caller stores the notices of a stage.
             if connection.execute(due, (stage, change)).rowcount:
                 for one in outgoing:
                     _put_notice(connection, one)
@@ -56,14 +65,18 @@ class SqlOutbox:
         await self._database.write(write)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
+        """Return the notices that are not posted yet, oldest first."""
         return await self._select("state IN ('new', 'posting') ORDER BY at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
+        """Return the posted copies of the change's card."""
         return await self._select(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
     async def has_reached(self, change: str, person: str) -> bool:
+        """Return whether a copy of the change's card was posted to that person (a key), or may have
+        been."""
         found = await self._select(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
@@ -72,13 +85,15 @@ class SqlOutbox:
         return bool(found)
 
     async def list_outdated(self) -> Sequence[ApprovalNotice]:
+        """Return the posted copies that show an older version of their change, oldest first."""
         return await self._select(
             "kind = 'copy' AND state = 'posted'"
             " AND drawn < (SELECT version FROM changes WHERE id = change) ORDER BY at"
         )
 
     async def put(self, outgoing: ApprovalNotice) -> None:
-        """Store the notice; without its text and names if its change was forgotten meanwhile."""
+        """Store the notice. If its change was forgotten meanwhile, store it without its text and
+        names."""
 
         def write(connection: SqlConnection) -> None:
             row = connection.execute(
@@ -104,13 +119,15 @@ class SqlOutbox:
 
 
 def forget_notices(connection: SqlConnection, change: str) -> None:
-    """What is not begun yet is not posted; of the others no word and no name stays here."""
+    """Delete the change's notices that are not begun yet, and remove the texts and names from the
+    others."""
     connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
     for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
         _put_notice(connection, without_names(_notice_of(row)))
 
 
 def without_names(one: ApprovalNotice) -> ApprovalNotice:
+    """Return the notice without its text and without people's names."""
     person = replace(one.person, name="")
     to = replace(one.reply_to, asker=replace(one.reply_to.asker, name="")) if one.reply_to else None
     return replace(one, person=person, reply_to=to, text="")
