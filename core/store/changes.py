@@ -343,7 +343,9 @@ class SqlLedger:
     async def list_overdue(self, now: float) -> Sequence[Change]:
         """Return the open proposals that have expired."""
         return await self._select(
-            "SELECT * FROM changes WHERE state = 'open' AND expires <= :now", now=now
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
+            " AND expires <= :now",
+            now=now,
         )
 
     async def list_abandoned(self) -> Sequence[Change]:

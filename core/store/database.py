@@ -393,7 +393,12 @@ class SqliteDatabase:
             if self._read_connection is None:
                 self._read_connection = self._connect()
                 self._read_connection.execute("PRAGMA query_only=ON")
-            return work(SqliteStatements(self._read_connection))
+            # Without a transaction each statement of `work` would see its own state of the tables.
+            self._read_connection.execute("BEGIN")
+            try:
+                return work(SqliteStatements(self._read_connection))
+            finally:
+                self._read_connection.rollback()
         except OverflowError as error:
             raise Unstorable from error
         except sqlite3.Error as error:

@@ -252,6 +252,20 @@ async def test_a_file_held_by_another_process(
     await database.close()
 
 
+async def test_a_read_sees_one_state_of_all_tables(database: SqliteDatabase) -> None:
+    """Also where another connection commits between two of its statements."""
+    count = "SELECT count(*) AS n FROM notes"
+
+    def read(connection: SqlConnection) -> tuple[int, int]:
+        (before,) = connection.execute(count)
+        with closing(sqlite3.connect(database.path)) as other, other:
+            other.execute("INSERT INTO notes (text) VALUES ('meanwhile')")
+        (after,) = connection.execute(count)
+        return int(before["n"]), int(after["n"])
+
+    assert await database.read(read) == (0, 0)
+
+
 async def test_a_read_that_fails_is_worded(database: SqliteDatabase) -> None:
     with pytest.raises(NotStored, match=r"ponte.db cannot be used: no such table: nowhere"):
         await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
