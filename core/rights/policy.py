@@ -290,7 +290,7 @@ class _NamePatterns:
     patterns: tuple[str, ...]
 
     def covers(self, names: Sequence[str]) -> bool:
-        """Return True if a pattern matches one of the names. Without names, only `is_whole` counts."""
+        """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
         if self.is_whole:
             return True
         wanted = [fold_case(name) for name in names]
