@@ -158,10 +158,8 @@ class Budget(Protocol):
         """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Record the price of a run that began; release the reservation if it did not begin.
-
-        The tokens of model calls are settled elsewhere.
-        """
+        """Record the price of a run that began, or release the reservation of one that did not
+        begin."""
 
     def run_price(self, paid: PaidRun) -> float | None:
         """Return the price of one run in US dollars. None: unknown."""
@@ -194,7 +192,8 @@ class Budget(Protocol):
         """The time zone in which days begin."""
 
     def zone_of(self, message: Message) -> tzinfo:
-        """Return the time zone of the message's author, if their platform reports it."""
+        """Return the time zone of the message's author, or `zone` if their platform does not report
+        one."""
 
     async def settle_ended_turns(self) -> int:
         """Settle open reservations of ended turns at their maximum. Return how many."""

@@ -183,7 +183,7 @@ class Scope:
     counts_past_usage: bool = True
 
     def period_of(self, day: str) -> str:
-        """Return the period that contains an ISO date: the date itself, or its month (`2026-11`)."""
+        """Return the period of an ISO date: the date itself, or its month (`2026-11`)."""
         return day if self.allowance.per == "day" else day[:7]
 
 
@@ -231,7 +231,10 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceCount:
-    """The row of one counter in one period. `notices` has the bits `PERSON_NOTICE`, `ADMIN_NOTICE`."""
+    """The row of one counter in one period.
+
+    `notices` has the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent.
+    """
 
     scope: Scope
     period: str

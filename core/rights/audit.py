@@ -184,7 +184,7 @@ class AuditLog:
         return [line for line in read if line], page.next
 
     async def purge(self, before: datetime) -> int:
-        """Delete the lines that were written before that moment. Return how many. Raises NotStored."""
+        """Delete the lines written before that moment. Return how many. Raises NotStored."""
         first = before.astimezone(UTC).isoformat(timespec="milliseconds")
 
         def is_old(line: str) -> bool:
