@@ -330,8 +330,8 @@ def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    # aiohttp is faster, because it does not scan its pool for every request. With a proxy, the
-    # SDK's aiohttp transport signs in by a call that aiohttp has deprecated
+    # Without a proxy, use aiohttp, which does not scan its pool for every request. With a proxy,
+    # the SDK's aiohttp transport signs in by a call that aiohttp has deprecated
     # (openai 3.51, _vendor/httpx_aiohttp/transport.py).
     web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
