@@ -104,8 +104,10 @@ class ErrorTable(Generic[E]):
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
-        """Return the error for this failure. `values` fill placeholders, as do the values of its
-        row."""
+        """Return the error for this failure.
+
+        `values` fill placeholders, as do the values of its row.
+        """
         row = self.find(failure)
         if row.values:
             values |= row.values(failure)

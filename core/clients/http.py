@@ -90,8 +90,10 @@ class Proxies:
         return None if direct or not proxy else proxy
 
     def routes(self) -> dict[str, str]:
-        """Return proxies by URL pattern, "" for a direct connection. The most specific pattern
-        applies."""
+        """Return proxies by URL pattern, "" for a direct connection.
+
+        The most specific pattern applies.
+        """
         direct = self._direct()
         if "*" in direct:
             return {}
@@ -216,8 +218,10 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
-        """Send a POST request with a JSON body and return the JSON of the response. See
-        `request_json`."""
+        """Send a POST request with a JSON body and return the JSON of the response.
+
+        See `request_json`.
+        """
         return await self.request_json("POST", url, body=body, headers=headers, timeout=timeout)
 
     async def request_json(

@@ -185,8 +185,10 @@ class Integration(Generic[S]):
         return [found] if found else []
 
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
-        """Yield who can access what through it, each with a remedy. Asks no service, changes
-        nothing."""
+        """Yield who can access what through it, each with a remedy.
+
+        Asks no service, changes nothing.
+        """
         yield from ()
 
     def is_used(self, own: S, shared: SharedSettings) -> bool:
@@ -240,8 +242,10 @@ class Peers(Protocol):
         """None: there is only one process, which paces its own calls."""
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return the durable state of a platform under that name. `data` returns the value as
-        JSON."""
+        """Return the durable state of a platform under that name.
+
+        `data` returns the value as JSON.
+        """
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` while no other process runs it.
@@ -369,8 +373,10 @@ UsageReport = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
 
 
 class Operator(Protocol):
-    """Requests that are only allowed over the Unix socket of the home folder. All values are
-    JSON."""
+    """Requests that are only allowed over the Unix socket of the home folder.
+
+    All values are JSON.
+    """
 
     @property
     def acts(self) -> Mapping[str, OperatorAction]:
@@ -420,8 +426,10 @@ class OwnerIntegration(Integration[S]):
         return {}
 
     def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:
-        """Return the address of the surface, and the address with a sign-in token. "" if there is
-        none."""
+        """Return the address of the surface, and the address with a sign-in token.
+
+        "" if there is none.
+        """
         return "", ""
 
 
@@ -448,8 +456,10 @@ def start_nothing() -> None:
 
 
 async def close_nothing() -> None:
-    """Do nothing. The default of `ToolBundle.close`, for sources that close everything
-    themselves."""
+    """Do nothing.
+
+    The default of `ToolBundle.close`, for sources that close everything themselves.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,8 +486,10 @@ class ToolIntegration(Integration[S]):
         raise NotImplementedError
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
-        """Return the names of its tools, commands and agents that rules can use. Asks no
-        service."""
+        """Return the names of its tools, commands and agents that rules can use.
+
+        Asks no service.
+        """
         return {}
 
 

@@ -100,8 +100,10 @@ def has_generated_form(token: str) -> bool:
 
 
 def must_match(pattern: str, write: str) -> AfterValidator:
-    """Return a validator for text that matches the whole pattern. The error says what to
-    `write`."""
+    """Return a validator for text that matches the whole pattern.
+
+    The error says what to `write`.
+    """
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):

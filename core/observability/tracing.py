@@ -149,8 +149,10 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """The trace of the turn that runs in this process. `ended`: the turn is over for all
-    processes."""
+    """The trace of the turn that runs in this process.
+
+    `ended`: the turn is over for all processes.
+    """
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
@@ -213,8 +215,10 @@ class TurnTrace:
 
 
 def note_turn_end(status: str, code: str = "") -> None:
-    """Record that the turn is over. `status` is done, stopped, failed and so on; `code` is the
-    error code."""
+    """Record that the turn is over.
+
+    `status` is done, stopped, failed and so on; `code` is the error code.
+    """
     if (trace := _TRACE.get()) is not None:
         trace.ended = True
         trace.root.note("ponte.turn.status", status)

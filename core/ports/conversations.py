@@ -81,8 +81,10 @@ class Inbox(Protocol):
         """
 
     async def wait_for_answer(self, seq: int) -> Answer:
-        """Wait for the answer and return it. Raise Forgotten if the message was withdrawn or
-        erased."""
+        """Wait for the answer and return it.
+
+        Raise Forgotten if the message was withdrawn or erased.
+        """
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Handle the messages left by a former process, then each message in its turn, until
@@ -93,12 +95,16 @@ class Inbox(Protocol):
         """
 
     async def cancel(self, seq: int) -> bool:
-        """Cancel the handler of a running turn, or withdraw a waiting one. Return whether it was
-        stopped."""
+        """Cancel the handler of a running turn, or withdraw a waiting one.
+
+        Return whether it was stopped.
+        """
 
     def is_stopped(self, seq: int) -> bool:
-        """Return True if a person's `cancel` cancelled the turn's handler. A drain does not
-        count."""
+        """Return True if a person's `cancel` cancelled the turn's handler.
+
+        A drain does not count.
+        """
 
     def is_taken_over(self, seq: int) -> bool:
         """Return True if the handler was cancelled because another process took the turn over."""
@@ -120,8 +126,10 @@ class Inbox(Protocol):
         back."""
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        """Delete finished rows of the area that are older than `before` (Unix seconds). Return how
-        many."""
+        """Delete finished rows of the area that are older than `before` (Unix seconds).
+
+        Return how many.
+        """
 
 
 class Journal(Protocol):
@@ -139,8 +147,10 @@ class Journal(Protocol):
         """
 
     async def begin(self, seq: int) -> Turn | None:
-        """Count an attempt and return all that is stored of the turn. None: the row is already
-        final."""
+        """Count an attempt and return all that is stored of the turn.
+
+        None: the row is already final.
+        """
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
         """Record the id of the round's response.
@@ -175,8 +185,9 @@ class Journal(Protocol):
     async def record_answer(
         self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
     ) -> None:
-        """Record the final answer, split into `answer.parts`. After this, a crash repeats only the
-        posting.
+        """Record the final answer, split into `answer.parts`.
+
+        After this, a crash repeats only the posting.
 
         `last` is the output of the last round, and `key` the key of the first post. Both are stored
         in this transaction instead of by `record_round` and `record_posting`.
@@ -216,8 +227,10 @@ class Journal(Protocol):
     async def new_thread(self, conversation: str) -> Thread: ...
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
-        """Return the items of a thread, oldest first. With `before`, return only those of earlier
-        turns."""
+        """Return the items of a thread, oldest first.
+
+        With `before`, return only those of earlier turns.
+        """
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Return the origin of the thread's texts in turns before `before`, as seen by `person` (a
@@ -240,8 +253,10 @@ class Journal(Protocol):
         """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        """Set the title of a conversation, and pin or unpin it. None keeps a value. Raises
-        NotFound."""
+        """Set the title of a conversation, and pin or unpin it.
+
+        None keeps a value. Raises NotFound.
+        """
 
     async def author(self, seq: int) -> str:
         """Return the key of the person who sent the message of that turn."""
@@ -262,8 +277,10 @@ class Journal(Protocol):
         """Return the usage of the turn's model calls so far. It is empty if there were none."""
 
     async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
-        """Replace the cards with the same ids in the turn's answer. None: the turn no longer
-        exists."""
+        """Replace the cards with the same ids in the turn's answer.
+
+        None: the turn no longer exists.
+        """
 
     async def forget(self, conversation: str) -> ForgetResult:
         """Raise the generation and blank all content.
@@ -329,8 +346,10 @@ class Files(Protocol):
         """Remove the bytes only. The record has already been deleted."""
 
     async def sweep(self, before: float) -> int:
-        """Remove files older than `before` (Unix seconds) whose event was never accepted. Return
-        how many."""
+        """Remove files older than `before` (Unix seconds) whose event was never accepted.
+
+        Return how many.
+        """
 
 
 class PostJournal(Protocol):
@@ -341,8 +360,10 @@ class PostJournal(Protocol):
         """True if an earlier attempt may have posted something already."""
 
     def check_ownership(self) -> None:
-        """Call `Journal.check_ownership`; required before each call of a platform. Raises
-        TakenOver."""
+        """Call `Journal.check_ownership`; required before each call of a platform.
+
+        Raises TakenOver.
+        """
 
     async def list_posts(self) -> Sequence[Post]: ...
 

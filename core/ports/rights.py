@@ -42,8 +42,10 @@ class PageAccounts(Protocol):
         """Record that the person used the surface on that day."""
 
     async def end_session(self, session: str, until: float) -> None:
-        """End a session, in every process, that would otherwise last until `until`. Raises
-        NotStored."""
+        """End a session, in every process, that would otherwise last until `until`.
+
+        Raises NotStored.
+        """
 
     async def is_session_ended(self, session: str) -> bool:
         """Return True if the session was ended. Raises NotStored."""
@@ -98,8 +100,10 @@ class Policy(Protocol):
         """Return the names that rules allow for a right, as in `model:NAME`, without patterns."""
 
     async def is_guest(self, person: Person) -> bool | None:
-        """Return True if the person is a guest in the workspace that they write in. None:
-        unknown."""
+        """Return True if the person is a guest in the workspace that they write in.
+
+        None: unknown.
+        """
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return True if a person who was active at the address at `since` has been removed after
@@ -114,22 +118,28 @@ ReportRow = Literal["person", "channel", "model", "tool", "day"]
 
 
 class Reservation(Protocol):
-    """A step of a transaction that reserves usage. `grant` is the reservation, once the step has
-    run."""
+    """A step of a transaction that reserves usage.
+
+    `grant` is the reservation, once the step has run.
+    """
 
     @property
     def grant(self) -> Grant | None: ...
     @property
     def counts(self) -> Sequence[AllowanceCount]:
-        """The counter of each allowance that includes this turn. Empty if the turn was counted
-        before."""
+        """The counter of each allowance that includes this turn.
+
+        Empty if the turn was counted before.
+        """
 
     def __call__(self, connection: Any, /) -> None: ...
 
 
 class Budget(Protocol):
-    """Reserves usage before it is spent. The journal settles reservations when it stores the
-    results."""
+    """Reserves usage before it is spent.
+
+    The journal settles reservations when it stores the results.
+    """
 
     @property
     def bounds_calls(self) -> bool:
@@ -200,8 +210,10 @@ class Budget(Protocol):
 
 
 class Audit(Protocol):
-    """Records who did what, by which rule, and who approved it. Never contains cell values or
-    texts."""
+    """Records who did what, by which rule, and who approved it.
+
+    Never contains cell values or texts.
+    """
 
     async def write(
         self, event: str, change: Change, rule: str = "", by: Person | None = None

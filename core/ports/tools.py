@@ -69,8 +69,10 @@ class Tool(Protocol):
         again."""
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """Return the tool as offered to people with these rights. None: it is not offered to
-        them."""
+        """Return the tool as offered to people with these rights.
+
+        None: it is not offered to them.
+        """
 
     @property
     def progress_text(self) -> str:

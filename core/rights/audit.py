@@ -85,8 +85,10 @@ class Pseudonyms(Protocol):
 
 
 class AuditLog:
-    """The implementation of the `Audit` port. Lines are written one by one, in the order of the
-    calls."""
+    """The implementation of the `Audit` port.
+
+    Lines are written one by one, in the order of the calls.
+    """
 
     def __init__(
         self,
@@ -141,8 +143,10 @@ class AuditLog:
         await self._write_durably(self._note_line(event, asker, address, person, facts))
 
     async def has_lines_of(self, person: str) -> bool:
-        """Return True if the person (a key) has a pseudonym, and so possibly lines. Raises
-        NotStored."""
+        """Return True if the person (a key) has a pseudonym, and so possibly lines.
+
+        Raises NotStored.
+        """
         return person in (await self._keys.list_people()).values()
 
     async def forget(self, person: str) -> None:
@@ -243,8 +247,10 @@ def is_old_format(line: str) -> bool:
 
 
 async def convert_old_lines(lines: Sequence[str], keys: Pseudonyms) -> list[str]:
-    """Return the lines, with those in the old format converted to the current one. Raises
-    NotStored."""
+    """Return the lines, with those in the old format converted to the current one.
+
+    Raises NotStored.
+    """
     read = {line: _parse_line(line) for line in lines if is_old_format(line)}
     named = ((one.get("asker", ""), one.get("decider", "")) for one in read.values())
     people = {person for both in named for person in both if ":" in person}

@@ -312,8 +312,10 @@ class RuleBook:
 
 @dataclass(frozen=True, slots=True)
 class _PersonFacts:
-    """A person's groups and guest status. None: not requested yet, or the platform does not
-    disclose it."""
+    """A person's groups and guest status.
+
+    None: not requested yet, or the platform does not disclose it.
+    """
 
     groups: frozenset[str] | None = None
     guest: bool | None = None
@@ -509,8 +511,10 @@ class AccessPolicy:
     def decide_locally(
         self, person: Person, address: Address, right: str, *names: str
     ) -> Verdict | None:
-        """Decide the right without I/O. Return None if the decision depends on data of the
-        platform."""
+        """Decide the right without I/O.
+
+        Return None if the decision depends on data of the platform.
+        """
         decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
         return decision.verdict if decision.is_certain else None
 
@@ -523,7 +527,9 @@ class AccessPolicy:
 
     def list_names(self, right: str) -> Sequence[str]:
         """Return the names that rules allow for a right, as in `model:NAME`, without patterns.
-        Sorted."""
+
+        Sorted.
+        """
         given = (each.partition(":") for rule in self.rule_book().rules for each in rule.allow)
         names = (name for kind, _, name in given if kind == right and name and "*" not in name)
         return sorted(set(names))

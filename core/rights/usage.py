@@ -152,8 +152,10 @@ class Prices:
 
     models: Mapping[str, Price] = field(default_factory=dict)
     container: float | None = None
-    """The operator's price of a container session. None: OpenAI's price on OpenAI's server, else
-    unknown."""
+    """The operator's price of a container session.
+
+    None: OpenAI's price on OpenAI's server, else unknown.
+    """
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True

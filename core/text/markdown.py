@@ -44,8 +44,10 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 MAX_TRAILING_MARKS = 4
 """Maximum of marks after an allowed address. More could carry data to the linked server."""
 _MAX_PASSES = 4
-"""Maximum passes over a text. Changes of the first pass, and unusual brackets, can require
-another."""
+"""Maximum passes over a text.
+
+Changes of the first pass, and unusual brackets, can require another.
+"""
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -201,8 +203,9 @@ class Trust:
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)
 
     def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
-        """Return the text with all addresses disabled that are not allowed. The function is
-        idempotent.
+        """Return the text with all addresses disabled that are not allowed.
+
+        The function is idempotent.
 
         `astray` is `CodeLines.astray` of the text before this one.
         """
@@ -270,8 +273,10 @@ class Trust:
         return "`".join(pieces)
 
     def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
-        """Sanitize text for a terminal. Code blocks are left as they are, so that people can copy
-        them."""
+        """Sanitize text for a terminal.
+
+        Code blocks are left as they are, so that people can copy them.
+        """
         if is_too_complex(text):
             return self.defang(text)
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -753,8 +753,10 @@ def redact(value: Any) -> Any:
 
 
 def remove_signed_urls(value: Any) -> Any:
-    """Return `value` without signed URLs, at any depth. They differ each time that a row is
-    read."""
+    """Return `value` without signed URLs, at any depth.
+
+    They differ each time that a row is read.
+    """
     if isinstance(value, list):
         return [remove_signed_urls(each) for each in value]
     if not isinstance(value, dict):
