@@ -27,8 +27,10 @@ SERVER_ERRORS = range(500, 1000)
 """HTTP statuses of a failure of the server (RFC 9110, section 15.6)."""
 
 Kind = int | range | str | type[Exception]
-"""What a row matches: an HTTP status, a range of them, a `ModelServerFault.kind`, or an error
-class."""
+"""What a row matches.
+
+An HTTP status, a range of them, a `ModelServerFault.kind`, or an error class.
+"""
 Condition = Callable[[Any], bool]
 Values = Callable[[Any], Mapping[str, object]]
 E = TypeVar("E", bound=PonteError)

@@ -42,7 +42,7 @@ MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BODY_BYTES = 64 * 1024
 """The number of bytes that are read of an error's body. The rest is ignored."""
 _LIBRARY = "httpx"
-# These are raised before the first byte of a request leaves.
+# The library raises these before it sends the first byte of a request.
 _UNSENT = (
     *("ConnectError", "ConnectTimeout", "PoolTimeout"),
     *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
@@ -124,14 +124,20 @@ class HttpDown(HttpError):
 
 
 class HttpTimeout(HttpError):
+    """The server did not respond in time."""
+
     pass
 
 
 class HttpUnreadable(HttpError):
+    """The body of the response does not have the expected format."""
+
     pass
 
 
 class HttpTooLarge(HttpError):
+    """The body of the response exceeds the size limit."""
+
     pass
 
 
@@ -296,7 +302,8 @@ class HttpClient:
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
         await self.open()
-        # A model's arguments or a command line may hold half of a surrogate pair.
+        # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
+        # cannot encode.
         filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
@@ -461,6 +468,8 @@ class RemoteError(ToolError):
 
 
 def withhold_secrets(text: str) -> str:
-    """Return a server's message as a hint: without addresses and tokens, and at most 300
-    characters."""
+    """Return a server's message without addresses and tokens, cut to 300 characters.
+
+    It serves as a hint for the model.
+    """
     return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

@@ -50,8 +50,10 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
-"""The time in which such a call, or a file transfer, must be complete, however slow the
-connection."""
+"""The maximum total time of such a call, and of a file transfer.
+
+Unlike the timeout, it also ends a response that arrives slowly without a pause.
+"""
 MEBIBYTE = 2**20
 MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (
     4 * MEBIBYTE,
@@ -159,8 +161,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_policy_refusal(self) -> bool:
-        """True if the request violates the server's usage policies, or the server blocks this
-        person."""
+        """True if the request violates the server's usage policies, or this person is blocked."""
         return _POLICY.search(self.code) is not None
 
     @property
@@ -315,8 +316,7 @@ def read_id(held: Json, field: str = "id") -> str:
 
 
 def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
-    """Return the seconds before the next attempt: Retry-After, or a growing pause with some
-    jitter."""
+    """Return the seconds before the next attempt: Retry-After, or a growing pause with jitter."""
     if fault.wait is not None:
         return fault.wait
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)

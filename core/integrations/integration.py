@@ -225,12 +225,11 @@ class Pace(Protocol):
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        """Call `work` with the due times of these kinds and the current time, and store what it
-        returns.
+        """Run `work` with the due times of these kinds and the current time.
 
-        All times are in seconds, from one clock for all processes. `work` returns new due times and
-        a result; the result is returned. No other process runs this at the same time. `work` may
-        run more than once. Raises NotStored.
+        Store the due times that it returns, and return its result. All times are in seconds, from
+        one clock for all processes. No other process runs this at the same time. `work` may run
+        more than once. Raises NotStored.
         """
 
 
@@ -260,8 +259,7 @@ class Peers(Protocol):
         """Register a handler for events of the type `word`. It receives the id of each event."""
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Store the progress of a turn, and send it to the other processes as a "progress"
-        event."""
+        """Store the progress of a turn, and send a "progress" event to the other processes."""
 
     async def read_progress(self, turn: str) -> Progress | None: ...
 
@@ -279,28 +277,35 @@ class Alone:
         self._database = database
 
     def kernel_places(self) -> KernelPlaces:
+        """Return the record of kernels of this process."""
         from core.store.kernels import KernelRows
 
         return KernelRows(self._database)
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
+        """Return the durable state of a platform under that name."""
         from core.store.remembered import RememberedState
 
         return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` at once: no other process competes for the role."""
         await work()
 
     async def notify(self, word: str, id: str) -> None:
+        """Do nothing: no other process exists."""
         return None
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
+        """Do nothing: no other process sends events."""
         return None
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
+        """Do nothing: no other process needs the progress."""
         return None
 
     async def read_progress(self, turn: str) -> Progress | None:
+        """Return None: nothing is stored."""
         return None
 
 
@@ -421,8 +426,10 @@ class OwnerIntegration(Integration[S]):
         raise NotImplementedError
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
-        """Return the secrets that it generates at its first start, by the setting that each
-        replaces."""
+        """Return the secrets that it generates at its first start.
+
+        The keys are the settings that they replace.
+        """
         return {}
 
     def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:

@@ -53,8 +53,10 @@ def strip_typography(value: str) -> str:
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
-    """Return a field with its meaning in one line, and what to write there, for the error
-    message."""
+    """Return a field with its meaning in one line.
+
+    `write` says what to write there, for the error message.
+    """
     return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
 
 

@@ -228,8 +228,10 @@ def set_proposal_counts(counts: Mapping[str, int]) -> None:
 
 
 def set_queue_age(age: Callable[[], float]) -> None:
-    """Set the function that each scrape calls for the age of the longest waiting message, in
-    seconds."""
+    """Set the function that returns the age of the longest waiting message, in seconds.
+
+    Every scrape calls it.
+    """
     oldest.set_function(age)
 
 

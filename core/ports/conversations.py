@@ -87,7 +87,7 @@ class Inbox(Protocol):
         """
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Handle the messages left by a former process, then each message in its turn, until
+        """Handle the messages that a former process left, then each message in its turn, until
         `drain`.
 
         Only left messages of `platforms` are handled; the others wait for another process. An empty
@@ -122,8 +122,10 @@ class Inbox(Protocol):
         """Return the `seq` of the turn that now runs in that conversation, or None."""
 
     async def drain(self, grace: float) -> None:
-        """Start no more turns, let running turns finish for `grace` seconds, and put the rest
-        back."""
+        """Start no more turns, and let running turns finish for `grace` seconds.
+
+        Put the remaining turns back into the queue.
+        """
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete finished rows of the area that are older than `before` (Unix seconds).
@@ -233,8 +235,10 @@ class Journal(Protocol):
         """
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of the thread's texts in turns before `before`, as seen by `person` (a
-        key)."""
+        """Return the origin of the texts in a thread, as seen by `person` (a key).
+
+        Only turns before `before` count.
+        """
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         """Return the messages and answers of the current thread (or of `thread`), oldest first."""
@@ -242,11 +246,10 @@ class Journal(Protocol):
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
-        """Return the conversations of a platform that have messages: pinned ones, then the last
-        used first.
+        """Return the conversations of a platform that have messages.
 
-        Includes conversations of `person` (`Address.person`) and those that belong to no single
-        person.
+        Pinned ones come first, then the last used ones. The list includes conversations of `person`
+        (`Address.person`) and those that belong to no single person.
         """
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
@@ -297,7 +300,7 @@ class Journal(Protocol):
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Return the conversations of the area that nobody has used since `idle_since` (Unix
+        """Return the conversations of the area that nobody has used since a moment (Unix
         seconds)."""
 
     async def list_conversations_of(self, person: str) -> Sequence[str]:
@@ -346,7 +349,7 @@ class Files(Protocol):
         """Remove the bytes only. The record has already been deleted."""
 
     async def sweep(self, before: float) -> int:
-        """Remove files older than `before` (Unix seconds) whose event was never accepted.
+        """Remove files older than `before` (Unix seconds) that no accepted event refers to.
 
         Return how many.
         """
@@ -415,8 +418,7 @@ class Reply(Protocol):
         """
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
-        """Remove or correct the posts that this process made after another one had taken the turn
-        over.
+        """Remove or correct posts that this process made after another one took over the turn.
 
         `answer` and `posts` are what the other process posted while this one did not run.
         """
@@ -455,5 +457,7 @@ class StatusBoard(Protocol):
         """True if the demo model answers, which understands only a few forms of messages."""
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        """Return the cards of proposals and changes of a conversation ("" for all), newest
-        first."""
+        """Return the cards of proposals and changes, newest first.
+
+        `conversation` is a conversation key, or "" for all.
+        """

@@ -58,8 +58,10 @@ class PageAccounts(Protocol):
 
 
 class MemberStore(Protocol):
-    """A durable store of what platforms report about people, with a row for each person and
-    scope."""
+    """A durable store of what platforms report about people.
+
+    It has a row for each person and scope.
+    """
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
         """Return the `most` members that were confirmed last, the oldest of them first."""
@@ -106,15 +108,14 @@ class Policy(Protocol):
         """
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return True if a person who was active at the address at `since` has been removed after
-        it.
+        """Return True if a person who was active there at `since` has been removed after it.
 
         `since` is in Unix seconds. None: unknown.
         """
 
 
 ReportRow = Literal["person", "channel", "model", "tool", "day"]
-"""What each row of a usage report stands for."""
+"""The kind of thing that each row of a usage report sums up."""
 
 
 class Reservation(Protocol):
@@ -168,8 +169,7 @@ class Budget(Protocol):
         """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Record the price of a run that began, or release the reservation of one that did not
-        begin."""
+        """Record the price of a run that began, or release the reservation if it did not begin."""
 
     def run_price(self, paid: PaidRun) -> float | None:
         """Return the price of one run in US dollars. None: unknown."""
@@ -184,26 +184,31 @@ class Budget(Protocol):
         """
 
     async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
-        """Return today's usage of one person (a key) or of everybody, in `place` only if it is
-        given."""
+        """Return today's usage of one person (a key) or of everybody.
+
+        `place` limits it to that place.
+        """
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """Return the used and reserved amounts of each allowance that applies to the person
-        there."""
+        """Return the used and reserved amounts of each allowance that applies to the person."""
 
     async def report(
         self, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """Return rows with `name`, `turns`, `calls`, tokens and `cost` since that day (ISO date;
-        "": today)."""
+        """Return one row for each person, channel, model, tool or day, with its usage.
+
+        A row has `name`, `turns`, `calls`, tokens and `cost` since that day (ISO date; "": today).
+        """
 
     @property
     def zone(self) -> tzinfo:
         """The time zone in which days begin."""
 
     def zone_of(self, message: Message) -> tzinfo:
-        """Return the time zone of the message's author, or `zone` if their platform does not report
-        one."""
+        """Return the time zone of the message's author.
+
+        It is `zone` if their platform does not report one.
+        """
 
     async def settle_ended_turns(self) -> int:
         """Settle open reservations of ended turns at their maximum. Return how many."""
@@ -234,9 +239,9 @@ class Audit(Protocol):
         person: str = "",
         **facts: str,
     ) -> None:
-        """Append a line about anything else (`run`, `refused`, `reload` and others), in the
-        background.
+        """Append a line about anything else, in the background.
 
-        Lines are written in the order of the calls. `person` is the key of the person that the line
-        is about. `facts` must not identify people.
+        `event` is `run`, `refused`, `reload` and others. Lines are written in the order of the
+        calls. `person` is the key of the person that the line is about. `facts` must not identify
+        people.
         """

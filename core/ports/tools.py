@@ -65,8 +65,10 @@ class Tool(Protocol):
         """Return the effect that a call with these arguments (JSON text) would have."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True if this call changes nothing before a person approves it, so it may run
-        again."""
+        """Return True if this call changes nothing before a person approves it.
+
+        Such a call may run again.
+        """
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         """Return the tool as offered to people with these rights.

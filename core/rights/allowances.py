@@ -130,8 +130,7 @@ class Allowance:
 
     @property
     def bounds_calls(self) -> bool:
-        """Return True if each model call must be bounded, because the allowance limits money or
-        tokens."""
+        """True if the allowance limits money or tokens, so that each model call must be bounded."""
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
@@ -147,7 +146,7 @@ class Allowance:
                 yield unit, limit
 
     def exceeded_unit(self, spent: Spend) -> Unit | None:
-        """Return the first unit whose limit this usage exceeds."""
+        """Return the first unit with a limit that this usage exceeds."""
         return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
 
     def nearly_used_unit(self, spent: Spend) -> Unit | None:
@@ -189,7 +188,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """A model call before it is made, with what is needed to bound its cost.
+    """A model call before it is made, with the data that bounds its cost.
 
     `number` is the round of the turn. `prompt_bytes` is the size of the instructions, tools and
     other input besides the thread. `request_bytes` is the size of the whole request, where it is
@@ -204,8 +203,7 @@ class ModelCall:
     window: int | None = None
 
     def max_input_tokens(self, thread: int) -> int:
-        """Return an upper bound of the input tokens: one for each byte, capped by the model's
-        window.
+        """Return an upper bound of the input tokens: one for each byte, capped by `window`.
 
         `thread` is the bound for the items of the thread.
         """
@@ -323,10 +321,9 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
 
 
 def max_item_tokens(item: str) -> int:
-    """Return an upper bound of the tokens of a transcript item (given as JSON), including its
-    files.
+    """Return an upper bound of the tokens of a transcript item, including its files.
 
-    The text counts one token for each byte, plus an overhead. A picture counts
+    `item` is JSON. Its text counts one token for each byte, plus an overhead. A picture counts
     `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is not
     known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not sent.
     """

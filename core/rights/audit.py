@@ -80,8 +80,10 @@ class Pseudonyms(Protocol):
         """Return all person keys by pseudonym."""
 
     async def destroy(self, person: str) -> None:
-        """Delete the link between a person and their pseudonym, so that nobody can identify their
-        lines."""
+        """Delete the link between a person and their pseudonym.
+
+        Nobody can identify the person's lines afterwards.
+        """
 
 
 class AuditLog:
@@ -175,7 +177,8 @@ class AuditLog:
         said = f'"event": {json.dumps(event)}'
 
         def is_wanted(line: str) -> bool:
-            at = line[8:37]  # {"at": "2026-11-20T08:30:00.000+00:00"
+            # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
+            at = line[8:37]
             return (
                 since <= at
                 and (not until or at < until)
@@ -192,7 +195,8 @@ class AuditLog:
         first = before.astimezone(UTC).isoformat(timespec="milliseconds")
 
         def is_old(line: str) -> bool:
-            return str(_parse_line(line).get("at", "")) < first  # one that is torn, too
+            # An incomplete line has no time, and counts as old.
+            return str(_parse_line(line).get("at", "")) < first
 
         async with self._lock:
             try:
@@ -218,7 +222,9 @@ class AuditLog:
 
     async def _write_durably(self, line: Mapping[str, object]) -> None:
         try:
-            await asyncio.create_task(self._append(line))  # after those that were noted before
+            # Tasks start in the order of their creation. As a task, this line comes after the lines
+            # of earlier `note` calls.
+            await asyncio.create_task(self._append(line))
         except (OSError, NotStored) as error:
             raise AuditRefused(path=self._lines.name, cause=_cause_of(error)) from None
 
@@ -331,7 +337,7 @@ def _parse_line(line: str) -> Mapping[str, Any]:
     try:
         read: Mapping[str, Any] = json.loads(line)
     except ValueError:
-        return {}  # torn, when the machine went down
+        return {}  # incomplete, because the machine went down
     return read
 
 

@@ -265,8 +265,8 @@ class Rule:
     def leaves_right(self, right: str, names: Sequence[str]) -> bool:
         """Return True if a place with this rule does not restrict the right.
 
-        A place with an `allow` list keeps only the listed rights. A right in `NAMED_RIGHTS` is also
-        kept if the list contains no entry of its kind.
+        A place with an `allow` list leaves only the listed rights. It also leaves a right in
+        `NAMED_RIGHTS` if the list contains no entry of its kind.
         """
         ruling = self.decide(right, names)
         if ruling != "silent":
@@ -322,10 +322,12 @@ class _PersonFacts:
 
     @property
     def is_member(self) -> bool | None:
+        """True if the person is not a guest. None: not known."""
         return None if self.guest is None else not self.guest
 
     @property
     def is_whole(self) -> bool:
+        """True if both facts are known."""
         return self.groups is not None and self.guest is not None
 
 
@@ -481,7 +483,9 @@ class AccessPolicy:
     async def rights(self, person: Person, address: Address) -> Rights:
         """Return the rights of a person at an address, for one turn.
 
-        Requests data from the platform only where a decision depends on it.
+        Requests data from the platform only where a decision depends on it. Waits up to
+        `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
+        counts for `RIGHTS_ON_STALE_DATA`.
         """
         rights = Rights(self, person, address, self._cached_facts(person))
         if self._decides_everything(rights):
@@ -519,7 +523,7 @@ class AccessPolicy:
         return decision.verdict if decision.is_certain else None
 
     def depends_on_name(self, right: str) -> bool:
-        """Return True if any rule of ponte.toml gives or denies the right by name, as in
+        """Return True if any rule of ponte.toml names things of that right, as in
         `read:Customers`."""
         rules = (*self.rule_book().rules, *self.rule_book().channels.values())
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
@@ -535,8 +539,7 @@ class AccessPolicy:
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Return True if one of the names is the person, or a group, role or set that contains
-        them.
+        """Return True if one of the names is the person, or a group, role or set that has them.
 
         Names of places do not match. The name of a platform matches only its owner. Raises
         StatusUnknown.
@@ -585,8 +588,7 @@ class AccessPolicy:
         )[0]
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return True if a person who was active at the address at `since` has been removed after
-        it.
+        """Return True if a person who was active there at `since` has been removed after it.
 
         `since` is in Unix seconds. None: the platform did not answer in time, or does not disclose
         it.
@@ -665,7 +667,7 @@ class AccessPolicy:
     ) -> bool | None:
         """Return True if one of the names matches the person at the address. None: not known.
 
-        No names match everybody, except if `reading` is "people".
+        An empty set of names matches everybody, except if `reading` is "people".
         """
         if not names:
             return reading != "people"
@@ -900,7 +902,7 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
 
 
 def matches_pattern(pattern: str, name: str) -> bool:
-    """Return True if `name` matches `pattern`, in which each `*` stands for any text.
+    """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
 
     Each `*` takes the shortest text that works. The search never goes back, so it takes linear
     time.

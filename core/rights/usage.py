@@ -17,10 +17,10 @@ from core.domain.messages import Usage
 PRICES_CHECKED_ON = "2026-11-20"
 """The date on which the prices of this module were compared with OpenAI's pages."""
 CONTAINER_SESSION_DOLLARS = 0.03
-"""US dollars for a code container with 1 GB, for each 20 minutes of its life (OpenAI's pricing
-page).
+"""US dollars for a code container with 1 GB, for each 20 minutes of its life.
 
-Eligible containers are billed by the minute from five minutes on, so this is an upper bound.
+Source: OpenAI's pricing page. Eligible containers are billed by the minute from five minutes on, so
+this is an upper bound.
 """
 CONTAINER_SESSION_SECONDS = 1200.0
 """The seconds that one `CONTAINER_SESSION_DOLLARS` pays for."""
@@ -41,8 +41,10 @@ The largest windows of models take a million tokens; one takes ten million (Llam
 card).
 """
 LONG_REQUEST_TOKENS = 272_000
-"""Input tokens above which the whole request costs the long-request price (model pages of gpt-5.6
-and gpt-6)."""
+"""Input tokens above which the whole request costs the long-request price.
+
+Source: model pages of gpt-5.6 and gpt-6.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,19 @@ class Price:
     long_output: float = 1.0
 
     def max_cost(self, input: int, output: int) -> int:
-        """Return the maximum cost of these tokens in billionths of a dollar, whatever the cache
-        does."""
+        """Return the maximum cost of these tokens in billionths of a dollar.
+
+        It assumes the most expensive kind of input, whatever the cache does.
+        """
         heard = input * max(self.input, self.cached, self.written) * self._long_factors(input)[0]
         said = output * self.output * self._long_factors(input)[1]
         return math.ceil(round((heard + said) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
-        """Return the output tokens that `money` (billionths of a dollar) covers after the given
-        input."""
+        """Return the output tokens that `money` surely pays for, after the given input.
+
+        `money` is in billionths of a dollar.
+        """
         each = self.output * self._long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         left = money - self.max_cost(input, 0) - 1
         return 10**9 if each <= 0 else max(0, math.floor(left / each))
@@ -117,7 +123,7 @@ PRICES = {
 PaidRunKind = Literal["container", "quick_commands", "agents"]
 """Things that cost money per run instead of per token, as ponte.toml names them."""
 ANY_NAME = "*"
-"""The name whose price applies to all commands or agents without a price of their own."""
+"""The name for the price of all commands or agents without a price of their own."""
 
 
 @dataclass(frozen=True, slots=True)

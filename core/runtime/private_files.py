@@ -51,6 +51,7 @@ def has_content(name: str, folder: int, data: bytes) -> bool:
 
     `folder` is the descriptor of its folder. A symbolic link does not count.
     """
+    # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(name, flags, dir_fd=folder)

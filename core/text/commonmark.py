@@ -39,7 +39,7 @@ class CodeLines:
     """The numbers of the lines that are code on every platform, and on only some platforms.
 
     `astray`: unpaired backticks change what Discord reads as code, also in later paragraphs. 1
-    affects code spans, 2 code blocks too. 0 means there are none.
+    affects code spans. 2 affects code blocks too. 0 means that there are none.
     """
 
     lines: frozenset[int]
@@ -90,8 +90,11 @@ def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape(text: str) -> str:
-    """Return the text with CommonMark's entities and backslash escapes decoded, including nested
-    ones."""
+    """Return the text with CommonMark's entities and backslash escapes decoded.
+
+    Nested ones are decoded too. In a text of more than `MAX_TARGET_CHARACTERS`, or with more than
+    `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become `+` and backslashes are removed.
+    """
     for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
             break
@@ -119,8 +122,7 @@ def parser() -> MarkdownIt:
 
 
 def _has_only_plain_spans(line: str) -> bool:
-    """Return True if every backtick of a line belongs to a code span that all platforms
-    recognize."""
+    """Return True if every backtick of a line belongs to a code span on all platforms."""
     if "`" not in line:
         return True
     spans = line.split("`")[1::2]

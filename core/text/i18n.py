@@ -23,7 +23,7 @@ LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 COUNT_PLACEHOLDERS = frozenset(
     {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
 )
-"""Placeholders whose integers get the thousands separators of the language."""
+"""Placeholders for integers that get the thousands separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"
 
 

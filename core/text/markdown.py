@@ -9,8 +9,10 @@ An address is anything that any platform would link. Slack links bare domains an
 Discord links text that begins with http, and masked links. CommonMark links inline links, reference
 definitions, autolinks and images, with entities and escapes in them.
 
-Code is left as it is where every platform reads it as code: a block between two lines of three
-backticks, and a span of single backticks on one line.
+Code is left as it is where every platform reads it as code. That is a block between two lines of
+three backticks, or a span of single backticks on one line.
+
+Text can come from an attacker, so every pattern is linear or bounded (`tests/test_linear.py`).
 """
 
 from __future__ import annotations
@@ -117,8 +119,7 @@ def escape_markdown(text: str) -> str:
 
 
 def sanitize_links(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
-    """Return Markdown whose links lead only to `hosts`, their subdomains, or the addresses
-    `written`."""
+    """Return Markdown with links only to `hosts`, their subdomains, and the addresses `written`."""
     return Trust(frozenset(hosts), frozenset(written)).sanitize(text)
 
 
@@ -178,8 +179,8 @@ class Trust:
     def allows(self, url: str) -> bool:
         """Return True if the address is allowed.
 
-        Rejects what parsers read in different ways: a user name, a backslash, a host with other
-        than plain letters, and text after the host that could begin another address.
+        Rejects what parsers read in different ways: a user name, a backslash, or a host with other
+        than plain letters. Also rejects text after the host that could begin another address.
         """
         if url in self.written:
             return True
@@ -291,8 +292,8 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """Defang a chunk without spaces, both as written and as it looks after rendering its
-        Markdown."""
+        """Defang a chunk without spaces, both as written and as it looks once its Markdown is
+        drawn."""
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
@@ -502,8 +503,7 @@ class GrowingMarkdown:
         return self._shown
 
     def _last_line_start(self, text: str) -> int:
-        """Return the start of the last line that is independent within its block, such as an item
-        or row.
+        """Return the start of the last line that is independent in its block, such as an item.
 
         0: the text before it may still belong together with what follows.
         """

@@ -167,8 +167,7 @@ def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | No
 
 
 def make_code_block(text: str, info: str = "") -> str:
-    """Return `text` as a code block, with a fence that is longer than any run of backticks in
-    it."""
+    """Return `text` as a code block. The fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in _TICKS.findall(text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}{info}\n{text}\n{mark}"
@@ -331,11 +330,11 @@ class PieceJoiner:
 def clean_text(text: str) -> str:
     """Remove invisible characters and control sequences from `text`; newlines become \\n.
 
-    Untrusted text can hide content from a reader: terminal escapes, characters that change the
-    direction of the text ("Trojan Source", CVE-2021-42574), and invisible letters that contain
-    instructions for a model.
+    Untrusted text can hide content from a reader. It can contain terminal escapes, or characters
+    that change the direction of the text ("Trojan Source", CVE-2021-42574). Invisible letters can
+    contain instructions for a model.
 
-    Joiners in emoji, marks of right-to-left text and letters of every language are kept. Half of a
+    Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
     surrogate pair becomes U+FFFD. The function is idempotent.
     """
     if _PLAIN.fullmatch(text):
@@ -376,7 +375,7 @@ class GrowingText:
 
 
 def _settled_length(text: str) -> int:
-    """Return the length of the beginning whose cleaned form no later text can change.
+    """Return the length of the beginning that is final once cleaned, whatever text follows.
 
     It ends before the last character that does not depend on the one before it, or before the line
     in which an escape sequence begins.
@@ -459,8 +458,10 @@ def limit_combining_marks(text: str) -> str:
 
 
 def fold_to_letters(text: str) -> str:
-    """Return a form for comparison: `fold_case` on one line, without accents and invisible
-    characters."""
+    """Return a form for comparison: `fold_case`, on one line, without accents.
+
+    Invisible characters are removed too.
+    """
     line = " ".join(fold_case(clean_text(text)).split())
     letters = unicodedata.normalize("NFD", line)
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
@@ -495,8 +496,10 @@ class _Part:
         self.stop = min(start + self.room, len(text))
 
     def next_part(self) -> tuple[str, int, Fence | None]:
-        """Return the text of the part ("" for blank lines), and the start and open fence of the
-        next one."""
+        """Return the text of the part, and the start and open fence of the next one.
+
+        The text is "" for blank lines.
+        """
         cut = self._rest_cut() or self._best_cut()
         body = self.text[self.start : cut.end]
         if self.fence:
@@ -527,8 +530,11 @@ class _Part:
         )
 
     def _line_cuts(self) -> tuple[list[_Cut], int, Fence | None]:
-        """Return the cuts at ends of lines, the start of the first line that does not fit, and its
-        fence."""
+        """Return the possible cuts at ends of lines.
+
+        Also return the start of the first line that does not fit, and the fence that is open before
+        it.
+        """
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
@@ -557,8 +563,10 @@ class _Part:
     def _cut_within_line(
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
-        """Return the last cut at `pattern` in the line that does not fit, if possible outside code
-        spans."""
+        """Return the last cut at `pattern` in the line that does not fit.
+
+        Cuts outside code spans are preferred.
+        """
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
@@ -568,8 +576,10 @@ class _Part:
         )
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """Return the last cut between two characters that fits, if possible one that creates no
-        fence."""
+        """Return the last cut between two characters that fits.
+
+        Cuts that create no fence are preferred.
+        """
         fitting = self._possible_cuts()
         last = next(fitting)
         if last.end <= line or self._keeps_fences(last, fence):
@@ -644,8 +654,10 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
 
 
 def _is_extender(char: str) -> bool:
-    """Return True for a mark, variation selector, emoji skin tone, tag or later jamo of a
-    syllable."""
+    """Return True for a character that continues the one before it.
+
+    That is a mark, a variation selector, an emoji skin tone, a tag, or a later jamo of a syllable.
+    """
     return (
         unicodedata.category(char) in ("Mn", "Mc", "Me")
         or "\U0001f3fb" <= char <= "\U0001f3ff"
@@ -713,8 +725,7 @@ def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
 
 
 def escape_formula(cell: str) -> str:
-    """Return `cell`, with an apostrophe before it if a spreadsheet would execute it as a
-    formula."""
+    """Return `cell`, after an apostrophe if a spreadsheet would execute it as a formula."""
     starts = cell.lstrip(" \n").startswith(_FORMULA)
     return f"'{cell}" if starts and not is_number(cell) else cell
 
@@ -736,10 +747,9 @@ WITHHELD_MARK = "[withheld]"
 
 
 def redact(value: Any) -> Any:
-    """Return `value` without signed URLs, and with secrets replaced by `WITHHELD_MARK`, at any
-    depth.
+    """Return `value` without signed URLs, and with `WITHHELD_MARK` for secrets, at any depth.
 
-    Field names are compared without case, accents, `_`, `-` and spaces. Empty secrets are kept.
+    Field names are compared without case, accents, `_`, `-` and spaces. Empty secrets remain.
     """
     if isinstance(value, list):
         return [redact(each) for each in value]
