@@ -124,21 +124,15 @@ class HttpDown(HttpError):
 
 
 class HttpTimeout(HttpError):
-    """The server did not respond in time."""
-
-    pass
+    pass  # the server did not respond in time
 
 
 class HttpUnreadable(HttpError):
-    """The body of the response does not have the expected format."""
-
-    pass
+    pass  # the body of the response does not have the expected format
 
 
 class HttpTooLarge(HttpError):
-    """The body of the response exceeds the size limit."""
-
-    pass
+    pass  # the body of the response exceeds the size limit
 
 
 class HttpAnswer(HttpError):

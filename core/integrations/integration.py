@@ -293,15 +293,12 @@ class Alone:
         await work()
 
     async def notify(self, word: str, id: str) -> None:
-        """Do nothing: no other process exists."""
         return None
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Do nothing: no other process sends events."""
         return None
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Do nothing: no other process needs the progress."""
         return None
 
     async def read_progress(self, turn: str) -> Progress | None:

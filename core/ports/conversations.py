@@ -87,11 +87,10 @@ class Inbox(Protocol):
         """
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Handle the messages that a former process left, then each message in its turn, until
-        `drain`.
+        """Handle the messages that a former process left, then all others in their turn.
 
-        Only left messages of `platforms` are handled; the others wait for another process. An empty
-        collection means all platforms.
+        Runs until `drain`. Only left messages of `platforms` are handled; the others wait for
+        another process. An empty collection means all platforms.
         """
 
     async def cancel(self, seq: int) -> bool:
@@ -300,8 +299,7 @@ class Journal(Protocol):
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Return the conversations of the area that nobody has used since a moment (Unix
-        seconds)."""
+        """Return the conversations of the area that nobody has used since then (Unix seconds)."""
 
     async def list_conversations_of(self, person: str) -> Sequence[str]:
         """Return the conversations in which a person (a key) wrote something."""

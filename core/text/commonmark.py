@@ -38,8 +38,11 @@ _FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
 class CodeLines:
     """The numbers of the lines that are code on every platform, and on only some platforms.
 
-    `astray`: unpaired backticks change what Discord reads as code, also in later paragraphs. 1
-    affects code spans. 2 affects code blocks too. 0 means that there are none.
+    `astray`: unpaired backticks change what Discord reads as code, also in later paragraphs.
+
+    - 0: there are none.
+    - 1: they affect code spans.
+    - 2: they affect code blocks too.
     """
 
     lines: frozenset[int]

@@ -229,7 +229,7 @@ class Trust:
     def defang(self, text: str) -> str:
         """Return the text with all addresses that are not allowed defanged, even inside code.
 
-        No link in Markdown syntax is kept.
+        Links in Markdown syntax are broken too.
         """
         if not self.linked:
             return text
@@ -292,8 +292,10 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """Defang a chunk without spaces, both as written and as it looks once its Markdown is
-        drawn."""
+        """Defang a chunk without spaces.
+
+        Addresses count as written, and as they look once the chunk's Markdown is rendered.
+        """
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
@@ -548,7 +550,7 @@ def length_before_open_address(text: str) -> int:
 
 
 def ended_blocks_length(text: str) -> int:
-    """Return the start of the last top-level block; later text does not change what is before it.
+    """Return the start of the last top-level block. Later text does not change the text before it.
 
     An incomplete last line is ignored, because it can still change the structure.
     """

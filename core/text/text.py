@@ -549,7 +549,7 @@ class _Part:
     def _cut_after(
         self, said: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """Return the cut after the line `said`, which ends at `end`."""
+        """Return the cut after a line (`said`), which ends at `end`."""
         following = self._line(end + 1)
         opens = fence_after_line(following, now, self.longest)
         if now:
