@@ -32,7 +32,9 @@ Kind = int | range | str | type[Exception]
 An HTTP status, a range of them, a `ModelServerFault.kind`, or an error class.
 """
 Condition = Callable[[Any], bool]
+"""Return True if the row applies to the failure."""
 Values = Callable[[Any], Mapping[str, object]]
+"""Return values for the placeholders of a sentence or hint, from the failure."""
 E = TypeVar("E", bound=PonteError)
 
 

@@ -2,8 +2,8 @@
 
 Requests and responses stay JSON objects. Servers that only resemble OpenAI leave fields out, and
 the SDK would build its typed events again for each delta. Every failure is a `ModelServerFault`.
-Ponte does its own retries: the SDK's would repeat `insufficient_quota`, and a create request whose
-response was lost.
+Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
+request after a lost response.
 
 The server is not trusted. Redirects are not followed, because 307 and 308 send the request body to
 another host. The size of each piece and of a whole response is limited.

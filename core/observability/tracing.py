@@ -24,6 +24,7 @@ from core.domain.records import Turn
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
+"""The name of the agent in spans."""
 OPERATION_ATTRIBUTE = "gen_ai.operation.name"
 PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
@@ -164,6 +165,7 @@ class _Trace:
 
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
+"""The trace of the current turn. None: not recorded."""
 _recorder: Recorder | None = None
 
 

@@ -188,10 +188,9 @@ class Journal(Protocol):
     ) -> None:
         """Record the final answer, split into `answer.parts`.
 
-        After this, a crash repeats only the posting.
-
-        `last` is the output of the last round, and `key` the key of the first post. Both are stored
-        in this transaction instead of by `record_round` and `record_posting`.
+        After this, a crash repeats only the posting. A second answer changes nothing. `last` is the
+        output of the last round, and `key` the key of the first post. Both are stored in this
+        transaction instead of by `record_round` and `record_posting`.
         """
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None: ...

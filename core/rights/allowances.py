@@ -19,6 +19,10 @@ from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
 from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
 
 CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
+"""Which usage an allowance adds up: one counter for each person, channel, workspace or group.
+
+"together" is one counter for the people of `who`; "everybody" is one for all people.
+"""
 PeriodLength = Literal["day", "month"]
 Unit = Literal["turns", "tokens", "money"]
 UNITS: tuple[Unit, ...] = ("turns", "tokens", "money")
@@ -56,6 +60,7 @@ LEFT = {
         "enough. "
     ),
 }
+"""The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
 ANEW = "It begins anew on {when}. The operator can raise it ({where})."
 ALL_CAPPED = "That is all for today: the cap of turns a day for everybody together is {limit}. "
 NEARLY = {
@@ -75,6 +80,7 @@ NEARLY = {
         "{when}."
     ),
 }
+"""The notice that most of an allowance is used, by `CountedBy`."""
 STANDING = {
     "each person": "your allowance of {limit}: {left} left until {when}",
     "each channel": "the allowance of this channel, {limit}: {left} left until {when}",
@@ -82,6 +88,7 @@ STANDING = {
     "together": "the allowance that your group shares, {limit}: {left} left until {when}",
     "everybody": "the allowance of everybody together, {limit}: {left} left until {when}",
 }
+"""The phrase about what an allowance has left, by `CountedBy`."""
 A_DAY, A_MONTH = "{what} a day", "{what} a month"
 
 
@@ -241,6 +248,7 @@ class AllowanceCount:
 
 
 PERSON_NOTICE, ADMIN_NOTICE = 1, 2
+"""Bits of `AllowanceCount.notices`: a notice to the person, and one to an admin."""
 
 
 @dataclass(frozen=True, slots=True)

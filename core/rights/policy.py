@@ -177,10 +177,13 @@ RULE_REASONS: Mapping[str, str] = {
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
 GUEST_REASON = "I answer members here, and you are a guest. " + _ALLOW_HINT
+"""The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests do not decide on changes, and are no admins: that is for members."
+"""The reason for a denial of `DECISION_RIGHTS` to a guest."""
 UNKNOWN_STATUS_REASON = StatusUnknown.sentence
 NAME_TOO_LONG = "That name is too long: a name has at most 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
+"""The `source` of rules that do not come from ponte.toml."""
 _ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
     ALLOW_RULE: "`{right}`: yes, PONTE_ALLOW names the person, a group of theirs or the place.",

@@ -22,6 +22,10 @@ A = TypeVar("A")
 E = TypeVar("E", bound=Exception)
 Sleep = Callable[[float], Awaitable[object]]
 Wait = Callable[[E, int], float | None]
+"""Return the seconds to sleep before the next attempt, or None to give up.
+
+The arguments are the error and the number of failed attempts.
+"""
 _MAX_DOUBLINGS = 64
 """Caps the exponent, because a float overflows beyond 2 to the power of 1023."""
 

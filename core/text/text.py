@@ -43,6 +43,7 @@ MAX_CHARACTER_SIZE = 5
 """The largest size that a `SizeFunction` may give to one character."""
 _MAX_CUT_TRIES = 64  # places that are tried for a better cut
 TRUNCATION_NOTE = "[Cut here: {shown} of {total} characters are shown.]"
+"""The line after a truncated text."""
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -707,6 +708,7 @@ def _skip_spaces(text: str, start: int) -> int:
 
 
 CSV_TYPE = "text/csv"
+"""The media type of CSV."""
 
 # A spreadsheet treats a cell that begins with one of these as a formula
 # (https://owasp.org/www-community/attacks/CSV_Injection). A number may keep its sign.
@@ -744,6 +746,7 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
+"""Replaces a secret in `redact`."""
 
 
 def redact(value: Any) -> Any:
