@@ -526,8 +526,7 @@ class AccessPolicy:
         return decision.verdict if decision.is_certain else None
 
     def depends_on_name(self, right: str) -> bool:
-        """Return True if a rule of ponte.toml names things of that right, as in
-        `read:Customers`."""
+        """Return True if a rule names things of that right, as in `read:Customers`."""
         rules = (*self.rule_book().rules, *self.rule_book().channels.values())
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
         return any(each.startswith(f"{right}:") for each in said)
