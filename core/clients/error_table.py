@@ -1,4 +1,4 @@
-"""A table that says which error a failed request becomes.
+"""A table that maps failed requests to errors.
 
 ERRORS = ErrorTable(
     StackSpotError,
@@ -9,9 +9,9 @@ ERRORS = ErrorTable(
     on().raises("unreadable", UNREADABLE, outcome_unknown=True),
 )
 
-The first row that matches counts, so that a special case stands above the general one. The last row
-has no condition. A failure is an `HttpError`, a `ModelServerFault` of `core/clients/openai.py`,
-or an error of a platform's SDK that has a `status`.
+The first matching row counts, so put special cases above general ones. The last row has no
+condition. A failure is an `HttpError`, a `ModelServerFault` of `core/clients/openai.py`, or an
+error of a platform's SDK that has a `status`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,28 @@ from core.clients.http import HttpError
 from core.domain.errors import PonteError
 
 SERVER_ERRORS = range(500, 1000)
-"""HTTP statuses with which a server says that it failed (RFC 9110, section 15.6)."""
+"""HTTP statuses of a failure of the server (RFC 9110, section 15.6)."""
 
 Kind = int | range | str | type[Exception]
-"""What a row matches: an HTTP status, several statuses, a kind of `Fault`, or a class of errors."""
+"""What a row matches.
+
+An HTTP status, a range of them, a `ModelServerFault.kind`, or an error class.
+"""
 Condition = Callable[[Any], bool]
+"""Return True if the row applies to the failure."""
 Values = Callable[[Any], Mapping[str, object]]
+"""Return values for the placeholders of a sentence or hint, from the failure."""
 E = TypeVar("E", bound=PonteError)
 
 
 def was_sent(failure: HttpError) -> bool:
-    """Return whether the request may have reached the server."""
+    """Return True if the request may have reached the server."""
     return failure.sent
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """Which failures it is for, and which error they become."""
+    """A row of the table: which failures it matches, and the error that they become."""
 
     kinds: tuple[Kind, ...]
     when: Condition | None
@@ -63,10 +68,10 @@ class ErrorRow:
     ) -> ErrorRow:
         """Return the row with its error.
 
-        `error` is the code of an error of the table's class, or another class of errors, which has
-        a code and a sentence of its own. `hint` is for the model: a text, which may have the
+        `error` is a code for an error of the table's class, or another error class, which has its
+        own code and sentence. `hint` is for the model. It is a text, which may contain the
         sentence's placeholders, or a function of the failure. `retry`: the same request may succeed
-        a moment later. `outcome_unknown`: the request may have had its effect. `values` fill
+        a moment later. `outcome_unknown`: the request may have had its effect. `values` fills
         placeholders.
         """
         return ErrorRow(
@@ -74,18 +79,25 @@ class ErrorRow:
         )
 
     def matches(self, failure: Exception) -> bool:
+        """Return True if the row applies to this failure."""
         is_kind = not self.kinds or any(_is_kind(failure, kind) for kind in self.kinds)
         return is_kind and (self.when is None or self.when(failure))
 
 
 def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
-    """Begin a row for failures of any of these kinds for which `when` is true."""
+    """Begin a row for failures of any of these kinds for which `when` returns True.
+
+    No kinds match every failure.
+    """
     return ErrorRow(kinds, when)
 
 
 class ErrorTable(Generic[E]):
-    """The rows of one service. A row that gives a code becomes an error of the class `error`: a
-    `RemoteError`, or one that takes the same arguments."""
+    """The error rows of one service.
+
+    A row with a code becomes an error of the class `error`: a `RemoteError`, or a class with the
+    same arguments.
+    """
 
     def __init__(self, error: type[E], *rows: ErrorRow) -> None:
         self._error = error
@@ -96,7 +108,10 @@ class ErrorTable(Generic[E]):
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
-        """Return the error for this failure. `values` fill placeholders, as those of its row do."""
+        """Return the error for this failure.
+
+        `values` fill placeholders, as do the values of its row.
+        """
         row = self.find(failure)
         if row.values:
             values |= row.values(failure)

@@ -1,15 +1,16 @@
-"""HTTP for everything that speaks it: the only file that knows the library.
+"""The HTTP client. No other module uses the HTTP library directly.
 
 HttpError
 ├── HttpDown         no connection, or it broke
-├── HttpTimeout      the server was silent for too long
-├── HttpAnswer       it answered, with a status other than 2xx
-├── HttpUnreadable   its body is not what was asked for
-└── HttpTooLarge     its body is larger than we take
+├── HttpTimeout      the server did not respond in time
+├── HttpAnswer       the server responded with a status other than 2xx
+├── HttpUnreadable   the body does not have the expected format
+└── HttpTooLarge     the body exceeds the size limit
 
-None of them holds an address, a header that we sent or a body that we sent: they may be secrets.
-`RemoteError` is what a tool makes of one, in words for a person and a model.
-Proxies are handed in, since HTTPS_PROXY and NO_PROXY may stand in `.env`, which no client reads.
+None of these errors contains an address, a request header or a request body, because they may be
+secret. `RemoteError` is a tool's version of such an error, in words for a person and a model.
+Proxies are passed as arguments: HTTPS_PROXY and NO_PROXY can be set in `.env`, which the library
+does not read.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from core.domain.errors import ToolError, WriteUnsure
 from core.text.text import make_storable, parse_json
 
 MAX_PARSED_RETRY_AFTER_SECONDS = 1e9
-"""A longer Retry-After counts as this."""
+"""The cap of a parsed Retry-After value."""
 _SECONDS_PATTERN = re.compile(r"\d+(\.\d+)?", re.ASCII)
 CONNECT_TIMEOUT_SECONDS = 5.0
-"""The time to connect within."""
+"""Timeout of connecting."""
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
-"""The size of an answer after decompression; a larger one raises HttpTooLarge."""
+"""Maximum size of a response after decompression. A larger one raises HttpTooLarge."""
 MAX_ERROR_BODY_BYTES = 64 * 1024
-"""How much of an error's body is read; the rest is ignored."""
+"""The number of bytes that are read of an error's body. The rest is ignored."""
 _LIBRARY = "httpx"
-# These are raised before the first byte of a request leaves.
+# The library raises these before it sends the first byte of a request.
 _UNSENT = (
     *("ConnectError", "ConnectTimeout", "PoolTimeout"),
     *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
@@ -50,10 +51,10 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After (RFC 9110, section 10.2.3: a number or a date), None
-    without one.
+    """Return the seconds of a Retry-After header, or None if there is none.
 
-    `headers` have lower-case names. A moment that has passed is 0.
+    The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0.
+    `headers` have lower-case names.
     """
     told = headers.get("retry-after", "").strip()
     if _SECONDS_PATTERN.fullmatch(told):
@@ -68,10 +69,11 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Proxy URLs by the scheme of the request; they may hold a password, so they are not shown.
+    """Proxy URLs by the scheme of the request.
 
-    `no` is NO_PROXY: comma-separated hosts that are reached directly; `example.com` also
-    stands for its subdomains, `host:port` for one port only, `*` for every host.
+    URLs may contain a password, so `repr` omits them. `no` is NO_PROXY, a comma-separated list of
+    hosts that are reached directly. `example.com` includes its subdomains, `host:port` is one port
+    only, and `*` is every host.
     """
 
     https: str = field(default="", repr=False)
@@ -79,7 +81,7 @@ class Proxies:
     no: str = ""
 
     def for_url(self, url: str) -> str | None:
-        """The proxy's URL for this request, or None to connect directly."""
+        """Return the proxy's URL for this request, or None for a direct connection."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower()
@@ -88,7 +90,10 @@ class Proxies:
         return None if direct or not proxy else proxy
 
     def routes(self) -> dict[str, str]:
-        """URL pattern → proxy, "" for a direct way; the more exact pattern wins."""
+        """Return proxies by URL pattern, "" for a direct connection.
+
+        The most specific pattern applies.
+        """
         direct = self._direct()
         if "*" in direct:
             return {}
@@ -103,7 +108,7 @@ class Proxies:
 
 
 class HttpError(Exception):
-    """`sent`: the request may have reached the server, so its effect may have happened."""
+    """A failed request. `sent`: it may have reached the server, so it may have had its effect."""
 
     def __init__(self, reason: str, *, sent: bool = True) -> None:
         super().__init__(reason)
@@ -112,23 +117,29 @@ class HttpError(Exception):
 
 
 class HttpDown(HttpError):
-    """`reason` is the kind of trouble: ConnectError, ReadError, RemoteProtocolError …"""
+    """No connection, or it broke.
+
+    `reason` is the kind of failure: ConnectError, ReadError, RemoteProtocolError and others.
+    """
 
 
 class HttpTimeout(HttpError):
-    pass
+    pass  # the server did not respond in time
 
 
 class HttpUnreadable(HttpError):
-    pass
+    pass  # the body of the response does not have the expected format
 
 
 class HttpTooLarge(HttpError):
-    pass
+    pass  # the body of the response exceeds the size limit
 
 
 class HttpAnswer(HttpError):
-    """`headers` have lower-case names. The body is from outside: untrusted, maybe with secrets."""
+    """A response with a status other than 2xx.
+
+    `headers` have lower-case names. The body is untrusted and may contain secrets.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(f"HTTP {status}")
@@ -138,7 +149,7 @@ class HttpAnswer(HttpError):
 
     @property
     def json(self) -> Any:
-        """The body read as JSON, None where it is none."""
+        """The body parsed as JSON, or None if it is not JSON."""
         try:
             return parse_json(self.text)
         except ValueError:
@@ -146,10 +157,11 @@ class HttpAnswer(HttpError):
 
 
 class HttpClient:
-    """One pool of connections, for one event loop; opens itself at the first request.
+    """A pool of connections for one event loop. It opens itself at the first request.
 
-    `socket` is the path of a Unix socket that every request goes to, whatever its host. Redirects
-    are not followed and the environment is not read.
+    `socket` is the path of a Unix socket that receives all requests, whatever their host. Redirects
+    are not followed, and the environment is not read. `cap` is the maximum size of a response in
+    bytes.
     """
 
     def __init__(
@@ -163,7 +175,7 @@ class HttpClient:
         self._client: Any = None
 
     async def open(self) -> Self:
-        """Import the library (some 150 ms) and read the certificates, both in a thread, once."""
+        """Import the library (some 150 ms) and read the certificates, once, in a thread."""
         async with self._opening:
             if self._client is None:
                 self._library, self._client = await asyncio.to_thread(
@@ -172,6 +184,7 @@ class HttpClient:
         return self
 
     async def close(self) -> None:
+        """Close all connections."""
         if self._client is not None:
             await self._client.aclose()
 
@@ -194,6 +207,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
+        """Send a GET request and return the JSON of the response. See `request_json`."""
         return await self.request_json("GET", url, params=params, headers=headers, timeout=timeout)
 
     async def post_json(
@@ -204,6 +218,10 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
+        """Send a POST request with a JSON body and return the JSON of the response.
+
+        See `request_json`.
+        """
         return await self.request_json("POST", url, body=body, headers=headers, timeout=timeout)
 
     async def request_json(
@@ -218,11 +236,11 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
-        """Return the answer's JSON; None where its body is empty. Raises HttpError.
+        """Send a request and return the JSON of the response, or None if its body is empty.
 
-        `body` is sent as JSON, `form` as a form, with `files` (field → name, bytes) as one in
-        several parts. `timeout` is for the whole answer, in seconds
-        after connecting.
+        `body` is sent as JSON. `form` is sent as a form; with `files` (field to name and bytes) it
+        is a multipart form. `timeout` is in seconds for the whole response, after connecting.
+        Raises HttpError.
         """
         sent = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
         try:
@@ -241,7 +259,7 @@ class HttpClient:
     async def get_bytes(
         self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
     ) -> bytes:
-        """Return the answer's body. Raises HttpError."""
+        """Send a GET request and return the body of the response. Raises HttpError."""
         try:
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -263,12 +281,11 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         silence: float = 90.0,
     ) -> AsyncIterator[AsyncIterator[str]]:
-        """Give the answer's lines as they arrive, without their ends. Raises HttpError, also while
-        they are read.
+        """Send a request and yield the lines of the response as they arrive, without line ends.
 
-        `body` is sent as JSON; `form` with `files` (field, then name and bytes) in several parts.
-        `silence` is how many seconds may pass without a byte. A line longer than the cap raises
-        HttpTooLarge.
+        `body` is sent as JSON. `form` with `files` (field, then name and bytes) is a multipart
+        form. `silence` is the maximum of seconds without a byte. A line longer than the cap raises
+        HttpTooLarge. Raises HttpError, also while lines are read.
         """
         sent = {"json": body, "data": form, "files": files, "headers": headers}
         async with self._open_response(method, url, sent, silence) as answer:
@@ -279,7 +296,8 @@ class HttpClient:
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
         await self.open()
-        # A model's arguments or a command line may hold half of a surrogate pair.
+        # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
+        # cannot encode.
         filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
@@ -292,7 +310,10 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Raise the library's errors as ours, without the chain: theirs hold the request."""
+        """Convert the library's errors to `HttpError`.
+
+        The original error is not chained, because it contains the request.
+        """
         library = self._library
         unsent = tuple(getattr(library, name) for name in _UNSENT)
         try:
@@ -318,7 +339,10 @@ class HttpClient:
 
 
 def load_library() -> Any:
-    """Import the library and return it. Call this in a thread: another one may be importing it."""
+    """Import the HTTP library and return it.
+
+    Call this in a thread, because another thread may be importing it.
+    """
     return importlib.import_module(_LIBRARY)
 
 
@@ -335,7 +359,10 @@ def _matches_host(entry: str, host: str, port: int) -> bool:
 
 
 def _route_pattern(host: str) -> str:
-    """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
+    """Return the URL pattern for a NO_PROXY entry.
+
+    A name includes its subdomains. An IP address matches only itself.
+    """
     name = host.lstrip(".").strip("[]")
     if name.count(":") > 1:
         return f"all://[{name}]"
@@ -345,7 +372,7 @@ def _route_pattern(host: str) -> str:
 
 
 async def _read_error_body(answer: Any) -> bytes:
-    """Return the first bytes of an error's body."""
+    """Return the first `MAX_ERROR_BODY_BYTES` bytes of an error's body."""
     taken = bytearray()
     async for chunk in answer.aiter_bytes():
         taken += chunk
@@ -355,7 +382,10 @@ async def _read_error_body(answer: Any) -> bytes:
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
-    """Only LF and CR LF end a line: the library's own splitter also breaks JSON at U+2028."""
+    """Yield the lines of a stream of bytes. Only LF and CR LF end a line.
+
+    The library's own splitter also breaks at U+2028, which JSON may contain.
+    """
     rest = bytearray()
     async for chunk in chunks:
         first, *more = chunk.split(b"\n")
@@ -370,16 +400,17 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
 
 
 def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """Return the library and a client of it. Runs in a thread."""
+    """Return the library and a new client. Runs in a thread."""
     library = load_library()
-    # It logs every address at level INFO, and its transport more below that.
+    # The library logs every address at level INFO, and its transport logs more below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)
     headers = {"User-Agent": f"ponte-bot/{_version()}"}
     if socket:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
         return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
-    # The bundled authorities, and those of the machine: a company's proxy often signs its own.
+    # Trust the bundled authorities and those of the machine: a company's proxy often uses
+    # certificates that the company signed.
     authorities = library.create_ssl_context(trust_env=False)
     authorities.load_default_certs()
     mounts = {
@@ -399,13 +430,16 @@ def _version() -> str:
 
 
 _ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
-# Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
+# Ids are shorter than 32 characters, and error codes have only capitals, digits and underscores.
+# NocoDB's tokens have 40 characters.
 _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 
 
 class RemoteError(ToolError):
-    """A service's failure in words. `unsure`: the call may have had its effect. `passing`: the same
-    call may succeed a moment later."""
+    """A failure of an external service, in words for a person and a model.
+
+    `unsure`: the call may have had its effect. `passing`: the same call may succeed a moment later.
+    """
 
     def __init__(
         self,
@@ -423,11 +457,13 @@ class RemoteError(ToolError):
         self.passing = passing
 
     def as_write_error(self) -> ToolError:
-        """Return the error that an `Applier` raises: WriteUnsure where the write may have
-        happened."""
+        """Return the error that an `Applier` raises: WriteUnsure if the write may have happened."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self
 
 
 def withhold_secrets(text: str) -> str:
-    """Return a server's own words as a hint: without addresses and tokens, and not too long."""
+    """Return a server's message without addresses and tokens, cut to 300 characters.
+
+    It serves as a hint for the model.
+    """
     return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

@@ -1,11 +1,12 @@
-"""The one client of the `openai` package, and all that Ponte asks of it: JSON in, JSON out.
+"""The client of the model's server, and the only user of the `openai` package: JSON in, JSON out.
 
-Bodies stay JSON objects on purpose: servers that only resemble OpenAI leave fields out, and the
-SDK's typed events would be built anew for each delta. Everything that fails is a `Fault`.
-Retries are ours: the SDK repeats `insufficient_quota`, and a create whose answer was lost.
+Requests and responses stay JSON objects. Servers that only resemble OpenAI leave fields out, and
+the SDK would build its typed events again for each delta. Every failure is a `ModelServerFault`.
+Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
+request after a lost response.
 
-The server is not obeyed: no redirect is followed, since 307 and 308 carry what was said to another
-host, and what it sends is capped, in pieces and in all.
+The server is not trusted. Redirects are not followed, because 307 and 308 send the request body to
+another host. The size of each piece and of a whole response is limited.
 """
 
 from __future__ import annotations
@@ -41,26 +42,32 @@ log = structlog.get_logger("openai")
 Json = dict[str, Any]
 T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
+"""The base URL of OpenAI's own API."""
 MAX_ATTEMPTS = 3
-"""How often a call is made that may be repeated."""
+"""Maximum attempts of a call that may be repeated."""
 REQUEST_TIMEOUT_SECONDS = 30.0
-"""For one such call; also the longest Retry-After that is waited for."""
+"""Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
-"""Pauses between attempts, where the server asks for none."""
+"""Pauses between attempts if the server sends no Retry-After."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
-"""By then such a call, or a file, must be complete, however slowly it arrives."""
+"""The maximum total time of such a call, and of a file transfer.
+
+Unlike the timeout, it also ends a response that arrives slowly without a pause.
+"""
 MEBIBYTE = 2**20
 MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (
     4 * MEBIBYTE,
     64 * MEBIBYTE,
     16 * MEBIBYTE,
 )
-"""Largest sizes that are read: one event, a whole stream of events (about 400 bytes for each
-token), and an answer that comes at once (the tail of a conversation may hold pictures)."""
+"""Maximum sizes: one event, a stream of events, and a response that is not a stream.
+
+A stream has about 400 bytes for each token. The items of a conversation may contain pictures.
+"""
 MAX_PARTS = 100_000
-"""Commas and brackets in one event or answer: each may become an object in memory."""
+"""Maximum of commas and brackets in one event or response: each may become an object in memory."""
 MAX_ID_CHARACTERS = 512
-"""Characters of an id; OpenAI's have 64 at most."""
+"""Maximum length of an id. OpenAI's ids have at most 64 characters."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
 _CONTAINER_GONE = re.compile(
@@ -72,7 +79,7 @@ _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """Where the model's server is. `key` is a secret; "" is allowed where a server wants none."""
+    """The address of the model's server. `key` is a secret; "" for a server that needs none."""
 
     key: str = field(default="", repr=False)
     base_url: str = OPENAI_URL
@@ -80,22 +87,27 @@ class ModelEndpoint:
 
     @property
     def host(self) -> str:
+        """The host name of the server."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
     def is_official(self) -> bool:
-        """OpenAI itself, which alone knows all of its own fields."""
+        """True for OpenAI's own server, the only one that knows all fields of its API."""
         return self.host == "openai.com" or self.host.endswith(".openai.com")
 
 
 class ModelServerFault(Exception):
     """A failed request to the model's server.
 
-    `unsent`: the request never left. `lost`: it may have been done, its answer is gone.
-    `refused`: an HTTP status. `broken`: an error inside a stream. `silent`: nothing came in time.
-    `excess`: more came than we take, `message` says of what.
-    `wait` is Retry-After in seconds, where there was one. `message` is the server's own text: it
-    may quote what a person said, so it is read by code and never shown or logged.
+    - `unsent`: the request never left.
+    - `lost`: the response is missing, and the request may have had its effect.
+    - `refused`: the server responded with an HTTP error status.
+    - `broken`: an error inside a stream.
+    - `silent`: no data arrived in time.
+    - `excess`: the response exceeds a limit, which `message` names.
+
+    `wait` is Retry-After in seconds, or None. `message` is the server's text. It may quote a
+    person, so it is only parsed, never shown or logged.
     """
 
     def __init__(
@@ -118,7 +130,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_quota_exhausted(self) -> bool:
-        """The account has no credit: asking again cannot help."""
+        """True if the account has no credit, so that a retry cannot help."""
         words = (self.code, self.type)
         return self.status == 402 or (
             self.status in (0, 403, 429) and any(_QUOTA.search(word) for word in words)
@@ -126,7 +138,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_unknown_model(self) -> bool:
-        """There is no such model, or not for this key."""
+        """True if the model does not exist, or not for this key."""
         words = self.message.lower()
         return self.code == "model_not_found" or (
             self.status in (400, 404)
@@ -137,29 +149,29 @@ class ModelServerFault(Exception):
 
     @property
     def is_rate_limited(self) -> bool:
-        """The server has too many requests now."""
+        """True if the server receives too many requests now."""
         return self.status == 429 or self.code == "rate_limit_exceeded"
 
     @property
     def is_container_gone(self) -> bool:
-        """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
+        """True if the container expired or was deleted (text: community.openai.com/t/1321773)."""
         return (
             self.status in (0, 400, 404, 410) and _CONTAINER_GONE.search(self.message) is not None
         )
 
     @property
     def is_policy_refusal(self) -> bool:
-        """What was asked is against the server's usage policies, or this person is refused."""
+        """True if the request violates the server's usage policies, or this person is blocked."""
         return _POLICY.search(self.code) is not None
 
     @property
     def is_undone(self) -> bool:
-        """The server did nothing of it, and so it costs nothing."""
+        """True if the server did not process the request, so that it costs nothing."""
         return self.kind == "unsent" or (self.kind == "refused" and self.status < 500)
 
     @property
     def may_pass(self) -> bool:
-        """The same request may succeed a little later, and this one was not done."""
+        """True if the request had no effect and may succeed a little later."""
         if self.is_quota_exhausted:
             return False
         if self.kind == "refused":
@@ -168,7 +180,7 @@ class ModelServerFault(Exception):
 
 
 class ModelServerClient:
-    """The process's client of the model's server. `sleep` waits between attempts."""
+    """The client of the model's server, one for each process. `sleep` waits between attempts."""
 
     def __init__(
         self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -179,29 +191,38 @@ class ModelServerClient:
         self._loading = asyncio.Lock()
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
-        """The SDK's own client, for what has no method here. Raises NoKey."""
+        """Return the SDK's own client, for calls without a method here. Raises NoKey."""
         if not self.place.key and self.place.is_official:
             raise NoKey
         async with self._loading:
             if self._sdk is None:
-                # Importing the package takes 0.4 to 7 s, and making its TLS context some more.
+                # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
                 self._sdk = await asyncio.to_thread(_make_sdk_client, self.place)
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
+        """Send a GET request, with retries. Raises ModelServerFault."""
         return await self.call_with_retries(
             lambda: self._request("get", path, query=query), lost=True
         )
 
     async def delete(self, path: str) -> Json:
+        """Send a DELETE request, with retries. Raises ModelServerFault."""
         return await self.call_with_retries(lambda: self._request("delete", path), lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
-        """Once only: who posts decides what a lost answer means. Raises Fault."""
+        """Send a POST request, without retries. Raises ModelServerFault.
+
+        The caller decides how to treat a lost response, because the request may have had its
+        effect.
+        """
         return await self._request("post", path, body=body)
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
-        """The server's events, one JSON object each, as they come. Raises Fault."""
+        """Send a POST request and yield the server's events, one JSON object each, as they arrive.
+
+        Raises ModelServerFault.
+        """
         sdk = await self.load_sdk()
         module = importlib.import_module("openai")
         with _translate_errors():
@@ -213,7 +234,7 @@ class ModelServerClient:
                         yield event
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
-        """Put a file into a code container, under /mnt/data. Raises Fault."""
+        """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
         sdk = await self.load_sdk()
         with _translate_errors():
             async with asyncio.timeout(FILE_DEADLINE_SECONDS):
@@ -223,7 +244,10 @@ class ModelServerClient:
         return made.to_dict()
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
-        """A container's file; None where it has more than `most` bytes. Raises Fault."""
+        """Return the bytes of a container's file. None: it has more than `most` bytes.
+
+        Raises ModelServerFault.
+        """
         sdk = await self.load_sdk()
         content = sdk.containers.files.content.with_streaming_response
         found = bytearray()
@@ -241,12 +265,15 @@ class ModelServerClient:
         return bytes(found)
 
     async def close(self) -> None:
+        """Close the SDK's client."""
         if self._sdk is not None:
             await self._sdk.close()
 
     async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
-        """Call `act`, again after a fault that may pass, and with `lost` also after a lost
-        answer."""
+        """Return the result of `act`, which is repeated after a fault that may pass.
+
+        `lost`: repeat it after a lost response too. Only for calls that may run twice.
+        """
 
         def wait(fault: ModelServerFault, failed: int) -> float | None:
             may_pass = fault.may_pass or (lost and fault.kind == "lost")
@@ -278,8 +305,10 @@ class ModelServerClient:
 
 
 def read_id(held: Json, field: str = "id") -> str:
-    """Return the id that an object of the server's has; "" for none. Raises Fault where it is too
-    long to be kept: ids stand in indexes."""
+    """Return the id in a JSON object of the server; "" if it has none.
+
+    Raises ModelServerFault if the id is too long to be stored in an index.
+    """
     id = in_whole_characters(str(held.get(field) or ""))
     if len(id) > MAX_ID_CHARACTERS:
         raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
@@ -287,8 +316,7 @@ def read_id(held: Json, field: str = "id") -> str:
 
 
 def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
-    """Return the seconds before the next attempt: what the server asks for, else a growing pause
-    with some jitter."""
+    """Return the seconds before the next attempt: Retry-After, or a growing pause with jitter."""
     if fault.wait is not None:
         return fault.wait
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
@@ -296,19 +324,20 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
 
 def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
     module = importlib.import_module("openai")
-    # With every request it looks at httpx too, where that is imported, also when only half of it
-    # is yet: AttributeError (openai 2, openai/_httpx2.py).
+    # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
+    # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
     http.load_library()
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    # aiohttp walks no pool for every request. To a proxy the SDK's transport signs in by what
-    # aiohttp has deprecated (openai 3.51, _vendor/httpx_aiohttp/transport.py).
+    # Without a proxy, use aiohttp, which does not scan its pool for every request. With a proxy,
+    # the SDK's aiohttp transport signs in by a call that aiohttp has deprecated
+    # (openai 3.51, _vendor/httpx_aiohttp/transport.py).
     web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
         trust_env=False,
         follow_redirects=False,
-        headers={"Accept-Encoding": "identity"},  # a few bytes could unpack to gigabytes
+        headers={"Accept-Encoding": "identity"},  # a few compressed bytes could become gigabytes
         event_hooks={"response": [_log_response, _limit_body]},
     )
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
@@ -319,7 +348,7 @@ def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise the SDK's errors, and those of the HTTP libraries below it, as a Fault."""
+    """Convert errors of the SDK, and of the HTTP libraries that it uses, to `ModelServerFault`."""
     try:
         yield
     except importlib.import_module("openai").APIError as error:
@@ -347,7 +376,10 @@ async def _log_response(response: Any) -> None:
 
 
 async def _limit_body(response: Any) -> None:
-    """Have the body read through caps; one that is packed although we asked for none is refused."""
+    """Limit the size of the response body.
+
+    Raises ModelServerFault for a compressed response: Ponte requests none, and its size is unknown.
+    """
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ModelServerFault("excess", message="an answer that is not compressed")
     response.stream = _limited_stream(response)
@@ -355,7 +387,7 @@ async def _limit_body(response: Any) -> None:
 
 @functools.cache
 def _stream_class() -> Any:
-    """The library's kind of stream, imported where a first answer comes."""
+    """Return a stream class of the HTTP library, which is imported at the first response."""
     library = importlib.import_module("httpx2")
 
     class LimitedStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
@@ -373,10 +405,14 @@ def _stream_class() -> Any:
 
 
 def _limited_stream(response: Any) -> Any:
-    """The body, read through its caps. Raises Fault where more comes than is taken."""
+    """Return the body of the response with size limits.
+
+    Reading raises ModelServerFault if the body exceeds a limit. The body of an error is cut
+    instead.
+    """
     inner, failed = response.stream, response.status_code >= 300
     events = response.headers.get("content-type", "").startswith("text/event-stream")
-    file = response.request.url.path.endswith("/content")  # `download` counts for itself
+    file = response.request.url.path.endswith("/content")  # `download` has its own limit
     most = MAX_EVENT_BYTES if events else MAX_ANSWER_BYTES
 
     async def read_limited() -> AsyncIterator[bytes]:
@@ -406,9 +442,11 @@ def _limited_stream(response: Any) -> Any:
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:
-    """Where in `chunk` the event begins that it leaves open, -1 where no event ended in it. `end`
-    are the bytes before."""
-    if chunk.endswith(b"\n\n"):  # as most do
+    """Return the index in `chunk` at which the last, incomplete event begins.
+
+    -1: no event ended in this chunk. `end` are the bytes before the chunk.
+    """
+    if chunk.endswith(b"\n\n"):  # the usual case
         return len(chunk)
     ends = [gap.end() - len(end) for gap in _EVENT_END.finditer(end + chunk)]
     return ends[-1] if ends and ends[-1] > 0 else -1
@@ -419,7 +457,10 @@ def _count_parts(chunk: bytes) -> int:
 
 
 def _fault_of(error: openai.APIError) -> ModelServerFault:
-    """Status errors carry their response; the others are told apart by what caused them."""
+    """Return the fault for an error of the SDK.
+
+    Status errors contain their response. Other errors are classified by their cause.
+    """
     module = importlib.import_module("openai")
     body = error.body if isinstance(error.body, dict) else {}
     if isinstance(error, module.APIStatusError):
@@ -444,8 +485,11 @@ def _fault_of(error: openai.APIError) -> ModelServerFault:
 
 
 def _is_unsent(cause: BaseException | None) -> bool:
-    """Whether no connection came about. aiohttp's own error tells it: over aiohttp the SDK calls a
-    connection that broke under a request a ConnectTimeout, too."""
+    """Return True if no connection was made, so that the request never left.
+
+    The decision uses aiohttp's own error. Over aiohttp, the SDK reports a ConnectTimeout even for a
+    connection that broke during a request.
+    """
     root, library = cause.__cause__ if cause else None, importlib.import_module("aiohttp")
     if isinstance(root, library.ClientError):
         return isinstance(root, (library.ClientConnectorError, library.ConnectionTimeoutError))
@@ -453,7 +497,7 @@ def _is_unsent(cause: BaseException | None) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """OpenAI tells it in milliseconds too, in a header of its own."""
+    """Return Retry-After in seconds. OpenAI also sends it in milliseconds, as `retry-after-ms`."""
     try:
         return min(
             max(0.0, float(headers["retry-after-ms"]) / 1000), MAX_PARSED_RETRY_AFTER_SECONDS

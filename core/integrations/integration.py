@@ -1,8 +1,8 @@
-"""The face of an integration: all that the bot knows of a platform, a tool source, the model.
+"""The interface between the bot and an integration: a platform, a tool source or the model.
 
-A package's `__init__` exports one object made of these classes, and `bot.integrations` lists it.
-Importing a face loads no SDK and no more than its settings need: what is heavy is imported where it
-is built or checked.
+A package's `__init__` exports one object of these classes, and `bot.integrations` lists it.
+Importing that object loads no SDK and only what its settings need. Large packages are imported
+where the integration is built or checked.
 """
 
 from __future__ import annotations
@@ -44,20 +44,24 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
 CHECK_TIMEOUT_SECONDS = 10.0
-"""Seconds that a service may take to answer `ponte doctor`."""
+"""Seconds that a service may take to respond to `ponte doctor`."""
 DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
+"""The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
-"""Header names in lower case and the body, to status, headers and body."""
+"""Handle a request: headers (lower-case names) and body in; status, headers and body out."""
 ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
-"""A file that is kept, by its id, and its bytes."""
+"""Return a stored file and its bytes, by its id."""
 RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
-"""A thread's id, and what a server came to hold for it after its turn."""
+"""Record an object that a server stored for a thread (given by its id) after the turn had ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class SafetyFinding:
-    """What is said of safety. `unsafe` is what docs/security.md calls so; a `note` is a choice that
-    an operator should know of."""
+    """A finding of the safety check.
+
+    `unsafe` is a setup that docs/security.md calls unsafe. A `note` is a choice that an operator
+    should know about.
+    """
 
     topic: Literal["home", "settings", "token", "page", "rights", "caps"]
     words: str
@@ -94,7 +98,7 @@ class SharedSettings(Protocol):
 
 
 class OperatorConfig(Protocol):
-    """What `ponte.toml` says."""
+    """The contents of `ponte.toml`."""
 
     @property
     def table_rules(self) -> TableRules: ...
@@ -106,21 +110,24 @@ class OperatorConfig(Protocol):
 
     @property
     def channels(self) -> Mapping[str, Any]:
-        """The places that have a way of their own, by what the file calls them."""
+        """The places with their own settings, by their names in the file."""
 
     @property
     def price_list(self) -> Prices:
-        """What things cost; it follows the file."""
+        """The configured prices. They follow changes of the file."""
 
     def channel(self, address: Address) -> Any:
-        """A place's own way."""
+        """Return the settings of a place."""
 
     def section(self, name: str) -> Any:
-        """What an integration's `section` was read as."""
+        """Return the section of that name, parsed into the integration's `section` class."""
 
 
 class HomeFolder(Protocol):
-    """Where all is kept; what makes something is for who has taken it."""
+    """The folder that stores all data.
+
+    Only the process that holds the folder may call methods that create something.
+    """
 
     @property
     def path(self) -> Path: ...
@@ -133,7 +140,7 @@ class HomeFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
-    """What an integration is built and checked with. `own` are its settings."""
+    """The dependencies for building and checking an integration. `own` are its settings."""
 
     own: S
     shared: SharedSettings
@@ -141,57 +148,69 @@ class IntegrationDependencies(Generic[S]):
     home: HomeFolder
     http: HttpClient
     client: ModelServerClient
-    """The model's server."""
+    """The client of the model's server."""
     pseudonym: Callable[[str], str]
-    """The name under which servers know a person."""
+    """Return the name under which external servers know a person."""
     peers: Peers = field(default_factory=lambda: Alone())
 
 
 class Integration(Generic[S]):
-    """`settings` are its own; `sent_to` the addresses among them that get secrets, with those;
-    `section` is the dataclass of its part of ponte.toml, under its name."""
+    """The base class of all integrations.
+
+    `settings` is the class of its own settings. `sent_to` maps each setting that holds an address
+    to the secrets that are sent there. `section` is the dataclass of its section in ponte.toml,
+    which has the integration's name.
+    """
 
     name: str
     settings: type[S]
     rights: PlatformRights | None = None
-    """Of who comes by it; None where nobody does."""
+    """The default rights of people on this platform. None: it is not a platform."""
     sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
     section: type[Any] | None = None
 
     def summary(self, own: S, shared: SharedSettings) -> Health | None:
-        """On or off, and why, in a line; None for what is always there. Asks no service."""
+        """Return whether it is on or off, with a reason, in one line. Asks no service.
+
+        None: it has no such line, because it is always on.
+        """
         raise NotImplementedError
 
     async def check(self, deps: IntegrationDependencies[S]) -> Sequence[Health]:
-        """For `ponte doctor`, where it is on: tried against the live service. Raises PonteError,
-        HttpError, OSError for what is not well."""
+        """Check an enabled integration against its live service, for `ponte doctor`.
+
+        Raises PonteError, HttpError or OSError for a failed check.
+        """
         found = self.summary(deps.own, deps.shared)
         return [found] if found else []
 
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
-        """Who can reach what by it, each with its mend. Asks no service, changes nothing."""
+        """Yield who can access what through it, each with a remedy.
+
+        Asks no service, changes nothing.
+        """
         yield from ()
 
     def is_used(self, own: S, shared: SharedSettings) -> bool:
-        """Whether it is built."""
+        """Return True if the integration is on, so that it is built."""
         found = self.summary(own, shared)
         return found is None or found.state == "on"
 
 
 class KernelPlaces(Protocol):
-    """Which threads have a kernel (the process that runs their Python), or had one, and where.
+    """A record of the threads that have or had a kernel, the process that runs their Python.
 
-    What cannot be kept is a loss that is not told: never a reason to run nothing.
+    Failures to store a record are ignored. They never prevent code from running.
     """
 
     why: str
-    """Why one is gone of which the asked process knows nothing."""
+    """The reason for a missing kernel of which the current process has no record."""
 
     async def is_here(self, thread: str) -> bool:
-        """Whether the kernel that this process has is still the thread's own."""
+        """Return True if the kernel in this process is still the current one of the thread."""
 
     async def record_start(self, thread: str) -> bool:
-        """It has a new one, here; whether it ever had one before."""
+        """Record a new kernel in this process. Return True if the thread ever had one before."""
 
     async def record_end(self, thread: str) -> None: ...
 
@@ -199,66 +218,78 @@ class KernelPlaces(Protocol):
 
 
 class Pace(Protocol):
-    """When calls of each kind are due, of all processes together."""
+    """Schedules calls across all processes, with a due time for each kind of call."""
 
     async def run(
         self,
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        """Give `work` when these kinds are due and the present time, in seconds by one clock for
-        all; keep the due times that it returns, and return its result. No other process does so
-        meanwhile; `work` may be run again. Raises NotStored."""
+        """Run `work` with the due times of these kinds and the current time.
+
+        Store the due times that it returns, and return its result. All times are in seconds, from
+        one clock for all processes. No other process runs this at the same time. `work` may run
+        more than once. Raises NotStored.
+        """
 
 
 class Peers(Protocol):
-    """The processes that share what is kept."""
+    """The other processes that share the database."""
 
     @property
     def pace(self) -> Pace | None:
-        """None: a process alone keeps its own pace."""
+        """None: there is only one process, which paces its own calls."""
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return what a platform's side remembers under that name; `data` returns it as JSON."""
+        """Return the durable state of a platform under that name.
+
+        `data` returns the value as JSON.
+        """
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` while no other process does; it is cancelled where another one may."""
+        """Run `work` while no other process runs it.
+
+        It is cancelled as soon as another process may run it.
+        """
 
     async def notify(self, word: str, id: str) -> None:
-        """Tell the others."""
+        """Send an event of the type `word` with an id to the other processes."""
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Have `heard` told the id of each such telling."""
+        """Register a handler for events of the type `word`. It receives the id of each event."""
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Keep how far a turn is, and tell of it as "progress"."""
+        """Store the progress of a turn, and send a "progress" event to the other processes."""
 
     async def read_progress(self, turn: str) -> Progress | None: ...
 
     def kernel_places(self) -> KernelPlaces:
-        """Return where the kernels of threads are."""
+        """Return the record of kernels."""
 
 
 class Alone:
-    """Of one process there are no peers."""
+    """The `Peers` of a single process."""
 
     pace: Pace | None = None
 
     def __init__(self, database: Database | None = None) -> None:
-        """`database`: where things are remembered over restarts; None: nowhere."""
+        """`database` stores state over restarts. None: state is not stored."""
         self._database = database
 
     def kernel_places(self) -> KernelPlaces:
+        """Return the record of kernels of this process."""
         from core.store.kernels import KernelRows
 
         return KernelRows(self._database)
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
+        """Return the durable state of a platform under that name."""
         from core.store.remembered import RememberedState
 
         return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` at once: no other process competes for the role."""
         await work()
 
     async def notify(self, word: str, id: str) -> None:
@@ -271,6 +302,7 @@ class Alone:
         return None
 
     async def read_progress(self, turn: str) -> Progress | None:
+        """Return None: nothing is stored."""
         return None
 
 
@@ -283,8 +315,11 @@ def _ignore_refusal(person: Person, address: Address, verdict: Verdict) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChatPorts:
-    """What a platform works with. `removed` is told the id of a post that a person deleted,
-    `refused` whom a right kept from a click or command before that became a message."""
+    """The services that a chat platform uses.
+
+    `on_post_removed` receives the id of a post that a person deleted. `on_refused` receives clicks
+    and commands that were denied before they became a message.
+    """
 
     inbox: Inbox
     journal: Journal
@@ -296,48 +331,58 @@ class ChatPorts:
     peers: Peers = field(default_factory=Alone)
     on_refused: OnRefused = _ignore_refusal
     directory: MemberStore | None = None
-    """Where people are kept over restarts."""
+    """Durable storage of people. None: not stored."""
 
 
 class ChatIntegration(Integration[S]):
-    """A company's platform. `ids` is the form of its ids, as PONTE_ALLOW has them after its name
-    and a colon, `place_ids` that of the ids of workspaces and channels, where they can be told from
-    those of people and groups: regular expressions. `lists_people`: also those who never wrote to
-    us."""
+    """A chat platform of a company.
+
+    `ids` is a regular expression for its ids, as PONTE_ALLOW has them after the platform's name and
+    a colon. `place_ids` is one for ids of workspaces and channels, if they differ in form from
+    those of people and groups. `lists_people`: the directory also lists people who never wrote to
+    Ponte.
+    """
 
     ids: str = ""
     place_ids: str = ""
     lists_people: ClassVar[bool] = False
 
     async def build(self, deps: IntegrationDependencies[S], ports: ChatPorts) -> ChatPlatform:
-        """Not started yet."""
+        """Build the platform without starting it."""
         raise NotImplementedError
 
     remembers: ClassVar[str] = ""
-    """The name of what it remembers over restarts. Earlier versions kept it in a file of the home
-    with that name."""
+    """The name of the state that it keeps over restarts.
+
+    Earlier versions stored it in a file of that name in the home folder.
+    """
     obsolete_files: ClassVar[Sequence[str]] = ()
-    """Files of the home that earlier versions wrote, and nothing reads any more."""
+    """Files in the home folder that earlier versions wrote and nothing reads any more."""
 
     async def prepare_restored(self, database: Database) -> None:
-        """Prepare what is remembered there for going on from a backup: messages that were sent
-        since then, while nobody listened, are not to be answered as if they were new."""
+        """Adjust the stored state after a restore from a backup.
+
+        Messages sent since the backup must not be answered as if they were new.
+        """
 
 
 OperatorAction = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""What an operator's command has done: JSON in, JSON out. Raises PonteError."""
+"""Run an operator's command: JSON in, JSON out. Raises PonteError."""
 
 
 UsageReport = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
-"""What was used by day since that one (ISO), as `Budget.report` has it."""
+"""Return the usage by day since that day (ISO date), in the form of `Budget.report`."""
 
 
 class Operator(Protocol):
-    """What only the home's Unix socket may ask; all JSON."""
+    """Requests that are only allowed over the Unix socket of the home folder.
+
+    All values are JSON.
+    """
 
     @property
     def acts(self) -> Mapping[str, OperatorAction]:
-        """By the path under /operator/."""
+        """Actions by their path under /operator/."""
 
     async def threads(self) -> Sequence[Mapping[str, Any]]: ...
     async def thread(self, conversation: str) -> Mapping[str, Any]: ...
@@ -347,8 +392,10 @@ class Operator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PagePorts:
-    """What an owner's surface shows beside the chat. `routes`: other platforms' own, by path;
-    `people`: who has a name there."""
+    """The services that an owner's surface shows in addition to the chat.
+
+    `routes` are HTTP handlers of other platforms, by path. `people` are the named accounts.
+    """
 
     routes: Mapping[str, HttpHandler]
     readiness: Callable[[], Awaitable[Sequence[Health]]]
@@ -359,10 +406,11 @@ class PagePorts:
 
 
 class OwnerIntegration(Integration[S]):
-    """A surface of whoever runs Ponte: its owner may do everything, others have names there.
+    """A surface of the person who runs Ponte.
 
-    `always`: also where a command holds the home for a moment. `ids`: the form of its people's
-    ids, a regular expression.
+    Its owner has every right. Other people can have accounts there. `always`: it is also built when
+    a command holds the home folder for a moment. `ids` is a regular expression for the ids of its
+    people.
     """
 
     always = False
@@ -371,15 +419,21 @@ class OwnerIntegration(Integration[S]):
     async def build(
         self, deps: IntegrationDependencies[S], ports: ChatPorts, page: PagePorts
     ) -> Platform:
-        """Not started yet."""
+        """Build the platform without starting it."""
         raise NotImplementedError
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
-        """What it makes for itself at its first start, by the setting that it stands for."""
+        """Return the secrets that it generates at its first start.
+
+        The keys are the settings that they replace.
+        """
         return {}
 
     def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:
-        """Where a person opens it, and the same with what lets them in; "" where nowhere."""
+        """Return the address of the surface, and the address with a sign-in token.
+
+        "" if there is none.
+        """
         return "", ""
 
 
@@ -395,62 +449,76 @@ class QuickRegistry(QuickCommands, Protocol):
         *,
         any_slug: bool,
     ) -> None:
-        """They are run so; `any_slug`: also those that ponte.toml does not name."""
+        """Set the function that runs quick commands.
+
+        `any_slug`: it also runs commands that ponte.toml does not name.
+        """
 
 
 def start_nothing() -> None:
-    """Nothing to start."""
+    """Do nothing. The default of `ToolBundle.start`."""
 
 
 async def close_nothing() -> None:
-    """The source itself closes all."""
+    """Do nothing.
+
+    The default of `ToolBundle.close`, for sources that close everything themselves.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
-    """What a system brings. `runner` runs the code blocks that people type."""
+    """What a tool integration provides. `runner` runs the code blocks that people type."""
 
     source: ToolSource
     appliers: Sequence[Applier] = ()
     runner: Any = None
     start: Callable[[], None] = start_nothing
-    """Begin to prove what must be proved before it is offered."""
+    """Begin the checks that must succeed before the tools are offered."""
     close: Callable[[], Awaitable[None]] = field(default=close_nothing)
 
 
 RuleNames = Mapping[str, Collection[str] | None]
-"""Names by their kind (`tool`, `command`, `agent`). None: any name may be one of that kind."""
+"""Names by kind (`tool`, `command`, `agent`). None: any name may be one of that kind."""
 
 
 class ToolIntegration(Integration[S]):
-    """A system that brings tools."""
+    """A system that provides tools."""
 
     def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle | None:
-        """None where it is off. Connects to nothing yet."""
+        """Build the tools without connecting to anything. None: the integration is off."""
         raise NotImplementedError
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
-        """What rules of ponte.toml can name of it. Asks no service."""
+        """Return the names of its tools, commands and agents that rules can use.
+
+        Asks no service.
+        """
         return {}
 
 
 class ModelIntegration(Integration[S]):
+    """The integration of the language model."""
+
     def build(
         self, deps: IntegrationDependencies[S], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
-        """With what begins to look at its server. `read` gets a file's bytes; `late` is told what
-        must one day be erased."""
+        """Return the model, and a function that starts to check its server.
+
+        `read` returns a file's bytes. `late` records objects on the server that must be erased
+        later.
+        """
         raise NotImplementedError
 
 
 def has_daily_turns(shared: SharedSettings) -> bool:
-    """Whether PONTE_DAILY_TURNS caps anything."""
+    """Return True if PONTE_DAILY_TURNS sets a cap."""
     chosen = shared.ponte_daily_turns
     return chosen is not None and bool(chosen.person or chosen.everybody)
 
 
 def list_answer_all_places(config: OperatorConfig, platform: str) -> Sequence[str]:
-    """The platform's places in which every message is for Ponte, as ponte.toml names them."""
+    """Return the platform's places with `answer_everything`, by their names in ponte.toml."""
     return [
         place
         for place, own in config.channels.items()
@@ -459,5 +527,5 @@ def list_answer_all_places(config: OperatorConfig, platform: str) -> Sequence[st
 
 
 def describe_allowed(allow: frozenset[str], platform: str) -> str:
-    """Those of `allow` that are of this platform, in words; "" for nobody."""
+    """Return the names in `allow` that belong to this platform, joined by commas; "" if none."""
     return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

@@ -1,6 +1,6 @@
-"""The kinds of values that a setting takes: how each is written, read and refused.
+"""Types of settings, with their parsing and validation.
 
-A refusal's words complete a line that begins with the setting's name.
+The text of an error completes a line that begins with the setting's name.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 MIN_TOKEN_CHARACTERS = 20
-"""Characters that a token which a person sets has at least."""
+"""Minimum length of a token that a person sets."""
 
 
 _UNSEEN = " \t\r\n\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES = (("“", "”"), ("„", "“"), ("„", "”"), ("‘", "’"), ("«", "»"), ('"', '"'), ("'", "'"))
 _BARE_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/.*)?")
-"""An address on this machine whose http:// was left out."""
+"""A loopback address without `http://`."""
 
 
 class SettingsPart(BaseModel):
-    """Some of the settings, as their integration declares them; a field is named as its variable,
-    in small letters. All parts together are the bot's settings, which alone reads them."""
+    """The settings of one integration.
+
+    A field has the name of its environment variable in lower case. The bot's settings combine all
+    parts, and only they read the environment.
+    """
 
     model_config = ConfigDict(
         frozen=True, hide_input_in_errors=True, validate_default=True, str_strip_whitespace=True
@@ -38,8 +41,10 @@ class SettingsPart(BaseModel):
 
 
 def strip_typography(value: str) -> str:
-    """Without what a word processor or a browser put around it: typographic quotes, spaces that
-    nobody sees."""
+    """Return the value without surrounding typographic quotes and invisible spaces.
+
+    Word processors and browsers add them to copied text.
+    """
     value = value.strip(_UNSEEN)
     for opening, closing in _QUOTES:
         if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
@@ -48,22 +53,25 @@ def strip_typography(value: str) -> str:
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
-    """A field: its meaning in one line, and what to write there, for the error."""
+    """Return a field with its meaning in one line.
+
+    `write` says what to write there, for the error message.
+    """
     return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
 
 
 def plain_value(value: str | SecretStr | None) -> str:
-    """The text of a setting, also of a secret one; "" where it is not set."""
+    """Return the text of a setting, including a secret one; "" if it is not set."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
 
 def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
-    """Why a file could not be read, in the system's few words."""
+    """Return the system's short reason why a file could not be read."""
     return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`."""
+    """Return True if only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -71,7 +79,7 @@ def is_loopback(host: str) -> bool:
 
 
 def token_fault(token: str) -> str:
-    """What to write instead of this token for the page; "" where it serves."""
+    """Return what to write instead of this token for the web page; "" if the token is valid."""
     if re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},500}}", token):
         return ""
     return (
@@ -81,9 +89,9 @@ def token_fault(token: str) -> str:
 
 
 def has_generated_form(token: str) -> bool:
-    """Whether a token has the form in which Ponte generates them: 256 bits in base64url.
+    """Return True if the token has the form of Ponte's generated tokens: 256 bits in base64url.
 
-    One of three billion generated tokens lacks a small or a capital letter.
+    One in three billion generated tokens lacks a small or a capital letter.
     """
     return (
         bool(re.fullmatch(r"[A-Za-z0-9_-]{43}", token))
@@ -94,7 +102,10 @@ def has_generated_form(token: str) -> bool:
 
 
 def must_match(pattern: str, write: str) -> AfterValidator:
-    """Text of this form; else the error says what to `write`."""
+    """Return a validator for text that matches the whole pattern.
+
+    The error says what to `write`.
+    """
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -105,7 +116,7 @@ def must_match(pattern: str, write: str) -> AfterValidator:
 
 
 def parse_url(text: str, *schemes: str) -> SplitResult:
-    """Raises ValueError for what is no URL of these schemes."""
+    """Parse a URL with one of these schemes and a host. Raises ValueError for any other text."""
     try:
         parts = urlsplit(text)
         good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -117,7 +128,11 @@ def parse_url(text: str, *schemes: str) -> SplitResult:
 
 
 def add_scheme(value: str) -> str:
-    """On this machine only http:// can have been meant. Raises ValueError with both elsewhere."""
+    """Add `http://` to a loopback address that has no scheme.
+
+    Only http can be meant there. Raises ValueError for another host without a scheme: the error
+    names both.
+    """
     if _BARE_LOOPBACK.fullmatch(value):
         return f"http://{value}"
     if "://" not in value and re.fullmatch(r"[\w.-]+\.[a-z]{2,}(:\d+)?(/.*)?", value):
@@ -132,7 +147,7 @@ def _check_http_url(value: str) -> str:
 
 
 def _add_v1_path(value: str) -> str:
-    """Servers with OpenAI's API have it under /v1 where their address names no path."""
+    """Add `/v1` to an address without a path: servers with OpenAI's API have it there."""
     return f"{value.rstrip('/')}/v1" if not urlsplit(value).path.strip("/") else value
 
 

@@ -1,7 +1,7 @@
-"""What Ponte counts, for Prometheus. Labels hold names of ours only, never a person's text.
+"""Prometheus metrics. Labels contain fixed names only, never texts of people.
 
-A tool's name in a label is one that we offer: what else a model calls is counted as "unknown".
-A row of each stands in docs/watching.md (`python -m tests.watching.tables`).
+A tool's name in a label is one that Ponte offers. Calls of any other name count as "unknown".
+docs/watching.md has a row for each metric (`python -m tests.watching.tables`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prometheus_client import (
 
 from core.domain.messages import Usage
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series, which nothing reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a second series that nothing reads
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 _ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -185,7 +185,7 @@ stackspot_requests = Counter(
     registry=registry,
 )
 posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
-posts.labels("taken away")  # what alerts count from is there before it first happens
+posts.labels("taken away")  # exists from the start, because alerts need a first value of 0
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
 spans = Counter(
     "ponte_spans", "Spans of traces, by what became of them (exported, lost)", ["outcome"],
@@ -198,42 +198,45 @@ SHARED_METRICS = (
     "ponte_queue_age_seconds",
     "ponte_queued_messages",
 )
-"""Of these, every process on one Postgres tells the same: what stands in the database."""
+"""Metrics read from the database, so that all processes on one Postgres report equal values."""
 
 
 def count_turn(platform: str, status: str, seconds: float) -> None:
-    """A turn that ended; from its message's acceptance it took `seconds`."""
+    """Count an ended turn. `seconds` is its duration since the acceptance of the message."""
     turns.labels(platform, "undeliverable")
     turns.labels(platform, status).inc()
     turn_seconds.labels(platform).observe(max(0.0, seconds))
 
 
 def set_build_info(version: str, store: str) -> None:
-    """What this process is; `store`: "sqlite" or "postgres"."""
+    """Set the version labels of this process. `store` is "sqlite" or "postgres"."""
     python = ".".join(map(str, sys.version_info[:3]))
     build.info({"version": version, "python": python, "store": store})
 
 
 def set_part_states(working: Mapping[str, bool]) -> None:
-    """How each part that is set up is now; another is not shown."""
+    """Set the state of each configured part. Parts that are not in `working` are removed."""
     parts.clear()
     for name, works in working.items():
         parts.labels(name).set(works)
 
 
 def set_proposal_counts(counts: Mapping[str, int]) -> None:
-    """How many there are in each state that is not final."""
+    """Set the number of proposals in each state that is not final."""
     for state, count in counts.items():
         proposals.labels(state).set(count)
 
 
 def set_queue_age(age: Callable[[], float]) -> None:
-    """`age` is asked whenever somebody reads: seconds that the longest waiting message waits."""
+    """Set the function that returns the age of the longest waiting message, in seconds.
+
+    Every scrape calls it.
+    """
     oldest.set_function(age)
 
 
 def count_round(usage: Usage, model: str = "") -> None:
-    """A call of the model that was answered; `model` is named by the operator."""
+    """Count an answered model call. `model` is the configured name of the model."""
     model_rounds.labels("answered").inc()
     spent_tokens.labels(model).inc(usage.input + usage.output)
     spent_dollars.labels(model).inc(usage.cost or 0.0)
@@ -241,7 +244,7 @@ def count_round(usage: Usage, model: str = "") -> None:
 
 
 def count_usage(usage: Usage) -> None:
-    """Tokens and money, whoever used them: a round, or a tool."""
+    """Count tokens and cost of a model call or of a tool."""
     for kind, counter in _BY_KIND.items():
         if count := getattr(usage, kind):
             counter.inc(count)
@@ -249,5 +252,5 @@ def count_usage(usage: Usage) -> None:
 
 
 def render_metrics() -> str:
-    """All of it, in Prometheus' text format (version 0.0.4)."""
+    """Return all metrics in Prometheus' text format (version 0.0.4)."""
     return generate_latest(registry).decode()

@@ -1,9 +1,10 @@
-"""Where a turn's time goes, as spans: queue, model, tools, posting; by OpenTelemetry's GenAI names.
+"""Traces of turns as spans (queue, model, tools, posting), by OpenTelemetry's GenAI conventions.
 
-A turn is one trace, and its root one span, from the message's acceptance to its end, whichever
-processes are at it: both ids come from the turn's own. A span holds names of ours, numbers and
-codes, never what people, models or tools said, and nobody's name: `gen_ai.conversation.id` is the
-random id of the thread. Nothing is recorded, and nothing imported, until `record_with`.
+A turn is one trace. Its root span lasts from the acceptance of the message to the end of the turn,
+in whichever processes it runs. The ids of the trace and its root span are derived from the turn's
+id. Spans contain fixed names, numbers and codes. They never contain texts of people, models or
+tools, or names of people: `gen_ai.conversation.id` is the random id of the thread. Nothing is
+recorded or imported before `set_recorder`.
 
 Names: github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai, of 2026-11.
 """
@@ -23,13 +24,14 @@ from core.domain.records import Turn
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
+"""The name of the agent in spans."""
 OPERATION_ATTRIBUTE = "gen_ai.operation.name"
 PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 
 
 class Recording(Protocol):
-    """A span under way, at whoever exports it. One that is not ended is not exported."""
+    """An open span of the exporter. A span that is not ended is not exported."""
 
     def note(self, name: str, value: SpanValue) -> None: ...
     def fail(self, code: str) -> None: ...
@@ -37,24 +39,24 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Moments are seconds since 1970."""
+    """Creates spans. Times are in Unix seconds."""
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        """The span of a whole turn; `trace_of` and `root_of` are its ids."""
+        """Start the root span of a turn, with the ids of `trace_id_of` and `root_span_id_of`."""
 
     def child(
         self, parent: Recording, name: str, began: float, *, leaves: bool = False
     ) -> Recording:
-        """A piece of it; `leaves`: another system is asked."""
+        """Start a span within `parent`. `leaves`: it is a call to another system."""
 
 
 def trace_id_of(turn: str) -> int:
-    """The trace's id: 128 bits."""
+    """Return the trace id of a turn, an integer of 128 bits."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
 def root_span_id_of(turn: str) -> int:
-    """The id of its root: 64 bits."""
+    """Return the id of the turn's root span, an integer of 64 bits."""
     return int.from_bytes(_digest(turn)[16:24], "big")
 
 
@@ -63,8 +65,12 @@ def _digest(turn: str) -> bytes:
 
 
 class TraceSpan:
-    """A piece of the turn that runs here, while the block runs. What leaves the block is its
-    failure, by its code. Without a recorder it is nothing."""
+    """A context manager that records a span of the current turn.
+
+    An error that leaves the block marks the span as failed, with the error's code. Without a
+    recorder it does nothing. `began` is the start in Unix seconds; 0 means now. `leaves`: the span
+    is a call to another system.
+    """
 
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
 
@@ -100,15 +106,17 @@ class TraceSpan:
             self._recording.end()
 
     def note(self, name: str, value: SpanValue) -> None:
+        """Set an attribute of the span."""
         if self._recording is not None:
             self._recording.note(name, value)
 
     def fail(self, code: str) -> None:
+        """Mark the span as failed."""
         if self._recording is not None:
             self._recording.fail(code)
 
     def note_usage(self, usage: Usage) -> None:
-        """Tokens, and US dollars where they are known."""
+        """Record the tokens, and the cost in US dollars if it is known."""
         if self._recording is None:
             return
         for name, count in (
@@ -123,7 +131,7 @@ class TraceSpan:
 
 
 def model_call(model: str, provider: str, number: int) -> TraceSpan:
-    """One call of the model, in the turn's round of that number."""
+    """Return the span of one model call. `number` is the round of the turn."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "chat", PROVIDER_ATTRIBUTE: provider, "gen_ai.request.model": model,
         "gen_ai.request.stream": True, "ponte.round": number,
@@ -132,7 +140,7 @@ def model_call(model: str, provider: str, number: int) -> TraceSpan:
 
 
 def tool_call(name: str) -> TraceSpan:
-    """One call of a tool that we offer, by a model or a person."""
+    """Return the span of one call of a tool, by a model or a person."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "execute_tool",
         "gen_ai.tool.name": name,
@@ -142,7 +150,10 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """What runs here of a turn; `ended` once the turn is over, for all processes."""
+    """The trace of the turn that runs in this process.
+
+    `ended`: the turn is over for all processes.
+    """
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
@@ -154,18 +165,22 @@ class _Trace:
 
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
+"""The trace of the current turn. None: not recorded."""
 _recorder: Recorder | None = None
 
 
 def set_recorder(recorder: Recorder | None) -> None:
-    """Turns that begin from now on are recorded; None: no more."""
+    """Record turns that begin from now on. None: stop recording new turns."""
     global _recorder
     _recorder = recorder
 
 
 class TurnTrace:
-    """The turn's trace, while the block runs. Its root is exported by whoever ends the turn: where
-    it is put back or taken over, another process does."""
+    """A context manager that records the trace of a turn.
+
+    The process that ends the turn exports its root span. If the turn is put back or taken over,
+    that is another process.
+    """
 
     __slots__ = ("_turn",)
 
@@ -187,7 +202,7 @@ class TurnTrace:
         ):  # fmt: skip
             root.note(name, value)
         _TRACE.set(_Trace(_recorder, root, turn.thread))
-        if turn.is_untouched:  # how long it lay after a crash, the gap in its trace tells
+        if turn.is_untouched:  # waiting after a crash shows as a gap in the trace instead
             with TraceSpan("queue", began=turn.accepted_at):
                 pass
 
@@ -202,7 +217,10 @@ class TurnTrace:
 
 
 def note_turn_end(status: str, code: str = "") -> None:
-    """The turn is over: done, stopped, failed, …; `code` says why it failed."""
+    """Record that the turn is over.
+
+    `status` is done, stopped, failed and so on; `code` is the error code.
+    """
     if (trace := _TRACE.get()) is not None:
         trace.ended = True
         trace.root.note("ponte.turn.status", status)

@@ -1,6 +1,6 @@
 """Protocols of a conversation: its messages, its record, its files and the replies to it.
 
-Each protocol has one contract suite in `tests/contract`. What passes between them is in
+Each protocol has one contract suite in `tests/contract`. Their arguments and results are in
 `core.domain.messages` (what people see) and `core.domain.records` (the rest). The protocols of
 platforms are in `core.chat.platform`, those of changes in `core.changes.ports`.
 """
@@ -56,77 +56,102 @@ TransactionStep = Callable[[Any], None]
 """Runs on a connection, as part of another store's transaction."""
 
 TurnHandler = Callable[[int], Coroutine[Any, Any, None]]
-"""Handles a stored message, given by its `seq`. If it raises, the message is handled again
-later."""
+"""Handles a stored message, given by its `seq`.
+
+If it raises, the message is handled again later.
+"""
 
 
 class Inbox(Protocol):
-    """Durable, ordered by conversation, each event once.
+    """A durable queue of messages, ordered within each conversation. Each event is stored once.
 
-    Decisions (`core.commands.grammar.is_decision`) run as soon as they are stored; all else
-    waits its turn.
+    Decisions (`core.commands.grammar.is_decision`) run as soon as they are stored. All other
+    messages wait for their turn.
     """
 
     async def accept(self, message: Message) -> Receipt:
         """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """The platform's message was edited, or deleted (None: withdraw it, blank the transcript).
+        """Apply an edit of a message, or its deletion (None).
 
-        "unstarted": the turn will see the new text, or never run. "started": too late for this
-        turn. "unknown": no such event, or an older version than what is stored.
+        A deletion withdraws the message and blanks it in the transcript. "unstarted": the turn will
+        use the new text, or never run. "started": too late for this turn. "unknown": no such event,
+        or an older version than the stored one.
         """
 
     async def wait_for_answer(self, seq: int) -> Answer:
-        """Wait for the answer and return it. Raise Forgotten if the message was withdrawn or
-        erased."""
+        """Wait for the answer and return it.
+
+        Raise Forgotten if the message was withdrawn or erased.
+        """
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Take up what a former process left, then each message in its turn, until `drain`.
+        """Handle the messages that a former process left, then all others in their turn.
 
-        What is left of platforms not among `platforms` (none named: all) waits for another process.
+        Runs until `drain`. Only left messages of `platforms` are handled; the others wait for
+        another process. An empty collection means all platforms.
         """
 
     async def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler if it runs, or withdraw the turn if it waits. Return whether
-        it was
-        stopped."""
+        """Cancel the handler of a running turn, or withdraw a waiting one.
+
+        Return whether it was stopped.
+        """
 
     def is_stopped(self, seq: int) -> bool:
-        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
+        """Return True if a person's `cancel` cancelled the turn's handler.
+
+        A drain does not count.
+        """
 
     def is_taken_over(self, seq: int) -> bool:
-        """Return whether the handler was cancelled because another process took the turn over."""
+        """Return True if the handler was cancelled because another process took the turn over."""
 
     def leave_place(self, seq: int) -> None:
-        """Give up the turn's place: from now on it only waits for its platform, or posts."""
+        """Release the turn's place among the running turns.
+
+        Called when the turn only waits for its platform, or posts.
+        """
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
+        """Wait for a place among the running turns again, after `leave_place`."""
 
     async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in that conversation now, None if none runs."""
+        """Return the `seq` of the turn that now runs in that conversation, or None."""
 
     async def drain(self, grace: float) -> None:
-        """Start nothing more, let turns finish for `grace` seconds, put the rest back."""
+        """Start no more turns, and let running turns finish for `grace` seconds.
+
+        Put the remaining turns back into the queue.
+        """
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        """Delete finished rows of the area that are older than `before`. Return how many."""
+        """Delete finished rows of the area that are older than `before` (Unix seconds).
+
+        Return how many.
+        """
 
 
 class Journal(Protocol):
-    """Each method is one transaction, durable on return.
+    """The durable record of turns and threads. Each method is one transaction, durable on return.
 
-    A Turn that is not the current (attempt, generation) raises Superseded, or TakenOver where it
-    is another process's; a full disk NotStored.
+    A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
+    belongs to another process now. A full disk raises NotStored.
     """
 
     def check_ownership(self) -> None:
-        """Before a call to the outside that no record stands before. Raises TakenOver where this
-        process stood still, so that another one may have its turns."""
+        """Raise TakenOver if another process may have taken over the turns of this one.
+
+        That can happen after this process did not run for a while. Call this before an external
+        call that no write to the journal precedes.
+        """
 
     async def begin(self, seq: int) -> Turn | None:
-        """Count an attempt and hand out all that is known. None when the row is already final."""
+        """Count an attempt and return all that is stored of the turn.
+
+        None: the row is already final.
+        """
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
         """Record the id of the round's response.
@@ -137,44 +162,55 @@ class Journal(Protocol):
     async def record_round(
         self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
     ) -> None:
-        """Record all that the model said in a round, before any of its tools runs. `started`: the
-        call that begins now, where the round has only one."""
+        """Record the model's output of a round, before any of its tools runs.
+
+        `started`: the call that begins now, if the round has only one.
+        """
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
     ) -> Sequence[Item]:
-        """Put what the person said into the transcript, once; raises Superseded.
+        """Add the user's items to the transcript, once. Raises Superseded.
 
-        What the thread was not told yet of its changes comes before it; gives back all of it.
-        `reserve` is done in the same transaction: what it raises leaves nothing heard.
+        Changes that the thread has not been informed of come before them. Return all added items.
+        `reserve` runs in the same transaction; if it raises, nothing is added.
         """
 
     async def record_call_start(self, turn: Turn, call: ToolCall) -> None: ...
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
-        """Record the handle by which another system knows the call, to ask for it after a crash."""
+        """Record the handle of the call in another system, to look up its state after a crash."""
 
     async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
     async def record_answer(
         self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
     ) -> None:
-        """From here on a crash can only repeat the posting. `answer.parts` is final. `last` is the
-        round that brought it, `key` the first part's: what `items` and `posting` would keep."""
+        """Record the final answer, split into `answer.parts`.
+
+        After this, a crash repeats only the posting. A second answer changes nothing. `last` is the
+        output of the last round, and `key` the key of the first post. Both are stored in this
+        transaction instead of by `record_round` and `record_posting`.
+        """
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None: ...
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
-        """Record the id of a post. An old generation may do so too: a remote id must not be
-        lost."""
+        """Record the id of a post.
+
+        An outdated generation may do so too, because the id of a post must not be lost.
+        """
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """Record that a person deleted the post. An old generation may do so too."""
+        """Record that a person deleted the post. An outdated generation may do so too."""
 
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
     ) -> None:
-        """Final. Erases the `reply_to` token; `posted` is kept even where it raises Superseded."""
+        """Make the turn final and erase the `reply_to` token.
+
+        `posted` is stored even if this raises Superseded.
+        """
 
     async def put_back(self, turn: Turn) -> None:
         """Return the turn to the queue with all its records, and do not count this attempt."""
@@ -191,26 +227,37 @@ class Journal(Protocol):
     async def new_thread(self, conversation: str) -> Thread: ...
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
-        """Return the items of a thread, oldest first; with `before`, only those of earlier
-        turns."""
+        """Return the items of a thread, oldest first.
+
+        With `before`, return only those of earlier turns.
+        """
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of the thread's texts, as seen by `person` (a key)."""
+        """Return the origin of the texts in a thread, as seen by `person` (a key).
+
+        Only turns before `before` count.
+        """
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        """What was said in the current thread (or an older one), oldest first."""
+        """Return the messages and answers of the current thread (or of `thread`), oldest first."""
 
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
-        """The conversations there in which something is said, the pinned ones and then the last
-        used first: those that are that person's own (`Address.person`), or no one person's."""
+        """Return the conversations of a platform that have messages.
+
+        Pinned ones come first, then the last used ones. The list includes conversations of `person`
+        (`Address.person`) and those that belong to no single person.
+        """
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
-        """Conversation there → its newest turn that says these words, in whatever case."""
+        """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        """Name and pin it in the list; None stays as it was. Raises NotFound."""
+        """Set the title of a conversation, and pin or unpin it.
+
+        None keeps a value. Raises NotFound.
+        """
 
     async def author(self, seq: int) -> str:
         """Return the key of the person who sent the message of that turn."""
@@ -219,46 +266,54 @@ class Journal(Protocol):
         """Return the key of the person who began the current thread, "" if it is empty."""
 
     async def seq_of_post(self, post: str) -> int | None:
-        """Return the turn that a post belongs to, by the platform's id of the post."""
+        """Return the `seq` of the turn that a post (the platform's id) belongs to."""
 
     async def record_post_removal(self, post: str) -> None:
-        """A person deleted it."""
+        """Record that a person deleted the post."""
 
     async def history_entry(self, turn: str) -> HistoryEntry:
-        """One exchange by its turn id. Raises NotFound."""
+        """Return the message and answer of a turn, by its id. Raises NotFound."""
 
     async def usage_of(self, seq: int) -> Usage:
-        """What that turn's calls took, as it was counted so far; nothing where none was made."""
+        """Return the usage of the turn's model calls so far. It is empty if there were none."""
 
     async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
-        """The turn, with `cards` for those of the same ids in its answer; None when it is gone."""
+        """Replace the cards with the same ids in the turn's answer.
+
+        None: the turn no longer exists.
+        """
 
     async def forget(self, conversation: str) -> ForgetResult:
-        """Raise the generation, blank everything, list what servers still hold for `erasing`."""
+        """Raise the generation and blank all content.
+
+        List the objects that servers still store, for later erasure.
+        """
 
     async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
-        """Forget it, unless somebody has used it since then (seconds since the epoch): None, and
-        nothing is done."""
+        """Forget the conversation, unless somebody used it after `since` (Unix seconds).
+
+        In that case do nothing and return None.
+        """
 
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Return the conversations of the area that nobody has used since then."""
+        """Return the conversations of the area that nobody has used since then (Unix seconds)."""
 
     async def list_conversations_of(self, person: str) -> Sequence[str]:
         """Return the conversations in which a person (a key) wrote something."""
 
     async def list_remotes_to_erase(self) -> Sequence[Remote]:
-        """Return what servers still store of forgotten threads."""
+        """Return the objects of forgotten threads that servers still store."""
 
     async def list_unerasable_remotes(self) -> Sequence[Remote]:
-        """Return what could not be erased after many attempts, for the operator."""
+        """Return the objects that could not be erased after many attempts, for the operator."""
 
     async def record_erasure(self, remote: Remote, done: bool) -> None: ...
 
 
 class ThreadMap(Protocol):
-    """Conversation key → Thread. A cache that can be rebuilt from the journal."""
+    """A map from conversation key to Thread. It is a cache that can be rebuilt from the journal."""
 
     async def get(self, conversation: str) -> Thread | None: ...
 
@@ -275,10 +330,10 @@ class Files(Protocol):
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
-        """The same bytes for the same event are one file. Raises NotStored."""
+        """Store a file. The same bytes for the same event are stored once. Raises NotStored."""
 
     async def get(self, file: str) -> tuple[File, bytes]:
-        """Raises NotFound."""
+        """Return a file and its bytes. Raises NotFound."""
 
     async def delete(self, file: str) -> None: ...
 
@@ -288,92 +343,118 @@ class Files(Protocol):
     async def list_of_event(self, event_key: str) -> Sequence[File]: ...
 
     async def discard(self, file: str) -> None:
-        """Remove the bytes only; the record is gone already."""
+        """Remove the bytes only. The record has already been deleted."""
 
     async def sweep(self, before: float) -> int:
-        """Remove files older than `before` whose event was never accepted. Return how many."""
+        """Remove files older than `before` (Unix seconds) that no accepted event refers to.
+
+        Return how many.
+        """
 
 
 class PostJournal(Protocol):
-    """The journal's record of one turn's posts, as a Reply sees it."""
+    """The journal's record of the posts of one turn, as a `Reply` uses it."""
 
     @property
     def is_resumed(self) -> bool:
-        """Return whether an earlier attempt may have posted something already."""
+        """True if an earlier attempt may have posted something already."""
 
     def check_ownership(self) -> None:
-        """As the journal's: before each call of a platform."""
+        """Call `Journal.check_ownership`; required before each call of a platform.
+
+        Raises TakenOver.
+        """
 
     async def list_posts(self) -> Sequence[Post]: ...
 
     async def record_posting(self, number: int, key: str) -> None: ...
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """`last`: nothing of the answer follows, so that it may be kept with the turn's end."""
+        """Record the id of a post.
+
+        `last`: it is the last post of the answer, so it may be stored together with the turn's end.
+        """
 
     async def record_removed(self, number: int) -> None: ...
 
 
 class Reply(Protocol):
-    """Posts the answer of one turn where it was asked."""
+    """Posts the answer of one turn where the message was sent."""
 
     @property
     def first_key(self) -> str:
-        """The key under which the first part will be journalled; "" where it is already, or where
-        nothing is posted."""
+        """The key under which the first part will be journalled.
+
+        "" if it is journalled already, or if nothing will be posted.
+        """
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return `text` in parts that fit into one post of this platform each."""
+        """Return `text` in parts that each fit into one post of this platform."""
 
     async def show(self, progress: Progress) -> None:
-        """Best effort and throttled; may raise PostRemoved, which stops the turn. A turn begins
-        with an empty one: there is nothing to tell yet but that work goes on."""
+        """Show the progress of the turn, throttled and without a guarantee.
+
+        May raise PostRemoved, which stops the turn. The first progress of a turn is empty and only
+        shows that work has begun.
+        """
 
     async def wait_for_updates(self) -> None:
-        """Wait until no update that `show` started is under way any more."""
+        """Wait until all updates that `show` started have ended."""
 
     async def finish(self, answer: Answer) -> None:
-        """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
+        """Post the answer durably. Calling it again posts nothing twice.
+
+        Raises Undeliverable if the platform refuses for good; other failures are retried.
+        """
 
     async def refresh(self, answer: Answer) -> None:
-        """The cards of an answer that stands have changed: show them, once, in place.
+        """Redraw the changed cards of a posted answer, once, in place.
 
-        Raises Undeliverable, or anything else where it should be tried again later.
+        Raises Undeliverable if the platform refuses for good, and other errors if a later retry can
+        help.
         """
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
-        """Another process brought this answer out, in these posts, while this one stood still:
-        whatever came from here too late is taken away, or as it should be again."""
+        """Remove or correct posts that this process made after another one took over the turn.
+
+        `answer` and `posts` are what the other process posted while this one did not run.
+        """
 
 
 ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
-"""Builds the Reply of one platform from what was stored, in any process."""
+"""Build the `Reply` of one platform from stored data, in any process."""
 
 
 FetchAttachment = Callable[[Message, Attachment], Awaitable[File | None]]
-"""Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
+"""Download an attachment from its platform into `Files`. None: it could not be downloaded."""
 
 
 LoadContext = Callable[[Message, bool], Awaitable[tuple[Message, Sequence[str]]]]
-"""What a platform knows around a stored message, asked when its turn starts: its author's name,
-language and zone, and where the flag says so also what it points at (the earlier messages of its
-thread, quoted ones, their files). What could not be had is told beside it, in sentences for the
-person. Raises nothing, and is never long: each platform's deadlines stand in its adapter."""
+"""Load the context of a stored message from its platform, when its turn starts.
+
+The result has the author's name, language and time zone. If the flag is set, it also has the
+messages that it refers to (earlier messages of the thread, quotes, their files). The second result
+are sentences for the person about what could not be loaded. Raises nothing. Each adapter sets its
+own short deadlines.
+"""
 
 
 class StatusBoard(Protocol):
-    """What adapters show of the rest."""
+    """Status information that adapters show."""
 
     async def health(self) -> Sequence[Health]: ...
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
-        """The names of the tables that they may read there, as far as they are known."""
+        """Return the names of the known tables that the person may read at the address."""
 
     @property
     def is_demo(self) -> bool:
-        """Whether the demo model answers, which understands a few forms alone."""
+        """True if the demo model answers, which understands only a few forms of messages."""
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        """Proposals and changes of a conversation ("" of all), the newest first."""
+        """Return the cards of proposals and changes, newest first.
+
+        `conversation` is a conversation key, or "" for all.
+        """

@@ -31,50 +31,60 @@ from core.rights.usage import PaidRun
 
 
 class PageAccounts(Protocol):
-    """Who has a name on a surface of the owner's beside them, and may come in as that."""
+    """The named accounts of a surface that belongs to the owner, in addition to the owner."""
 
     async def list_all(self) -> Sequence[PageAccount]: ...
 
     async def find(self, person: str) -> PageAccount | None:
-        """By the person's key."""
+        """Return the account by the person's key."""
 
     async def record_visit(self, person: str, day: str) -> None:
-        """They were there on that day."""
+        """Record that the person used the surface on that day."""
 
     async def end_session(self, session: str, until: float) -> None:
-        """Have a session end that would last `until` then, at every process. Raises NotStored."""
+        """End a session, in every process, that would otherwise last until `until`.
+
+        Raises NotStored.
+        """
 
     async def is_session_ended(self, session: str) -> bool:
-        """Whether it was ended. Raises NotStored."""
+        """Return True if the session was ended. Raises NotStored."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Have `heard` called when somebody may no longer come in as before, at any process: their
-        token was changed, or a session was ended."""
+        """Register a function to call when somebody's access changes, in any process.
+
+        Access changes when a token is replaced or a session is ended.
+        """
 
 
 class MemberStore(Protocol):
-    """What platforms say of their people, over restarts: a row for each person and scope."""
+    """A durable store of what platforms report about people.
+
+    It has a row for each person and scope.
+    """
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
-        """Return the members that were confirmed last, the oldest of them first."""
+        """Return the `most` members that were confirmed last, the oldest of them first."""
 
     async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
-        """Return the members at these places, without those of whom there is no row."""
+        """Return the members with these keys. Missing ones are left out."""
 
     async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
-        """Keep them, but for people who were forgotten. Return the ids of those people."""
+        """Store the members, except forgotten people. Return the ids of those people."""
 
     async def remove(self, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, who left the platform."""
 
     async def forget(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, and let no later `put` bring them back."""
+        """Delete the rows of these people, and prevent a later `put` from storing them again."""
 
     async def purge(self, before: float) -> int:
-        """Delete the rows that no platform confirmed since then. Return how many there were."""
+        """Delete the rows that no platform has confirmed since `before`. Return how many."""
 
 
 class Policy(Protocol):
+    """Decides rights. See `core.rights.policy`."""
+
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
 
     async def rights(self, person: Person, address: Address) -> PlaceRights: ...
@@ -82,104 +92,143 @@ class Policy(Protocol):
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
     ) -> bool:
-        """Wait up to `seconds` until the platform has told what their rights there depend on, or
-        refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
-        before is not enough, but for a few minutes."""
+        """Wait until the platform has answered the lookups that the person's rights depend on.
+
+        Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
+        missing. `confirmed`: require data of the last few minutes instead of the last day.
+        """
 
     def list_names(self, right: str) -> Sequence[str]:
-        """What rules give by its name of that right, as in `model:NAME`; no pattern."""
+        """Return the names that rules allow for a right, as in `model:NAME`, without patterns."""
 
     async def is_guest(self, person: Person) -> bool | None:
-        """Whether they are only a guest where they write; None: their platform does not tell."""
+        """Return True if the person is a guest in the workspace that they write in.
+
+        None: unknown.
+        """
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Whether a person who did something there `since` then has been removed; None: their
-        platform does not tell."""
+        """Return True if a person who was active there at `since` has been removed after it.
+
+        `since` is in Unix seconds. None: unknown.
+        """
 
 
 ReportRow = Literal["person", "channel", "model", "tool", "day"]
-"""What a report of usage has rows of."""
+"""The kind of thing that each row of a usage report sums up."""
 
 
 class Reservation(Protocol):
-    """A step of a transaction; `grant` is what it reserved, once that is done."""
+    """A step of a transaction that reserves usage.
+
+    `grant` is the reservation, once the step has run.
+    """
 
     @property
     def grant(self) -> Grant | None: ...
     @property
     def counts(self) -> Sequence[AllowanceCount]:
-        """Of each allowance with this turn in it; none where it was counted before."""
+        """The counter of each allowance that includes this turn.
+
+        Empty if the turn was counted before.
+        """
 
     def __call__(self, connection: Any, /) -> None: ...
 
 
 class Budget(Protocol):
-    """What is reserved before it is spent. The journal settles it, where it keeps what came."""
+    """Reserves usage before it is spent.
+
+    The journal settles reservations when it stores the results.
+    """
 
     @property
     def bounds_calls(self) -> bool:
-        """Whether there is any allowance of money or tokens."""
+        """True if any allowance limits money or tokens."""
 
     async def reserve(self, turn: Turn) -> None:
-        """Before anything that costs; once per turn. Raises OverBudget."""
+        """Reserve a turn, once for each turn, before anything that costs. Raises OverBudget."""
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
-        """The same as a step of the transaction in which the journal keeps what was heard, with
-        the first call of the model."""
+        """Return a reservation of the turn as a step of another store's transaction.
+
+        The journal runs it in the transaction that stores the user's message. `call` is the first
+        model call, if any.
+        """
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
-        """That round's, with what the model costs; `told`: see `ModelCall`."""
+        """Return a call of the model in that round, with the model's price. See `ModelCall`."""
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more call of the model. None where no allowance bounds it. Raises
-        OverBudget where not even a short answer fits."""
+        """Reserve one more call of the model. None: no allowance limits it.
+
+        Raises OverBudget if not even a short answer fits.
+        """
 
     async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
         """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """What a run cost that no call of a model stands for: its price, where it was begun."""
+        """Record the price of a run that began, or release the reservation if it did not begin."""
 
     def run_price(self, paid: PaidRun) -> float | None:
-        """US dollars for one run; None where it is not known."""
+        """Return the price of one run in US dollars. None: unknown."""
 
     async def release(self, turn: Turn, part: str) -> None:
-        """What was reserved for something of which surely nothing was done."""
+        """Release a reservation when it is certain that nothing of it was used."""
 
     async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
-        """Whether this is to be told now: once for each period, whoever asks."""
+        """Return True if the caller must send this notice now.
+
+        Only one caller gets True in each period. `bit` is `PERSON_NOTICE` or `ADMIN_NOTICE`.
+        """
 
     async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
-        """Today's, of one person key or of all; `place`: there alone."""
+        """Return today's usage of one person (a key) or of everybody.
+
+        `place` limits it to that place.
+        """
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """What is used or held now of each allowance that applies to them there."""
+        """Return the used and reserved amounts of each allowance that applies to the person."""
 
     async def report(
         self, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """Rows of `name`, `turns`, `calls`, tokens and `cost` since that day (ISO; "": today)."""
+        """Return one row for each person, channel, model, tool or day, with its usage.
+
+        A row has `name`, `turns`, `calls`, tokens and `cost` since that day (ISO date; "": today).
+        """
 
     @property
     def zone(self) -> tzinfo:
-        """Where days begin."""
+        """The time zone in which days begin."""
 
     def zone_of(self, message: Message) -> tzinfo:
-        """The asker's, where their platform tells it."""
+        """Return the time zone of the message's author.
+
+        It is `zone` if their platform does not report one.
+        """
 
     async def settle_ended_turns(self) -> int:
-        """End what is held for turns that are over: it counts as its bound. How many."""
+        """Settle open reservations of ended turns at their maximum. Return how many."""
 
 
 class Audit(Protocol):
-    """Who did what, by which rule, and who approved it: never a cell's value, never a text."""
+    """Records who did what, by which rule, and who approved it.
+
+    Never contains cell values or texts.
+    """
 
     async def write(
         self, event: str, change: Change, rule: str = "", by: Person | None = None
     ) -> None:
-        """A line for what happened to a change: `proposed`, `consented` (one of several approvals),
-        `approved`, `done` … `rule` is the one that allowed it, `by` who wants it, where that is
-        neither asker nor decider. Durable on return. Raises AuditRefused."""
+        """Append a line about a change; it is durable on return. Raises AuditRefused.
+
+        `event` is `proposed`, `consented` (one of several approvals), `approved`, `done` and
+        others. `rule` is the rule that allowed it. `by` is the person who acts, if that is neither
+        asker nor decider.
+        """
 
     def note(
         self,
@@ -190,5 +239,9 @@ class Audit(Protocol):
         person: str = "",
         **facts: str,
     ) -> None:
-        """A line for all else: `run`, `refused`, `reload` … It is written beside, after all that
-        was told before it. `person` is the key of whom it is about; `facts` name no people."""
+        """Append a line about anything else, in the background.
+
+        `event` is `run`, `refused`, `reload` and others. Lines are written in the order of the
+        calls. `person` is the key of the person that the line is about. `facts` must not identify
+        people.
+        """

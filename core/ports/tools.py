@@ -29,41 +29,52 @@ from core.domain.records import (
 
 
 class Model(Protocol):
-    """Answers one round as a stream. Raises a ModelError; `Completed` is always the last event."""
+    """Answers one round as a stream of events.
+
+    Raises a ModelError. `Completed` is always the last event.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def level(self) -> str:
-        """`conversations`, `responses`, `chat` or `demo`."""
+        """The API level: `conversations`, `responses`, `chat` or `demo`."""
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
 
     async def health(self) -> Health: ...
 
     async def erase(self, remote: Remote) -> bool:
-        """Erase it on the server; False when it could not be, and must be tried again."""
+        """Erase the object on the server. False: it failed, and must be tried again."""
 
     async def close(self) -> None: ...
 
 
 class Tool(Protocol):
+    """A function that the model can call."""
+
     @property
     def spec(self) -> ToolSpec: ...
 
     @property
     def effect(self) -> Effect:
-        """The least that a call of it does."""
+        """The smallest effect that any call of the tool has."""
 
     def effect_of(self, arguments: str) -> Effect:
-        """What this call would do."""
+        """Return the effect that a call with these arguments (JSON text) would have."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Whether this call does nothing before a person approves it: it may be run again."""
+        """Return True if this call changes nothing before a person approves it.
+
+        Such a call may run again.
+        """
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """As it is offered to who may do these things; None for not at all."""
+        """Return the tool as offered to people with these rights.
+
+        None: it is not offered to them.
+        """
 
     @property
     def progress_text(self) -> str:
@@ -71,14 +82,14 @@ class Tool(Protocol):
 
     @property
     def timeout_seconds(self) -> float:
-        """Seconds that one call may take."""
+        """The maximum duration of one call."""
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        """`arguments` is JSON text as the model wrote it. Raises ToolError."""
+        """Run the tool. `arguments` is JSON text as the model wrote it. Raises ToolError."""
 
 
 class ToolSource(Protocol):
-    """A system that brings tools: what it offers may change while Ponte runs."""
+    """A system that provides tools. Its tools may change while Ponte runs."""
 
     @property
     def name(self) -> str: ...
@@ -91,10 +102,16 @@ class ToolSource(Protocol):
 
 
 class QuickCommands(Protocol):
+    """The quick commands of an installation."""
+
     async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Those that this person may run here."""
+        """Return the quick commands that this person may run at the address."""
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
-        """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
+        """Return the command with this slug.
+
+        Raises UnknownCommand with the nearest slug, and NotAllowed if the person or place has no
+        right to it.
+        """
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...

@@ -1,6 +1,7 @@
-"""What an operator allows to be spent: by whom, where, in which period; and what a refusal says.
+"""Allowances: limits on turns, tokens and money for a person, place or group in a period.
 
-Money is counted in billionths of a US dollar (`core.rights.usage.NANODOLLARS_PER_DOLLAR`).
+This module also writes the messages about exceeded and nearly used allowances. Money is counted in
+billionths of a US dollar (`core.rights.usage.NANODOLLARS_PER_DOLLAR`).
 """
 
 from __future__ import annotations
@@ -18,23 +19,29 @@ from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
 from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
 
 CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
+"""Which usage an allowance adds up: one counter for each person, channel, workspace or group.
+
+"together" is one counter for the people of `who`; "everybody" is one for all people.
+"""
 PeriodLength = Literal["day", "month"]
 Unit = Literal["turns", "tokens", "money"]
 UNITS: tuple[Unit, ...] = ("turns", "tokens", "money")
 MIN_OUTPUT_TOKENS = 1_000
-"""Tokens that an answer is worth beginning for; with less left it is not asked for."""
+"""Minimum of output tokens for a model call. Ponte makes no call if an allowance has less left."""
 MAX_OUTPUT_TOKENS = 16_000
-"""Tokens of one answer, its reasoning too, where an allowance counts money or tokens."""
+"""Maximum tokens of one answer, including reasoning, where an allowance limits money or tokens."""
 NEARLY_USED_SHARE = 0.8
-"""The share of an allowance from which a person is told, once in a period."""
+"""The used share of an allowance at which the person gets a notice, once in a period."""
 MAX_DOCUMENT_TOKENS = 1_000_000
-"""Tokens that are held for a PDF: no model takes more at once."""
+"""Tokens that are reserved for a PDF: no model takes more in one request."""
 MAX_TEXT_FILE_BYTES = 400_000
-"""Bytes of a text file that a model is given (`core.models.model_input`)."""
+"""Maximum bytes of a text file that the model receives (`core.models.model_input`)."""
 _MESSAGE_OVERHEAD_TOKENS, _ITEM_OVERHEAD_TOKENS = 500, 50
-"""Of a person's message (date, name, language are told with it), and of anything else."""
+"""Tokens added to a user message (for its date, name and language), and to any other item."""
 MIN_TURNS_FOR_NOTICE = 5
+"""The smallest limit of turns for which a "nearly used" notice is sent."""
 DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
+"""The `source` of allowances that come from this setting instead of ponte.toml."""
 
 LEFT = {
     "each person": "Your allowance is {limit}; what is left of it, {left}, is not enough. ",
@@ -53,6 +60,7 @@ LEFT = {
         "enough. "
     ),
 }
+"""The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
 ANEW = "It begins anew on {when}. The operator can raise it ({where})."
 ALL_CAPPED = "That is all for today: the cap of turns a day for everybody together is {limit}. "
 NEARLY = {
@@ -72,6 +80,7 @@ NEARLY = {
         "{when}."
     ),
 }
+"""The notice that most of an allowance is used, by `CountedBy`."""
 STANDING = {
     "each person": "your allowance of {limit}: {left} left until {when}",
     "each channel": "the allowance of this channel, {limit}: {left} left until {when}",
@@ -79,12 +88,13 @@ STANDING = {
     "together": "the allowance that your group shares, {limit}: {left} left until {when}",
     "everybody": "the allowance of everybody together, {limit}: {left} left until {when}",
 }
+"""The phrase about what an allowance has left, by `CountedBy`."""
 A_DAY, A_MONTH = "{what} a day", "{what} a month"
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Turns, tokens (in and out), billionths of a dollar."""
+    """An amount of usage: turns, tokens (input and output), and billionths of a US dollar."""
 
     turns: int = 0
     tokens: int = 0
@@ -99,8 +109,11 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One of ponte.toml's. `told` says where it stands; `who` and `where` empty: everybody,
-    everywhere; None is no limit. `name` is its own where it is none of the file's."""
+    """One allowance of ponte.toml, or of PONTE_DAILY_TURNS.
+
+    `source` describes where it is written. Empty `who` and `where` match everybody and every place.
+    A limit of None means no limit. `name` is set only for an allowance that is not from ponte.toml.
+    """
 
     of: CountedBy
     per: PeriodLength = "day"
@@ -114,33 +127,40 @@ class Allowance:
 
     @property
     def key(self) -> str:
-        """Of what it counts: another limit of the same unit goes on with the same count."""
+        """A stable key of what the allowance counts.
+
+        It does not depend on the amounts: after a change of a limit, the same count continues.
+        """
         units = [unit for unit, _ in self.limits()]
         about = [self.of, self.per, sorted(self.who), sorted(self.where), units]
         return self.name or hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
 
     @property
     def bounds_calls(self) -> bool:
-        """Whether a model's call must be bounded for it."""
+        """True if the allowance limits money or tokens, so that each model call must be bounded."""
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
-        """Of two that count the same thing, the lower limits."""
+        """Return the lower limit of each unit, from two allowances that count the same thing."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
         told = other.source if lower == dict(other.limits()) else self.source
         return replace(self, source=told, **lower)
 
     def limits(self) -> Iterator[tuple[Unit, int]]:
+        """Yield the unit and amount of each limit that is set."""
         for unit in UNITS:
             if (limit := getattr(self, unit)) is not None:
                 yield unit, limit
 
     def exceeded_unit(self, spent: Spend) -> Unit | None:
-        """The first limit that so much is beyond."""
+        """Return the first unit with a limit that this usage exceeds."""
         return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
 
     def nearly_used_unit(self, spent: Spend) -> Unit | None:
-        """The first limit of which so much is at least `NEAR`; of a few turns none."""
+        """Return the first unit of which at least `NEARLY_USED_SHARE` is used.
+
+        Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped.
+        """
         for unit, limit in self.limits():
             few = unit == "turns" and limit < MIN_TURNS_FOR_NOTICE
             if getattr(spent, unit) >= limit * NEARLY_USED_SHARE and not few:
@@ -148,16 +168,19 @@ class Allowance:
         return None
 
     def describe_limit(self, unit: Unit, locale: str | None = None) -> str:
-        """The limit, as in `$5.00 a day`."""
+        """Return the limit with its period, as in `$5.00 a day`."""
         sentence = A_DAY if self.per == "day" else A_MONTH
         return say(sentence, locale, what=format_amount(unit, getattr(self, unit), locale))
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose count of an allowance: `key` is its row's; `person` (a key) where it is one's own;
-    `place` is the channel or workspace of whom it counts. `past`: what was spent before it was
-    first counted counts too."""
+    """One counter of an allowance: the allowance, applied to one person, place or group.
+
+    `key` is the key of its row. `person` is the key of the person, if each person has a counter.
+    `place` is the channel or workspace, if each of them has one. `counts_past_usage`: usage from
+    before the counter existed counts too.
+    """
 
     key: str
     allowance: Allowance
@@ -166,14 +189,18 @@ class Scope:
     counts_past_usage: bool = True
 
     def period_of(self, day: str) -> str:
-        """Of an ISO date: the day, or its month."""
+        """Return the period of an ISO date: the date itself, or its month (`2026-11`)."""
         return day if self.allowance.per == "day" else day[:7]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One call of the model, before it is made: the turn's round, bytes of what it is told beside
-    the thread, bytes of the request where it is known, tokens of pictures."""
+    """A model call before it is made, with the data that bounds its cost.
+
+    `number` is the round of the turn. `prompt_bytes` is the size of the instructions, tools and
+    other input besides the thread. `request_bytes` is the size of the whole request, where it is
+    known. `window` is the model's maximum of input tokens.
+    """
 
     number: int
     model: str
@@ -183,15 +210,22 @@ class ModelCall:
     window: int | None = None
 
     def max_input_tokens(self, thread: int) -> int:
-        """Tokens that it hears at most: one for each byte, and what the model takes at most."""
+        """Return an upper bound of the input tokens: one for each byte, capped by `window`.
+
+        `thread` is the bound for the items of the thread.
+        """
         most = max(self.prompt_bytes + thread, self.request_bytes)
         return min(most, self.window) if self.window else most
 
     def max_spend(self, input: int, output: int) -> Spend:
+        """Return the maximum usage of a call with these input and output tokens."""
         return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
-        """Output tokens that are left of an allowance of which `spent` is gone already."""
+        """Return how many output tokens an allowance still covers, at most `MAX_OUTPUT_TOKENS`.
+
+        `spent` is the used part of the allowance. The result can be negative.
+        """
         left = MAX_OUTPUT_TOKENS
         if allowance.tokens is not None:
             left = min(left, allowance.tokens - spent.tokens - input)
@@ -202,7 +236,10 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceCount:
-    """What stands in an allowance's row; `told` bits: `TOLD`, `TOLD_ADMIN`."""
+    """The row of one counter in one period.
+
+    `notices` has the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent.
+    """
 
     scope: Scope
     period: str
@@ -211,12 +248,16 @@ class AllowanceCount:
 
 
 PERSON_NOTICE, ADMIN_NOTICE = 1, 2
+"""Bits of `AllowanceCount.notices`: a notice to the person, and one to an admin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What was reserved for a call of the model: a row of holds. `output`: tokens that it may say;
-    `lowered` to what was left; `counts` as they stood with it."""
+    """The reservation for one model call, stored as a row of holds.
+
+    `output` is the maximum of output tokens. `is_lowered`: it was reduced to what an allowance has
+    left. `counts` are the counters after the reservation.
+    """
 
     part: str
     input: int
@@ -227,8 +268,11 @@ class Grant:
 
 
 class OverAllowance(OverBudget):
-    """`left` is of the limit that is in the way; `zone` is the asker's, `operators` the one in
-    which periods begin."""
+    """Raised when an allowance has too little left.
+
+    `left` is the rest of the exceeded limit. `zone` is the asker's time zone. `operators` is the
+    time zone in which periods begin.
+    """
 
     def __init__(
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
@@ -244,6 +288,7 @@ class OverAllowance(OverBudget):
         self.resets = period_end(count.period, operators).astimezone(zone)
 
     def words(self, locale: str | None = None) -> str:
+        """Return the message for the person, with the time at which the next period begins."""
         allowance = self.allowance
         anew = say(ANEW, locale, when=format_moment(self.resets, locale), where=allowance.source)
         if allowance.source == DAILY_TURNS_SETTING:
@@ -255,7 +300,7 @@ class OverAllowance(OverBudget):
 
 
 def format_amount(unit: Unit, count: int, locale: str | None = None) -> str:
-    """As in `$0.25`, `1,200 tokens`, `3 turns`."""
+    """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 turns`."""
     if unit == "money":
         return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000, locale)
     if unit == "tokens":
@@ -264,7 +309,7 @@ def format_amount(unit: Unit, count: int, locale: str | None = None) -> str:
 
 
 def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """That most of it is used, for the person."""
+    """Return the notice for the person that most of an allowance is used."""
     allowance = count.scope.allowance
     when = period_end(count.period, operators).astimezone(zone)
     used = format_amount(unit, getattr(count.spent, unit))
@@ -275,7 +320,7 @@ def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operat
 
 
 def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """What is left of one limit, for the person."""
+    """Return a phrase for the person that says how much of one limit is left."""
     allowance = count.scope.allowance
     when = format_moment(period_end(count.period, operators).astimezone(zone), LANGUAGE.get())
     left = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
@@ -284,9 +329,12 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
 
 
 def max_item_tokens(item: str) -> int:
-    """Tokens that an item of a transcript (as JSON) is at most: one for each byte, with what is
-    told around it, and its files. A picture is as dear as one can be; of a document's pages nobody
-    knows how many there are; of a text's only the beginning is sent."""
+    """Return an upper bound of the tokens of a transcript item, including its files.
+
+    `item` is JSON. Its text counts one token for each byte, plus an overhead. A picture counts
+    `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is not
+    known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not sent.
+    """
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
     )
@@ -303,7 +351,7 @@ def max_item_tokens(item: str) -> int:
 
 
 def describe_estimates(count: int) -> str:
-    """Say that the amounts of so many calls are estimates."""
+    """Return a sentence that says that the amounts of this many calls are estimates."""
     return plural(
         "The amounts of {count} call are an estimate, the most that it can have cost: the model's "
         "server did not report what it used, or the call was interrupted.",
@@ -314,7 +362,7 @@ def describe_estimates(count: int) -> str:
 
 
 def period_end(period: str, zone: tzinfo) -> datetime:
-    """When a day (`2026-11-21`) or a month (`2026-11`) is over there."""
+    """Return the end of a day (`2026-11-21`) or a month (`2026-11`) in a time zone."""
     if len(period) == len("2026-11"):
         first = date.fromisoformat(f"{period}-01")
         following = (first + timedelta(days=32)).replace(day=1)

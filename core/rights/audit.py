@@ -1,10 +1,12 @@
-"""The audit log: a JSON line for each proposal, decision and change, each run that costs, each
-refusal and each act of the operator's, only ever appended to.
+"""The audit log: an append-only list of JSON lines.
 
-Who asked, which rule allowed it, who decided, what was done: ids and counts, nothing out of the
-rows, nothing that was said. People stand in it by a pseudonym of their own, and who forgets a
-person destroys what says whose it is: the lines stay and name nobody. A line may stand twice where
-a crash came between the line and the ledger.
+A line records a proposal, a decision, a change, a run that costs money, a refusal, or an action of
+the operator. It contains ids and counts: who asked, which rule allowed it, who decided, and what
+was done. It never contains values of rows or texts of messages.
+
+People appear under a pseudonym that only the audit log uses. Forgetting a person destroys the link
+to the pseudonym: the lines remain, but no longer identify anybody. A line can occur twice after a
+crash between the line and the ledger.
 """
 
 from __future__ import annotations
@@ -26,61 +28,69 @@ from core.runtime.tasks import BackgroundTasks
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
-"""Who sits at the machine and types `ponte …`."""
+"""The person who runs `ponte …` commands on the machine."""
 AUDIT_CLOSE_SECONDS = 10.0
-"""Seconds that lines which are under way are waited for at the end."""
+"""Seconds that `close` waits for pending lines."""
 _MAX_FACT_CHARACTERS = 200
-"""Characters of one fact."""
+"""Maximum characters of one fact."""
 _ROW_ID = re.compile(r"\d{1,20}|[0-9a-fA-F-]{24,36}|[0-9A-Z]{26}")
 HIDDEN_ROW_ID = "-"
-"""Stands for a row's id that is no number, UUID or ULID: people made it up, an e-mail address, say,
-and it is the value of a cell."""
+"""Replaces the id of a row that is not a number, UUID or ULID.
+
+Such an id is made up by people, for example an e-mail address, and is the value of a cell.
+"""
 _PERSON_FACTS = ("asker", "decider", "by", "person")
-"""Facts that are people."""
+"""Facts that hold the key of a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Some lines, oldest first; `next` is where those after them begin, "" at the end."""
+    """A page of lines, oldest first. `next` is the start of the next page, or "" at the end."""
 
     lines: Sequence[str]
     next: str = ""
 
 
 class AuditLines(Protocol):
-    """Where the lines are kept."""
+    """The storage of audit lines."""
 
     @property
     def name(self) -> str:
-        """For the operator who has to make room there."""
+        """The location, shown to an operator who has to make room there."""
 
     async def append(self, line: str) -> None:
-        """Durable on return. Raises OSError, NotStored."""
+        """Store a line; it is durable on return. Raises OSError, NotStored."""
 
     async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
-        """Some of the lines after that place ("" is the beginning)."""
+        """Return some of the wanted lines after that position ("" is the beginning)."""
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
-        """Drop those at the beginning that are old; how many. Raises OSError, NotStored."""
+        """Delete the old lines at the beginning. Return how many. Raises OSError, NotStored."""
 
     async def close(self) -> None: ...
 
 
 class Pseudonyms(Protocol):
-    """Who goes by which pseudonym. All raise NotStored."""
+    """The mapping of people to their pseudonyms. All methods raise NotStored."""
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
-        """Their pseudonyms by their keys; who has none gets one."""
+        """Return the pseudonyms by person key. Create those that are missing."""
 
     async def list_people(self) -> Mapping[str, str]:
-        """Everybody's key by their pseudonym."""
+        """Return all person keys by pseudonym."""
 
     async def destroy(self, person: str) -> None:
-        """Nobody can say any more whose that person's lines are."""
+        """Delete the link between a person and their pseudonym.
+
+        Nobody can identify the person's lines afterwards.
+        """
 
 
 class AuditLog:
-    """The `Audit` port. Lines are written one after the other, in the order of the calls."""
+    """The implementation of the `Audit` port.
+
+    Lines are written one by one, in the order of the calls.
+    """
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class AuditLog:
     async def write(
         self, event: str, change: Change, rule: str = "", by: Person | None = None
     ) -> None:
+        """Append a line about a change; it is durable on return. Raises AuditRefused."""
         line = self._start_line(event)
         proposal = change.proposal
         line |= {
@@ -121,6 +132,7 @@ class AuditLog:
         person: str = "",
         **facts: str,
     ) -> None:
+        """Append a line in the background. A failure is only logged."""
         self._background.start(
             self._append_or_log(self._note_line(event, asker, address, person, facts))
         )
@@ -129,16 +141,22 @@ class AuditLog:
         self, event: str, asker: Person, address: Address | None = None, *, person: str = "",
         **facts: str,
     ) -> None:  # fmt: skip
-        """The same as `note`, durable on return. Raises AuditRefused."""
+        """Append a line with the facts of `note`; it is durable on return. Raises AuditRefused."""
         await self._write_durably(self._note_line(event, asker, address, person, facts))
 
     async def has_lines_of(self, person: str) -> bool:
-        """Whether lines are that person's, by their key. Raises NotStored."""
+        """Return True if the person (a key) has a pseudonym, and so possibly lines.
+
+        Raises NotStored.
+        """
         return person in (await self._keys.list_people()).values()
 
     async def forget(self, person: str) -> None:
-        """Destroy what says whose that person's lines are; nobody can tell any more. Raises
-        NotStored."""
+        """Destroy the link between the person (a key) and their lines.
+
+        Waits for pending lines first, because a line could create a pseudonym again. Raises
+        NotStored.
+        """
         await asyncio.create_task(self._wait_for_pending())
         await self._keys.destroy(person)
 
@@ -146,11 +164,11 @@ class AuditLog:
         self, after: str = "", *, since: str = "", until: str = "", person: str = "",
         event: str = "",
     ) -> tuple[Sequence[Mapping[str, Any]], str]:  # fmt: skip
-        """Some lines, the oldest first, and where the next ones begin ("" at the end), each with
-        the keys of those people who were not forgotten.
+        """Return a page of lines, oldest first, and the start of the next page ("" at the end).
 
-        `since` and `until` (not itself) are moments as the lines have them; `person` is a key, a
-        pseudonym, or `platform:ID`.
+        Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive) and
+        `until` (exclusive) are moments in the format of the lines. `person` is a key, a pseudonym,
+        or `platform:ID`. Raises NotStored.
         """
         await asyncio.create_task(self._wait_for_pending())
         known = await self._keys.list_people()
@@ -159,7 +177,8 @@ class AuditLog:
         said = f'"event": {json.dumps(event)}'
 
         def is_wanted(line: str) -> bool:
-            at = line[8:37]  # {"at": "2026-11-20T08:30:00.000+00:00"
+            # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
+            at = line[8:37]
             return (
                 since <= at
                 and (not until or at < until)
@@ -172,11 +191,12 @@ class AuditLog:
         return [line for line in read if line], page.next
 
     async def purge(self, before: datetime) -> int:
-        """Drop what was written before that moment; how many lines. Raises NotStored."""
+        """Delete the lines written before that moment. Return how many. Raises NotStored."""
         first = before.astimezone(UTC).isoformat(timespec="milliseconds")
 
         def is_old(line: str) -> bool:
-            return str(_parse_line(line).get("at", "")) < first  # one that is torn, too
+            # An incomplete line has no time, and counts as old.
+            return str(_parse_line(line).get("at", "")) < first
 
         async with self._lock:
             try:
@@ -185,7 +205,7 @@ class AuditLog:
                 raise NotStored from error
 
     async def close(self) -> None:
-        """What was noted is written first."""
+        """Write the pending lines, waiting up to `AUDIT_CLOSE_SECONDS`, and close the storage."""
         await self._background.close(AUDIT_CLOSE_SECONDS)
         await self._lines.close()
 
@@ -202,19 +222,21 @@ class AuditLog:
 
     async def _write_durably(self, line: Mapping[str, object]) -> None:
         try:
-            await asyncio.create_task(self._append(line))  # after those that were noted before
+            # Tasks start in the order of their creation. As a task, this line comes after the lines
+            # of earlier `note` calls.
+            await asyncio.create_task(self._append(line))
         except (OSError, NotStored) as error:
             raise AuditRefused(path=self._lines.name, cause=_cause_of(error)) from None
 
     async def _append(self, line: Mapping[str, object]) -> None:
-        """Raises OSError, NotStored."""
+        """Replace people by pseudonyms and store the line. Raises OSError, NotStored."""
         async with self._lock:
             people = {str(line[name]) for name in _PERSON_FACTS if ":" in str(line.get(name, ""))}
             known = await self._keys.assign(people) if people else {}
             await self._lines.append(json.dumps(_replace_people(line, known)))
 
     async def _wait_for_pending(self) -> None:
-        """Once all that was told until now is."""
+        """Wait until all lines noted so far are written."""
         async with self._lock:
             pass
 
@@ -226,12 +248,15 @@ class AuditLog:
 
 
 def is_old_format(line: str) -> bool:
-    """Whether it is of a Ponte that named people by their own keys."""
+    """Return True for a line of an earlier version, which named people by their keys."""
     return '"conversation": "' in line
 
 
 async def convert_old_lines(lines: Sequence[str], keys: Pseudonyms) -> list[str]:
-    """The same lines; old ones as they are written now. Raises NotStored."""
+    """Return the lines, with those in the old format converted to the current one.
+
+    Raises NotStored.
+    """
     read = {line: _parse_line(line) for line in lines if is_old_format(line)}
     named = ((one.get("asker", ""), one.get("decider", "")) for one in read.values())
     people = {person for both in named for person in both if ":" in person}
@@ -242,7 +267,11 @@ async def convert_old_lines(lines: Sequence[str], keys: Pseudonyms) -> list[str]
 
 
 def _convert_line(old: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """Who read a conversation that an old line names is not known any more: its platform stays."""
+    """Convert a line of the old format.
+
+    Of the conversation that it names, only the platform remains: the line does not say who could
+    read the conversation.
+    """
     view = TargetView.from_target(old.get("target", {}))
     line = {
         "at": old.get("at", ""),
@@ -265,8 +294,11 @@ def _convert_line(old: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[s
 
 
 def place_of(address: Address) -> str:
-    """Where it was, as others know the place. Whom a direct conversation is with stays out: its
-    platform tells that by the channel's id."""
+    """Return the place of an event as `platform:workspace:channel:thread`.
+
+    A direct conversation becomes `platform:workspace:direct`, because the id of the channel would
+    reveal the other person.
+    """
     parts = [address.platform, address.workspace]
     parts += [address.channel, address.thread] if address.shared else ["direct"]
     return ":".join(filter(None, parts))
@@ -296,7 +328,7 @@ def _key_of(person: Person | None) -> str:
 
 
 def _is_same_person(key: str, person: str) -> bool:
-    """Whether `person` means them; the workspace may be left out."""
+    """Return True if `person` is this key, with or without its workspace."""
     parts = key.split(":")
     return person in (key, f"{parts[0]}:{parts[-1]}")
 
@@ -305,12 +337,12 @@ def _parse_line(line: str) -> Mapping[str, Any]:
     try:
         read: Mapping[str, Any] = json.loads(line)
     except ValueError:
-        return {}  # torn, when the machine went down
+        return {}  # incomplete, because the machine went down
     return read
 
 
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """What is in it, people by the names that are `known` for them."""
+    """Return the line with people replaced by their entry in `known`, and without empty values."""
     return {
         name: known.get(str(value), value) if name in _PERSON_FACTS else value
         for name, value in line.items()

@@ -1,22 +1,29 @@
-"""Who may do what, where: the rules of ponte.toml, then PONTE_ADMINS, PONTE_ALLOW and each
-platform's defaults.
+"""Access rights: who may do what, and where.
 
-Rules are read from the top, and the first that fits who asks, where, and says something about the
-right decides, as in a firewall. Beside them each channel has its own: what holds is the asker's
-right *and* the channel's, also for an admin.
+Rules of ponte.toml come first, then PONTE_ADMINS, PONTE_ALLOW and the defaults of each platform.
 
-Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace; a
-platform alone is all its people; `EVERYBODY`, `MEANT` and the sets of ponte.toml name more.
-Groups and roles, and who is only a guest, are asked of the platform (`Membership`, `Guests`) only
-where something depends on it. To chat and to read, what the platform said within a day is enough;
-all other rights need what it confirmed within five minutes. What is not known is not allowed, and
-that is no refusal: the verdict says so (`Verdict.unknown`), and the person is asked to try again.
+Rules are read from the top. The first rule that matches the person and the place, and that mentions
+the right, decides, as in a firewall. A channel can have its own rule, which can only restrict: a
+right needs the person's permission *and* the channel's. This holds for admins too.
 
-A guest is no member: a platform's defaults are not for them, nor what the name of a platform or a
-workspace gives; what their own name, that of a group or of the channel, or `everybody` gives is.
-What the name of a platform or workspace denies or limits holds for its guests too (see
-`PlaceReading`).
-Guests have none of `DECISION_RIGHTS`, whatever a rule says.
+Names have the form `platform:ID`. The ID is that of a person, group, role, channel or workspace. A
+platform alone means all its people. `EVERYBODY_NAME`, `PEOPLE_SETS` and the groups of ponte.toml
+are further names.
+
+Groups, roles and guest status come from the platform (`GroupLookup`, `GuestLookup`). Ponte requests
+them only where a decision depends on them. For `RIGHTS_ON_STALE_DATA` (such as `chat` and `read`),
+data up to a day old is enough. All other rights need data that the platform confirmed within five
+minutes. Unknown status never allows anything. It is not a refusal either: `Verdict.is_unknown` is
+set, and Ponte asks the person to try again.
+
+A guest does not count as a member:
+
+- A platform's defaults, and rights given to the name of a platform or workspace, do not apply to
+  guests.
+- Rights given to the guest by name, to a group of theirs, to the channel or to `everybody` apply.
+- What the name of a platform or workspace denies or limits applies to its guests too (see
+  `PlaceReading`).
+- Guests never have any of `DECISION_RIGHTS`, whatever a rule says.
 """
 
 from __future__ import annotations
@@ -37,67 +44,104 @@ from core.text.i18n import say
 from core.text.text import fold_case
 
 GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
-"""A platform's groups and roles of a person, as it told them within so many seconds; None: it
-refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+"""Return the ids of a person's groups and roles, from data at most this many seconds old.
+
+None: the platform does not disclose them. The lookup has no timeout of its own and raises nothing.
+"""
 
 GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
-"""Whether a person is a guest where they write, as their platform told within so many seconds;
-None: it refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+"""Return True if the person is a guest in the workspace that they write in.
+
+The second argument is the maximum age of the data in seconds. None: the platform does not disclose
+it. The lookup has no timeout of its own and raises nothing.
+"""
 
 DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
-"""Whether a person who did something there at that time (Unix seconds) has been removed since: from
-the workspace, the server or the page. None: their platform does not tell. Raises nothing."""
+"""Return True if a person has been removed from the workspace, server or page since a moment.
+
+The arguments are the person, the address where they were active, and the moment (Unix seconds).
+None: the platform does not disclose it. Raises nothing.
+"""
 
 
 class PlaceRights(Protocol):
-    """What one person may do in one place, once all that it depends on was asked."""
+    """The rights of one person in one place, decided without further I/O."""
 
     def may(self, right: str, *names: str) -> Verdict:
-        """`names`: of the thing that it is about; of a table its title and its id."""
+        """Decide the right.
+
+        `names` identify the thing that the right is about: for a table its title and its id.
+        """
 
     def depends_on_name(self, right: str) -> bool:
-        """Whether it may be given for one thing and not for another."""
+        """Return True if the right can differ between two things of its kind."""
 
 
 EVERYBODY_NAME = "*"
-"""Also written `everybody`."""
+"""The name that matches every person. `everybody` has the same meaning."""
 OWNER_ID = "owner"
-"""The person who holds a platform that is `one_name`."""
+"""The id of the owner on a platform that has `has_one_owner`."""
 BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
-"""What can be done without being an admin or an approver."""
+"""Rights that need no admin or approver role."""
 DECISION_RIGHTS = ("approve", "administer")
-"""Rights that only people and groups can be given: no channel, workspace or surface."""
+"""Rights that only the names of people and groups can give.
+
+The name of a channel, workspace or platform gives none of them.
+"""
 NAMED_RIGHTS = ("tool", "command", "agent", "model")
-"""Rights to one thing by its name, beside the plain one: all are allowed that no rule denies."""
+"""Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
 PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
-"""Whom a rule can name beside people, groups and places. `outsiders` belong to another workspace
-than the channel."""
+"""Predefined sets of people that a rule can name.
+
+`outsiders` belong to another workspace than the channel.
+"""
 RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
+"""All rights, without names of things."""
 PlaceReading = Literal["people", "members", "all"]
-"""How the name of a place is read: it means nobody where a right is for people and groups alone,
-its members where something is given, all its people where something is denied or limited."""
+"""Which people the name of a platform or workspace matches.
+
+- "people": nobody. Used for rights that only people and groups can be given.
+- "members": its members. Used where a rule gives something.
+- "all": its members and guests. Used where a rule denies or limits something.
+"""
 _NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
-"""Those that a name may follow, as in `read:Customers`."""
+"""Rights that can be followed by a name, as in `read:Customers`."""
 
 _GROUP_CACHE_SECONDS = (
-    60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
+    60.0  # an empty answer may mean "unresolved", so it is cached for a shorter time
 )
 _EMPTY_GROUP_CACHE_SECONDS = 30.0
+"""Seconds that an empty list of groups is cached."""
 MAX_CONFIRMED_AGE_SECONDS = 240.0
-"""Seconds that a platform may itself keep who is in a group, or a guest: with ours five minutes."""
+"""Maximum age in seconds of a platform's own cached groups and guest status.
+
+With the cache of this module (60 seconds) the total is five minutes.
+"""
 MAX_STALE_SECONDS = 86_340.0
-"""How old what a platform said may be for `RIGHTS_ON_STALE_DATA`: with our own minute a day."""
+"""Maximum age in seconds of platform data for `RIGHTS_ON_STALE_DATA`.
+
+With the cache of this module (60 seconds) the total is one day.
+"""
 RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
-"""Rights that go on while the platform does not answer. A named tool's effect is a right beside it.
-The model's own cost is no spending in this sense."""
+"""Rights that stay available while the platform does not respond.
+
+`tool` is included because the effect of a tool is checked as a separate right. `model` is included
+because the cost of the model is not covered by the `spend` right.
+"""
 _LOOKUP_TIMEOUT_SECONDS = 5.0
+"""Timeout in seconds of a lookup at the platform."""
 _CONFIRM_TIMEOUT_SECONDS = 0.3
-"""How long a turn's start waits for a platform to confirm what it said before; `prepare` waits
-longer, before the turn."""
+"""Timeout in seconds to confirm cached data when a turn starts.
+
+`prepare` waits longer, before the turn starts.
+"""
 _MAX_CACHED_PEOPLE = 10_000
+"""Maximum number of people in the cache of groups."""
 MAX_NAME_CHARACTERS = 1_000
-"""Of a table, tool, command, agent or model that a right is asked for. NocoDB's titles have at most
-255; people and models can ask for any text."""
+"""Maximum length of the name of a table, tool, command, agent or model in a request for a right.
+
+Titles in NocoDB have at most 255 characters, but people and models can send any text.
+"""
 
 _ALLOW_HINT = (
     "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
@@ -113,7 +157,7 @@ DEFAULT_REASONS: Mapping[str, str] = {
         "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS."
     ),
 }
-"""Why, where no rule of the operator's says anything."""
+"""The reason for a denial by right, when no rule of ponte.toml decided."""
 _MISSING_RIGHT = (
     "The right that is missing is `{right}`; the operator gives it in `ponte.toml`. "
     "`why {right}` tells which rule decided."
@@ -131,12 +175,15 @@ RULE_REASONS: Mapping[str, str] = {
     "agent": "You may not ask that agent here. " + _MISSING_RIGHT,
     "model": "You may not use the model of this place. " + _MISSING_RIGHT,
 }
-"""Why, where a rule of the operator's decides."""
+"""The reason for a denial by right, when a rule of ponte.toml decided."""
 GUEST_REASON = "I answer members here, and you are a guest. " + _ALLOW_HINT
+"""The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests do not decide on changes, and are no admins: that is for members."
+"""The reason for a denial of `DECISION_RIGHTS` to a guest."""
 UNKNOWN_STATUS_REASON = StatusUnknown.sentence
 NAME_TOO_LONG = "That name is too long: a name has at most 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
+"""The `source` of rules that do not come from ponte.toml."""
 _ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
     ALLOW_RULE: "`{right}`: yes, PONTE_ALLOW names the person, a group of theirs or the place.",
@@ -147,7 +194,7 @@ _DENIED_SENTENCE = "`{right}`: no. {reason}"
 
 @dataclass(frozen=True, slots=True)
 class DailyTurns:
-    """Turns that a day allows: for one person, and for everybody together; 0 is no cap."""
+    """A daily cap of turns, for one person and for everybody together. 0 means no cap."""
 
     person: int = 0
     everybody: int = 0
@@ -155,16 +202,20 @@ class DailyTurns:
 
 @dataclass(frozen=True, slots=True)
 class PlatformRights:
-    """What a platform's people may do where nobody named them (`default`), and what its names mean.
+    """The default rights of a platform's people, and the meaning of its names.
 
-    `one_name`: it is its `OWNER`'s, whom its name alone means where people are meant, and who
-    decides on all that they propose there; the channels are of each one's own making, so that no
-    channel's name gives a right. `operator`: its owner sits at the machine, and sees what was
-    changed from everywhere. `own_workspace`:
-    the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
-    workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
-    PONTE_ALLOW does not name. `links_code`: addresses within code become links there, too.
-    `links_names`: names of hosts and e-mail addresses without a scheme do.
+    `default_rights` apply to people that no rule names. `own_workspace` limits them to people of
+    the workspace that the place belongs to.
+
+    `has_one_owner`: the platform belongs to one person (`OWNER_ID`). Its name means that owner
+    where a rule needs people. The owner decides on all proposals there. Each person creates their
+    own channels, so the name of a channel gives no right. `owner_is_operator`: the owner also runs
+    Ponte and sees changes from all platforms.
+
+    `open_workspace`: people do not belong to a workspace, so its name matches everyone who writes
+    there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
+    `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
+    links host names and e-mail addresses that have no scheme.
     """
 
     default_rights: frozenset[Action] = frozenset()
@@ -178,17 +229,21 @@ class PlatformRights:
 
 
 NO_RIGHTS = PlatformRights()
-"""Of a platform that is not known."""
+"""The rights on an unknown platform."""
 
 
 Ruling = Literal["allow", "deny", "silent"]
-"""What one rule says about a right."""
+"""The effect of one rule on a right."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`told` says where it stands. `who` and `where` empty: everybody, everywhere. `allow` and
-    `deny` are rights, as in `read` or `read:Customers`; a `*` in a name stands for any text."""
+    """One rule of ponte.toml, PONTE_ADMINS, PONTE_ALLOW or a platform's defaults.
+
+    `source` describes where the rule is written. Empty `who` and `where` match everybody and every
+    place. `allow` and `deny` list rights such as `read` or `read:Customers`. A `*` in a name
+    matches any text.
+    """
 
     source: str
     who: frozenset[str] = frozenset()
@@ -197,8 +252,11 @@ class Rule:
     deny: tuple[str, ...] = ()
 
     def decide(self, right: str, names: Sequence[str]) -> Ruling:
-        """Return whether this rule allows or denies the right for one of these names. Without
-        names, a rule that allows it for any name allows it."""
+        """Return whether this rule allows or denies the right for one of these names.
+
+        A denial takes precedence. Without names, a rule that allows the right for any name allows
+        it.
+        """
         denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
             return "deny"
@@ -208,8 +266,10 @@ class Rule:
         return "silent"
 
     def leaves_right(self, right: str, names: Sequence[str]) -> bool:
-        """Whether a place with this rule leaves the right to whoever has it. With `allow` it leaves
-        only that; rights to one thing by its name are also left where none of their kind is in it.
+        """Return True if a place with this rule does not restrict the right.
+
+        A place with an `allow` list leaves only the listed rights. It also leaves a right in
+        `NAMED_RIGHTS` if the list contains no entry of its kind.
         """
         ruling = self.decide(right, names)
         if ruling != "silent":
@@ -227,13 +287,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _NamePatterns:
-    """The things that a rule allows or denies one right for; `is_whole`: all of them."""
+    """The names for which a rule allows or denies one right. `is_whole`: all names."""
 
     is_whole: bool
     patterns: tuple[str, ...]
 
     def covers(self, names: Sequence[str]) -> bool:
-        """Whether one of these names is meant; without names: whether everything is."""
+        """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
         if self.is_whole:
             return True
         wanted = [fold_case(name) for name in names]
@@ -242,8 +302,11 @@ class _NamePatterns:
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """What the operator wrote. `groups`: named sets of people; `channels`: the rules of places, by
-    `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`."""
+    """The rules of ponte.toml.
+
+    `groups` are named sets of people. `channels` are the rules of places, keyed by `platform`,
+    `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
+    """
 
     rules: tuple[Rule, ...] = ()
     channels: Mapping[str, Rule] = field(default_factory=dict)
@@ -252,38 +315,47 @@ class RuleBook:
 
 @dataclass(frozen=True, slots=True)
 class _PersonFacts:
-    """What the platform said of a person; None where it was not asked or does not tell."""
+    """A person's groups and guest status.
+
+    None: not requested yet, or the platform does not disclose it.
+    """
 
     groups: frozenset[str] | None = None
     guest: bool | None = None
 
     @property
     def is_member(self) -> bool | None:
+        """True if the person is not a guest. None: not known."""
         return None if self.guest is None else not self.guest
 
     @property
     def is_whole(self) -> bool:
+        """True if both facts are known."""
         return self.groups is not None and self.guest is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What the rules say of a right. `others`: what rules before it say (True allows) that may mean
-    the person, or not: their platform has not told."""
+    """The result of the rules for one right.
+
+    `others` are the results of earlier rules that may match the person, depending on data that is
+    not known yet (True: allow).
+    """
 
     verdict: Verdict
     others: frozenset[bool] = frozenset()
 
     @property
     def is_certain(self) -> bool:
+        """Return True if the unknown data cannot change the result."""
         return self.others <= {self.verdict.allowed}
 
 
 @dataclass(slots=True)
 class Rights:
-    """The rights of one person in one place, as far as is known now; nothing here waits.
+    """The rights of one person in one place, from the data that is known now. Does no I/O.
 
-    Each right is decided once, and again after the operator has changed the rules.
+    Each right is decided once, and again after the rules of ponte.toml have changed.
     """
 
     policy: AccessPolicy
@@ -291,22 +363,28 @@ class Rights:
     address: Address
     known: _PersonFacts
     confirmed: Rights | None = None
-    """By what the platform confirmed within minutes, where that is less than what is `known`: they
-    decide all rights but those of `RIGHTS_ON_STALE_DATA`."""
+    """The rights by data that the platform confirmed within minutes.
+
+    Set only if that is less than `known`. It then decides every right except
+    `RIGHTS_ON_STALE_DATA`.
+    """
     _book: RuleBook | None = field(default=None, init=False)
     _rules: tuple[Rule, ...] = field(default=(), init=False)
-    """The rules that hold here, in their order."""
+    """The rules that apply at the address, in order."""
     _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
         default_factory=dict, init=False
     )
-    """Whether a rule's names mean the person; None: that is not known."""
+    """Cached results of `fits`. None: not known."""
     _decisions: dict[tuple[str, tuple[str, ...]], _Decision] = field(
         default_factory=dict, init=False
     )
 
     def may(self, right: str, *names: str) -> Verdict:
-        """Return whether they may, and which rule says so. `names`: of a table, its title and its
-        id."""
+        """Decide the right and return which rule decided.
+
+        `names` of a table are its title and its id. A verdict that depends on unknown data is a
+        denial with `is_unknown` set.
+        """
         if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
             return self.confirmed.may(right, *names)
         decision = self.decide(right, *names)
@@ -316,7 +394,7 @@ class Rights:
         return verdict
 
     def decide(self, right: str, *names: str) -> _Decision:
-        """Return what the rules say by what is known, and what they may say instead."""
+        """Return the decision by known data, with the results that unknown data could lead to."""
         self.rules()
         decision = self._decisions.get((right, names))
         if decision is None:
@@ -324,12 +402,14 @@ class Rights:
         return decision
 
     def depends_on_name(self, right: str) -> bool:
-        """Whether it may be one for this thing and another for that."""
+        """Return True if the right can differ between two things of its kind."""
         return self.policy.depends_on_name(right)
 
     def rules(self) -> tuple[Rule, ...]:
-        """Return the rules that hold at the address, in their order. What was decided by older
-        rules is dropped."""
+        """Return the rules that apply at the address, in order.
+
+        After a change of the rules, drop all cached decisions.
+        """
         book = self.policy.rule_book()
         if book != self._book:
             self._book = book
@@ -339,7 +419,7 @@ class Rights:
         return self._rules
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
-        """Return whether one of the names means the person; None: that is not known."""
+        """Return True if one of the names matches the person. None: not known."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(
                 names, self.person, self.address, self.known, reading
@@ -348,19 +428,22 @@ class Rights:
 
 
 TURN_RIGHTS: ContextVar[PlaceRights | None] = ContextVar("held", default=None)
-"""The rights of the turn that runs: which tables there are at all depends on them."""
+"""The rights of the current turn. They decide which tables exist for it."""
 
 
 def turn_may(right: str, *names: str) -> bool:
-    """Whether the turn that runs has that right; outside of one whatever is asked for is there."""
+    """Return True if the current turn has the right. Outside of a turn, return True."""
     rights = TURN_RIGHTS.get()
     return rights is None or rights.may(right, *names).allowed
 
 
 @dataclass(slots=True)
 class AccessPolicy:
-    """The `Policy` port. `rule_book` returns the rules that hold now. `allow` only adds to a
-    platform's defaults."""
+    """The implementation of the `Policy` port.
+
+    `rule_book` returns the current rules of ponte.toml. `allow` (PONTE_ALLOW) only adds to the
+    defaults of a platform.
+    """
 
     platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
@@ -370,7 +453,7 @@ class AccessPolicy:
     clock: Callable[[], float] = time.monotonic
     rule_book: Callable[[], RuleBook] = RuleBook
     departures: Mapping[str, DepartureLookup] = field(default_factory=dict)
-    """By platform; a platform that is not there removes nobody."""
+    """One lookup for each platform. A platform without one never removes anybody."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
@@ -390,7 +473,10 @@ class AccessPolicy:
         self._default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
-        """Whether; and if not, why not and who can change it."""
+        """Decide the right. A denial has a reason that says who can change it.
+
+        Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data.
+        """
         known = self.decide_locally(person, address, right, *names)
         if known:
             return known
@@ -398,7 +484,12 @@ class AccessPolicy:
         return (await self._look_up_rights(person, address, max_age=max_age)).may(right, *names)
 
     async def rights(self, person: Person, address: Address) -> Rights:
-        """What they may use there. The platform is asked only where something depends on it."""
+        """Return the rights of a person at an address, for one turn.
+
+        Requests data from the platform only where a decision depends on it. Waits up to
+        `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
+        counts for `RIGHTS_ON_STALE_DATA`.
+        """
         rights = Rights(self, person, address, self._cached_facts(person))
         if self._decides_everything(rights):
             return rights
@@ -413,9 +504,11 @@ class AccessPolicy:
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
     ) -> bool:
-        """Wait up to `seconds` until the platform has told what their rights there depend on, or
-        refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
-        before is not enough, but for a few minutes."""
+        """Wait until the platform has answered the lookups that the person's rights depend on.
+
+        Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
+        missing. `confirmed`: require data of the last few minutes instead of the last day.
+        """
         if self._decides_everything(Rights(self, person, address, self._cached_facts(person))):
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
@@ -425,25 +518,34 @@ class AccessPolicy:
     def decide_locally(
         self, person: Person, address: Address, right: str, *names: str
     ) -> Verdict | None:
-        """The same without asking the platform; None where only it can tell."""
+        """Decide the right without I/O.
+
+        Return None if the decision depends on data of the platform.
+        """
         decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
         return decision.verdict if decision.is_certain else None
 
     def depends_on_name(self, right: str) -> bool:
-        """Whether a rule names things of that right, as in `read:Customers`."""
+        """Return True if a rule names things of that right, as in `read:Customers`."""
         rules = (*self.rule_book().rules, *self.rule_book().channels.values())
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
         return any(each.startswith(f"{right}:") for each in said)
 
     def list_names(self, right: str) -> Sequence[str]:
-        """What rules give by its name of that right, as in `model:NAME`; no pattern."""
+        """Return the names that rules allow for a right, as in `model:NAME`, without patterns.
+
+        Sorted.
+        """
         given = (each.partition(":") for rule in self.rule_book().rules for each in rule.allow)
         names = (name for kind, _, name in given if kind == right and name and "*" not in name)
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Whether these names mean them: the person, a group, role or set of theirs. No place does,
-        and a platform alone only its owner. Raises StatusUnknown."""
+        """Return True if one of the names is the person, or a group, role or set that has them.
+
+        Names of places do not match. The name of a platform matches only its owner. Raises
+        StatusUnknown.
+        """
         known = self._cached_facts(person, names)
         if self.is_one(names, person, address, known, "people") is None:
             known = (
@@ -457,13 +559,18 @@ class AccessPolicy:
         return is_one
 
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Whether a limit for these names holds for them there: also where nobody can tell."""
+        """Return True if a limit for these names applies to the person at the address.
+
+        A limit also applies if the person's status is not known.
+        """
         rights = await self._look_up_rights(person, address, names)
         return self.is_one(names, person, address, rights.known, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool:
-        """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
-        they are no strangers."""
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person.
+
+        The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
+        """
         rights = await self._look_up_rights(person, address)
         ruled = (rule.who for rule in self.rule_book().rules if rule.allow)
         names = frozenset({"admins"}).union(
@@ -472,7 +579,10 @@ class AccessPolicy:
         return self.is_one(names, person, address, rights.known) is True
 
     async def is_guest(self, person: Person) -> bool | None:
-        """Whether they are only a guest where they write; None where the platform does not tell."""
+        """Return True if the person is a guest in the workspace that they write in.
+
+        None: the platform did not answer in time, or does not disclose it.
+        """
         if person.platform not in self.guests:
             return False
         return (
@@ -480,8 +590,11 @@ class AccessPolicy:
         )[0]
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Whether a person who did something there `since` then has been removed; None where the
-        platform does not tell."""
+        """Return True if a person who was active there at `since` has been removed after it.
+
+        `since` is in Unix seconds. None: the platform did not answer in time, or does not disclose
+        it.
+        """
         ask = self.departures.get(person.platform)
         if ask is None:
             return False
@@ -492,7 +605,11 @@ class AccessPolicy:
             return None
 
     def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
-        """Decide by what is known of the person, with what rules before it may say of them."""
+        """Return the decision for the right by known data.
+
+        For `DECISION_RIGHTS`, deny guests. If the guest status is not known, add a denial to
+        `others`.
+        """
         decision = self._decide_by_rules(rights, right, names)
         if (
             right in DECISION_RIGHTS
@@ -538,7 +655,7 @@ class AccessPolicy:
         return _Decision(Verdict(False, reason, right=asked), others)
 
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
-        """Return the rules that hold at the address, in their order."""
+        """Return the rules that apply at the address, in order."""
         rules = (*self.rule_book().rules, *self._default_rules)
         return tuple(rule for rule in rules if _is_there(rule.where, address))
 
@@ -550,7 +667,10 @@ class AccessPolicy:
         known: _PersonFacts,
         reading: PlaceReading = "members",
     ) -> bool | None:
-        """Whether one of the names means them; None: that is not known."""
+        """Return True if one of the names matches the person at the address. None: not known.
+
+        An empty set of names matches everybody, except if `reading` is "people".
+        """
         if not names:
             return reading != "people"
         found: bool | None = False
@@ -609,7 +729,10 @@ class AccessPolicy:
         return True
 
     def _is_home(self, person: Person, address: Address) -> bool:
-        """Whether they are of the place's own workspace, where the platform has workspaces."""
+        """Return True if the person belongs to the workspace of the place.
+
+        Also True on platforms without workspaces.
+        """
         if not self.platforms.get(person.platform, NO_RIGHTS).own_workspace:
             return True
         return bool(person.workspace) and person.workspace == address.workspace
@@ -618,7 +741,7 @@ class AccessPolicy:
         return known.is_member if self._is_home(person, address) else False
 
     def _decides_everything(self, rights: Rights) -> bool:
-        """Whether what is known decides on all that a turn uses."""
+        """Return True if the known data decides every right that a turn can use."""
         person, address, known = rights.person, rights.address, rights.known
         if known.is_whole:
             return True
@@ -627,7 +750,11 @@ class AccessPolicy:
         return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
 
     def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
-        """What is known without asking; `names` are those that it is asked for."""
+        """Return the person's facts that are known without a lookup.
+
+        Groups count as an empty set if neither a rule nor `names` refers to a group of the
+        platform.
+        """
         groups: frozenset[str] | None = frozenset()
         if self._groups_matter(person.platform, names):
             expires, kept = self._groups.get(person.key, (0.0, None))
@@ -647,8 +774,11 @@ class AccessPolicy:
         self, person: Person, max_age: float, seconds: float,
         names: frozenset[str] = frozenset(),
     ) -> tuple[_PersonFacts, bool]:  # fmt: skip
-        """What the platform said within `max_age` seconds, waited for so long; and whether it
-        answered, be it that it does not tell."""
+        """Look up the person's groups and guest status, waiting up to `seconds`.
+
+        `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
+        platform answered. An answer that discloses nothing counts.
+        """
         if not self._groups_matter(person.platform, names):
             guest, told = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), told
@@ -670,7 +800,7 @@ class AccessPolicy:
             return None, False
 
     def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
-        """Whether any name that is written may be a group's of that platform."""
+        """Return True if any configured name may be that of a group of the platform."""
         if platform not in self.memberships:
             return False
         named = [names, self.admins, self.allow, *self.rule_book().groups.values()]
@@ -707,12 +837,15 @@ class AccessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DailyCaps:
-    """`chosen` is PONTE_DAILY_TURNS; None takes each platform's default."""
+    """The daily caps of turns. `chosen` is PONTE_DAILY_TURNS; None uses each platform's default."""
 
     chosen: DailyTurns | None = None
 
     async def cap_for(self, person: Person, address: Address, named: AccessPolicy) -> DailyTurns:
-        """What `person` may use there: naming one person frees that one alone."""
+        """Return the cap of turns for the person at the address.
+
+        A platform's default cap does not apply to people that `is_named_anywhere` finds.
+        """
         if self.chosen is not None:
             return self.chosen
         cap = named.platforms.get(person.platform, NO_RIGHTS).stranger_cap
@@ -721,7 +854,7 @@ class DailyCaps:
 
 
 def explain(verdict: Verdict, locale: str | None = None) -> str:
-    """Which rule decided, for whom it was asked."""
+    """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: yes, by the rule at `{rule}`.")
     else:
@@ -731,7 +864,10 @@ def explain(verdict: Verdict, locale: str | None = None) -> str:
 
 
 def is_right(text: str) -> bool:
-    """Whether a rule may say this: a right, with a name where it can have one or must."""
+    """Return True if the text is a right that a rule may contain.
+
+    `NAMED_RIGHTS` need a name, `_NAMEABLE_RIGHTS` may have one, other rights must not.
+    """
     kind, colon, name = text.partition(":")
     if kind not in RIGHT_KINDS or (colon and not name.strip()):
         return False
@@ -739,7 +875,10 @@ def is_right(text: str) -> bool:
 
 
 def place_names(address: Address) -> tuple[str, ...]:
-    """The names of where it is, the widest first. A thread is in its channel."""
+    """Return the names of the address, the widest first: platform, workspace, channel.
+
+    A thread has the names of its channel.
+    """
     platform, workspace, channel = address.platform, address.workspace, address.channel
     home = f"{platform}:{workspace}"
     return platform, home, f"{home}:{channel}"
@@ -753,7 +892,7 @@ def _is_there(where: frozenset[str], address: Address) -> bool:
 
 
 def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
-    """Return what is written of each right, as in `read` and `read:Customers`."""
+    """Return the name patterns by right, from entries such as `read` and `read:Customers`."""
     names: dict[str, list[str]] = {}
     for each in written:
         right, _, name = each.partition(":")
@@ -765,9 +904,10 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
 
 
 def matches_pattern(pattern: str, name: str) -> bool:
-    """Whether `name` is as in `pattern`, where each `*` stands for any text.
+    """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
 
-    The shortest text for each `*` is enough, so `name` is read once and never from the start again.
+    Each `*` takes the shortest text that works. The search never goes back, so it takes linear
+    time.
     """
     first, *others = pattern.split("*")
     if not others:

@@ -1,7 +1,7 @@
-"""The tokens of a model's call, and what they cost by OpenAI's pricing page on `CHECKED`.
+"""Token counts of model calls, and their prices from OpenAI's pricing page on `PRICES_CHECKED_ON`.
 
-Sources: developers.openai.com/api/docs/pricing and the page of each model. Prices change: the
-date stands here so that an operator can tell how old a number is.
+Sources: developers.openai.com/api/docs/pricing and the page of each model. Prices change. The date
+shows an operator how old a number is.
 """
 
 from __future__ import annotations
@@ -15,31 +15,45 @@ from typing import Any, Literal
 from core.domain.messages import Usage
 
 PRICES_CHECKED_ON = "2026-11-20"
+"""The date on which the prices of this module were compared with OpenAI's pages."""
 CONTAINER_SESSION_DOLLARS = 0.03
-"""US dollars of a code container with 1 GB for each 20 minutes of its life, by the same page.
+"""US dollars for a code container with 1 GB, for each 20 minutes of its life.
 
-Eligible ones are billed by the minute from five minutes on, so this is the most it can be.
+Source: OpenAI's pricing page. Eligible containers are billed by the minute from five minutes on, so
+this is an upper bound.
 """
 CONTAINER_SESSION_SECONDS = 1200.0
-"""Seconds that this price is for."""
+"""The seconds that one `CONTAINER_SESSION_DOLLARS` pays for."""
 NANODOLLARS_PER_DOLLAR = 10**9
 """Money is counted in billionths of a dollar, so that sums are exact."""
 CONTEXT_WINDOW_TOKENS = {"gpt-6-luna": 922_000}
-"""Input tokens that a model takes at most, by its page on `CHECKED`."""
+"""A model's maximum of input tokens, from its page on `PRICES_CHECKED_ON`."""
 MAX_PICTURE_TOKENS = 50_000
-"""Tokens that a picture counts at most: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles (guide
-"Images and vision"); newer models count a tenth of it."""
+"""An upper bound of the tokens of a picture.
+
+gpt-4o-mini counts 2,833, and 5,667 for each of 8 tiles (guide "Images and vision"). Newer models
+count a tenth of that.
+"""
 MAX_PLAUSIBLE_TOKENS = 10**7
-"""Tokens of a request or an answer: a server that counts more is wrong. The largest windows of
-models take a million, one takes ten (Llama 4 Scout, its model card)."""
+"""The largest plausible token count of a request or an answer; a larger count is a server's error.
+
+The largest windows of models take a million tokens; one takes ten million (Llama 4 Scout, its model
+card).
+"""
 LONG_REQUEST_TOKENS = 272_000
-"""Input tokens over which a whole request is priced as long (model pages of gpt-5.6 and gpt-6)."""
+"""Input tokens above which the whole request costs the long-request price.
+
+Source: model pages of gpt-5.6 and gpt-6.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens: input, input read from the cache, input written to it,
-    output (reasoning is output). Beyond `LONG` input tokens, input and output are multiplied."""
+    """US dollars for a million tokens: input, cached input, input written to the cache, and output.
+
+    Reasoning counts as output. Above `LONG_REQUEST_TOKENS` of input, input is multiplied by
+    `long_input` and output by `long_output`.
+    """
 
     input: float
     cached: float
@@ -49,13 +63,19 @@ class Price:
     long_output: float = 1.0
 
     def max_cost(self, input: int, output: int) -> int:
-        """Billionths of a dollar that so many tokens cost at most, whatever the cache does."""
+        """Return the maximum cost of these tokens in billionths of a dollar.
+
+        It assumes the most expensive kind of input, whatever the cache does.
+        """
         heard = input * max(self.input, self.cached, self.written) * self._long_factors(input)[0]
         said = output * self.output * self._long_factors(input)[1]
         return math.ceil(round((heard + said) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
-        """Output tokens that `money` (billionths of a dollar) surely pays for after that input."""
+        """Return the output tokens that `money` surely pays for, after the given input.
+
+        `money` is in billionths of a dollar.
+        """
         each = self.output * self._long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         left = money - self.max_cost(input, 0) - 1
         return 10**9 if each <= 0 else max(0, math.floor(left / each))
@@ -65,12 +85,16 @@ class Price:
 
 
 def _price_since_gpt_5_6(input: float, output: float) -> Price:
-    """From gpt-5.6 on: a tenth for cached, 1.25 for written; long is 2 times in, 1.5 times out."""
+    """Return a price by the rules from gpt-5.6 on.
+
+    Cached input costs a tenth, written input 1.25 times the input. Long requests cost 2 times for
+    input and 1.5 times for output.
+    """
     return Price(input, input / 10, input * 1.25, output, 2.0, 1.5)
 
 
 def _price_before_gpt_5_6(input: float, cached: float, output: float) -> Price:
-    """Before gpt-5.6 writing to the cache costs what input costs."""
+    """Return a price by the rules before gpt-5.6: writing to the cache costs the price of input."""
     return Price(input, cached, input, output)
 
 
@@ -93,17 +117,22 @@ PRICES = {
     "gpt-4o-mini": _price_before_gpt_5_6(0.15, 0.075, 0.60),
     "o3": _price_before_gpt_5_6(2.00, 0.50, 8.00),
 }
+"""Prices of OpenAI's models."""
 
 
 PaidRunKind = Literal["container", "quick_commands", "agents"]
-"""What costs by the run and not by tokens, as ponte.toml calls it."""
+"""Things that cost money per run instead of per token, as ponte.toml names them."""
 ANY_NAME = "*"
+"""The name for the price of all commands or agents without a price of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaidRun:
-    """One run of something that has a price: of a quick command or an agent, by its name; with a
-    model's tokens beside it, at most, where it asks one."""
+    """One run of something with a price: a container, a quick command or an agent.
+
+    `name` is the name of the command or agent. If the run calls a model, `model`, `input` and
+    `output` are its name and its maximum of tokens.
+    """
 
     kind: PaidRunKind
     name: str = ""
@@ -113,23 +142,26 @@ class PaidRun:
 
     @property
     def report_name(self) -> str:
-        """As reports name it."""
+        """The name of the run in reports."""
         kind = {"quick_commands": "quick-command", "agents": "agent"}.get(self.kind, self.kind)
         return f"{kind} {self.name}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What things cost in US dollars.
+    """All prices in US dollars.
 
-    `models` are the operator's own, by name, and hold on any server; `PRICES` hold where the
-    server is OpenAI's (`official`). `commands` and `agents` have a price a run by name, `ANY` for
-    all others.
+    `models` are the operator's prices by model, valid on any server. `PRICES` apply only if the
+    server is OpenAI's (`official`). `commands` and `agents` have a price per run by name;
+    `ANY_NAME` applies to all others.
     """
 
     models: Mapping[str, Price] = field(default_factory=dict)
     container: float | None = None
-    """The operator's own; None: OpenAI's where the server is OpenAI's, else unknown."""
+    """The operator's price of a container session.
+
+    None: OpenAI's price on OpenAI's server, else unknown.
+    """
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True
@@ -141,20 +173,26 @@ class Prices:
         return own if own is not None else CONTAINER_SESSION_DOLLARS if self.official else None
 
     def find(self, model: str) -> Price | None:
-        """By name, also with the date of a snapshot (`gpt-6-luna-2026-09-22`). None: unknown."""
+        """Return the price of a model. None: unknown.
+
+        The date of a snapshot (`gpt-6-luna-2026-09-22`) is ignored if the full name has no price.
+        """
         for name in (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)):
             if price := self.models.get(name) or (PRICES.get(name) if self.official else None):
                 return price
         return None
 
     def highest_cost(self, models: Iterable[str], usage: Usage) -> float | None:
-        """US dollars for one call at the dearest of these models: the one that was asked for, and
-        the one under whose name the server answers. None where no price is known."""
+        """Return the highest cost of one call in US dollars, among the prices of these models.
+
+        The models are the one that was requested and the one that the server names in its answer.
+        None: no price is known.
+        """
         costs = (self.cost(model, usage) for model in models)
         return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
-        """US dollars for one call. None: unknown."""
+        """Return the cost of one call in US dollars. None: unknown."""
         price = self.find(model)
         if price is None:
             return None
@@ -166,7 +204,7 @@ class Prices:
         return (heard + said) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
-        """US dollars for one run. None: unknown."""
+        """Return the cost of one run in US dollars. None: unknown."""
         if paid.kind == "container":
             return self.container_session
         listed = self.commands if paid.kind == "quick_commands" else self.agents
@@ -174,14 +212,15 @@ class Prices:
 
 
 def context_window(model: str) -> int | None:
-    """Input tokens that it takes at most. None: not known."""
+    """Return the model's maximum of input tokens. None: unknown."""
     return CONTEXT_WINDOW_TOKENS.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
 
 
 def parse_usage(response: Mapping[str, Any]) -> Usage:
-    """Read the tokens of a response as the server counted them, in the names of either API.
+    """Return the token counts of a response, in the field names of either OpenAI API.
 
-    `estimated` and without counts where there are none, or such as cannot be."""
+    Missing or implausible counts give an empty `Usage` with `estimated` set.
+    """
     usage = response.get("usage")
     if not isinstance(usage, Mapping):
         return Usage(estimated=True)

@@ -1,4 +1,8 @@
-"""Create files that only this user can read, also in folders that other users can write."""
+"""Create files that only the current user can read, also in folders that others can write.
+
+`O_NOFOLLOW` and `O_EXCL` keep another user from redirecting a write by a prepared symbolic link or
+file.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ from typing import BinaryIO
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[int]:
-    """Make the folder (0700) where it is missing, and yield its descriptor.
+    """Create the folder (0700) if it is missing, and yield its descriptor.
 
-    The folder itself may not be a symbolic link; those above it may. Raises OSError.
+    The folder itself must not be a symbolic link; its parents may be. Raises OSError.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _open_folder(str(path)) as folder:
@@ -23,9 +27,9 @@ def open_folder(path: Path) -> Iterator[int]:
 
 @contextmanager
 def make_folder(name: str, parent: int) -> Iterator[int]:
-    """Make a new folder (0700) in the folder `parent`, and yield its descriptor.
+    """Create a new folder (0700) in the folder `parent` (a descriptor), and yield its descriptor.
 
-    Raises OSError; FileExistsError where anything has that name.
+    Raises OSError; FileExistsError if the name exists.
     """
     os.mkdir(name, 0o700, dir_fd=parent)
     with _open_folder(name, parent) as folder:
@@ -33,16 +37,21 @@ def make_folder(name: str, parent: int) -> Iterator[int]:
 
 
 def create_file(name: str | Path, folder: int | None = None) -> BinaryIO:
-    """Create a file (0600), in the folder of that descriptor if one is given, and open it.
+    """Create a file (0600) and open it for reading and writing.
 
-    Raises OSError; FileExistsError where anything has that name, also a symbolic link.
+    `folder` is the descriptor of its folder; None uses the path as it is. Raises OSError;
+    FileExistsError if the name exists, even as a symbolic link.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return open(os.open(name, flags, 0o600, dir_fd=folder), "w+b")
 
 
 def has_content(name: str, folder: int, data: bytes) -> bool:
-    """Whether that name in the folder is a file of this user's that holds just `data`."""
+    """Return True if the name is a regular file of this user with exactly these bytes.
+
+    `folder` is the descriptor of its folder. A symbolic link does not count.
+    """
+    # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(name, flags, dir_fd=folder)

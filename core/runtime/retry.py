@@ -1,11 +1,11 @@
-"""Retries: no other module sleeps and then repeats a call that failed.
+"""Retries. No other module sleeps and then repeats a failed call.
 
-ANSWER_BACKOFF = Backoff(0.5, longest=60.0)
+ANSWER_BACKOFF = Backoff(0.5, max_seconds=60.0)
 answer = await retry(send, HttpDown, ANSWER_BACKOFF)
 
-A `wait` decides after each failure: it returns the seconds to sleep before the next attempt, or
-None to give up, and then the last error is raised. It gets the error, and how many attempts have
-failed. Cancelling the caller ends the sleep as well as the attempt.
+A `wait` function decides after each failure. It receives the error and the number of failed
+attempts. It returns the seconds to sleep before the next attempt, or None to give up. `retry` then
+raises the last error. Cancelling the caller cancels the sleep or the attempt.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ A = TypeVar("A")
 E = TypeVar("E", bound=Exception)
 Sleep = Callable[[float], Awaitable[object]]
 Wait = Callable[[E, int], float | None]
+"""Return the seconds to sleep before the next attempt, or None to give up.
+
+The arguments are the error and the number of failed attempts.
+"""
 _MAX_DOUBLINGS = 64
+"""Caps the exponent, because a float overflows beyond 2 to the power of 1023."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that grow: `first` seconds, then each `factor` times as long, `longest` at most.
+    """Growing pauses: `first_seconds`, then `factor` times the last one, at most `max_seconds`.
 
-    It can be the `wait` of `retry`, which then never gives up. Iterating gives the pauses.
+    An instance can be the `wait` of `retry`, which then never gives up. Iterating yields the
+    pauses.
     """
 
     first_seconds: float
@@ -37,7 +43,7 @@ class Backoff:
     factor: float = 2.0
 
     def seconds_after(self, failed: int) -> float:
-        """Return the seconds to wait after so many failed attempts."""
+        """Return the seconds to wait after this many failed attempts."""
         return min(
             self.first_seconds * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.max_seconds
         )
@@ -57,8 +63,11 @@ async def retry(
     max_wait_seconds: float = math.inf,
     sleep: Sleep = asyncio.sleep,
 ) -> A:
-    """Return what `ask` returns. Repeat it after `errors` for as long as `wait` says, and while all
-    pauses take at most `altogether` seconds; then raise the last error."""
+    """Return the result of `call`, which is repeated after `errors`.
+
+    Give up when `wait` returns None, or when all pauses together would exceed `max_wait_seconds`.
+    Then raise the last error.
+    """
     failed, waited = 0, 0.0
     while True:
         try:
@@ -79,7 +88,7 @@ def retry_blocking(
     *,
     sleep: Callable[[float], object] = time.sleep,
 ) -> A:
-    """Do what `retry` does, in a thread of its own that may block."""
+    """Return the result of `call`, with the rules of `retry`. Blocks, so run it in a thread."""
     failed = 0
     while True:
         try:
@@ -95,6 +104,8 @@ def retry_blocking(
 def wait_after_each(
     pauses: Sequence[float], wait: Callable[[E, float], float | None] = lambda _, pause: pause
 ) -> Wait[E]:
-    """Return a `wait` for one more attempt after each of `pauses`. `wait` may change a pause, or
-    return None to give up."""
+    """Return a `wait` function that allows one more attempt after each of `pauses` (seconds).
+
+    `wait` receives the error and the pause. It returns the pause to use, or None to give up.
+    """
     return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None

@@ -1,5 +1,8 @@
-"""Additions to asyncio and collections: calls made together, tasks with an owner, calls at a
-minimum distance, and a mapping with a maximum size."""
+"""Additions to asyncio and collections.
+
+Concurrent calls, background tasks with an owner, calls at a minimum interval, and a mapping with a
+maximum size.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ async def run_together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
 
 
 async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
-    """Their answers, in order. Where one fails the others are ended, and then its error raised."""
+    """Run the awaitables concurrently and return their results in order.
+
+    If one fails, cancel the others and raise its error.
+    """
     tasks = [asyncio.ensure_future(each) for each in asked]
     try:
         return tuple(await asyncio.gather(*tasks))
@@ -39,12 +45,15 @@ async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
 
 
 RECANCEL_SECONDS = 3.0
-"""Seconds after which a task that goes on is cancelled once more."""
+"""Seconds after which a task that is still running is cancelled again."""
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them until they have ended: before Python 3.12 `asyncio.wait_for`, which drivers stand
-    on, loses a cancellation that comes in the same moment as its result (python/cpython#86296)."""
+    """Cancel the tasks until all have ended.
+
+    One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
+    loses a cancellation that arrives together with its result (python/cpython#86296).
+    """
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:
@@ -53,8 +62,10 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class BackgroundTasks:
-    """What runs beside all else: every task is held here, and ended here. One that breaks is told
-    to the log of that name."""
+    """The owner of background tasks: it holds a reference to each, and cancels them on `close`.
+
+    Unexpected errors go to the log with the given name. asyncio itself holds tasks only weakly.
+    """
 
     def __init__(self, name: str) -> None:
         self._log = structlog.get_logger(name)
@@ -62,7 +73,7 @@ class BackgroundTasks:
         self._closed = False
 
     def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object] | None:
-        """Run it beside all else; after `close` it is not begun."""
+        """Start a background task. After `close`, start nothing and return None."""
         if self._closed:
             work.close()
             return None
@@ -72,7 +83,7 @@ class BackgroundTasks:
         return task
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """What is under way may end within `patience` seconds; the rest is cancelled."""
+        """Wait up to `grace_seconds` for running tasks, then cancel the rest."""
         self._closed = True
         if self._running and grace_seconds:
             await asyncio.wait(self._running, timeout=grace_seconds)
@@ -85,7 +96,7 @@ class BackgroundTasks:
 
 
 class Pacer:
-    """Calls leave `interval` seconds apart; none waits where that is 0."""
+    """Spaces calls at least `interval` seconds apart. An interval of 0 disables it."""
 
     def __init__(
         self,
@@ -99,7 +110,7 @@ class Pacer:
         self._due = 0.0
 
     async def wait(self) -> None:
-        """Wait for the next free place."""
+        """Wait until the next call is due."""
         if not self._interval:
             return
         now = self._clock()
@@ -110,7 +121,7 @@ class Pacer:
 
 
 class BoundedDict(OrderedDict[K, V]):
-    """Whatever was written longest ago goes when there are more than `most`."""
+    """A dict of at most `most` entries. It drops the entry that was written longest ago."""
 
     def __init__(self, most: int = 10_000) -> None:
         super().__init__()

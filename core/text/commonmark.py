@@ -1,6 +1,7 @@
-"""What CommonMark's parser finds in a text, and what of it every platform reads alike.
+"""Queries to the CommonMark parser, and the code that every platform recognizes as code.
 
-The library takes a moment to import, so that is done in a thread, by whoever starts (`parser`).
+The parser's library takes a moment to import. The application calls `parser` in a thread at its
+start.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 StrayTicks = Literal[0, 1, 2]
+"""The effect of unpaired backticks on how Discord reads later text: see `CodeLines`."""
 MAX_TARGET_CHARACTERS = 2000
-"""Characters of a link's target; a longer one is none."""
+"""Maximum length of a link's target. A longer text is not treated as a target."""
 
 _MAX_ESCAPE_LAYERS = 8
-"""Entities and escapes that hide others are taken off so often; what then is left is none."""
+"""Maximum of nested layers of entities and escapes that `unescape` decodes.
+
+After that, `&` and backslashes are replaced, so that nothing remains to decode.
+"""
 
 _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
 _INFO = re.compile(r"[\w+.#-]{0,40}")
@@ -31,9 +36,14 @@ _FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
 
 @dataclass(frozen=True, slots=True)
 class CodeLines:
-    """The numbers of the lines that are code for all, and of those that are code for some.
-    `astray`: backticks without fellows move what Discord takes for code, also in paragraphs that
-    follow: 1 spans, 2 blocks too."""
+    """The numbers of the lines that are code on every platform, and on only some platforms.
+
+    `astray`: unpaired backticks change what Discord reads as code, also in later paragraphs.
+
+    - 0: there are none.
+    - 1: they affect code spans.
+    - 2: they affect code blocks too.
+    """
 
     lines: frozenset[int]
     unsure: frozenset[int]
@@ -41,6 +51,7 @@ class CodeLines:
 
 
 def find_code_lines(text: str, lines: Sequence[str], astray: StrayTicks = 0) -> CodeLines:
+    """Return which lines of `text` are code. `astray` is that of the text before it."""
     sure, ticked, unsure = set[int](), set[int](), set[int]()
     may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
     for token in parse_blocks(text) if may else ():
@@ -61,6 +72,7 @@ def find_code_lines(text: str, lines: Sequence[str], astray: StrayTicks = 0) -> 
 
 
 def parse_blocks(text: str) -> list[Token]:
+    """Return the block tokens of a text, without parsing inline elements."""
     tokens: list[Token] = []
     markdown = parser()
     markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
@@ -68,12 +80,12 @@ def parse_blocks(text: str) -> list[Token]:
 
 
 def find_targets(text: str) -> Iterator[str]:
-    """Where its links lead and its images are from, as they would stand in HTML."""
+    """Yield the targets of links and the sources of images, as they would be written to HTML."""
     return _token_targets(parser().parse(text))
 
 
 def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
-    """A link's target that begins there, without entities and escapes, and where it ends."""
+    """Return the link target that begins at `start`, decoded, and its end. None: there is none."""
     found = parser().helpers.parseLinkDestination(
         text, start, min(len(text), start + MAX_TARGET_CHARACTERS)
     )
@@ -81,7 +93,11 @@ def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape(text: str) -> str:
-    """Without CommonMark's entities and backslash escapes, also those that hide others."""
+    """Return the text with CommonMark's entities and backslash escapes decoded.
+
+    Nested ones are decoded too. In a text of more than `MAX_TARGET_CHARACTERS`, or with more than
+    `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become `+` and backslashes are removed.
+    """
     for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
             break
@@ -95,12 +111,13 @@ def unescape(text: str) -> str:
 
 
 def normalize_url(url: str) -> str:
-    """An address as the parser writes it into HTML."""
+    """Return an address in the form in which the parser writes it to HTML."""
     return parser().normalizeLink(url)
 
 
 @functools.cache
 def parser() -> MarkdownIt:
+    """Return the parser, with tables and strikethrough. The first call imports its library."""
     library = importlib.import_module("markdown_it")
     markdown: MarkdownIt = library.MarkdownIt("commonmark", {"html": False})
     markdown.enable(["table", "strikethrough"])
@@ -108,7 +125,7 @@ def parser() -> MarkdownIt:
 
 
 def _has_only_plain_spans(line: str) -> bool:
-    """Whether every backtick of a line belongs to a code span that all platforms see."""
+    """Return True if every backtick of a line belongs to a code span on all platforms."""
     if "`" not in line:
         return True
     spans = line.split("`")[1::2]
@@ -120,8 +137,11 @@ def _has_only_plain_spans(line: str) -> bool:
 
 
 def _leaves_code(span: str) -> bool:
-    """Whether a link on Discord could begin before a code span and end within it: from a bracket
-    that it closes and did not open, also as Discord reads nested brackets and backslashes."""
+    """Return True if Discord could read a link that begins before a code span and ends inside it.
+
+    Such a span closes a bracket that it did not open. This includes the ways in which Discord reads
+    nested brackets and backslashes.
+    """
     if "](" not in span:
         return False
     return "\\" in span or not _FLAT_BRACKETS.fullmatch(span)

@@ -1,10 +1,9 @@
-"""The one catalogue: every sentence that a person can read from Ponte goes through `say`.
+"""Translations. Every text that Ponte shows to people goes through `say` or `plural`.
 
-The English text is the source and the key. Catalogues are gettext's `.po` files under
-`core/locale`, read as they are; `make languages` brings them up to the code. Within a turn, and all
-that it awaits, `LANGUAGE` is that of whoever asked; what others read, or is drawn later, names its
-locale.
-Numbers, dates and money are written by Babel, as CLDR says.
+The English text is both the source and the key. Catalogues are gettext `.po` files under
+`core/locale`, which are read directly. `make languages` updates them from the code. Within a turn,
+`LANGUAGE` is the asker's language. Text for other people, or text that is rendered later, passes
+its locale explicitly. Babel formats numbers, dates and money by CLDR.
 """
 
 from __future__ import annotations
@@ -18,22 +17,24 @@ from datetime import datetime
 from pathlib import Path
 
 LOCALES = ("en", "pt-BR", "fr")
+"""The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
+"""The locale of the current turn."""
 COUNT_PLACEHOLDERS = frozenset(
     {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
 )
-"""Placeholders whose integers are written with the separators of the language."""
+"""Placeholders for integers that get the thousands separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
-    """`text` in `locale` (None: in `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
+    """Return `text` in `locale` (None: `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
     locale = LANGUAGE.get() if locale is None else locale
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
 
 
 def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
-    """`one` or `many`, as the language counts; `{count}` in it is `count`."""
+    """Return `one` or `many` by the plural rules of the language; `{count}` becomes `count`."""
     locale = LANGUAGE.get() if locale is None else locale
     text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
     return _fill(text, locale, {"count": count, **values})
@@ -52,6 +53,7 @@ def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
 
 
 def format_number(value: float, locale: str | None = None) -> str:
+    """Return a number with the separators of the language."""
     if isinstance(value, int) and -1000 < value < 1000:
         return str(value)
     from babel.numbers import format_decimal
@@ -60,7 +62,7 @@ def format_number(value: float, locale: str | None = None) -> str:
 
 
 def format_size(count: int, locale: str | None = None) -> str:
-    """Of a file or a text, as in `20 MiB`; what is small in bytes."""
+    """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes."""
     if count < 100_000:
         return f"{format_number(count, locale)} B"
     mebibytes = round(count / 1024 / 1024, 1)
@@ -68,7 +70,7 @@ def format_size(count: int, locale: str | None = None) -> str:
 
 
 def format_money(dollars: float, locale: str | None = None) -> str:
-    """US dollars; what is less than a cent keeps four digits after the comma."""
+    """Return an amount of US dollars. Amounts under 10 cents have four decimal places."""
     from babel.numbers import format_currency
 
     digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
@@ -78,7 +80,7 @@ def format_money(dollars: float, locale: str | None = None) -> str:
 
 
 def format_moment(when: datetime, locale: str | None = None) -> str:
-    """A date and a time of day in the zone that `when` has, as in `Nov 20, 2026, 2:30 PM`."""
+    """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`."""
     from babel.dates import format_date, format_time
 
     cldr = _babel_locale(locale)
@@ -86,7 +88,7 @@ def format_moment(when: datetime, locale: str | None = None) -> str:
 
 
 def nearest_locale(locale: str) -> str:
-    """The locale of ours that serves a platform's `locale` (`pt_PT`, `fr-CA`) best."""
+    """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""
     language = locale.replace("_", "-").split("-")[0].lower()
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
@@ -96,13 +98,16 @@ def _babel_locale(locale: str | None) -> str:
 
 
 def translate_word(text: str, locale: str | None = None) -> str:
-    """`text` in `locale` where it is a sentence of ours, else as it is: what an error quotes."""
+    """Return the translation of `text`, or `text` itself if the catalogue does not contain it.
+
+    Used for text that an error quotes.
+    """
     return _catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(text)
 
 
 @functools.cache
 def _catalogue(locale: str) -> gettext.NullTranslations:
-    """The sentences of one of `LOCALES`."""
+    """Return the translations of one of `LOCALES`."""
     if locale == "en":
         return gettext.NullTranslations()
     from babel.messages import mofile, pofile

@@ -1,13 +1,18 @@
-"""Somebody's words in Markdown of ours, and links that lead where they may or are only read.
+"""Markdown from untrusted sources: escape it, and disable links that nobody allowed.
 
-A table's cell, a file or somebody's quote can tell the model to put what it knows into an address
-and to have a person, or a platform's preview, open it. So an address that nobody allowed is shown
-as code; where code is not sure to be read as such everywhere, its dots and colons are broken
-(`https[:]//evil[.]test`). What counts as an address is what any of the platforms would link: Slack
-links bare domains and e-mail addresses, Discord what begins with http and masked links, CommonMark
-inline links, reference definitions, autolinks and images, with entities and escapes in them.
-Code stays as it is where every platform reads it as such: a block between two lines of three
-backticks, and a span of single backticks on one line.
+A table's cell, a file or a quote can instruct the model to put secrets into an address. A person,
+or a platform's link preview, would then open it. So an address that nobody allowed is shown as
+code. Where not every platform reads code as code, its dots and colons are put in brackets
+(`https[:]//evil[.]test`), which is called defanging.
+
+An address is anything that any platform would link. Slack links bare domains and e-mail addresses.
+Discord links text that begins with http, and masked links. CommonMark links inline links, reference
+definitions, autolinks and images, with entities and escapes in them.
+
+Code is left as it is where every platform reads it as code. That is a block between two lines of
+three backticks, or a span of single backticks on one line.
+
+Text can come from an attacker, so every pattern is linear or bounded (`tests/test_linear.py`).
 """
 
 from __future__ import annotations
@@ -29,21 +34,27 @@ from core.text.commonmark import (
 from core.text.text import to_one_line
 
 MAX_MARKDOWN_CHARACTERS, MAX_BRACKETS, MAX_LINES = 30_000, 2_000, 3_000
-"""Characters, brackets and lines of a text that is read as Markdown: parsers look for a link from
-each bracket, and for the end of emphasis from each star."""
+"""Maximum characters, brackets and lines of a text that is parsed as Markdown.
+
+Parsers search for a link from each bracket, and for the end of emphasis from each star.
+"""
 _ADDRESS = re.compile(
     r"((?:(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]*://|\b(?:mailto:|www\.))[^\s<>()\[\]`\"']+)",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 MAX_TRAILING_MARKS = 4
-"""Marks at the end of an allowed address; more could tell something to whom it leads to."""
+"""Maximum of marks after an allowed address. More could carry data to the linked server."""
 _MAX_PASSES = 4
-"""What the first pass puts into code or breaks can, beside odd brackets, ask for a second one."""
+"""Maximum passes over a text.
+
+Changes of the first pass, and unusual brackets, can require another.
+"""
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-# Where an address is: a dot before letters (also the dots that IDNA reads as one), a scheme.
+# Signs of an address: a dot before letters (including the dots that IDNA treats as a dot), or a
+# scheme.
 _HOT = re.compile(
     r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
     r"|:[/\\]{2}"
@@ -52,20 +63,20 @@ _HOT = re.compile(
     re.IGNORECASE,
 )
 _TELLS_MORE = r"(?:callto|mailto|news|sip|sms|tel|xmpp):(?=[^\s:])"
-"""Schemes without slashes that begin an address of some kind."""
-# What Discord links by itself: an address with a scheme, and invites.
+"""Schemes without slashes that begin an address, such as `mailto:`."""
+# Discord links addresses with a scheme, and invites.
 _HOT_ON_DISCORD = re.compile(
     rf":[/\\]{{2}}|\b(?:{_TELLS_MORE})"
     r"|\b(?:javascript|data|vbscript|file|slack|discord|steam):(?=[^\s:])"
     r"|discord(?:app)?[.\u3002\uff0e\uff61](?:gg|com)",
     re.IGNORECASE,
 )
-# What terminals link: an address with a scheme, and names of hosts that begin with `www`.
+# Terminals link addresses with a scheme, and host names that begin with `www`.
 _HOT_IN_TERMINAL = re.compile(rf"://|\b(?:{_TELLS_MORE})|\bwww\.", re.IGNORECASE)
 _TERMINAL_CHUNK = re.compile(r"[^\s<>|]+")
 _NOT_IN_ADDRESS = re.compile(r"[\"'{}()\[\]^`,;\\]")
 _SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(|<[a-z]\w*:", re.IGNORECASE)
-_NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 has no place for them
+_NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 allows none of these
 _UNUSUAL = re.compile(r"[^\w%/.?=&#+:-]")
 _SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
 _TRAILING = ".,;:!?*_~`'\"”’»)]}|"
@@ -86,12 +97,11 @@ _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
 _TAME = str.maketrans("`<>", "'‹›")
 _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
-"""Each address and link has one of these, and so has every way to hide one."""
+"""Every address and link contains one of these characters, and so does every way to hide one."""
 
 
 def is_too_complex(text: str) -> bool:
-    """Whether a text is too long, or too full of brackets or lines, to be read as Markdown: it is
-    shown as it is written."""
+    """Return True if a text exceeds the limits for Markdown, so that it is shown unformatted."""
     return (
         len(text) > MAX_MARKDOWN_CHARACTERS
         or text.count("[") + text.count("]") > MAX_BRACKETS
@@ -100,7 +110,7 @@ def is_too_complex(text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Names and values on one line, as nothing but text: addresses stand as code."""
+    """Return names and values on one line, with all Markdown escaped and addresses as code."""
     pieces = _ADDRESS.split(to_one_line(text))
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
@@ -109,19 +119,20 @@ def escape_markdown(text: str) -> str:
 
 
 def sanitize_links(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
-    """`text` in Markdown whose links lead only to `hosts`, to what is under them, or to one of
-    the addresses `written`."""
+    """Return Markdown with links only to `hosts`, their subdomains, and the addresses `written`."""
     return Trust(frozenset(hosts), frozenset(written)).sanitize(text)
 
 
 def is_allowed_address(url: str, hosts: Collection[str]) -> bool:
-    """Whether an address leads to one of `hosts` by https or http, or to somewhere under it."""
+    """Return True if an address uses https or http and leads to one of `hosts` or a subdomain."""
     return Trust(frozenset(hosts)).allows(url)
 
 
 def find_addresses(text: str) -> frozenset[str]:
-    """The addresses that somebody wrote whole: what stands between spaces or brackets, without
-    the marks that end a sentence."""
+    """Return the complete addresses in a text that a person wrote.
+
+    An address ends at a space or bracket. Marks that end a sentence are left out.
+    """
     found = set[str]()
     for chunk in re.split(r"[\s<>\[\]`|]+", text):
         if (hot := _find_address(chunk)) is not None:
@@ -130,28 +141,33 @@ def find_addresses(text: str) -> frozenset[str]:
 
 
 def defang(text: str) -> str:
-    """`text` with each of its addresses broken: they can be read, and no platform links them."""
+    """Return `text` with all addresses defanged: readable, but not linked by any platform."""
     return _NO_TRUST.defang(text)
 
 
 def defang_for_discord(text: str) -> str:
-    """`text` with what Discord would link broken: e-mail addresses and names of hosts stay."""
+    """Return `text` with the addresses defanged that Discord would link.
+
+    E-mail addresses and host names are left as they are.
+    """
     return Trust(bare=False).defang(text) if _SCHEMED.search(text) else text
 
 
 def defang_for_terminal(text: str) -> str:
-    """`text` with what a terminal would link broken, and nothing else changed."""
+    """Return `text` with the addresses defanged that a terminal would link."""
     return Trust(coded=False).defang(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Where links may lead: `hosts` and what is under them, and the addresses that the asker has
-    `written` whole in this thread, or that are Ponte's own.
+    """The addresses that links may lead to, and what the platform links.
 
-    The rest says what the surface links. `bare`: also names of hosts and e-mail addresses without
-    a scheme. `coded`: nothing within code; False is a terminal, which knows no Markdown and links
-    whatever has a scheme. `linked`: anything at all; False is a pipe or a file.
+    `hosts` are allowed with their subdomains. `written` are allowed addresses that the asker wrote
+    in this thread, or that belong to Ponte.
+
+    `bare`: the platform also links host names and e-mail addresses without a scheme. `coded`: it
+    links nothing inside code. False is a terminal, which knows no Markdown and links every address
+    with a scheme. `linked`: it links anything at all. False is a pipe or a file.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -161,8 +177,11 @@ class Trust:
     linked: bool = True
 
     def allows(self, url: str) -> bool:
-        """Strict about what readers of addresses take in different ways: no user, no backslash,
-        no host but of plain letters, nothing behind the host that could begin another address."""
+        """Return True if the address is allowed.
+
+        Rejects what parsers read in different ways: a user name, a backslash, or a host with other
+        than plain letters. Also rejects text after the host that could begin another address.
+        """
         if url in self.written:
             return True
         scheme = _SCHEME.match(url)
@@ -185,7 +204,12 @@ class Trust:
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)
 
     def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
-        """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
+        """Return the text with all addresses disabled that are not allowed.
+
+        The function is idempotent.
+
+        `astray` is `CodeLines.astray` of the text before this one.
+        """
         if not self.linked or not _may_hold_address(text):
             return text
         if not self.coded:
@@ -203,7 +227,10 @@ class Trust:
         return text if before == lines else before
 
     def defang(self, text: str) -> str:
-        """The same without trust in code, and without any link of Markdown's making."""
+        """Return the text with all addresses that are not allowed defanged, even inside code.
+
+        Links in Markdown syntax are broken too.
+        """
         if not self.linked:
             return text
         if not self.coded:
@@ -215,8 +242,11 @@ class Trust:
     def split_sanitized(
         self, text: str, split: Callable[[str], Sequence[str]]
     ) -> tuple[str, tuple[str, ...]]:
-        """`text`, tamed, and the parts that `split` makes of it: none of them has a link that the
-        whole had not, because a cut went through code or through an address."""
+        """Return the sanitized text, and the parts into which `split` divides it.
+
+        A cut through code or an address could create a link. If a part has a link that the whole
+        text did not have, use stricter methods.
+        """
         said, parts = text, tuple[str, ...]()
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
             said = tame(text)
@@ -237,14 +267,17 @@ class Trust:
                 yield self._sanitize_line(line)
 
     def _sanitize_line(self, line: str) -> str:
-        """A line in which every code span is one everywhere."""
+        """Sanitize a line in which all platforms see the same code spans."""
         pieces = line.split("`")
         for at in range(0, len(pieces), 2):
             pieces[at] = self._sanitize_prose(pieces[at], before=at > 0, after=at + 1 < len(pieces))
         return "`".join(pieces)
 
     def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
-        """Blocks of code stay whole: they are there to be copied."""
+        """Sanitize text for a terminal.
+
+        Code blocks are left as they are, so that people can copy them.
+        """
         if is_too_complex(text):
             return self.defang(text)
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -259,7 +292,10 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """What stands between spaces, as it is written and as it is once its Markdown is drawn."""
+        """Defang a chunk without spaces.
+
+        Addresses count as written, and as they look once the chunk's Markdown is rendered.
+        """
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
@@ -279,7 +315,7 @@ class Trust:
         return said if drawn == said or self._links_only_allowed(drawn) else _break_address(drawn)
 
     def _links_only_allowed(self, chunk: str) -> bool:
-        """Whether a terminal would link nothing of it but what is allowed."""
+        """Return True if a terminal would link only allowed addresses in the chunk."""
         found = _HOT_IN_TERMINAL.search(chunk)
         if found is None:
             return True
@@ -291,8 +327,11 @@ class Trust:
         self, text: str, sure: bool = True, before: bool = False, after: bool = False,
         whole: bool = True,
     ) -> str:  # fmt: skip
-        """Prose on one line. `sure`: what is put into code is read as code there; `before` and
-        `after`: code stands right beside it. `whole`: links of Markdown may stay."""
+        """Sanitize prose on one line.
+
+        `sure`: added code is read as code there. `before` and `after`: code is directly next to it.
+        `whole`: links in Markdown syntax may stay.
+        """
         if not _may_hold_address(text):
             return text
         out, at = [""], 0
@@ -327,7 +366,10 @@ class Trust:
     def _sanitize_link(
         self, found: re.Match[str], code: bool, sure: bool, whole: bool
     ) -> tuple[str, int]:
-        """A link on one line with a plain label: its words, and its address where it may lead."""
+        """Return an inline link with a plain label, and where the search goes on.
+
+        A link that is not allowed becomes its label and its disabled address.
+        """
         label = self._sanitize_prose(found["label"], sure, whole=whole)
         image, target = found[0].startswith("!"), found["target"]
         where = unescape(target[1:-1] if target.startswith("<") else target)
@@ -338,7 +380,7 @@ class Trust:
         return f"{label} ({self._disable_address(where, code)})".strip(), found.end()
 
     def _allowed_target_end(self, text: str, start: int) -> int:
-        """Where an allowed target ends that stands behind `](`; 0 for all else."""
+        """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
         found = parse_link_target(text, start)
@@ -364,8 +406,10 @@ class Trust:
         return _find_address(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
-        an address goes on into that."""
+        """Sanitize a chunk without spaces.
+
+        `glued`: code or a bracket follows directly. Discord would include it in an address.
+        """
         if not _may_hold_address(chunk):
             return chunk
         plain = unescape(chunk)
@@ -391,7 +435,10 @@ class Trust:
         return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
-        """What entities or escapes said; only plain marks around it are left out of the code."""
+        """Disable the address in a chunk after its entities and escapes are decoded.
+
+        Only simple marks around the address stay outside the code.
+        """
         end = _address_end(chunk, start)
         around = chunk[:start] + chunk[end:]
         if around.strip("(),.;!?\"'"):
@@ -406,7 +453,7 @@ class Trust:
         return _break_address(address)
 
     def _has_only_allowed_targets(self, text: str) -> bool:
-        """Whether CommonMark itself sees no link but allowed ones."""
+        """Return True if the CommonMark parser finds only allowed links."""
         written = {normalize_url(url) for url in self.written}
         return all(self._allows_target(where) or where in written for where in find_targets(text))
 
@@ -419,21 +466,26 @@ def _without_angles(target: str) -> str:
 
 
 class GrowingMarkdown:
-    """A text that grows, as it may be shown: what of it could still become another link is held
-    back, and blocks that have ended are not parsed again."""
+    """Sanitizes a text that grows.
+
+    The end of the text is held back while it could still become another link. Finished blocks are
+    not parsed again.
+    """
 
     def __init__(self) -> None:
         self._trust = Trust()
         self._source = ""
-        """The blocks that have ended, and as they are shown:"""
+        """The blocks that have ended. `_done` is their sanitized form."""
         self._done = ""
         self._astray: StrayTicks = 0
         self._shown = ""
         self._length = 0
 
     def render(self, text: str, trust: Trust) -> str:
-        """`text` is the whole so far; where it does not go on from what was told, it begins
-        anew."""
+        """Return the part of `text`, the whole so far, that can be shown.
+
+        If it does not continue the previous text, start again from its beginning.
+        """
         if not trust.linked:
             return text
         if trust != self._trust or not text.startswith(self._source):
@@ -453,8 +505,10 @@ class GrowingMarkdown:
         return self._shown
 
     def _last_line_start(self, text: str) -> int:
-        """Where the last line begins that stands for itself within a block, such as an item or a
-        row; 0 where what is before it may still belong together with what follows."""
+        """Return the start of the last line that is independent in its block, such as an item.
+
+        0: the text before it may still belong together with what follows.
+        """
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         while end and text[end : end + 1].isspace():
             end = text.rfind("\n", 0, end - 1) + 1
@@ -466,8 +520,11 @@ class GrowingMarkdown:
 
 
 def settled_length(text: str) -> int:
-    """How much of a growing text is sure to stay as it is shown: whole words, whole links, and of
-    code that is still open nothing from its first address on."""
+    """Return the length of the beginning of a growing text that later text does not change.
+
+    It contains only whole words and whole links. In an open code block it ends before the first
+    address.
+    """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     block = text.rfind("\n\n", 0, end) + 1
     if len(_FENCE.findall(text, 0, end)) % 2:
@@ -483,16 +540,20 @@ def settled_length(text: str) -> int:
 
 
 def length_before_open_address(text: str) -> int:
-    """Where the line begins that has the first address in a block of code that is still open; the
-    text's length, where there is none."""
+    """Return the start of the line with the first address in a code block that is still open.
+
+    Return the length of the text if there is none.
+    """
     fences = [found.start() for found in _FENCE.finditer(text)]
     hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
 def ended_blocks_length(text: str) -> int:
-    """Where the last block of the first level begins: what is before it will not change. A line
-    that is not whole yet can still become another thing."""
+    """Return the start of the last top-level block. Later text does not change the text before it.
+
+    An incomplete last line is ignored, because it can still change the structure.
+    """
     text = text[: text.rfind("\n") + 1]
     if is_too_complex(text):
         return 0
@@ -507,20 +568,20 @@ def _may_hold_address(text: str) -> bool:
 
 
 def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
-    """Where the first address in it begins."""
+    """Return the start of the first address in the chunk, or None."""
     found = hot.search(chunk)
     return None if found is None else _address_start(chunk, found.start())
 
 
 def _address_start(chunk: str, start: int, least: int = 0) -> int:
-    """Where the address begins that was recognised at `start`."""
+    """Return the start of the address that was recognized at `start`."""
     while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
         start -= 1
     return start
 
 
 def _address_end(chunk: str, start: int) -> int:
-    """Where the address ends that begins there: before the marks that end a sentence."""
+    """Return the end of the address that begins at `start`, before marks that end a sentence."""
     end = len(chunk)
     opened, closed = chunk.count("(", start), chunk.count(")", start)
     while end > start and chunk[end - 1] in _TRAILING:
@@ -533,6 +594,6 @@ def _address_end(chunk: str, start: int) -> int:
 
 
 def _break_address(address: str) -> str:
-    """Without a dot, colon or at-sign between two characters that an address could have."""
+    """Put each dot, colon and at-sign in brackets that could be part of an address."""
     cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")

@@ -1,6 +1,10 @@
-"""Text from outside, made fit to be stored, shown, logged, compared and cut into posts: between
-characters as people see them, and with its code blocks closed and opened again; rows as CSV
-that runs nothing in a spreadsheet; and what no model and no chat may see, withheld."""
+"""Text utilities for untrusted text: cleaning, comparing, cutting, splitting into posts, redacting.
+
+- Cuts fall between characters as people see them. A code block that is split is closed, and opened
+  again in the next part.
+- Rows become CSV that a spreadsheet does not execute.
+- Secrets and signed URLs are removed before a model or a chat sees them.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +25,25 @@ from typing import Any, TypeVar, cast
 from core.text.i18n import say
 
 T = TypeVar("T")
-_WIDE = codecs.lookup("utf-16-le")  # looked up here: its module is imported with that
+_WIDE = codecs.lookup("utf-16-le")  # at import time, because the lookup imports a module
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
-# Nothing that people write is longer; a tower of marks beyond it is cut anyway.
+# Real characters are shorter. A longer stack of marks is cut inside.
 _LONGEST_CHARACTER = 64
 LONG_TEXT_CHARACTERS = 20_000
-"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
+"""Length from which text is processed in a thread: 2 MB take up to a second."""
 _MAX_RECLEANED_CHARACTERS = 1_000
-"""Characters of a growing text that may be cleaned again with each piece."""
+"""Characters of a growing text that may be cleaned again for each new piece."""
 MAX_FILE_NAME_CHARACTERS = 100
-_NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
+"""Maximum length of a file name from `safe_file_name`."""
+_NAME_BYTES = 200  # file systems take 255 bytes (NAME_MAX); the rest is for prefixes
 MIN_PART_CHARACTERS = 32
-"""Characters that a part must hold at least."""
+"""The smallest limit of a part that `split_text` accepts."""
 MAX_CHARACTER_SIZE = 5
+"""The largest size that a `SizeFunction` may give to one character."""
 _MAX_CUT_TRIES = 64  # places that are tried for a better cut
 TRUNCATION_NOTE = "[Cut here: {shown} of {total} characters are shown.]"
+"""The line after a truncated text."""
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -44,7 +51,7 @@ _OPENING = re.compile(
 )
 _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-# A text is one piece, also one that never ends: two texts without a comma between are no JSON.
+# A string is one match, even if it never ends: JSON has no two strings without a comma between.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 _TICKS = re.compile("`+")
@@ -64,43 +71,48 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _INTRODUCER = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f]")
-# C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
-# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
-# that look like nothing, noncharacters.
+# C0 and C1 controls except tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
+# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, invisible
+# fillers, noncharacters.
 _HIDDEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
     r"\u202a-\u202e\u2066-\u2069"
     r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
     r"\ufdd0-\ufdef\ufffe\uffff]"
 )
-# Tags spell the flags of England, Scotland and Wales after a black flag, and secrets elsewhere.
+# After a black flag, tags spell the flags of England, Scotland and Wales. Elsewhere they can hide
+# text.
 _TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
-# One variation selector belongs to a character; a row of them hides bytes. The supplement ones
-# (U+E0100..) vary ideographs and nothing else.
+# A character can have one variation selector; a sequence of them can hide bytes. Those of the
+# supplement (U+E0100..) apply only to ideographs.
 _SELECTORS = re.compile(
     r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
     r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
     r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
-# The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
+# Joiners shape Arabic and Indic letters and combine emoji. After Latin letters they have no use
+# and can only hide content.
 _JOINERS = re.compile(
     r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
 )
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
 SizeFunction = Callable[[str], int]
-"""How much a text counts against a limit: the sum of its characters, each of which counts between
-one and `HEAVIEST`; a fence's marks count one each."""
+"""Return the size of a text that counts against a limit.
+
+The size is the sum over its characters, each between 1 and `MAX_CHARACTER_SIZE`. The marks of a
+code fence count 1 each.
+"""
 
 
 def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
-    """The nearest place at or before `cut` that lies between two characters as people see them.
+    """Return the last index up to `cut` that lies between two characters as people see them.
 
     A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
     jamo and surrogates, without its tables.
 
-    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
-    itself when none is found within reach, so that a caller always gets on.
+    `start` is an index that is known to be such a boundary; text before it is ignored. Return `cut`
+    if there is no boundary within reach, so that callers always make progress.
     """
     if cut <= start or cut >= len(text):
         return max(start, min(cut, len(text)))
@@ -112,7 +124,7 @@ def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """An open code block: `mark` is its run of backticks or tildes, `info` what follows it."""
+    """An open code block. `mark` is its run of backticks or tildes, `info` the text after it."""
 
     indent: str
     mark: str
@@ -120,24 +132,29 @@ class Fence:
 
     @property
     def opening(self) -> str:
+        """The line that opens the block."""
         return f"{self.indent}{self.mark}{self.info}"
 
     @property
     def closing(self) -> str:
+        """The line that closes the block."""
         return f"{self.indent}{self.mark}"
 
     def continuation(self, room: int) -> Fence:
-        """The fence that goes on in another post: not indented, its info kept if `room` allows."""
+        """Return the fence that continues the block in the next part.
+
+        It is not indented. The info string is dropped if the line would exceed `room` characters.
+        """
         fence = replace(self, indent="")
         return fence if len(fence.opening) <= room else replace(fence, info="")
 
 
 def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
-    """The fence that is open after `line`, when `fence` is before it.
+    """Return the fence that is open after `line`, given the one that is open before it.
 
-    As CommonMark reads lines (spec 0.31, section 4.5), but any indentation counts, because a fence
-    inside a list item is indented by as much as its item.
-    A mark of more than `longest` characters is text: no post could hold it twice.
+    Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a list
+    item has the indentation of the item. A mark of more than `longest` characters is treated as
+    text, because no post could contain it twice.
     """
     if fence is not None:
         return None if _closes(line, fence) else fence
@@ -151,15 +168,18 @@ def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | No
 
 
 def make_code_block(text: str, info: str = "") -> str:
-    """`text` as a code block, whatever fences stand within it."""
+    """Return `text` as a code block. The fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in _TICKS.findall(text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}{info}\n{text}\n{mark}"
 
 
 def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where each code span of a text without blocks begins and ends: from a run of backticks to the
-    next one that is as long (CommonMark 0.31, section 6.1)."""
+    """Yield the start and end of each code span of a text that contains no code blocks.
+
+    A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
+    6.1).
+    """
     runs = [run.span() for run in _TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end in runs:
@@ -177,14 +197,14 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """The fence that is open after every line of `text`."""
+    """Return the fence that is open after all lines of `text`."""
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, longest)
     return fence
 
 
 def dedent_block(text: str, fence: Fence) -> str:
-    """The rest of an indented block as it must stand under `fence.continued`: moved to the left."""
+    """Return the rest of an indented block, moved left to fit under `fence.continuation()`."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         spaces = len(line) - len(line.lstrip(" "))
@@ -195,18 +215,20 @@ def dedent_block(text: str, fence: Fence) -> str:
 
 
 def max_info_length(limit: int, size: SizeFunction = len) -> int:
-    """Characters of a code block's info string that are repeated in the next part."""
+    """Return the maximum length of a code block's info string that is repeated in the next part."""
     return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
 
 
 def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
-    """`text` in parts of at most `limit` characters, fences included; () when it says nothing.
+    """Split `text` into parts of at most `limit` characters, including fences. () for empty text.
 
-    Where a platform counts otherwise than in characters, `size` is its measure. Cut between
-    paragraphs, else lines (so that table rows stay whole), else sentences, words, characters. A
-    code block that is cut is closed, and opened again with its info string. Nothing else is lost
-    but white space at the seams. Raises ValueError for a limit under `SMALLEST`, where every
-    character counts as much as one can.
+    `size` measures text for platforms that do not count in characters. Cuts fall between paragraphs
+    if possible, else lines (so that table rows stay whole), sentences, words or characters. A code
+    block that is cut is closed, and opened again with its info string. Only white space at the cuts
+    is lost.
+
+    Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
+    that minimum is multiplied by `MAX_CHARACTER_SIZE`.
     """
     smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
     if limit < smallest:
@@ -222,30 +244,35 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
 
 
 async def run_off_loop(work: Callable[[str], T], text: str) -> T:
-    """`work(text)`, in a thread where the text is long."""
+    """Return `work(text)`. Long texts are processed in a thread."""
     return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
 
 
 def in_whole_characters(text: str) -> str:
-    """Join the two halves of a surrogate pair, and replace a half that stands alone by U+FFFD.
+    """Join the two halves of each surrogate pair, and replace single halves by U+FFFD.
 
-    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them."""
+    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them.
+    """
     if text.isascii() or not _HALF.search(text):
         return text
     return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
 
 
 def make_storable(value: T) -> T:
-    """Return a copy of `value` in which every text can be stored (`in_whole_characters`).
+    """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
 
-    Goes through dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError for what
-    is nested deeper than Python's stack."""
+    Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
+    nesting exceeds Python's stack.
+    """
     return cast(T, _storable(value))
 
 
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """Return "many" for JSON of more than so many values, "deep" for one that is nested deeper,
-    else "". Makes nothing of brackets, commas and texts but a count, and stops at the limit."""
+    """Return "many" for JSON with more than `values` values, "deep" if nested deeper than `depth`.
+
+    Otherwise return "". Only counts brackets, commas and strings, builds no objects, and stops at
+    the limit.
+    """
     found = open_brackets = 0
     most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
@@ -259,21 +286,23 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
                 return "deep"
             if found > values:
                 return "many"
-        # Beside its comma or bracket a value has a name, a text and an end: more is no JSON.
+        # A value has at most a comma or bracket, a name, a string and an end: more is not JSON.
         if number > most:
             return "many"
     return ""
 
 
 def is_deeper(raw: bytes, depth: int) -> bool:
-    """Whether JSON is nested deeper than so many levels."""
+    """Return True if the JSON is nested deeper than `depth` levels."""
     return check_json(raw, len(raw), depth) == "deep"
 
 
 def parse_json(raw: str | bytes | bytearray) -> Any:
-    """Parse JSON from outside into values that can be stored. Raises ValueError, also where it is
-    nested deeper than Python's stack, and for bytes in another encoding than UTF-8: `json.loads`
-    would guess it, and `check_json` counts bytes."""
+    """Parse untrusted JSON into values that can be stored.
+
+    Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
+    `json.loads` would guess their encoding, but `check_json` counts bytes.
+    """
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
     halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
     try:
@@ -284,28 +313,30 @@ def parse_json(raw: str | bytes | bytearray) -> Any:
 
 
 class PieceJoiner:
-    """Joins a character that was split over two pieces of a stream: half of a surrogate pair at a
-    piece's end waits for the next piece."""
+    """Joins characters that were split over two pieces of a stream.
+
+    Half of a surrogate pair at the end of a piece waits for the next piece.
+    """
 
     def __init__(self) -> None:
         self._half = ""
 
     def add(self, piece: str) -> str:
-        """Return what can be shown now, in whole characters."""
+        """Return the text that is complete now, in whole characters."""
         piece = self._half + piece
         self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
         return in_whole_characters(piece[: len(piece) - len(self._half)])
 
 
 def clean_text(text: str) -> str:
-    """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
+    """Remove invisible characters and control sequences from `text`; newlines become \\n.
 
-    Text from outside can hide things from a reader: terminal escapes, characters that turn the
-    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
-    orders for a model.
+    Untrusted text can hide content from a reader. It can contain terminal escapes, or characters
+    that change the direction of the text ("Trojan Source", CVE-2021-42574). Invisible letters can
+    contain instructions for a model.
 
-    Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
-    twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
+    Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
+    surrogate pair becomes U+FFFD. The function is idempotent.
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -315,18 +346,20 @@ def clean_text(text: str) -> str:
 
 
 class GrowingText:
-    """Cleans a text that grows. What is clean already is not read again."""
+    """Cleans a text that grows, without processing the finished part again."""
 
     def __init__(self) -> None:
         self._source = ""
-        """The part that is sure to stay as it was cleaned, and how it was:"""
+        """The beginning of the text that is final. `_done` is its cleaned form."""
         self._done = ""
         self._shown = ""
         self._length = 0
 
     def clean(self, text: str) -> str:
-        """Return `text`, the whole so far, as `clean` does. Where it does not go on from what was
-        given before, it begins anew."""
+        """Return the cleaned form of `text`, which is the whole text so far.
+
+        If it does not continue the previous text, start again from its beginning.
+        """
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
@@ -337,14 +370,17 @@ class GrowingText:
         elif (
             0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
         ):
-            return self._shown  # nothing ends in it: it is read anew when it has grown by a part
+            return self._shown  # no final part yet: clean again only after it grew by 5 %
         self._shown, self._length = self._done + clean_text(tail), len(text)
         return self._shown
 
 
 def _settled_length(text: str) -> int:
-    """How much of a text is cleaned alike whatever follows: up to the last character that does
-    not depend on the one before it, or to the line in which an escape sequence begins."""
+    """Return the length of the beginning that is final once cleaned, whatever text follows.
+
+    It ends before the last character that does not depend on the one before it, or before the line
+    in which an escape sequence begins.
+    """
     if _INTRODUCER.search(text):
         return text.rfind("\n") + 1
     for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
@@ -356,9 +392,10 @@ def _settled_length(text: str) -> int:
 def truncate_with_note(
     text: str, limit: int, note: str = TRUNCATION_NOTE, locale: str = "en"
 ) -> str:
-    """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
+    """Return `text`, or its beginning and a line that says how much was cut.
 
-    `note` is an English source sentence; it may use {shown} and {total}, in characters.
+    The result has at most `limit` characters. `note` is an English source sentence; it may use
+    {shown} and {total}, in characters.
     """
     total = len(text)
     if total <= limit:
@@ -370,22 +407,23 @@ def truncate_with_note(
 
 
 def truncate(text: str, longest: int) -> str:
-    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
+    """Return `text`, or its beginning and "…", in at most `longest` characters."""
     return (
         text if len(text) <= longest else text[: find_character_boundary(text, longest - 1)] + "…"
     )
 
 
 def to_one_line(text: str, longest: int | None = None) -> str:
-    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
+    """Return the cleaned text on one line, truncated to `longest` characters if that is given."""
     line = " ".join(clean_text(text).split())
     return line if longest is None else truncate(line, longest)
 
 
 def safe_file_name(name: str) -> str:
-    """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
+    """Return a base name that is safe on any disk, in an HTTP header and in a chat. Never empty.
 
-    No separators, controls or leading dots; at most 100 characters, the extension kept.
+    It has no separators, control characters or leading dots. It has at most 100 characters and
+    keeps its extension.
     """
     base = re.split(r"[/\\]", clean_text(name).rstrip("/\\ \n\t"))[-1]
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
@@ -400,14 +438,16 @@ def safe_file_name(name: str) -> str:
 
 
 def fold_case(text: str) -> str:
-    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
+    """Return a form for comparison that ignores case and how an accent is encoded (Unicode NFC)."""
     text = limit_combining_marks(text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def limit_combining_marks(text: str) -> str:
-    """`text` with as many marks on a letter as people write: 30, as in Unicode's stream-safe
-    format (UAX 15). Putting them in their order takes time by the square of their number."""
+    """Keep at most 30 combining marks on a letter, as in Unicode's stream-safe format (UAX 15).
+
+    Normalization sorts the marks of a letter in time that grows with the square of their number.
+    """
     if text.isascii():
         return text
     kept, height = list[str](), 0
@@ -419,7 +459,10 @@ def limit_combining_marks(text: str) -> str:
 
 
 def fold_to_letters(text: str) -> str:
-    """`folded` on one line, without accents and without what nobody sees."""
+    """Return a form for comparison: `fold_case`, on one line, without accents.
+
+    Invisible characters are removed too.
+    """
     line = " ".join(fold_case(clean_text(text)).split())
     letters = unicodedata.normalize("NFD", line)
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
@@ -427,9 +470,10 @@ def fold_to_letters(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """The part ends at `end` with `fence` open; the next one starts at `next` within `goes_on`.
+    """A place to cut: the part ends at `end` with `fence` open.
 
-    `rank`: 0 between paragraphs, 1 between lines, 2 where it should rather not be.
+    The next part starts at `next` within `goes_on`. `rank` is 0 between paragraphs, 1 between
+    lines, and 2 at a bad place.
     """
 
     end: int
@@ -440,7 +484,7 @@ class _Cut:
 
 
 class _Part:
-    """One part of `text`, from `start`, which stands within `fence`."""
+    """One part of `text`. It begins at `start`, where `fence` is open."""
 
     def __init__(
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
@@ -453,7 +497,10 @@ class _Part:
         self.stop = min(start + self.room, len(text))
 
     def next_part(self) -> tuple[str, int, Fence | None]:
-        """The part as it is posted ("" for blank lines), and where the next one starts."""
+        """Return the text of the part, and the start and open fence of the next one.
+
+        The text is "" for blank lines.
+        """
         cut = self._rest_cut() or self._best_cut()
         body = self.text[self.start : cut.end]
         if self.fence:
@@ -484,7 +531,11 @@ class _Part:
         )
 
     def _line_cuts(self) -> tuple[list[_Cut], int, Fence | None]:
-        """The cuts at ends of lines, then the line that does not fit and the fence before it."""
+        """Return the possible cuts at ends of lines.
+
+        Also return the start of the first line that does not fit, and the fence that is open before
+        it.
+        """
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
@@ -499,11 +550,11 @@ class _Part:
     def _cut_after(
         self, said: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """The cut after the line `said`, which ends at `end`."""
+        """Return the cut after a line (`said`), which ends at `end`."""
         following = self._line(end + 1)
         opens = fence_after_line(following, now, self.longest)
         if now:
-            if opens is None:  # the closing fence that comes next is the one that we add
+            if opens is None:  # the next line closes the block, and we add a closing fence
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)
         loose = not said.strip() or not following.strip() or bool(_HEADING.match(following))
@@ -513,7 +564,10 @@ class _Part:
     def _cut_within_line(
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
-        """The last cut at `pattern` in the line that does not fit; rather not in a code span."""
+        """Return the last cut at `pattern` in the line that does not fit.
+
+        Cuts outside code spans are preferred.
+        """
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
@@ -523,7 +577,10 @@ class _Part:
         )
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """The last cut that fits between two characters; one that forges no fence if need be."""
+        """Return the last cut between two characters that fits.
+
+        Cuts that create no fence are preferred.
+        """
         fitting = self._possible_cuts()
         last = next(fitting)
         if last.end <= line or self._keeps_fences(last, fence):
@@ -548,7 +605,7 @@ class _Part:
         return _Cut(end, start, fence, fence)
 
     def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
-        """Neither side of the cut turns into a fence that the whole line was not."""
+        """Return True if neither side of the cut becomes a fence that the whole line was not."""
         rest = self._line(cut.next)
         return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
 
@@ -556,7 +613,7 @@ class _Part:
         return self.text.count("`", line, end) % 2 == 1
 
     def _line(self, start: int) -> str:
-        """The line that starts there, as far as it could fit into one part."""
+        """Return the line that starts there, as far as it could fit into one part."""
         end = self.text.find("\n", start, start + self.room)
         return self.text[start : end if end >= 0 else start + self.room]
 
@@ -598,7 +655,10 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
 
 
 def _is_extender(char: str) -> bool:
-    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
+    """Return True for a character that continues the one before it.
+
+    That is a mark, a variation selector, an emoji skin tone, a tag, or a later jamo of a syllable.
+    """
     return (
         unicodedata.category(char) in ("Mn", "Mc", "Me")
         or "\U0001f3fb" <= char <= "\U0001f3ff"
@@ -618,7 +678,7 @@ def _closes(line: str, fence: Fence) -> bool:
 
 
 def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
-    """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
+    """Return how many characters from `start` fit. Beyond the end of the text, each counts 1."""
     if size is len:
         return limit
     fits, over = 0, min(limit, len(text) - start) + 1
@@ -648,17 +708,18 @@ def _skip_spaces(text: str, start: int) -> int:
 
 
 CSV_TYPE = "text/csv"
+"""The media type of CSV."""
 
-# A cell that begins so is a formula to a spreadsheet
-# (https://owasp.org/www-community/attacks/CSV_Injection); a number may keep its sign.
+# A spreadsheet treats a cell that begins with one of these as a formula
+# (https://owasp.org/www-community/attacks/CSV_Injection). A number may keep its sign.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE)
 
 
 def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
-    """UTF-8 with a byte order mark, without which Excel reads accents as ANSI; RFC 4180 otherwise.
+    """Encode rows as CSV (RFC 4180) in UTF-8 with a byte order mark.
 
-    Each cell is `inert`.
+    Without the mark, Excel reads accents as ANSI. Each cell passes through `escape_formula`.
     """
     out = io.StringIO()
     csv.writer(out).writerows([escape_formula(cell) for cell in row] for row in rows)
@@ -666,13 +727,13 @@ def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
 
 
 def escape_formula(cell: str) -> str:
-    """`cell` after an apostrophe, where a spreadsheet would compute it."""
+    """Return `cell`, after an apostrophe if a spreadsheet would execute it as a formula."""
     starts = cell.lstrip(" \n").startswith(_FORMULA)
     return f"'{cell}" if starts and not is_number(cell) else cell
 
 
 def is_number(cell: str) -> bool:
-    """Digits with a sign, separators, an exponent or a percent sign, as people write them."""
+    """Return True for digits with an optional sign, separators, exponent or percent sign."""
     return _NUMBER.fullmatch(cell) is not None
 
 
@@ -685,13 +746,13 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
+"""Replaces a secret in `redact`."""
 
 
 def redact(value: Any) -> Any:
-    """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
+    """Return `value` without signed URLs, and with `WITHHELD_MARK` for secrets, at any depth.
 
-    Names are compared without case, accents, `_`, `-` and blanks. A secret that is empty stays as
-    it is.
+    Field names are compared without case, accents, `_`, `-` and spaces. Empty secrets remain.
     """
     if isinstance(value, list):
         return [redact(each) for each in value]
@@ -705,7 +766,10 @@ def redact(value: Any) -> Any:
 
 
 def remove_signed_urls(value: Any) -> Any:
-    """`value` without signed addresses, at any depth: they differ each time that a row is read."""
+    """Return `value` without signed URLs, at any depth.
+
+    They differ each time that a row is read.
+    """
     if isinstance(value, list):
         return [remove_signed_urls(each) for each in value]
     if not isinstance(value, dict):
