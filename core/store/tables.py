@@ -407,7 +407,7 @@ DECLARED_TABLES = (
             integer("seq"), text("part"), text("person"), text("kind"), text("name"),
             count("input"), count("cached"), count("output"), count("reasoning"),
             real("cost", null=True),
-            count("lost"),  # `cost` is the most that it can have been
+            count("lost"),  # 1: the real cost is unknown, and `cost` is its upper bound
         ),
         key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
     ),
