@@ -513,8 +513,7 @@ usually empty, so Postgres has no statistics when many messages arrive at once. 
 settings, each fetch read all waiting jobs (4 s with 10,000 of them)."""
 _OPEN = "decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
 _FLOW = "(channel || ' ' || person)"
-"""Copies of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/tables.py, as these migrations were
-released."""
+"""The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/tables.py, for the queue's functions."""
 
 QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
@@ -670,8 +669,8 @@ class Migration:
     - `oldest` is the oldest schema whose processes may still run beside this one on a shared
       database. Because of it, a migration only adds. What is no longer used is removed a version
       later.
-    - `late` lists what was added to `script` within a day of its first use. It maps an index or a
-      `table.column` to the SQL that adds it to a database that ran the first form.
+    - `late` lists what was added to `script` while the migration was a day old. It maps an index or
+      a `table.column` to the SQL that adds it to a database that ran the first form.
     """
 
     script: str
